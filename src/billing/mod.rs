@@ -1,0 +1,3 @@
+//! Money: prices, holds, settles, reports. The only writer of the ledger's tables.
+
+pub mod price;

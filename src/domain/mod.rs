@@ -1,0 +1,11 @@
+//! Plain types of the field: identifiers, money, usage, secrets, the catalogue. No I/O, no float near money.
+
+pub mod ambient;
+pub mod catalog;
+pub mod ids;
+pub mod money;
+pub mod policy;
+pub mod provider;
+pub mod secret;
+pub mod tokens;
+pub mod usage;

@@ -1,0 +1,434 @@
+//! The providers as data. An OpenAI-compatible provider is one row of [`PROVIDERS`]: names, address, how it
+//! takes a key, and where it departs from the wire format it speaks. Facts were read in the providers' own
+//! SDKs and documentation in November 2026; a field says what it is for, not which provider needed it.
+
+use std::fmt;
+
+/// A provider of the table. Copy, compares by row.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProviderId(u8);
+
+/// How a provider takes its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Auth {
+    Bearer,
+    /// A header of this (lower-case) name that holds the bare key.
+    Header(&'static str),
+}
+
+/// The wire format a provider speaks for chat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wire {
+    OpenAiChat,
+    AnthropicMessages,
+    Gemini,
+    CohereV2,
+    PerplexityAgent,
+}
+
+/// What the provider bills when we hang up on a running answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnDisconnect {
+    /// Closing the connection stops generation and billing.
+    Cancel,
+    /// It generates to the end and bills it: read on to learn the usage.
+    Drain,
+}
+
+/// A free call that tells whether a key works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyCheck {
+    pub method: CheckMethod,
+    /// Appended to the base URL, or to its origin when `from_origin`.
+    pub path: &'static str,
+    pub from_origin: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CheckMethod {
+    Get,
+    /// `POST` without a body; the answer holds `valid: true|false`.
+    PostValid,
+}
+
+/// What to call a field in the request to this provider.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Field {
+    /// As the client sent it.
+    Keep,
+    /// Under another name.
+    Rename(&'static str),
+    /// Removed, and named to the client as dropped.
+    Drop,
+}
+
+/// Departures from OpenAI's chat format. [`PLAIN`] is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quirks {
+    /// `max_tokens`: kept, or renamed to `max_completion_tokens`.
+    pub max_tokens: Field,
+    /// `max_completion_tokens`: kept, or renamed to `max_tokens`.
+    pub max_completion_tokens: Field,
+    pub seed: Field,
+    pub user: Field,
+    /// Sampling hints and bookkeeping the provider refuses or ignores: removed and named in `X-KairosRoute-Dropped`.
+    pub dropped: &'static [&'static str],
+    /// Fields that change the answer and that the provider refuses: such a request does not go there.
+    pub refused: &'static [&'static str],
+    /// `n` above 1 is refused.
+    pub single_choice: bool,
+    /// `stream_options` may be sent; otherwise usage comes unasked and the field is removed.
+    pub stream_options: bool,
+    /// `response_format` of type `json_schema` is refused.
+    pub no_json_schema: bool,
+    /// `name` on messages: allowed on any, only on tool messages, or on none.
+    pub message_name: MessageName,
+    /// The history's reasoning text goes by this name here.
+    pub reasoning_field: &'static str,
+    /// `developer` is not a known role: send `system`.
+    pub developer_as_system: bool,
+    /// `strict` and `additionalProperties: false` are removed from tool schemas.
+    pub loose_tool_schemas: bool,
+    /// Tool call ids must be exactly nine letters or digits.
+    pub short_tool_ids: bool,
+    /// The reported completion tokens leave reasoning out: add it before billing.
+    pub reasoning_outside_output: bool,
+    /// A limit on output must be sent, for the provider reserves it at admission.
+    pub wants_output_limit: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageName {
+    Any,
+    ToolOnly,
+    None,
+}
+
+/// No departure from OpenAI's chat format.
+pub const PLAIN: Quirks = Quirks {
+    max_tokens: Field::Keep,
+    max_completion_tokens: Field::Keep,
+    seed: Field::Keep,
+    user: Field::Keep,
+    dropped: &[],
+    refused: &[],
+    single_choice: false,
+    stream_options: true,
+    no_json_schema: false,
+    message_name: MessageName::Any,
+    reasoning_field: "reasoning_content",
+    developer_as_system: true,
+    loose_tool_schemas: false,
+    short_tool_ids: false,
+    reasoning_outside_output: false,
+    wants_output_limit: false,
+};
+
+/// One provider.
+pub struct Provider {
+    /// Stable identifier, used in model names and the database.
+    pub id: &'static str,
+    /// Display name, as in `X-KairosRoute-Provider`.
+    pub name: &'static str,
+    /// Other names people use; matched without case, space, dash or underscore.
+    pub aliases: &'static [&'static str],
+    /// `<env>_API_KEY` and `<env>_BASE_URL`.
+    pub env: &'static str,
+    /// Public base URL, without a trailing slash; `chat_path` and others follow it.
+    pub base_url: &'static str,
+    pub auth: Auth,
+    pub wire: Wire,
+    pub chat_path: &'static str,
+    pub key_check: KeyCheck,
+    /// How its keys usually begin. A hint for a warning, never a reason to refuse.
+    pub key_prefixes: &'static [&'static str],
+    pub on_disconnect: OnDisconnect,
+    pub quirks: Quirks,
+}
+
+const MODELS: KeyCheck = KeyCheck { method: CheckMethod::Get, path: "/models", from_origin: false };
+
+const COMPATIBLE: Provider = Provider {
+    id: "",
+    name: "",
+    aliases: &[],
+    env: "",
+    base_url: "",
+    auth: Auth::Bearer,
+    wire: Wire::OpenAiChat,
+    chat_path: "/chat/completions",
+    key_check: MODELS,
+    key_prefixes: &[],
+    on_disconnect: OnDisconnect::Cancel,
+    quirks: PLAIN,
+};
+
+/// Every provider, in the order in which they are listed to people.
+pub static PROVIDERS: &[Provider] = &[
+    Provider {
+        id: "openai",
+        name: "OpenAI",
+        env: "OPENAI",
+        base_url: "https://api.openai.com/v1",
+        key_prefixes: &["sk-proj-", "sk-svcacct-", "sk-service-", "sk-admin-"],
+        quirks: Quirks { developer_as_system: false, ..PLAIN },
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "anthropic",
+        name: "Anthropic",
+        aliases: &["claude"],
+        env: "ANTHROPIC",
+        base_url: "https://api.anthropic.com",
+        auth: Auth::Header("x-api-key"),
+        wire: Wire::AnthropicMessages,
+        chat_path: "/v1/messages",
+        key_check: KeyCheck { path: "/v1/models", ..MODELS },
+        key_prefixes: &["sk-ant-"],
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "google",
+        name: "Google",
+        aliases: &["gemini"],
+        env: "GOOGLE",
+        base_url: "https://generativelanguage.googleapis.com/v1beta",
+        auth: Auth::Header("x-goog-api-key"),
+        wire: Wire::Gemini,
+        chat_path: "",
+        key_prefixes: &["AQ.", "AIza"],
+        on_disconnect: OnDisconnect::Drain,
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "xai",
+        name: "xAI",
+        aliases: &["grok"],
+        env: "XAI",
+        base_url: "https://api.x.ai/v1",
+        key_check: KeyCheck { path: "/api-key", ..MODELS },
+        key_prefixes: &["xai-"],
+        quirks: Quirks { loose_tool_schemas: true, reasoning_outside_output: true, ..PLAIN },
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "mistral",
+        name: "Mistral",
+        aliases: &["mistralai"],
+        env: "MISTRAL",
+        base_url: "https://api.mistral.ai/v1",
+        on_disconnect: OnDisconnect::Drain,
+        quirks: Quirks {
+            max_completion_tokens: Field::Rename("max_tokens"),
+            seed: Field::Rename("random_seed"),
+            user: Field::Drop,
+            dropped: &["store", "logit_bias", "verbosity", "safety_identifier"],
+            stream_options: false,
+            message_name: MessageName::ToolOnly,
+            short_tool_ids: true,
+            ..PLAIN
+        },
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "deepseek",
+        name: "DeepSeek",
+        env: "DEEPSEEK",
+        base_url: "https://api.deepseek.com",
+        quirks: Quirks {
+            max_completion_tokens: Field::Rename("max_tokens"),
+            seed: Field::Drop,
+            user: Field::Rename("user_id"),
+            dropped: &["logit_bias", "parallel_tool_calls", "service_tier", "top_k", "store"],
+            single_choice: true,
+            no_json_schema: true,
+            ..PLAIN
+        },
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "groq",
+        name: "Groq",
+        env: "GROQ",
+        base_url: "https://api.groq.com/openai/v1",
+        key_prefixes: &["gsk_"],
+        on_disconnect: OnDisconnect::Drain,
+        quirks: Quirks {
+            max_tokens: Field::Rename("max_completion_tokens"),
+            dropped: &["logit_bias", "top_k"],
+            refused: &["logprobs", "top_logprobs"],
+            single_choice: true,
+            stream_options: false,
+            message_name: MessageName::None,
+            reasoning_field: "reasoning",
+            ..PLAIN
+        },
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "cohere",
+        name: "Cohere",
+        env: "COHERE",
+        base_url: "https://api.cohere.com",
+        wire: Wire::CohereV2,
+        chat_path: "/v2/chat",
+        key_check: KeyCheck { method: CheckMethod::PostValid, path: "/v1/check-api-key", from_origin: false },
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "perplexity",
+        name: "Perplexity",
+        env: "PERPLEXITY",
+        base_url: "https://api.perplexity.ai",
+        wire: Wire::PerplexityAgent,
+        chat_path: "/v1/responses",
+        key_check: KeyCheck { path: "/v1/models", ..MODELS },
+        key_prefixes: &["pplx-"],
+        on_disconnect: OnDisconnect::Drain,
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "cerebras",
+        name: "Cerebras",
+        env: "CEREBRAS",
+        base_url: "https://api.cerebras.ai/v1",
+        key_prefixes: &["csk-"],
+        quirks: Quirks {
+            max_tokens: Field::Rename("max_completion_tokens"),
+            dropped: &[
+                "frequency_penalty",
+                "presence_penalty",
+                "logit_bias",
+                "parallel_tool_calls",
+                "service_tier",
+                "top_k",
+            ],
+            reasoning_field: "reasoning",
+            wants_output_limit: true,
+            ..PLAIN
+        },
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "together_ai",
+        name: "Together AI",
+        aliases: &["together"],
+        env: "TOGETHER_AI",
+        base_url: "https://api.together.ai/v1",
+        key_prefixes: &["tgp_v1_"],
+        quirks: Quirks {
+            max_completion_tokens: Field::Rename("max_tokens"),
+            user: Field::Drop,
+            dropped: &["parallel_tool_calls", "service_tier"],
+            ..PLAIN
+        },
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "fireworks_ai",
+        name: "Fireworks",
+        aliases: &["fireworks"],
+        env: "FIREWORKS_AI",
+        base_url: "https://api.fireworks.ai/inference/v1",
+        key_prefixes: &["fw_"],
+        ..COMPATIBLE
+    },
+    Provider {
+        id: "moonshot",
+        name: "Moonshot",
+        aliases: &["kimi", "moonshotai"],
+        env: "MOONSHOT",
+        base_url: "https://api.moonshot.ai/v1",
+        key_check: KeyCheck { path: "/users/me/balance", ..MODELS },
+        quirks: Quirks {
+            user: Field::Drop,
+            dropped: &["service_tier", "top_k"],
+            ..PLAIN
+        },
+        ..COMPATIBLE
+    },
+];
+
+impl ProviderId {
+    /// All providers, in table order.
+    pub fn all() -> impl Iterator<Item = ProviderId> {
+        (0u8..).zip(PROVIDERS).map(|(index, _)| ProviderId(index))
+    }
+
+    /// By exact identifier (`together_ai`), as stored and as in model names.
+    pub fn by_id(id: &str) -> Option<ProviderId> {
+        Self::all().find(|provider| provider.row().id == id)
+    }
+
+    /// By any name a person would write: `Together AI`, `together`, `TOGETHER-AI`.
+    pub fn by_name(name: &str) -> Option<ProviderId> {
+        let wanted = folded(name);
+        Self::all().find(|provider| {
+            let row = provider.row();
+            folded(row.id) == wanted
+                || folded(row.name) == wanted
+                || row.aliases.iter().any(|alias| folded(alias) == wanted)
+        })
+    }
+
+    /// The row. An id is only made from an index of the table, so the first row is never a wrong answer.
+    pub fn row(self) -> &'static Provider {
+        PROVIDERS.get(usize::from(self.0)).unwrap_or(&COMPATIBLE)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        self.row().id
+    }
+
+    /// The display names, for messages that list what is supported.
+    pub fn names() -> Vec<&'static str> {
+        PROVIDERS.iter().map(|row| row.name).collect()
+    }
+}
+
+fn folded(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).flat_map(char::to_lowercase).collect()
+}
+
+impl fmt::Debug for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for ProviderId {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fold_and_do_not_collide() {
+        assert_eq!(ProviderId::by_name("Together AI"), ProviderId::by_id("together_ai"));
+        assert_eq!(ProviderId::by_name("fireworks-AI"), ProviderId::by_id("fireworks_ai"));
+        assert_eq!(ProviderId::by_name("Grok").map(ProviderId::as_str), Some("xai"));
+        assert_eq!(ProviderId::by_name("open_ai").map(ProviderId::as_str), Some("openai"));
+        assert!(ProviderId::by_name("nobody").is_none());
+        let mut seen = std::collections::BTreeSet::new();
+        for row in PROVIDERS {
+            let mut own: Vec<String> = row.aliases.iter().chain([&row.id, &row.name]).map(|n| folded(n)).collect();
+            own.sort();
+            own.dedup();
+            for name in own {
+                assert!(seen.insert(name.clone()), "{name} names two providers");
+            }
+            assert!(!row.base_url.ends_with('/'));
+        }
+        assert_eq!(PROVIDERS.len(), 13);
+    }
+}

@@ -1,0 +1,4 @@
+//! The JSON API: one table of routes, authentication as argument types, one table of error codes.
+
+pub mod api;
+pub mod v1;

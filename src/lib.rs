@@ -1,0 +1,20 @@
+//! KairosRoute: a multi-tenant LLM routing gateway with bring-your-own-key and an exact billing ledger.
+//! ARCHITECTURE.md has the map; layers point one way, from `app` down to `domain`.
+
+pub mod accounts;
+pub mod app;
+pub mod billing;
+pub mod config;
+pub mod credentials;
+pub mod dialect;
+pub mod domain;
+pub mod gateway;
+pub mod http;
+pub mod jobs;
+pub mod local_postgres;
+pub mod providers;
+pub mod routing;
+pub mod simulator;
+pub mod store;
+pub mod telemetry;
+pub mod vault;
