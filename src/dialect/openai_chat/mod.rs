@@ -1,0 +1,4 @@
+//! OpenAI's `chat/completions`, as a client sends it and as the compatible providers answer it.
+
+pub mod reply;
+pub mod usage;

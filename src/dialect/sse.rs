@@ -1,0 +1,267 @@
+//! Server-sent events (WHATWG HTML §9.2): splits a byte stream into frames. Any split of the bytes gives the
+//! same frames; a frame longer than the limit is an error, so memory stays bounded. Never decodes text: a
+//! character or a surrogate pair may be cut anywhere.
+
+use memchr::{memchr2, memchr3};
+use std::borrow::Cow;
+
+/// A frame grew past the configured limit.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a server-sent event is longer than {0} bytes")]
+pub struct FrameTooLong(pub usize);
+
+/// Cuts a stream into frames. Feed it what the socket gives.
+pub struct Splitter {
+    /// The bytes of a frame that has not ended yet.
+    carry: Vec<u8>,
+    /// How far into `carry` lines are known to be complete and not blank.
+    scanned: usize,
+    frame_bytes_max: usize,
+    at_start: bool,
+}
+
+/// The lines of one event, without the blank line that ended it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame<'a>(&'a [u8]);
+
+impl Splitter {
+    pub fn new(frame_bytes_max: usize) -> Self {
+        Self { carry: Vec::new(), scanned: 0, frame_bytes_max, at_start: true }
+    }
+
+    /// Takes the next bytes and hands every completed frame to `each`, in order.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Frame<'_>)) -> Result<(), FrameTooLong> {
+        if self.carry.is_empty() && !(self.at_start && bytes.first() == Some(&0xEF)) {
+            if !bytes.is_empty() {
+                self.at_start = false;
+            }
+            // The usual case: whole frames in one read, nothing copied.
+            let (used, scanned) = cut(bytes, 0, &mut each);
+            self.carry.extend_from_slice(bytes.get(used..).unwrap_or_default());
+            self.scanned = scanned;
+        } else {
+            self.carry.extend_from_slice(bytes);
+            self.skip_byte_order_mark();
+            if !self.at_start {
+                let (used, scanned) = cut(&self.carry, self.scanned, &mut each);
+                self.carry.drain(..used);
+                self.scanned = scanned;
+            }
+        }
+        if self.carry.len() > self.frame_bytes_max {
+            return Err(FrameTooLong(self.frame_bytes_max));
+        }
+        Ok(())
+    }
+
+    /// The stream has ended: what stands without its blank line. A lenient reader takes it as a frame.
+    pub fn finish(&mut self, mut each: impl FnMut(Frame<'_>)) {
+        self.at_start = false;
+        let rest = std::mem::take(&mut self.carry);
+        self.scanned = 0;
+        let (used, _) = cut(&rest, 0, &mut each);
+        let rest = rest.get(used..).unwrap_or_default();
+        if rest.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+            each(Frame(rest));
+        }
+    }
+
+    fn skip_byte_order_mark(&mut self) {
+        const MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
+        if self.at_start {
+            if self.carry.len() < MARK.len() && MARK.starts_with(&self.carry) {
+                return;
+            }
+            if self.carry.starts_with(MARK) {
+                self.carry.drain(..MARK.len());
+            }
+            self.at_start = false;
+        }
+    }
+}
+
+/// Finds frames in `bytes`, whose first `from` bytes are whole lines of the first frame. Returns how many
+/// bytes are used up and, counted from there, how many are whole lines.
+fn cut(bytes: &[u8], from: usize, each: &mut impl FnMut(Frame<'_>)) -> (usize, usize) {
+    let (mut start, mut line) = (0, from);
+    while let Some(rest) = bytes.get(line..) {
+        let Some(length) = memchr2(b'\n', b'\r', rest) else { break };
+        let end = line + length;
+        // A carriage return may be the first half of a CRLF that the next read completes.
+        let next = match (bytes.get(end), bytes.get(end + 1)) {
+            (Some(b'\r'), Some(b'\n')) => end + 2,
+            (Some(b'\r'), None) => break,
+            _ => end + 1,
+        };
+        if length == 0 {
+            if let Some(lines) = bytes.get(start..line)
+                && !lines.is_empty()
+            {
+                each(Frame(lines));
+            }
+            start = next;
+        }
+        line = next;
+    }
+    (start, line - start)
+}
+
+impl<'a> Frame<'a> {
+    /// The payload: the `data` lines joined by newlines. `None` when there is none (a comment, a lone event name).
+    pub fn data(self) -> Option<Cow<'a, [u8]>> {
+        let mut joined: Option<Cow<'a, [u8]>> = None;
+        for value in self.fields(b"data") {
+            joined = Some(match joined {
+                None => Cow::Borrowed(value),
+                Some(first) => {
+                    let mut all = first.into_owned();
+                    all.push(b'\n');
+                    all.extend_from_slice(value);
+                    Cow::Owned(all)
+                }
+            });
+        }
+        joined
+    }
+
+    /// The event's name, if it has one.
+    pub fn event(self) -> Option<&'a [u8]> {
+        self.fields(b"event").last()
+    }
+
+    fn fields(self, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+        Lines(self.0).filter_map(move |line| {
+            let rest = line.strip_prefix(name)?;
+            match rest.first() {
+                None => Some(rest),
+                Some(b':') => {
+                    let value = rest.get(1..).unwrap_or_default();
+                    Some(value.strip_prefix(b" ").unwrap_or(value))
+                }
+                Some(_) => None,
+            }
+        })
+    }
+}
+
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let end = memchr2(b'\n', b'\r', self.0).unwrap_or(self.0.len());
+        let line = self.0.get(..end).unwrap_or_default();
+        let rest = self.0.get(end..).unwrap_or_default();
+        let skip = if rest.starts_with(b"\r\n") { 2 } else { 1 };
+        self.0 = rest.get(skip..).unwrap_or_default();
+        Some(line)
+    }
+}
+
+/// Appends `data: {json}` and a blank line. Line separators that some clients' readers take for line ends
+/// (U+2028, U+2029, U+0085) are written as escapes; they can stand only inside a JSON string, where the
+/// escape means the same character.
+pub fn write_data(out: &mut Vec<u8>, json: &[u8]) {
+    out.extend_from_slice(b"data: ");
+    write_escaped(out, json);
+    out.extend_from_slice(b"\n\n");
+}
+
+fn write_escaped(out: &mut Vec<u8>, json: &[u8]) {
+    let mut rest = json;
+    loop {
+        // U+0085 is C2 85, U+2028 and U+2029 are E2 80 A8 and E2 80 A9; payloads joined from several lines
+        // hold newlines, which are white space between tokens.
+        let Some(at) = memchr3(0xC2, 0xE2, b'\n', rest) else {
+            out.extend_from_slice(rest);
+            return;
+        };
+        let (before, tail) = rest.split_at(at);
+        out.extend_from_slice(before);
+        let (escape, taken): (&[u8], usize) = match tail {
+            [0xC2, 0x85, ..] => (b"\\u0085", 2),
+            [0xE2, 0x80, 0xA8, ..] => (b"\\u2028", 3),
+            [0xE2, 0x80, 0xA9, ..] => (b"\\u2029", 3),
+            [b'\n', ..] => (b" ", 1),
+            _ => (tail.get(..1).unwrap_or_default(), 1),
+        };
+        out.extend_from_slice(escape);
+        rest = tail.get(taken..).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frames(pieces: &[&[u8]]) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+        let mut splitter = Splitter::new(1 << 20);
+        let mut seen = Vec::new();
+        let mut note =
+            |frame: Frame<'_>| seen.push((frame.event().map(<[u8]>::to_vec), frame.data().map(Cow::into_owned)));
+        for piece in pieces {
+            splitter.feed(piece, &mut note).unwrap();
+        }
+        splitter.finish(&mut note);
+        seen
+    }
+
+    #[test]
+    fn reads_names_comments_multi_line_data_and_every_line_end() {
+        let text = b"\xEF\xBB\xBF: ping\n\nevent: a\ndata: 1\ndata:2\r\n\r\ndata\rdata:  x\r\rdatax: no\n\ndata: end";
+        assert_eq!(
+            frames(&[text]),
+            vec![
+                (None, None),
+                (Some(b"a".to_vec()), Some(b"1\n2".to_vec())),
+                (None, Some(b"\n x".to_vec())),
+                (None, None),
+                (None, Some(b"end".to_vec())),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_frame_past_the_limit_is_an_error() {
+        let mut splitter = Splitter::new(8);
+        assert_eq!(splitter.feed(b"data: 123456789", |_| ()), Err(FrameTooLong(8)));
+    }
+
+    #[test]
+    fn line_separators_leave_as_escapes_and_all_else_as_it_came() {
+        let mut out = Vec::new();
+        write_data(&mut out, "{\"a\":\"\u{2028}é\u{85}\u{2029}€\u{a0}\"}".as_bytes());
+        assert_eq!(out, "data: {\"a\":\"\\u2028é\\u0085\\u2029€\u{a0}\"}\n\n".as_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_frames(
+            text in "(data: [a-z]{0,4}|event: x|:c|\r|\n|\r\n|\n\n|\u{FEFF}){0,30}",
+            cuts in prop::collection::vec(0usize..200, 0..20),
+        ) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(bytes.len())).collect();
+            cuts.sort();
+            let mut pieces = Vec::new();
+            let mut from = 0;
+            for cut in cuts {
+                pieces.push(&bytes[from..cut]);
+                from = cut;
+            }
+            pieces.push(&bytes[from..]);
+            prop_assert_eq!(frames(&pieces), frames(&[bytes]));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            frames(&[&bytes]);
+            write_data(&mut Vec::new(), &bytes);
+        }
+    }
+}
