@@ -1,1 +1,363 @@
-//! (in progress)
+//! The process's settings, read once from the environment and checked all together before anything starts.
+//! Every variable is a row of [`VARIABLES`]; `.env.example` holds the same rows (a test compares them).
+
+use crate::{
+    domain::{
+        money::Bps,
+        provider::{PROVIDERS, ProviderId},
+        secret::Secret,
+    },
+    providers::transport::Deadlines,
+};
+use ipnet::IpNet;
+use reqwest::Url;
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+/// One environment variable: its name, its default (empty: unset) and what it means.
+pub struct Variable {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, default, meaning }
+}
+
+/// Every variable but the providers' (`<PROVIDER>_API_KEY`, `<PROVIDER>_BASE_URL`).
+pub static VARIABLES: &[Variable] = &[
+    variable("KAIROSROUTE_LISTEN", "127.0.0.1:8080", "address of the API"),
+    variable("DATABASE_URL", "", "PostgreSQL; unset: a private local cluster under the data directory"),
+    variable("KAIROSROUTE_DATA_DIR", "./.kairosroute", "state of the local mode"),
+    variable(
+        "KAIROSROUTE_MASTER_KEYS",
+        "",
+        "id:base64(32 bytes), comma-separated; the first encrypts, all decrypt. Required with DATABASE_URL",
+    ),
+    variable("KAIROSROUTE_MARGIN_BPS", "500", "margin on calls with a platform key, in basis points"),
+    variable("KAIROSROUTE_BYOK_MARGIN_BPS", "0", "margin on calls with the customer's own key: only 0 is accepted"),
+    variable("KAIROSROUTE_CATALOG", "", "file in the built-in catalogue's format, laid over it and re-read on change"),
+    variable("KAIROSROUTE_SIGNUP", "open", "open | closed"),
+    variable("KAIROSROUTE_MIGRATE", "on", "on: serve applies pending migrations first | off"),
+    variable("KAIROSROUTE_ALLOW_PRIVATE_NETS", "", "CIDR list that customer-given URLs may reach"),
+    variable("KAIROSROUTE_TRUSTED_PROXIES", "", "CIDR list of proxies whose X-Forwarded-For counts"),
+    variable("KAIROSROUTE_METRICS_LISTEN", "127.0.0.1:9464", "address of /metrics (Prometheus); off: none"),
+    variable("KAIROSROUTE_UNSAFE_DATABASE", "", "1: accept a database with fsync or synchronous_commit off (tests only)"),
+    variable("KAIROSROUTE_LOG", "info", "error | warn | info | debug | trace, or target=level pairs"),
+    variable("KAIROSROUTE_WORKERS", "", "HTTP worker threads; unset: one per core"),
+    variable("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "12", "pooled database connections"),
+    variable("KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX", "4096", "requests served at a time; more are refused with 503"),
+    variable("KAIROSROUTE_BODY_BYTES_MAX", "33554432", "largest request body"),
+    variable("KAIROSROUTE_BODY_DEPTH_MAX", "128", "deepest nesting of a request body"),
+    variable("KAIROSROUTE_REPLY_BYTES_MAX", "67108864", "largest unary answer of a provider"),
+    variable("KAIROSROUTE_FRAME_BYTES_MAX", "8388608", "largest frame of a streamed answer"),
+    variable("KAIROSROUTE_ATTEMPTS_MAX", "3", "provider calls per request that end in overload, rate or time-out"),
+    variable("KAIROSROUTE_CONNECT_TIMEOUT_MS", "5000", "time to connect to a provider"),
+    variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "120000", "time to the first content of a stream"),
+    variable("KAIROSROUTE_IDLE_TIMEOUT_MS", "120000", "longest silence inside a stream"),
+    variable("KAIROSROUTE_TOTAL_TIMEOUT_MS", "900000", "longest request, every attempt included"),
+    variable("KAIROSROUTE_HEARTBEAT_MS", "15000", "silence after which a stream's client is sent a comment"),
+    variable("KAIROSROUTE_DRAIN_TIMEOUT_MS", "60000", "how long an abandoned answer is read on for its usage"),
+    variable("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS", "30000", "how long running requests may take after SIGTERM"),
+];
+
+/// A provider's settings from the environment.
+pub struct ProviderSettings {
+    pub api_key: Option<Secret>,
+    pub base_url: Url,
+}
+
+/// Bounds of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub requests_in_flight_max: usize,
+    pub body_bytes_max: usize,
+    pub body_depth_max: u32,
+    pub reply_bytes_max: usize,
+    pub frame_bytes_max: usize,
+    pub attempts_max: u32,
+    pub heartbeat: Duration,
+    pub drain: Duration,
+    pub shutdown: Duration,
+}
+
+/// Everything the process is told from outside.
+pub struct Config {
+    pub listen: SocketAddr,
+    pub database_url: Option<Secret>,
+    pub data_dir: PathBuf,
+    pub master_keys: Option<Secret>,
+    pub margin: Bps,
+    pub byok_margin: Bps,
+    pub catalog: Option<PathBuf>,
+    pub signup_open: bool,
+    pub migrate: bool,
+    pub allow_private_nets: Vec<IpNet>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub metrics_listen: Option<SocketAddr>,
+    pub unsafe_database: bool,
+    pub log: String,
+    pub workers: usize,
+    pub database_connections_max: u32,
+    pub limits: Limits,
+    pub deadlines: Deadlines,
+    /// In the order of the provider table.
+    pub providers: Vec<ProviderSettings>,
+}
+
+/// Everything that is wrong with the environment, one line each.
+#[derive(Debug)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the environment is not valid:")?;
+        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Config {
+    /// Reads the variables; blank ones count as unset. Reports every problem at once and never a value,
+    /// for a value may be a secret in the wrong place.
+    pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
+        let given: BTreeMap<String, String> =
+            variables.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
+        let mut reader = Reader { given: &given, errors: Vec::new() };
+        reader.refuse_unknown();
+        let config = reader.config();
+        if config.database_url.is_some() && config.master_keys.is_none() {
+            reader.errors.push("KAIROSROUTE_MASTER_KEYS is required with DATABASE_URL".to_owned());
+        }
+        if config.byok_margin.0 != 0 {
+            // A margin on customers' own keys would have to be held and settled; until it is, it is refused.
+            reader.errors.push("KAIROSROUTE_BYOK_MARGIN_BPS other than 0 is not supported yet".to_owned());
+        }
+        if reader.errors.is_empty() { Ok(config) } else { Err(ConfigErrors(reader.errors)) }
+    }
+
+    pub fn provider(&self, provider: ProviderId) -> Option<&ProviderSettings> {
+        ProviderId::all().zip(&self.providers).find(|(id, _)| *id == provider).map(|(_, settings)| settings)
+    }
+}
+
+struct Reader<'a> {
+    given: &'a BTreeMap<String, String>,
+    errors: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn config(&mut self) -> Config {
+        Config {
+            listen: self.parsed("KAIROSROUTE_LISTEN"),
+            database_url: self.text("DATABASE_URL").map(Secret::new),
+            data_dir: self.parsed("KAIROSROUTE_DATA_DIR"),
+            master_keys: self.text("KAIROSROUTE_MASTER_KEYS").map(Secret::new),
+            margin: self.basis_points("KAIROSROUTE_MARGIN_BPS"),
+            byok_margin: self.basis_points("KAIROSROUTE_BYOK_MARGIN_BPS"),
+            catalog: self.text("KAIROSROUTE_CATALOG").map(PathBuf::from),
+            signup_open: self.one_of("KAIROSROUTE_SIGNUP", ["open", "closed"]),
+            migrate: self.one_of("KAIROSROUTE_MIGRATE", ["on", "off"]),
+            allow_private_nets: self.nets("KAIROSROUTE_ALLOW_PRIVATE_NETS"),
+            trusted_proxies: self.nets("KAIROSROUTE_TRUSTED_PROXIES"),
+            metrics_listen: match self.text("KAIROSROUTE_METRICS_LISTEN").as_deref() {
+                Some("off") => None,
+                _ => Some(self.parsed("KAIROSROUTE_METRICS_LISTEN")),
+            },
+            unsafe_database: self.text("KAIROSROUTE_UNSAFE_DATABASE").as_deref() == Some("1"),
+            log: self.text("KAIROSROUTE_LOG").unwrap_or_default(),
+            workers: match self.text("KAIROSROUTE_WORKERS") {
+                Some(_) => self.between("KAIROSROUTE_WORKERS", 1, 1024),
+                None => std::thread::available_parallelism().map_or(1, usize::from),
+            },
+            database_connections_max: self.between("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", 4, 1_000),
+            limits: self.limits(),
+            deadlines: Deadlines {
+                connect: self.millis("KAIROSROUTE_CONNECT_TIMEOUT_MS"),
+                first_byte: self.millis("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS"),
+                idle: self.millis("KAIROSROUTE_IDLE_TIMEOUT_MS"),
+                total: self.millis("KAIROSROUTE_TOTAL_TIMEOUT_MS"),
+            },
+            providers: PROVIDERS.iter().filter_map(|row| self.provider(row.env, row.base_url)).collect(),
+        }
+    }
+
+    fn limits(&mut self) -> Limits {
+        Limits {
+            requests_in_flight_max: self.between("KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX", 1, 1_000_000),
+            body_bytes_max: self.between("KAIROSROUTE_BODY_BYTES_MAX", 1_024, 1 << 30),
+            body_depth_max: self.between("KAIROSROUTE_BODY_DEPTH_MAX", 8, 1_024),
+            reply_bytes_max: self.between("KAIROSROUTE_REPLY_BYTES_MAX", 1_024, 1 << 30),
+            frame_bytes_max: self.between("KAIROSROUTE_FRAME_BYTES_MAX", 1_024, 1 << 28),
+            attempts_max: self.between("KAIROSROUTE_ATTEMPTS_MAX", 1, 10),
+            heartbeat: self.millis("KAIROSROUTE_HEARTBEAT_MS"),
+            drain: self.millis("KAIROSROUTE_DRAIN_TIMEOUT_MS"),
+            shutdown: self.millis("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS"),
+        }
+    }
+
+    /// `None` only together with an error, so that a finished configuration has every provider.
+    fn provider(&mut self, env: &str, public: &str) -> Option<ProviderSettings> {
+        let name = format!("{env}_BASE_URL");
+        let text = self.given.get(&name).map_or(public, |url| url.trim());
+        let base_url = Url::parse(text.trim_end_matches('/')).ok().filter(is_plain_base);
+        if base_url.is_none() {
+            self.errors.push(format!("{name}: expected an http(s) URL without query or user"));
+        }
+        Some(ProviderSettings { api_key: self.text(&format!("{env}_API_KEY")).map(Secret::new), base_url: base_url? })
+    }
+
+    /// The value, else the default; `None` when both are empty.
+    fn text(&self, name: &str) -> Option<String> {
+        let default = VARIABLES.iter().find(|row| row.name == name).map_or("", |row| row.default);
+        let text = self.given.get(name).map_or(default, |value| value.trim());
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    fn parsed<T: FromStr + Fallback>(&mut self, name: &str) -> T {
+        self.text(name).and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+            self.errors.push(format!("{name}: expected {}", T::EXPECTED));
+            T::fallback()
+        })
+    }
+
+    fn between<T>(&mut self, name: &str, min: T, max: T) -> T
+    where
+        T: FromStr + PartialOrd + Copy + fmt::Display,
+    {
+        let value = self.text(name).and_then(|text| text.parse::<T>().ok());
+        value.filter(|value| (min..=max).contains(value)).unwrap_or_else(|| {
+            self.errors.push(format!("{name}: expected a whole number from {min} to {max}"));
+            min
+        })
+    }
+
+    fn millis(&mut self, name: &str) -> Duration {
+        Duration::from_millis(self.between(name, 1, 86_400_000))
+    }
+
+    fn basis_points(&mut self, name: &str) -> Bps {
+        Bps(self.between(name, 0, 100_000))
+    }
+
+    /// True for the first of two words.
+    fn one_of(&mut self, name: &str, [yes, no]: [&str; 2]) -> bool {
+        match self.text(name) {
+            Some(word) if word == yes => true,
+            Some(word) if word == no => false,
+            _ => {
+                self.errors.push(format!("{name}: expected {yes} or {no}"));
+                false
+            }
+        }
+    }
+
+    fn nets(&mut self, name: &str) -> Vec<IpNet> {
+        let Some(list) = self.text(name) else { return Vec::new() };
+        let nets: Result<_, _> = list.split(',').map(|net| net.trim().parse()).collect();
+        nets.unwrap_or_else(|_| {
+            self.errors.push(format!("{name}: expected networks like 10.0.0.0/8, comma-separated"));
+            Vec::new()
+        })
+    }
+
+    fn refuse_unknown(&mut self) {
+        let unknown = |name: &&String| {
+            name.starts_with("KAIROSROUTE_")
+                && !name.starts_with("KAIROSROUTE_TEST_")
+                && !VARIABLES.iter().any(|row| row.name == **name)
+        };
+        let lines = self.given.keys().filter(unknown).map(|name| format!("{name}: no such setting"));
+        self.errors.extend(lines);
+    }
+}
+
+/// What is wanted, and what stands in while the errors are gathered.
+trait Fallback {
+    const EXPECTED: &str;
+    fn fallback() -> Self;
+}
+
+impl Fallback for SocketAddr {
+    const EXPECTED: &str = "an address like 127.0.0.1:8080";
+    fn fallback() -> Self {
+        Self::from(([127, 0, 0, 1], 0))
+    }
+}
+
+impl Fallback for PathBuf {
+    const EXPECTED: &str = "a path";
+    fn fallback() -> Self {
+        Self::new()
+    }
+}
+
+fn is_plain_base(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+}
+
+/// The lines of `.env.example`.
+pub fn example() -> String {
+    let mut text = String::from(
+        "# KairosRoute's settings. Copy to .env and fill in; a value left as it stands here is the default.\n",
+    );
+    for row in VARIABLES {
+        text.push_str(&format!("\n# {}\n{}={}\n", row.meaning, row.name, row.default));
+    }
+    text.push_str("\n# Platform keys and base URLs of the providers; a key stored by the operator beats the one here.\n");
+    for row in PROVIDERS {
+        text.push_str(&format!("{0}_API_KEY=\n{0}_BASE_URL={1}\n", row.env, row.base_url));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+        Config::read(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn defaults_are_valid_and_the_example_file_says_the_same() {
+        assert!(read(&[]).is_ok());
+        assert_eq!(include_str!("../.env.example"), example(), "run `kairosroute example-env > .env.example`");
+        let lines = example();
+        let pairs: Vec<(&str, &str)> =
+            lines.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')).collect();
+        assert!(read(&pairs).is_ok());
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_and_no_value_is_repeated() {
+        let errors = read(&[
+            ("KAIROSROUTE_LISTEN", "s3cret"),
+            ("KAIROSROUTE_LISTENS", "x"),
+            ("KAIROSROUTE_MARGIN_BPS", "-1"),
+            ("KAIROSROUTE_TRUSTED_PROXIES", "10.0.0.0/99"),
+            ("KAIROSROUTE_BODY_BYTES_MAX", "1"),
+            ("OPENAI_BASE_URL", "https://u:s3cret@h/"),
+            ("DATABASE_URL", "postgres://x"),
+        ])
+        .err()
+        .unwrap();
+        assert_eq!(errors.0.len(), 7, "{errors}");
+        assert!(!errors.to_string().contains("s3cret"));
+    }
+
+    #[test]
+    fn provider_variables_follow_the_table() {
+        let config = read(&[("TOGETHER_AI_API_KEY", "k"), ("GROQ_BASE_URL", "http://127.0.0.1:1/openai/v1/")]).unwrap();
+        let of = |id| config.provider(ProviderId::by_id(id).unwrap()).unwrap();
+        assert!(of("together_ai").api_key.is_some());
+        assert_eq!(of("groq").base_url.as_str(), "http://127.0.0.1:1/openai/v1");
+        assert!(of("openai").api_key.is_none());
+    }
+}

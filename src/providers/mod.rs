@@ -1,1 +1,5 @@
-//! (in progress)
+//! Talking to providers: the one HTTP client, the meaning of their errors, and the only place that puts a
+//! provider key on the wire.
+
+pub mod error;
+pub mod transport;

@@ -1,1 +1,4 @@
-//! (in progress)
+//! Decides and never calls: which models at which providers may serve a request, in which order, and why.
+
+pub mod plan;
+pub mod retry;

@@ -1,0 +1,160 @@
+//! The only use of the HTTP client on the request path, and the only place that exposes a provider key: into
+//! the header its provider wants, to the host it belongs to. No redirects, no proxy from the environment.
+//! One value per actix worker: a connection pool shared between workers costs up to half the throughput.
+
+use super::{
+    error::{Class, Rejection},
+    guard::{AllowedNets, GuardedResolver},
+};
+use crate::domain::{
+    provider::{Auth, ProviderId},
+    secret::Secret,
+};
+use reqwest::{
+    Client, Response, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use std::{sync::Arc, time::Duration};
+
+/// How long a call may take, by phase.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    pub connect: Duration,
+    /// Until the first byte of content (streams).
+    pub first_byte: Duration,
+    /// Between two reads of a stream.
+    pub idle: Duration,
+    /// The whole request, every attempt included.
+    pub total: Duration,
+}
+
+/// Where a call goes.
+#[derive(Clone)]
+pub enum Destination {
+    /// The operator's address for this provider.
+    Operator(Url),
+    /// An address a customer gave with its own key: resolved under guard.
+    Customer(Url),
+}
+
+/// The HTTP clients of one worker.
+#[derive(Clone)]
+pub struct Transport {
+    operator: Client,
+    customer: Client,
+    allowed: Arc<AllowedNets>,
+}
+
+/// Bytes of an error body that are read.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+impl Transport {
+    pub fn new(connect: Duration, allowed: Arc<AllowedNets>) -> Result<Self, reqwest::Error> {
+        let builder = || {
+            Client::builder()
+                .http1_only()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(connect)
+                .pool_idle_timeout(Duration::from_secs(60))
+                .pool_max_idle_per_host(512)
+                .tcp_nodelay(true)
+                .user_agent(concat!("kairosroute/", env!("CARGO_PKG_VERSION")))
+        };
+        let resolver = GuardedResolver::new(allowed.clone());
+        Ok(Self {
+            operator: builder().build()?,
+            customer: builder().dns_resolver(resolver).build()?,
+            allowed,
+        })
+    }
+
+    /// A client for calls outside the request path to an address that a customer gave.
+    pub fn customer_client(&self) -> &Client {
+        &self.customer
+    }
+
+    /// Posts `body` with the credential and returns the head of the answer, 2xx only.
+    pub async fn post(
+        &self,
+        provider: ProviderId,
+        to: &Destination,
+        secret: &Secret,
+        body: Vec<u8>,
+    ) -> Result<Response, Rejection> {
+        let (client, url) = match to {
+            Destination::Operator(url) => (&self.operator, url),
+            Destination::Customer(url) => {
+                // The resolver never sees literal addresses.
+                self.allowed
+                    .check(url)
+                    .map_err(|refused| Rejection::without_answer(Class::Permission, refused.to_string()))?;
+                (&self.customer, url)
+            }
+        };
+        let (name, value) = credential(provider, secret)
+            .ok_or_else(|| Rejection::without_answer(Class::BadKey, "the stored key cannot be sent in a header"))?;
+        let response = client
+            .post(url.clone())
+            .header(name, value)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(ACCEPT, HeaderValue::from_static("*/*"))
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| unreachable_host(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refusal(provider, response).await.without(secret.expose()))
+    }
+}
+
+/// The header that carries a key to this provider.
+pub fn credential(provider: ProviderId, secret: &Secret) -> Option<(HeaderName, HeaderValue)> {
+    let (name, mut value) = match provider.row().auth {
+        Auth::Bearer => (AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", secret.expose())).ok()?),
+        Auth::Header(name) => (HeaderName::from_static(name), HeaderValue::from_str(secret.expose()).ok()?),
+    };
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
+/// Reads a whole answer of at most `bytes_max` bytes.
+pub async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Rejection> {
+    let expected = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut body = Vec::with_capacity(expected.min(bytes_max).min(1 << 20));
+    while let Some(bytes) = response.chunk().await.map_err(|error| unreachable_host(&error))? {
+        if body.len() + bytes.len() > bytes_max {
+            return Err(Rejection::without_answer(Class::Overload, "the provider's answer is too long"));
+        }
+        body.extend_from_slice(&bytes);
+    }
+    Ok(body)
+}
+
+async fn refusal(provider: ProviderId, mut response: Response) -> Rejection {
+    let status = response.status().as_u16();
+    let retry_after =
+        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut body = Vec::new();
+    while let Ok(Some(bytes)) = response.chunk().await {
+        body.extend_from_slice(bytes.get(..(ERROR_BYTES_MAX - body.len()).min(bytes.len())).unwrap_or_default());
+        if body.len() >= ERROR_BYTES_MAX {
+            break;
+        }
+    }
+    Rejection::read(provider, status, retry_after.as_deref(), &body)
+}
+
+/// An error of the transport, told without the URL (a customer's address is nobody else's business).
+pub fn unreachable_host(error: &reqwest::Error) -> Rejection {
+    let (class, message) = if error.is_timeout() {
+        (Class::Timeout, "the provider did not answer in time")
+    } else if error.is_connect() {
+        (Class::Overload, "the provider could not be reached")
+    } else {
+        (Class::Overload, "the connection to the provider broke")
+    };
+    Rejection::without_answer(class, message)
+}

@@ -1,0 +1,241 @@
+//! The plan of one request: ordered candidates, each with the reason it stands where it does, and everything
+//! that was considered and left out. Pure: the same facts, policy and catalogue give the same plan.
+
+use crate::{
+    dialect::openai_chat::request::Facts,
+    domain::{
+        catalog::{Catalog, Mode, Model, Resolved, ServiceTier},
+        money::{self, NanoUsd},
+        policy::KeyPolicy,
+        provider::{ProviderId, Wire},
+    },
+};
+use serde::Serialize;
+use std::{borrow::Cow, sync::Arc};
+use time::OffsetDateTime;
+
+/// Candidates tried at the most; the rest are named in the receipt as left out.
+pub const CANDIDATES_MAX: usize = 16;
+/// Bytes of ordinary text per token, for estimates only.
+const BYTES_PER_TOKEN: u64 = 4;
+/// Output tokens assumed for an estimate when the client set no limit.
+const OUTPUT_TOKENS_ASSUMED: u64 = 500;
+
+/// One model at one provider that may serve the request.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub provider: ProviderId,
+    /// The catalogue's row; `None` for a model it does not know, which only an own key may call.
+    pub model: Option<Arc<Model>>,
+    /// Canonical `provider/model`.
+    pub id: Arc<str>,
+    /// The canonical id without its provider.
+    pub name: Arc<str>,
+    /// What the provider calls it.
+    pub upstream: Arc<str>,
+    /// Retired or unknown to the catalogue: never on a platform key.
+    pub own_key_only: bool,
+}
+
+/// One line of the receipt's `candidates`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Considered {
+    pub model_id: Arc<str>,
+    pub provider: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub est_cost_usd: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filtered_out_by: Option<&'static str>,
+}
+
+/// What may be tried, in order.
+#[derive(Debug)]
+pub struct Plan {
+    pub candidates: Vec<Candidate>,
+    pub considered: Vec<Considered>,
+    pub strategy: &'static str,
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub enum NoPlan {
+    /// Routing by the gateway's own choice was asked for.
+    Automatic,
+    /// The name means nothing here, or only a retired model; `instead` is what to use.
+    UnknownModel { name: String, instead: Option<Arc<str>> },
+    /// Every candidate was filtered out.
+    NothingLeft { considered: Vec<Considered> },
+}
+
+/// What the request wants.
+pub struct Wanted<'a> {
+    /// Model names, to be tried in this order.
+    pub names: &'a [Cow<'a, str>],
+    pub facts: &'a Facts,
+    pub output_limit: Option<u64>,
+    pub service_tier: Option<&'a str>,
+    pub at: OffsetDateTime,
+}
+
+/// Which credentials there are.
+pub struct Keys<'a> {
+    /// An enabled stored key of the customer fits this provider and model.
+    pub own: &'a dyn Fn(ProviderId, &Candidate) -> bool,
+    /// The operator has a key for this provider.
+    pub platform: &'a dyn Fn(ProviderId) -> bool,
+}
+
+/// Names that ask the gateway to choose.
+fn is_automatic(name: &str) -> bool {
+    matches!(name, "auto" | "kr-auto" | "kr-auto-embed" | "kairosroute/auto")
+}
+
+/// Makes the plan.
+pub fn plan(catalog: &Catalog, wanted: &Wanted<'_>, policy: &KeyPolicy, keys: &Keys<'_>) -> Result<Plan, NoPlan> {
+    let mut plan = Plan { candidates: Vec::new(), considered: Vec::new(), strategy: "pinned" };
+    let mut first_unknown = None;
+    for name in wanted.names {
+        if is_automatic(name) {
+            return Err(NoPlan::Automatic);
+        }
+        match named(catalog, name, wanted) {
+            Ok(mut hosts) => {
+                if hosts.len() > 1 {
+                    plan.strategy = "price";
+                    hosts.sort_by_key(|(_, estimate)| estimate.map_or(i64::MAX, |cost| cost.0));
+                }
+                for (candidate, estimate) in hosts {
+                    consider(&mut plan, candidate, estimate, wanted, policy, keys);
+                }
+            }
+            Err(unknown) => first_unknown = first_unknown.or(Some(unknown)),
+        }
+    }
+    if wanted.names.len() > 1 {
+        plan.strategy = "list";
+    }
+    let only_own_keys_could = plan.considered.iter().all(|line| line.filtered_out_by == Some("own_key_only"));
+    match first_unknown {
+        _ if !plan.candidates.is_empty() => Ok(plan),
+        Some(unknown) if plan.considered.is_empty() => Err(unknown),
+        _ if only_own_keys_could => Err(gone(catalog, wanted)),
+        _ => Err(NoPlan::NothingLeft { considered: plan.considered }),
+    }
+}
+
+/// The hosts that a name stands for, with the estimated cost at each.
+fn named(catalog: &Catalog, name: &str, wanted: &Wanted<'_>) -> Result<Vec<(Candidate, Option<NanoUsd>)>, NoPlan> {
+    let today = wanted.at.date();
+    let listed = |model: &Arc<Model>, own_key_only| {
+        let candidate = Candidate {
+            provider: model.provider,
+            id: model.id.clone(),
+            name: model.name.clone(),
+            upstream: model.upstream.clone(),
+            model: Some(model.clone()),
+            own_key_only,
+        };
+        (candidate, estimate(model, wanted))
+    };
+    match catalog.resolve(name, today) {
+        Resolved::Listed(models) => Ok(models.iter().map(|model| listed(model, false)).collect()),
+        Resolved::Retired { models } => Ok(models.iter().map(|model| listed(model, true)).collect()),
+        Resolved::Unlisted { provider, upstream } => {
+            let candidate = Candidate {
+                provider,
+                model: None,
+                id: format!("{provider}/{upstream}").into(),
+                name: upstream.as_str().into(),
+                upstream: upstream.into(),
+                own_key_only: true,
+            };
+            Ok(vec![(candidate, None)])
+        }
+        Resolved::Unknown { closest } => {
+            Err(NoPlan::UnknownModel { name: name.to_owned(), instead: closest.map(|model| model.id.clone()) })
+        }
+    }
+}
+
+fn consider(
+    plan: &mut Plan,
+    candidate: Candidate,
+    estimate: Option<NanoUsd>,
+    wanted: &Wanted<'_>,
+    policy: &KeyPolicy,
+    keys: &Keys<'_>,
+) {
+    if plan.candidates.iter().any(|known| known.id == candidate.id) {
+        return;
+    }
+    let (has_own, has_platform) = ((keys.own)(candidate.provider, &candidate), (keys.platform)(candidate.provider));
+    let filter = filter(&candidate, wanted, policy)
+        .or((!has_own && candidate.own_key_only).then_some("own_key_only"))
+        .or((!has_own && !has_platform).then_some("no_credential"))
+        .or((plan.candidates.len() >= CANDIDATES_MAX).then_some("too_many_candidates"));
+    let mut reasons = Vec::new();
+    if filter.is_none() {
+        reasons.push(if has_own { "own_key" } else { "platform_key" });
+        if candidate.own_key_only {
+            reasons.push("not_in_catalog");
+        }
+    }
+    plan.considered.push(Considered {
+        model_id: candidate.id.clone(),
+        provider: candidate.provider.row().name,
+        est_cost_usd: estimate.map(|cost| cost.to_string()),
+        reasons,
+        filtered_out_by: filter,
+    });
+    if filter.is_none() {
+        plan.candidates.push(candidate);
+    }
+}
+
+/// The first rule that keeps a candidate out.
+fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Option<&'static str> {
+    let provider = candidate.provider;
+    if policy.excluded_providers.contains(&provider) {
+        return Some("excluded_providers");
+    }
+    if policy.allowed_providers.as_ref().is_some_and(|allowed| !allowed.contains(&provider)) {
+        return Some("allowed_providers");
+    }
+    if policy.allowed_models.as_ref().is_some_and(|allowed| {
+        !allowed.iter().any(|model| **model == *candidate.id || **model == *candidate.name)
+    }) {
+        return Some("allowed_models");
+    }
+    if provider.row().wire != Wire::OpenAiChat {
+        return Some("wire_format_not_served_yet");
+    }
+    if candidate.model.as_ref().is_some_and(|model| model.mode != Mode::Chat) {
+        return Some("not_a_chat_model");
+    }
+    let context = candidate.model.as_ref().and_then(|model| model.context_tokens);
+    // A prompt of this many bytes cannot have fewer tokens than a sixteenth: words that long do not exist.
+    if context.is_some_and(|tokens| wanted.facts.text_bytes / 16 > tokens) {
+        return Some("context_length");
+    }
+    None
+}
+
+fn estimate(model: &Model, wanted: &Wanted<'_>) -> Option<NanoUsd> {
+    let prompt = wanted.facts.text_bytes / BYTES_PER_TOKEN;
+    let output = wanted.output_limit.unwrap_or(OUTPUT_TOKENS_ASSUMED).min(OUTPUT_TOKENS_ASSUMED);
+    let service = ServiceTier::by_name(wanted.service_tier)?;
+    let rates = model.prices.as_ref()?.at(wanted.at)?.rates(service, prompt, wanted.at)?.rates;
+    money::cost([(prompt, rates.input), (output, rates.output?)]).ok()
+}
+
+/// All that was found is retired or unlisted, and the caller has no key of its own for it.
+fn gone(catalog: &Catalog, wanted: &Wanted<'_>) -> NoPlan {
+    let name = wanted.names.first().map(|name| name.to_string()).unwrap_or_default();
+    let instead = match catalog.resolve(&name, wanted.at.date()) {
+        Resolved::Retired { models } => models.iter().find_map(|model| model.successor.clone()),
+        _ => None,
+    };
+    NoPlan::UnknownModel { name, instead }
+}
