@@ -274,3 +274,19 @@ fn peak_hours_are_half_open_and_in_utc() {
         assert_eq!(rule.is_peak(at), peak, "{at}");
     }
 }
+
+#[test]
+fn the_examples_of_the_manual_can_be_laid_over_the_built_in_catalogue() {
+    let manual = include_str!("../../../docs/catalogue.md");
+    let examples: Vec<&str> =
+        manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in &examples {
+        built_in().overlaid(example).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let laid = built_in().overlaid(&examples.join("\n")).unwrap();
+    let Resolved::Listed(hosts) = laid.resolve("kimi-k3", date!(2026 - 11 - 20)) else {
+        panic!("kimi-k3 must be listed");
+    };
+    assert!(hosts.iter().any(|model| &*model.id == "groq/kimi-k3"));
+}
