@@ -1,0 +1,128 @@
+//! A private PostgreSQL cluster for local mode: made under the data directory when it is missing, reached
+//! only through a Unix socket in a private directory, stopped by whoever is the last to use it.
+//! Only the PostgreSQL programs run as another user; the gateway never changes who it is. This must never
+//! listen on a network, weaken durability, or touch a cluster that belongs to the system's packages.
+
+mod place;
+mod programs;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Context, bail};
+use server::Server;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// The database and its owner, an ordinary role, inside the private cluster.
+const DATABASE: &str = "kairosroute";
+
+/// How long one command waits for another one that is just starting or stopping the cluster.
+const TRANSITION_WAIT_MAX: Duration = Duration::from_secs(180);
+
+/// A running private cluster, in use by this process.
+///
+/// Dropped without [`stop`](Self::stop) it leaves the cluster running, as a crash would; the next start
+/// adopts it.
+pub struct LocalPostgres {
+    server: Server,
+    socket_dir: PathBuf,
+    data_dir: PathBuf,
+    /// Held for life by the one `serve` of the data directory; other commands have none.
+    _serving: Option<File>,
+    /// Shared by every process that uses the cluster, so that the last one knows to stop it.
+    users: File,
+}
+
+impl LocalPostgres {
+    /// For `serve` and `demo`: at most one per data directory.
+    pub async fn start(data_dir: &Path) -> anyhow::Result<Self> {
+        let data_dir = place::prepare_data_dir(data_dir)?;
+        let serving = open_lock(&data_dir.join("serve.lock"))?;
+        match serving.try_lock() {
+            Ok(()) => Self::open(data_dir, Some(serving)).await,
+            Err(TryLockError::WouldBlock) => bail!(
+                "another `kairosroute serve` or `demo` runs on {}; stop it, or set KAIROSROUTE_DATA_DIR to another directory",
+                data_dir.display()
+            ),
+            Err(TryLockError::Error(error)) => Err(error).context("locking serve.lock"),
+        }
+    }
+
+    /// For the other commands: joins the cluster of a live `serve`, or starts it for their own time.
+    pub async fn attach_or_start(data_dir: &Path) -> anyhow::Result<Self> {
+        Self::open(place::prepare_data_dir(data_dir)?, None).await
+    }
+
+    /// How to reach the gateway's database, whatever `PG*` variables the environment holds.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        connect_options(&self.socket_dir)
+    }
+
+    /// Gives the cluster up: the last process that uses it shuts it down, ending any session left.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let _transition = lock_transition(&self.data_dir).await?;
+        self.users.unlock().context("unlocking users.lock")?;
+        match self.users.try_lock() {
+            Ok(()) => self.server.stop(&self.socket_dir).await,
+            Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Error(error)) => Err(error).context("locking users.lock"),
+        }
+    }
+
+    async fn open(data_dir: PathBuf, serving: Option<File>) -> anyhow::Result<Self> {
+        let _transition = lock_transition(&data_dir).await?;
+        // Locked exclusively only under the transition lock, which is ours now: this cannot be refused.
+        let users = open_lock(&data_dir.join("users.lock"))?;
+        users.try_lock_shared().context("locking users.lock")?;
+        let server = Server::prepare(&data_dir).await?;
+        let socket_dir = server.ensure_running().await?;
+        Ok(Self { server, socket_dir, data_dir, _serving: serving, users })
+    }
+}
+
+/// Held while the cluster is being started or stopped, never longer.
+async fn lock_transition(data_dir: &Path) -> anyhow::Result<File> {
+    let file = open_lock(&data_dir.join("cluster.lock"))?;
+    let deadline = Instant::now() + TRANSITION_WAIT_MAX;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                sleep(Duration::from_millis(50)).await;
+            }
+            Err(TryLockError::WouldBlock) => bail!(
+                "another command is still starting or stopping PostgreSQL in {}; try again when it is done",
+                data_dir.display()
+            ),
+            Err(TryLockError::Error(error)) => return Err(error).context("locking cluster.lock"),
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> anyhow::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Everything the environment could set is set here.
+fn connect_options(socket_dir: &Path) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .host("localhost")
+        .socket(socket_dir)
+        .port(server::PORT)
+        .username(DATABASE)
+        .database(DATABASE)
+        .ssl_mode(PgSslMode::Disable)
+}
