@@ -9,8 +9,10 @@ use serde_json::value::RawValue;
 pub struct Seen<'a> {
     /// Has text, reasoning, a refusal, a tool call, audio or a finish: from here on no other provider may answer.
     pub commits: bool,
-    /// `choices` is present and empty (a usage chunk, a content-filter preamble).
+    /// `choices` is empty or missing (a usage chunk, a content-filter preamble).
     pub no_choices: bool,
+    /// Nothing that a completion has: no choices, no usage, no error.
+    pub foreign: bool,
     /// How many choices carry a finish reason.
     pub finished: u64,
     /// The raw usage object, wherever this provider puts it.
@@ -95,11 +97,8 @@ pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadab
         seen.usage = seen.usage.or(present(groq.usage));
         seen.error = seen.error.or(present(groq.error));
     }
-    let choices = match envelope.choices {
-        Some(choices) => choices,
-        None if seen.error.is_some() || seen.usage.is_some() => Vec::new(),
-        None => return Err(Unreadable),
-    };
+    seen.foreign = envelope.choices.is_none() && seen.error.is_none() && seen.usage.is_none();
+    let choices = envelope.choices.unwrap_or_default();
     seen.no_choices = choices.is_empty();
     for choice in &choices {
         seen.usage = seen.usage.or(present(choice.usage));
@@ -144,7 +143,7 @@ struct Part<'a> {
 }
 
 /// Appends the inside of a string, or the texts of a list of parts.
-fn spoken(raw: &str, text: &mut Vec<u8>) {
+pub(super) fn spoken(raw: &str, text: &mut Vec<u8>) {
     if let Some(inside) = unquoted(raw) {
         text.extend_from_slice(inside.as_bytes());
     } else if let Ok(parts) = serde_json::from_str::<Vec<Part<'_>>>(raw) {
@@ -301,7 +300,8 @@ mod tests {
         assert_eq!(seen(r#"{"error":{"message":"x"}}"#).0.error, Some(r#"{"message":"x"}"#));
         assert_eq!(seen(r#"{"code":"x","error":"busy"}"#).0.error, Some("\"busy\""));
         assert!(seen(r#"{"choices":[{"delta":{},"finish_reason":"insufficient_system_resource"}]}"#).0.host_failed);
-        for json in ["", "overloaded", "[]", "{}", "{\"choices\":1}"] {
+        assert!(seen("{}").0.foreign);
+        for json in ["", "overloaded", "[1]", "{\"choices\":1}"] {
             assert!(read(json.as_bytes(), &mut Vec::new()).is_err(), "{json}");
         }
     }

@@ -1,0 +1,246 @@
+//! What is told about one request: the receipt kept for later, and the note on the answer itself.
+
+use crate::{
+    billing::price::Priced,
+    domain::{
+        ids::{ReceiptId, RequestId},
+        money::{Bps, NanoUsd},
+        usage::Usage,
+    },
+    routing::plan::Considered,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// Whose credential a call carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CredentialKind {
+    Byok,
+    Platform,
+}
+
+/// One call to a provider.
+#[derive(Clone, Debug, Serialize)]
+pub struct Attempt {
+    pub provider: &'static str,
+    pub model_id: Arc<str>,
+    pub credential: CredentialKind,
+    pub credential_id: Option<String>,
+    /// The provider's status; `None` when there was no answer.
+    pub status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    pub latency_ms: u64,
+}
+
+/// How the request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ending {
+    /// A whole answer.
+    Completed,
+    /// The client left, or the provider broke off, after the answer had begun.
+    Aborted,
+    /// No answer.
+    Failed,
+}
+
+/// Who serves: the candidate and credential in use.
+#[derive(Clone, Debug)]
+pub struct Served {
+    pub provider: &'static str,
+    pub model_id: Arc<str>,
+    pub model_name: Arc<str>,
+    pub credential: CredentialKind,
+}
+
+/// The arithmetic of one answer.
+#[derive(Clone, Debug)]
+pub struct Bill {
+    pub usage: Usage,
+    /// `None` for a model without a known price, which only an own key can call.
+    pub priced: Option<Priced>,
+    pub charge: NanoUsd,
+    pub margin_bps: Bps,
+}
+
+impl Bill {
+    pub fn cost(&self) -> Option<NanoUsd> {
+        self.priced.as_ref().map(|priced| priced.cost)
+    }
+
+    /// What remains of the charge; nothing on an own key.
+    pub fn margin(&self, credential: CredentialKind) -> NanoUsd {
+        match (credential, self.cost()) {
+            (CredentialKind::Platform, Some(cost)) => NanoUsd(self.charge.0.saturating_sub(cost.0)),
+            _ => NanoUsd::ZERO,
+        }
+    }
+}
+
+/// Everything the receipt is written from.
+pub struct Story<'a> {
+    pub request_id: RequestId,
+    pub requested: &'a str,
+    pub considered: &'a [Considered],
+    pub strategy: &'static str,
+    pub fallback_chain: &'a [Arc<str>],
+    pub attempts: &'a [Attempt],
+    pub served: Option<&'a Served>,
+    pub fallback_reason: Option<&'static str>,
+    pub dropped: &'a [String],
+    pub bill: Option<&'a Bill>,
+    pub price_version: &'a str,
+    pub stream: bool,
+    pub ending: Ending,
+    pub error: Option<&'a str>,
+    pub latency_ms: u64,
+    pub ttft_ms: Option<u64>,
+    pub started_at: time::OffsetDateTime,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    receipt_id: ReceiptId,
+    request_id: RequestId,
+    created_at: String,
+    candidates: &'a [Considered],
+    decision: Decision<'a>,
+    attempts: &'a [Attempt],
+    byok: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    dropped: &'a [String],
+    usage: Option<&'a Usage>,
+    price: Option<Price<'a>>,
+    margin_bps: Option<u32>,
+    charged_nano_usd: i64,
+    provider_cost_nano_usd: Option<i64>,
+    margin_nano_usd: i64,
+    execution: Execution<'a>,
+}
+
+#[derive(Serialize)]
+struct Decision<'a> {
+    requested: &'a str,
+    model_id: Option<&'a str>,
+    provider: Option<&'static str>,
+    strategy: &'static str,
+    fallback_chain: &'a [Arc<str>],
+}
+
+#[derive(Serialize)]
+struct Price<'a> {
+    catalog_version: &'a str,
+    lines: &'a [crate::billing::price::PriceLine],
+    variant: crate::billing::price::Variant,
+    /// How the figures follow from each other.
+    arithmetic: String,
+}
+
+#[derive(Serialize)]
+struct Execution<'a> {
+    status: Ending,
+    stream: bool,
+    latency_ms: u64,
+    ttft_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+/// The receipt as JSON text.
+pub fn write(story: &Story<'_>) -> String {
+    let served = story.served;
+    let bill = story.bill;
+    let credential = served.map(|served| served.credential);
+    let cost = bill.and_then(Bill::cost);
+    let document = Document {
+        receipt_id: story.request_id.receipt(),
+        request_id: story.request_id,
+        created_at: rfc3339(story.started_at),
+        candidates: story.considered,
+        decision: Decision {
+            requested: story.requested,
+            model_id: served.map(|served| &*served.model_id),
+            provider: served.map(|served| served.provider),
+            strategy: story.strategy,
+            fallback_chain: story.fallback_chain,
+        },
+        attempts: story.attempts,
+        byok: credential.map(|credential| credential == CredentialKind::Byok),
+        fallback_reason: story.fallback_reason,
+        dropped: story.dropped,
+        usage: bill.map(|bill| &bill.usage),
+        price: bill.and_then(|bill| price(bill, story, credential)),
+        margin_bps: bill.map(|bill| bill.margin_bps.0),
+        charged_nano_usd: bill.map_or(0, |bill| bill.charge.0),
+        provider_cost_nano_usd: cost.map(|cost| cost.0),
+        margin_nano_usd: bill.zip(credential).map_or(0, |(bill, credential)| bill.margin(credential).0),
+        execution: Execution {
+            status: story.ending,
+            stream: story.stream,
+            latency_ms: story.latency_ms,
+            ttft_ms: story.ttft_ms,
+            error: story.error,
+        },
+    };
+    // These types hold nothing that JSON cannot; an empty object would still be a valid document.
+    serde_json::to_string(&document).unwrap_or_else(|_| "{}".to_owned())
+}
+
+fn price<'a>(bill: &'a Bill, story: &Story<'a>, credential: Option<CredentialKind>) -> Option<Price<'a>> {
+    let priced = bill.priced.as_ref()?;
+    let arithmetic = match credential {
+        Some(CredentialKind::Byok) => {
+            "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * margin_bps / 10000)"
+        }
+        _ => {
+            "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * (10000 + margin_bps) / 10000)"
+        }
+    };
+    Some(Price {
+        catalog_version: story.price_version,
+        lines: &priced.lines,
+        variant: priced.variant,
+        arithmetic: arithmetic.to_owned(),
+    })
+}
+
+/// `x_kairosroute`: who served and what it cost, as JSON numbers of at most nine decimals.
+pub fn note(request_id: RequestId, requested: &str, served: &Served, bill: &Bill) -> String {
+    #[derive(Serialize)]
+    struct Note<'a> {
+        provider: &'a str,
+        cost_usd: &'a RawValue,
+        savings_usd: u8,
+        routed_from: &'a str,
+        byok: bool,
+        receipt_id: ReceiptId,
+        charged_usd: &'a RawValue,
+        provider_cost_usd: Option<&'a RawValue>,
+        margin_usd: &'a RawValue,
+    }
+    let number = |amount: NanoUsd| RawValue::from_string(amount.to_string()).unwrap_or_default();
+    let charge = number(bill.charge);
+    let cost = bill.cost().map(number);
+    let margin = number(bill.margin(served.credential));
+    let note = Note {
+        provider: served.provider,
+        cost_usd: &charge,
+        savings_usd: 0,
+        routed_from: requested,
+        byok: served.credential == CredentialKind::Byok,
+        receipt_id: request_id.receipt(),
+        charged_usd: &charge,
+        provider_cost_usd: cost.as_deref(),
+        margin_usd: &margin,
+    };
+    serde_json::to_string(&note).unwrap_or_else(|_| "null".to_owned())
+}
+
+fn rfc3339(at: time::OffsetDateTime) -> String {
+    at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
