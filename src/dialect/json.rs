@@ -1,0 +1,520 @@
+//! Reading JSON without building a tree: a cursor that checks the grammar (RFC 8259) once while a caller walks
+//! the members it cares about, and borrowed values that keep their bytes. Numbers are never converted, strings
+//! are decoded only on request, and nothing here recurses with the input. It must never accept a text that a
+//! strict parser refuses: what passes here goes on to a provider as it is.
+
+use std::{borrow::Cow, fmt};
+
+/// Nesting beyond this is refused whatever the caller asks for; the cursor keeps one bit a level.
+pub const DEPTH_LIMIT: u32 = 128;
+
+/// Why a text is not acceptable JSON, and at which byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{what} at byte {at}")]
+pub struct JsonError {
+    pub what: &'static str,
+    pub at: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+impl Kind {
+    /// With its article, for messages to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "a boolean",
+            Kind::Number => "a number",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        }
+    }
+
+    fn of(byte: Option<u8>) -> Option<Kind> {
+        Some(match byte? {
+            b'n' => Kind::Null,
+            b't' | b'f' => Kind::Bool,
+            b'-' | b'0'..=b'9' => Kind::Number,
+            b'"' => Kind::String,
+            b'[' => Kind::Array,
+            b'{' => Kind::Object,
+            _ => return None,
+        })
+    }
+}
+
+/// The bytes of one well-formed JSON value, without space around it. Its `Debug` shows no content.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'a>(&'a str);
+
+/// A JSON string as it was written, quotes and escapes included.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text<'a> {
+    quoted: &'a str,
+    escaped: bool,
+}
+
+/// One member of an object.
+#[derive(Clone, Debug)]
+pub struct Member<'a> {
+    /// Decoded.
+    pub key: Cow<'a, str>,
+    /// As written, with quotes.
+    pub raw_key: &'a str,
+    pub value: Raw<'a>,
+}
+
+/// The members of the object that `body` is: UTF-8, nothing behind it, no key twice, at most `members_max`.
+/// Escapes of lone surrogates inside strings are fine; they stay as they are.
+pub fn read_object(body: &[u8], depth_max: u32, members_max: usize) -> Result<Vec<Member<'_>>, JsonError> {
+    let mut cursor = Cursor::new(body, depth_max)?;
+    let mut members: Vec<Member<'_>> = Vec::with_capacity(16);
+    cursor.object::<JsonError>(|cursor, key| {
+        let decoded = key.decode();
+        if members.len() >= members_max {
+            return Err(cursor.error("too many members"));
+        }
+        if members.iter().any(|member| member.key == decoded) {
+            return Err(cursor.error("a key that occurs twice"));
+        }
+        members.push(Member { key: decoded, raw_key: key.quoted, value: cursor.value()? });
+        Ok(())
+    })?;
+    cursor.end()?;
+    Ok(members)
+}
+
+/// Whether arrays and objects nest at most `depth_max` deep. Looks at brackets outside strings only; says
+/// nothing about whether the text is JSON.
+pub fn check_depth(body: &[u8], depth_max: u32) -> bool {
+    let mut rest = body;
+    let mut depth = 0u32;
+    while let Some((byte, tail)) = rest.split_first() {
+        rest = tail;
+        match byte {
+            b'{' | b'[' => {
+                depth = depth.saturating_add(1);
+                if depth > depth_max {
+                    return false;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => rest = after_string(tail),
+            _ => {}
+        }
+    }
+    true
+}
+
+/// What follows the closing quote of a string whose opening quote is just before `rest`.
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    while let Some(hit) = memchr::memchr2(b'"', b'\\', rest) {
+        let width = if rest.get(hit) == Some(&b'"') { 1 } else { 2 };
+        let tail = hit.checked_add(width).and_then(|at| rest.get(at..)).unwrap_or_default();
+        if width == 1 {
+            return tail;
+        }
+        rest = tail;
+    }
+    &[]
+}
+
+/// Appends `text` to `out` as a JSON string.
+pub fn push_text(out: &mut Vec<u8>, text: &str) {
+    // Writing a str into memory cannot fail: neither the sink nor the type has an error.
+    let _ = serde_json::to_writer(out, text);
+}
+
+impl<'a> Raw<'a> {
+    /// The value's bytes.
+    pub fn get(self) -> &'a str {
+        self.0
+    }
+
+    pub fn len(self) -> usize {
+        self.0.len()
+    }
+
+    pub fn kind(self) -> Kind {
+        Kind::of(self.0.bytes().next()).unwrap_or(Kind::Null)
+    }
+
+    pub fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+
+    /// Asks for nothing: null, false, zero, or an empty string, array or object.
+    pub fn is_idle(self) -> bool {
+        match self.kind() {
+            Kind::Null => true,
+            Kind::Bool => self.0 == "false",
+            Kind::Number => self.0.bytes().all(|byte| matches!(byte, b'0' | b'.' | b'-')),
+            Kind::String => self.0 == "\"\"",
+            Kind::Array | Kind::Object => self.is_empty(),
+        }
+    }
+
+    /// An array or object without members.
+    pub fn is_empty(self) -> bool {
+        matches!(self.kind(), Kind::Array | Kind::Object)
+            && self.0.bytes().all(|byte| matches!(byte, b'[' | b']' | b'{' | b'}') || is_space(byte))
+            && self.0.bytes().filter(|byte| !is_space(*byte)).count() == 2
+    }
+
+    /// The decoded string, when it is one.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        (self.kind() == Kind::String)
+            .then(|| Text { quoted: self.0, escaped: self.0.contains('\\') }.decode())
+    }
+
+    /// A whole number without sign, fraction or exponent, when it is one that fits.
+    pub fn count(self) -> Option<u64> {
+        self.0.parse().ok()
+    }
+
+    /// The value in a type of serde's, borrowing from the text.
+    pub fn parse<T: serde::Deserialize<'a>>(self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.0)
+    }
+
+    /// The members when it is an object, keys possibly repeated; nothing otherwise.
+    pub fn members(self) -> Vec<Member<'a>> {
+        let mut members = Vec::new();
+        if self.kind() == Kind::Object {
+            // The text was checked when the value was made, so the walk cannot fail.
+            let _ = self.cursor().object::<JsonError>(|cursor, key| {
+                members.push(Member { key: key.decode(), raw_key: key.quoted, value: cursor.value()? });
+                Ok(())
+            });
+        }
+        members
+    }
+
+    /// The elements when it is an array; nothing otherwise.
+    pub fn elements(self) -> Vec<Raw<'a>> {
+        let mut elements = Vec::new();
+        if self.kind() == Kind::Array {
+            let _ = self.cursor().array::<JsonError>(|cursor, _| {
+                elements.push(cursor.value()?);
+                Ok(())
+            });
+        }
+        elements
+    }
+
+    /// The last member of that name, when it is an object that has one.
+    pub fn member(self, key: &str) -> Option<Raw<'a>> {
+        self.members().into_iter().rev().find(|member| member.key == key).map(|member| member.value)
+    }
+
+    /// A walk over the value.
+    pub fn cursor(self) -> Cursor<'a> {
+        Cursor { text: self.0, at: 0, depth: 0, depth_max: DEPTH_LIMIT }
+    }
+}
+
+impl fmt::Debug for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} of {} bytes", self.kind(), self.0.len())
+    }
+}
+
+impl<'a> Text<'a> {
+    /// As written, without the quotes. Never shorter than the decoded text.
+    pub fn inner(self) -> &'a str {
+        self.quoted.get(1..self.quoted.len().saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// As written, with the quotes.
+    pub fn quoted(self) -> &'a str {
+        self.quoted
+    }
+
+    /// The text meant. One that has no UTF-8 form (a lone surrogate) comes back as it was written.
+    pub fn decode(self) -> Cow<'a, str> {
+        if self.escaped
+            && let Ok(decoded) = serde_json::from_str::<String>(self.quoted)
+        {
+            return Cow::Owned(decoded);
+        }
+        Cow::Borrowed(self.inner())
+    }
+}
+
+/// A place in a JSON text. Every step checks the grammar of what it passes over.
+pub struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u32,
+    depth_max: u32,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the start of `body`, which has to be UTF-8.
+    pub fn new(body: &'a [u8], depth_max: u32) -> Result<Self, JsonError> {
+        let text = std::str::from_utf8(body)
+            .map_err(|error| JsonError { what: "not UTF-8", at: error.valid_up_to() })?;
+        Ok(Self { text, at: 0, depth: 0, depth_max: depth_max.min(DEPTH_LIMIT) })
+    }
+
+    /// The kind of the value that comes next.
+    pub fn kind(&mut self) -> Result<Kind, JsonError> {
+        self.skip_space();
+        Kind::of(self.peek()).ok_or_else(|| self.error("no value"))
+    }
+
+    /// Walks the object that comes next. `each` has to consume exactly the member's value.
+    pub fn object<E: From<JsonError>>(
+        &mut self,
+        mut each: impl FnMut(&mut Self, Text<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.open(b'{')?;
+        if self.close(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = self.key()?;
+            each(self, key)?;
+            if self.close(b'}') {
+                return Ok(());
+            }
+            self.byte(b',', "no comma or bracket")?;
+        }
+    }
+
+    /// Walks the array that comes next. `each` gets the position and has to consume exactly the element.
+    pub fn array<E: From<JsonError>>(
+        &mut self,
+        mut each: impl FnMut(&mut Self, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.open(b'[')?;
+        if self.close(b']') {
+            return Ok(());
+        }
+        for index in 0usize.. {
+            each(self, index)?;
+            if self.close(b']') {
+                break;
+            }
+            self.byte(b',', "no comma or bracket")?;
+        }
+        Ok(())
+    }
+
+    /// The string that comes next.
+    pub fn text(&mut self) -> Result<Text<'a>, JsonError> {
+        self.skip_space();
+        let start = self.at;
+        self.byte(b'"', "no string")?;
+        let mut escaped = false;
+        loop {
+            let rest = self.rest();
+            let hit = memchr::memchr2(b'"', b'\\', rest).ok_or_else(|| self.error("an open string"))?;
+            let plain = rest.get(..hit).unwrap_or_default();
+            if plain.iter().any(|byte| *byte < 0x20) {
+                return Err(self.error("a control character"));
+            }
+            self.at = self.at.saturating_add(hit).saturating_add(1);
+            if rest.get(hit) == Some(&b'"') {
+                return Ok(Text { quoted: self.since(start), escaped });
+            }
+            escaped = true;
+            self.escape()?;
+        }
+    }
+
+    /// The value that comes next, whatever it is.
+    pub fn value(&mut self) -> Result<Raw<'a>, JsonError> {
+        self.skip_space();
+        let start = self.at;
+        let outer = self.depth;
+        // One bit for each open bracket of this value, the innermost lowest; set for an object.
+        let mut objects: u128 = 0;
+        loop {
+            match self.kind()? {
+                Kind::Object => {
+                    self.open(b'{')?;
+                    if !self.close(b'}') {
+                        objects = (objects << 1) | 1;
+                        self.key()?;
+                        continue;
+                    }
+                }
+                Kind::Array => {
+                    self.open(b'[')?;
+                    if !self.close(b']') {
+                        objects <<= 1;
+                        continue;
+                    }
+                }
+                _ => self.scalar()?,
+            }
+            loop {
+                if self.depth == outer {
+                    return Ok(Raw(self.since(start)));
+                }
+                let in_object = objects & 1 == 1;
+                if self.close(if in_object { b'}' } else { b']' }) {
+                    objects >>= 1;
+                    continue;
+                }
+                self.byte(b',', "no comma or bracket")?;
+                if in_object {
+                    self.key()?;
+                }
+                break;
+            }
+        }
+    }
+
+    /// Where the next value starts, for [`Cursor::taken`].
+    pub fn mark(&mut self) -> usize {
+        self.skip_space();
+        self.at
+    }
+
+    /// The value that began at `mark` and has just been consumed whole.
+    pub fn taken(&self, mark: usize) -> Raw<'a> {
+        Raw(self.since(mark))
+    }
+
+    /// Nothing but space may follow.
+    pub fn end(&mut self) -> Result<(), JsonError> {
+        self.skip_space();
+        if self.at < self.text.len() { Err(self.error("text after the value")) } else { Ok(()) }
+    }
+
+    /// `what` is wrong here.
+    pub fn error(&self, what: &'static str) -> JsonError {
+        JsonError { what, at: self.at }
+    }
+
+    fn key(&mut self) -> Result<Text<'a>, JsonError> {
+        let key = self.text()?;
+        self.skip_space();
+        self.byte(b':', "no colon")?;
+        Ok(key)
+    }
+
+    fn open(&mut self, bracket: u8) -> Result<(), JsonError> {
+        self.skip_space();
+        self.byte(bracket, "no bracket")?;
+        if self.depth >= self.depth_max {
+            return Err(self.error("nested too deep"));
+        }
+        self.depth = self.depth.saturating_add(1);
+        Ok(())
+    }
+
+    /// Steps over the closing bracket if it comes next.
+    fn close(&mut self, bracket: u8) -> bool {
+        self.skip_space();
+        let closed = self.peek() == Some(bracket);
+        if closed {
+            self.at = self.at.saturating_add(1);
+            self.depth = self.depth.saturating_sub(1);
+        }
+        closed
+    }
+
+    fn scalar(&mut self) -> Result<(), JsonError> {
+        match self.peek() {
+            Some(b'"') => self.text().map(|_| ()),
+            Some(b'n') => self.word("null"),
+            Some(b't') => self.word("true"),
+            Some(b'f') => self.word("false"),
+            _ => self.number(),
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), JsonError> {
+        if !self.rest().starts_with(word.as_bytes()) {
+            return Err(self.error("an unknown word"));
+        }
+        self.at = self.at.saturating_add(word.len());
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        if self.peek() == Some(b'-') {
+            self.at = self.at.saturating_add(1);
+        }
+        if self.peek() == Some(b'0') {
+            self.at = self.at.saturating_add(1);
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at = self.at.saturating_add(1);
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at = self.at.saturating_add(1);
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at = self.at.saturating_add(1);
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at = self.at.saturating_add(count);
+        if count == 0 { Err(self.error("no digit")) } else { Ok(()) }
+    }
+
+    /// What follows a backslash.
+    fn escape(&mut self) -> Result<(), JsonError> {
+        let width = match self.rest() {
+            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 1,
+            [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|byte| byte.is_ascii_hexdigit()) => 5,
+            _ => return Err(self.error("an unknown escape")),
+        };
+        self.at = self.at.saturating_add(width);
+        Ok(())
+    }
+
+    fn byte(&mut self, wanted: u8, otherwise: &'static str) -> Result<(), JsonError> {
+        if self.peek() != Some(wanted) {
+            return Err(self.error(otherwise));
+        }
+        self.at = self.at.saturating_add(1);
+        Ok(())
+    }
+
+    fn skip_space(&mut self) {
+        while self.peek().is_some_and(is_space) {
+            self.at = self.at.saturating_add(1);
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// Starts and ends of values are ASCII, so this never cuts a character.
+    fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+#[cfg(test)]
+mod tests;
