@@ -1,4 +1,5 @@
-//! Wire formats as pure functions: bytes in, meaning out, and back. Nothing here does I/O or knows a tenant.
+//! Wire formats as pure functions, used for clients and for providers alike. No I/O, no clock, no policy.
 
+pub mod json;
 pub mod openai_chat;
 pub mod sse;

@@ -83,8 +83,18 @@ pub struct Quirks {
     pub no_json_schema: bool,
     /// `name` on messages: allowed on any, only on tool messages, or on none.
     pub message_name: MessageName,
-    /// The history's reasoning text goes by this name here.
+    /// The history's reasoning text goes by this name here; empty: it is left out.
     pub reasoning_field: &'static str,
+    /// The values of `reasoning_effort` that are taken; empty: any. Others are removed and named as dropped.
+    pub efforts: &'static [&'static str],
+    /// `reasoning_effort: none` is said as `thinking: {type: disabled}`.
+    pub effort_none_as_thinking: bool,
+    /// `logprobs` is a number (how many) instead of a switch and `top_logprobs`.
+    pub logprobs_as_count: bool,
+    /// Only one of `max_tokens` and `max_completion_tokens` may be sent.
+    pub one_output_limit: bool,
+    /// Assistant messages without content and calls are refused, and one at the end needs `prefix: true`.
+    pub strict_assistant: bool,
     /// `developer` is not a known role: send `system`.
     pub developer_as_system: bool,
     /// `strict` and `additionalProperties: false` are removed from tool schemas.
@@ -117,6 +127,11 @@ pub const PLAIN: Quirks = Quirks {
     no_json_schema: false,
     message_name: MessageName::Any,
     reasoning_field: "reasoning_content",
+    efforts: &[],
+    effort_none_as_thinking: false,
+    logprobs_as_count: false,
+    one_output_limit: false,
+    strict_assistant: false,
     developer_as_system: true,
     loose_tool_schemas: false,
     short_tool_ids: false,
@@ -208,7 +223,12 @@ pub static PROVIDERS: &[Provider] = &[
         base_url: "https://api.x.ai/v1",
         key_check: KeyCheck { path: "/api-key", ..MODELS },
         key_prefixes: &["xai-"],
-        quirks: Quirks { loose_tool_schemas: true, reasoning_outside_output: true, ..PLAIN },
+        quirks: Quirks {
+            refused: &["search_parameters", "web_search_options", "modalities", "audio"],
+            loose_tool_schemas: true,
+            reasoning_outside_output: true,
+            ..PLAIN
+        },
         ..COMPATIBLE
     },
     Provider {
@@ -223,8 +243,12 @@ pub static PROVIDERS: &[Provider] = &[
             seed: Field::Rename("random_seed"),
             user: Field::Drop,
             dropped: &["store", "logit_bias", "verbosity", "safety_identifier"],
+            refused: &["web_search_options", "modalities", "audio"],
             stream_options: false,
             message_name: MessageName::ToolOnly,
+            reasoning_field: "",
+            efforts: &["none", "high"],
+            strict_assistant: true,
             short_tool_ids: true,
             ..PLAIN
         },
@@ -239,9 +263,11 @@ pub static PROVIDERS: &[Provider] = &[
             max_completion_tokens: Field::Rename("max_tokens"),
             seed: Field::Drop,
             user: Field::Rename("user_id"),
-            dropped: &["logit_bias", "parallel_tool_calls", "service_tier", "top_k", "store"],
+            dropped: &["logit_bias", "parallel_tool_calls", "service_tier", "top_k", "store", "prediction"],
+            refused: &["modalities", "audio"],
             single_choice: true,
             no_json_schema: true,
+            effort_none_as_thinking: true,
             ..PLAIN
         },
         ..COMPATIBLE
@@ -255,8 +281,8 @@ pub static PROVIDERS: &[Provider] = &[
         on_disconnect: OnDisconnect::Drain,
         quirks: Quirks {
             max_tokens: Field::Rename("max_completion_tokens"),
-            dropped: &["logit_bias", "top_k"],
-            refused: &["logprobs", "top_logprobs"],
+            dropped: &["logit_bias", "top_k", "prediction"],
+            refused: &["logprobs", "top_logprobs", "modalities", "audio"],
             single_choice: true,
             stream_options: false,
             message_name: MessageName::None,
@@ -303,6 +329,7 @@ pub static PROVIDERS: &[Provider] = &[
                 "service_tier",
                 "top_k",
             ],
+            refused: &["modalities", "audio"],
             reasoning_field: "reasoning",
             wants_output_limit: true,
             ..PLAIN
@@ -319,7 +346,9 @@ pub static PROVIDERS: &[Provider] = &[
         quirks: Quirks {
             max_completion_tokens: Field::Rename("max_tokens"),
             user: Field::Drop,
-            dropped: &["parallel_tool_calls", "service_tier"],
+            dropped: &["parallel_tool_calls", "service_tier", "prediction"],
+            refused: &["modalities", "audio"],
+            logprobs_as_count: true,
             ..PLAIN
         },
         ..COMPATIBLE
@@ -331,6 +360,7 @@ pub static PROVIDERS: &[Provider] = &[
         env: "FIREWORKS_AI",
         base_url: "https://api.fireworks.ai/inference/v1",
         key_prefixes: &["fw_"],
+        quirks: Quirks { refused: &["modalities", "audio"], one_output_limit: true, ..PLAIN },
         ..COMPATIBLE
     },
     Provider {
@@ -340,7 +370,12 @@ pub static PROVIDERS: &[Provider] = &[
         env: "MOONSHOT",
         base_url: "https://api.moonshot.ai/v1",
         key_check: KeyCheck { path: "/users/me/balance", ..MODELS },
-        quirks: Quirks { user: Field::Drop, dropped: &["service_tier", "top_k"], ..PLAIN },
+        quirks: Quirks {
+            user: Field::Drop,
+            dropped: &["service_tier", "top_k", "prediction"],
+            refused: &["modalities", "audio"],
+            ..PLAIN
+        },
         ..COMPATIBLE
     },
 ];

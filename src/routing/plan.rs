@@ -2,7 +2,7 @@
 //! that was considered and left out. Pure: the same facts, policy and catalogue give the same plan.
 
 use crate::{
-    dialect::openai_chat::request::Facts,
+    dialect::openai_chat::Facts,
     domain::{
         catalog::{Catalog, Mode, Model, Resolved, ServiceTier},
         money::{self, NanoUsd},
