@@ -144,7 +144,7 @@ fn refusal(row: &Row, field: &str, message: &str) -> Reply {
 fn shape(row: &Row, request: &ChatRequest<'_>) -> Option<(&'static str, &'static str)> {
     let tools: serde_json::Value =
         request.get("tools").and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
-    let list = tools.as_array().map_or(&[] as &[_], Vec::as_slice);
+    let list = tools.as_array().map(Vec::as_slice).unwrap_or_default();
     let other_than_one = |name: &str| request.get(name).is_some_and(|raw| raw != "1");
     if tools.is_array() && list.is_empty() {
         return Some(("tools", "must not be empty"));
