@@ -86,6 +86,8 @@ struct Consumed {
 
 struct CheckpointState {
     last: Instant,
+    /// Tokens counted then.
+    counted: u64,
     prompt_tokens: Option<u64>,
 }
 
@@ -232,7 +234,7 @@ impl Open {
             family: tokens::family(candidate.provider, &candidate.upstream),
             committed: false,
             consumed: Consumed::default(),
-            checkpoint: CheckpointState { last: Instant::now(), prompt_tokens: None },
+            checkpoint: CheckpointState { last: Instant::now(), counted: 0, prompt_tokens: None },
         });
     }
 
@@ -274,10 +276,12 @@ impl Open {
             return;
         }
         serving.consumed.count(serving.family);
-        if !waited && serving.consumed.counted % CHECKPOINT_TOKENS >= CHECKPOINT_TOKENS / 2 {
+        let counted = serving.consumed.counted;
+        if !waited && counted.saturating_sub(serving.checkpoint.counted) < CHECKPOINT_TOKENS {
             return;
         }
         serving.checkpoint.last = Instant::now();
+        serving.checkpoint.counted = counted;
         let body = &self.body;
         let family = serving.family;
         let prompt = *serving.checkpoint.prompt_tokens.get_or_insert_with(|| count_prompt(family, body));

@@ -1,1 +1,60 @@
-//! (in progress)
+//! The use case: one routed chat request, from an authenticated body to a billed answer. The one place that
+//! joins routing, credentials, providers and billing; it knows nothing of the HTTP server's types.
+
+mod attempt;
+pub mod chat;
+pub mod meter;
+pub mod metrics;
+pub mod receipt;
+mod relay;
+pub mod stream;
+
+use crate::{
+    accounts::installation::Installation,
+    billing::{batch::Ledger, record::Recorder},
+    config::Limits,
+    credentials::PlatformKeys,
+    domain::{ambient::Ambient, catalog::Catalog, money::Bps, provider::ProviderId},
+    providers::transport::Deadlines,
+    routing::retry::RetryBudget,
+    store::Db,
+};
+use arc_swap::ArcSwap;
+use metrics::Metrics;
+use reqwest::Url;
+use std::sync::Arc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What the process was told and what follows from it.
+pub struct Settings {
+    pub margin: Bps,
+    pub byok_margin: Bps,
+    pub limits: Limits,
+    pub deadlines: Deadlines,
+    /// The operator's address for chat at each provider, in the order of the provider table.
+    pub chat_urls: Vec<Url>,
+}
+
+impl Settings {
+    pub fn chat_url(&self, provider: ProviderId) -> Option<&Url> {
+        ProviderId::all().zip(&self.chat_urls).find(|(id, _)| *id == provider).map(|(_, url)| url)
+    }
+}
+
+/// Everything a request needs, shared by all workers.
+pub struct Gateway {
+    pub ambient: Ambient,
+    pub settings: Settings,
+    pub db: Db,
+    pub ledger: Ledger,
+    pub recorder: Recorder,
+    pub installation: Arc<Installation>,
+    pub platform_keys: Arc<PlatformKeys>,
+    pub catalog: ArcSwap<Catalog>,
+    pub retries: RetryBudget,
+    pub metrics: Metrics,
+    /// Ends of requests that nobody awaits, and abandoned answers that are read on: waited for at shutdown.
+    pub tasks: TaskTracker,
+    /// Cancelled when the time for running requests is over.
+    pub stopping: CancellationToken,
+}

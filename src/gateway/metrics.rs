@@ -1,0 +1,60 @@
+//! Counters of the request path, read by `/metrics`. Relaxed atomics: a figure may lag, never block.
+
+use super::receipt::Ending;
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+};
+
+/// The process's counters.
+#[derive(Default)]
+pub struct Metrics {
+    pub in_flight: AtomicI64,
+    pub shed: AtomicU64,
+    pub attempts: AtomicU64,
+    pub fallbacks: AtomicU64,
+    completed: [AtomicU64; 2],
+    aborted: [AtomicU64; 2],
+    failed: [AtomicU64; 2],
+}
+
+impl Metrics {
+    /// A request has come to its end.
+    pub fn ended(&self, ending: Ending, on_platform: bool) {
+        let pair = match ending {
+            Ending::Completed => &self.completed,
+            Ending::Aborted => &self.aborted,
+            Ending::Failed => &self.failed,
+        };
+        if let Some(counter) = pair.get(usize::from(on_platform)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Prometheus' text format, version 0.0.4.
+    pub fn exposition(&self) -> String {
+        let mut text = String::new();
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "# TYPE kairosroute_requests_in_flight gauge\nkairosroute_requests_in_flight {}\n\
+             # TYPE kairosroute_requests_shed_total counter\nkairosroute_requests_shed_total {}\n\
+             # TYPE kairosroute_attempts_total counter\nkairosroute_attempts_total {}\n\
+             # TYPE kairosroute_fallbacks_total counter\nkairosroute_fallbacks_total {}\n\
+             # TYPE kairosroute_requests_total counter\n",
+            self.in_flight.load(Ordering::Relaxed),
+            load(&self.shed),
+            load(&self.attempts),
+            load(&self.fallbacks),
+        );
+        let endings = [("completed", &self.completed), ("aborted", &self.aborted), ("failed", &self.failed)];
+        for (ending, counters) in endings {
+            for (key, counter) in ["byok", "platform"].into_iter().zip(counters) {
+                let count = load(counter);
+                let _ = writeln!(text, "kairosroute_requests_total{{status=\"{ending}\",key=\"{key}\"}} {count}");
+            }
+        }
+        text
+    }
+}
