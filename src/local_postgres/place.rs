@@ -2,7 +2,7 @@
 //! a cluster holds money, so it must never be replaced by an empty one, and a directory that somebody else
 //! made first must never be used.
 
-use super::programs::run_as;
+use super::programs::{Interrupt, run_as};
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 use std::{
@@ -173,7 +173,7 @@ fn is_empty(path: &Path) -> io::Result<bool> {
 /// Asked of the system itself, as that user: access lists and mount options count too.
 async fn can_pass(account: Account, directory: &Path) -> anyhow::Result<bool> {
     let arguments = ["-c".as_ref(), "cd -- \"$1\"".as_ref(), "sh".as_ref(), directory.as_os_str()];
-    Ok(run_as(account, Path::new("/bin/sh"), arguments, "").await?.status.success())
+    Ok(run_as(account, Path::new("/bin/sh"), arguments, "", Interrupt::WithUs).await?.status.success())
 }
 
 /// The user that the system's packages make for PostgreSQL.

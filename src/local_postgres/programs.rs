@@ -60,12 +60,13 @@ impl Programs {
         program: &str,
         arguments: I,
         input: &str,
+        interrupt: Interrupt,
     ) -> anyhow::Result<()>
     where
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        let output = run_as(account, &self.directory.join(program), arguments, input).await?;
+        let output = run_as(account, &self.directory.join(program), arguments, input, interrupt).await?;
         if output.status.success() {
             return Ok(());
         }
@@ -73,13 +74,22 @@ impl Programs {
     }
 }
 
-/// Runs a program as `account` from `/`, with nothing of our environment and in a process group of its
-/// own: a Ctrl-C at the terminal must not cut an orderly shutdown short.
+/// Whether a Ctrl-C at the terminal ends the program as well as us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interrupt {
+    /// Making and starting a cluster: a program left behind would go on where the next start begins anew.
+    WithUs,
+    /// Stopping it: an orderly shutdown goes on to its end.
+    Ignored,
+}
+
+/// Runs a program as `account` from `/`, with nothing of our environment.
 pub async fn run_as<I, S>(
     account: Account,
     program: &Path,
     arguments: I,
     input: &str,
+    interrupt: Interrupt,
 ) -> anyhow::Result<Output>
 where
     I: IntoIterator<Item = S>,
@@ -92,10 +102,12 @@ where
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("LC_ALL", "C")
         .current_dir("/")
-        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if interrupt == Interrupt::Ignored {
+        command.process_group(0);
+    }
     if rustix::process::geteuid().is_root() {
         // Setting the user as root also empties the supplementary groups.
         command.uid(account.uid).gid(account.gid);
@@ -110,7 +122,7 @@ where
 }
 
 async fn major_of(account: Account, directory: &Path) -> anyhow::Result<u32> {
-    let output = run_as(account, &directory.join("postgres"), ["--version"], "").await?;
+    let output = run_as(account, &directory.join("postgres"), ["--version"], "", Interrupt::WithUs).await?;
     parse_major(&String::from_utf8_lossy(&output.stdout)).context("no version")
 }
 

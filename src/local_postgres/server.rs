@@ -5,7 +5,7 @@
 use super::{
     DATABASE, connect_options,
     place::{self, Account, Place},
-    programs::Programs,
+    programs::{Interrupt, Programs},
 };
 use anyhow::{Context, bail};
 use sqlx::{Connection, PgConnection};
@@ -99,7 +99,7 @@ impl Server {
     /// Ends every session, writes everything out, and removes the socket's directory.
     pub async fn stop(&self, socket_dir: &Path) -> anyhow::Result<()> {
         if self.live_postmaster().is_some() {
-            self.control("stop", &["-m".as_ref(), "fast".as_ref()]).await?;
+            self.control("stop", &["-m".as_ref(), "fast".as_ref()], Interrupt::Ignored).await?;
         }
         // Left behind when something else lies in it: nothing depends on its absence.
         let _ = fs::remove_dir(socket_dir);
@@ -125,15 +125,16 @@ impl Server {
             settings.push_str(setting);
         }
         let log = self.start_log.as_os_str();
-        self.control("start", &["-l".as_ref(), log, "-o".as_ref(), settings.as_ref()]).await
+        self.control("start", &["-l".as_ref(), log, "-o".as_ref(), settings.as_ref()], Interrupt::WithUs)
+            .await
     }
 
-    async fn control(&self, action: &str, arguments: &[&OsStr]) -> anyhow::Result<()> {
+    async fn control(&self, action: &str, arguments: &[&OsStr], interrupt: Interrupt) -> anyhow::Result<()> {
         let seconds = WAIT_SECONDS_MAX.to_string();
         let mut all: Vec<&OsStr> = vec![action.as_ref(), "-D".as_ref(), self.cluster.as_os_str()];
         all.extend(["-w".as_ref(), "-t".as_ref(), OsStr::new(&seconds)]);
         all.extend(arguments);
-        self.programs.run(self.account, "pg_ctl", all, "").await
+        self.programs.run(self.account, "pg_ctl", all, "", interrupt).await
     }
 
     /// The socket's directory of a server that runs, once it accepts connections (it may be recovering);
@@ -214,7 +215,7 @@ async fn initialise(
         ]
         .map(OsStr::new),
     );
-    programs.run(account, "initdb", arguments, "").await?;
+    programs.run(account, "initdb", arguments, "", Interrupt::WithUs).await?;
     let arguments = [
         "--single".as_ref(),
         "-D".as_ref(),
@@ -224,7 +225,7 @@ async fn initialise(
         "postgres".as_ref(),
     ];
     let input = format!("CREATE ROLE {DATABASE} LOGIN;\nCREATE DATABASE {DATABASE} OWNER {DATABASE};\n");
-    programs.run::<_, &OsStr>(account, "postgres", arguments, &input).await?;
+    programs.run::<_, &OsStr>(account, "postgres", arguments, &input, Interrupt::WithUs).await?;
     fs::rename(&unfinished, cluster).context("putting the new cluster in its place")?;
     fs::File::open(home)?.sync_all().context("keeping the new cluster's name")
 }

@@ -2,9 +2,13 @@
 # what is there already, and a step that fails ends the script: nothing is skipped in silence.
 # shellcheck shell=bash
 
-# A clean environment has no PATH, a login shell may not have Cargo's directory in it.
+# A clean environment has neither, and a login shell may not have Cargo's directory in PATH.
+if [ -z "${HOME:-}" ]; then
+    unset HOME
+    export HOME=~
+fi
 export PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
-[ -z "${HOME:-}" ] || export PATH="$PATH:$HOME/.cargo/bin"
+export PATH="$PATH:$HOME/.cargo/bin:/usr/local/cargo/bin"
 
 say() { printf '==> %s\n' "$*"; }
 
