@@ -1,0 +1,227 @@
+//! A streamed answer on its way to the client, with the meter that bills it. Content flows at once; the frame
+//! that finishes waits until the bill is durable. A clean end, a provider that breaks off, a client that leaves
+//! and a process that stops all end in the meter.
+
+use super::{
+    attempt::read_out,
+    chat::note,
+    meter::{Meter, NotDurable},
+    receipt::Ending,
+    relay::Relay,
+};
+use crate::{
+    domain::provider::{OnDisconnect, ProviderId},
+    providers::{
+        error::{Class, Rejection},
+        transport::unreachable_host,
+    },
+};
+use bytes::Bytes;
+use reqwest::Response;
+use serde_json::json;
+use std::{pin::Pin, time::Duration};
+use tokio::time::{Instant, Sleep};
+
+/// The body of one streamed answer.
+pub struct Metered {
+    /// `None` once the answer has been brought to its end.
+    running: Option<Running>,
+}
+
+struct Running {
+    meter: Meter,
+    provider: ProviderId,
+    response: Response,
+    relay: Relay,
+    until: Instant,
+    /// Wakes for heartbeats and for silence; moved only when it fires.
+    alarm: Pin<Box<Sleep>>,
+    heard: Instant,
+    times: Times,
+}
+
+#[derive(Clone, Copy)]
+struct Times {
+    idle: Duration,
+    heartbeat: Duration,
+    drain: Duration,
+}
+
+/// A comment: keeps proxies from giving up, and every client ignores it.
+const HEARTBEAT: &[u8] = b": keep-alive\n\n";
+
+/// What one read brought.
+enum Event {
+    Bytes,
+    Quiet,
+    Ended,
+    Failed(Rejection),
+}
+
+impl Metered {
+    pub fn new(mut meter: Meter, provider: ProviderId, response: Response, relay: Relay, until: Instant) -> Self {
+        let times = meter.get().map_or(
+            Times { idle: Duration::ZERO, heartbeat: Duration::ZERO, drain: Duration::ZERO },
+            |open| {
+                let settings = &open.gateway.settings;
+                Times {
+                    idle: settings.deadlines.idle,
+                    heartbeat: settings.limits.heartbeat,
+                    drain: settings.limits.drain,
+                }
+            },
+        );
+        let alarm = Box::pin(tokio::time::sleep(times.heartbeat.min(times.idle)));
+        let heard = Instant::now();
+        let running = Running { meter, provider, response, relay, until, alarm, heard, times };
+        Self { running: Some(running) }
+    }
+
+    /// The next bytes for the client; `None` at the end.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let running = self.running.as_mut()?;
+            running.note();
+            let ready = running.relay.take_out();
+            if !ready.is_empty() {
+                return Some(ready.into());
+            }
+            if let Some(failure) = running.relay.failure().cloned() {
+                return self.break_off(failure).await;
+            }
+            if running.relay.has_ended() {
+                return self.conclude().await;
+            }
+            match running.listen().await {
+                Event::Bytes => {}
+                Event::Ended => running.relay.close(),
+                Event::Quiet => return Some(Bytes::from_static(HEARTBEAT)),
+                Event::Failed(rejection) => running.relay.cut(rejection),
+            }
+        }
+    }
+
+    /// Bills the answer, then lets its last frame go.
+    async fn conclude(&mut self) -> Option<Bytes> {
+        let running = self.running.as_mut()?;
+        let request_id = running.meter.request_id();
+        let requested = running.meter.get().map(|open| open.requested.clone()).unwrap_or_default();
+        let settled = running.meter.settle(Ending::Completed).await;
+        let mut running = self.running.take()?;
+        let last = match settled {
+            Ok((served, bill)) => {
+                let note = note(request_id, &requested, &served, &bill);
+                running.relay.conclude(&note, &bill.usage)
+            }
+            Err(NotDurable) => terminal_error("service_unavailable", "the bill could not be made durable", None),
+        };
+        // The end mark is often not the last thing on the wire: what follows frees the connection for reuse.
+        tokio::task::spawn_local(read_out(running.response));
+        Some(last.into())
+    }
+
+    /// Bills what was relayed and ends with the one error event that every client raises on.
+    async fn break_off(&mut self, failure: Rejection) -> Option<Bytes> {
+        // The provider has gone on our account: its connection closes with the response.
+        let mut running = self.running.take()?;
+        let _ = running.meter.settle(Ending::Aborted).await;
+        let code = match failure.class {
+            Class::Timeout => "upstream_timeout",
+            _ => "upstream_error",
+        };
+        Some(terminal_error(code, &failure.message, Some(running.provider.row().name)).into())
+    }
+}
+
+impl Running {
+    /// Tells the meter what has been relayed.
+    fn note(&mut self) {
+        let text = self.relay.take_text();
+        if let Some(open) = self.meter.get() {
+            open.consumed(self.relay.usage(), self.relay.service_tier(), &text);
+            open.checkpoint();
+        }
+    }
+
+    async fn listen(&mut self) -> Event {
+        let stopping = match self.meter.get() {
+            Some(open) => open.gateway.stopping.clone(),
+            None => return Event::Ended,
+        };
+        loop {
+            tokio::select! {
+                biased;
+                read = self.response.chunk() => {
+                    self.heard = Instant::now();
+                    return match read {
+                        Ok(Some(bytes)) => {
+                            self.relay.absorb(&bytes);
+                            Event::Bytes
+                        }
+                        Ok(None) => Event::Ended,
+                        Err(error) => Event::Failed(unreachable_host(&error)),
+                    };
+                }
+                () = stopping.cancelled() => {
+                    return Event::Failed(Rejection::without_answer(Class::Overload, "the gateway is shutting down"));
+                }
+                () = self.alarm.as_mut() => {
+                    let now = Instant::now();
+                    if now >= self.until || now >= self.heard + self.times.idle {
+                        return Event::Failed(late());
+                    }
+                    let quiet = now >= self.heard + self.times.heartbeat;
+                    let from = if quiet { now } else { self.heard };
+                    let idle_at = self.heard + self.times.idle;
+                    self.alarm.as_mut().reset((from + self.times.heartbeat).min(idle_at).min(self.until));
+                    if quiet {
+                        return Event::Quiet;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads an abandoned answer on to its usage, within limits.
+    async fn drain(mut self) {
+        let by = self.until.min(Instant::now() + self.times.drain);
+        while self.relay.usage().is_none() && !self.relay.has_ended() && self.relay.failure().is_none() {
+            match tokio::time::timeout_at(by, self.response.chunk()).await {
+                Ok(Ok(Some(bytes))) => self.relay.absorb(&bytes),
+                Ok(Ok(None)) => self.relay.close(),
+                Ok(Err(_)) | Err(_) => break,
+            }
+            self.relay.take_out();
+            self.note();
+        }
+        let _ = self.meter.settle(Ending::Aborted).await;
+    }
+}
+
+impl Drop for Metered {
+    /// The client has left. Where hanging up stops the provider's bill, dropping the connection does it; where
+    /// it does not, the answer is read to its usage by a task of this worker.
+    fn drop(&mut self) {
+        let Some(mut running) = self.running.take() else { return };
+        running.note();
+        let drains = running.provider.row().on_disconnect == OnDisconnect::Drain;
+        let Some(open) = running.meter.get().filter(|_| drains) else { return };
+        let tasks = open.gateway.tasks.clone();
+        if tokio::runtime::Handle::try_current().is_ok() {
+            tasks.spawn_local(running.drain());
+        }
+    }
+}
+
+/// `event: error` with the reason, and no end mark after it.
+fn terminal_error(code: &str, message: &str, provider: Option<&str>) -> Vec<u8> {
+    let mut error = json!({"message": message, "type": "upstream_error", "param": null, "code": code});
+    if let (Some(provider), Some(fields)) = (provider, error.as_object_mut()) {
+        fields.insert("metadata".to_owned(), json!({"provider": provider}));
+    }
+    format!("event: error\ndata: {}\n\n", json!({"error": error, "detail": message})).into_bytes()
+}
+
+fn late() -> Rejection {
+    Rejection::without_answer(Class::Timeout, "the provider has fallen silent")
+}
