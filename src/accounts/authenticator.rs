@@ -60,19 +60,19 @@ impl Authenticator {
         let Some(key) = PlainApiKey::parse(presented) else { return Err(malformed(presented)) };
         let hash = key.hash(&self.installation.pepper);
         let now = self.ambient.now();
-        let found =
-            self.principals
-                .try_get_with(hash, async {
-                    let db = self.db.clone();
-                    self.db
+        let found = self
+            .principals
+            .try_get_with(hash, async {
+                let db = self.db.clone();
+                self.db
                         .run(async move {
                             api_keys::find_principal(&mut *db.acquire().await?, &hash.0, now).await
                         })
                         .await
                         .map(|principal| principal.map(Arc::new))
-                })
-                .await
-                .map_err(AuthError::Store)?;
+            })
+            .await
+            .map_err(AuthError::Store)?;
         // The cached answer may be older than the key's last moment.
         found.filter(|principal| principal.is_live(now)).ok_or(AuthError::Unknown)
     }

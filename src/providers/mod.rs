@@ -1,1 +1,3 @@
-//! (in progress)
+//! Talking to providers.
+
+pub mod guard;
