@@ -82,6 +82,10 @@ impl Call {
     /// The body of an account call as `T`.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
         let body = self.bytes(ACCOUNT_BODY_BYTES_MAX).await?;
+        // Serde would also take a struct's fields as an array.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ApiError::new(Code::InvalidRequest, "The request body must be a JSON object"));
+        }
         serde_json::from_slice(&body).map_err(|error| invalid_json(&error))
     }
 

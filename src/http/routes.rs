@@ -3,17 +3,15 @@
 //! against the row. Routes must be registered nowhere else.
 
 use super::{
-    api,
+    api::{auth, keys, members},
     error::{ApiError, Code, Envelope, unknown_path},
     extract::{self, Call},
 };
 use crate::{
-    accounts::roles::Capability,
-    store::{
-        api_keys::Principal,
-        sessions::{Operator, Person, Session},
-    },
+    accounts::roles::Capability::{self, ReadKeys, ReadMembers, WriteKeys, WriteMembers},
+    store::{api_keys::Principal, sessions},
 };
+use Endpoint::{Person, Public, Session};
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     http::Method,
@@ -43,11 +41,11 @@ pub enum Endpoint {
     /// A platform API key.
     ApiKey(fn(Call, Arc<Principal>) -> Reply),
     /// Anyone logged in, operators too.
-    Person(fn(Call, Person) -> Reply),
+    Person(fn(Call, sessions::Person) -> Reply),
     /// A member whose role has the capability.
-    Session(Capability, fn(Call, Session) -> Reply),
+    Session(Capability, fn(Call, sessions::Session) -> Reply),
     /// The operator of the installation.
-    Operator(fn(Call, Operator) -> Reply),
+    Operator(fn(Call, sessions::Operator) -> Reply),
 }
 
 /// The access class of a route, for tests that walk the table.
@@ -76,12 +74,32 @@ const fn row(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
     Route { method, path, envelope: Envelope::OpenAi, endpoint }
 }
 
-/// The table. Rows of one path stand together.
-pub static ROUTES: &[Route] = &[row(
-    Method::GET,
-    "/api/auth",
-    Endpoint::Person(|call, who| Box::pin(api::auth::get_account(call, who))),
-)];
+const AUTH: &str = "/api/auth";
+const KEY: &str = "/api/auth/keys/{id}";
+const KEY_TEST: &str = "/api/auth/keys/{id}/provider-keys/{provider}/test";
+const MEMBERS: &str = "/api/members";
+const MEMBER: &str = "/api/members/{id}";
+
+/// The table.
+pub static ROUTES: &[Route] = &[
+    row(Method::POST, "/api/auth/signup", Public(|call| Box::pin(auth::sign_up(call)))),
+    row(Method::POST, "/api/auth/login", Public(|call| Box::pin(auth::log_in(call)))),
+    row(Method::POST, "/api/auth/logout", Person(|call, who| Box::pin(auth::log_out(call, who)))),
+    row(Method::GET, AUTH, Person(|call, who| Box::pin(auth::get_account(call, who)))),
+    row(Method::POST, AUTH, Session(WriteKeys, |call, who| Box::pin(keys::create_key(call, who)))),
+    row(Method::PATCH, AUTH, Session(WriteKeys, |call, who| Box::pin(keys::change_key(call, who)))),
+    row(Method::DELETE, AUTH, Session(WriteKeys, |call, who| Box::pin(keys::revoke_key(call, who)))),
+    row(Method::GET, KEY, Session(ReadKeys, |call, who| Box::pin(keys::get_key(call, who)))),
+    row(Method::PATCH, KEY, Session(WriteKeys, |call, who| Box::pin(keys::change_key(call, who)))),
+    row(Method::DELETE, KEY, Session(WriteKeys, |call, who| Box::pin(keys::revoke_key(call, who)))),
+    row(Method::POST, KEY_TEST, Session(WriteKeys, |call, who| Box::pin(keys::test_provider_key(call, who)))),
+    row(Method::GET, MEMBERS, Session(ReadMembers, |call, who| Box::pin(members::list_members(call, who)))),
+    row(Method::POST, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::invite(call, who)))),
+    row(Method::PATCH, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::set_role(call, who)))),
+    row(Method::DELETE, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::remove(call, who)))),
+    row(Method::PATCH, MEMBER, Session(WriteMembers, |call, who| Box::pin(members::set_role(call, who)))),
+    row(Method::DELETE, MEMBER, Session(WriteMembers, |call, who| Box::pin(members::remove(call, who)))),
+];
 
 /// Registers the table and what answers everything outside of it.
 #[allow(clippy::disallowed_methods)] // the one place: it iterates the table
@@ -131,13 +149,13 @@ async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiErr
             handler(call, person).await
         }
         Endpoint::Session(capability, handler) => match extract::person(&call).await? {
-            Person::Member(session) if session.role.can(capability) => handler(call, session).await,
-            Person::Member(_) => Err(denied("Your role does not allow this")),
-            Person::Operator(_) => Err(denied("An operator belongs to no organization")),
+            sessions::Person::Member(session) if session.role.can(capability) => handler(call, session).await,
+            sessions::Person::Member(_) => Err(denied("Your role does not allow this")),
+            sessions::Person::Operator(_) => Err(denied("An operator belongs to no organization")),
         },
         Endpoint::Operator(handler) => match extract::person(&call).await? {
-            Person::Operator(operator) => handler(call, operator).await,
-            Person::Member(_) => Err(denied("Only the operator may do this")),
+            sessions::Person::Operator(operator) => handler(call, operator).await,
+            sessions::Person::Member(_) => Err(denied("Only the operator may do this")),
         },
     }
 }
