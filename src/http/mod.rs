@@ -1,4 +1,7 @@
 //! The JSON API: one table of routes, authentication as argument types, one table of error codes.
 
 pub mod api;
+pub mod error;
+pub mod extract;
+pub mod routes;
 pub mod v1;

@@ -1,5 +1,6 @@
-//! Talking to providers: the one HTTP client, the meaning of their errors, and the only place that puts a
-//! provider key on the wire.
+//! Talking to providers: the one HTTP client, the meaning of their errors, which addresses may be dialed, and
+//! the only place that puts a provider key on the wire.
 
 pub mod error;
+pub mod guard;
 pub mod transport;

@@ -2,6 +2,16 @@
 //! The pool lives on a runtime of its own: a connection opened on one actix worker would stall another
 //! worker's query for as long as the first one's thread is busy.
 
+pub mod api_keys;
+pub mod audit_log;
+pub mod members;
+pub mod organizations;
+pub mod platform_keys;
+pub mod provider_keys;
+pub mod secrets;
+pub mod sessions;
+pub mod users;
+
 use crate::domain::ids::OrgId;
 use sqlx::{
     PgConnection, PgPool, Postgres,

@@ -1,1 +1,38 @@
-//! (in progress)
+//! Account calls under `/api`: thin over the services in `accounts`. JSON in camelCase.
+
+pub mod auth;
+pub mod keys;
+pub mod members;
+
+use super::error::{ApiError, Code};
+use crate::accounts::AccountError;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        let message = error.to_string();
+        match error {
+            AccountError::SignupClosed | AccountError::Denied(_) => {
+                Self::new(Code::PermissionDenied, message)
+            }
+            AccountError::EmailTaken => Self::new(Code::EmailTaken, message).param("email"),
+            AccountError::InvalidCredentials => Self::new(Code::InvalidCredentials, message),
+            AccountError::Throttled { retry_after_s } => {
+                Self::new(Code::RateLimitExceeded, message).retry_after_s(retry_after_s)
+            }
+            AccountError::Busy => Self::new(Code::ServiceUnavailable, message).retry_after_s(2),
+            AccountError::Invalid { param, message } => Self::invalid(param, message),
+            AccountError::UnknownProvider { param } => Self::unknown_provider(param),
+            AccountError::NotFound(what) => Self::not_found(what),
+            AccountError::Conflict(_) => Self::new(Code::Conflict, message),
+            AccountError::Store(cause) => Self::from(cause),
+            AccountError::Vault(cause) => Self::internal(cause),
+            AccountError::Internal(cause) => Self::internal(cause),
+        }
+    }
+}
+
+/// A moment as RFC 3339 text, in UTC.
+fn time_text(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,347 @@
+//! Platform API keys and the provider keys in them: create, read, change, revoke, test. A change is applied
+//! whole or not at all, and a member without the right to all keys sees and changes only those it made.
+
+use super::{
+    AccountError, Accounts,
+    api_key::PlainApiKey,
+    audit,
+    installation::Installation,
+    patch::{DEFAULT_NAME, EntryChange, Field, KeyBody, KeyChange, foreign_looking, lay_over},
+    roles::Capability,
+    throttle::Subject,
+};
+use crate::{
+    credentials::{
+        self, StoredRow,
+        check::{Checked, Target, Verdict, check},
+    },
+    domain::{
+        ambient::Ambient,
+        ids::{ApiKeyId, ProviderKeyId, UserId},
+        policy::KeyPolicy,
+        provider::ProviderId,
+        secret::Secret,
+    },
+    store::{
+        OrgScope, StoreError,
+        api_keys::{self, ApiKey, KeyScope},
+        provider_keys::{self, KeyStatus, StoredProviderKey},
+        sessions::Session,
+    },
+};
+use sqlx::PgConnection;
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+const API_KEYS_MAX: i64 = 1_000;
+const PROVIDER_KEYS_MAX: usize = 100;
+
+/// An API key with its provider keys, as its organization sees it.
+pub struct KeyDetails {
+    pub key: ApiKey,
+    pub provider_keys: Vec<StoredProviderKey>,
+    /// Of the change just made.
+    pub warnings: Vec<Warning>,
+}
+
+/// A provider key that was stored though it looks like another provider's.
+#[derive(Clone, Debug)]
+pub struct Warning {
+    pub id: ProviderKeyId,
+    pub provider: ProviderId,
+    pub message: String,
+}
+
+/// A new key; the secret is shown this once.
+pub struct CreatedKey {
+    pub secret: Secret,
+    pub details: KeyDetails,
+}
+
+impl Accounts {
+    /// Creates an API key with whatever rules and provider keys the body holds.
+    pub async fn create_key(&self, session: Session, body: KeyBody) -> Result<CreatedKey, AccountError> {
+        self.create_key_of(session.scope, Some(session.user_id), body).await
+    }
+
+    /// As [`Accounts::create_key`], for an organization's own start-up (demo), without a person.
+    pub async fn create_key_of(
+        &self,
+        scope: OrgScope,
+        made_by: Option<UserId>,
+        body: KeyBody,
+    ) -> Result<CreatedKey, AccountError> {
+        let created_at = self.ambient.now();
+        let change = Arc::new(body.judge(&self.rules.allowed_nets, created_at)?);
+        let plain = PlainApiKey::generate(&self.ambient);
+        let hash = plain.hash(&self.installation.pepper).0;
+        let mut key = ApiKey {
+            id: ApiKeyId(self.ambient.uuid()),
+            name: DEFAULT_NAME.to_owned(),
+            last4: plain.secret().last4(),
+            created_by: made_by,
+            policy: KeyPolicy::default(),
+            created_at,
+            revoked_at: None,
+        };
+        change.apply(&mut key.name, &mut key.policy);
+        let installation = self.installation.clone();
+        let actor = made_by.map_or_else(|| "cli".to_owned(), |user| user.to_string());
+        let details = self
+            .transact(move |db, ambient| {
+                let (key, change, actor) = (key.clone(), change.clone(), actor.clone());
+                let installation = installation.clone();
+                async move {
+                    let mut tx = db.begin().await?;
+                    if api_keys::count_live(&mut tx, scope).await? >= API_KEYS_MAX {
+                        return Err(AccountError::Conflict("The organization has 1000 API keys; revoke one"));
+                    }
+                    api_keys::insert(&mut tx, scope, &key, &hash).await?;
+                    let row = Row { scope, api_key: key.id };
+                    let warnings = rearrange(&mut tx, &installation, &ambient, row, &change).await?;
+                    audit(&mut tx, &ambient, Some(scope), &actor, ("api_key.create", &key.id)).await?;
+                    let provider_keys = provider_keys::list_of_api_key(&mut tx, scope, key.id).await?;
+                    tx.commit().await.map_err(StoreError::from)?;
+                    Ok(KeyDetails { key, provider_keys, warnings })
+                }
+            })
+            .await?;
+        Ok(CreatedKey { secret: plain.secret().clone(), details })
+    }
+
+    pub async fn get_key(&self, session: Session, id: ApiKeyId) -> Result<KeyDetails, AccountError> {
+        let scope = required_scope(&session)?;
+        let db = self.db.clone();
+        self.db
+            .run(async move {
+                let mut connection = db.acquire().await?;
+                let key = api_keys::get(&mut connection, scope, id).await?.ok_or(NO_KEY)?;
+                let provider_keys = provider_keys::list_of_api_key(&mut connection, scope.org, id).await?;
+                Ok(KeyDetails { key, provider_keys, warnings: Vec::new() })
+            })
+            .await
+    }
+
+    /// Applies a merge patch.
+    pub async fn change_key(
+        &self,
+        session: Session,
+        id: ApiKeyId,
+        body: KeyBody,
+    ) -> Result<KeyDetails, AccountError> {
+        let scope = required_scope(&session)?;
+        let change = Arc::new(body.judge(&self.rules.allowed_nets, self.ambient.now())?);
+        let installation = self.installation.clone();
+        let details = self
+            .transact(move |db, ambient| {
+                let (change, installation) = (change.clone(), installation.clone());
+                async move {
+                    let mut tx = db.begin().await?;
+                    let mut key = api_keys::lock_live(&mut tx, scope, id).await?.ok_or(NO_KEY)?;
+                    change.apply(&mut key.name, &mut key.policy);
+                    api_keys::update(&mut tx, scope.org, &key).await?;
+                    let row = Row { scope: scope.org, api_key: id };
+                    let warnings = rearrange(&mut tx, &installation, &ambient, row, &change).await?;
+                    let done = ("api_key.change", &id);
+                    audit(&mut tx, &ambient, Some(scope.org), &session.user_id, done).await?;
+                    let provider_keys = provider_keys::list_of_api_key(&mut tx, scope.org, id).await?;
+                    tx.commit().await.map_err(StoreError::from)?;
+                    Ok(KeyDetails { key, provider_keys, warnings })
+                }
+            })
+            .await?;
+        self.authenticator.forget(id);
+        Ok(details)
+    }
+
+    /// Revokes a key and deletes the provider keys in it. A second time changes nothing.
+    pub async fn revoke_key(&self, session: Session, id: ApiKeyId) -> Result<OffsetDateTime, AccountError> {
+        let scope = required_scope(&session)?;
+        let revoked_at = self
+            .transact(move |db, ambient| async move {
+                let mut tx = db.begin().await?;
+                let revoked_at = api_keys::revoke(&mut tx, scope, id, ambient.now()).await?.ok_or(NO_KEY)?;
+                provider_keys::delete_of_api_key(&mut tx, scope.org, id).await?;
+                let done = ("api_key.revoke", &id);
+                audit(&mut tx, &ambient, Some(scope.org), &session.user_id, done).await?;
+                tx.commit().await.map_err(StoreError::from)?;
+                Ok(revoked_at)
+            })
+            .await?;
+        self.authenticator.forget(id);
+        Ok(revoked_at)
+    }
+
+    /// Makes the free call at the provider with a stored key: the one of `wanted`, else the first.
+    pub async fn test_provider_key(
+        &self,
+        session: Session,
+        id: ApiKeyId,
+        provider: ProviderId,
+        wanted: Option<ProviderKeyId>,
+    ) -> Result<Checked, AccountError> {
+        let key = self
+            .get_key(session, id)
+            .await?
+            .provider_keys
+            .into_iter()
+            .find(|key| key.provider == provider && wanted.is_none_or(|wanted| wanted == key.id))
+            .ok_or(AccountError::NotFound("provider key"))?;
+        self.throttle.admit(Subject::Checks(session.scope.org_id()), self.ambient.now()).await?;
+        let secret = credentials::open_stored(&self.installation.ring, session.scope, id, &key)?;
+        let checked = match key.base_url.as_deref() {
+            Some(url) => {
+                let target = Target::Customer(url, &self.rules.allowed_nets);
+                check(&self.check_clients.customer, provider, target, &secret).await
+            }
+            None => {
+                let url =
+                    self.rules.provider_urls.get(&provider).map_or(provider.row().base_url, String::as_str);
+                check(&self.check_clients.operator, provider, Target::Operator(url), &secret).await
+            }
+        };
+        let status = match checked.verdict {
+            Verdict::Valid => Some(KeyStatus::Valid),
+            Verdict::Invalid => Some(KeyStatus::Invalid),
+            Verdict::Unknown => None,
+        };
+        let error = (checked.verdict != Verdict::Valid).then(|| checked.message.clone());
+        let (db, scope) = (self.db.clone(), session.scope);
+        self.db
+            .run(async move {
+                let connection = &mut *db.acquire().await?;
+                provider_keys::set_status(connection, scope, &key, status, error.as_deref()).await
+            })
+            .await?;
+        Ok(checked)
+    }
+}
+
+/// Which API keys a session reaches; `None` when its role sees none.
+pub(super) fn key_scope(session: &Session) -> Option<KeyScope> {
+    session.role.can(Capability::ReadKeys).then(|| KeyScope {
+        org: session.scope,
+        made_by: (!session.role.has_all_keys()).then_some(session.user_id),
+    })
+}
+
+const NO_KEY: AccountError = AccountError::NotFound("API key");
+
+fn required_scope(session: &Session) -> Result<KeyScope, AccountError> {
+    key_scope(session).ok_or(AccountError::Denied("Your role does not see API keys"))
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    scope: OrgScope,
+    api_key: ApiKeyId,
+}
+
+/// Brings the stored provider keys into the order and state of the change.
+async fn rearrange(
+    tx: &mut PgConnection,
+    installation: &Installation,
+    ambient: &Ambient,
+    row: Row,
+    change: &KeyChange,
+) -> Result<Vec<Warning>, AccountError> {
+    let lists = match &change.provider_keys {
+        Field::Keep => return Ok(Vec::new()),
+        Field::Clear => {
+            provider_keys::delete_of_api_key(tx, row.scope, row.api_key).await?;
+            return Ok(Vec::new());
+        }
+        Field::Set(lists) => lists,
+    };
+    let stored = provider_keys::list_of_api_key(tx, row.scope, row.api_key).await?;
+    let untouched = stored.iter().filter(|key| !lists.iter().any(|(provider, _)| *provider == key.provider));
+    let wanted: usize = lists.iter().map(|(_, entries)| entries.len()).sum();
+    if untouched.count().saturating_add(wanted) > PROVIDER_KEYS_MAX {
+        let message = format!("An API key may hold up to {PROVIDER_KEYS_MAX} provider keys");
+        return Err(AccountError::invalid("providerKeys", message));
+    }
+    let mut warnings = Vec::new();
+    for (provider, entries) in lists {
+        let kept: Vec<ProviderKeyId> = entries.iter().filter_map(|entry| entry.id).collect();
+        let dropped: Vec<ProviderKeyId> = stored
+            .iter()
+            .filter(|key| key.provider == *provider && !kept.contains(&key.id))
+            .map(|key| key.id)
+            .collect();
+        provider_keys::delete(tx, row.scope, row.api_key, &dropped).await?;
+        for (position, entry) in (0i32..).zip(entries) {
+            let known = entry.id.map(|id| find_stored(&stored, *provider, id)).transpose()?;
+            let key = placed(installation, ambient, row, *provider, (known, entry))?;
+            if let Some(message) = entry.key.as_ref().and_then(|secret| foreign_looking(*provider, secret)) {
+                warnings.push(Warning { id: key.id, provider: *provider, message });
+            }
+            provider_keys::set(tx, row.scope, row.api_key, position, &key).await?;
+        }
+    }
+    Ok(warnings)
+}
+
+fn find_stored(
+    stored: &[StoredProviderKey],
+    provider: ProviderId,
+    id: ProviderKeyId,
+) -> Result<&StoredProviderKey, AccountError> {
+    stored
+        .iter()
+        .find(|key| key.id == id && key.provider == provider)
+        .ok_or(AccountError::NotFound("provider key"))
+}
+
+/// The row an element of a list becomes. Whoever changes where a secret is sent must know the secret.
+fn placed(
+    installation: &Installation,
+    ambient: &Ambient,
+    row: Row,
+    provider: ProviderId,
+    (known, entry): (Option<&StoredProviderKey>, &EntryChange),
+) -> Result<StoredProviderKey, AccountError> {
+    let mut key = known.cloned().unwrap_or_else(|| StoredProviderKey {
+        id: ProviderKeyId(ambient.uuid()),
+        provider,
+        label: String::new(),
+        models: Vec::new(),
+        enabled: true,
+        base_url: None,
+        sealed: Vec::new(),
+        last4: String::new(),
+        fingerprint: String::new(),
+        status: KeyStatus::Untested,
+        created_at: ambient.now(),
+        last_used_at: None,
+        last_error: None,
+    });
+    lay_over(&mut key.label, &entry.label);
+    lay_over(&mut key.models, &entry.models);
+    // Cleared, like never set, is enabled.
+    key.enabled = match entry.enabled {
+        Field::Keep => key.enabled,
+        Field::Clear => true,
+        Field::Set(enabled) => enabled,
+    };
+    let base_url = match &entry.base_url {
+        Field::Keep => key.base_url.clone(),
+        Field::Clear => None,
+        Field::Set(url) => Some(url.clone()),
+    };
+    let Some(secret) = &entry.key else {
+        if base_url != key.base_url {
+            let message = "A changed `baseUrl` needs the `key` again";
+            return Err(AccountError::invalid("baseUrl", message));
+        }
+        return Ok(key);
+    };
+    key.base_url = base_url;
+    let (scope, api_key, id) = (row.scope, row.api_key, key.id);
+    let place = StoredRow { scope, api_key, provider, base_url: key.base_url.as_deref(), id };
+    key.sealed = credentials::seal_stored(&installation.ring, ambient, &place, secret)?;
+    key.last4 = secret.last4();
+    key.fingerprint = installation.fingerprints.fingerprint(secret.expose().as_bytes());
+    key.status = KeyStatus::Untested;
+    key.last_error = None;
+    Ok(key)
+}

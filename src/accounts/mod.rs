@@ -1,0 +1,175 @@
+//! People, organizations and their keys: signing up, logging in, who may do what, and the platform API keys
+//! that applications present. Secrets leave this module only once, at their creation. Every change is one
+//! transaction with its line in the audit log.
+
+pub mod api_key;
+pub mod authenticator;
+mod fields;
+pub mod installation;
+pub mod keys;
+pub mod members;
+pub mod passwords;
+pub mod patch;
+pub mod people;
+pub mod roles;
+mod throttle;
+
+pub use authenticator::{AuthError, Authenticator};
+
+use crate::{
+    domain::{ambient::Ambient, provider::ProviderId},
+    providers::guard::{AllowedNets, UrlError},
+    store::{
+        Db, OrgScope, StoreError,
+        audit_log::{self, AuditEntry},
+        sessions::{self, Person},
+    },
+    vault::VaultError,
+};
+use installation::Installation;
+use ipnet::IpNet;
+use passwords::Passwords;
+use sqlx::PgConnection;
+use std::{collections::HashMap, future::Future, sync::Arc};
+use throttle::Throttle;
+
+/// How often a transaction that lost to another one is tried.
+const TRIES_MAX: u32 = 4;
+
+/// What the operator decided about accounts.
+pub struct AccountRules {
+    pub signup_open: bool,
+    /// Private networks that customer-given URLs may reach.
+    pub allowed_nets: AllowedNets,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where the operator has a provider called, if not at its public address.
+    pub provider_urls: HashMap<ProviderId, String>,
+}
+
+/// HTTP clients for test calls. Neither follows redirects nor uses a proxy of the environment.
+pub struct CheckClients {
+    /// For the operator's addresses, which may be anywhere.
+    pub operator: reqwest::Client,
+    /// For customer-given addresses: its resolver refuses what is not public or opened.
+    pub customer: reqwest::Client,
+}
+
+/// The account services of one process.
+pub struct Accounts {
+    db: Db,
+    installation: Arc<Installation>,
+    ambient: Ambient,
+    authenticator: Arc<Authenticator>,
+    passwords: Passwords,
+    throttle: Throttle,
+    rules: AccountRules,
+    check_clients: CheckClients,
+}
+
+/// What the services are made of.
+pub struct AccountParts {
+    pub db: Db,
+    pub installation: Arc<Installation>,
+    pub ambient: Ambient,
+    /// Told of changes made here, so that they act at once in this process.
+    pub authenticator: Arc<Authenticator>,
+    pub passwords: Passwords,
+    pub rules: AccountRules,
+    pub check_clients: CheckClients,
+}
+
+/// Why an account call was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error("Sign-up is closed on this installation")]
+    SignupClosed,
+    #[error("This e-mail address has an account already; log in instead")]
+    EmailTaken,
+    #[error("Unknown e-mail address or wrong password")]
+    InvalidCredentials,
+    #[error("Too many attempts; try again later")]
+    Throttled { retry_after_s: u32 },
+    /// The hashing queue is full.
+    #[error("Too many log-ins at once; try again")]
+    Busy,
+    #[error("{message}")]
+    Invalid { param: String, message: String },
+    #[error("unknown provider in {param}")]
+    UnknownProvider { param: String },
+    #[error("No such {0}")]
+    NotFound(&'static str),
+    #[error("{0}")]
+    Denied(&'static str),
+    #[error("{0}")]
+    Conflict(&'static str),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl AccountError {
+    /// 400 that names the field at fault.
+    fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { param: param.into(), message: message.into() }
+    }
+
+    fn url(param: &str, error: &UrlError) -> Self {
+        Self::invalid(param, format!("`{param}` {error}"))
+    }
+}
+
+impl Accounts {
+    pub fn new(parts: AccountParts) -> Self {
+        let AccountParts { db, installation, ambient, authenticator, passwords, rules, check_clients } =
+            parts;
+        let throttle = Throttle::default();
+        Self { db, installation, ambient, authenticator, passwords, throttle, rules, check_clients }
+    }
+
+    pub fn rules(&self) -> &AccountRules {
+        &self.rules
+    }
+
+    /// The person behind a session token, if the session lives. Asked of the database every time, so that
+    /// logging out acts on every replica at once.
+    pub async fn find_person(&self, token: &str) -> Result<Option<Person>, StoreError> {
+        if !people::has_token_form(token, people::SESSION_PREFIX) {
+            return Ok(None);
+        }
+        let hash = self.installation.tokens.of(token.as_bytes());
+        let (db, now) = (self.db.clone(), self.ambient.now());
+        self.db.run(async move { sessions::find_person(&mut *db.acquire().await?, &hash, now).await }).await
+    }
+
+    /// Runs a transaction on the database's runtime, again when it lost to another one.
+    async fn transact<T, F>(&self, attempt: impl Fn(Db, Ambient) -> F) -> Result<T, AccountError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, AccountError>> + Send + 'static,
+    {
+        for _ in 1..TRIES_MAX {
+            match self.db.run(attempt(self.db.clone(), self.ambient.clone())).await {
+                Err(AccountError::Store(StoreError::Contention)) => {}
+                outcome => return outcome,
+            }
+        }
+        self.db.run(attempt(self.db.clone(), self.ambient.clone())).await
+    }
+}
+
+/// Writes the audit line of a change by a person to something in an organization.
+async fn audit(
+    connection: &mut PgConnection,
+    ambient: &Ambient,
+    scope: Option<OrgScope>,
+    actor: &impl ToString,
+    (action, subject): (&str, &impl ToString),
+) -> Result<(), StoreError> {
+    let (actor, subject) = (actor.to_string(), subject.to_string());
+    let entry = AuditEntry { org: scope.map(OrgScope::org_id), actor: &actor, action, subject: &subject };
+    audit_log::insert(connection, ambient, &entry).await
+}

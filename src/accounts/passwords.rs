@@ -1,0 +1,129 @@
+//! Password hashing with Argon2id on threads of its own: memory is bounded by the number of threads, the
+//! queue by its length, and the threads step back behind those that serve requests. An unknown user costs as
+//! much time as a wrong password.
+
+use super::AccountError;
+use crate::domain::{ambient::Ambient, secret::Secret};
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    mpsc::{Receiver, SyncSender, sync_channel},
+};
+use tokio::sync::oneshot;
+
+/// OWASP's first choice for Argon2id: 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+const WAITING_MAX: usize = 256;
+/// Niceness of the hashing threads.
+const NICENESS: i32 = 10;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The pool of hashing threads.
+pub struct Passwords {
+    jobs: SyncSender<Job>,
+    ambient: Ambient,
+    /// The hash of a password nobody has.
+    dummy: Arc<str>,
+}
+
+impl Passwords {
+    /// Starts `threads` hashing threads; each uses 19 MiB while it works.
+    pub fn start(threads: usize, ambient: Ambient) -> anyhow::Result<Self> {
+        let (jobs, queue) = sync_channel::<Job>(WAITING_MAX);
+        let queue = Arc::new(Mutex::new(queue));
+        for number in 0..threads.max(1) {
+            let queue = queue.clone();
+            std::thread::Builder::new().name(format!("password-{number}")).spawn(move || work(&queue))?;
+        }
+        let nobody = ambient.bytes::<32>();
+        let dummy = hash(&nobody, &ambient.bytes::<16>())?.into();
+        Ok(Self { jobs, ambient, dummy })
+    }
+
+    /// The PHC string to store for a new password.
+    pub async fn hash(&self, password: &Secret) -> Result<String, AccountError> {
+        let (password, salt) = (password.clone(), self.ambient.bytes::<16>());
+        self.run(move || hash(password.expose().as_bytes(), &salt))
+            .await?
+            .map_err(|error| AccountError::Internal(error.to_string()))
+    }
+
+    /// Whether `password` is the one of `stored`; `None` (no such user) takes the same time and is false.
+    pub async fn verify(&self, password: &Secret, stored: Option<&str>) -> Result<bool, AccountError> {
+        let (password, known) = (password.clone(), stored.is_some());
+        let expected: Arc<str> = stored.map_or_else(|| self.dummy.clone(), Arc::from);
+        let fits = self.run(move || verify(password.expose().as_bytes(), &expected)).await?;
+        Ok(fits && known)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AccountError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            // A client that left while waiting costs nothing.
+            if !answer.is_closed() {
+                // Unsent when the client leaves just now: nobody is interested.
+                let _ = answer.send(job());
+            }
+        });
+        self.jobs.try_send(job).map_err(|_| AccountError::Busy)?;
+        answered.await.map_err(|_| AccountError::Busy)
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>) {
+    // On Linux this is the niceness of the calling thread alone. Refused only by an unusual sandbox, and then
+    // hashing merely competes at normal priority.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::warn!(error.cause = %error, "password hashing runs at normal priority");
+    }
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match next {
+            Ok(job) => job(),
+            Err(_) => return,
+        }
+    }
+}
+
+fn argon2() -> Result<Argon2<'static>, argon2::Error> {
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(MEMORY_KIB, PASSES, LANES, None)?))
+}
+
+fn hash(password: &[u8], salt: &[u8]) -> anyhow::Result<String> {
+    let hashed: PasswordHash = argon2()
+        .map_err(|error| anyhow::anyhow!("argon2 parameters: {error}"))?
+        .hash_password_with_salt(password, salt)
+        .map_err(|error| anyhow::anyhow!("argon2: {error}"))?;
+    Ok(hashed.to_string())
+}
+
+fn verify(password: &[u8], expected: &str) -> bool {
+    let (Ok(argon2), Ok(expected)) = (argon2(), PasswordHash::new(expected)) else { return false };
+    argon2.verify_password(password, &expected).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_and_no_other_and_nobody_fits_the_dummy() {
+        let passwords = Passwords::start(1, Ambient::system()).unwrap();
+        let password = Secret::new("correct horse".into());
+        let stored = passwords.hash(&password).await.unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert!(passwords.verify(&password, Some(&stored)).await.unwrap());
+        assert!(!passwords.verify(&Secret::new("wrong".into()), Some(&stored)).await.unwrap());
+        assert!(!passwords.verify(&password, None).await.unwrap());
+        assert!(!passwords.verify(&password, Some("not a hash")).await.unwrap());
+    }
+}

@@ -1,0 +1,378 @@
+//! The body that creates or changes an API key: parsing and judging it, without a database. Merge by field: a
+//! field that is absent stays, `null` clears. A guardrail that nothing enforces is refused, never stored idle.
+
+use super::{AccountError, fields};
+use crate::{
+    domain::{
+        ids::ProviderKeyId,
+        policy::{ByokFallback, KeyPolicy},
+        provider::ProviderId,
+        secret::Secret,
+    },
+    providers::guard::{AllowedNets, check_url},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{
+        IgnoredAny, MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
+};
+use std::{fmt, marker::PhantomData};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// The name of a key whose owner gave none.
+pub const DEFAULT_NAME: &str = "API key";
+const KEYS_PER_PROVIDER_MAX: usize = 20;
+
+/// A field of a merge patch: absent, cleared, or set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Field<T> {
+    #[default]
+    Keep,
+    Clear,
+    Set(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(d)?.map_or(Field::Clear, Field::Set))
+    }
+}
+
+impl<T> Field<T> {
+    fn try_map<U, E>(self, to: impl FnOnce(T) -> Result<U, E>) -> Result<Field<U>, E> {
+        Ok(match self {
+            Field::Keep => Field::Keep,
+            Field::Clear => Field::Clear,
+            Field::Set(value) => Field::Set(to(value)?),
+        })
+    }
+}
+
+/// The body as it arrives.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct KeyBody {
+    name: Field<String>,
+    provider_keys: Field<ProviderMap>,
+    byok_fallback: Field<ByokFallback>,
+    expires_at: Field<String>,
+    allowed_providers: Field<Vec<String>>,
+    excluded_providers: Field<Vec<String>>,
+    allowed_models: Field<Vec<String>>,
+    // Known, not enforced yet: refused when set.
+    max_cost_per_request_usd: Option<IgnoredAny>,
+    budget_usd: Option<IgnoredAny>,
+    budget_period: Option<IgnoredAny>,
+    requests_per_minute: Option<IgnoredAny>,
+    tokens_per_minute: Option<IgnoredAny>,
+    min_quality_threshold: Option<IgnoredAny>,
+    zdr: Option<IgnoredAny>,
+}
+
+/// The body, judged.
+#[derive(Default)]
+pub struct KeyChange {
+    pub name: Field<String>,
+    pub byok_fallback: Field<ByokFallback>,
+    pub expires_at: Field<OffsetDateTime>,
+    pub allowed_providers: Field<Vec<ProviderId>>,
+    pub excluded_providers: Field<Vec<ProviderId>>,
+    pub allowed_models: Field<Vec<String>>,
+    /// New lists by provider; an empty one removes the provider's keys. `Clear` removes all.
+    pub provider_keys: Field<Vec<(ProviderId, Vec<EntryChange>)>>,
+}
+
+/// One element of a provider's list. At least one of `id` and `key` is there.
+pub struct EntryChange {
+    /// A stored key that stays, moves or gets a new secret.
+    pub id: Option<ProviderKeyId>,
+    pub key: Option<Secret>,
+    pub label: Field<String>,
+    pub models: Field<Vec<String>>,
+    pub enabled: Field<bool>,
+    /// Normalised.
+    pub base_url: Field<String>,
+}
+
+impl KeyBody {
+    /// Judges every field; the first bad one is named.
+    pub fn judge(self, nets: &AllowedNets, now: OffsetDateTime) -> Result<KeyChange, AccountError> {
+        self.refuse_unenforced()?;
+        Ok(KeyChange {
+            name: self.name.try_map(|text| fields::name("name", &text))?,
+            byok_fallback: self.byok_fallback,
+            expires_at: self.expires_at.try_map(|text| parse_expiry(&text, now))?,
+            allowed_providers: self.allowed_providers.try_map(|names| {
+                let providers = parse_providers("allowedProviders", &names)?;
+                refuse_empty("allowedProviders", providers)
+            })?,
+            excluded_providers: self
+                .excluded_providers
+                .try_map(|names| parse_providers("excludedProviders", &names))?,
+            allowed_models: self.allowed_models.try_map(|names| {
+                let models = fields::models("allowedModels", &names)?;
+                refuse_empty("allowedModels", models)
+            })?,
+            provider_keys: self.provider_keys.try_map(|map| map.judge(nets))?,
+        })
+    }
+
+    fn refuse_unenforced(&self) -> Result<(), AccountError> {
+        let guardrails = [
+            ("maxCostPerRequestUsd", self.max_cost_per_request_usd),
+            ("budgetUsd", self.budget_usd),
+            ("budgetPeriod", self.budget_period),
+            ("requestsPerMinute", self.requests_per_minute),
+            ("tokensPerMinute", self.tokens_per_minute),
+            ("minQualityThreshold", self.min_quality_threshold),
+            ("zdr", self.zdr),
+        ];
+        match guardrails.into_iter().find(|(_, value)| value.is_some()) {
+            Some((name, _)) => {
+                Err(AccountError::invalid(name, format!("`{name}` is not enforced yet and was not stored")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl KeyChange {
+    /// Lays the rules of the change over a key's.
+    pub fn apply(&self, name: &mut String, policy: &mut KeyPolicy) {
+        match &self.name {
+            Field::Keep => {}
+            Field::Clear => *name = DEFAULT_NAME.to_owned(),
+            Field::Set(new) => *name = new.clone(),
+        }
+        lay_over(&mut policy.byok_fallback, &self.byok_fallback);
+        lay_over(&mut policy.excluded_providers, &self.excluded_providers);
+        lay_over_option(&mut policy.expires_at, &self.expires_at);
+        lay_over_option(&mut policy.allowed_providers, &self.allowed_providers);
+        lay_over_option(&mut policy.allowed_models, &self.allowed_models);
+    }
+}
+
+/// Lays a field over a value whose cleared state is its default.
+pub fn lay_over<T: Clone + Default>(value: &mut T, field: &Field<T>) {
+    match field {
+        Field::Keep => {}
+        Field::Clear => *value = T::default(),
+        Field::Set(new) => *value = new.clone(),
+    }
+}
+
+/// Lays a field over a value whose cleared state is absence.
+pub fn lay_over_option<T: Clone>(value: &mut Option<T>, field: &Field<T>) {
+    match field {
+        Field::Keep => {}
+        Field::Clear => *value = None,
+        Field::Set(new) => *value = Some(new.clone()),
+    }
+}
+
+/// A warning when a key looks like one of another provider. Formats change, so it is only a warning.
+pub fn foreign_looking(provider: ProviderId, secret: &Secret) -> Option<String> {
+    let fits = |other: &ProviderId| {
+        let prefixes = other.row().key_prefixes;
+        prefixes
+            .iter()
+            .filter(|prefix| secret.expose().starts_with(**prefix))
+            .map(|prefix| prefix.len())
+            .max()
+    };
+    let (best, _) =
+        ProviderId::all().filter_map(|other| Some((other, fits(&other)?))).max_by_key(|(_, n)| *n)?;
+    (best != provider).then(|| {
+        let (own, other) = (provider.row().name, best.row().name);
+        format!("This looks like a key of {other}, not {own}; the test call tells whether it works")
+    })
+}
+
+fn parse_expiry(text: &str, now: OffsetDateTime) -> Result<OffsetDateTime, AccountError> {
+    match OffsetDateTime::parse(text, &Rfc3339) {
+        Ok(at) if at > now => Ok(at),
+        Ok(_) => Err(AccountError::invalid("expiresAt", "`expiresAt` must lie in the future")),
+        Err(_) => {
+            Err(AccountError::invalid("expiresAt", "`expiresAt` must be a time like 2027-01-31T00:00:00Z"))
+        }
+    }
+}
+
+fn parse_providers(param: &str, names: &[String]) -> Result<Vec<ProviderId>, AccountError> {
+    let mut providers = Vec::new();
+    for name in names {
+        let provider = ProviderId::by_name(name)
+            .ok_or_else(|| AccountError::UnknownProvider { param: param.to_owned() })?;
+        if !providers.contains(&provider) {
+            providers.push(provider);
+        }
+    }
+    Ok(providers)
+}
+
+fn refuse_empty<T>(param: &str, list: Vec<T>) -> Result<Vec<T>, AccountError> {
+    if list.is_empty() {
+        let message = format!("`{param}` must not be empty; null allows all");
+        return Err(AccountError::invalid(param, message));
+    }
+    Ok(list)
+}
+
+/// `providerKeys` as it arrives: names in their order, repetitions kept so that they can be refused.
+struct ProviderMap(Vec<(String, Entries)>);
+
+/// The value at one provider. `null` and `[]` are an empty list, a string is a list of one.
+struct Entries(Vec<EntryBody>);
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct EntryBody {
+    id: Option<String>,
+    key: Option<Secret>,
+    label: Field<String>,
+    models: Field<Vec<String>>,
+    enabled: Field<bool>,
+    base_url: Field<String>,
+}
+
+impl ProviderMap {
+    fn judge(self, nets: &AllowedNets) -> Result<Vec<(ProviderId, Vec<EntryChange>)>, AccountError> {
+        let mut lists: Vec<(ProviderId, Vec<EntryChange>)> = Vec::new();
+        for (name, Entries(entries)) in self.0 {
+            let provider = ProviderId::by_name(&name)
+                .ok_or_else(|| AccountError::UnknownProvider { param: "providerKeys".into() })?;
+            if lists.iter().any(|(known, _)| *known == provider) {
+                let message = format!("`providerKeys` names {} twice", provider.row().name);
+                return Err(AccountError::invalid("providerKeys", message));
+            }
+            if entries.len() > KEYS_PER_PROVIDER_MAX {
+                let message = format!("A provider may have up to {KEYS_PER_PROVIDER_MAX} keys");
+                return Err(AccountError::invalid("providerKeys", message));
+            }
+            let entries =
+                entries.into_iter().map(|entry| entry.judge(nets)).collect::<Result<Vec<_>, _>>()?;
+            refuse_repeated_ids(&entries)?;
+            lists.push((provider, entries));
+        }
+        Ok(lists)
+    }
+}
+
+impl EntryBody {
+    fn judge(self, nets: &AllowedNets) -> Result<EntryChange, AccountError> {
+        // An id of the wrong form cannot exist: the same answer as for one that does not.
+        let id = match self.id.as_deref().map(str::parse::<ProviderKeyId>) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => return Err(AccountError::NotFound("provider key")),
+        };
+        let key = self.key.map(|key| fields::provider_key("providerKeys", &key)).transpose()?;
+        if id.is_none() && key.is_none() {
+            let message = "Each element of a list in `providerKeys` needs `id` or `key`";
+            return Err(AccountError::invalid("providerKeys", message));
+        }
+        Ok(EntryChange {
+            id,
+            key,
+            label: self.label.try_map(|text| fields::label("label", &text))?,
+            models: self.models.try_map(|list| fields::models("models", &list))?,
+            enabled: self.enabled,
+            base_url: self.base_url.try_map(|text| {
+                let url =
+                    check_url(text.trim(), nets).map_err(|error| AccountError::url("baseUrl", &error))?;
+                Ok::<_, AccountError>(url.as_str().trim_end_matches('/').to_owned())
+            })?,
+        })
+    }
+}
+
+fn refuse_repeated_ids(entries: &[EntryChange]) -> Result<(), AccountError> {
+    let ids: Vec<ProviderKeyId> = entries.iter().filter_map(|entry| entry.id).collect();
+    let repeated = ids.iter().enumerate().any(|(at, id)| ids.iter().skip(at + 1).any(|other| other == id));
+    if repeated {
+        return Err(AccountError::invalid(
+            "providerKeys",
+            "An `id` occurs twice in a list of `providerKeys`",
+        ));
+    }
+    Ok(())
+}
+
+impl<'de> Deserialize<'de> for ProviderMap {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = ProviderMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of provider names")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ProviderMap, A::Error> {
+                let mut names = Vec::new();
+                while let Some(entry) = map.next_entry::<String, Entries>()? {
+                    names.push(entry);
+                }
+                Ok(ProviderMap(names))
+            }
+        }
+        d.deserialize_map(Names)
+    }
+}
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key, a list of objects, or null")
+            }
+
+            fn visit_unit<E: serde::de::Error>(self) -> Result<Entries, E> {
+                Ok(Entries(Vec::new()))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Entries, E> {
+                self.visit_string(text.to_owned())
+            }
+
+            fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Entries, E> {
+                Ok(Entries(vec![EntryBody { key: Some(Secret::new(text)), ..EntryBody::default() }]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Entries, A::Error> {
+                let entries: Vec<Object<EntryBody>> = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
+                Ok(Entries(entries.into_iter().map(|Object(entry)| entry).collect()))
+            }
+        }
+        d.deserialize_any(OneOrMany)
+    }
+}
+
+/// A struct given as an object: serde alone would take an array of its fields too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        d.deserialize_map(Fields(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,313 @@
+//! Signing up, logging in and out, and what a person sees of itself.
+
+use super::{
+    AccountError, Accounts,
+    api_key::random_base62,
+    audit, fields,
+    keys::key_scope,
+    throttle::{Subject, TooMany},
+};
+use crate::{
+    domain::{
+        ambient::Ambient,
+        ids::{OrgId, SessionId, UserId},
+        secret::Secret,
+    },
+    store::{
+        OrgScope, StoreError,
+        api_keys::{self, ApiKey},
+        members::{self, Role},
+        organizations,
+        sessions::{self, NewSession, Person},
+        users::{self, User},
+    },
+};
+use sqlx::PgConnection;
+use std::net::IpAddr;
+
+/// How session tokens begin.
+pub(super) const SESSION_PREFIX: &str = "krs_";
+/// How invitation tokens begin.
+pub(super) const INVITATION_PREFIX: &str = "kri_";
+const SESSION_LIFE: time::Duration = time::Duration::days(30);
+
+/// What a new person joins.
+pub enum Joining {
+    /// A new organization of this name, as its owner.
+    Organization(String),
+    /// An existing one, by the token of an invitation.
+    Invitation(Secret),
+}
+
+/// A finished sign-up. The token is shown this once.
+pub struct SignedUp {
+    pub session_token: Secret,
+    pub user_id: UserId,
+    pub email: String,
+    pub organization_id: OrgId,
+    pub organization_name: String,
+}
+
+/// A log-in attempt.
+pub struct Login {
+    pub email: String,
+    pub password: Secret,
+    /// For a person of several organizations; otherwise the one joined first.
+    pub organization: Option<OrgId>,
+    /// Joins another organization on the way.
+    pub invitation: Option<Secret>,
+}
+
+/// What a logged-in person sees.
+pub struct Overview {
+    pub user_id: UserId,
+    pub email: String,
+    /// `None` for the operator.
+    pub membership: Option<(OrgId, String, Role)>,
+    /// Those its role may see.
+    pub api_keys: Vec<ApiKey>,
+}
+
+impl Accounts {
+    /// Creates a person with its first session.
+    pub async fn sign_up(
+        &self,
+        email: &str,
+        password: &Secret,
+        joining: Joining,
+        from: Option<IpAddr>,
+    ) -> Result<SignedUp, AccountError> {
+        self.throttle.admit(Subject::address(from), self.ambient.now()).await?;
+        let email = fields::email(email)?;
+        fields::password(password)?;
+        let joining = match joining {
+            Joining::Organization(_) if !self.rules.signup_open => return Err(AccountError::SignupClosed),
+            Joining::Organization(name) => Joined::New(fields::name("organization", &name)?),
+            Joining::Invitation(token) => Joined::Invited(self.invitation_hash(&token)?),
+        };
+        let password_hash = self.passwords.hash(password).await?;
+        let id = UserId(self.ambient.uuid());
+        let user = User { id, email, password_hash, is_operator: false };
+        let token = new_token(&self.ambient, SESSION_PREFIX);
+        let token_hash = self.installation.tokens.of(token.expose().as_bytes());
+        let (user_id, email) = (user.id, user.email.clone());
+        let (organization_id, organization_name) = self
+            .transact(move |db, ambient| {
+                let (user, joining) = (user.clone(), joining.clone());
+                async move {
+                    let mut tx = db.begin().await?;
+                    let scope = enroll(&mut tx, &ambient, &user, &joining).await?;
+                    begin_session(&mut tx, &ambient, user.id, Some(scope), token_hash).await?;
+                    let name = organizations::get_name(&mut tx, scope).await?.unwrap_or_default();
+                    tx.commit().await.map_err(StoreError::from)?;
+                    Ok((scope.org_id(), name))
+                }
+            })
+            .await?;
+        Ok(SignedUp { session_token: token, user_id, email, organization_id, organization_name })
+    }
+
+    /// Checks a password and begins a session. Unknown user and wrong password cannot be told apart.
+    pub async fn log_in(&self, login: Login, from: Option<IpAddr>) -> Result<Secret, AccountError> {
+        let email = fields::email(&login.email)?;
+        fields::password(&login.password)?;
+        let now = self.ambient.now();
+        let account = Subject::Account(email.clone());
+        self.throttle.admit(Subject::address(from), now).await?;
+        self.throttle.admit(account.clone(), now).await?;
+        let invitation = login.invitation.as_ref().map(|token| self.invitation_hash(token)).transpose()?;
+        let db = self.db.clone();
+        let user =
+            self.db.run(async move { users::find_by_email(&mut *db.acquire().await?, &email).await }).await?;
+        let stored = user.as_ref().map(|user| user.password_hash.as_str());
+        let fits = self.passwords.verify(&login.password, stored).await?;
+        let user = user.filter(|_| fits).ok_or(AccountError::InvalidCredentials)?;
+        self.throttle.refund(&account).await;
+
+        let token = new_token(&self.ambient, SESSION_PREFIX);
+        let token_hash = self.installation.tokens.of(token.expose().as_bytes());
+        self.transact(move |db, ambient| {
+            let (user, wanted) = (user.clone(), login.organization);
+            async move {
+                let mut tx = db.begin().await?;
+                let joined = match invitation {
+                    Some(hash) => Some(accept(&mut tx, &ambient, &user, &hash).await?.org_id()),
+                    None => None,
+                };
+                let scope = choose(&mut tx, &user, joined.or(wanted)).await?;
+                begin_session(&mut tx, &ambient, user.id, scope, token_hash).await?;
+                tx.commit().await.map_err(StoreError::from)?;
+                Ok(())
+            }
+        })
+        .await?;
+        Ok(token)
+    }
+
+    /// Ends the session on every replica.
+    pub async fn log_out(&self, who: Person) -> Result<(), AccountError> {
+        self.transact(move |db, ambient| async move {
+            sessions::revoke(&mut *db.acquire().await?, who.session_id(), ambient.now()).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// What a logged-in person sees of itself and its organization.
+    pub async fn overview(&self, who: Person) -> Result<Overview, AccountError> {
+        let db = self.db.clone();
+        self.db
+            .run(async move {
+                let mut connection = db.acquire().await?;
+                let user_id = who.user_id();
+                let email = users::get_email(&mut connection, user_id).await?.unwrap_or_default();
+                let Person::Member(session) = who else {
+                    return Ok(Overview { user_id, email, membership: None, api_keys: Vec::new() });
+                };
+                let name = organizations::get_name(&mut connection, session.scope).await?.unwrap_or_default();
+                let api_keys = match key_scope(&session) {
+                    Some(scope) => api_keys::list(&mut connection, scope).await?,
+                    None => Vec::new(),
+                };
+                let membership = Some((session.scope.org_id(), name, session.role));
+                Ok(Overview { user_id, email, membership, api_keys })
+            })
+            .await
+    }
+
+    /// Creates the operator of the installation, who belongs to no organization. For the command line.
+    pub async fn create_operator(&self, email: &str, password: &Secret) -> Result<UserId, AccountError> {
+        let email = fields::email(email)?;
+        fields::password(password)?;
+        let password_hash = self.passwords.hash(password).await?;
+        let user = User { id: UserId(self.ambient.uuid()), email, password_hash, is_operator: true };
+        let id = user.id;
+        self.transact(move |db, ambient| {
+            let user = user.clone();
+            async move {
+                let mut tx = db.begin().await?;
+                insert_user(&mut tx, &ambient, &user).await?;
+                audit(&mut tx, &ambient, None, &"cli", ("operator.create", &user.id)).await?;
+                tx.commit().await.map_err(StoreError::from)?;
+                Ok(())
+            }
+        })
+        .await?;
+        Ok(id)
+    }
+
+    /// The stored form of a presented invitation token.
+    fn invitation_hash(&self, token: &Secret) -> Result<[u8; 32], AccountError> {
+        if !has_token_form(token.expose(), INVITATION_PREFIX) {
+            return Err(no_invitation());
+        }
+        Ok(self.installation.tokens.of(token.expose().as_bytes()))
+    }
+}
+
+impl From<TooMany> for AccountError {
+    fn from(error: TooMany) -> Self {
+        Self::Throttled { retry_after_s: error.retry_after_s }
+    }
+}
+
+/// A new random token of 256 bits.
+pub(super) fn new_token(ambient: &Ambient, prefix: &str) -> Secret {
+    Secret::new(format!("{prefix}{}", random_base62(ambient)))
+}
+
+/// Text that could be a token of this kind. What could not never reaches the database.
+pub(super) fn has_token_form(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix)
+        .is_some_and(|rest| rest.len() == 43 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+#[derive(Clone)]
+enum Joined {
+    New(String),
+    /// The hash of an invitation's token.
+    Invited([u8; 32]),
+}
+
+async fn enroll(
+    tx: &mut PgConnection,
+    ambient: &Ambient,
+    user: &User,
+    joining: &Joined,
+) -> Result<OrgScope, AccountError> {
+    insert_user(tx, ambient, user).await?;
+    match joining {
+        Joined::Invited(hash) => accept(tx, ambient, user, hash).await,
+        Joined::New(name) => {
+            let (id, now) = (OrgId(ambient.uuid()), ambient.now());
+            let scope = organizations::insert(tx, id, name, now).await?;
+            members::insert(tx, scope, user.id, Role::Owner, now).await?;
+            audit(tx, ambient, Some(scope), &user.id, ("organization.create", &id)).await?;
+            Ok(scope)
+        }
+    }
+}
+
+async fn insert_user(tx: &mut PgConnection, ambient: &Ambient, user: &User) -> Result<(), AccountError> {
+    match users::insert(tx, user, ambient.now()).await {
+        Err(StoreError::Constraint(name)) if name == users::EMAIL_UNIQUE => Err(AccountError::EmailTaken),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// Turns an invitation into a membership. It must be for this person's own address.
+async fn accept(
+    tx: &mut PgConnection,
+    ambient: &Ambient,
+    user: &User,
+    hash: &[u8; 32],
+) -> Result<OrgScope, AccountError> {
+    let now = ambient.now();
+    let invitation = members::lock_invitation(tx, hash, now)
+        .await?
+        .filter(|invitation| invitation.email == user.email && !user.is_operator)
+        .ok_or_else(no_invitation)?;
+    let scope = invitation.scope;
+    members::accept_invitation(tx, &invitation, now).await?;
+    if members::get(tx, scope, user.id).await?.is_none() {
+        members::insert(tx, scope, user.id, invitation.role, now).await?;
+    }
+    audit(tx, ambient, Some(scope), &user.id, ("invitation.accept", &invitation.id)).await?;
+    Ok(scope)
+}
+
+/// The organization a session is for: the wanted one, else the one joined first; none for the operator.
+async fn choose(
+    tx: &mut PgConnection,
+    user: &User,
+    wanted: Option<OrgId>,
+) -> Result<Option<OrgScope>, AccountError> {
+    if user.is_operator {
+        return Ok(None);
+    }
+    members::list_of_user(tx, user.id)
+        .await?
+        .into_iter()
+        .map(|membership| membership.scope)
+        .find(|scope| wanted.is_none_or(|wanted| wanted == scope.org_id()))
+        .map(Some)
+        .ok_or(AccountError::Denied("You are no member of this organization"))
+}
+
+async fn begin_session(
+    tx: &mut PgConnection,
+    ambient: &Ambient,
+    user_id: UserId,
+    scope: Option<OrgScope>,
+    token_hash: [u8; 32],
+) -> Result<(), AccountError> {
+    let (id, created_at) = (SessionId(ambient.uuid()), ambient.now());
+    let expires_at = created_at + SESSION_LIFE;
+    let session = NewSession { id, token_hash, user_id, scope, created_at, expires_at };
+    sessions::insert(tx, &session).await?;
+    Ok(audit(tx, ambient, scope, &user_id, ("session.begin", &id)).await?)
+}
+
+fn no_invitation() -> AccountError {
+    AccountError::invalid("invitation", "The invitation is unknown, used, expired or for another address")
+}

@@ -1,0 +1,48 @@
+//! What each role may do, in one table.
+
+pub use crate::store::members::Role;
+
+/// Something a route or a service asks of a role.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Capability {
+    /// See API keys, masked. A member sees only its own.
+    ReadKeys,
+    /// Create, change, revoke API keys and the provider keys in them. A member only its own.
+    WriteKeys,
+    /// See the other members.
+    ReadMembers,
+    /// Invite, change roles, remove.
+    WriteMembers,
+    /// Balance, ledger, statements, usage.
+    ReadMoney,
+    /// Buy credit.
+    SpendMoney,
+}
+
+impl Role {
+    /// The table: owner everything; admin keys and members; member own keys; billing reads money; viewer reads.
+    pub fn can(self, capability: Capability) -> bool {
+        use Capability as C;
+        match self {
+            Role::Owner => true,
+            Role::Admin => !matches!(capability, C::SpendMoney),
+            Role::Member => matches!(capability, C::ReadKeys | C::WriteKeys),
+            Role::Billing => matches!(capability, C::ReadMoney),
+            Role::Viewer => matches!(capability, C::ReadKeys | C::ReadMembers | C::ReadMoney),
+        }
+    }
+
+    /// Sees and changes every API key of the organization, not only those it made.
+    pub fn has_all_keys(self) -> bool {
+        matches!(self, Role::Owner | Role::Admin | Role::Viewer)
+    }
+
+    /// May give, change or take the role `other`: only owners touch owners.
+    pub fn may_assign(self, other: Role) -> bool {
+        match self {
+            Role::Owner => true,
+            Role::Admin => other != Role::Owner,
+            Role::Member | Role::Billing | Role::Viewer => false,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Platform API keys and the provider keys in them. A key's id stands in the path or, for the clients that
+//! send it so, in the query as `keyId`.
+
+use super::time_text;
+use crate::{
+    accounts::{Accounts, keys::KeyDetails, patch::KeyBody},
+    domain::{ids::ApiKeyId, policy::KeyPolicy, provider::ProviderId},
+    http::{error::ApiError, extract::Call},
+    store::{provider_keys::StoredProviderKey, sessions::Session},
+};
+use actix_web::{HttpResponse, http::StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct KeyQuery {
+    key_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TestQuery {
+    id: Option<String>,
+}
+
+/// `POST /api/auth`.
+pub async fn create_key(mut call: Call, session: Session) -> Result<HttpResponse, ApiError> {
+    let accounts = call.state::<Accounts>()?;
+    let body: KeyBody = call.json().await?;
+    let created = accounts.create_key(session, body).await?;
+    let mut answer = key_view(&created.details);
+    answer.insert("key".into(), json!(created.secret.expose()));
+    Ok(HttpResponse::build(StatusCode::CREATED).json(answer))
+}
+
+/// `GET /api/auth/keys/{id}`.
+pub async fn get_key(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
+    let details = call.state::<Accounts>()?.get_key(session, key_id(&call)?).await?;
+    Ok(HttpResponse::Ok().json(key_view(&details)))
+}
+
+/// `PATCH /api/auth?keyId=` and `PATCH /api/auth/keys/{id}`.
+pub async fn change_key(mut call: Call, session: Session) -> Result<HttpResponse, ApiError> {
+    let accounts = call.state::<Accounts>()?;
+    let id = key_id(&call)?;
+    let body: KeyBody = call.json().await?;
+    let details = accounts.change_key(session, id, body).await?;
+    Ok(HttpResponse::Ok().json(key_view(&details)))
+}
+
+/// `DELETE /api/auth?keyId=` and `DELETE /api/auth/keys/{id}`.
+pub async fn revoke_key(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
+    let id = key_id(&call)?;
+    let revoked_at = call.state::<Accounts>()?.revoke_key(session, id).await?;
+    Ok(HttpResponse::Ok().json(json!({ "keyId": id, "revokedAt": time_text(revoked_at) })))
+}
+
+/// `POST /api/auth/keys/{id}/provider-keys/{provider}/test?id=`.
+pub async fn test_provider_key(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
+    let accounts = call.state::<Accounts>()?;
+    let provider =
+        ProviderId::by_name(call.path("provider")).ok_or_else(|| ApiError::unknown_provider("provider"))?;
+    let query: TestQuery = call.query()?;
+    let wanted = match query.id.as_deref().map(str::parse) {
+        None => None,
+        Some(Ok(id)) => Some(id),
+        Some(Err(_)) => return Err(ApiError::not_found("provider key")),
+    };
+    let checked = accounts.test_provider_key(session, key_id(&call)?, provider, wanted).await?;
+    Ok(HttpResponse::Ok().json(json!({
+        "valid": checked.verdict == crate::credentials::check::Verdict::Valid,
+        "status": checked.status,
+        "message": checked.message,
+    })))
+}
+
+/// Text that is no id at all gets the answer of an id that is not there.
+fn key_id(call: &Call) -> Result<ApiKeyId, ApiError> {
+    let in_query = match call.path("id") {
+        "" => call.query::<KeyQuery>()?.key_id,
+        _ => None,
+    };
+    let text = match (&in_query, call.path("id")) {
+        (Some(text), _) => text.as_str(),
+        (None, "") => return Err(ApiError::invalid("keyId", "`keyId` is missing in the query")),
+        (None, text) => text,
+    };
+    text.parse().map_err(|_| ApiError::not_found("API key"))
+}
+
+fn key_view(details: &KeyDetails) -> Map<String, Value> {
+    let key = &details.key;
+    let KeyPolicy { byok_fallback, allowed_providers, excluded_providers, allowed_models, expires_at } =
+        &key.policy;
+    let provider_keys: Vec<Value> =
+        details.provider_keys.iter().map(|stored| provider_key_view(stored, details)).collect();
+    let view = json!({
+        "keyId": key.id,
+        "name": key.name,
+        "last4": key.last4,
+        "createdAt": time_text(key.created_at),
+        "createdBy": key.created_by,
+        "revokedAt": key.revoked_at.map(time_text),
+        "byokFallback": byok_fallback,
+        "expiresAt": expires_at.map(time_text),
+        "allowedProviders": allowed_providers,
+        "excludedProviders": excluded_providers,
+        "allowedModels": allowed_models,
+        "providerKeys": provider_keys,
+    });
+    match view {
+        Value::Object(view) => view,
+        _ => Map::new(),
+    }
+}
+
+fn provider_key_view(stored: &StoredProviderKey, details: &KeyDetails) -> Value {
+    let mut view = json!({
+        "id": stored.id,
+        "provider": stored.provider,
+        "label": stored.label,
+        "last4": stored.last4,
+        "fingerprint": stored.fingerprint,
+        "status": stored.status,
+        "models": stored.models,
+        "enabled": stored.enabled,
+        "baseUrl": stored.base_url,
+        "createdAt": time_text(stored.created_at),
+        "lastUsedAt": stored.last_used_at.map(time_text),
+        "lastError": stored.last_error,
+    });
+    let warning = details.warnings.iter().find(|warning| warning.id == stored.id);
+    if let (Some(view), Some(warning)) = (view.as_object_mut(), warning) {
+        view.insert("warning".into(), json!(warning.message));
+    }
+    view
+}

@@ -1,0 +1,410 @@
+//! The one table from error code to HTTP status, and the one place where an error becomes a response and a
+//! log line. It must never show or log a body, a key or an e-mail address.
+
+use crate::{domain::provider::ProviderId, store::StoreError};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError,
+    error::PayloadError,
+    http::{StatusCode, header},
+};
+use serde_json::{Value, json};
+use std::fmt;
+
+/// Why a request was refused. Clients branch on the text form, which never changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Code {
+    InvalidRequest,
+    UnknownProvider,
+    NoModelsAvailable,
+    InvalidApiKey,
+    InvalidSession,
+    InvalidCredentials,
+    InsufficientCredits,
+    CostGuardrailExceeded,
+    BudgetExceeded,
+    PermissionDenied,
+    ModelNotFound,
+    NotFound,
+    MethodNotAllowed,
+    EmailTaken,
+    Conflict,
+    IdempotencyConflict,
+    RequestTooLarge,
+    RateLimitExceeded,
+    UpstreamError,
+    UpstreamAuth,
+    UpstreamRateLimit,
+    UpstreamUnavailable,
+    UpstreamTimeout,
+    ServiceUnavailable,
+    InternalError,
+}
+
+impl Code {
+    /// The text form, the status and OpenAI's `type`.
+    fn row(self) -> (&'static str, StatusCode, &'static str) {
+        use StatusCode as S;
+        const REQUEST: &str = "invalid_request_error";
+        const ACCESS: &str = "authentication_error";
+        const QUOTA: &str = "insufficient_quota";
+        const PERMISSION: &str = "permission_error";
+        const RATE: &str = "rate_limit_error";
+        const UPSTREAM: &str = "upstream_error";
+        const SERVER: &str = "server_error";
+        match self {
+            Self::InvalidRequest => ("invalid_request", S::BAD_REQUEST, REQUEST),
+            Self::UnknownProvider => ("unknown_provider", S::BAD_REQUEST, REQUEST),
+            Self::NoModelsAvailable => ("no_models_available", S::BAD_REQUEST, REQUEST),
+            Self::InvalidApiKey => ("invalid_api_key", S::UNAUTHORIZED, ACCESS),
+            Self::InvalidSession => ("invalid_session", S::UNAUTHORIZED, ACCESS),
+            Self::InvalidCredentials => ("invalid_credentials", S::UNAUTHORIZED, ACCESS),
+            Self::InsufficientCredits => ("insufficient_credits", S::PAYMENT_REQUIRED, QUOTA),
+            Self::CostGuardrailExceeded => ("cost_guardrail_exceeded", S::PAYMENT_REQUIRED, QUOTA),
+            Self::BudgetExceeded => ("budget_exceeded", S::PAYMENT_REQUIRED, QUOTA),
+            Self::PermissionDenied => ("permission_denied", S::FORBIDDEN, PERMISSION),
+            Self::ModelNotFound => ("model_not_found", S::NOT_FOUND, REQUEST),
+            Self::NotFound => ("not_found", S::NOT_FOUND, REQUEST),
+            Self::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, REQUEST),
+            Self::EmailTaken => ("email_taken", S::CONFLICT, REQUEST),
+            Self::Conflict => ("conflict", S::CONFLICT, REQUEST),
+            Self::IdempotencyConflict => ("idempotency_conflict", S::CONFLICT, REQUEST),
+            Self::RequestTooLarge => ("request_too_large", S::PAYLOAD_TOO_LARGE, REQUEST),
+            Self::RateLimitExceeded => ("rate_limit_exceeded", S::TOO_MANY_REQUESTS, RATE),
+            Self::UpstreamError => ("upstream_error", S::BAD_GATEWAY, UPSTREAM),
+            Self::UpstreamAuth => ("upstream_auth", S::BAD_GATEWAY, UPSTREAM),
+            Self::UpstreamRateLimit => ("upstream_rate_limit", S::TOO_MANY_REQUESTS, UPSTREAM),
+            Self::UpstreamUnavailable => ("upstream_unavailable", S::SERVICE_UNAVAILABLE, UPSTREAM),
+            Self::UpstreamTimeout => ("upstream_timeout", S::GATEWAY_TIMEOUT, UPSTREAM),
+            Self::ServiceUnavailable => ("service_unavailable", S::SERVICE_UNAVAILABLE, SERVER),
+            Self::InternalError => ("internal_error", S::INTERNAL_SERVER_ERROR, SERVER),
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status of this code unless a customer's own provider answered with another.
+    pub fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    fn openai_type(self) -> &'static str {
+        self.row().2
+    }
+}
+
+/// What the provider said, for `error.metadata`.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Upstream {
+    /// Display name.
+    pub provider: String,
+    pub upstream_status: Option<u16>,
+    pub upstream_message: Option<String>,
+}
+
+/// In whose words an error is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Envelope {
+    #[default]
+    OpenAi,
+    /// `{"type": "error", "error": {type, message}}`, on Messages paths.
+    Anthropic,
+}
+
+/// A refusal or failure on its way to the client. Boxed, for results carry it everywhere.
+pub struct ApiError(Box<Parts>);
+
+struct Parts {
+    code: Code,
+    message: String,
+    param: Option<String>,
+    /// The customer's own provider's status and `type`, where they stand in for ours.
+    status: Option<StatusCode>,
+    error_type: Option<String>,
+    upstream: Option<Upstream>,
+    supported_providers: bool,
+    retry_after_s: Option<u32>,
+    retry_is_useless: bool,
+    headers: Vec<(header::HeaderName, header::HeaderValue)>,
+    envelope: Envelope,
+    /// For the log only.
+    cause: Option<String>,
+}
+
+impl ApiError {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            code,
+            message: message.into(),
+            param: None,
+            status: None,
+            error_type: None,
+            upstream: None,
+            supported_providers: false,
+            retry_after_s: None,
+            retry_is_useless: false,
+            headers: Vec::new(),
+            envelope: Envelope::default(),
+            cause: None,
+        }))
+    }
+
+    /// 400 that names the field at fault.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, message).param(param)
+    }
+
+    /// 400 `unknown_provider` with the list of those there are.
+    pub fn unknown_provider(param: impl Into<String>) -> Self {
+        let message = format!("Unknown provider. Supported providers: {}", ProviderId::names().join(", "));
+        let mut error = Self::new(Code::UnknownProvider, message).param(param);
+        error.0.supported_providers = true;
+        error
+    }
+
+    /// 404 for what is not there or not the caller's; the two are told apart nowhere.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Code::NotFound, format!("No such {what}"))
+    }
+
+    /// 500 without detail for the client; `cause` goes to the log.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        Self::new(Code::InternalError, "Internal error").cause(cause)
+    }
+
+    /// 503 with `Retry-After`; `cause` goes to the log.
+    pub fn unavailable(cause: impl fmt::Display) -> Self {
+        Self::new(Code::ServiceUnavailable, "Temporarily unavailable, try again")
+            .retry_after_s(1)
+            .cause(cause)
+    }
+
+    pub fn param(mut self, param: impl Into<String>) -> Self {
+        self.0.param = Some(param.into());
+        self
+    }
+
+    /// The status of the customer's own provider, in place of the table's.
+    pub fn status_of_provider(mut self, status: StatusCode) -> Self {
+        self.0.status = Some(status);
+        self
+    }
+
+    /// The provider's own error `type`, in place of the table's.
+    pub fn error_type(mut self, error_type: impl Into<String>) -> Self {
+        self.0.error_type = Some(error_type.into());
+        self
+    }
+
+    pub fn upstream(mut self, upstream: Upstream) -> Self {
+        self.0.upstream = Some(upstream);
+        self
+    }
+
+    /// Whole seconds, clamped to 1-30: some SDKs sleep whatever they are told.
+    pub fn retry_after_s(mut self, seconds: u32) -> Self {
+        self.0.retry_after_s = Some(seconds.clamp(1, 30));
+        self
+    }
+
+    /// The gateway has retried already: tells SDKs not to.
+    pub fn retry_is_useless(mut self) -> Self {
+        self.0.retry_is_useless = true;
+        self
+    }
+
+    /// One more response header; dropped if the value is not a legal one.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        if let (Ok(name), Ok(value)) = (name.parse(), header::HeaderValue::from_str(value)) {
+            self.0.headers.push((name, value));
+        }
+        self
+    }
+
+    pub fn envelope(mut self, envelope: Envelope) -> Self {
+        self.0.envelope = envelope;
+        self
+    }
+
+    /// Detail for the log, never shown. It must hold no secret.
+    pub fn cause(mut self, cause: impl fmt::Display) -> Self {
+        self.0.cause = Some(cause.to_string());
+        self
+    }
+
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.0.status.unwrap_or(self.0.code.status())
+    }
+
+    /// The JSON body, also used as the data of a terminal error event.
+    pub fn body(&self) -> Value {
+        match self.0.envelope {
+            Envelope::OpenAi => self.openai_body(),
+            Envelope::Anthropic => json!({
+                "type": "error",
+                "error": { "type": anthropic_type(self.status()), "message": self.0.message },
+            }),
+        }
+    }
+
+    fn openai_body(&self) -> Value {
+        let parts = &self.0;
+        let mut error = json!({
+            "message": parts.message,
+            "type": parts.error_type.as_deref().unwrap_or(parts.code.openai_type()),
+            "param": parts.param,
+            "code": parts.code.as_str(),
+        });
+        if let Some(fields) = error.as_object_mut() {
+            if let Some(upstream) = &parts.upstream {
+                fields.insert("metadata".into(), json!(upstream));
+            }
+            if parts.supported_providers {
+                fields.insert("supported_providers".into(), json!(ProviderId::names()));
+            }
+        }
+        // One client of the field reads only `detail`.
+        json!({ "error": error, "detail": parts.message })
+    }
+
+    /// The one log line of this error.
+    fn log(&self) {
+        let (code, status) = (self.0.code.as_str(), self.status().as_u16());
+        let cause = self.0.cause.as_deref().unwrap_or("");
+        if status >= 500 {
+            tracing::error!(error.code = code, http.status = status, error.cause = cause, "request failed");
+        } else {
+            tracing::debug!(error.code = code, http.status = status, error.cause = cause, "request refused");
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.code.as_str())
+    }
+}
+
+impl fmt::Debug for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiError({}, cause {:?})", self.0.code.as_str(), self.0.cause)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.log();
+        let mut response = HttpResponseBuilder::new(self.status());
+        if let Some(seconds) = self.0.retry_after_s {
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if self.0.retry_is_useless {
+            response.insert_header(("x-should-retry", "false"));
+        }
+        for (name, value) in &self.0.headers {
+            response.append_header((name.clone(), value.clone()));
+        }
+        response.json(self.body())
+    }
+}
+
+impl From<&StoreError> for ApiError {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Contention => Self::unavailable(error),
+            StoreError::Constraint(_) | StoreError::Corrupt { .. } | StoreError::Refused(_) => {
+                Self::internal(error)
+            }
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<PayloadError> for ApiError {
+    fn from(error: PayloadError) -> Self {
+        match error {
+            PayloadError::Overflow => Self::new(Code::RequestTooLarge, "The request body is too large"),
+            other => Self::new(Code::InvalidRequest, "The request body could not be read").cause(other),
+        }
+    }
+}
+
+/// What answers a path that is in no table.
+pub async fn unknown_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let path: String = request.path().chars().take(200).collect();
+    Err(ApiError::new(Code::NotFound, format!("No such endpoint: {path}")))
+}
+
+/// Anthropic's `type` by status (their API errors page).
+fn anthropic_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        504 => "timeout_error",
+        503 | 529 => "overloaded_error",
+        500..=599 => "api_error",
+        _ => "invalid_request_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_envelope_has_every_field_openai_sends_and_a_detail() {
+        let body = ApiError::invalid("model", "no").body();
+        assert_eq!(
+            body,
+            json!({ "error": { "message": "no", "type": "invalid_request_error", "param": "model",
+                    "code": "invalid_request" }, "detail": "no" })
+        );
+    }
+
+    #[test]
+    fn an_unknown_provider_is_answered_with_the_list() {
+        let body = ApiError::unknown_provider("providerKeys").body();
+        assert_eq!(body["error"]["supported_providers"][0], "OpenAI");
+        assert!(body["detail"].as_str().unwrap().contains("Together AI"));
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_between_1_and_30() {
+        for (asked, told) in [(0, "1"), (7, "7"), (3_600, "30")] {
+            let response =
+                ApiError::new(Code::RateLimitExceeded, "slow down").retry_after_s(asked).error_response();
+            assert_eq!(response.headers().get("retry-after").unwrap(), told);
+        }
+    }
+
+    #[test]
+    fn an_absent_database_is_503_and_a_bad_row_500_without_detail() {
+        let away = ApiError::from(StoreError::Unavailable("down".into()));
+        assert_eq!(away.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let refused = ApiError::from(StoreError::Refused("relation secret_table".into()));
+        assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!refused.body().to_string().contains("secret_table"));
+    }
+}

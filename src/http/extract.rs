@@ -1,0 +1,256 @@
+//! What a request brings: its body within a limit, its parameters, and who sent it. Authentication results
+//! are types ([`Principal`], [`Person`]) that only this module, on behalf of the route table, obtains.
+
+use super::error::{ApiError, Code};
+use crate::{
+    accounts::{Accounts, AuthError, Authenticator},
+    store::{api_keys::Principal, sessions::Person},
+};
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderMap},
+    web::{self, Bytes, BytesMut, Payload},
+};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+/// The largest body of an account call. Key lists are the largest thing in one.
+pub const ACCOUNT_BODY_BYTES_MAX: usize = 256 * 1024;
+/// How long a client may take to send its body.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// One request and its unread body.
+pub struct Call {
+    pub request: HttpRequest,
+    payload: Payload,
+}
+
+impl Call {
+    pub fn new(request: HttpRequest, payload: Payload) -> Self {
+        Self { request, payload }
+    }
+
+    /// A value the composition root registered as `app_data`.
+    pub fn state<T: 'static>(&self) -> Result<web::Data<T>, ApiError> {
+        self.request
+            .app_data::<web::Data<T>>()
+            .cloned()
+            .ok_or_else(|| ApiError::internal(format!("{} is not registered", std::any::type_name::<T>())))
+    }
+
+    /// A header's value, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.request.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// A variable of the route's path; empty when the pattern has none of that name.
+    pub fn path(&self, name: &str) -> &str {
+        self.request.match_info().get(name).unwrap_or_default()
+    }
+
+    /// The query string, decoded into `T`.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        web::Query::<T>::from_query(self.request.query_string()).map(web::Query::into_inner).map_err(|_| {
+            ApiError::new(Code::InvalidRequest, "The query string is not valid for this endpoint")
+        })
+    }
+
+    /// The body, refused past `bytes_max`.
+    pub async fn bytes(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
+        let announced = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > bytes_max) {
+            return Err(too_large(bytes_max));
+        }
+        let reading = async {
+            let mut body = BytesMut::with_capacity(announced.unwrap_or(1024).min(64 * 1024));
+            while let Some(chunk) = self.payload.next().await {
+                let chunk = chunk?;
+                if body.len().saturating_add(chunk.len()) > bytes_max {
+                    return Err(too_large(bytes_max));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(body.freeze())
+        };
+        match tokio::time::timeout(BODY_TIME_MAX, reading).await {
+            Ok(body) => body,
+            Err(_) => Err(ApiError::new(Code::InvalidRequest, "The request body took too long to arrive")),
+        }
+    }
+
+    /// The body of an account call as `T`.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
+        let body = self.bytes(ACCOUNT_BODY_BYTES_MAX).await?;
+        // Serde would also take a struct's fields as an array.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ApiError::new(Code::InvalidRequest, "The request body must be a JSON object"));
+        }
+        serde_json::from_slice(&body).map_err(|error| invalid_json(&error))
+    }
+
+    /// The presented session token or API key, wherever it stands.
+    fn credential(&self) -> Option<&str> {
+        presented_key(self.request.headers())
+    }
+
+    /// The address the request came from; `X-Forwarded-For` counts only behind a trusted proxy.
+    pub fn client_ip(&self, trusted: &[ipnet::IpNet]) -> Option<IpAddr> {
+        let peer = self.request.peer_addr()?.ip().to_canonical();
+        let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+        if !is_trusted(&peer) {
+            return Some(peer);
+        }
+        let forwarded = self.request.headers().get_all("x-forwarded-for");
+        let hops: Vec<&str> =
+            forwarded.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).collect();
+        let mut client = peer;
+        // From the right: each hop was added by the proxy we have just decided to trust.
+        for hop in hops.iter().rev() {
+            let Ok(ip) = hop.trim().parse::<IpAddr>() else { break };
+            client = ip.to_canonical();
+            if !is_trusted(&client) {
+                break;
+            }
+        }
+        Some(client)
+    }
+}
+
+/// The credential in `Authorization: Bearer` or `X-API-Key`; a blank one is absent.
+pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, token) = value.trim().split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let header = headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim);
+    [bearer, header].into_iter().flatten().find(|token| !token.is_empty())
+}
+
+/// The principal of a request with a platform API key.
+pub(super) async fn principal(call: &Call) -> Result<Arc<Principal>, ApiError> {
+    let authenticator = call.state::<Authenticator>()?;
+    let presented = call.credential().ok_or(AuthError::Missing)?;
+    Ok(authenticator.authenticate(presented).await?)
+}
+
+/// The person of a request with a session token. An API key never manages accounts: 403, known or not.
+pub(super) async fn person(call: &Call) -> Result<Person, ApiError> {
+    let accounts = call.state::<Accounts>()?;
+    let token = call
+        .credential()
+        .ok_or_else(|| ApiError::new(Code::InvalidSession, "Log in and send the session token as Bearer"))?;
+    if token.starts_with("kr-") {
+        let message = "An API key cannot manage accounts; log in and use the session token";
+        return Err(ApiError::new(Code::PermissionDenied, message));
+    }
+    accounts.find_person(token).await?.ok_or_else(|| {
+        ApiError::new(Code::InvalidSession, "The session is unknown, ended or expired; log in again")
+    })
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Store(cause) => Self::from(&*cause),
+            other => Self::new(Code::InvalidApiKey, other.to_string()),
+        }
+    }
+}
+
+/// Says what is wrong with a body without repeating any value of it, for a value may be a secret.
+pub fn invalid_json(error: &serde_json::Error) -> ApiError {
+    let text = error.to_string();
+    let message = if error.is_data() {
+        match text.split_once('`') {
+            Some((head, rest)) if head == "unknown field " || head.starts_with("missing field ") => {
+                let field: String = rest.split('`').next().unwrap_or_default().chars().take(100).collect();
+                let problem = head.trim();
+                return ApiError::invalid(field.clone(), format!("{problem} `{field}`"));
+            }
+            Some((head, _)) if head.starts_with("duplicate field ") => "a field occurs twice".to_owned(),
+            _ => match text.rsplit_once(", expected ") {
+                Some((_, expected)) => format!("wrong value: expected {expected}"),
+                None => "a value is not valid".to_owned(),
+            },
+        }
+    } else {
+        format!("not valid JSON at line {} column {}", error.line(), error.column())
+    };
+    ApiError::new(Code::InvalidRequest, format!("Request body: {message}"))
+}
+
+fn too_large(bytes_max: usize) -> ApiError {
+    ApiError::new(Code::RequestTooLarge, format!("The request body is larger than {bytes_max} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[derive(serde::Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Sample {
+        count: u32,
+        mode: Mode,
+    }
+
+    #[derive(serde::Deserialize, Debug)]
+    #[serde(rename_all = "lowercase")]
+    enum Mode {
+        Fast,
+    }
+
+    #[test]
+    fn a_message_about_a_bad_body_never_repeats_a_value() {
+        for body in [
+            r#"{"count":"sk-canary","mode":"fast"}"#,
+            r#"{"count":1,"mode":"sk-canary"}"#,
+            r#"{"count":1,"mode":"fast"}sk-canary"#,
+            r#""sk-canary, expected""#,
+        ] {
+            let error = serde_json::from_str::<Sample>(body).unwrap_err();
+            let told = invalid_json(&error).body().to_string();
+            assert!(!told.contains("canary"), "{told}");
+        }
+        let error =
+            serde_json::from_str::<Sample>(r#"{"count":1,"mode":"fast","isAdmin":true}"#).unwrap_err();
+        assert_eq!(invalid_json(&error).body()["error"]["param"], "isAdmin");
+    }
+
+    fn call(request: TestRequest) -> Call {
+        let (request, mut payload) = request.to_http_parts();
+        let payload = futures_util::FutureExt::now_or_never(
+            <Payload as actix_web::FromRequest>::from_request(&request, &mut payload),
+        );
+        Call::new(request, payload.unwrap().unwrap())
+    }
+
+    #[test]
+    fn forwarded_addresses_count_only_behind_a_trusted_proxy() {
+        let trusted: Vec<ipnet::IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let from = |peer: &str, forwarded: &str| {
+            let request = TestRequest::default()
+                .peer_addr(format!("{peer}:1").parse().unwrap())
+                .insert_header(("x-forwarded-for", forwarded));
+            call(request).client_ip(&trusted).unwrap().to_string()
+        };
+        assert_eq!(from("203.0.113.9", "1.2.3.4"), "203.0.113.9");
+        assert_eq!(from("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2"), "1.2.3.4");
+        assert_eq!(from("10.0.0.1", "nonsense"), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_credential_is_taken_from_either_header_and_blank_is_absent() {
+        let found = |name: &'static str, value: &'static str| {
+            presented_key(call(TestRequest::default().insert_header((name, value))).request.headers())
+                .map(str::to_owned)
+        };
+        assert_eq!(found("authorization", "bearer  kr-x"), Some("kr-x".into()));
+        assert_eq!(found("x-api-key", "kr-x"), Some("kr-x".into()));
+        assert_eq!(found("authorization", "Bearer  "), None);
+        assert_eq!(found("authorization", "Basic abc"), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! Every route of the JSON API, in one table. Access is part of the row: a handler that needs a session, a
+//! principal or an operator takes one as an argument that only [`dispatch`] hands out, after checking it
+//! against the row. Routes must be registered nowhere else.
+
+use super::{
+    api::{auth, keys, members},
+    error::{ApiError, Code, Envelope, unknown_path},
+    extract::{self, Call},
+};
+use crate::{
+    accounts::roles::Capability::{self, ReadKeys, ReadMembers, WriteKeys, WriteMembers},
+    store::{api_keys::Principal, sessions},
+};
+use Endpoint::{Person, Public, Session};
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError,
+    http::Method,
+    web::{self, ServiceConfig},
+};
+use futures_util::FutureExt;
+use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
+
+/// What a handler returns.
+pub type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, ApiError>>>>;
+
+/// One route.
+pub struct Route {
+    pub method: Method,
+    /// In actix' pattern syntax.
+    pub path: &'static str,
+    /// In whose words its errors are told.
+    pub envelope: Envelope,
+    pub endpoint: Endpoint,
+}
+
+/// Who may call, and what is called then. The two cannot disagree: the handler's type asks for the proof.
+#[derive(Clone, Copy)]
+pub enum Endpoint {
+    /// Anyone.
+    Public(fn(Call) -> Reply),
+    /// A platform API key.
+    ApiKey(fn(Call, Arc<Principal>) -> Reply),
+    /// Anyone logged in, operators too.
+    Person(fn(Call, sessions::Person) -> Reply),
+    /// A member whose role has the capability.
+    Session(Capability, fn(Call, sessions::Session) -> Reply),
+    /// The operator of the installation.
+    Operator(fn(Call, sessions::Operator) -> Reply),
+}
+
+/// The access class of a route, for tests that walk the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    Public,
+    ApiKey,
+    Person,
+    Session(Capability),
+    Operator,
+}
+
+impl Route {
+    pub fn access(&self) -> Access {
+        match self.endpoint {
+            Endpoint::Public(_) => Access::Public,
+            Endpoint::ApiKey(_) => Access::ApiKey,
+            Endpoint::Person(_) => Access::Person,
+            Endpoint::Session(capability, _) => Access::Session(capability),
+            Endpoint::Operator(_) => Access::Operator,
+        }
+    }
+}
+
+const fn row(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
+    Route { method, path, envelope: Envelope::OpenAi, endpoint }
+}
+
+const AUTH: &str = "/api/auth";
+const KEY: &str = "/api/auth/keys/{id}";
+const KEY_TEST: &str = "/api/auth/keys/{id}/provider-keys/{provider}/test";
+const MEMBERS: &str = "/api/members";
+const MEMBER: &str = "/api/members/{id}";
+
+/// The table.
+pub static ROUTES: &[Route] = &[
+    row(Method::POST, "/api/auth/signup", Public(|call| Box::pin(auth::sign_up(call)))),
+    row(Method::POST, "/api/auth/login", Public(|call| Box::pin(auth::log_in(call)))),
+    row(Method::POST, "/api/auth/logout", Person(|call, who| Box::pin(auth::log_out(call, who)))),
+    row(Method::GET, AUTH, Person(|call, who| Box::pin(auth::get_account(call, who)))),
+    row(Method::POST, AUTH, Session(WriteKeys, |call, who| Box::pin(keys::create_key(call, who)))),
+    row(Method::PATCH, AUTH, Session(WriteKeys, |call, who| Box::pin(keys::change_key(call, who)))),
+    row(Method::DELETE, AUTH, Session(WriteKeys, |call, who| Box::pin(keys::revoke_key(call, who)))),
+    row(Method::GET, KEY, Session(ReadKeys, |call, who| Box::pin(keys::get_key(call, who)))),
+    row(Method::PATCH, KEY, Session(WriteKeys, |call, who| Box::pin(keys::change_key(call, who)))),
+    row(Method::DELETE, KEY, Session(WriteKeys, |call, who| Box::pin(keys::revoke_key(call, who)))),
+    row(Method::POST, KEY_TEST, Session(WriteKeys, |call, who| Box::pin(keys::test_provider_key(call, who)))),
+    row(Method::GET, MEMBERS, Session(ReadMembers, |call, who| Box::pin(members::list_members(call, who)))),
+    row(Method::POST, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::invite(call, who)))),
+    row(Method::PATCH, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::set_role(call, who)))),
+    row(Method::DELETE, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::remove(call, who)))),
+    row(Method::PATCH, MEMBER, Session(WriteMembers, |call, who| Box::pin(members::set_role(call, who)))),
+    row(Method::DELETE, MEMBER, Session(WriteMembers, |call, who| Box::pin(members::remove(call, who)))),
+];
+
+/// Registers the table and what answers everything outside of it.
+#[allow(clippy::disallowed_methods)] // the one place: it iterates the table
+pub fn register(config: &mut ServiceConfig) {
+    for (index, route) in ROUTES.iter().enumerate() {
+        // A path is registered once, where it first occurs, with all its methods.
+        if ROUTES.iter().take(index).any(|earlier| earlier.path == route.path) {
+            continue;
+        }
+        let rows: Vec<&'static Route> = ROUTES.iter().filter(|other| other.path == route.path).collect();
+        let allowed = rows.iter().map(|row| row.method.as_str()).collect::<Vec<_>>().join(", ");
+        let mut resource = web::resource(route.path);
+        for row in rows {
+            resource = resource.route(web::method(row.method.clone()).to(
+                move |request: HttpRequest, payload: web::Payload| dispatch(row, Call::new(request, payload)),
+            ));
+        }
+        let envelope = route.envelope;
+        config.service(resource.default_service(web::to(move || {
+            let error = ApiError::new(Code::MethodNotAllowed, format!("Allowed here: {allowed}"))
+                .header("allow", &allowed)
+                .envelope(envelope);
+            std::future::ready(error.error_response())
+        })));
+    }
+    config.default_service(web::to(unknown_path));
+}
+
+/// Checks the caller as the row demands, then calls its handler. A panic in a handler is one 500.
+async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
+    let outcome = match AssertUnwindSafe(admit(route, call)).catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(ApiError::internal("a handler panicked")),
+    };
+    outcome.unwrap_or_else(|error| error.envelope(route.envelope).error_response())
+}
+
+async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiError> {
+    match route.endpoint {
+        Endpoint::Public(handler) => handler(call).await,
+        Endpoint::ApiKey(handler) => {
+            let principal = extract::principal(&call).await?;
+            handler(call, principal).await
+        }
+        Endpoint::Person(handler) => {
+            let person = extract::person(&call).await?;
+            handler(call, person).await
+        }
+        Endpoint::Session(capability, handler) => match extract::person(&call).await? {
+            sessions::Person::Member(session) if session.role.can(capability) => handler(call, session).await,
+            sessions::Person::Member(_) => Err(denied("Your role does not allow this")),
+            sessions::Person::Operator(_) => Err(denied("An operator belongs to no organization")),
+        },
+        Endpoint::Operator(handler) => match extract::person(&call).await? {
+            sessions::Person::Operator(operator) => handler(call, operator).await,
+            sessions::Person::Member(_) => Err(denied("Only the operator may do this")),
+        },
+    }
+}
+
+fn denied(message: &str) -> ApiError {
+    ApiError::new(Code::PermissionDenied, message)
+}

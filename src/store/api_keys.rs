@@ -1,0 +1,274 @@
+//! Platform API keys: their owners' rules, and the look-up by keyed hash that authentication rests on.
+
+use super::{
+    OrgScope, StoreError,
+    provider_keys::{self, StoredProviderKey, provider_of},
+};
+use crate::domain::{
+    ids::{ApiKeyId, OrgId, UserId},
+    policy::{ByokFallback, KeyPolicy},
+    provider::ProviderId,
+};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Proof that a presented API key is known and live, with everything a request needs to know of it.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    pub scope: OrgScope,
+    pub api_key_id: ApiKeyId,
+    pub policy: KeyPolicy,
+    /// By provider, then in the order in which they are tried; disabled ones too.
+    pub provider_keys: Vec<StoredProviderKey>,
+}
+
+impl Principal {
+    /// False from the key's last moment on, however fresh this value is.
+    pub fn is_live(&self, now: OffsetDateTime) -> bool {
+        self.policy.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// The enabled stored keys of one provider, in order.
+    pub fn keys_of(&self, provider: ProviderId) -> impl Iterator<Item = &StoredProviderKey> {
+        self.provider_keys.iter().filter(move |key| key.provider == provider && key.enabled)
+    }
+}
+
+/// An API key as its organization sees it; the key itself is nowhere.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub name: String,
+    pub last4: String,
+    pub created_by: Option<UserId>,
+    pub policy: KeyPolicy,
+    pub created_at: OffsetDateTime,
+    pub revoked_at: Option<OffsetDateTime>,
+}
+
+/// Which of an organization's API keys are meant: all, or those one member made.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyScope {
+    pub org: OrgScope,
+    pub made_by: Option<UserId>,
+}
+
+/// The principal of a key, unless it is unknown, revoked or expired.
+pub async fn find_principal(
+    connection: &mut PgConnection,
+    key_hash: &[u8; 32],
+    now: OffsetDateTime,
+) -> Result<Option<Principal>, StoreError> {
+    let Some(row) = sqlx::query_as!(
+        KeyRow,
+        "SELECT org_id, id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+                allowed_models, expires_at, created_at, revoked_at
+         FROM api_key
+         WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+        key_hash.as_slice(),
+        now,
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    else {
+        return Ok(None);
+    };
+    let scope = OrgScope::of(OrgId(row.org_id));
+    let ApiKey { id, policy, .. } = row.into_key()?;
+    let provider_keys = provider_keys::list_of_api_key(connection, scope, id).await?;
+    Ok(Some(Principal { scope, api_key_id: id, policy, provider_keys }))
+}
+
+/// The API keys in `scope`: live ones first, the newest first; revoked ones up to the bound of the list.
+pub async fn list(connection: &mut PgConnection, scope: KeyScope) -> Result<Vec<ApiKey>, StoreError> {
+    let rows = sqlx::query_as!(
+        KeyRow,
+        "SELECT org_id, id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+                allowed_models, expires_at, created_at, revoked_at
+         FROM api_key WHERE org_id = $1 AND ($2::uuid IS NULL OR created_by = $2)
+         ORDER BY (revoked_at IS NOT NULL), id DESC LIMIT 1000",
+        scope.org.uuid(),
+        scope.made_by.map(|user| user.0),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(KeyRow::into_key).collect()
+}
+
+pub async fn get(
+    connection: &mut PgConnection,
+    scope: KeyScope,
+    id: ApiKeyId,
+) -> Result<Option<ApiKey>, StoreError> {
+    let row = sqlx::query_as!(
+        KeyRow,
+        "SELECT org_id, id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+                allowed_models, expires_at, created_at, revoked_at
+         FROM api_key WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3)",
+        scope.org.uuid(),
+        id.0,
+        scope.made_by.map(|user| user.0),
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(KeyRow::into_key).transpose()
+}
+
+/// As [`get`], for a key that is not revoked, locked until the transaction ends: changes take turns.
+pub async fn lock_live(
+    connection: &mut PgConnection,
+    scope: KeyScope,
+    id: ApiKeyId,
+) -> Result<Option<ApiKey>, StoreError> {
+    let row = sqlx::query_as!(
+        KeyRow,
+        "SELECT org_id, id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+                allowed_models, expires_at, created_at, revoked_at
+         FROM api_key
+         WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3) AND revoked_at IS NULL
+         FOR UPDATE",
+        scope.org.uuid(),
+        id.0,
+        scope.made_by.map(|user| user.0),
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(KeyRow::into_key).transpose()
+}
+
+/// How many live keys the organization has.
+pub async fn count_live(connection: &mut PgConnection, scope: OrgScope) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM api_key WHERE org_id = $1 AND revoked_at IS NULL"#,
+        scope.uuid(),
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+pub async fn insert(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    key: &ApiKey,
+    key_hash: &[u8; 32],
+) -> Result<(), StoreError> {
+    let allowed = key.policy.allowed_providers.as_deref().map(texts);
+    sqlx::query!(
+        "INSERT INTO api_key (org_id, id, key_hash, name, last4, created_by, byok_fallback, allowed_providers,
+                              excluded_providers, allowed_models, expires_at, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        scope.uuid(),
+        key.id.0,
+        key_hash.as_slice(),
+        key.name,
+        key.last4,
+        key.created_by.map(|user| user.0),
+        fallback_text(key.policy.byok_fallback),
+        allowed.as_deref(),
+        &texts(&key.policy.excluded_providers),
+        key.policy.allowed_models.as_deref(),
+        key.policy.expires_at,
+        key.created_at,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes the name and the rules of a key.
+pub async fn update(connection: &mut PgConnection, scope: OrgScope, key: &ApiKey) -> Result<(), StoreError> {
+    let allowed = key.policy.allowed_providers.as_deref().map(texts);
+    sqlx::query!(
+        "UPDATE api_key SET name = $3, byok_fallback = $4, allowed_providers = $5, excluded_providers = $6,
+                            allowed_models = $7, expires_at = $8
+         WHERE org_id = $1 AND id = $2",
+        scope.uuid(),
+        key.id.0,
+        key.name,
+        fallback_text(key.policy.byok_fallback),
+        allowed.as_deref(),
+        &texts(&key.policy.excluded_providers),
+        key.policy.allowed_models.as_deref(),
+        key.policy.expires_at,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Revokes a key; a second time changes nothing. Tells when it was revoked, or `None` if there is no such key.
+pub async fn revoke(
+    connection: &mut PgConnection,
+    scope: KeyScope,
+    id: ApiKeyId,
+    now: OffsetDateTime,
+) -> Result<Option<OffsetDateTime>, StoreError> {
+    let revoked = sqlx::query_scalar!(
+        r#"UPDATE api_key SET revoked_at = coalesce(revoked_at, $4)
+           WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3)
+           RETURNING revoked_at AS "revoked_at!""#,
+        scope.org.uuid(),
+        id.0,
+        scope.made_by.map(|user| user.0),
+        now,
+    );
+    Ok(revoked.fetch_optional(connection).await?)
+}
+
+struct KeyRow {
+    org_id: Uuid,
+    id: Uuid,
+    name: String,
+    last4: String,
+    created_by: Option<Uuid>,
+    byok_fallback: String,
+    allowed_providers: Option<Vec<String>>,
+    excluded_providers: Vec<String>,
+    allowed_models: Option<Vec<String>>,
+    expires_at: Option<OffsetDateTime>,
+    created_at: OffsetDateTime,
+    revoked_at: Option<OffsetDateTime>,
+}
+
+impl KeyRow {
+    fn into_key(self) -> Result<ApiKey, StoreError> {
+        let allowed =
+            self.allowed_providers.as_deref().map(|list| providers_of(&self.id, list)).transpose()?;
+        Ok(ApiKey {
+            id: ApiKeyId(self.id),
+            name: self.name,
+            last4: self.last4,
+            created_by: self.created_by.map(UserId),
+            policy: KeyPolicy {
+                byok_fallback: fallback_of(&self.byok_fallback),
+                allowed_providers: allowed,
+                excluded_providers: providers_of(&self.id, &self.excluded_providers)?,
+                allowed_models: self.allowed_models,
+                expires_at: self.expires_at,
+            },
+            created_at: self.created_at,
+            revoked_at: self.revoked_at,
+        })
+    }
+}
+
+fn fallback_text(fallback: ByokFallback) -> &'static str {
+    match fallback {
+        ByokFallback::Platform => "platform",
+        ByokFallback::Never => "never",
+    }
+}
+
+/// Anything but the explicit permission keeps requests off the platform's keys.
+fn fallback_of(text: &str) -> ByokFallback {
+    if text == "platform" { ByokFallback::Platform } else { ByokFallback::Never }
+}
+
+fn providers_of(row: &Uuid, names: &[String]) -> Result<Vec<ProviderId>, StoreError> {
+    names.iter().map(|name| provider_of("api_key", "providers", row, name)).collect()
+}
+
+fn texts(providers: &[ProviderId]) -> Vec<String> {
+    providers.iter().map(|provider| provider.as_str().to_owned()).collect()
+}

@@ -1,0 +1,300 @@
+//! Who belongs to which organization, as what; and invitations into one.
+
+use super::{OrgScope, StoreError};
+use crate::domain::ids::{InvitationId, OrgId, UserId};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+/// A member's role in its organization. What each may do stands in `accounts::roles`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Owner,
+    Admin,
+    Member,
+    Billing,
+    Viewer,
+}
+
+impl Role {
+    pub const ALL: [Role; 5] = [Role::Owner, Role::Admin, Role::Member, Role::Billing, Role::Viewer];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Owner => "owner",
+            Role::Admin => "admin",
+            Role::Member => "member",
+            Role::Billing => "billing",
+            Role::Viewer => "viewer",
+        }
+    }
+}
+
+/// Reads a stored role of the person `user`.
+pub(super) fn role_of(user: &uuid::Uuid, text: &str) -> Result<Role, StoreError> {
+    Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| StoreError::Corrupt {
+        table: "membership",
+        column: "role",
+        row: user.to_string(),
+        reason: "not a role".into(),
+    })
+}
+
+/// A member as listed.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub user_id: UserId,
+    pub email: String,
+    pub role: Role,
+    pub created_at: OffsetDateTime,
+}
+
+/// One organization of a person.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    pub scope: OrgScope,
+    pub role: Role,
+}
+
+/// An invitation that has not been accepted.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    pub id: InvitationId,
+    pub scope: OrgScope,
+    pub email: String,
+    pub role: Role,
+    pub created_at: OffsetDateTime,
+    pub expires_at: OffsetDateTime,
+}
+
+pub async fn insert(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    user: UserId,
+    role: Role,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO membership (org_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)",
+        scope.uuid(),
+        user.0,
+        role.as_str(),
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The organizations of a person, the first joined first.
+pub async fn list_of_user(
+    connection: &mut PgConnection,
+    user: UserId,
+) -> Result<Vec<Membership>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT org_id, role FROM membership WHERE user_id = $1 ORDER BY created_at, org_id LIMIT 1000",
+        user.0
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Membership { scope: OrgScope::of(OrgId(row.org_id)), role: role_of(&user.0, &row.role)? })
+        })
+        .collect()
+}
+
+pub async fn list(connection: &mut PgConnection, scope: OrgScope) -> Result<Vec<Member>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT membership.user_id, membership.role, membership.created_at, app_user.email
+         FROM membership JOIN app_user ON app_user.id = membership.user_id
+         WHERE membership.org_id = $1 ORDER BY membership.created_at, membership.user_id LIMIT 1000",
+        scope.uuid(),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Member {
+                user_id: UserId(row.user_id),
+                email: row.email,
+                role: role_of(&row.user_id, &row.role)?,
+                created_at: row.created_at,
+            })
+        })
+        .collect()
+}
+
+pub async fn get(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    user: UserId,
+) -> Result<Option<Member>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT membership.role, membership.created_at, app_user.email
+         FROM membership JOIN app_user ON app_user.id = membership.user_id
+         WHERE membership.org_id = $1 AND membership.user_id = $2",
+        scope.uuid(),
+        user.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        let role = role_of(&user.0, &row.role)?;
+        Ok(Member { user_id: user, email: row.email, role, created_at: row.created_at })
+    })
+    .transpose()
+}
+
+/// Locks the organization's owners until the transaction ends and tells who they are. Two owners who demote
+/// each other at once therefore take turns, and the second finds itself the last.
+pub async fn lock_owners(connection: &mut PgConnection, scope: OrgScope) -> Result<Vec<UserId>, StoreError> {
+    let rows = sqlx::query_scalar!(
+        "SELECT user_id FROM membership WHERE org_id = $1 AND role = 'owner' ORDER BY user_id FOR UPDATE",
+        scope.uuid(),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(UserId).collect())
+}
+
+pub async fn set_role(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    user: UserId,
+    role: Role,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE membership SET role = $3 WHERE org_id = $1 AND user_id = $2",
+        scope.uuid(),
+        user.0,
+        role.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub async fn remove(connection: &mut PgConnection, scope: OrgScope, user: UserId) -> Result<(), StoreError> {
+    sqlx::query!("DELETE FROM membership WHERE org_id = $1 AND user_id = $2", scope.uuid(), user.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Members and open invitations, together bounded by whoever invites.
+pub async fn count(connection: &mut PgConnection, scope: OrgScope) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT (SELECT count(*) FROM membership WHERE org_id = $1)
+                + (SELECT count(*) FROM invitation WHERE org_id = $1 AND accepted_at IS NULL) AS "count!""#,
+        scope.uuid(),
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+pub async fn insert_invitation(
+    connection: &mut PgConnection,
+    invitation: &Invitation,
+    token_hash: &[u8; 32],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO invitation (org_id, id, email, role, token_hash, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        invitation.scope.uuid(),
+        invitation.id.0,
+        invitation.email,
+        invitation.role.as_str(),
+        token_hash.as_slice(),
+        invitation.created_at,
+        invitation.expires_at,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The open invitations of an organization.
+pub async fn list_invitations(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    now: OffsetDateTime,
+) -> Result<Vec<Invitation>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT id, email, role, created_at, expires_at FROM invitation
+         WHERE org_id = $1 AND accepted_at IS NULL AND expires_at > $2 ORDER BY id LIMIT 1000",
+        scope.uuid(),
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let role = role_of(&row.id, &row.role)?;
+            let (created_at, expires_at) = (row.created_at, row.expires_at);
+            Ok(Invitation { id: InvitationId(row.id), scope, email: row.email, role, created_at, expires_at })
+        })
+        .collect()
+}
+
+/// The open invitation of a token, locked until the transaction ends so that it is accepted once.
+pub async fn lock_invitation(
+    connection: &mut PgConnection,
+    token_hash: &[u8; 32],
+    now: OffsetDateTime,
+) -> Result<Option<Invitation>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT org_id, id, email, role, created_at, expires_at FROM invitation
+         WHERE token_hash = $1 AND accepted_at IS NULL AND expires_at > $2 FOR UPDATE",
+        token_hash.as_slice(),
+        now,
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        Ok(Invitation {
+            id: InvitationId(row.id),
+            scope: OrgScope::of(OrgId(row.org_id)),
+            email: row.email,
+            role: role_of(&row.id, &row.role)?,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+        })
+    })
+    .transpose()
+}
+
+pub async fn accept_invitation(
+    connection: &mut PgConnection,
+    invitation: &Invitation,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE invitation SET accepted_at = $3 WHERE org_id = $1 AND id = $2",
+        invitation.scope.uuid(),
+        invitation.id.0,
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes open invitations back: the one of `id`, or all of an address. Tells how many there were.
+pub async fn delete_invitations(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    id: Option<InvitationId>,
+    email: Option<&str>,
+) -> Result<u64, StoreError> {
+    let outcome = sqlx::query!(
+        "DELETE FROM invitation WHERE org_id = $1 AND accepted_at IS NULL AND (id = $2 OR email = $3)",
+        scope.uuid(),
+        id.map(|id| id.0),
+        email,
+    )
+    .execute(connection)
+    .await?;
+    Ok(outcome.rows_affected())
+}

@@ -1,0 +1,246 @@
+//! Customers' provider keys, sealed. The plaintext is never here.
+
+use super::{OrgScope, StoreError};
+use crate::domain::{
+    ids::{ApiKeyId, ProviderKeyId},
+    provider::ProviderId,
+};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+/// What the last free call at the provider told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyStatus {
+    Untested,
+    Valid,
+    Invalid,
+}
+
+impl KeyStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeyStatus::Untested => "untested",
+            KeyStatus::Valid => "valid",
+            KeyStatus::Invalid => "invalid",
+        }
+    }
+}
+
+/// One stored provider key of an API key.
+#[derive(Clone, Debug)]
+pub struct StoredProviderKey {
+    pub id: ProviderKeyId,
+    pub provider: ProviderId,
+    pub label: String,
+    /// Only for these models (canonical id or bare name); empty: for all.
+    pub models: Vec<String>,
+    pub enabled: bool,
+    /// The customer's own endpoint; `None`: the provider's public one.
+    pub base_url: Option<String>,
+    /// The vault record.
+    pub sealed: Vec<u8>,
+    pub last4: String,
+    /// First 16 hexadecimal digits of a keyed hash: tells two keys apart without showing either.
+    pub fingerprint: String,
+    pub status: KeyStatus,
+    pub created_at: OffsetDateTime,
+    pub last_used_at: Option<OffsetDateTime>,
+    pub last_error: Option<String>,
+}
+
+/// The provider keys of one API key: by provider, then in the order in which they are tried.
+pub async fn list_of_api_key(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    api_key: ApiKeyId,
+) -> Result<Vec<StoredProviderKey>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT id, provider, label, models, enabled, base_url, sealed, last4, fingerprint, status, created_at,
+                last_used_at, last_error
+         FROM provider_key WHERE org_id = $1 AND api_key_id = $2 ORDER BY provider, position, id",
+        scope.uuid(),
+        api_key.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(StoredProviderKey {
+                id: ProviderKeyId(row.id),
+                provider: provider_of("provider_key", "provider", &row.id, &row.provider)?,
+                label: row.label,
+                models: row.models,
+                enabled: row.enabled,
+                base_url: row.base_url,
+                sealed: row.sealed,
+                last4: row.last4,
+                fingerprint: row.fingerprint,
+                status: status_of(&row.id, &row.status)?,
+                created_at: row.created_at,
+                last_used_at: row.last_used_at,
+                last_error: row.last_error,
+            })
+        })
+        .collect()
+}
+
+/// Stores a key at `position` in its provider's list: a new one, or a known one (by id) with new content.
+pub async fn set(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    api_key: ApiKeyId,
+    position: i32,
+    key: &StoredProviderKey,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO provider_key (org_id, id, api_key_id, provider, position, label, models, enabled, base_url,
+                                   sealed, last4, fingerprint, status, created_at, last_used_at, last_error)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+         ON CONFLICT (org_id, id) DO UPDATE
+         SET position = excluded.position, label = excluded.label, models = excluded.models,
+             enabled = excluded.enabled, base_url = excluded.base_url, sealed = excluded.sealed,
+             last4 = excluded.last4, fingerprint = excluded.fingerprint, status = excluded.status,
+             last_error = excluded.last_error
+         WHERE provider_key.api_key_id = excluded.api_key_id",
+        scope.uuid(),
+        key.id.0,
+        api_key.0,
+        key.provider.as_str(),
+        position,
+        key.label,
+        &key.models,
+        key.enabled,
+        key.base_url,
+        key.sealed,
+        key.last4,
+        key.fingerprint,
+        key.status.as_str(),
+        key.created_at,
+        key.last_used_at,
+        key.last_error,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Deletes these keys of an API key, secrets and all.
+pub async fn delete(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    api_key: ApiKeyId,
+    ids: &[ProviderKeyId],
+) -> Result<(), StoreError> {
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "DELETE FROM provider_key WHERE org_id = $1 AND api_key_id = $2 AND id = ANY($3)",
+        scope.uuid(),
+        api_key.0,
+        &ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Deletes every key of an API key.
+pub async fn delete_of_api_key(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    api_key: ApiKeyId,
+) -> Result<(), StoreError> {
+    sqlx::query!("DELETE FROM provider_key WHERE org_id = $1 AND api_key_id = $2", scope.uuid(), api_key.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Records what a call with the key told. `status` is left when the call told nothing about the key; the seal
+/// must still be the one that was tested, for the secret may have been replaced meanwhile.
+pub async fn set_status(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    key: &StoredProviderKey,
+    status: Option<KeyStatus>,
+    last_error: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE provider_key SET status = coalesce($4, status), last_error = $5
+         WHERE org_id = $1 AND id = $2 AND fingerprint = $3",
+        scope.uuid(),
+        key.id.0,
+        key.fingerprint,
+        status.map(KeyStatus::as_str),
+        last_error,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// One use of a stored key by a request.
+#[derive(Clone, Debug)]
+pub struct KeyUse {
+    pub scope: OrgScope,
+    pub id: ProviderKeyId,
+    pub at: OffsetDateTime,
+    /// Why it failed, if it did; no secrets.
+    pub error: Option<String>,
+}
+
+/// Records the last use of many keys at once, each at most once per call.
+pub async fn record_uses(connection: &mut PgConnection, uses: &[KeyUse]) -> Result<(), StoreError> {
+    let orgs: Vec<uuid::Uuid> = uses.iter().map(|one| one.scope.uuid()).collect();
+    let ids: Vec<uuid::Uuid> = uses.iter().map(|one| one.id.0).collect();
+    let times: Vec<OffsetDateTime> = uses.iter().map(|one| one.at).collect();
+    let errors: Vec<Option<String>> = uses.iter().map(|one| one.error.clone()).collect();
+    // Locked in order, so that two processes that record the same keys cannot deadlock.
+    sqlx::query!(
+        "WITH used AS (
+             SELECT DISTINCT ON (org_id, id) * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[])
+                 AS t (org_id, id, used_at, error)
+             ORDER BY org_id, id, used_at DESC
+         ), locked AS MATERIALIZED (
+             SELECT k.org_id, k.id FROM provider_key k JOIN used ON used.org_id = k.org_id AND used.id = k.id
+             ORDER BY k.org_id, k.id FOR UPDATE OF k
+         )
+         UPDATE provider_key SET last_used_at = greatest(last_used_at, used.used_at), last_error = used.error
+         FROM used JOIN locked ON locked.org_id = used.org_id AND locked.id = used.id
+         WHERE provider_key.org_id = used.org_id AND provider_key.id = used.id",
+        &orgs,
+        &ids,
+        &times,
+        &errors as &[Option<String>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Reads a stored provider id.
+pub(super) fn provider_of(
+    table: &'static str,
+    column: &'static str,
+    row: &uuid::Uuid,
+    text: &str,
+) -> Result<ProviderId, StoreError> {
+    ProviderId::by_id(text).ok_or_else(|| StoreError::Corrupt {
+        table,
+        column,
+        row: row.to_string(),
+        reason: "not a provider of the table".into(),
+    })
+}
+
+fn status_of(row: &uuid::Uuid, text: &str) -> Result<KeyStatus, StoreError> {
+    [KeyStatus::Untested, KeyStatus::Valid, KeyStatus::Invalid]
+        .into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| StoreError::Corrupt {
+            table: "provider_key",
+            column: "status",
+            row: row.to_string(),
+            reason: "not a status".into(),
+        })
+}
