@@ -2,6 +2,16 @@
 //! The pool lives on a runtime of its own: a connection opened on one actix worker would stall another
 //! worker's query for as long as the first one's thread is busy.
 
+pub mod audit;
+pub mod entries;
+pub mod instances;
+pub mod ledger;
+pub mod receipts;
+#[cfg(test)]
+pub mod testing;
+pub mod topups;
+pub mod usage;
+
 use crate::domain::ids::OrgId;
 use sqlx::{
     PgConnection, PgPool, Postgres,
