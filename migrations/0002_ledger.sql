@@ -87,16 +87,20 @@ CREATE TABLE usage (
     provider      text        NOT NULL,
     model         text        NOT NULL,
     byok          boolean     NOT NULL,
+    -- What `auto` took the prompt for; NULL where nothing was classified.
+    category      text,
     status        text        NOT NULL CONSTRAINT usage_status_ck CHECK (status IN ('completed', 'aborted', 'failed')),
     basis         text        NOT NULL CONSTRAINT usage_basis_ck CHECK (basis IN ('reported', 'counted', 'estimated')),
     input_tokens          bigint NOT NULL,
     cache_read_tokens     bigint NOT NULL,
     cache_write_tokens    bigint NOT NULL,
+    -- Cache writes kept for an hour: a bucket, and a price, of their own.
+    cache_write_1h_tokens bigint NOT NULL DEFAULT 0,
     output_tokens         bigint NOT NULL,
     reasoning_tokens      bigint NOT NULL,
     -- The provider's cost; NULL for a model without a known price (BYOK only).
-    cost          bigint,
-    charge        bigint      NOT NULL,
+    cost          bigint      CONSTRAINT usage_cost_ck CHECK (cost >= 0),
+    charge        bigint      NOT NULL CONSTRAINT usage_charge_ck CHECK (charge >= 0),
     latency_ms    integer     NOT NULL,
     ttft_ms       integer,
     created_at    timestamptz NOT NULL,

@@ -1,3 +1,11 @@
 //! Money: prices, holds, settles, reports. The only writer of the ledger's tables.
 
+pub mod audit;
+pub mod batch;
+pub mod ledger;
 pub mod price;
+pub mod reap;
+pub mod record;
+pub mod report;
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,22 @@
 //! worker's query for as long as the first one's thread is busy.
 
 pub mod api_keys;
+pub mod audit;
 pub mod audit_log;
+pub mod entries;
+pub mod instances;
+pub mod ledger;
 pub mod members;
 pub mod organizations;
 pub mod platform_keys;
 pub mod provider_keys;
+pub mod receipts;
 pub mod secrets;
 pub mod sessions;
+#[cfg(test)]
+pub mod testing;
+pub mod topups;
+pub mod usage;
 pub mod users;
 
 use crate::domain::ids::OrgId;

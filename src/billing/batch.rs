@@ -1,0 +1,123 @@
+//! Group commit: holds and settles of all requests queue here and reach the database in shared flushes, one
+//! statement each. A caller waits for its flush, so nothing is acknowledged that is not durable. A settle is
+//! never lost while the process lives: it stays queued and is tried again until the database has it. A hold
+//! that nobody waits for any more never stays behind as set-aside credit.
+
+mod writer;
+
+use super::ledger::{Checkpoint, HoldOutcome, HoldRequest, LedgerError, LedgerLimits, Settle, SettleOutcome};
+use crate::{
+    domain::{ambient::Ambient, ids::InstanceId, money::NanoUsd},
+    store::Db,
+};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+type HoldReply = oneshot::Sender<Result<HoldOutcome, LedgerError>>;
+type SettleReply = oneshot::Sender<Result<SettleOutcome, LedgerError>>;
+
+/// What travels to the writer. The queue itself is unbounded because a settle must be accepted at once, from
+/// `Drop` too; what bounds it is that holds are, and that each open hold is settled once.
+enum Op {
+    Hold { request: HoldRequest, reply: HoldReply, _permit: OwnedSemaphorePermit },
+    Settle { settle: Settle, reply: Option<SettleReply> },
+    Checkpoint(Checkpoint),
+    Barrier(oneshot::Sender<()>),
+}
+
+/// The process's handle on the ledger.
+#[derive(Clone)]
+pub struct Ledger {
+    ops: mpsc::UnboundedSender<Op>,
+    waiting: Arc<Semaphore>,
+    limits: LedgerLimits,
+}
+
+impl Ledger {
+    /// Starts the writer on the database's runtime. `instance` must be registered: holds are refused as
+    /// unavailable while its lease is not live.
+    pub fn start(db: &Db, ambient: Ambient, instance: InstanceId, limits: LedgerLimits) -> Ledger {
+        let (ops, inbox) = mpsc::unbounded_channel();
+        db.runtime().spawn(writer::Writer::new(db.clone(), ambient, instance, limits, inbox).run());
+        Ledger { ops, waiting: Arc::new(Semaphore::new(limits.holds_waiting_max)), limits }
+    }
+
+    /// Sets credit aside. Dropping the future, or its running out of time, gives back what was admitted.
+    pub async fn hold(&self, request: HoldRequest) -> Result<HoldOutcome, LedgerError> {
+        let sound = request.floor >= NanoUsd::ZERO && request.floor <= request.want;
+        if !sound || i32::try_from(request.margin.0).is_err() {
+            return Err(LedgerError::Unavailable("a hold without a sound amount or margin"));
+        }
+        let Ok(permit) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return Err(LedgerError::Unavailable("too many requests are waiting for it"));
+        };
+        let (reply, answer) = oneshot::channel();
+        let void = Settle::void(request.scope, request.id);
+        if self.ops.send(Op::Hold { request, reply, _permit: permit }).is_err() {
+            return Err(LedgerError::Unavailable("it has stopped"));
+        }
+        let mut waiting = Waiting { answer, ledger: self, void };
+        match tokio::time::timeout(self.limits.hold_wait, &mut waiting.answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(LedgerError::Unavailable("it has stopped")),
+            Err(_) => Err(LedgerError::Unavailable("the database did not answer in time")),
+        }
+    }
+
+    /// Ends a hold and waits until that is durable, however long the database is away. Once called it
+    /// happens, even if the future is dropped.
+    pub fn settle(
+        &self,
+        settle: Settle,
+    ) -> impl Future<Output = Result<SettleOutcome, LedgerError>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.send_settle(settle, Some(reply));
+        async move { answer.await.unwrap_or(Err(LedgerError::Unavailable("it has stopped"))) }
+    }
+
+    /// Ends a hold without waiting: for `Drop`. Never blocks.
+    pub fn settle_later(&self, settle: Settle) {
+        self.send_settle(settle, None);
+    }
+
+    /// Notes what would be charged if the process died now. Best effort; only the newest of a hold counts.
+    pub fn checkpoint(&self, checkpoint: Checkpoint) {
+        // A stopped writer means that the process is ending, where a checkpoint has no more use.
+        let _ = self.ops.send(Op::Checkpoint(checkpoint));
+    }
+
+    /// Waits until everything queued before is durable.
+    pub async fn flush(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.ops.send(Op::Barrier(reply)).is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    fn send_settle(&self, settle: Settle, reply: Option<SettleReply>) {
+        if self.ops.send(Op::Settle { settle, reply }).is_err() {
+            tracing::error!(
+                org.id = %settle.scope.org_id(), hold.id = %settle.hold,
+                "a settle came after the ledger had stopped; the hold will expire at its checkpoint"
+            );
+        }
+    }
+}
+
+/// A caller of `hold`. When it goes away after the answer was sent and before it was read, the hold is
+/// given back here; before the answer, the writer sees that nobody listens and does so.
+struct Waiting<'a> {
+    answer: oneshot::Receiver<Result<HoldOutcome, LedgerError>>,
+    ledger: &'a Ledger,
+    void: Settle,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        // Empty when the answer has been read: what was admitted is then the caller's.
+        if let Ok(Ok(HoldOutcome::Admitted { .. })) = self.answer.try_recv() {
+            self.ledger.settle_later(self.void);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The one task that writes the ledger for this process. It owns a connection, takes what has queued up
+//! while the last flush ran, and retries under the same ids when the database fails: every statement
+//! recognises what an earlier try has written.
+
+mod answer;
+
+use super::{HoldReply, Op, SettleReply};
+use crate::{
+    billing::ledger::{
+        Bill, Checkpoint, HoldRequest, LedgerError, LedgerLimits, Settle,
+    },
+    domain::{
+        ambient::Ambient,
+        ids::{HoldId, InstanceId},
+    },
+    store::{
+        Db, OrgScope, StoreError,
+        ledger::{self, Flush, FlushRead},
+    },
+};
+use sqlx::{Postgres, pool::PoolConnection};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    time::Instant,
+};
+
+/// Tries after which a hold or settle that the database keeps neither accepting nor explaining is given up.
+const UNCLEAR_MAX: u8 = 8;
+/// Operations taken from the queue at once.
+const INTAKE_MAX: usize = 1_024;
+/// Checkpoints in one statement.
+const CHECKPOINT_BATCH_MAX: usize = 512;
+
+struct PendingHold {
+    request: HoldRequest,
+    reply: HoldReply,
+    deadline: Instant,
+    /// An earlier try may have written it without our hearing of it.
+    ambiguous: bool,
+    /// It has been refused beside others of its account and is asked once more alone, for what is left.
+    alone: bool,
+    unclear: u8,
+    _permit: OwnedSemaphorePermit,
+}
+
+struct PendingSettle {
+    settle: Settle,
+    reply: Option<SettleReply>,
+    unclear: u8,
+}
+
+pub(super) struct Writer {
+    db: Db,
+    ambient: Ambient,
+    instance: InstanceId,
+    limits: LedgerLimits,
+    inbox: mpsc::UnboundedReceiver<Op>,
+    connection: Option<PoolConnection<Postgres>>,
+    settles: VecDeque<PendingSettle>,
+    holds: VecDeque<PendingHold>,
+    abandoned: VecDeque<HoldRequest>,
+    checkpoints: HashMap<HoldId, (OrgScope, Bill)>,
+    barriers: Vec<oneshot::Sender<()>>,
+    columns: Flush,
+    /// Operations to write one by one, to find the one that the database refuses.
+    singly: usize,
+    next_flush: Instant,
+    next_checkpoint: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(
+        db: Db,
+        ambient: Ambient,
+        instance: InstanceId,
+        limits: LedgerLimits,
+        inbox: mpsc::UnboundedReceiver<Op>,
+    ) -> Self {
+        Self {
+            db,
+            ambient,
+            instance,
+            limits,
+            inbox,
+            connection: None,
+            settles: VecDeque::new(),
+            holds: VecDeque::new(),
+            abandoned: VecDeque::new(),
+            checkpoints: HashMap::new(),
+            barriers: Vec::new(),
+            columns: Flush::default(),
+            singly: 0,
+            next_flush: Instant::now(),
+            next_checkpoint: Instant::now(),
+        }
+    }
+
+    /// Runs until every handle is gone and everything is written.
+    pub(super) async fn run(mut self) {
+        let mut ops = Vec::with_capacity(INTAKE_MAX);
+        let mut failures = 0_u32;
+        while self.intake(&mut ops, failures).await {
+            ops.drain(..).for_each(|op| self.accept(op));
+            self.drop_overdue_holds();
+            match self.write().await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    tracing::warn!(%error, tries = failures, "the ledger could not be written; trying again");
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to write and a flush is due, and takes in what has queued up by then.
+    /// `false`: all is written and nobody can ask for more.
+    async fn intake(&mut self, ops: &mut Vec<Op>, failures: u32) -> bool {
+        if failures > 0 {
+            let pause = Duration::from_millis(5).saturating_mul(1 << failures.min(10));
+            tokio::time::sleep(pause.min(self.limits.retry_pause_max)).await;
+        } else if self.is_idle() {
+            self.barriers.drain(..).for_each(|barrier| answer::send(Some(barrier), ()));
+            if self.inbox.recv_many(ops, INTAKE_MAX).await == 0 {
+                return false;
+            }
+        } else if self.only_checkpoints() {
+            let arrived = self.inbox.recv_many(ops, INTAKE_MAX);
+            // Zero or too late: the checkpoints are written now.
+            let _ = tokio::time::timeout_at(self.next_checkpoint, arrived).await;
+        }
+        // What arrives while this sleeps joins the flush without waking this task once per operation.
+        tokio::time::sleep_until(self.next_flush).await;
+        while ops.len() < INTAKE_MAX
+            && let Ok(op) = self.inbox.try_recv()
+        {
+            ops.push(op);
+        }
+        true
+    }
+
+    fn only_checkpoints(&self) -> bool {
+        self.settles.is_empty() && self.holds.is_empty() && self.abandoned.is_empty()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.only_checkpoints() && self.checkpoints.is_empty()
+    }
+
+    fn accept(&mut self, op: Op) {
+        match op {
+            Op::Hold { request, reply, _permit } => self.holds.push_back(PendingHold {
+                request,
+                reply,
+                deadline: Instant::now() + self.limits.hold_wait,
+                ambiguous: false,
+                alone: false,
+                unclear: 0,
+                _permit,
+            }),
+            Op::Settle { settle, reply } => {
+                self.checkpoints.remove(&settle.hold);
+                self.settles.push_back(PendingSettle { settle, reply, unclear: 0 });
+            }
+            Op::Checkpoint(Checkpoint { scope, hold, bill }) => {
+                if self.checkpoints.len() < self.limits.checkpoints_max || self.checkpoints.contains_key(&hold) {
+                    self.checkpoints.insert(hold, (scope, bill));
+                }
+            }
+            Op::Barrier(reply) => self.barriers.push(reply),
+        }
+    }
+
+    /// Fails the holds whose callers have waited long enough or have gone.
+    fn drop_overdue_holds(&mut self) {
+        let now = Instant::now();
+        for hold in std::mem::take(&mut self.holds) {
+            if hold.deadline > now && !hold.reply.is_closed() {
+                self.holds.push_back(hold);
+            } else {
+                self.fail_hold(hold, LedgerError::Unavailable("the database did not answer in time"));
+            }
+        }
+    }
+
+    /// One round: a flush of settles and holds, then what is rarer.
+    async fn write(&mut self) -> Result<(), StoreError> {
+        if !self.settles.is_empty() || !self.holds.is_empty() {
+            self.next_flush = Instant::now() + self.limits.flush_interval;
+            self.write_flush().await?;
+        }
+        if let Some(hold) = self.abandoned.pop_front()
+            && let Err(error) = self.write_abandoned(&hold).await
+        {
+            self.abandoned.push_front(hold);
+            return Err(error);
+        }
+        if !self.checkpoints.is_empty() && Instant::now() >= self.next_checkpoint {
+            self.next_checkpoint = Instant::now() + self.limits.checkpoint_interval;
+            self.write_checkpoints().await?;
+        }
+        Ok(())
+    }
+
+    async fn write_flush(&mut self) -> Result<(), StoreError> {
+        let (settles, holds) = self.take_batch();
+        if settles.is_empty() && holds.is_empty() {
+            return Ok(());
+        }
+        let mut connection = match self.connect().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.put_back(settles, holds);
+                return Err(error);
+            }
+        };
+        let now = self.ambient.now();
+        let written = ledger::flush(&mut connection, &self.columns, self.instance, now);
+        match self.within_time(written).await {
+            Ok(FlushRead { settled, holds: read }) => {
+                self.connection = Some(connection);
+                self.answer_holds(holds, read);
+                self.answer_settles(settles, settled).await
+            }
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Contention)) => {
+                if matches!(error, StoreError::Contention) {
+                    self.connection = Some(connection);
+                }
+                self.put_back(settles, holds.into_iter().map(PendingHold::into_ambiguous).collect());
+                Err(error)
+            }
+            // The connection goes: a server that has become a read-only standby refuses everything.
+            Err(error) => self.refused(settles, holds, error),
+        }
+    }
+
+    /// The database refuses a flush for what is in it: each operation is tried by itself, so that one
+    /// cannot hold up the others, and a refused one is given up unless it is money that may yet be accepted.
+    fn refused(
+        &mut self,
+        mut settles: Vec<PendingSettle>,
+        mut holds: Vec<PendingHold>,
+        error: StoreError,
+    ) -> Result<(), StoreError> {
+        let count = settles.len() + holds.len();
+        if count > 1 {
+            self.put_back(settles, holds);
+            self.singly = count;
+            return Ok(());
+        }
+        if let Some(hold) = holds.pop() {
+            self.fail_hold(hold, LedgerError::Refused(error));
+            return Ok(());
+        }
+        let Some(pending) = settles.pop() else { return Ok(()) };
+        if let StoreError::Refused(_) = error {
+            // Also what a server says that may not write just now; a settle is never lost to that.
+            self.settles.push_back(pending);
+            return Err(error);
+        }
+        tracing::error!(
+            org.id = %pending.settle.scope.org_id(), hold.id = %pending.settle.hold, %error,
+            "the database refuses to record a settle"
+        );
+        answer::send(pending.reply, Err(LedgerError::Refused(error)));
+        Ok(())
+    }
+
+    /// Moves up to a flush of operations out of the queues, each hold once, and into the columns.
+    fn take_batch(&mut self) -> (Vec<PendingSettle>, Vec<PendingHold>) {
+        self.columns.clear();
+        let single = self.singly > 0;
+        self.singly = self.singly.saturating_sub(1);
+        let settles_max = if single { 1 } else { self.limits.batch_max };
+        let (mut settles, mut settles_later) = (Vec::new(), Vec::new());
+        while settles.len() < settles_max
+            && let Some(pending) = self.settles.pop_front()
+        {
+            let taken = self.columns.push_settle(&pending.settle);
+            if taken { settles.push(pending) } else { settles_later.push(pending) }
+        }
+        let holds_max = if single { 1_usize.saturating_sub(settles.len()) } else { self.limits.batch_max };
+        let (mut holds, mut holds_later) = (Vec::<PendingHold>::new(), Vec::new());
+        while holds.len() < holds_max
+            && let Some(pending) = self.holds.pop_front()
+        {
+            let mut beside = holds.iter().filter(|other| other.request.scope == pending.request.scope);
+            let fits = if pending.alone { beside.next().is_none() } else { !beside.any(|other| other.alone) };
+            let taken = fits && self.columns.push_hold(&pending.request);
+            if taken { holds.push(pending) } else { holds_later.push(pending) }
+        }
+        settles_later.into_iter().rev().for_each(|pending| self.settles.push_front(pending));
+        holds_later.into_iter().rev().for_each(|pending| self.holds.push_front(pending));
+        (settles, holds)
+    }
+
+    fn put_back(&mut self, settles: Vec<PendingSettle>, holds: Vec<PendingHold>) {
+        settles.into_iter().rev().for_each(|pending| self.settles.push_front(pending));
+        holds.into_iter().rev().for_each(|pending| self.holds.push_front(pending));
+    }
+
+    async fn write_abandoned(&mut self, hold: &HoldRequest) -> Result<(), StoreError> {
+        let mut connection = self.connect().await?;
+        let abandoned = ledger::abandon(&mut connection, hold, self.instance, self.ambient.now());
+        self.within_time(abandoned).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn write_checkpoints(&mut self) -> Result<(), StoreError> {
+        let holds: Vec<HoldId> = self.checkpoints.keys().copied().take(CHECKPOINT_BATCH_MAX).collect();
+        let checkpoints: Vec<Checkpoint> = holds
+            .into_iter()
+            .filter_map(|hold| self.checkpoints.remove(&hold).map(|(scope, bill)| Checkpoint { scope, hold, bill }))
+            .collect();
+        let mut connection = self.connect().await?;
+        // Best effort: what fails here is not tried again, the next checkpoint of the hold will do.
+        self.within_time(ledger::checkpoint(&mut connection, &checkpoints)).await?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// The writer's own connection. It is not given back between flushes (the pool would test it with a round
+    /// trip each time) and closes when dropped, since a statement cut short may still be running on it.
+    async fn connect(&mut self) -> Result<PoolConnection<Postgres>, StoreError> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let opened = async {
+            let mut connection = self.db.acquire().await?;
+            connection.close_on_drop();
+            ledger::pin_plans(&mut connection).await?;
+            Ok(connection)
+        };
+        // Whatever the server says to a new connection says nothing about the operations that wait for it.
+        self.within_time(opened).await.map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    async fn within_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        tokio::time::timeout(self.limits.flush_timeout, work)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
+    }
+}

@@ -1,0 +1,151 @@
+//! From what a flush did to what its callers hear. A hold that was written but that nobody takes is given
+//! back; a settle that ended nothing is read again, in a new statement, to learn why.
+
+use super::{PendingHold, PendingSettle, UNCLEAR_MAX, Writer};
+use crate::{
+    billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome},
+    store::{
+        StoreError,
+        ledger::{self, EndState, HoldEnd, HoldRead},
+    },
+};
+use tokio::sync::oneshot;
+
+/// Answers a caller that may have gone.
+pub(super) fn send<T>(reply: Option<oneshot::Sender<T>>, answer: T) {
+    if let Some(reply) = reply {
+        // A caller that left has its settle written all the same.
+        let _ = reply.send(answer);
+    }
+}
+
+impl PendingHold {
+    /// A try of it may have been written without our hearing of it.
+    pub(super) fn into_ambiguous(mut self) -> Self {
+        self.ambiguous = true;
+        self
+    }
+}
+
+impl Writer {
+    pub(super) fn answer_holds(&mut self, holds: Vec<PendingHold>, read: Vec<HoldRead>) {
+        let accounts: Vec<_> = holds.iter().map(|pending| pending.request.scope).collect();
+        for (mut pending, read) in holds.into_iter().zip(read) {
+            match read {
+                HoldRead::Admitted { amount } => {
+                    let (scope, id) = (pending.request.scope, pending.request.id);
+                    if pending.reply.send(Ok(HoldOutcome::Admitted { amount })).is_err() {
+                        let settle = Settle::void(scope, id);
+                        self.settles.push_back(PendingSettle { settle, reply: None, unclear: 0 });
+                    }
+                }
+                HoldRead::Refused { available } => {
+                    let beside = accounts.iter().filter(|scope| **scope == pending.request.scope).count();
+                    if beside > 1 && !pending.alone && pending.request.floor < pending.request.want {
+                        pending.alone = true;
+                        self.holds.push_front(pending);
+                    } else {
+                        self.abandon_if_ambiguous(&pending);
+                        let _ = pending.reply.send(Ok(HoldOutcome::Refused { available }));
+                    }
+                }
+                HoldRead::Unclear if pending.unclear < UNCLEAR_MAX => {
+                    pending.unclear += 1;
+                    self.holds.push_back(pending.into_ambiguous());
+                }
+                HoldRead::Unclear => {
+                    self.fail_hold(pending, LedgerError::Refused(StoreError::Contention));
+                }
+                HoldRead::Ended => {
+                    self.fail_hold(pending, LedgerError::Unavailable("the hold has ended already"));
+                }
+                HoldRead::LeaseLapsed => {
+                    self.fail_hold(pending, LedgerError::Unavailable("this process's lease has lapsed"));
+                }
+            }
+        }
+    }
+
+    pub(super) fn fail_hold(&mut self, pending: PendingHold, error: LedgerError) {
+        self.abandon_if_ambiguous(&pending);
+        let _ = pending.reply.send(Err(error));
+    }
+
+    fn abandon_if_ambiguous(&mut self, pending: &PendingHold) {
+        if pending.ambiguous {
+            self.abandoned.push_back(pending.request.clone());
+        }
+    }
+
+    pub(super) async fn answer_settles(
+        &mut self,
+        settles: Vec<PendingSettle>,
+        settled: Vec<bool>,
+    ) -> Result<(), StoreError> {
+        let mut failure = None;
+        for (mut pending, settled) in settles.into_iter().zip(settled) {
+            if settled {
+                send(pending.reply, Ok(SettleOutcome::Posted));
+                continue;
+            }
+            if failure.is_some() {
+                self.settles.push_back(pending);
+                continue;
+            }
+            match self.read_end(&pending.settle).await {
+                Ok(Some(outcome)) => {
+                    log_unposted(&pending.settle, outcome);
+                    send(pending.reply, Ok(outcome));
+                }
+                // Open again: the hold was committed while the flush ran and is there for the next one.
+                Ok(None) if pending.unclear < UNCLEAR_MAX => {
+                    pending.unclear += 1;
+                    self.settles.push_back(pending);
+                }
+                Ok(None) => {
+                    tracing::error!(
+                        org.id = %pending.settle.scope.org_id(), hold.id = %pending.settle.hold,
+                        "an open hold cannot be settled"
+                    );
+                    send(pending.reply, Err(LedgerError::Refused(StoreError::Contention)));
+                }
+                Err(error) => {
+                    self.settles.push_back(pending);
+                    failure = Some(error);
+                }
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Why a settle ended nothing; `None` when its hold is open.
+    async fn read_end(&mut self, settle: &Settle) -> Result<Option<SettleOutcome>, StoreError> {
+        let mut connection = self.connect().await?;
+        let end = self.within_time(ledger::get_end(&mut connection, settle.scope, settle.hold)).await?;
+        self.connection = Some(connection);
+        let Some(end) = end else { return Ok(Some(SettleOutcome::Unknown)) };
+        Ok(end.map(|HoldEnd { state, cost, charge }| {
+            let bill = settle.resolution.bill();
+            match state {
+                EndState::Expired => SettleOutcome::Expired { charge },
+                EndState::Settled | EndState::Voided if (cost, charge) == (bill.cost(), bill.charge()) => {
+                    SettleOutcome::Repeat
+                }
+                EndState::Settled | EndState::Voided => SettleOutcome::Conflict { charge },
+            }
+        }))
+    }
+}
+
+fn log_unposted(settle: &Settle, outcome: SettleOutcome) {
+    let message = match outcome {
+        SettleOutcome::Posted | SettleOutcome::Repeat => return,
+        SettleOutcome::Conflict { .. } => "a settle differs from the recorded end of its hold, which stands",
+        SettleOutcome::Expired { .. } => "a settle came after its hold had expired, which stands",
+        SettleOutcome::Unknown => "a settle names no hold",
+    };
+    tracing::error!(
+        org.id = %settle.scope.org_id(), hold.id = %settle.hold,
+        settle.charge = %settle.resolution.bill().charge(), settle.outcome = ?outcome, "{message}"
+    );
+}

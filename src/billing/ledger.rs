@@ -1,0 +1,83 @@
+//! What a request says to the ledger and what it hears back. A hold is taken before the first attempt on a
+//! platform credential and ended exactly once, by a settle, a void or its expiry; `billing::batch` carries
+//! these to the database.
+
+pub use crate::store::ledger::{Bill, Checkpoint, HoldRequest, Resolution, Settle};
+
+use crate::{domain::money::NanoUsd, store::StoreError};
+use std::time::Duration;
+
+/// What became of a hold request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HoldOutcome {
+    /// Set aside: `want`, or less but at least `floor` where less was free.
+    Admitted { amount: NanoUsd },
+    /// Not enough is free.
+    Refused { available: NanoUsd },
+}
+
+/// What became of a settle or a void. Only `Posted` moved money.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SettleOutcome {
+    Posted,
+    /// The same end was recorded before.
+    Repeat,
+    /// The hold ended before with this other charge, which stands.
+    Conflict {
+        charge: NanoUsd,
+    },
+    /// The hold was reaped before, charged at its last checkpoint; that stands.
+    Expired {
+        charge: NanoUsd,
+    },
+    /// No such hold.
+    Unknown,
+}
+
+/// Why the ledger gave no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database is away, the queue is full, or this process's lease has lapsed: 503. A hold that failed
+    /// so is nothing, even if the database had written it.
+    #[error("the ledger is not available: {0}")]
+    Unavailable(&'static str),
+    /// The request itself cannot be recorded.
+    #[error("the ledger refused: {0}")]
+    Refused(StoreError),
+}
+
+/// How the ledger's queue and waits are bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct LedgerLimits {
+    /// Holds, and settles, in one flush.
+    pub batch_max: usize,
+    /// Least time between the starts of two flushes; a flush after a longer silence starts at once.
+    pub flush_interval: Duration,
+    /// Longest time one flush may take before its connection is given up.
+    pub flush_timeout: Duration,
+    /// Longest time a hold waits before it fails as unavailable.
+    pub hold_wait: Duration,
+    /// Holds waiting at once; more fail at once as unavailable.
+    pub holds_waiting_max: usize,
+    /// Longest pause between two tries while the database is away.
+    pub retry_pause_max: Duration,
+    /// Open holds with a checkpoint not written yet; further ones are passed over.
+    pub checkpoints_max: usize,
+    /// Least time between two writes of checkpoints.
+    pub checkpoint_interval: Duration,
+}
+
+impl Default for LedgerLimits {
+    fn default() -> Self {
+        Self {
+            batch_max: 64,
+            flush_interval: Duration::from_millis(1),
+            flush_timeout: Duration::from_secs(3),
+            hold_wait: Duration::from_secs(4),
+            holds_waiting_max: 8_192,
+            retry_pause_max: Duration::from_millis(500),
+            checkpoints_max: 65_536,
+            checkpoint_interval: Duration::from_millis(100),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The database fails while money moves: nothing is doubled, nothing is lost.
+
+use super::*;
+use crate::billing::{
+    ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome},
+    record::{Record, RecordLimits, Recorder},
+};
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    time::Duration,
+};
+use tokio::task::JoinSet;
+
+/// Ends every backend of the test's database but the caller's.
+const KILL: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn backends_killed_in_the_middle_of_flushes_neither_double_nor_lose() {
+    let test = TestDb::create().await;
+    let mut scopes = Vec::new();
+    for _ in 0..8 {
+        scopes.push(test.organization(1_000_000_000).await);
+    }
+    let (ledger, _) = start_as(&test, &test.second_process(), LedgerLimits::default()).await;
+    let (done, charged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
+    let mut tasks = JoinSet::new();
+    for task in 0..48_usize {
+        let (ledger, ambient, done, charged) =
+            (ledger.clone(), test.ambient.clone(), Arc::clone(&done), Arc::clone(&charged));
+        let template = fixed(&test, scopes[task % scopes.len()], 1_000);
+        tasks.spawn(async move {
+            while !done.load(Ordering::Relaxed) {
+                let id = HoldId(ambient.uuid());
+                let request = HoldRequest { id, request_id: RequestId(id.0), ..template.clone() };
+                match ledger.hold(request).await {
+                    Ok(HoldOutcome::Admitted { .. }) => {}
+                    Ok(HoldOutcome::Refused { available }) => panic!("refused with {available:?} free"),
+                    Err(LedgerError::Unavailable(_)) => continue,
+                    Err(error) => panic!("{error}"),
+                }
+                let settle = Settle::charge(template.scope, id, bill(100), EntryId(ambient.uuid()));
+                match ledger.settle(settle).await.unwrap() {
+                    SettleOutcome::Posted | SettleOutcome::Repeat => charged.fetch_add(105, Ordering::Relaxed),
+                    other => panic!("{other:?}"),
+                };
+            }
+        });
+    }
+    let mut killed = 0;
+    while killed < 25 {
+        killed += test.number(KILL).await;
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    tasks.join_all().await;
+    ledger.flush().await;
+    let charged = charged.load(Ordering::Relaxed);
+    assert!(charged > 0);
+    assert_eq!(test.number("SELECT sum(posted)::bigint FROM credit_account").await, 8_000_000_000 - charged);
+    assert_eq!(test.number("SELECT sum(held)::bigint FROM credit_account").await, 0);
+    assert_clean(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_accounts_are_out_of_reach_holds_fail_in_time_and_settles_wait() {
+    let test = TestDb::create().await;
+    let scope = test.organization(10_000).await;
+    let limits = LedgerLimits {
+        hold_wait: Duration::from_millis(150),
+        flush_timeout: Duration::from_millis(60),
+        ..LedgerLimits::default()
+    };
+    let (ledger, _) = start_as(&test, &test.second_process(), limits).await;
+    let held = fixed(&test, scope, 1_000);
+    ledger.hold(held.clone()).await.unwrap();
+    // Another transaction sits on the accounts: statements reach the server and stay there, and run on
+    // after the gateway has given them up.
+    let mut blocker = test.db.begin().await.unwrap();
+    sqlx::query("SELECT * FROM credit_account FOR UPDATE").execute(&mut *blocker).await.unwrap();
+    let settle = ledger.settle(Settle::charge(scope, held.id, bill(400), entry(&test)));
+    for _ in 0..3 {
+        let error = ledger.hold(fixed(&test, scope, 2_000)).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Unavailable(_)), "{error}");
+    }
+    blocker.rollback().await.unwrap();
+    let outcome = settle.await.unwrap();
+    assert!(matches!(outcome, SettleOutcome::Posted | SettleOutcome::Repeat), "{outcome:?}");
+    ledger.flush().await;
+    // Statements that were given up may still be running; those that come late must find nothing to do.
+    while test.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                       AND state <> 'idle' AND pid <> pg_backend_pid()").await > 0
+    {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(balance(&test, scope).await, (9_580, 0), "no failed hold stayed behind");
+    assert_clean(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_operation_that_the_database_refuses_does_not_stop_the_others() {
+    let test = TestDb::create().await;
+    let scope = test.organization(10_000).await;
+    let ledger = start(&test, &test.db).await;
+    let requests: Vec<_> = (0..4).map(|_| fixed(&test, scope, 100)).collect();
+    for request in &requests {
+        ledger.hold(request.clone()).await.unwrap();
+    }
+    let twice = entry(&test);
+    let settles = requests.iter().enumerate().map(|(number, request)| {
+        let entry_id = if number < 2 { twice } else { entry(&test) };
+        ledger.settle(Settle::charge(scope, request.id, bill(100), entry_id))
+    });
+    let outcomes = futures_util::future::join_all(settles).await;
+    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(LedgerError::Refused(_)))).count();
+    let posted = outcomes.iter().filter(|outcome| matches!(outcome, Ok(SettleOutcome::Posted))).count();
+    assert_eq!((refused, posted), (1, 3));
+    assert_eq!(balance(&test, scope).await, (10_000 - 3 * 105, 100));
+    assert_clean(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_survive_killed_backends_and_a_bad_one_among_them() {
+    let test = TestDb::create().await;
+    let scope = test.organization(0).await;
+    let limits = RecordLimits {
+        queue_max: 50,
+        linger: Duration::from_millis(1),
+        retry_pause: Duration::from_millis(1),
+        ..RecordLimits::default()
+    };
+    let recorder = Recorder::start(&test.second_process(), test.ambient.clone(), limits);
+    for number in 0..300_i64 {
+        let receipt = if number == 150 { "{".to_owned() } else { format!(r#"{{"number":{number}}}"#) };
+        let record = Record {
+            scope,
+            request_id: RequestId(test.ambient.uuid()),
+            api_key_id: ApiKeyId(test.ambient.uuid()),
+            usage: (number % 2 == 0).then(|| reports::usage_row("m", number)),
+            receipt,
+        };
+        recorder.record(record).await;
+        if number % 60 == 0 {
+            test.number(KILL).await;
+        }
+    }
+    recorder.flush().await;
+    assert_eq!(test.number("SELECT count(*) FROM receipt").await, 299);
+    assert_eq!(test.number("SELECT count(*) FROM usage").await, 149);
+}

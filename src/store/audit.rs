@@ -1,0 +1,176 @@
+//! The read-only queries behind `billing::audit`: each lists the rows that break one invariant, as found in
+//! one snapshot. They recompute from the rows and trust no constraint, so that a dropped one is noticed.
+
+use super::StoreError;
+use crate::domain::ids::OrgId;
+use sqlx::PgConnection;
+use std::fmt;
+use uuid::Uuid;
+
+/// A row that is not what it should be; amounts in nano-USD.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DriftRow {
+    pub org_id: OrgId,
+    /// The row: a hold, an entry, a request, or the account itself.
+    pub id: Uuid,
+    pub expected: Option<i64>,
+    pub found: Option<i64>,
+}
+
+impl fmt::Display for DriftRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { org_id, id, expected, found } = self;
+        write!(f, "organization {org_id} row {id}: expected {expected:?}, found {found:?} (nano-USD)")
+    }
+}
+
+/// One check: a documented function over one query that gives `org_id, id, expected, found`.
+macro_rules! check {
+    ($(#[$doc:meta])* $name:ident, $query:literal) => {
+        $(#[$doc])*
+        pub async fn $name(connection: &mut PgConnection, limit: i64) -> Result<Vec<DriftRow>, StoreError> {
+            let rows = sqlx::query!($query, limit).fetch_all(connection).await?;
+            let drift = rows.into_iter().map(|row| DriftRow {
+                org_id: OrgId(row.org_id),
+                id: row.id,
+                expected: row.expected,
+                found: row.found,
+            });
+            Ok(drift.collect())
+        }
+    };
+}
+
+check!(
+    /// Accounts whose balance is not what their entries sum to.
+    list_posted_drift,
+    r#"SELECT a.org_id AS "org_id!", a.org_id AS "id!", COALESCE(e.total, 0)::bigint AS "expected?",
+              a.posted AS "found?"
+       FROM credit_account a
+       LEFT JOIN (SELECT org_id, sum(CASE WHEN credit_account = 'customer' THEN amount
+                                          WHEN debit_account = 'customer' THEN -amount ELSE 0 END) AS total
+                  FROM entry GROUP BY org_id) e ON e.org_id = a.org_id
+       WHERE a.posted <> COALESCE(e.total, 0) ORDER BY 1 LIMIT $1"#
+);
+check!(
+    /// Accounts whose set-aside credit is not what their open holds sum to.
+    list_held_drift,
+    r#"SELECT a.org_id AS "org_id!", a.org_id AS "id!", COALESCE(h.total, 0)::bigint AS "expected?",
+              a.held AS "found?"
+       FROM credit_account a
+       LEFT JOIN (SELECT org_id, sum(amount) AS total FROM hold WHERE state = 'open' GROUP BY org_id) h
+           ON h.org_id = a.org_id
+       WHERE a.held <> COALESCE(h.total, 0) ORDER BY 1 LIMIT $1"#
+);
+check!(
+    /// Holds whose charge entries are not exactly one of their charge (none for a charge of 0).
+    list_entry_missing,
+    r#"SELECT h.org_id AS "org_id!", h.id AS "id!", COALESCE(h.charge, 0) AS "expected?",
+              sum(e.amount)::bigint AS "found?"
+       FROM hold h LEFT JOIN entry e ON e.org_id = h.org_id AND e.hold_id = h.id
+       GROUP BY h.org_id, h.id, h.charge
+       HAVING count(e.id) <> CASE WHEN COALESCE(h.charge, 0) > 0 THEN 1 ELSE 0 END
+           OR COALESCE(sum(e.amount), 0) <> COALESCE(h.charge, 0)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Charges without a hold, or of another request or cost than their hold's.
+    list_entry_orphaned,
+    r#"SELECT e.org_id AS "org_id!", e.id AS "id!", h.cost AS "expected?", e.cost AS "found?"
+       FROM entry e LEFT JOIN hold h ON h.org_id = e.org_id AND h.id = e.hold_id
+       WHERE e.kind = 'charge'
+         AND (h.id IS NULL OR h.request_id IS DISTINCT FROM e.request_id OR h.cost IS DISTINCT FROM e.cost)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Charges that are not cost and margin.
+    list_entry_split,
+    r#"SELECT org_id AS "org_id!", id AS "id!", amount AS "expected?", cost + margin AS "found?"
+       FROM entry WHERE kind = 'charge' AND (cost + margin <> amount OR cost < 0 OR margin < 0)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Entries that are not a positive amount from the side of their kind to the other.
+    list_entry_sides,
+    r#"SELECT org_id AS "org_id!", id AS "id!", NULL::bigint AS "expected?", amount AS "found?"
+       FROM entry
+       WHERE amount <= 0 OR (kind, debit_account, credit_account) NOT IN (
+           ('charge', 'customer', 'revenue'), ('refund', 'revenue', 'customer'),
+           ('grant', 'funding', 'customer'), ('topup', 'funding', 'customer'))
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Ended holds whose charge is not `ceil(cost × (10 000 + margin) / 10 000)`.
+    list_formula_drift,
+    r#"SELECT org_id AS "org_id!", id AS "id!",
+              ceil(cost::numeric * (10000 + margin_bps) / 10000)::bigint AS "expected?", charge AS "found?"
+       FROM hold
+       WHERE state IN ('settled', 'expired') AND charge <> ceil(cost::numeric * (10000 + margin_bps) / 10000)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Expired holds that were charged something else than their checkpoint.
+    list_expired_drift,
+    r#"SELECT org_id AS "org_id!", id AS "id!", checkpoint_charge AS "expected?", charge AS "found?"
+       FROM hold
+       WHERE state = 'expired' AND (charge <> checkpoint_charge OR cost <> checkpoint_cost)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Voided holds with a charge or a cost.
+    list_void_charged,
+    r#"SELECT org_id AS "org_id!", id AS "id!", 0::bigint AS "expected?", charge AS "found?"
+       FROM hold WHERE state = 'voided' AND (charge <> 0 OR cost <> 0) ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Open holds that should have been reaped a minute ago or more.
+    list_unreaped,
+    r#"SELECT h.org_id AS "org_id!", h.id AS "id!", NULL::bigint AS "expected?", h.amount AS "found?"
+       FROM hold h
+       WHERE h.state = 'open' AND NOT EXISTS (
+           SELECT 1 FROM instance i
+           WHERE i.id = h.instance_id AND i.lease_until >= now() - interval '75 seconds')
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// External events that did not become exactly their credit.
+    list_topup_drift,
+    r#"SELECT t.org_id AS "org_id!", t.entry_id AS "id!", t.amount AS "expected?", e.amount AS "found?"
+       FROM topup t LEFT JOIN entry e ON e.org_id = t.org_id AND e.id = t.entry_id
+       WHERE e.amount IS DISTINCT FROM t.amount OR e.kind NOT IN ('grant', 'topup')
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Paid credits without the event that paid them.
+    list_topup_entry_orphaned,
+    r#"SELECT e.org_id AS "org_id!", e.id AS "id!", NULL::bigint AS "expected?", e.amount AS "found?"
+       FROM entry e
+       WHERE e.kind = 'topup'
+         AND NOT EXISTS (SELECT 1 FROM topup t WHERE t.org_id = e.org_id AND t.entry_id = e.id)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Platform usage whose charge is not that of the hold of its request and turn.
+    list_usage_charge_drift,
+    r#"SELECT u.org_id AS "org_id!", u.request_id AS "id!", h.charge AS "expected?", u.charge AS "found?"
+       FROM usage u
+       JOIN hold h ON h.org_id = u.org_id AND h.request_id = u.request_id AND h.turn = u.turn
+       WHERE NOT u.byok AND h.state = 'settled' AND h.charge <> u.charge
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Requests served by the customer's own key that the ledger charged all the same.
+    list_byok_charged,
+    r#"SELECT u.org_id AS "org_id!", u.request_id AS "id!", 0::bigint AS "expected?", h.charge AS "found?"
+       FROM usage u
+       JOIN hold h ON h.org_id = u.org_id AND h.request_id = u.request_id AND h.turn = u.turn
+       WHERE u.byok AND h.charge > 0
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Usage without a known cost that was charged, or that ran on the platform's key.
+    list_usage_unpriced,
+    r#"SELECT org_id AS "org_id!", request_id AS "id!", cost AS "expected?", charge AS "found?"
+       FROM usage WHERE cost IS NULL AND (charge <> 0 OR NOT byok)
+       ORDER BY 1, 2 LIMIT $1"#
+);

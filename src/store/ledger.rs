@@ -1,0 +1,456 @@
+//! The statements of the ledger. Each one locks the credit accounts it touches first, in the order of their
+//! ids, and updates each account once with a sum, so that concurrent writers neither deadlock nor lose an
+//! update. Nothing here decides or retries; `billing::batch` does.
+
+use super::{OrgScope, StoreError};
+use crate::domain::{
+    ids::{ApiKeyId, EntryId, HoldId, InstanceId, RequestId},
+    money::{self, Bps, MoneyError, NanoUsd},
+};
+use sqlx::PgConnection;
+use std::sync::Arc;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// What a request cost the provider and what it costs the customer. Made only by the one charge formula.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Bill {
+    cost: NanoUsd,
+    charge: NanoUsd,
+}
+
+impl Bill {
+    /// Nothing used, nothing charged.
+    pub const ZERO: Bill = Bill { cost: NanoUsd::ZERO, charge: NanoUsd::ZERO };
+
+    /// `cost` with the margin that was frozen in the hold.
+    pub fn of(cost: NanoUsd, margin: Bps) -> Result<Bill, MoneyError> {
+        if cost < NanoUsd::ZERO {
+            return Err(MoneyError::Overflow);
+        }
+        Ok(Bill { cost, charge: money::charge(cost, margin)? })
+    }
+
+    pub fn cost(self) -> NanoUsd {
+        self.cost
+    }
+
+    pub fn charge(self) -> NanoUsd {
+        self.charge
+    }
+}
+
+/// Credit to set aside before a request's first attempt on a platform credential.
+#[derive(Clone, Debug)]
+pub struct HoldRequest {
+    pub scope: OrgScope,
+    /// Chosen by the caller: the same id twice is the same hold.
+    pub id: HoldId,
+    pub request_id: RequestId,
+    pub turn: i16,
+    pub api_key_id: ApiKeyId,
+    /// The upper bound of what the request can be charged.
+    pub want: NanoUsd,
+    /// The least that will do; equal to `want` when the client gave an output limit.
+    pub floor: NanoUsd,
+    pub margin: Bps,
+    /// Version of the catalogue whose prices this request is billed at.
+    pub price_version: Arc<str>,
+}
+
+/// How a hold ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resolution {
+    Settled {
+        bill: Bill,
+        entry_id: EntryId,
+    },
+    /// Nothing is charged.
+    Voided,
+}
+
+impl Resolution {
+    pub fn bill(self) -> Bill {
+        match self {
+            Resolution::Settled { bill, .. } => bill,
+            Resolution::Voided => Bill::ZERO,
+        }
+    }
+}
+
+/// The end of one hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Settle {
+    pub scope: OrgScope,
+    pub hold: HoldId,
+    pub resolution: Resolution,
+}
+
+impl Settle {
+    /// Charges `bill`, whatever the balance is.
+    pub fn charge(scope: OrgScope, hold: HoldId, bill: Bill, entry_id: EntryId) -> Settle {
+        Settle { scope, hold, resolution: Resolution::Settled { bill, entry_id } }
+    }
+
+    /// Gives the hold back and charges nothing.
+    pub fn void(scope: OrgScope, hold: HoldId) -> Settle {
+        Settle { scope, hold, resolution: Resolution::Voided }
+    }
+}
+
+/// What would be charged if the process died now.
+#[derive(Clone, Copy, Debug)]
+pub struct Checkpoint {
+    pub scope: OrgScope,
+    pub hold: HoldId,
+    pub bill: Bill,
+}
+
+/// One flush as columns, which is how it travels to the database. Each hold id may be in it once.
+#[derive(Default)]
+pub struct Flush {
+    settle_org: Vec<Uuid>,
+    settle_id: Vec<Uuid>,
+    settle_cost: Vec<i64>,
+    settle_charge: Vec<i64>,
+    settle_entry: Vec<Uuid>,
+    settle_void: Vec<bool>,
+    org: Vec<Uuid>,
+    id: Vec<Uuid>,
+    request: Vec<Uuid>,
+    turn: Vec<i16>,
+    api_key: Vec<Uuid>,
+    want: Vec<i64>,
+    floor: Vec<i64>,
+    margin: Vec<i32>,
+    price_version: Vec<Arc<str>>,
+}
+
+/// What the flush did with one hold request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HoldRead {
+    /// Set aside, now or by an earlier flush under the same id.
+    Admitted { amount: NanoUsd },
+    /// Too little is free: `available` is what the other requests of this flush left.
+    Refused { available: NanoUsd },
+    /// The id belongs to a hold that has ended.
+    Ended,
+    /// The instance's lease has lapsed; nothing was set aside.
+    LeaseLapsed,
+    /// Written by an earlier try that became visible only now; ask again.
+    Unclear,
+}
+
+/// What a flush did, by position.
+pub struct FlushRead {
+    /// Whether the settle ended its hold. `false`: read it again to know why.
+    pub settled: Vec<bool>,
+    pub holds: Vec<HoldRead>,
+}
+
+impl Flush {
+    pub fn clear(&mut self) {
+        // Keeps the columns' memory: this runs for every flush.
+        let Flush { settle_org, settle_id, settle_cost, settle_charge, settle_entry, settle_void, .. } = self;
+        (settle_org.clear(), settle_id.clear(), settle_cost.clear());
+        (settle_charge.clear(), settle_entry.clear(), settle_void.clear());
+        (self.org.clear(), self.id.clear(), self.request.clear(), self.turn.clear(), self.api_key.clear());
+        (self.want.clear(), self.floor.clear(), self.margin.clear(), self.price_version.clear());
+    }
+
+    /// Adds a settle; `false` when one for the same hold is in the flush already.
+    pub fn push_settle(&mut self, settle: &Settle) -> bool {
+        if self.settle_id.contains(&settle.hold.0) {
+            return false;
+        }
+        let bill = settle.resolution.bill();
+        let (entry, void) = match settle.resolution {
+            Resolution::Settled { entry_id, .. } => (entry_id.0, false),
+            Resolution::Voided => (Uuid::nil(), true),
+        };
+        self.settle_org.push(settle.scope.uuid());
+        self.settle_id.push(settle.hold.0);
+        self.settle_cost.push(bill.cost.0);
+        self.settle_charge.push(bill.charge.0);
+        self.settle_entry.push(entry);
+        self.settle_void.push(void);
+        true
+    }
+
+    /// Adds a hold; `false` when the same one is in the flush already.
+    pub fn push_hold(&mut self, hold: &HoldRequest) -> bool {
+        if self.id.contains(&hold.id.0) {
+            return false;
+        }
+        self.org.push(hold.scope.uuid());
+        self.id.push(hold.id.0);
+        self.request.push(hold.request_id.0);
+        self.turn.push(hold.turn);
+        self.api_key.push(hold.api_key_id.0);
+        self.want.push(hold.want.0);
+        self.floor.push(hold.floor.0);
+        // The column refuses a negative one, so a margin beyond i32 cannot become another margin.
+        self.margin.push(i32::try_from(hold.margin.0).unwrap_or(-1));
+        self.price_version.push(Arc::clone(&hold.price_version));
+        true
+    }
+}
+
+/// Gives every organization its account, empty. A second call changes nothing.
+pub async fn open_account(connection: &mut PgConnection, scope: OrgScope) -> Result<(), StoreError> {
+    sqlx::query!("INSERT INTO credit_account (org_id) VALUES ($1) ON CONFLICT DO NOTHING", scope.uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Writes a flush: ends holds, then admits new ones out of what is free after that. One statement, so it
+/// happens whole or not at all, in one round trip, without a transaction that could be left open.
+///
+/// Per account the smaller holds come first, so a refused one never stands in the way of one that fits.
+/// Only what this statement itself inserted or ended is summed into the account: a row that an earlier try
+/// wrote is never counted twice.
+pub async fn flush(
+    connection: &mut PgConnection,
+    flush: &Flush,
+    instance: InstanceId,
+    now: OffsetDateTime,
+) -> Result<FlushRead, StoreError> {
+    let price_version: Vec<&str> = flush.price_version.iter().map(AsRef::as_ref).collect();
+    let rows = sqlx::query!(
+        r#"
+        WITH settle AS MATERIALIZED (
+            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::boolean[])
+                WITH ORDINALITY AS s (org_id, id, cost, charge, entry_id, voided, ord)
+        ), account AS MATERIALIZED (
+            SELECT a.org_id, a.posted, a.held FROM credit_account a
+            WHERE a.org_id = ANY($1::uuid[] || $7::uuid[])
+            ORDER BY a.org_id FOR UPDATE
+        ), done AS (
+            UPDATE hold h
+            SET state = CASE WHEN s.voided THEN 'voided' ELSE 'settled' END,
+                cost = s.cost, charge = s.charge, resolved_at = $16
+            FROM settle s JOIN account a ON a.org_id = s.org_id
+            WHERE h.org_id = s.org_id AND h.id = s.id AND h.state = 'open'
+            RETURNING s.ord, s.entry_id, h.org_id, h.id, h.request_id, h.amount, h.cost, h.charge
+        ), room AS MATERIALIZED (
+            SELECT a.org_id, a.posted - a.held + COALESCE(d.freed, 0) AS free
+            FROM account a
+            LEFT JOIN (SELECT org_id, sum(amount - charge) AS freed FROM done GROUP BY org_id) d
+                ON d.org_id = a.org_id
+        ), asked AS MATERIALIZED (
+            SELECT w.*, k.state AS known_state, k.amount AS known_amount
+            FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::smallint[], $11::uuid[], $12::bigint[],
+                        $13::bigint[], $14::integer[], $15::text[])
+                WITH ORDINALITY AS w (org_id, id, request_id, turn, api_key_id, want, floor, margin_bps,
+                                      price_version, ord)
+            LEFT JOIN hold k ON k.org_id = w.org_id AND k.id = w.id
+        ), lease AS MATERIALIZED (
+            SELECT EXISTS (SELECT 1 FROM instance WHERE id = $17 AND lease_until > now()) AS live
+        ), ranked AS (
+            SELECT w.*, r.free - (sum(w.want) OVER (
+                PARTITION BY w.org_id ORDER BY w.want, w.ord ROWS UNBOUNDED PRECEDING) - w.want) AS rest
+            FROM asked w JOIN room r ON r.org_id = w.org_id
+            WHERE w.known_state IS NULL AND (SELECT live FROM lease)
+        ), taken AS (
+            INSERT INTO hold (org_id, id, request_id, turn, api_key_id, instance_id, amount, margin_bps,
+                              price_version, created_at)
+            SELECT org_id, id, request_id, turn, api_key_id, $17, LEAST(want, rest), margin_bps,
+                   price_version, $16
+            FROM ranked WHERE rest >= floor
+            ON CONFLICT DO NOTHING
+            RETURNING org_id, id, amount
+        ), moved AS (
+            SELECT org_id, sum(held)::bigint AS held, sum(posted)::bigint AS posted
+            FROM (SELECT org_id, amount AS held, 0::bigint AS posted FROM taken
+                  UNION ALL SELECT org_id, -amount, -charge FROM done) m
+            GROUP BY org_id
+        ), summed AS (
+            UPDATE credit_account c SET held = c.held + m.held, posted = c.posted + m.posted
+            FROM moved m WHERE c.org_id = m.org_id
+        ), posting AS (
+            INSERT INTO entry (org_id, id, kind, debit_account, credit_account, amount, cost, margin, hold_id,
+                               request_id, created_at)
+            SELECT org_id, entry_id, 'charge', 'customer', 'revenue', charge, cost, charge - cost, id,
+                   request_id, $16
+            FROM done WHERE charge > 0
+        )
+        SELECT true AS "settle!", d.ord AS "ord!", NULL::bigint AS amount, NULL::text AS state,
+               NULL::bigint AS rest, true AS "live!"
+        FROM done d
+        UNION ALL
+        SELECT false, w.ord, COALESCE(t.amount, w.known_amount),
+               CASE WHEN t.id IS NOT NULL THEN 'open'
+                    WHEN w.known_state IS NULL AND r.rest >= w.floor THEN 'unclear'
+                    ELSE w.known_state END,
+               COALESCE(f.free - COALESCE(u.amount, 0), 0)::bigint, (SELECT live FROM lease)
+        FROM asked w
+        LEFT JOIN taken t ON t.org_id = w.org_id AND t.id = w.id
+        LEFT JOIN ranked r ON r.ord = w.ord
+        LEFT JOIN room f ON f.org_id = w.org_id
+        LEFT JOIN (SELECT org_id, sum(amount) AS amount FROM taken GROUP BY org_id) u ON u.org_id = w.org_id
+        "#,
+        &flush.settle_org,
+        &flush.settle_id,
+        &flush.settle_cost,
+        &flush.settle_charge,
+        &flush.settle_entry,
+        &flush.settle_void,
+        &flush.org,
+        &flush.id,
+        &flush.request,
+        &flush.turn,
+        &flush.api_key,
+        &flush.want,
+        &flush.floor,
+        &flush.margin,
+        &price_version as &[&str],
+        now,
+        instance.0,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut read = FlushRead {
+        settled: vec![false; flush.settle_id.len()],
+        holds: vec![HoldRead::Unclear; flush.id.len()],
+    };
+    for row in rows {
+        let position = usize::try_from(row.ord - 1).unwrap_or(usize::MAX);
+        if row.settle {
+            if let Some(settled) = read.settled.get_mut(position) {
+                *settled = true;
+            }
+            continue;
+        }
+        let Some(hold) = read.holds.get_mut(position) else { continue };
+        *hold = match (row.state.as_deref(), row.amount) {
+            (Some("open"), Some(amount)) => HoldRead::Admitted { amount: NanoUsd(amount) },
+            (Some("unclear"), _) => HoldRead::Unclear,
+            (Some(_), _) => HoldRead::Ended,
+            (None, _) if !row.live => HoldRead::LeaseLapsed,
+            (None, _) => HoldRead::Refused { available: NanoUsd(row.rest.unwrap_or(0)) },
+        };
+    }
+    Ok(read)
+}
+
+/// The recorded end of a hold; `None` while it is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HoldEnd {
+    pub state: EndState,
+    pub cost: NanoUsd,
+    pub charge: NanoUsd,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndState {
+    Settled,
+    Voided,
+    /// Its process was gone; charged at the last checkpoint.
+    Expired,
+}
+
+/// What is recorded of a hold, in a statement of its own so that it sees everything committed before.
+/// Outer `None`: no such hold. Inner `None`: open.
+pub async fn get_end(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    hold: HoldId,
+) -> Result<Option<Option<HoldEnd>>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT state, cost, charge FROM hold WHERE org_id = $1 AND id = $2",
+        scope.uuid(),
+        hold.0
+    )
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let state = match row.state.as_str() {
+        "open" => return Ok(Some(None)),
+        "settled" => EndState::Settled,
+        "voided" => EndState::Voided,
+        "expired" => EndState::Expired,
+        other => {
+            return Err(StoreError::Corrupt {
+                table: "hold",
+                column: "state",
+                row: hold.to_string(),
+                reason: other.to_owned(),
+            });
+        }
+    };
+    let (cost, charge) = (NanoUsd(row.cost.unwrap_or(0)), NanoUsd(row.charge.unwrap_or(0)));
+    Ok(Some(Some(HoldEnd { state, cost, charge })))
+}
+
+/// Makes sure that a hold nobody waits for any more stays nothing: voids it if it was written, and takes its
+/// id if it was not, so that a statement still on its way to the server can no longer write it.
+pub async fn abandon(
+    connection: &mut PgConnection,
+    hold: &HoldRequest,
+    instance: InstanceId,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "WITH account AS MATERIALIZED (SELECT org_id FROM credit_account WHERE org_id = $1 FOR UPDATE)
+         INSERT INTO hold (org_id, id, request_id, turn, api_key_id, instance_id, state, amount, margin_bps,
+                           price_version, cost, charge, created_at, resolved_at)
+         SELECT org_id, $2, $3, $4, $5, $6, 'voided', 0, 0, $7, 0, 0, $8, $8 FROM account
+         ON CONFLICT DO NOTHING",
+        hold.scope.uuid(),
+        hold.id.0,
+        hold.request_id.0,
+        hold.turn,
+        hold.api_key_id.0,
+        instance.0,
+        &hold.price_version,
+        now,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let mut void = Flush::default();
+    void.push_settle(&Settle::void(hold.scope, hold.id));
+    flush(connection, &void, instance, now).await?;
+    Ok(())
+}
+
+/// Writes checkpoints of open holds; they only grow. A hold that is being ended right now is passed over.
+pub async fn checkpoint(connection: &mut PgConnection, checkpoints: &[Checkpoint]) -> Result<(), StoreError> {
+    let org: Vec<Uuid> = checkpoints.iter().map(|c| c.scope.uuid()).collect();
+    let id: Vec<Uuid> = checkpoints.iter().map(|c| c.hold.0).collect();
+    let cost: Vec<i64> = checkpoints.iter().map(|c| c.bill.cost.0).collect();
+    let charge: Vec<i64> = checkpoints.iter().map(|c| c.bill.charge.0).collect();
+    sqlx::query!(
+        "WITH open AS MATERIALIZED (
+             SELECT h.org_id, h.id, c.cost, c.charge
+             FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) AS c (org_id, id, cost, charge)
+             JOIN hold h ON h.org_id = c.org_id AND h.id = c.id
+             WHERE h.state = 'open' AND h.checkpoint_charge < c.charge
+             ORDER BY h.org_id, h.id
+             FOR UPDATE OF h SKIP LOCKED
+         )
+         UPDATE hold h SET checkpoint_cost = o.cost, checkpoint_charge = o.charge
+         FROM open o WHERE h.org_id = o.org_id AND h.id = o.id",
+        &org,
+        &id,
+        &cost,
+        &charge,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Pins the shape of the plans on a connection that only runs the statements above: look-ups by primary key.
+/// Without it a plan made while `hold` was still small could scan it all after it has grown.
+pub async fn pin_plans(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!(
+        "SELECT set_config('plan_cache_mode', 'force_generic_plan', false) AS cache,
+                set_config('enable_seqscan', 'off', false) AS seqscan,
+                set_config('enable_mergejoin', 'off', false) AS mergejoin"
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}

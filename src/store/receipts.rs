@@ -1,0 +1,25 @@
+//! Receipts as they were written: one JSON document per request. Writing them is `store::usage`'s, which
+//! puts a request's receipt and its usage row down together.
+
+use super::{OrgScope, StoreError};
+use crate::domain::ids::{ApiKeyId, ReceiptId};
+use sqlx::PgConnection;
+
+/// The document of one receipt. With `api_key`, only one of that key's requests.
+pub async fn get(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    api_key: Option<ApiKeyId>,
+    id: ReceiptId,
+) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT document::text AS "document!" FROM receipt
+           WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR api_key_id = $3)"#,
+        scope.uuid(),
+        id.0,
+        api_key.map(|key| key.0),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| row.document))
+}

@@ -1,0 +1,253 @@
+//! Usage rows and receipts: what each request consumed and what the gateway decided, BYOK included. Rows
+//! are written once and never changed; the time of a row is the time in its request id, so that every
+//! report's range and every grouping by day read one clock.
+
+use super::{OrgScope, StoreError};
+use crate::domain::{
+    ids::{ApiKeyId, RequestId},
+    money::NanoUsd,
+    usage::Usage,
+};
+use sqlx::PgConnection;
+use std::sync::Arc;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UsageStatus {
+    Completed,
+    /// The client left or the stream broke after the commit point.
+    Aborted,
+    Failed,
+}
+
+impl UsageStatus {
+    fn as_str(self) -> &'static str {
+        match self {
+            UsageStatus::Completed => "completed",
+            UsageStatus::Aborted => "aborted",
+            UsageStatus::Failed => "failed",
+        }
+    }
+}
+
+/// What one turn of a request consumed.
+#[derive(Clone, Debug)]
+pub struct UsageRow {
+    pub turn: i16,
+    pub provider: &'static str,
+    /// Canonical id, or the name as it was sent for an unlisted model.
+    pub model: Arc<str>,
+    /// Served by the customer's own key.
+    pub byok: bool,
+    /// What `auto` took the prompt for.
+    pub category: Option<&'static str>,
+    pub status: UsageStatus,
+    pub usage: Usage,
+    /// The provider's cost; `None` without a known price (own keys only).
+    pub cost: Option<NanoUsd>,
+    pub charge: NanoUsd,
+    pub latency_ms: i32,
+    pub ttft_ms: Option<i32>,
+}
+
+/// Everything that is kept of one request.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub scope: OrgScope,
+    pub request_id: RequestId,
+    pub api_key_id: ApiKeyId,
+    /// `None` when no provider answered.
+    pub usage: Option<UsageRow>,
+    /// The receipt, JSON text.
+    pub receipt: String,
+}
+
+/// Writes records, receipt and usage row together. A record that is there already is left as it is, so a
+/// batch whose outcome is unknown may simply be written again.
+pub async fn insert(
+    connection: &mut PgConnection,
+    records: &[Record],
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let rows: Vec<(&Record, &UsageRow)> =
+        records.iter().filter_map(|record| record.usage.as_ref().map(|usage| (record, usage))).collect();
+    let column = |pick: fn(&UsageRow) -> u64| -> Vec<i64> {
+        rows.iter().map(|(_, row)| i64::try_from(pick(row)).unwrap_or(i64::MAX)).collect()
+    };
+    let receipts: Vec<&str> = records.iter().map(|r| r.receipt.as_str()).collect();
+    let providers: Vec<&str> = rows.iter().map(|(_, row)| row.provider).collect();
+    let models: Vec<&str> = rows.iter().map(|(_, row)| row.model.as_ref()).collect();
+    let categories: Vec<Option<&str>> = rows.iter().map(|(_, row)| row.category).collect();
+    let statuses: Vec<&str> = rows.iter().map(|(_, row)| row.status.as_str()).collect();
+    let bases: Vec<&str> = rows.iter().map(|(_, row)| row.usage.basis.as_str()).collect();
+    let costs: Vec<Option<i64>> = rows.iter().map(|(_, row)| row.cost.map(|cost| cost.0)).collect();
+    let ttfts: Vec<Option<i32>> = rows.iter().map(|(_, row)| row.ttft_ms).collect();
+    sqlx::query!(
+        "WITH rows AS (
+             INSERT INTO usage (org_id, request_id, turn, api_key_id, provider, model, byok, category, status,
+                                basis, input_tokens, cache_read_tokens, cache_write_tokens,
+                                cache_write_1h_tokens, output_tokens, reasoning_tokens, cost, charge,
+                                latency_ms, ttft_ms, created_at)
+             SELECT u.* FROM unnest(
+                 $1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::text[], $6::text[], $7::boolean[],
+                 $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[],
+                 $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::integer[],
+                 $20::integer[], $21::timestamptz[]) u
+             ON CONFLICT DO NOTHING
+         )
+         INSERT INTO receipt (org_id, id, api_key_id, document, created_at)
+         SELECT r.org_id, r.id, r.api_key_id, r.document::json, r.created_at
+         FROM unnest($22::uuid[], $23::uuid[], $24::uuid[], $25::text[], $26::timestamptz[])
+             AS r (org_id, id, api_key_id, document, created_at)
+         ON CONFLICT DO NOTHING",
+        &rows.iter().map(|(r, _)| r.scope.uuid()).collect::<Vec<Uuid>>(),
+        &rows.iter().map(|(r, _)| r.request_id.0).collect::<Vec<Uuid>>(),
+        &rows.iter().map(|(_, u)| u.turn).collect::<Vec<i16>>(),
+        &rows.iter().map(|(r, _)| r.api_key_id.0).collect::<Vec<Uuid>>(),
+        &providers as &[&str],
+        &models as &[&str],
+        &rows.iter().map(|(_, u)| u.byok).collect::<Vec<bool>>(),
+        &categories as &[Option<&str>],
+        &statuses as &[&str],
+        &bases as &[&str],
+        &column(|u| u.usage.input),
+        &column(|u| u.usage.cache_read),
+        &column(|u| u.usage.cache_write),
+        &column(|u| u.usage.cache_write_1h),
+        &column(|u| u.usage.output),
+        &column(|u| u.usage.reasoning),
+        &costs as &[Option<i64>],
+        &rows.iter().map(|(_, u)| u.charge.0).collect::<Vec<i64>>(),
+        &rows.iter().map(|(_, u)| u.latency_ms).collect::<Vec<i32>>(),
+        &ttfts as &[Option<i32>],
+        &rows.iter().map(|(r, _)| time_of(r.request_id.0, now)).collect::<Vec<OffsetDateTime>>(),
+        &records.iter().map(|r| r.scope.uuid()).collect::<Vec<Uuid>>(),
+        &records.iter().map(|r| r.request_id.receipt().0).collect::<Vec<Uuid>>(),
+        &records.iter().map(|r| r.api_key_id.0).collect::<Vec<Uuid>>(),
+        &receipts as &[&str],
+        &records.iter().map(|r| time_of(r.request_id.0, now)).collect::<Vec<OffsetDateTime>>(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether this server takes no writes at all, as a standby does.
+pub async fn is_read_only(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    let row = sqlx::query!(r#"SELECT current_setting('transaction_read_only') = 'on' AS "read_only!""#)
+        .fetch_one(connection)
+        .await?;
+    Ok(row.read_only)
+}
+
+/// The smallest uuid v7 of a moment: ids made from then on are not less.
+pub fn first_id_at(moment: OffsetDateTime) -> Uuid {
+    let millis = u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
+}
+
+/// The time in a uuid v7; `fallback` for an id of another kind.
+fn time_of(id: Uuid, fallback: OffsetDateTime) -> OffsetDateTime {
+    id.get_timestamp()
+        .and_then(|stamp| {
+            let (seconds, nanos) = stamp.to_unix();
+            let start = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
+            start.checked_add(time::Duration::nanoseconds(i64::from(nanos)))
+        })
+        .unwrap_or(fallback)
+}
+
+/// What usage is summed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GroupBy {
+    /// UTC.
+    Day,
+    Model,
+    Provider,
+    /// API key.
+    Key,
+    Byok,
+    Category,
+}
+
+impl GroupBy {
+    pub const ALL: [GroupBy; 6] =
+        [GroupBy::Day, GroupBy::Model, GroupBy::Provider, GroupBy::Key, GroupBy::Byok, GroupBy::Category];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GroupBy::Day => "day",
+            GroupBy::Model => "model",
+            GroupBy::Provider => "provider",
+            GroupBy::Key => "key",
+            GroupBy::Byok => "byok",
+            GroupBy::Category => "category",
+        }
+    }
+}
+
+/// Sums over one group. Token buckets do not overlap, but `reasoning` is part of `output`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsageSum {
+    pub key: String,
+    pub requests: i64,
+    pub input: i64,
+    pub cache_read: i64,
+    pub cache_write: i64,
+    pub cache_write_1h: i64,
+    pub output: i64,
+    pub reasoning: i64,
+    pub cost: NanoUsd,
+    pub charge: NanoUsd,
+}
+
+/// Sums an organization's usage of `from..to` (ids, see [`first_id_at`]) in groups, at most `limit` of them.
+pub async fn sum_by(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    group: GroupBy,
+    (from, to): (Uuid, Uuid),
+    limit: i64,
+) -> Result<Vec<UsageSum>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT CASE $4::text
+                      WHEN 'day' THEN to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')
+                      WHEN 'model' THEN model
+                      WHEN 'provider' THEN provider
+                      WHEN 'key' THEN 'key_' || replace(api_key_id::text, '-', '')
+                      WHEN 'byok' THEN CASE WHEN byok THEN 'true' ELSE 'false' END
+                      ELSE COALESCE(category, '')
+                  END AS "key!",
+                  count(*) AS "requests!", sum(input_tokens)::bigint AS "input!",
+                  sum(cache_read_tokens)::bigint AS "cache_read!",
+                  sum(cache_write_tokens)::bigint AS "cache_write!",
+                  sum(cache_write_1h_tokens)::bigint AS "cache_write_1h!",
+                  sum(output_tokens)::bigint AS "output!", sum(reasoning_tokens)::bigint AS "reasoning!",
+                  COALESCE(sum(cost), 0)::bigint AS "cost!", sum(charge)::bigint AS "charge!"
+           FROM usage
+           WHERE org_id = $1 AND request_id >= $2 AND request_id < $3
+           GROUP BY 1 ORDER BY 1 LIMIT $5"#,
+        scope.uuid(),
+        from,
+        to,
+        group.as_str(),
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let sums = rows.into_iter().map(|row| UsageSum {
+        key: row.key,
+        requests: row.requests,
+        input: row.input,
+        cache_read: row.cache_read,
+        cache_write: row.cache_write,
+        cache_write_1h: row.cache_write_1h,
+        output: row.output,
+        reasoning: row.reasoning,
+        cost: NanoUsd(row.cost),
+        charge: NanoUsd(row.charge),
+    });
+    Ok(sums.collect())
+}
