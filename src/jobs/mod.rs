@@ -1,1 +1,108 @@
-//! (in progress)
+//! Work beside the requests: each job is a bounded step and an interval. Steps are functions, callable from
+//! tests; a step that fails is logged and tried again at the next turn.
+
+use crate::{
+    billing::reap,
+    config::Config,
+    domain::{catalog::Catalog, ids::InstanceId},
+    gateway::Gateway,
+    store::{StoreError, instances},
+};
+use anyhow::Context;
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Holds expired in one step.
+const REAP_MAX: usize = 500;
+
+/// Starts every job on the database's runtime. They end with `stopping`.
+pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stopping: &CancellationToken) {
+    let every = |seconds: u64| Duration::from_secs(seconds);
+    let on = |name, period, step| spawn(gateway, stopping, name, period, step);
+    on("lease", every(5), Step::Lease(instance));
+    on("reap", every(5), Step::Reap);
+    on("platform keys", every(4), Step::PlatformKeys);
+    on("key uses", every(2), Step::KeyUses);
+    on("prune", every(3_600), Step::Prune);
+    if let Some(path) = &config.catalog {
+        on("catalogue", every(2), Step::Catalog(path.clone()));
+    }
+}
+
+enum Step {
+    Lease(InstanceId),
+    Reap,
+    PlatformKeys,
+    KeyUses,
+    Prune,
+    Catalog(std::path::PathBuf),
+}
+
+fn spawn(gateway: &Arc<Gateway>, stopping: &CancellationToken, name: &'static str, period: Duration, step: Step) {
+    let (gateway, stopping) = (gateway.clone(), stopping.clone());
+    let runtime = gateway.db.runtime().clone();
+    runtime.spawn(async move {
+        let mut overlay = String::new();
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(period) => {}
+            }
+            if let Err(error) = take(&step, &gateway, &mut overlay).await {
+                tracing::warn!(job = name, error.cause = %format!("{error:#}"), "a job's step failed");
+            }
+        }
+    });
+}
+
+async fn take(step: &Step, gateway: &Gateway, overlay: &mut String) -> anyhow::Result<()> {
+    match step {
+        Step::Lease(instance) => renew_lease(gateway, *instance).await.map_err(Into::into),
+        Step::Reap => reap(gateway).await.map_err(Into::into),
+        Step::PlatformKeys => {
+            gateway.platform_keys.refresh(&gateway.db, &gateway.installation.ring).await.map_err(Into::into)
+        }
+        Step::KeyUses => gateway.key_uses.flush(&gateway.db).await.map_err(Into::into),
+        Step::Prune => within(gateway, prune(gateway)).await.map_err(Into::into),
+        Step::Catalog(path) => reload_catalog(gateway, path, overlay).await,
+    }
+}
+
+async fn within<T>(_gateway: &Gateway, step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    step.await
+}
+
+async fn renew_lease(gateway: &Gateway, instance: InstanceId) -> Result<(), StoreError> {
+    let renewal = instances::renew(&mut *gateway.db.acquire().await?, instance).await?;
+    if renewal != instances::Renewal::Renewed {
+        tracing::warn!(instance.id = %instance, outcome = ?renewal, "the lease had lapsed; open holds may have been reaped");
+    }
+    Ok(())
+}
+
+/// Ends the holds that dead processes left behind.
+pub async fn reap(gateway: &Gateway) -> Result<(), StoreError> {
+    let reaped = reap::reap_once(&mut *gateway.db.acquire().await?, &gateway.ambient, REAP_MAX).await?;
+    for hold in reaped {
+        tracing::info!(org.id = %hold.org_id, hold.id = %hold.hold, charge.usd = %hold.charge, "a dead process's hold expired");
+    }
+    Ok(())
+}
+
+async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
+    instances::prune(&mut *gateway.db.acquire().await?).await.map(|_| ())
+}
+
+/// Lays the file over the built-in catalogue when it has changed. A bad file changes nothing.
+pub async fn reload_catalog(gateway: &Gateway, path: &Path, last: &mut String) -> anyhow::Result<()> {
+    let text = tokio::fs::read_to_string(path).await.context("KAIROSROUTE_CATALOG cannot be read")?;
+    if text != *last {
+        *last = text;
+        let catalog = Catalog::built_in()?.overlaid(last)?;
+        if catalog.version != gateway.catalog.load().version {
+            tracing::info!(catalog.version = catalog.version, "the catalogue was read again");
+            gateway.catalog.store(Arc::new(catalog));
+        }
+    }
+    Ok(())
+}

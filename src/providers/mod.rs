@@ -3,4 +3,5 @@
 
 pub mod error;
 pub mod guard;
+pub mod resolver;
 pub mod transport;

@@ -4,7 +4,8 @@
 
 use super::{
     error::{Class, Rejection},
-    guard::{AllowedNets, GuardedResolver},
+    guard::{self, AllowedNets},
+    resolver::GuardedResolver,
 };
 use crate::domain::{
     provider::{Auth, ProviderId},
@@ -69,9 +70,9 @@ impl Transport {
         })
     }
 
-    /// A client for calls outside the request path to an address that a customer gave.
-    pub fn customer_client(&self) -> &Client {
-        &self.customer
+    /// The two clients, for calls outside the request path: to the operator's addresses and to customers'.
+    pub fn clients(&self) -> (Client, Client) {
+        (self.operator.clone(), self.customer.clone())
     }
 
     /// Posts `body` with the credential and returns the head of the answer, 2xx only.
@@ -86,8 +87,7 @@ impl Transport {
             Destination::Operator(url) => (&self.operator, url),
             Destination::Customer(url) => {
                 // The resolver never sees literal addresses.
-                self.allowed
-                    .check(url)
+                guard::check_url(url.as_str(), &self.allowed)
                     .map_err(|refused| Rejection::without_answer(Class::Permission, refused.to_string()))?;
                 (&self.customer, url)
             }
