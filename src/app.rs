@@ -1,1 +1,367 @@
-//! (in progress)
+//! The composition root: from settings to a running gateway. Tests and production build the same value; only
+//! the port, the clock and the database differ.
+
+use crate::{
+    accounts::{
+        AccountParts, AccountRules, Accounts, Authenticator, CheckClients, installation::Installation,
+        passwords::Passwords,
+    },
+    billing::{
+        batch::Ledger,
+        ledger::LedgerLimits,
+        record::{RecordLimits, Recorder},
+    },
+    config::Config,
+    credentials::{platform::PlatformKeys, uses::KeyUses},
+    domain::{ambient::Ambient, catalog::Catalog, ids::InstanceId, provider::ProviderId, tokens},
+    gateway::{Gateway, Settings, metrics::Metrics},
+    http::routes,
+    jobs,
+    providers::{guard::AllowedNets, transport::Transport},
+    routing::retry::RetryBudget,
+    store::{self, Db, PoolLimits, instances},
+    vault::KeyRing,
+};
+use actix_web::{App as HttpApp, HttpResponse, HttpServer, dev::Server, rt::net::TcpStream, web};
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use reqwest::Url;
+use sqlx::postgres::PgConnectOptions;
+use std::{
+    future::Future,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+use tokio::runtime::Runtime;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Threads of the runtime that talks to the database.
+const DATABASE_THREADS: usize = 2;
+/// Threads that hash passwords.
+const HASHING_THREADS: usize = 2;
+const ACCEPT_BACKLOG: u32 = 4_096;
+/// How long a client may take to send a request's head.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may idle between two requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// The last part of a shutdown: time to bill what was cut off.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A gateway that listens but does not serve yet.
+pub struct App {
+    pub address: SocketAddr,
+    pub metrics_address: Option<SocketAddr>,
+    pub gateway: Arc<Gateway>,
+    pub accounts: Arc<Accounts>,
+    instance: InstanceId,
+    server: Server,
+    metrics_server: Option<Server>,
+    jobs_stopping: CancellationToken,
+    shutdown: Duration,
+    /// Last to go: everything above may still have work on it.
+    database_runtime: DatabaseRuntime,
+}
+
+/// The runtime of everything that talks to the database. It may be dropped inside of another runtime.
+pub struct DatabaseRuntime(Option<Runtime>);
+
+impl DatabaseRuntime {
+    pub fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(DATABASE_THREADS)
+            .thread_name("database")
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// The database behind `options`, on this runtime.
+    pub fn open(&self, options: PgConnectOptions, connections_max: u32) -> anyhow::Result<Db> {
+        let runtime = self.0.as_ref().context("the database runtime has ended")?;
+        let limits = PoolLimits { connections_max, acquire_timeout: Duration::from_secs(4) };
+        Ok(Db::open(runtime.handle().clone(), options, limits))
+    }
+}
+
+impl Drop for DatabaseRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Refuses a database that may forget what it has confirmed.
+pub async fn check_database(db: &Db, unsafe_database: bool) -> anyhow::Result<()> {
+    let reading = db.clone();
+    let settings = db
+        .run(async move { store::durability(&mut *reading.acquire().await?).await })
+        .await
+        .context("the database cannot be reached")?;
+    let durable = settings.fsync == "on" && !matches!(settings.synchronous_commit.as_str(), "off" | "local");
+    if !durable && !unsafe_database {
+        bail!(
+            "the database runs with fsync={} and synchronous_commit={}: money would not be safe",
+            settings.fsync,
+            settings.synchronous_commit
+        );
+    }
+    Ok(())
+}
+
+/// Applies pending migrations.
+pub async fn migrate(db: &Db) -> anyhow::Result<()> {
+    let migrating = db.clone();
+    let outcome = db.runtime().spawn(async move { migrating.migrate().await });
+    outcome.await?.context("the database could not be migrated")
+}
+
+/// Builds the gateway: database ready, secrets loaded, ports bound.
+pub async fn build(
+    config: &Config,
+    options: PgConnectOptions,
+    ring: KeyRing,
+    ambient: Ambient,
+) -> anyhow::Result<App> {
+    // A second installation in one process (tests) finds the first one's; either will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let database_runtime = DatabaseRuntime::start()?;
+    let db = database_runtime.open(options, config.database_connections_max)?;
+    check_database(&db, config.unsafe_database).await?;
+    if config.migrate {
+        migrate(&db).await?;
+    }
+    let instance = InstanceId(ambient.uuid());
+    let registering = db.clone();
+    db.run(async move { instances::register(&mut *registering.acquire().await?, instance).await }).await?;
+    let installation = Arc::new(Installation::load(&db, ring, ambient.clone()).await?);
+    let gateway = Arc::new(gateway(config, &db, &installation, instance, &ambient).await?);
+    let accounts = accounts(config, &db, &installation, &ambient)?;
+    let jobs_stopping = CancellationToken::new();
+    jobs::start(&gateway, instance, config, &jobs_stopping);
+    tokio::task::spawn_blocking(tokens::warm_up);
+    let listener = listen(config.listen)?;
+    let address = listener.local_addr()?;
+    let (metrics_address, metrics_server) = match config.metrics_listen {
+        Some(listen) => {
+            let (address, server) = serve_metrics(listen, gateway.clone())?;
+            (Some(address), Some(server))
+        }
+        None => (None, None),
+    };
+    let server = serve(config, listener, &gateway, &accounts)?;
+    Ok(App {
+        address,
+        metrics_address,
+        gateway,
+        accounts: accounts.accounts,
+        instance,
+        server,
+        metrics_server,
+        jobs_stopping,
+        shutdown: config.limits.shutdown,
+        database_runtime,
+    })
+}
+
+async fn gateway(
+    config: &Config,
+    db: &Db,
+    installation: &Arc<Installation>,
+    instance: InstanceId,
+    ambient: &Ambient,
+) -> anyhow::Result<Gateway> {
+    let environment = ProviderId::all()
+        .zip(&config.providers)
+        .filter_map(|(provider, settings)| Some((provider, settings.api_key.clone()?)));
+    let platform_keys = Arc::new(PlatformKeys::new(environment));
+    platform_keys.refresh(db, &installation.ring).await?;
+    let built_in = Catalog::built_in()?;
+    let catalog = match &config.catalog {
+        None => built_in,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).context("KAIROSROUTE_CATALOG cannot be read")?;
+            built_in.overlaid(&text).context("KAIROSROUTE_CATALOG")?
+        }
+    };
+    Ok(Gateway {
+        ambient: ambient.clone(),
+        settings: Settings {
+            margin: config.margin,
+            byok_margin: config.byok_margin,
+            limits: config.limits,
+            deadlines: config.deadlines,
+            chat_urls: chat_urls(config)?,
+        },
+        ledger: Ledger::start(db, ambient.clone(), instance, LedgerLimits::default()),
+        recorder: Recorder::start(db, ambient.clone(), RecordLimits::default()),
+        db: db.clone(),
+        installation: installation.clone(),
+        platform_keys,
+        key_uses: KeyUses::default(),
+        catalog: ArcSwap::from_pointee(catalog),
+        retries: RetryBudget::default(),
+        metrics: Metrics::default(),
+        tasks: TaskTracker::new(),
+        stopping: CancellationToken::new(),
+        draining: AtomicBool::new(false),
+    })
+}
+
+fn chat_urls(config: &Config) -> anyhow::Result<Vec<Url>> {
+    let url = |(provider, base): (ProviderId, &Url)| {
+        let text = format!("{}{}", base.as_str().trim_end_matches('/'), provider.row().chat_path);
+        Url::parse(&text).with_context(|| format!("the address of {provider}"))
+    };
+    ProviderId::all().zip(config.providers.iter().map(|settings| &settings.base_url)).map(url).collect()
+}
+
+struct AccountServices {
+    accounts: Arc<Accounts>,
+    authenticator: Arc<Authenticator>,
+}
+
+fn accounts(
+    config: &Config,
+    db: &Db,
+    installation: &Arc<Installation>,
+    ambient: &Ambient,
+) -> anyhow::Result<AccountServices> {
+    let allowed_nets = AllowedNets(config.allow_private_nets.clone());
+    let (operator, customer) =
+        Transport::new(config.deadlines.connect, Arc::new(allowed_nets.clone()))?.clients();
+    let authenticator = Arc::new(Authenticator::new(db.clone(), installation.clone(), ambient.clone()));
+    let provider_urls = ProviderId::all()
+        .zip(&config.providers)
+        .map(|(provider, settings)| (provider, settings.base_url.as_str().trim_end_matches('/').to_owned()))
+        .collect();
+    let accounts = Accounts::new(AccountParts {
+        db: db.clone(),
+        installation: installation.clone(),
+        ambient: ambient.clone(),
+        authenticator: authenticator.clone(),
+        passwords: Passwords::start(HASHING_THREADS, ambient.clone())?,
+        rules: AccountRules {
+            signup_open: config.signup_open,
+            allowed_nets,
+            trusted_proxies: config.trusted_proxies.clone(),
+            provider_urls,
+        },
+        check_clients: CheckClients { operator, customer },
+    });
+    Ok(AccountServices { accounts: Arc::new(accounts), authenticator })
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn serve(
+    config: &Config,
+    listener: TcpListener,
+    gateway: &Arc<Gateway>,
+    services: &AccountServices,
+) -> anyhow::Result<Server> {
+    let (gateway, accounts) = (web::Data::from(gateway.clone()), web::Data::from(services.accounts.clone()));
+    let authenticator = web::Data::from(services.authenticator.clone());
+    let allowed = Arc::new(AllowedNets(config.allow_private_nets.clone()));
+    let connect = config.deadlines.connect;
+    // Built once here so that a failure is an error and not a panic in a worker; each worker then has its own.
+    Transport::new(connect, allowed.clone())?;
+    let server = HttpServer::new(move || {
+        let app = HttpApp::new()
+            .app_data(gateway.clone())
+            .app_data(accounts.clone())
+            .app_data(authenticator.clone())
+            .configure(routes::register);
+        match Transport::new(connect, allowed.clone()) {
+            Ok(transport) => app.app_data(web::Data::new(transport)),
+            Err(_) => app,
+        }
+    })
+    .workers(config.workers)
+    .backlog(ACCEPT_BACKLOG)
+    .client_request_timeout(HEAD_TIME_MAX)
+    .keep_alive(KEEP_ALIVE)
+    // A client that has left is noticed at once, not at the end of its answer.
+    .h1_allow_half_closed(false)
+    .shutdown_timeout(config.limits.shutdown.as_secs().max(1))
+    .disable_signals()
+    .on_connect(|connection, _| {
+        // Without it Nagle meets delayed acknowledgement and streams stall for 40 ms.
+        if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+            let _ = stream.set_nodelay(true);
+        }
+    })
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+#[allow(clippy::disallowed_methods)] // not the API: a listener of its own with one page
+fn serve_metrics(listen_on: SocketAddr, gateway: Arc<Gateway>) -> anyhow::Result<(SocketAddr, Server)> {
+    let listener = listen(listen_on).context("KAIROSROUTE_METRICS_LISTEN")?;
+    let address = listener.local_addr()?;
+    let gateway = web::Data::from(gateway);
+    let server = HttpServer::new(move || {
+        HttpApp::new().app_data(gateway.clone()).route(
+            "/metrics",
+            web::get().to(|gateway: web::Data<Gateway>| async move {
+                HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(gateway.metrics.exposition())
+            }),
+        )
+    })
+    .workers(1)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    Ok((address, server))
+}
+
+impl App {
+    /// Serves until `stop`, then stops in order: not ready, no new connections, running requests to their end
+    /// or to the deadline, every bill written, the database closed.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let handle = self.server.handle();
+        let serving = tokio::task::spawn_local(self.server);
+        let metrics_handle = self.metrics_server.as_ref().map(Server::handle);
+        let metrics = self.metrics_server.map(tokio::task::spawn_local);
+        stop.await;
+        tracing::info!("stopping");
+        self.gateway.draining.store(true, Ordering::Relaxed);
+        let gateway = self.gateway.clone();
+        let last_second = self.shutdown.saturating_sub(Duration::from_secs(1));
+        let deadline = tokio::task::spawn_local(async move {
+            tokio::time::sleep(last_second).await;
+            gateway.stopping.cancel();
+        });
+        handle.stop(true).await;
+        serving.await??;
+        deadline.abort();
+        self.jobs_stopping.cancel();
+        self.gateway.stopping.cancel();
+        let written = async {
+            self.gateway.tasks.close();
+            self.gateway.tasks.wait().await;
+            self.gateway.ledger.flush().await;
+            self.gateway.recorder.flush().await;
+        };
+        if tokio::time::timeout(FLUSH_TIME_MAX, written).await.is_err() {
+            tracing::error!("not everything was written before the end; open holds will expire at their checkpoints");
+        }
+        let (db, instance) = (self.gateway.db.clone(), self.instance);
+        let _ = self.gateway.key_uses.flush(&db).await;
+        let retiring = db.clone();
+        let _ = db.run(async move { instances::retire(&mut *retiring.acquire().await?, instance).await }).await;
+        if let (Some(handle), Some(metrics)) = (metrics_handle, metrics) {
+            handle.stop(false).await;
+            metrics.await??;
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(5), db.close()).await;
+        drop(self.database_runtime);
+        Ok(())
+    }
+}

@@ -1,1 +1,29 @@
-fn main() {}
+//! The `kairosroute` command. See `kairosroute help` and README.md.
+
+use kairosroute::commands;
+use std::process::ExitCode;
+
+/// The request path allocates and frees small buffers from many threads; this is where that is cheap.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // A core dump would hold every key in memory.
+    if let Err(error) = forbid_core_dumps() {
+        eprintln!("kairosroute: core dumps could not be switched off: {error}");
+        return ExitCode::FAILURE;
+    }
+    match commands::run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kairosroute: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn forbid_core_dumps() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}

@@ -110,6 +110,14 @@ pub async fn complete(inbound: Inbound<'_>) -> Result<Reply, (Failure, Told)> {
     }
 }
 
+/// Records a request that was refused before it could be read.
+pub async fn refuse(gateway: &Arc<Gateway>, principal: Arc<Principal>, message: &str) -> Told {
+    let mut meter = Meter::open(Open::new(gateway.clone(), principal, Bytes::new()));
+    let told = meter.get().map(|open| told(open)).unwrap_or_default();
+    meter.fail(message).await;
+    told
+}
+
 async fn reply(answer: Answered, mut meter: Meter) -> Result<Reply, (Failure, Told)> {
     let mut told = meter.get().map(|open| told(open)).unwrap_or_default();
     match answer.answer {

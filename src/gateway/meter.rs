@@ -17,7 +17,7 @@ use crate::{
         catalog::{Catalog, Model},
         ids::{EntryId, HoldId, RequestId},
         money::{self, NanoUsd},
-        tokens::{self, Family},
+        tokens::{self, Counter, Family},
         usage::{Basis, Usage},
     },
     routing::plan::{Candidate, Considered},
@@ -79,8 +79,8 @@ struct Serving {
 struct Consumed {
     reported: Option<Usage>,
     service_tier: Option<String>,
-    /// Tokens of the text counted so far, and the text since, escaped as JSON.
-    counted: u64,
+    /// The text counted so far, and the text since, escaped as JSON.
+    counter: Option<Counter>,
     uncounted: Vec<u8>,
 }
 
@@ -275,8 +275,7 @@ impl Open {
         if !waited && serving.consumed.uncounted.len() < COUNT_BYTES {
             return;
         }
-        serving.consumed.count(serving.family);
-        let counted = serving.consumed.counted;
+        let counted = serving.consumed.count(serving.family);
         if !waited && counted.saturating_sub(serving.checkpoint.counted) < CHECKPOINT_TOKENS {
             return;
         }
@@ -285,7 +284,7 @@ impl Open {
         let body = &self.body;
         let family = serving.family;
         let prompt = *serving.checkpoint.prompt_tokens.get_or_insert_with(|| count_prompt(family, body));
-        let usage = Usage { input: prompt, output: serving.consumed.counted, basis: Basis::Estimated, ..Usage::default() };
+        let usage = Usage { input: prompt, output: counted, basis: Basis::Estimated, ..Usage::default() };
         let cost = self.priced(&usage).map(|priced| priced.cost);
         let margin = self.gateway.settings.margin;
         if let Some(Ok(bill)) = cost.map(|cost| ledger::Bill::of(cost, margin)) {
@@ -300,12 +299,11 @@ impl Open {
     /// Stands in for a usage the provider did not report.
     fn count(&mut self) {
         let Some(serving) = &mut self.serving else { return };
-        serving.consumed.count(serving.family);
+        let output = serving.consumed.count(serving.family);
         let input = match serving.checkpoint.prompt_tokens {
             Some(tokens) => tokens,
             None => count_prompt(serving.family, &self.body),
         };
-        let output = serving.consumed.counted;
         serving.consumed.reported = Some(Usage { input, output, basis: Basis::Counted, ..Usage::default() });
     }
 
@@ -417,11 +415,13 @@ impl Open {
 }
 
 impl Consumed {
-    fn count(&mut self, family: Family) {
+    /// Counts the text that has gathered and returns the tokens of all text so far.
+    fn count(&mut self, family: Family) -> u64 {
+        let counter = self.counter.get_or_insert_with(|| Counter::new(family));
         if !self.uncounted.is_empty() {
-            let text = reply::unescape(&std::mem::take(&mut self.uncounted));
-            self.counted = self.counted.saturating_add(family.count(&text));
+            counter.push(&reply::unescape(&std::mem::take(&mut self.uncounted)));
         }
+        counter.total()
     }
 }
 

@@ -22,7 +22,10 @@ use crate::{
 use arc_swap::ArcSwap;
 use metrics::Metrics;
 use reqwest::Url;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What the process was told and what follows from it.
@@ -58,4 +61,32 @@ pub struct Gateway {
     pub tasks: TaskTracker,
     /// Cancelled when the time for running requests is over.
     pub stopping: CancellationToken,
+    /// Set once the process is about to stop: it still serves, and says that it is not ready.
+    pub draining: AtomicBool,
+}
+
+/// A place among the requests being served; given back when dropped.
+pub struct Place(Arc<Gateway>);
+
+impl Gateway {
+    /// A place for one more request, or `None` when the process has as many as it may.
+    pub fn admit(self: &Arc<Self>) -> Option<Place> {
+        let taken = self.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.clone());
+        let free = usize::try_from(taken).is_ok_and(|taken| taken < self.settings.limits.requests_in_flight_max);
+        if !free {
+            self.metrics.shed.fetch_add(1, Ordering::Relaxed);
+        }
+        free.then_some(place)
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
 }

@@ -222,6 +222,12 @@ impl ApiError {
         self
     }
 
+    /// One more response header.
+    pub fn header_value(mut self, name: header::HeaderName, value: header::HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+
     pub fn envelope(mut self, envelope: Envelope) -> Self {
         self.0.envelope = envelope;
         self

@@ -3,5 +3,6 @@
 pub mod api;
 pub mod error;
 pub mod extract;
+pub mod health;
 pub mod routes;
 pub mod v1;

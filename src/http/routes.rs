@@ -6,12 +6,14 @@ use super::{
     api::{auth, keys, members},
     error::{ApiError, Code, Envelope, unknown_path},
     extract::{self, Call},
+    health,
+    v1::{chat, models, receipts},
 };
 use crate::{
     accounts::roles::Capability::{self, ReadKeys, ReadMembers, WriteKeys, WriteMembers},
     store::{api_keys::Principal, sessions},
 };
-use Endpoint::{Person, Public, Session};
+use Endpoint::{ApiKey, Person, Public, Session};
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     http::Method,
@@ -82,6 +84,17 @@ const MEMBER: &str = "/api/members/{id}";
 
 /// The table.
 pub static ROUTES: &[Route] = &[
+    row(Method::GET, "/", Public(|call| Box::pin(health::root(call)))),
+    row(Method::GET, "/healthz", Public(|call| Box::pin(health::alive(call)))),
+    row(Method::GET, "/readyz", Public(|call| Box::pin(health::ready(call)))),
+    row(Method::POST, "/v1/chat/completions", ApiKey(|call, who| Box::pin(chat::chat_completions(call, who)))),
+    row(Method::POST, "/api/v1/chat/completions", ApiKey(|call, who| Box::pin(chat::chat_completions(call, who)))),
+    row(Method::GET, "/v1/models", ApiKey(|call, who| Box::pin(models::list_models(call, who)))),
+    row(Method::GET, "/api/v1/models", ApiKey(|call, who| Box::pin(models::list_models(call, who)))),
+    row(Method::GET, "/v1/models/{id:.+}", ApiKey(|call, who| Box::pin(models::get_model(call, who)))),
+    row(Method::GET, "/api/v1/models/{id:.+}", ApiKey(|call, who| Box::pin(models::get_model(call, who)))),
+    row(Method::GET, "/v1/receipts/{id}", ApiKey(|call, who| Box::pin(receipts::get_receipt(call, who)))),
+    row(Method::GET, "/api/v1/receipts/{id}", ApiKey(|call, who| Box::pin(receipts::get_receipt(call, who)))),
     row(Method::POST, "/api/auth/signup", Public(|call| Box::pin(auth::sign_up(call)))),
     row(Method::POST, "/api/auth/login", Public(|call| Box::pin(auth::log_in(call)))),
     row(Method::POST, "/api/auth/logout", Person(|call, who| Box::pin(auth::log_out(call, who)))),

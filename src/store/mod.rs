@@ -182,3 +182,9 @@ pub async fn durability(connection: &mut PgConnection) -> Result<Durability, Sto
     .await?;
     Ok(Durability { fsync: row.fsync, synchronous_commit: row.synchronous_commit })
 }
+
+/// Asks the database for a sign of life.
+pub async fn ping(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!(r#"SELECT 1 AS "one!""#).fetch_one(connection).await?;
+    Ok(())
+}

@@ -130,9 +130,6 @@ impl Rules<'_, '_> {
             "model" => Ok(Verdict::Replace(text(self.upstream_model))),
             "messages" => Ok(rewrite::messages(value, &self.quirks, &self.request.traces)
                 .map_or(Verdict::Keep, Verdict::Replace)),
-            "tools" if self.traits.no_tools_while_reasoning && self.reasons => {
-                Err(Unsupported { field: name })
-            }
             "tools" if self.quirks.loose_tool_schemas => {
                 Ok(rewrite::loose_tools(value).map_or(Verdict::Keep, Verdict::Replace))
             }

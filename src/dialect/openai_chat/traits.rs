@@ -44,8 +44,6 @@ pub struct Traits {
     pub single_choice: bool,
     /// `reasoning_effort` is refused.
     pub no_effort: bool,
-    /// Tools are refused here while the model reasons (they need the Responses wire).
-    pub no_tools_while_reasoning: bool,
 }
 
 impl Traits {
@@ -116,7 +114,7 @@ fn openai(model: &str) -> Traits {
     } else {
         Reasoning::ByDefault
     };
-    Traits { reasoning, no_tools_while_reasoning: (major, minor) >= (5, 4), ..reasoner }
+    Traits { reasoning, ..reasoner }
 }
 
 /// xAI's, from grok-4 on.
@@ -186,13 +184,6 @@ mod tests {
         }
         assert!(traits("moonshot", "kimi-k2.5").fixes_sampling(None));
         assert!(!traits("moonshot", "moonshot-v1-8k").fixes_sampling(None));
-    }
-
-    #[test]
-    fn tools_of_the_newest_models_need_another_wire_while_they_reason() {
-        assert!(!traits("openai", "gpt-5.2").no_tools_while_reasoning);
-        assert!(traits("openai", "gpt-5.4").no_tools_while_reasoning);
-        assert!(traits("openai", "gpt-6").no_tools_while_reasoning);
     }
 
     #[test]

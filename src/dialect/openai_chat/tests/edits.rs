@@ -109,7 +109,6 @@ fn a_field_that_changes_the_answer_is_refused_where_the_provider_refuses_it() {
         ("openai", "gpt-5", r#""stop":"x""#, "stop"),
         ("openai", "o3", r#""logprobs":true"#, "logprobs"),
         ("openai", "gpt-5.5", r#""tools":[{"type":"function","function":{"name":"f"}}]"#, "tools"),
-        ("openai", "gpt-5.4", r#""reasoning_effort":"low","tools":[{"type":"function"}]"#, "tools"),
         ("openai", "gpt-5", r#""modalities":["text","audio"]"#, "modalities"),
         ("xai", "grok-4", r#""stop":["x"]"#, "stop"),
         ("xai", "grok-3", r#""web_search_options":{"x":1}"#, "web_search_options"),

@@ -1,0 +1,39 @@
+//! Whether the process lives and may be sent traffic, and what answers at the root.
+
+use super::{error::{ApiError, Code}, extract::Call};
+use crate::{gateway::Gateway, store};
+use actix_web::HttpResponse;
+use serde_json::json;
+use std::time::Duration;
+
+const PING_MAX: Duration = Duration::from_secs(2);
+
+/// `GET /healthz`: the process answers.
+pub async fn alive(_call: Call) -> Result<HttpResponse, ApiError> {
+    Ok(HttpResponse::Ok().json(json!({ "status": "ok" })))
+}
+
+/// `GET /readyz`: the database answers and the process is not about to stop.
+pub async fn ready(call: Call) -> Result<HttpResponse, ApiError> {
+    let gateway = call.state::<Gateway>()?;
+    if gateway.is_draining() {
+        return Err(ApiError::new(Code::ServiceUnavailable, "Shutting down").retry_after_s(1));
+    }
+    let db = gateway.db.clone();
+    let ping = gateway.db.run(async move { store::ping(&mut *db.acquire().await?).await });
+    match tokio::time::timeout(PING_MAX, ping).await {
+        Ok(Ok(())) => Ok(HttpResponse::Ok().json(json!({ "status": "ready" }))),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(ApiError::unavailable("the database did not answer in time")),
+    }
+}
+
+/// `GET /`.
+pub async fn root(_call: Call) -> Result<HttpResponse, ApiError> {
+    Ok(HttpResponse::Ok().json(json!({
+        "name": "KairosRoute",
+        "version": env!("CARGO_PKG_VERSION"),
+        "api": "/v1",
+        "accounts": "/api/auth",
+    })))
+}

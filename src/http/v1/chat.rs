@@ -1,0 +1,211 @@
+//! `POST /v1/chat/completions`: reads the body, hands it to the gateway, and says on every answer and refusal
+//! who served it.
+
+use crate::{
+    domain::{money::NanoUsd, policy::ByokFallback, provider::ProviderId},
+    gateway::{
+        Gateway,
+        chat::{self, Failure, Inbound, Reply, Told},
+        receipt::CredentialKind,
+    },
+    http::{
+        error::{ApiError, Code, Upstream},
+        extract::Call,
+    },
+    providers::{
+        error::{Class, Rejection},
+        transport::Transport,
+    },
+    store::api_keys::Principal,
+};
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::{
+        StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
+    },
+    web::Bytes,
+};
+use futures_util::stream;
+use std::{convert::Infallible, sync::Arc};
+
+const BYOK: HeaderName = HeaderName::from_static("x-kairosroute-byok");
+const PROVIDER: HeaderName = HeaderName::from_static("x-kairosroute-provider");
+const MODEL: HeaderName = HeaderName::from_static("x-kairosroute-model");
+const RECEIPT: HeaderName = HeaderName::from_static("x-kairosroute-receipt");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-kairosroute-attempts");
+const CACHE: HeaderName = HeaderName::from_static("x-kairosroute-cache");
+const COST: HeaderName = HeaderName::from_static("x-kairosroute-cost");
+const SAVINGS: HeaderName = HeaderName::from_static("x-kairosroute-savings");
+const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-kairosroute-fallback-reason");
+const DROPPED: HeaderName = HeaderName::from_static("x-kairosroute-dropped");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Headers that bring a key or pin a provider for one request. They are refused rather than passed over: a
+/// caller that sends one must not be served on another credential than it named.
+const NOT_YET: [&str; 3] = ["x-provider-key", "x-provider", "x-provider-model"];
+
+/// The handler.
+pub async fn chat_completions(mut call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
+    let gateway = call.state::<Gateway>()?.into_inner();
+    let transport = call.state::<Transport>()?;
+    let place = gateway.admit().ok_or_else(|| {
+        ApiError::new(Code::ServiceUnavailable, "Too many requests are being served; try again").retry_after_s(1)
+    })?;
+    let (fallback, body) = match inputs(&mut call, &gateway).await {
+        Ok(inputs) => inputs,
+        Err(error) => {
+            let told = chat::refuse(&gateway, principal, error.message()).await;
+            return Err(with_told(error, &told));
+        }
+    };
+    let inbound = Inbound { gateway: &gateway, transport: &transport, principal, body, fallback };
+    match chat::complete(inbound).await {
+        Ok(Reply::Whole { told, body }) => {
+            let mut response = answer(&told);
+            response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+            Ok(response.body(body))
+        }
+        Ok(Reply::Stream { told, body }) => {
+            let mut response = answer(&told);
+            response
+                .insert_header((CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")))
+                .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")))
+                .insert_header(("x-accel-buffering", "no"));
+            Ok(response.streaming(stream::unfold((body, place), |(mut body, place)| async move {
+                let bytes = body.next().await?;
+                Some((Ok::<Bytes, Infallible>(bytes), (body, place)))
+            })))
+        }
+        Err((failure, told)) => Err(with_told(error(failure), &told)),
+    }
+}
+
+async fn inputs(call: &mut Call, gateway: &Gateway) -> Result<(Option<ByokFallback>, Bytes), ApiError> {
+    for name in NOT_YET {
+        if call.header(name).is_some_and(|value| !value.trim().is_empty()) {
+            return Err(ApiError::invalid(name, format!("The header `{name}` is not supported yet")));
+        }
+    }
+    let fallback = match call.header("x-kairosroute-fallback").map(str::trim) {
+        None | Some("") => None,
+        Some("platform") => Some(ByokFallback::Platform),
+        Some("never") => Some(ByokFallback::Never),
+        Some(_) => {
+            let message = "The header `x-kairosroute-fallback` must be `platform` or `never`";
+            return Err(ApiError::invalid("x-kairosroute-fallback", message));
+        }
+    };
+    Ok((fallback, call.bytes(gateway.settings.limits.body_bytes_max).await?))
+}
+
+fn answer(told: &Told) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(StatusCode::OK);
+    each_header(told, |name, value| {
+        response.insert_header((name, value));
+    });
+    response
+}
+
+fn with_told(error: ApiError, told: &Told) -> ApiError {
+    let mut error = Some(error);
+    each_header(told, |name, value| {
+        error = error.take().map(|error| error.header_value(name, value));
+    });
+    // `error` is taken and put back in one step, so it is always there.
+    error.unwrap_or_else(|| ApiError::internal("the error was lost"))
+}
+
+/// Everything a response says beside its body.
+fn each_header(told: &Told, mut put: impl FnMut(HeaderName, HeaderValue)) {
+    put(BYOK, HeaderValue::from_static(if told.byok { "true" } else { "false" }));
+    put(CACHE, HeaderValue::from_static("off"));
+    put(ATTEMPTS, HeaderValue::from(told.attempts));
+    let mut text = |name, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            put(name, value);
+        }
+    };
+    if let Some(id) = told.request_id {
+        text(RECEIPT, id.receipt().to_string());
+        text(REQUEST_ID, id.to_string());
+    }
+    if let Some(provider) = told.provider {
+        text(PROVIDER, provider.to_owned());
+    }
+    if let Some(model) = &told.model {
+        text(MODEL, model.to_string());
+    }
+    if let Some(cost) = told.cost {
+        text(COST, cost.to_string());
+        text(SAVINGS, NanoUsd::ZERO.to_string());
+    }
+    if let Some(reason) = told.fallback_reason {
+        text(FALLBACK_REASON, reason.to_owned());
+    }
+    if !told.dropped.is_empty() {
+        text(DROPPED, told.dropped.join(", "));
+    }
+}
+
+fn error(failure: Failure) -> ApiError {
+    match failure {
+        Failure::Invalid(invalid) => {
+            let error = ApiError::new(Code::InvalidRequest, invalid.message);
+            match invalid.param {
+                Some(param) => error.param(param),
+                None => error,
+            }
+        }
+        Failure::NoModels { message } => ApiError::new(Code::NoModelsAvailable, message),
+        Failure::UnknownModel { message } => ApiError::new(Code::ModelNotFound, message).param("model"),
+        Failure::InsufficientCredits { available } => {
+            let message = format!("Insufficient credits: {available} USD available. Add credit or a provider key");
+            ApiError::new(Code::InsufficientCredits, message)
+        }
+        Failure::Unavailable(cause) => ApiError::unavailable(cause),
+        Failure::Upstream { rejection, provider, credential, tried } => {
+            upstream(rejection, provider, credential, tried)
+        }
+    }
+}
+
+/// A customer's own credential: the provider's status and message. A platform credential: what it means for
+/// the customer, for whom our key's troubles are no reason to throw its own away.
+fn upstream(rejection: Rejection, provider: ProviderId, credential: CredentialKind, tried: usize) -> ApiError {
+    let said = rejection.status.and_then(|status| StatusCode::from_u16(status).ok());
+    let client_fault = said.filter(|status| status.is_client_error());
+    let code = match (rejection.class, credential) {
+        (Class::BadKey | Class::NoMoney | Class::Permission, CredentialKind::Platform) => Code::UpstreamAuth,
+        (Class::Rate, _) => Code::UpstreamRateLimit,
+        (Class::Timeout, _) => Code::UpstreamTimeout,
+        (Class::Overload, _) if matches!(rejection.status, Some(503 | 529 | 498)) => Code::UpstreamUnavailable,
+        _ => Code::UpstreamError,
+    };
+    let own = matches!(credential, CredentialKind::Byok);
+    let keeps_status = client_fault.filter(|_| own || matches!(code, Code::UpstreamError | Code::UpstreamRateLimit));
+    let status = keeps_status.or_else(|| said.filter(|status| own && status.is_server_error()));
+    let message = match code {
+        Code::UpstreamAuth => format!("{} refused the platform's credential", provider.row().name),
+        _ => rejection.message.clone(),
+    };
+    let mut error = ApiError::new(code, message).upstream(Upstream {
+        provider: provider.row().name.to_owned(),
+        upstream_status: rejection.status,
+        upstream_message: (code != Code::UpstreamAuth).then_some(rejection.message),
+    });
+    if let Some(status) = status {
+        error = error.status_of_provider(status);
+    }
+    if let Some(kind) = rejection.kind.filter(|_| status.is_some()) {
+        error = error.error_type(kind);
+    }
+    if let Some(param) = rejection.param.filter(|_| status.is_some()) {
+        error = error.param(param);
+    }
+    if matches!(error.status().as_u16(), 429 | 503) {
+        let asked = rejection.retry_after.map_or(1, |wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
+        error = error.retry_after_s(asked);
+    }
+    if tried > 1 { error.retry_is_useless() } else { error }
+}
