@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod platform;
+pub mod rotate;
 
 use crate::{
     domain::{

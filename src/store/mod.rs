@@ -8,6 +8,7 @@ pub mod members;
 pub mod organizations;
 pub mod platform_keys;
 pub mod provider_keys;
+pub mod sealed;
 pub mod secrets;
 pub mod sessions;
 pub mod users;
