@@ -96,6 +96,11 @@ impl KeyRing {
         self.keys.first().map(|key| key.id.as_str()).unwrap_or_default()
     }
 
+    /// What every record sealed under the newest key begins with.
+    pub fn newest_header(&self) -> Vec<u8> {
+        header_under(self.newest_id())
+    }
+
     fn newest(&self) -> Result<&MasterKey, VaultError> {
         self.keys.first().ok_or(VaultError::UnknownKey)
     }
@@ -205,14 +210,19 @@ impl<'a> Parts<'a> {
 
 /// Header, wrap nonce and wrapped data key.
 fn wrap(master: &MasterKey, ambient: &Ambient, data_key: &[u8; 32]) -> Result<Vec<u8>, VaultError> {
-    let id_length = u8::try_from(master.id.len()).map_err(|_| VaultError::Refused)?;
     let nonce = ambient.bytes::<NONCE_BYTES>();
-    let mut record = vec![VERSION, ALGORITHM, id_length];
-    record.extend_from_slice(master.id.as_bytes());
+    let mut record = header_under(&master.id);
     let wrapped = encrypt(&master.key, &nonce, data_key, &record)?;
     record.extend_from_slice(&nonce);
     record.extend(wrapped);
     Ok(record)
+}
+
+/// Ids are at most [`KEY_ID_BYTES_MAX`] long, so their length fits.
+fn header_under(id: &str) -> Vec<u8> {
+    let mut header = vec![VERSION, ALGORITHM, u8::try_from(id.len()).unwrap_or(u8::MAX)];
+    header.extend_from_slice(id.as_bytes());
+    header
 }
 
 fn data_key_of(ring: &KeyRing, parts: &Parts<'_>) -> Result<Zeroizing<[u8; 32]>, VaultError> {

@@ -46,3 +46,27 @@ impl Role {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Capability::*, *};
+
+    #[test]
+    fn each_role_may_do_exactly_what_is_promised() {
+        let all = [ReadKeys, WriteKeys, ReadMembers, WriteMembers, ReadMoney, SpendMoney];
+        let allowed = |role: Role| all.into_iter().filter(|one| role.can(*one)).collect::<Vec<_>>();
+        assert_eq!(allowed(Role::Owner), all);
+        assert_eq!(allowed(Role::Admin), [ReadKeys, WriteKeys, ReadMembers, WriteMembers, ReadMoney]);
+        assert_eq!(allowed(Role::Member), [ReadKeys, WriteKeys]);
+        assert_eq!(allowed(Role::Billing), [ReadMoney]);
+        assert_eq!(allowed(Role::Viewer), [ReadKeys, ReadMembers, ReadMoney]);
+    }
+
+    #[test]
+    fn only_owners_touch_owners() {
+        for role in Role::ALL {
+            assert_eq!(role.may_assign(Role::Owner), role == Role::Owner);
+            assert_eq!(role.may_assign(Role::Viewer), matches!(role, Role::Owner | Role::Admin));
+        }
+    }
+}

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod platform;
+pub mod rotate;
 pub mod uses;
 
 use crate::{

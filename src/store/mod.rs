@@ -13,6 +13,7 @@ pub mod organizations;
 pub mod platform_keys;
 pub mod provider_keys;
 pub mod receipts;
+pub mod sealed;
 pub mod secrets;
 pub mod sessions;
 #[cfg(test)]

@@ -80,6 +80,7 @@ fn after_a_rewrap_the_old_key_is_not_needed_and_the_binding_still_holds() {
     let rewrapped = rewrap(&ring(&[("new", 2), ("old", 1)]), &ambient, &record).unwrap();
     let new = ring(&[("new", 2)]);
     assert_eq!(key_id_of(&rewrapped), Some("new"));
+    assert!(rewrapped.starts_with(&new.newest_header()) && !record.starts_with(&new.newest_header()));
     assert_eq!(open(&new, &binding(), &rewrapped).unwrap().expose(), "sk-plain");
     assert!(refused(open(&new, &Binding { record: "pk_2", ..binding() }, &rewrapped)));
     assert!(matches!(open(&new, &binding(), &record), Err(VaultError::UnknownKey)));

@@ -6,7 +6,7 @@ pub mod members;
 
 use super::error::{ApiError, Code};
 use crate::accounts::AccountError;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 impl From<AccountError> for ApiError {
     fn from(error: AccountError) -> Self {
@@ -32,7 +32,9 @@ impl From<AccountError> for ApiError {
     }
 }
 
-/// A moment as RFC 3339 text, in UTC.
+/// A moment as RFC 3339 text, in UTC and to the microsecond, as the database keeps it.
 fn time_text(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_default()
+    let at = at.to_offset(UtcOffset::UTC);
+    let whole = at.microsecond().saturating_mul(1_000);
+    at.replace_nanosecond(whole).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
