@@ -340,11 +340,7 @@ pub static PROVIDERS: &[Provider] = &[
         env: "MOONSHOT",
         base_url: "https://api.moonshot.ai/v1",
         key_check: KeyCheck { path: "/users/me/balance", ..MODELS },
-        quirks: Quirks {
-            user: Field::Drop,
-            dropped: &["service_tier", "top_k"],
-            ..PLAIN
-        },
+        quirks: Quirks { user: Field::Drop, dropped: &["service_tier", "top_k"], ..PLAIN },
         ..COMPATIBLE
     },
 ];
@@ -421,7 +417,8 @@ mod tests {
         assert!(ProviderId::by_name("nobody").is_none());
         let mut seen = std::collections::BTreeSet::new();
         for row in PROVIDERS {
-            let mut own: Vec<String> = row.aliases.iter().chain([&row.id, &row.name]).map(|n| folded(n)).collect();
+            let mut own: Vec<String> =
+                row.aliases.iter().chain([&row.id, &row.name]).map(|n| folded(n)).collect();
             own.sort();
             own.dedup();
             for name in own {

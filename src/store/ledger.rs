@@ -149,13 +149,23 @@ pub struct FlushRead {
 }
 
 impl Flush {
+    /// Empties the columns and keeps their memory: this runs for every flush.
     pub fn clear(&mut self) {
-        // Keeps the columns' memory: this runs for every flush.
-        let Flush { settle_org, settle_id, settle_cost, settle_charge, settle_entry, settle_void, .. } = self;
-        (settle_org.clear(), settle_id.clear(), settle_cost.clear());
-        (settle_charge.clear(), settle_entry.clear(), settle_void.clear());
-        (self.org.clear(), self.id.clear(), self.request.clear(), self.turn.clear(), self.api_key.clear());
-        (self.want.clear(), self.floor.clear(), self.margin.clear(), self.price_version.clear());
+        self.settle_org.clear();
+        self.settle_id.clear();
+        self.settle_cost.clear();
+        self.settle_charge.clear();
+        self.settle_entry.clear();
+        self.settle_void.clear();
+        self.org.clear();
+        self.id.clear();
+        self.request.clear();
+        self.turn.clear();
+        self.api_key.clear();
+        self.want.clear();
+        self.floor.clear();
+        self.margin.clear();
+        self.price_version.clear();
     }
 
     /// Adds a settle; `false` when one for the same hold is in the flush already.

@@ -149,7 +149,13 @@ async fn many_ledgers_on_many_organizations_neither_deadlock_nor_drift() {
         }
     }
     tasks.join_all().await;
-    assert_eq!(test.number("SELECT sum(posted)::bigint FROM credit_account").await, 40_000_000 - 4 * 32 * 20 * 42);
-    assert_eq!(test.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await, 0);
+    assert_eq!(
+        test.number("SELECT sum(posted)::bigint FROM credit_account").await,
+        40_000_000 - 4 * 32 * 20 * 42
+    );
+    assert_eq!(
+        test.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await,
+        0
+    );
     assert_clean(&test).await;
 }
