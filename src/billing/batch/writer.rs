@@ -131,7 +131,10 @@ impl Writer {
             let _ = tokio::time::timeout_at(self.next_checkpoint, arrived).await;
         }
         // What arrives while this sleeps joins the flush without waking this task once per operation.
-        tokio::time::sleep_until(self.next_flush).await;
+        // A sleep until a moment that has passed still takes a tick of the timer.
+        if Instant::now() < self.next_flush {
+            tokio::time::sleep_until(self.next_flush).await;
+        }
         while ops.len() < INTAKE_MAX
             && let Ok(op) = self.inbox.try_recv()
         {

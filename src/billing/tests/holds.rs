@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome};
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -96,6 +97,21 @@ async fn a_hold_whose_caller_left_is_given_back() {
     }
     ledger.flush().await;
     assert_eq!(balance(&test, scope).await, (100_000, kept * 100));
+    assert_clean(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_admitted_but_never_read_is_given_back() {
+    let test = TestDb::create().await;
+    let scope = test.organization(1_000).await;
+    let ledger = start(&test, &test.db).await;
+    let mut hold = Box::pin(ledger.hold(fixed(&test, scope, 100)));
+    assert!((&mut hold).now_or_never().is_none(), "asked, not answered");
+    ledger.flush().await;
+    assert_eq!(balance(&test, scope).await, (1_000, 100), "answered, not read");
+    drop(hold);
+    ledger.flush().await;
+    assert_eq!(balance(&test, scope).await, (1_000, 0));
     assert_clean(&test).await;
 }
 
