@@ -51,7 +51,8 @@ pub enum LedgerError {
 pub struct LedgerLimits {
     /// Holds, and settles, in one flush.
     pub batch_max: usize,
-    /// Least time between the starts of two flushes; a flush after a longer silence starts at once.
+    /// Least time between the starts of two flushes; a flush after a longer silence starts at once. Zero: what
+    /// has queued up while the last flush ran is the next one. More than that saves CPU only under heavy load.
     pub flush_interval: Duration,
     /// Longest time one flush may take before its connection is given up.
     pub flush_timeout: Duration,
@@ -71,7 +72,7 @@ impl Default for LedgerLimits {
     fn default() -> Self {
         Self {
             batch_max: 64,
-            flush_interval: Duration::from_millis(1),
+            flush_interval: Duration::ZERO,
             flush_timeout: Duration::from_secs(3),
             hold_wait: Duration::from_secs(4),
             holds_waiting_max: 8_192,

@@ -120,10 +120,7 @@ pub async fn expire(
     )
     .fetch_all(connection)
     .await?;
-    let reaped = |row: (Uuid, Uuid, i64)| Reaped {
-        org_id: OrgId(row.0),
-        hold: HoldId(row.1),
-        charge: NanoUsd(row.2),
-    };
+    let reaped =
+        |row: (Uuid, Uuid, i64)| Reaped { org_id: OrgId(row.0), hold: HoldId(row.1), charge: NanoUsd(row.2) };
     Ok(rows.into_iter().map(|row| reaped((row.org_id, row.id, row.charge))).collect())
 }

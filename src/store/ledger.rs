@@ -149,13 +149,23 @@ pub struct FlushRead {
 }
 
 impl Flush {
+    /// Empties the columns and keeps their memory: this runs for every flush.
     pub fn clear(&mut self) {
-        // Keeps the columns' memory: this runs for every flush.
-        let Flush { settle_org, settle_id, settle_cost, settle_charge, settle_entry, settle_void, .. } = self;
-        (settle_org.clear(), settle_id.clear(), settle_cost.clear());
-        (settle_charge.clear(), settle_entry.clear(), settle_void.clear());
-        (self.org.clear(), self.id.clear(), self.request.clear(), self.turn.clear(), self.api_key.clear());
-        (self.want.clear(), self.floor.clear(), self.margin.clear(), self.price_version.clear());
+        self.settle_org.clear();
+        self.settle_id.clear();
+        self.settle_cost.clear();
+        self.settle_charge.clear();
+        self.settle_entry.clear();
+        self.settle_void.clear();
+        self.org.clear();
+        self.id.clear();
+        self.request.clear();
+        self.turn.clear();
+        self.api_key.clear();
+        self.want.clear();
+        self.floor.clear();
+        self.margin.clear();
+        self.price_version.clear();
     }
 
     /// Adds a settle; `false` when one for the same hold is in the flush already.
@@ -209,7 +219,8 @@ pub async fn open_account(connection: &mut PgConnection, scope: OrgScope) -> Res
 ///
 /// Per account the smaller holds come first, so a refused one never stands in the way of one that fits.
 /// Only what this statement itself inserted or ended is summed into the account: a row that an earlier try
-/// wrote is never counted twice.
+/// wrote is never counted twice. `IS NOT DISTINCT FROM 'open'` keeps the planner off the index of open holds,
+/// which it would read whole; the primary key finds the few rows.
 pub async fn flush(
     connection: &mut PgConnection,
     flush: &Flush,
@@ -231,7 +242,7 @@ pub async fn flush(
             SET state = CASE WHEN s.voided THEN 'voided' ELSE 'settled' END,
                 cost = s.cost, charge = s.charge, resolved_at = $16
             FROM settle s JOIN account a ON a.org_id = s.org_id
-            WHERE h.org_id = s.org_id AND h.id = s.id AND h.state = 'open'
+            WHERE h.org_id = s.org_id AND h.id = s.id AND h.state IS NOT DISTINCT FROM 'open'
             RETURNING s.ord, s.entry_id, h.org_id, h.id, h.request_id, h.amount, h.cost, h.charge
         ), room AS MATERIALIZED (
             SELECT a.org_id, a.posted - a.held + COALESCE(d.freed, 0) AS free
@@ -426,7 +437,7 @@ pub async fn checkpoint(connection: &mut PgConnection, checkpoints: &[Checkpoint
              SELECT h.org_id, h.id, c.cost, c.charge
              FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) AS c (org_id, id, cost, charge)
              JOIN hold h ON h.org_id = c.org_id AND h.id = c.id
-             WHERE h.state = 'open' AND h.checkpoint_charge < c.charge
+             WHERE h.state IS NOT DISTINCT FROM 'open' AND h.checkpoint_charge < c.charge
              ORDER BY h.org_id, h.id
              FOR UPDATE OF h SKIP LOCKED
          )
@@ -448,6 +459,7 @@ pub async fn pin_plans(connection: &mut PgConnection) -> Result<(), StoreError> 
     sqlx::query!(
         "SELECT set_config('plan_cache_mode', 'force_generic_plan', false) AS cache,
                 set_config('enable_seqscan', 'off', false) AS seqscan,
+                set_config('enable_bitmapscan', 'off', false) AS bitmapscan,
                 set_config('enable_mergejoin', 'off', false) AS mergejoin"
     )
     .fetch_one(connection)

@@ -29,9 +29,12 @@ impl TestDb {
         let name = format!("kr_test_{}", ambient.uuid().simple());
         let mut admin = PgConnection::connect_with(&server).await.unwrap();
         while let Err(error) =
-            sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"))).execute(&mut admin).await
+            sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}")))
+                .execute(&mut admin)
+                .await
         {
-            let code = error.as_database_error().and_then(|refusal| refusal.code().map(|code| code.into_owned()));
+            let code =
+                error.as_database_error().and_then(|refusal| refusal.code().map(|code| code.into_owned()));
             assert_eq!(code.as_deref(), Some("55006"), "only the template's being in use passes: {error}");
             tokio::task::yield_now().await;
         }
@@ -42,7 +45,7 @@ impl TestDb {
 
     /// Another pool on the same database, as a second process has it.
     pub fn second_process(&self) -> Db {
-        open(&self.options.clone().database(&self.name))
+        open(&self.options.clone().database(&self.name).application_name("second process"))
     }
 
     /// An organization with an account and this much credit.

@@ -6,9 +6,7 @@ mod answer;
 
 use super::{HoldReply, Op, SettleReply};
 use crate::{
-    billing::ledger::{
-        Bill, Checkpoint, HoldRequest, LedgerError, LedgerLimits, Settle,
-    },
+    billing::ledger::{Bill, Checkpoint, HoldRequest, LedgerError, LedgerLimits, Settle},
     domain::{
         ambient::Ambient,
         ids::{HoldId, InstanceId},
@@ -133,7 +131,10 @@ impl Writer {
             let _ = tokio::time::timeout_at(self.next_checkpoint, arrived).await;
         }
         // What arrives while this sleeps joins the flush without waking this task once per operation.
-        tokio::time::sleep_until(self.next_flush).await;
+        // A sleep until a moment that has passed still takes a tick of the timer.
+        if Instant::now() < self.next_flush {
+            tokio::time::sleep_until(self.next_flush).await;
+        }
         while ops.len() < INTAKE_MAX
             && let Ok(op) = self.inbox.try_recv()
         {
@@ -166,7 +167,9 @@ impl Writer {
                 self.settles.push_back(PendingSettle { settle, reply, unclear: 0 });
             }
             Op::Checkpoint(Checkpoint { scope, hold, bill }) => {
-                if self.checkpoints.len() < self.limits.checkpoints_max || self.checkpoints.contains_key(&hold) {
+                if self.checkpoints.len() < self.limits.checkpoints_max
+                    || self.checkpoints.contains_key(&hold)
+                {
                     self.checkpoints.insert(hold, (scope, bill));
                 }
             }
@@ -314,7 +317,9 @@ impl Writer {
         let holds: Vec<HoldId> = self.checkpoints.keys().copied().take(CHECKPOINT_BATCH_MAX).collect();
         let checkpoints: Vec<Checkpoint> = holds
             .into_iter()
-            .filter_map(|hold| self.checkpoints.remove(&hold).map(|(scope, bill)| Checkpoint { scope, hold, bill }))
+            .filter_map(|hold| {
+                self.checkpoints.remove(&hold).map(|(scope, bill)| Checkpoint { scope, hold, bill })
+            })
             .collect();
         let mut connection = self.connect().await?;
         // Best effort: what fails here is not tried again, the next checkpoint of the hold will do.
@@ -339,7 +344,10 @@ impl Writer {
         self.within_time(opened).await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
-    async fn within_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn within_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         tokio::time::timeout(self.limits.flush_timeout, work)
             .await
             .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))

@@ -66,9 +66,18 @@ async fn each_planted_drift_is_found() {
     let settled = "FROM hold WHERE state = 'settled'";
     let open = "FROM hold WHERE state = 'open'";
     for (check, rest) in [
-        ("usage_charge_is_its_holds", format!("false, 'completed', 'reported', 1, 0, 0, 1, 0, 100, 104, 1, now() {settled}")),
-        ("own_key_pays_no_entry", format!("true, 'completed', 'reported', 1, 0, 0, 1, 0, 100, 0, 1, now() {settled}")),
-        ("platform_usage_is_priced", format!("false, 'completed', 'reported', 1, 0, 0, 1, 0, NULL, 0, 1, now() {open}")),
+        (
+            "usage_charge_is_its_holds",
+            format!("false, 'completed', 'reported', 1, 0, 0, 1, 0, 100, 104, 1, now() {settled}"),
+        ),
+        (
+            "own_key_pays_no_entry",
+            format!("true, 'completed', 'reported', 1, 0, 0, 1, 0, 100, 0, 1, now() {settled}"),
+        ),
+        (
+            "platform_usage_is_priced",
+            format!("false, 'completed', 'reported', 1, 0, 0, 1, 0, NULL, 0, 1, now() {open}"),
+        ),
     ] {
         assert_found(&test, check, format!("{USAGE_COLUMNS}{rest}")).await;
     }

@@ -11,9 +11,9 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Ends every backend of the test's database but the caller's.
+/// Ends every backend of the second process.
 const KILL: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+                    WHERE datname = current_database() AND application_name = 'second process'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn backends_killed_in_the_middle_of_flushes_neither_double_nor_lose() {
@@ -41,7 +41,9 @@ async fn backends_killed_in_the_middle_of_flushes_neither_double_nor_lose() {
                 }
                 let settle = Settle::charge(template.scope, id, bill(100), EntryId(ambient.uuid()));
                 match ledger.settle(settle).await.unwrap() {
-                    SettleOutcome::Posted | SettleOutcome::Repeat => charged.fetch_add(105, Ordering::Relaxed),
+                    SettleOutcome::Posted | SettleOutcome::Repeat => {
+                        charged.fetch_add(105, Ordering::Relaxed)
+                    }
                     other => panic!("{other:?}"),
                 };
             }
@@ -49,8 +51,11 @@ async fn backends_killed_in_the_middle_of_flushes_neither_double_nor_lose() {
     }
     let mut killed = 0;
     while killed < 25 {
+        let before = charged.load(Ordering::Relaxed);
         killed += test.number(KILL).await;
-        tokio::time::sleep(Duration::from_millis(7)).await;
+        while charged.load(Ordering::Relaxed) == before {
+            tokio::task::yield_now().await;
+        }
     }
     done.store(true, Ordering::Relaxed);
     tasks.join_all().await;
@@ -88,8 +93,13 @@ async fn while_accounts_are_out_of_reach_holds_fail_in_time_and_settles_wait() {
     assert!(matches!(outcome, SettleOutcome::Posted | SettleOutcome::Repeat), "{outcome:?}");
     ledger.flush().await;
     // Statements that were given up may still be running; those that come late must find nothing to do.
-    while test.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                       AND state <> 'idle' AND pid <> pg_backend_pid()").await > 0
+    while test
+        .number(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                       AND state <> 'idle' AND pid <> pg_backend_pid()",
+        )
+        .await
+        > 0
     {
         tokio::task::yield_now().await;
     }

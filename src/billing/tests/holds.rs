@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome};
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -100,6 +101,21 @@ async fn a_hold_whose_caller_left_is_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_admitted_but_never_read_is_given_back() {
+    let test = TestDb::create().await;
+    let scope = test.organization(1_000).await;
+    let ledger = start(&test, &test.db).await;
+    let mut hold = Box::pin(ledger.hold(fixed(&test, scope, 100)));
+    assert!((&mut hold).now_or_never().is_none(), "asked, not answered");
+    ledger.flush().await;
+    assert_eq!(balance(&test, scope).await, (1_000, 100), "answered, not read");
+    drop(hold);
+    ledger.flush().await;
+    assert_eq!(balance(&test, scope).await, (1_000, 0));
+    assert_clean(&test).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_admitted_is_told_apart() {
     let test = TestDb::create().await;
     let scope = test.organization(100).await;
@@ -149,7 +165,13 @@ async fn many_ledgers_on_many_organizations_neither_deadlock_nor_drift() {
         }
     }
     tasks.join_all().await;
-    assert_eq!(test.number("SELECT sum(posted)::bigint FROM credit_account").await, 40_000_000 - 4 * 32 * 20 * 42);
-    assert_eq!(test.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await, 0);
+    assert_eq!(
+        test.number("SELECT sum(posted)::bigint FROM credit_account").await,
+        40_000_000 - 4 * 32 * 20 * 42
+    );
+    assert_eq!(
+        test.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await,
+        0
+    );
     assert_clean(&test).await;
 }

@@ -13,15 +13,28 @@ use proptest::{
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Hold { account: usize, want: i64, floor: i64 },
+    Hold {
+        account: usize,
+        want: i64,
+        floor: i64,
+    },
     /// The hold of this number again, under its id.
     HoldAgain(usize),
-    Settle { hold: usize, cost: i64 },
+    Settle {
+        hold: usize,
+        cost: i64,
+    },
     Void(usize),
-    Checkpoint { hold: usize, cost: i64 },
+    Checkpoint {
+        hold: usize,
+        cost: i64,
+    },
     /// All processes that hold are gone; their holds expire.
     Crash,
-    Grant { account: usize, amount: i64 },
+    Grant {
+        account: usize,
+        amount: i64,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -96,7 +109,9 @@ async fn run(test: &TestDb, steps: &[Step]) {
                 model.holds.push(ModelHold { request, account, amount, checkpoint: 0, end });
             }
             Step::HoldAgain(hold) => {
-                let Some(hold) = model.holds.get(hold).filter(|hold| hold.end != End::Refused) else { continue };
+                let Some(hold) = model.holds.get(hold).filter(|hold| hold.end != End::Refused) else {
+                    continue;
+                };
                 let outcome = ledger.hold(hold.request.clone()).await;
                 match hold.end {
                     End::Open => {
@@ -124,16 +139,23 @@ async fn run(test: &TestDb, steps: &[Step]) {
                 model.posted[account] += amount;
             }
         }
-        for account in 0..2 {
+        for (account, scope) in scopes.into_iter().enumerate() {
             let books = (model.posted[account], model.held[account]);
-            assert_eq!(balance(test, scopes[account]).await, books, "after {step:?} of {steps:?}");
+            assert_eq!(balance(test, scope).await, books, "after {step:?} of {steps:?}");
         }
     }
     // What is still open must not count as abandoned when this instance is not renewed any more.
     crash(test, instance, &mut model).await;
 }
 
-async fn end(test: &TestDb, ledger: &Ledger, model: &mut Model, hold: usize, cost: Option<i64>, steps: &[Step]) {
+async fn end(
+    test: &TestDb,
+    ledger: &Ledger,
+    model: &mut Model,
+    hold: usize,
+    cost: Option<i64>,
+    steps: &[Step],
+) {
     let Some(hold) = model.holds.get_mut(hold) else { return };
     let (scope, id) = (hold.request.scope, hold.request.id);
     let (settle, charge) = match cost {

@@ -31,7 +31,13 @@ pub(super) fn usage_row(model: &str, number: i64) -> UsageRow {
     }
 }
 
-async fn record(test: &TestDb, recorder: &Recorder, scope: OrgScope, key: ApiKeyId, row: UsageRow) -> RequestId {
+async fn record(
+    test: &TestDb,
+    recorder: &Recorder,
+    scope: OrgScope,
+    key: ApiKeyId,
+    row: UsageRow,
+) -> RequestId {
     let request_id = RequestId(test.ambient.uuid());
     let receipt = format!(r#"{{"receipt_id": "{}"}}"#, request_id.receipt());
     let record = Record { scope, request_id, api_key_id: key, usage: Some(row), receipt };

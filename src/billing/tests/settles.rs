@@ -68,10 +68,7 @@ async fn a_settle_above_its_hold_is_charged_whole_even_below_zero() {
     let scope = test.organization(1_000).await;
     let ledger = start(&test, &test.db).await;
     let request = ranged(&test, scope, 9_000, 10);
-    assert_eq!(
-        ledger.hold(request.clone()).await.unwrap(),
-        HoldOutcome::Admitted { amount: NanoUsd(1_000) }
-    );
+    assert_eq!(ledger.hold(request.clone()).await.unwrap(), HoldOutcome::Admitted { amount: NanoUsd(1_000) });
     ledger.settle(Settle::charge(scope, request.id, bill(2_000), entry(&test))).await.unwrap();
     assert_eq!(balance(&test, scope).await, (-1_100, 0));
     let refused = ledger.hold(ranged(&test, scope, 1, 0)).await.unwrap();
@@ -106,7 +103,8 @@ async fn holds_of_a_gone_process_expire_at_their_checkpoint_and_stay_so() {
     let (scope, other) = (test.organization(10_000).await, test.organization(10_000).await);
     let (dead, instance) = start_as(&test, &test.db, LedgerLimits::default()).await;
     let alive = start(&test, &test.second_process()).await;
-    let (streamed, silent, kept) = (fixed(&test, scope, 900), fixed(&test, other, 800), fixed(&test, scope, 700));
+    let (streamed, silent, kept) =
+        (fixed(&test, scope, 900), fixed(&test, other, 800), fixed(&test, scope, 700));
     dead.hold(streamed.clone()).await.unwrap();
     dead.hold(silent.clone()).await.unwrap();
     alive.hold(kept.clone()).await.unwrap();

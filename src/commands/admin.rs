@@ -1,0 +1,244 @@
+//! The operator's commands. They work on the database directly, also beside a running gateway, and each change
+//! leaves a line in the audit log.
+
+use super::{Place, with_database};
+use crate::{
+    accounts::{
+        AccountParts, AccountRules, Accounts, Authenticator, CheckClients, installation::Installation,
+        passwords::Passwords,
+    },
+    app::{self, DatabaseRuntime},
+    config::Config,
+    credentials::{platform, rotate},
+    domain::{
+        ambient::Ambient,
+        ids::{EntryId, OrgId},
+        money::NanoUsd,
+        provider::ProviderId,
+        secret::Secret,
+    },
+    providers::guard::AllowedNets,
+    store::{
+        Db, StoreError,
+        audit_log::{self, AuditEntry},
+        organizations,
+        topups::{self, Credit, CreditKind, CreditOutcome},
+    },
+    vault::KeyRing,
+};
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use std::{collections::HashMap, io::Read, sync::Arc};
+
+#[derive(Subcommand)]
+pub enum AdminAction {
+    /// Operators of this installation.
+    Operator {
+        #[command(subcommand)]
+        action: OperatorAction,
+    },
+    /// The platform's own provider keys.
+    PlatformKey {
+        #[command(subcommand)]
+        action: PlatformKeyAction,
+    },
+    /// Credit of organizations.
+    Credits {
+        #[command(subcommand)]
+        action: CreditsAction,
+    },
+    /// Lists the organizations.
+    Organizations,
+}
+
+#[derive(Subcommand)]
+pub enum OperatorAction {
+    /// Creates an operator; the password is read from standard input, or made and printed once.
+    Create { email: String },
+}
+
+#[derive(Subcommand)]
+pub enum PlatformKeyAction {
+    /// Stores a provider's key, sealed; it is read from standard input.
+    Set { provider: String },
+}
+
+#[derive(Subcommand)]
+pub enum CreditsAction {
+    /// Adds credit.
+    Grant { organization_id: OrgIdArgument, usd: String },
+}
+
+#[derive(Subcommand)]
+pub enum VaultAction {
+    /// Re-wraps every data key under the first of KAIROSROUTE_MASTER_KEYS.
+    Rotate,
+}
+
+/// An organization's id on the command line.
+#[derive(Clone)]
+pub struct OrgIdArgument(OrgId);
+
+impl std::str::FromStr for OrgIdArgument {
+    type Err = crate::domain::ids::IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// Organizations printed per page.
+const PAGE: i64 = 500;
+
+pub async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
+    match action {
+        AdminAction::Operator { action: OperatorAction::Create { email } } => {
+            with_vault(config, |db, ring| create_operator(db, ring, email)).await
+        }
+        AdminAction::PlatformKey { action: PlatformKeyAction::Set { provider } } => {
+            let provider = ProviderId::by_name(&provider).with_context(|| {
+                format!("unknown provider; supported: {}", ProviderId::names().join(", "))
+            })?;
+            let key = read_input()?.context("the key is expected on standard input")?;
+            with_vault(config, |db, ring| async move {
+                platform::set_platform_key(&db, &ring, &Ambient::system(), provider, &key).await?;
+                println!("stored; running gateways use it within 5 s");
+                Ok(())
+            })
+            .await
+        }
+        AdminAction::Credits { action: CreditsAction::Grant { organization_id, usd } } => {
+            let amount = NanoUsd::parse(&usd)?;
+            with_database(config, |db| grant(db, organization_id.0, amount)).await
+        }
+        AdminAction::Organizations => with_database(config, list_organizations).await,
+    }
+}
+
+pub async fn vault(config: &Config, action: VaultAction) -> anyhow::Result<()> {
+    let VaultAction::Rotate = action;
+    with_vault(config, |db, ring| async move {
+        let rotated = rotate::rewrap_all(&db, &ring, &Ambient::system()).await?;
+        println!("{} records re-wrapped under `{}`", rotated.rewrapped, ring.newest_id());
+        if rotated.unopenable > 0 {
+            bail!("{} records do not open with the given master keys", rotated.unopenable);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Like [`with_database`], for commands that seal or open.
+async fn with_vault<T, F>(config: &Config, work: impl FnOnce(Db, KeyRing) -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let place = Place::of(config, false).await?;
+    let ring = place.key_ring(config)?;
+    let runtime = DatabaseRuntime::start()?;
+    let db = runtime.open(place.options.clone(), 4)?;
+    let outcome = match app::migrate(&db).await {
+        Ok(()) => work(db.clone(), ring).await,
+        Err(error) => Err(error),
+    };
+    db.close().await;
+    drop(runtime);
+    place.leave().await?;
+    outcome
+}
+
+async fn create_operator(db: Db, ring: KeyRing, email: String) -> anyhow::Result<()> {
+    let ambient = Ambient::system();
+    let given = read_input()?;
+    let made = given.is_none();
+    let password = given.unwrap_or_else(|| {
+        Secret::new(crate::accounts::api_key::random_base62(&ambient).chars().take(24).collect())
+    });
+    let installation = Arc::new(Installation::load(&db, ring, ambient.clone()).await?);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::new();
+    let accounts = Accounts::new(AccountParts {
+        authenticator: Arc::new(Authenticator::new(db.clone(), installation.clone(), ambient.clone())),
+        db,
+        installation,
+        passwords: Passwords::start(1, ambient.clone())?,
+        ambient,
+        rules: AccountRules {
+            signup_open: false,
+            allowed_nets: AllowedNets::default(),
+            trusted_proxies: Vec::new(),
+            provider_urls: HashMap::new(),
+        },
+        check_clients: CheckClients { operator: client.clone(), customer: client },
+    });
+    let id = accounts.create_operator(&email, &password).await?;
+    println!("operator {id}");
+    if made {
+        println!("password {}", password.expose());
+    }
+    Ok(())
+}
+
+async fn grant(db: Db, id: OrgId, amount: NanoUsd) -> anyhow::Result<()> {
+    if amount <= NanoUsd::ZERO {
+        bail!("the amount must be above zero");
+    }
+    let granting = db.clone();
+    let outcome = db
+        .run(async move {
+            let ambient = Ambient::system();
+            let mut tx = granting.begin().await?;
+            let Some(scope) = organizations::find_scope(&mut tx, id).await? else { return Ok(None) };
+            let credit = Credit {
+                kind: CreditKind::Grant,
+                amount,
+                external_id: None,
+                note: "granted by the operator",
+                entry_id: EntryId(ambient.uuid()),
+                now: ambient.now(),
+            };
+            let outcome = topups::grant(&mut tx, scope, &credit).await?;
+            let subject = format!("{id} {amount}");
+            let entry = AuditEntry { org: Some(id), actor: "cli", action: "credits.grant", subject: &subject };
+            audit_log::insert(&mut tx, &ambient, &entry).await?;
+            tx.commit().await.map_err(StoreError::from)?;
+            Ok::<_, StoreError>(Some(outcome))
+        })
+        .await?;
+    match outcome {
+        Some(CreditOutcome::Posted) => println!("granted {amount} USD to {id}"),
+        Some(other) => bail!("nothing was granted: {other:?}"),
+        None => bail!("no organization {id}"),
+    }
+    Ok(())
+}
+
+async fn list_organizations(db: Db) -> anyhow::Result<()> {
+    let mut after = None;
+    loop {
+        let reading = db.clone();
+        let page = db
+            .run(async move { organizations::list(&mut *reading.acquire().await?, after, PAGE).await })
+            .await?;
+        for organization in &page {
+            println!("{}  {}", organization.id, organization.name);
+        }
+        match page.last() {
+            Some(last) => after = Some(last.id),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// What is piped in, without its line end; `None` when standard input is a terminal or empty.
+fn read_input() -> anyhow::Result<Option<Secret>> {
+    use std::io::IsTerminal;
+    let mut input = std::io::stdin();
+    if input.is_terminal() {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    input.read_to_string(&mut text)?;
+    let text = text.trim_end_matches(['\r', '\n']).to_owned();
+    Ok((!text.is_empty()).then(|| Secret::new(text)))
+}
