@@ -310,7 +310,9 @@ fn serve_metrics(listen_on: SocketAddr, gateway: Arc<Gateway>) -> anyhow::Result
         HttpApp::new().app_data(gateway.clone()).route(
             "/metrics",
             web::get().to(|gateway: web::Data<Gateway>| async move {
-                HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(gateway.metrics.exposition())
+                HttpResponse::Ok()
+                    .content_type("text/plain; version=0.0.4")
+                    .body(gateway.metrics.exposition())
             }),
         )
     })
@@ -350,12 +352,15 @@ impl App {
             self.gateway.recorder.flush().await;
         };
         if tokio::time::timeout(FLUSH_TIME_MAX, written).await.is_err() {
-            tracing::error!("not everything was written before the end; open holds will expire at their checkpoints");
+            tracing::error!(
+                "not everything was written before the end; open holds will expire at their checkpoints"
+            );
         }
         let (db, instance) = (self.gateway.db.clone(), self.instance);
         let _ = self.gateway.key_uses.flush(&db).await;
         let retiring = db.clone();
-        let _ = db.run(async move { instances::retire(&mut *retiring.acquire().await?, instance).await }).await;
+        let _ =
+            db.run(async move { instances::retire(&mut *retiring.acquire().await?, instance).await }).await;
         if let (Some(handle), Some(metrics)) = (metrics_handle, metrics) {
             handle.stop(false).await;
             metrics.await??;

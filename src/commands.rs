@@ -9,7 +9,9 @@ use crate::{
     config::{self, Config},
     domain::{ambient::Ambient, secret::Secret},
     local_postgres::LocalPostgres,
-    simulator, store::Db, telemetry,
+    simulator,
+    store::Db,
+    telemetry,
     vault::KeyRing,
 };
 use anyhow::{Context, bail};
@@ -18,7 +20,11 @@ use sqlx::postgres::PgConnectOptions;
 use std::{future::Future, net::SocketAddr, path::Path, process::ExitCode, str::FromStr};
 
 #[derive(Parser)]
-#[command(name = "kairosroute", version, about = "A multi-tenant LLM routing gateway with bring-your-own-key")]
+#[command(
+    name = "kairosroute",
+    version,
+    about = "A multi-tenant LLM routing gateway with bring-your-own-key"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -35,29 +35,53 @@ pub static VARIABLES: &[Variable] = &[
         "id:base64(32 bytes), comma-separated; the first encrypts, all decrypt. Required with DATABASE_URL",
     ),
     variable("KAIROSROUTE_MARGIN_BPS", "500", "margin on calls with a platform key, in basis points"),
-    variable("KAIROSROUTE_BYOK_MARGIN_BPS", "0", "margin on calls with the customer's own key: only 0 is accepted"),
-    variable("KAIROSROUTE_CATALOG", "", "file in the built-in catalogue's format, laid over it and re-read on change"),
+    variable(
+        "KAIROSROUTE_BYOK_MARGIN_BPS",
+        "0",
+        "margin on calls with the customer's own key: only 0 is accepted",
+    ),
+    variable(
+        "KAIROSROUTE_CATALOG",
+        "",
+        "file in the built-in catalogue's format, laid over it and re-read on change",
+    ),
     variable("KAIROSROUTE_SIGNUP", "open", "open | closed"),
     variable("KAIROSROUTE_MIGRATE", "on", "on: serve applies pending migrations first | off"),
     variable("KAIROSROUTE_ALLOW_PRIVATE_NETS", "", "CIDR list that customer-given URLs may reach"),
     variable("KAIROSROUTE_TRUSTED_PROXIES", "", "CIDR list of proxies whose X-Forwarded-For counts"),
     variable("KAIROSROUTE_METRICS_LISTEN", "127.0.0.1:9464", "address of /metrics (Prometheus); off: none"),
-    variable("KAIROSROUTE_UNSAFE_DATABASE", "", "1: accept a database with fsync or synchronous_commit off (tests only)"),
+    variable(
+        "KAIROSROUTE_UNSAFE_DATABASE",
+        "",
+        "1: accept a database with fsync or synchronous_commit off (tests only)",
+    ),
     variable("KAIROSROUTE_LOG", "info", "error | warn | info | debug | trace, or target=level pairs"),
     variable("KAIROSROUTE_WORKERS", "", "HTTP worker threads; unset: one per core"),
     variable("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "12", "pooled database connections"),
-    variable("KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX", "4096", "requests served at a time; more are refused with 503"),
+    variable(
+        "KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX",
+        "4096",
+        "requests served at a time; more are refused with 503",
+    ),
     variable("KAIROSROUTE_BODY_BYTES_MAX", "33554432", "largest request body"),
     variable("KAIROSROUTE_BODY_DEPTH_MAX", "128", "deepest nesting of a request body"),
     variable("KAIROSROUTE_REPLY_BYTES_MAX", "67108864", "largest unary answer of a provider"),
     variable("KAIROSROUTE_FRAME_BYTES_MAX", "8388608", "largest frame of a streamed answer"),
-    variable("KAIROSROUTE_ATTEMPTS_MAX", "3", "provider calls per request that end in overload, rate or time-out"),
+    variable(
+        "KAIROSROUTE_ATTEMPTS_MAX",
+        "3",
+        "provider calls per request that end in overload, rate or time-out",
+    ),
     variable("KAIROSROUTE_CONNECT_TIMEOUT_MS", "5000", "time to connect to a provider"),
     variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "120000", "time to the first content of a stream"),
     variable("KAIROSROUTE_IDLE_TIMEOUT_MS", "120000", "longest silence inside a stream"),
     variable("KAIROSROUTE_TOTAL_TIMEOUT_MS", "900000", "longest request, every attempt included"),
     variable("KAIROSROUTE_HEARTBEAT_MS", "15000", "silence after which a stream's client is sent a comment"),
-    variable("KAIROSROUTE_DRAIN_TIMEOUT_MS", "60000", "how long an abandoned answer is read on for its usage"),
+    variable(
+        "KAIROSROUTE_DRAIN_TIMEOUT_MS",
+        "60000",
+        "how long an abandoned answer is read on for its usage",
+    ),
     variable("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS", "30000", "how long running requests may take after SIGTERM"),
 ];
 
@@ -205,7 +229,10 @@ impl Reader<'_> {
         if base_url.is_none() {
             self.errors.push(format!("{name}: expected an http(s) URL without query or user"));
         }
-        Some(ProviderSettings { api_key: self.text(&format!("{env}_API_KEY")).map(Secret::new), base_url: base_url? })
+        Some(ProviderSettings {
+            api_key: self.text(&format!("{env}_API_KEY")).map(Secret::new),
+            base_url: base_url?,
+        })
     }
 
     /// The value, else the default; `None` when both are empty.
@@ -328,10 +355,17 @@ mod tests {
     #[test]
     fn defaults_are_valid_and_the_example_file_says_the_same() {
         assert!(read(&[]).is_ok());
-        assert_eq!(include_str!("../.env.example"), example(), "run `kairosroute example-env > .env.example`");
+        assert_eq!(
+            include_str!("../.env.example"),
+            example(),
+            "run `kairosroute example-env > .env.example`"
+        );
         let lines = example();
-        let pairs: Vec<(&str, &str)> =
-            lines.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')).collect();
+        let pairs: Vec<(&str, &str)> = lines
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once('='))
+            .collect();
         assert!(read(&pairs).is_ok());
     }
 
@@ -354,7 +388,9 @@ mod tests {
 
     #[test]
     fn provider_variables_follow_the_table() {
-        let config = read(&[("TOGETHER_AI_API_KEY", "k"), ("GROQ_BASE_URL", "http://127.0.0.1:1/openai/v1/")]).unwrap();
+        let config =
+            read(&[("TOGETHER_AI_API_KEY", "k"), ("GROQ_BASE_URL", "http://127.0.0.1:1/openai/v1/")])
+                .unwrap();
         let of = |id| config.provider(ProviderId::by_id(id).unwrap()).unwrap();
         assert!(of("together_ai").api_key.is_some());
         assert_eq!(of("groq").base_url.as_str(), "http://127.0.0.1:1/openai/v1");

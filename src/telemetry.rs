@@ -5,7 +5,9 @@ use std::{
     io::{self, Write},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
-use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 /// Lines waiting to be written.
 const LINES_MAX: usize = 8_192;
@@ -15,7 +17,8 @@ const LINES_MAX: usize = 8_192;
 pub fn start(filter: &str) -> anyhow::Result<()> {
     let targets: Targets = filter.parse()?;
     let (lines, inbox) = sync_channel(LINES_MAX);
-    let layer = tracing_subscriber::fmt::layer().with_writer(Lines(lines)).with_ansi(false).with_filter(targets);
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(Lines(lines)).with_ansi(false).with_filter(targets);
     if tracing_subscriber::registry().with(layer).try_init().is_ok() {
         std::thread::Builder::new().name("log".to_owned()).spawn(move || write(&inbox))?;
     }

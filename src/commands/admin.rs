@@ -199,7 +199,8 @@ async fn grant(db: Db, id: OrgId, amount: NanoUsd) -> anyhow::Result<()> {
             };
             let outcome = topups::grant(&mut tx, scope, &credit).await?;
             let subject = format!("{id} {amount}");
-            let entry = AuditEntry { org: Some(id), actor: "cli", action: "credits.grant", subject: &subject };
+            let entry =
+                AuditEntry { org: Some(id), actor: "cli", action: "credits.grant", subject: &subject };
             audit_log::insert(&mut tx, &ambient, &entry).await?;
             tx.commit().await.map_err(StoreError::from)?;
             Ok::<_, StoreError>(Some(outcome))

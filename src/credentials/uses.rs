@@ -3,7 +3,10 @@
 
 use crate::{
     domain::ids::ProviderKeyId,
-    store::{Db, OrgScope, StoreError, provider_keys::{self, KeyUse}},
+    store::{
+        Db, OrgScope, StoreError,
+        provider_keys::{self, KeyUse},
+    },
 };
 use std::{collections::HashMap, mem, sync::Mutex};
 use time::OffsetDateTime;

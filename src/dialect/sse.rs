@@ -202,8 +202,9 @@ mod tests {
     fn frames(pieces: &[&[u8]]) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
         let mut splitter = Splitter::new(1 << 20);
         let mut seen = Vec::new();
-        let mut note =
-            |frame: Frame<'_>| seen.push((frame.event().map(<[u8]>::to_vec), frame.data().map(Cow::into_owned)));
+        let mut note = |frame: Frame<'_>| {
+            seen.push((frame.event().map(<[u8]>::to_vec), frame.data().map(Cow::into_owned)))
+        };
         for piece in pieces {
             splitter.feed(piece, &mut note).unwrap();
         }

@@ -46,7 +46,9 @@ impl Call<'_> {
         let calling = self.transport.post(self.provider, &self.to, &self.secret, self.body);
         let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??;
         let answered = match self.stream {
-            true => first_content(response, Relay::new(self.asked, self.frame_bytes_max), first_byte_by).await,
+            true => {
+                first_content(response, Relay::new(self.asked, self.frame_bytes_max), first_byte_by).await
+            }
             false => {
                 let reading = read_body(response, self.reply_bytes_max);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;

@@ -17,13 +17,7 @@ use crate::{
     },
     credentials,
     dialect::openai_chat::{self, ChatRequest, Encoded, Facts, Invalid, Limits as RequestLimits, Target},
-    domain::{
-        ids::RequestId,
-        money::NanoUsd,
-        policy::ByokFallback,
-        provider::ProviderId,
-        secret::Secret,
-    },
+    domain::{ids::RequestId, money::NanoUsd, policy::ByokFallback, provider::ProviderId, secret::Secret},
     providers::{
         error::{Class, Rejection},
         transport::{Destination, Transport},
@@ -64,11 +58,22 @@ pub enum Reply {
 pub enum Failure {
     Invalid(Invalid),
     /// `auto`, or nothing left after the filters.
-    NoModels { message: String },
-    UnknownModel { message: String },
-    InsufficientCredits { available: NanoUsd },
+    NoModels {
+        message: String,
+    },
+    UnknownModel {
+        message: String,
+    },
+    InsufficientCredits {
+        available: NanoUsd,
+    },
     /// The last provider's refusal.
-    Upstream { rejection: Rejection, provider: ProviderId, credential: CredentialKind, tried: usize },
+    Upstream {
+        rejection: Rejection,
+        provider: ProviderId,
+        credential: CredentialKind,
+        tried: usize,
+    },
     /// The database is away or the bill could not be made durable.
     Unavailable(String),
 }
@@ -134,7 +139,9 @@ async fn reply(answer: Answered, mut meter: Meter) -> Result<Reply, (Failure, To
                     let body = openai_chat::reply::with_member(&body, NOTE, &note).unwrap_or(body);
                     Ok(Reply::Whole { told, body })
                 }
-                Err(NotDurable) => Err((Failure::Unavailable("the bill could not be made durable".into()), told)),
+                Err(NotDurable) => {
+                    Err((Failure::Unavailable("the bill could not be made durable".into()), told))
+                }
             }
         }
         Answer::Stream { response, relay } => {
@@ -232,7 +239,8 @@ fn make_plan(inbound: &Inbound<'_>, open: &mut Open, request: &ChatRequest<'_>) 
     };
     plan::plan(&open.catalog, &wanted, &principal.policy, &keys).map_err(|no_plan| match no_plan {
         NoPlan::Automatic => Failure::NoModels {
-            message: "Automatic routing is not available yet: name a model, such as openai/gpt-5.4-mini".into(),
+            message: "Automatic routing is not available yet: name a model, such as openai/gpt-5.4-mini"
+                .into(),
         },
         NoPlan::UnknownModel { name, instead } => {
             let hint = instead.map(|id| format!(" Try `{id}`.")).unwrap_or_default();
@@ -292,9 +300,11 @@ impl<'a> Course<'a> {
     /// Lines up every candidate with every credential that may serve it.
     fn with_choices(mut self, candidates: &'a [Candidate], open: &mut Open) -> Self {
         for candidate in candidates {
-            let stored = self.inbound.principal.keys_of(candidate.provider).filter(|key| fits(key, candidate));
+            let stored =
+                self.inbound.principal.keys_of(candidate.provider).filter(|key| fits(key, candidate));
             self.choices.extend(stored.map(|key| Choice { candidate, credential: Credential::Stored(key) }));
-            if candidate.own_key_only || self.inbound.gateway.platform_keys.get(candidate.provider).is_none() {
+            if candidate.own_key_only || self.inbound.gateway.platform_keys.get(candidate.provider).is_none()
+            {
                 continue;
             }
             match self.platform_obstacle(candidate, open) {
@@ -350,7 +360,11 @@ impl<'a> Course<'a> {
                 Ok(answer) => {
                     return Ok(Answered {
                         answer,
-                        provider: self.choices.get(at).map(|choice| choice.candidate.provider).ok_or_else(gone)?,
+                        provider: self
+                            .choices
+                            .get(at)
+                            .map(|choice| choice.candidate.provider)
+                            .ok_or_else(gone)?,
                         until: self.until,
                     });
                 }
@@ -482,7 +496,9 @@ impl<'a> Course<'a> {
                 let principal = &self.inbound.principal;
                 let ring = &gateway.installation.ring;
                 let secret = credentials::open_stored(ring, principal.scope, principal.api_key_id, key)
-                    .map_err(|_| Rejection::without_answer(Class::BadKey, "the stored key cannot be opened"))?;
+                    .map_err(|_| {
+                        Rejection::without_answer(Class::BadKey, "the stored key cannot be opened")
+                    })?;
                 let to = match &key.base_url {
                     None => Destination::Operator(operator.clone()),
                     Some(base) => Destination::Customer(customer_url(base, provider)?),
@@ -515,7 +531,11 @@ impl<'a> Course<'a> {
             return Next::Choice(to);
         }
         // Nothing else is left to try: wait and ask the same once more.
-        let wait = retry::wait(self.passing_failures.saturating_sub(1), rejection.retry_after, &self.inbound.gateway.ambient);
+        let wait = retry::wait(
+            self.passing_failures.saturating_sub(1),
+            rejection.retry_after,
+            &self.inbound.gateway.ambient,
+        );
         match wait.filter(|wait| rejection.class.may_pass() && Instant::now() + *wait < self.until) {
             Some(wait) => Next::Again(wait),
             None => Next::GiveUp,
@@ -525,7 +545,8 @@ impl<'a> Course<'a> {
     /// The next choice that may be tried after the failure of `at`; the number of choices when there is none.
     fn after(&self, at: usize, failed: Option<(Class, bool)>) -> usize {
         let Some(current) = self.choices.get(at) else { return self.choices.len() };
-        let own_key_was_tried = self.choices.iter().take(at + 1).any(|choice| choice.kind() == CredentialKind::Byok);
+        let own_key_was_tried =
+            self.choices.iter().take(at + 1).any(|choice| choice.kind() == CredentialKind::Byok);
         let class = failed.map(|(class, _)| class).or(self.last.as_ref().map(|(last, _)| last.class));
         let ours = failed.is_some_and(|(_, ours)| ours);
         let may = |choice: &Choice<'_>| {
@@ -608,7 +629,13 @@ fn nothing_tried(considered: &[Considered]) -> String {
     let reasons: Vec<String> = considered
         .iter()
         .take(5)
-        .map(|line| format!("{}: {}", line.model_id, line.filtered_out_by.or(line.reasons.last().copied()).unwrap_or("-")))
+        .map(|line| {
+            format!(
+                "{}: {}",
+                line.model_id,
+                line.filtered_out_by.or(line.reasons.last().copied()).unwrap_or("-")
+            )
+        })
         .collect();
     format!("No credential may serve this request ({})", reasons.join("; "))
 }

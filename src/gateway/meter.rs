@@ -293,7 +293,8 @@ impl Open {
     }
 
     fn needs_counting(&self) -> bool {
-        self.is_committed() && self.serving.as_ref().is_some_and(|serving| serving.consumed.reported.is_none())
+        self.is_committed()
+            && self.serving.as_ref().is_some_and(|serving| serving.consumed.reported.is_none())
     }
 
     /// Stands in for a usage the provider did not report.

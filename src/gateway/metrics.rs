@@ -52,7 +52,8 @@ impl Metrics {
         for (ending, counters) in endings {
             for (key, counter) in ["byok", "platform"].into_iter().zip(counters) {
                 let count = load(counter);
-                let _ = writeln!(text, "kairosroute_requests_total{{status=\"{ending}\",key=\"{key}\"}} {count}");
+                let _ =
+                    writeln!(text, "kairosroute_requests_total{{status=\"{ending}\",key=\"{key}\"}} {count}");
             }
         }
         text

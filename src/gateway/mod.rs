@@ -73,7 +73,8 @@ impl Gateway {
     pub fn admit(self: &Arc<Self>) -> Option<Place> {
         let taken = self.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
         let place = Place(self.clone());
-        let free = usize::try_from(taken).is_ok_and(|taken| taken < self.settings.limits.requests_in_flight_max);
+        let free =
+            usize::try_from(taken).is_ok_and(|taken| taken < self.settings.limits.requests_in_flight_max);
         if !free {
             self.metrics.shed.fetch_add(1, Ordering::Relaxed);
         }

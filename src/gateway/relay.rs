@@ -142,7 +142,8 @@ impl Relay {
             sse::write_data(&mut out, noted.as_deref().unwrap_or(&frame));
         }
         if state.asked.usage_by_client {
-            let chunk = state.usage_chunk.take().unwrap_or_else(|| own_usage_chunk(state.sample.as_deref(), billed));
+            let chunk =
+                state.usage_chunk.take().unwrap_or_else(|| own_usage_chunk(state.sample.as_deref(), billed));
             sse::write_data(&mut out, &reply::with_member(&chunk, NOTE, note).unwrap_or(chunk));
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
@@ -268,7 +269,11 @@ mod tests {
         relay.absorb(TEXT.as_bytes());
         assert!(relay.is_committed());
         let out = String::from_utf8(relay.take_out()).unwrap();
-        assert_eq!(out, format!("{ROLE}{TEXT}").replace(",\"usage\":null", ""), "the usage we asked for is removed");
+        assert_eq!(
+            out,
+            format!("{ROLE}{TEXT}").replace(",\"usage\":null", ""),
+            "the usage we asked for is removed"
+        );
     }
 
     #[test]

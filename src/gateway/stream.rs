@@ -59,7 +59,13 @@ enum Event {
 }
 
 impl Metered {
-    pub fn new(mut meter: Meter, provider: ProviderId, response: Response, relay: Relay, until: Instant) -> Self {
+    pub fn new(
+        mut meter: Meter,
+        provider: ProviderId,
+        response: Response,
+        relay: Relay,
+        until: Instant,
+    ) -> Self {
         let times = meter.get().map_or(
             Times { idle: Duration::ZERO, heartbeat: Duration::ZERO, drain: Duration::ZERO },
             |open| {
@@ -113,7 +119,9 @@ impl Metered {
                 let note = note(request_id, &requested, &served, &bill);
                 running.relay.conclude(&note, &bill.usage)
             }
-            Err(NotDurable) => terminal_error("service_unavailable", "the bill could not be made durable", None),
+            Err(NotDurable) => {
+                terminal_error("service_unavailable", "the bill could not be made durable", None)
+            }
         };
         // The end mark is often not the last thing on the wire: what follows frees the connection for reuse.
         tokio::task::spawn_local(read_out(running.response));

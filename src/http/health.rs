@@ -1,6 +1,9 @@
 //! Whether the process lives and may be sent traffic, and what answers at the root.
 
-use super::{error::{ApiError, Code}, extract::Call};
+use super::{
+    error::{ApiError, Code},
+    extract::Call,
+};
 use crate::{gateway::Gateway, store};
 use actix_web::HttpResponse;
 use serde_json::json;

@@ -11,12 +11,17 @@ use super::{
 };
 use crate::{
     accounts::roles::Capability::{self, ReadKeys, ReadMembers, WriteKeys, WriteMembers},
+    domain::ids::RequestId,
+    gateway::Gateway,
     store::{api_keys::Principal, sessions},
 };
 use Endpoint::{ApiKey, Person, Public, Session};
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
-    http::Method,
+    http::{
+        ConnectionType, Method,
+        header::{HeaderName, HeaderValue},
+    },
     web::{self, ServiceConfig},
 };
 use futures_util::FutureExt;
@@ -76,6 +81,7 @@ const fn row(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
     Route { method, path, envelope: Envelope::OpenAi, endpoint }
 }
 
+const REQUEST_ID: &str = "x-request-id";
 const AUTH: &str = "/api/auth";
 const KEY: &str = "/api/auth/keys/{id}";
 const KEY_TEST: &str = "/api/auth/keys/{id}/provider-keys/{provider}/test";
@@ -87,8 +93,16 @@ pub static ROUTES: &[Route] = &[
     row(Method::GET, "/", Public(|call| Box::pin(health::root(call)))),
     row(Method::GET, "/healthz", Public(|call| Box::pin(health::alive(call)))),
     row(Method::GET, "/readyz", Public(|call| Box::pin(health::ready(call)))),
-    row(Method::POST, "/v1/chat/completions", ApiKey(|call, who| Box::pin(chat::chat_completions(call, who)))),
-    row(Method::POST, "/api/v1/chat/completions", ApiKey(|call, who| Box::pin(chat::chat_completions(call, who)))),
+    row(
+        Method::POST,
+        "/v1/chat/completions",
+        ApiKey(|call, who| Box::pin(chat::chat_completions(call, who))),
+    ),
+    row(
+        Method::POST,
+        "/api/v1/chat/completions",
+        ApiKey(|call, who| Box::pin(chat::chat_completions(call, who))),
+    ),
     row(Method::GET, "/v1/models", ApiKey(|call, who| Box::pin(models::list_models(call, who)))),
     row(Method::GET, "/api/v1/models", ApiKey(|call, who| Box::pin(models::list_models(call, who)))),
     row(Method::GET, "/v1/models/{id:.+}", ApiKey(|call, who| Box::pin(models::get_model(call, who)))),
@@ -143,11 +157,29 @@ pub fn register(config: &mut ServiceConfig) {
 
 /// Checks the caller as the row demands, then calls its handler. A panic in a handler is one 500.
 async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
+    let gateway = call.state::<Gateway>().ok();
     let outcome = match AssertUnwindSafe(admit(route, call)).catch_unwind().await {
         Ok(outcome) => outcome,
         Err(_) => Err(ApiError::internal("a handler panicked")),
     };
-    outcome.unwrap_or_else(|error| error.envelope(route.envelope).error_response())
+    let mut response = outcome.unwrap_or_else(|error| error.envelope(route.envelope).error_response());
+    finish(&mut response, gateway.as_ref().map(|gateway| &***gateway));
+    response
+}
+
+/// What every response carries: an id to ask about, and while the process stops, the word that the connection
+/// ends here.
+fn finish(response: &mut HttpResponse, gateway: Option<&Gateway>) {
+    let Some(gateway) = gateway else { return };
+    if !response.headers().contains_key(REQUEST_ID) {
+        let id = RequestId(gateway.ambient.uuid()).to_string();
+        if let Ok(value) = HeaderValue::try_from(id) {
+            response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
+        }
+    }
+    if gateway.is_draining() {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
 }
 
 async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiError> {

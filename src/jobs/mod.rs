@@ -38,7 +38,13 @@ enum Step {
     Catalog(std::path::PathBuf),
 }
 
-fn spawn(gateway: &Arc<Gateway>, stopping: &CancellationToken, name: &'static str, period: Duration, step: Step) {
+fn spawn(
+    gateway: &Arc<Gateway>,
+    stopping: &CancellationToken,
+    name: &'static str,
+    period: Duration,
+    step: Step,
+) {
     let (gateway, stopping) = (gateway.clone(), stopping.clone());
     let runtime = gateway.db.runtime().clone();
     runtime.spawn(async move {
@@ -68,7 +74,10 @@ async fn take(step: &Step, gateway: &Gateway, overlay: &mut String) -> anyhow::R
     }
 }
 
-async fn within<T>(_gateway: &Gateway, step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+async fn within<T>(
+    _gateway: &Gateway,
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     step.await
 }
 

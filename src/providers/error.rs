@@ -33,7 +33,12 @@ impl Class {
     pub fn another_key_may_help(self) -> bool {
         matches!(
             self,
-            Class::BadKey | Class::NoMoney | Class::Permission | Class::Rate | Class::Overload | Class::Timeout
+            Class::BadKey
+                | Class::NoMoney
+                | Class::Permission
+                | Class::Rate
+                | Class::Overload
+                | Class::Timeout
         )
     }
 
@@ -115,7 +120,8 @@ impl Rejection {
     /// Removes a credential that a provider echoes.
     pub fn without(mut self, secret: &str) -> Self {
         if secret.len() >= 8 {
-            for text in [Some(&mut self.message), self.kind.as_mut(), self.code.as_mut(), self.param.as_mut()] {
+            for text in [Some(&mut self.message), self.kind.as_mut(), self.code.as_mut(), self.param.as_mut()]
+            {
                 if let Some(text) = text
                     && text.contains(secret)
                 {
@@ -164,7 +170,13 @@ impl Said {
     }
 }
 
-fn classify(provider: ProviderId, status: u16, kind: Option<&str>, code: Option<&str>, message: &str) -> Class {
+fn classify(
+    provider: ProviderId,
+    status: u16,
+    kind: Option<&str>,
+    code: Option<&str>,
+    message: &str,
+) -> Class {
     let is = |word: &str| kind == Some(word) || code == Some(word);
     let says = |word: &str| message.to_ascii_lowercase().contains(word);
     let too_long = || {
@@ -227,7 +239,9 @@ fn clipped(mut message: String) -> String {
 fn seconds(header: &str) -> Option<Duration> {
     let (whole, fraction) = header.trim().split_once('.').unwrap_or((header.trim(), ""));
     let whole: u64 = whole.parse().ok()?;
-    Some(Duration::from_secs(whole.min(86_400)) + Duration::from_millis(u64::from(!fraction.is_empty()) * 999))
+    Some(
+        Duration::from_secs(whole.min(86_400)) + Duration::from_millis(u64::from(!fraction.is_empty()) * 999),
+    )
 }
 
 /// Gemini's `details[].retryDelay: "37s"`.
@@ -248,16 +262,41 @@ mod tests {
     fn a_refusal_is_classed_by_what_to_do_next() {
         for (provider, status, body, expected) in [
             ("openai", 401, r#"{"error":{"message":"bad","code":"invalid_api_key"}}"#, Class::BadKey),
-            ("google", 400, r#"[{"error":{"code":400,"message":"API key not valid","status":"INVALID_ARGUMENT"}}]"#, Class::BadKey),
+            (
+                "google",
+                400,
+                r#"[{"error":{"code":400,"message":"API key not valid","status":"INVALID_ARGUMENT"}}]"#,
+                Class::BadKey,
+            ),
             ("xai", 400, r#"{"code":"x","error":"Incorrect API key provided"}"#, Class::BadKey),
             ("xai", 400, r#"{"code":"x","error":"stop is not supported"}"#, Class::OurRequest),
-            ("openai", 429, r#"{"error":{"message":"x","type":"insufficient_quota","code":"credit_balance_exhausted"}}"#, Class::NoMoney),
-            ("moonshot", 429, r#"{"error":{"type":"exceeded_current_quota_error","message":"x"}}"#, Class::NoMoney),
+            (
+                "openai",
+                429,
+                r#"{"error":{"message":"x","type":"insufficient_quota","code":"credit_balance_exhausted"}}"#,
+                Class::NoMoney,
+            ),
+            (
+                "moonshot",
+                429,
+                r#"{"error":{"type":"exceeded_current_quota_error","message":"x"}}"#,
+                Class::NoMoney,
+            ),
             ("fireworks_ai", 412, r#"{"error":"suspended"}"#, Class::NoMoney),
             ("openai", 429, r#"{"error":{"message":"slow","code":"rate_limit_exceeded"}}"#, Class::Rate),
-            ("together_ai", 403, r#"{"error":{"message":"Input exceeds the context length"}}"#, Class::ContextLength),
+            (
+                "together_ai",
+                403,
+                r#"{"error":{"message":"Input exceeds the context length"}}"#,
+                Class::ContextLength,
+            ),
             ("together_ai", 403, r#"{"error":"no"}"#, Class::Permission),
-            ("openai", 400, r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#, Class::ContextLength),
+            (
+                "openai",
+                400,
+                r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#,
+                Class::ContextLength,
+            ),
             ("mistral", 422, r#"{"detail":[{"loc":["body"],"msg":"bad","type":"x"}]}"#, Class::OurRequest),
             ("openai", 404, r#"{"error":{"message":"no such model"}}"#, Class::UnknownModel),
             ("openai", 503, "upstream connect error", Class::Overload),

@@ -24,7 +24,8 @@ impl Resolve for GuardedResolver {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let permitted: Vec<_> = found.filter(|address| allowed.permits(address.ip())).collect();
             if permitted.is_empty() {
-                let refused = io::Error::new(io::ErrorKind::PermissionDenied, "no address that may be dialed");
+                let refused =
+                    io::Error::new(io::ErrorKind::PermissionDenied, "no address that may be dialed");
                 return Err(refused.into());
             }
             let addresses: Addrs = Box::new(permitted.into_iter());

@@ -92,8 +92,9 @@ impl Transport {
                 (&self.customer, url)
             }
         };
-        let (name, value) = credential(provider, secret)
-            .ok_or_else(|| Rejection::without_answer(Class::BadKey, "the stored key cannot be sent in a header"))?;
+        let (name, value) = credential(provider, secret).ok_or_else(|| {
+            Rejection::without_answer(Class::BadKey, "the stored key cannot be sent in a header")
+        })?;
         let response = client
             .post(url.clone())
             .header(name, value)
@@ -139,7 +140,9 @@ async fn refusal(provider: ProviderId, mut response: Response) -> Rejection {
         response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut body = Vec::new();
     while let Ok(Some(bytes)) = response.chunk().await {
-        body.extend_from_slice(bytes.get(..(ERROR_BYTES_MAX - body.len()).min(bytes.len())).unwrap_or_default());
+        body.extend_from_slice(
+            bytes.get(..(ERROR_BYTES_MAX - body.len()).min(bytes.len())).unwrap_or_default(),
+        );
         if body.len() >= ERROR_BYTES_MAX {
             break;
         }

@@ -93,7 +93,12 @@ fn is_automatic(name: &str) -> bool {
 }
 
 /// Makes the plan.
-pub fn plan(catalog: &Catalog, wanted: &Wanted<'_>, policy: &KeyPolicy, keys: &Keys<'_>) -> Result<Plan, NoPlan> {
+pub fn plan(
+    catalog: &Catalog,
+    wanted: &Wanted<'_>,
+    policy: &KeyPolicy,
+    keys: &Keys<'_>,
+) -> Result<Plan, NoPlan> {
     let mut plan = Plan { candidates: Vec::new(), considered: Vec::new(), strategy: "pinned" };
     let mut first_unknown = None;
     for name in wanted.names {
@@ -126,7 +131,11 @@ pub fn plan(catalog: &Catalog, wanted: &Wanted<'_>, policy: &KeyPolicy, keys: &K
 }
 
 /// The hosts that a name stands for, with the estimated cost at each.
-fn named(catalog: &Catalog, name: &str, wanted: &Wanted<'_>) -> Result<Vec<(Candidate, Option<NanoUsd>)>, NoPlan> {
+fn named(
+    catalog: &Catalog,
+    name: &str,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<(Candidate, Option<NanoUsd>)>, NoPlan> {
     let today = wanted.at.date();
     let listed = |model: &Arc<Model>, own_key_only| {
         let candidate = Candidate {
@@ -153,9 +162,10 @@ fn named(catalog: &Catalog, name: &str, wanted: &Wanted<'_>) -> Result<Vec<(Cand
             };
             Ok(vec![(candidate, None)])
         }
-        Resolved::Unknown { closest } => {
-            Err(NoPlan::UnknownModel { name: name.to_owned(), instead: closest.map(|model| model.id.clone()) })
-        }
+        Resolved::Unknown { closest } => Err(NoPlan::UnknownModel {
+            name: name.to_owned(),
+            instead: closest.map(|model| model.id.clone()),
+        }),
     }
 }
 
@@ -170,7 +180,8 @@ fn consider(
     if plan.candidates.iter().any(|known| known.id == candidate.id) {
         return;
     }
-    let (has_own, has_platform) = ((keys.own)(candidate.provider, &candidate), (keys.platform)(candidate.provider));
+    let (has_own, has_platform) =
+        ((keys.own)(candidate.provider, &candidate), (keys.platform)(candidate.provider));
     let filter = filter(&candidate, wanted, policy)
         .or((!has_own && candidate.own_key_only).then_some("own_key_only"))
         .or((!has_own && !has_platform).then_some("no_credential"))

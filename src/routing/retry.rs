@@ -15,7 +15,8 @@ const JITTER_MS: u64 = 200;
 /// the provider asked for. `None`: it asked for longer than a client should be kept waiting.
 pub fn wait(retry: u32, asked: Option<Duration>, ambient: &Ambient) -> Option<Duration> {
     let doubled = WAIT_FIRST_MS.saturating_mul(1_u64.checked_shl(retry).unwrap_or(u64::MAX));
-    let own = Duration::from_millis(doubled).min(WAIT_MAX) + Duration::from_millis(ambient.below(JITTER_MS + 1));
+    let own =
+        Duration::from_millis(doubled).min(WAIT_MAX) + Duration::from_millis(ambient.below(JITTER_MS + 1));
     match asked {
         Some(asked) if asked > WAIT_MAX => None,
         Some(asked) => Some(asked.max(own)),

@@ -33,19 +33,25 @@ pub async fn register(connection: &mut PgConnection, id: InstanceId) -> Result<(
 
 /// Extends the lease to 15 s from now; due every 5 s.
 pub async fn renew(connection: &mut PgConnection, id: InstanceId) -> Result<Renewal, StoreError> {
-    let row = sqlx::query!(
-        r#"WITH before AS MATERIALIZED (
-               SELECT lease_until > now() AS live FROM instance WHERE id = $1 FOR UPDATE
-           )
-           INSERT INTO instance (id, started_at, lease_until)
-           VALUES ($1, now(), now() + interval '15 seconds')
-           ON CONFLICT (id) DO UPDATE SET lease_until = EXCLUDED.lease_until
-           RETURNING COALESCE((SELECT live FROM before), false) AS "live!""#,
+    // The old row is read and locked by the sub-select, so what it tells is from before this update.
+    let was_live = sqlx::query_scalar!(
+        r#"UPDATE instance i SET lease_until = now() + interval '15 seconds'
+           FROM (SELECT id, lease_until > now() AS live FROM instance WHERE id = $1 FOR UPDATE) before
+           WHERE i.id = before.id
+           RETURNING before.live AS "live!""#,
         id.0
     )
-    .fetch_one(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(if row.live { Renewal::Renewed } else { Renewal::Lapsed })
+    match was_live {
+        Some(true) => Ok(Renewal::Renewed),
+        Some(false) => Ok(Renewal::Lapsed),
+        None => {
+            // Pruned after a day without a renewal.
+            register(connection, id).await?;
+            Ok(Renewal::Lapsed)
+        }
+    }
 }
 
 /// Ends the lease at once, on a clean stop: what the process left open is reaped 15 s later.

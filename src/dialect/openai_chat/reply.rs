@@ -30,7 +30,7 @@ pub struct Seen<'a> {
 struct Envelope<'a> {
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "even_null")]
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
@@ -38,6 +38,11 @@ struct Envelope<'a> {
     x_groq: Option<Groq<'a>>,
     #[serde(borrow, default)]
     service_tier: Option<&'a RawValue>,
+}
+
+/// Tells a null that is there from a member that is not.
+fn even_null<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -299,7 +304,11 @@ mod tests {
         assert_eq!(seen(r#"{"choices":[{"delta":{},"usage":{"a":2}}]}"#).0.usage, Some(r#"{"a":2}"#));
         assert_eq!(seen(r#"{"error":{"message":"x"}}"#).0.error, Some(r#"{"message":"x"}"#));
         assert_eq!(seen(r#"{"code":"x","error":"busy"}"#).0.error, Some("\"busy\""));
-        assert!(seen(r#"{"choices":[{"delta":{},"finish_reason":"insufficient_system_resource"}]}"#).0.host_failed);
+        assert!(
+            seen(r#"{"choices":[{"delta":{},"finish_reason":"insufficient_system_resource"}]}"#)
+                .0
+                .host_failed
+        );
         assert!(seen("{}").0.foreign);
         for json in ["", "overloaded", "[1]", "{\"choices\":1}"] {
             assert!(read(json.as_bytes(), &mut Vec::new()).is_err(), "{json}");
@@ -334,7 +343,10 @@ mod tests {
         assert_eq!(with_member(b"{ }", "x", "1").unwrap(), br#"{ "x":1}"#);
         assert_eq!(with_member(b"[]", "x", "1"), None);
         let chunk = br#"{"choices":[{"delta":{"content":"\"usage\":null"}}],"usage":null}"#;
-        assert_eq!(without_null_usage(chunk).unwrap(), br#"{"choices":[{"delta":{"content":"\"usage\":null"}}]}"#);
+        assert_eq!(
+            without_null_usage(chunk).unwrap(),
+            br#"{"choices":[{"delta":{"content":"\"usage\":null"}}]}"#
+        );
     }
 
     proptest! {

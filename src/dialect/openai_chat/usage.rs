@@ -109,7 +109,12 @@ mod tests {
     #[test]
     fn every_providers_convention_ends_in_disjoint_buckets() {
         for (case, json, outside, expected) in [
-            ("plain", r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}"#, false, (10, 0, 0, 5, 0)),
+            (
+                "plain",
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}"#,
+                false,
+                (10, 0, 0, 5, 0),
+            ),
             (
                 "openai, cached and written inside the prompt",
                 r#"{"prompt_tokens":100,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":30}}"#,
@@ -134,10 +139,25 @@ mod tests {
                 false,
                 (5, 4, 0, 1, 0),
             ),
-            ("mistral", r#"{"prompt_tokens":9,"completion_tokens":1,"num_cached_tokens":2}"#, false, (7, 2, 0, 1, 0)),
-            ("moonshot", r#"{"prompt_tokens":9,"completion_tokens":1,"cached_tokens":2}"#, false, (7, 2, 0, 1, 0)),
+            (
+                "mistral",
+                r#"{"prompt_tokens":9,"completion_tokens":1,"num_cached_tokens":2}"#,
+                false,
+                (7, 2, 0, 1, 0),
+            ),
+            (
+                "moonshot",
+                r#"{"prompt_tokens":9,"completion_tokens":1,"cached_tokens":2}"#,
+                false,
+                (7, 2, 0, 1, 0),
+            ),
             ("explicit zero", r#"{"prompt_tokens":0,"completion_tokens":0}"#, false, (0, 0, 0, 0, 0)),
-            ("more cached than read", r#"{"prompt_tokens":5,"completion_tokens":1,"cached_tokens":9}"#, false, (0, 5, 0, 1, 0)),
+            (
+                "more cached than read",
+                r#"{"prompt_tokens":5,"completion_tokens":1,"cached_tokens":9}"#,
+                false,
+                (0, 5, 0, 1, 0),
+            ),
         ] {
             assert_eq!(buckets(json, outside), Some(expected), "{case}");
         }

@@ -50,7 +50,8 @@ pub async fn chat_completions(mut call: Call, principal: Arc<Principal>) -> Resu
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
     let place = gateway.admit().ok_or_else(|| {
-        ApiError::new(Code::ServiceUnavailable, "Too many requests are being served; try again").retry_after_s(1)
+        ApiError::new(Code::ServiceUnavailable, "Too many requests are being served; try again")
+            .retry_after_s(1)
     })?;
     let (fallback, body) = match inputs(&mut call, &gateway).await {
         Ok(inputs) => inputs,
@@ -160,7 +161,8 @@ fn error(failure: Failure) -> ApiError {
         Failure::NoModels { message } => ApiError::new(Code::NoModelsAvailable, message),
         Failure::UnknownModel { message } => ApiError::new(Code::ModelNotFound, message).param("model"),
         Failure::InsufficientCredits { available } => {
-            let message = format!("Insufficient credits: {available} USD available. Add credit or a provider key");
+            let message =
+                format!("Insufficient credits: {available} USD available. Add credit or a provider key");
             ApiError::new(Code::InsufficientCredits, message)
         }
         Failure::Unavailable(cause) => ApiError::unavailable(cause),
@@ -172,18 +174,26 @@ fn error(failure: Failure) -> ApiError {
 
 /// A customer's own credential: the provider's status and message. A platform credential: what it means for
 /// the customer, for whom our key's troubles are no reason to throw its own away.
-fn upstream(rejection: Rejection, provider: ProviderId, credential: CredentialKind, tried: usize) -> ApiError {
+fn upstream(
+    rejection: Rejection,
+    provider: ProviderId,
+    credential: CredentialKind,
+    tried: usize,
+) -> ApiError {
     let said = rejection.status.and_then(|status| StatusCode::from_u16(status).ok());
     let client_fault = said.filter(|status| status.is_client_error());
     let code = match (rejection.class, credential) {
         (Class::BadKey | Class::NoMoney | Class::Permission, CredentialKind::Platform) => Code::UpstreamAuth,
         (Class::Rate, _) => Code::UpstreamRateLimit,
         (Class::Timeout, _) => Code::UpstreamTimeout,
-        (Class::Overload, _) if matches!(rejection.status, Some(503 | 529 | 498)) => Code::UpstreamUnavailable,
+        (Class::Overload, _) if matches!(rejection.status, Some(503 | 529 | 498)) => {
+            Code::UpstreamUnavailable
+        }
         _ => Code::UpstreamError,
     };
     let own = matches!(credential, CredentialKind::Byok);
-    let keeps_status = client_fault.filter(|_| own || matches!(code, Code::UpstreamError | Code::UpstreamRateLimit));
+    let keeps_status =
+        client_fault.filter(|_| own || matches!(code, Code::UpstreamError | Code::UpstreamRateLimit));
     let status = keeps_status.or_else(|| said.filter(|status| own && status.is_server_error()));
     let message = match code {
         Code::UpstreamAuth => format!("{} refused the platform's credential", provider.row().name),

@@ -48,9 +48,11 @@ fn find(catalog: &Catalog, name: &str, gateway: &Gateway) -> Option<Arc<Model>> 
 fn described(model: &Model, gateway: &Gateway, principal: &Principal) -> Value {
     let now = gateway.ambient.now();
     let own = principal.keys_of(model.provider).next().is_some();
-    let rates = model.prices.as_ref().and_then(|prices| prices.at(now)).and_then(|period| {
-        Some(period.rates(ServiceTier::Standard, 0, now)?.rates)
-    });
+    let rates = model
+        .prices
+        .as_ref()
+        .and_then(|prices| prices.at(now))
+        .and_then(|period| Some(period.rates(ServiceTier::Standard, 0, now)?.rates));
     json!({
         "id": &*model.id,
         "object": "model",
