@@ -268,6 +268,7 @@ fn serve(
     let (gateway, accounts) = (web::Data::from(gateway.clone()), web::Data::from(services.accounts.clone()));
     let authenticator = web::Data::from(services.authenticator.clone());
     let allowed = Arc::new(AllowedNets(config.allow_private_nets.clone()));
+    let (db, ambient) = (web::Data::new(gateway.db.clone()), web::Data::new(gateway.ambient.clone()));
     let connect = config.deadlines.connect;
     // Built once here so that a failure is an error and not a panic in a worker; each worker then has its own.
     Transport::new(connect, allowed.clone())?;
@@ -276,6 +277,8 @@ fn serve(
             .app_data(gateway.clone())
             .app_data(accounts.clone())
             .app_data(authenticator.clone())
+            .app_data(db.clone())
+            .app_data(ambient.clone())
             .configure(routes::register);
         match Transport::new(connect, allowed.clone()) {
             Ok(transport) => app.app_data(web::Data::new(transport)),

@@ -1,4 +1,5 @@
 //! Money: prices, holds, settles, reports. The only writer of the ledger's tables.
+#![deny(clippy::float_arithmetic)]
 
 pub mod audit;
 pub mod batch;

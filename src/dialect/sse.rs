@@ -199,7 +199,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn frames(pieces: &[&[u8]]) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+    /// Event name and data.
+    type Seen = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+    fn frames(pieces: &[&[u8]]) -> Vec<Seen> {
         let mut splitter = Splitter::new(1 << 20);
         let mut seen = Vec::new();
         let mut note = |frame: Frame<'_>| {

@@ -1,4 +1,5 @@
 //! Plain types of the field: identifiers, money, usage, secrets, the catalogue. No I/O, no float near money.
+#![deny(clippy::float_arithmetic)]
 
 pub mod ambient;
 pub mod catalog;

@@ -33,7 +33,7 @@ pub struct Call<'a> {
 /// An answer that will be the answer.
 pub enum Answer {
     Whole { body: Vec<u8>, usage: Option<Usage>, service_tier: Option<String>, text: Vec<u8> },
-    Stream { response: Response, relay: Relay },
+    Stream { response: Box<Response>, relay: Box<Relay> },
 }
 
 impl Call<'_> {
@@ -72,7 +72,7 @@ async fn first_content(mut response: Response, mut relay: Relay, by: Instant) ->
             return Err(failure.clone());
         }
     }
-    Ok(Answer::Stream { response, relay })
+    Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay) })
 }
 
 fn whole(provider: ProviderId, body: Vec<u8>) -> Result<Answer, Rejection> {
@@ -98,7 +98,7 @@ fn late() -> Rejection {
 }
 
 /// Reads what is left after the end mark, so that the connection can be used again.
-pub async fn read_out(mut response: Response) {
+pub async fn read_out(mut response: Box<Response>) {
     let reading = async { while let Ok(Some(_)) = response.chunk().await {} };
     let _ = tokio::time::timeout(Duration::from_secs(1), reading).await;
 }

@@ -69,7 +69,7 @@ pub enum Failure {
     },
     /// The last provider's refusal.
     Upstream {
-        rejection: Rejection,
+        rejection: Box<Rejection>,
         provider: ProviderId,
         credential: CredentialKind,
         tried: usize,
@@ -581,7 +581,7 @@ impl<'a> Course<'a> {
             }
             (Some((rejection, at)), _) => match self.choices.get(at) {
                 Some(choice) => Failure::Upstream {
-                    rejection,
+                    rejection: Box::new(rejection),
                     provider: choice.candidate.provider,
                     credential: choice.kind(),
                     tried: open.attempts.len(),

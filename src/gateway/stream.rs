@@ -31,8 +31,8 @@ pub struct Metered {
 struct Running {
     meter: Meter,
     provider: ProviderId,
-    response: Response,
-    relay: Relay,
+    response: Box<Response>,
+    relay: Box<Relay>,
     until: Instant,
     /// Wakes for heartbeats and for silence; moved only when it fires.
     alarm: Pin<Box<Sleep>>,
@@ -62,8 +62,8 @@ impl Metered {
     pub fn new(
         mut meter: Meter,
         provider: ProviderId,
-        response: Response,
-        relay: Relay,
+        response: Box<Response>,
+        relay: Box<Relay>,
         until: Instant,
     ) -> Self {
         let times = meter.get().map_or(

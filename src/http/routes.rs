@@ -3,19 +3,19 @@
 //! against the row. Routes must be registered nowhere else.
 
 use super::{
-    api::{auth, keys, members},
+    api::{auth, billing, keys, members, usage},
     error::{ApiError, Code, Envelope, unknown_path},
     extract::{self, Call},
     health,
     v1::{chat, models, receipts},
 };
 use crate::{
-    accounts::roles::Capability::{self, ReadKeys, ReadMembers, WriteKeys, WriteMembers},
+    accounts::roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
     domain::ids::RequestId,
     gateway::Gateway,
     store::{api_keys::Principal, sessions},
 };
-use Endpoint::{ApiKey, Person, Public, Session};
+use Endpoint::{ApiKey, Operator, Person, Public, Session};
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     http::{
@@ -126,6 +126,22 @@ pub static ROUTES: &[Route] = &[
     row(Method::DELETE, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::remove(call, who)))),
     row(Method::PATCH, MEMBER, Session(WriteMembers, |call, who| Box::pin(members::set_role(call, who)))),
     row(Method::DELETE, MEMBER, Session(WriteMembers, |call, who| Box::pin(members::remove(call, who)))),
+    row(
+        Method::GET,
+        "/api/billing/balance",
+        Session(ReadMoney, |call, who| Box::pin(billing::get_balance(call, who))),
+    ),
+    row(
+        Method::GET,
+        "/api/billing/ledger",
+        Session(ReadMoney, |call, who| Box::pin(billing::list_entries(call, who))),
+    ),
+    row(
+        Method::POST,
+        "/api/billing/topups",
+        Operator(|call, who| Box::pin(billing::create_topup(call, who))),
+    ),
+    row(Method::GET, "/api/usage", Session(ReadMoney, |call, who| Box::pin(usage::get_usage(call, who)))),
 ];
 
 /// Registers the table and what answers everything outside of it.

@@ -1,6 +1,7 @@
 //! All SQL. Functions take a connection and, for tenant data, an [`OrgScope`]; they return domain types.
 //! The pool lives on a runtime of its own: a connection opened on one actix worker would stall another
 //! worker's query for as long as the first one's thread is busy.
+#![deny(clippy::float_arithmetic)]
 
 pub mod api_keys;
 pub mod audit;
@@ -123,7 +124,6 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(limits.connections_max)
             .acquire_timeout(limits.acquire_timeout)
-            .test_before_acquire(false)
             .connect_lazy_with(options);
         Self { pool, runtime }
     }

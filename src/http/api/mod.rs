@@ -1,8 +1,10 @@
 //! Account calls under `/api`: thin over the services in `accounts`. JSON in camelCase.
 
 pub mod auth;
+pub mod billing;
 pub mod keys;
 pub mod members;
+pub mod usage;
 
 use super::error::{ApiError, Code};
 use crate::accounts::AccountError;

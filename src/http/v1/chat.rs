@@ -167,7 +167,7 @@ fn error(failure: Failure) -> ApiError {
         }
         Failure::Unavailable(cause) => ApiError::unavailable(cause),
         Failure::Upstream { rejection, provider, credential, tried } => {
-            upstream(rejection, provider, credential, tried)
+            upstream(*rejection, provider, credential, tried)
         }
     }
 }

@@ -16,9 +16,9 @@ pub async fn get_receipt(call: Call, principal: Arc<Principal>) -> Result<HttpRe
     let (scope, key) = (principal.scope, principal.api_key_id);
     let reading = db.clone();
     let document = db
-        .run(async move {
+        .run::<_, StoreError, _>(async move {
             let mut connection = reading.acquire().await?;
-            Ok::<_, StoreError>(receipts::get(&mut connection, scope, Some(key), id).await?)
+            receipts::get(&mut connection, scope, Some(key), id).await
         })
         .await?;
     match document {
