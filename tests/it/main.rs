@@ -1,1 +1,9 @@
-fn main() {}
+//! The integration tests: a real gateway, a real PostgreSQL server and scripted providers that keep their own
+//! bill. One binary, so that it links once. Test code may unwrap; nothing here is part of the product.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod harness;
+
+mod accounts;
+mod money;
+mod sdk;

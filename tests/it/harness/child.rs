@@ -1,0 +1,175 @@
+//! The real binary as a child process, for what only a process can show: kill -9, signals, exit codes, logs.
+
+use super::{Client, Database, Stack, World, wait_for};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    ops::Deref,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_kairosroute");
+
+/// A gateway process of its own beside a simulator in this process.
+pub struct ChildStack {
+    process: Process,
+    world: World,
+}
+
+/// What a finished command left.
+#[derive(Debug)]
+pub struct Output {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl ChildStack {
+    pub async fn start_default() -> Self {
+        Stack::builder().start_child().await
+    }
+
+    pub(super) async fn start(mut world: World) -> Self {
+        let (process, client) = Process::start(world.env(), &[]).await;
+        world.client = client;
+        Self { process, world }
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    pub fn kill(&mut self) {
+        self.process.child.kill().unwrap();
+        self.process.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let id = i32::try_from(self.process.child.id()).unwrap();
+        let id = rustix::process::Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// The exit status, once the process has ended.
+    pub async fn wait(&mut self) -> ExitStatus {
+        wait_for("the gateway to end", async || self.process.child.try_wait().unwrap()).await
+    }
+
+    /// Starts the binary again on the same database.
+    pub async fn restart(&mut self) {
+        let (process, client) = Process::start(self.world.env(), &[]).await;
+        self.process = process;
+        self.world.client = client;
+    }
+
+    /// A further process on the same database and providers.
+    pub async fn second_process(&self, env: &[(&str, &str)]) -> SecondProcess {
+        let (process, client) = Process::start(self.world.env(), env).await;
+        SecondProcess { process, client }
+    }
+
+    /// Everything written to standard output and error so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&self.process.log.lock().unwrap()).into_owned()
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.world.database
+    }
+}
+
+/// One more gateway process; killed when dropped.
+pub struct SecondProcess {
+    process: Process,
+    client: Client,
+}
+
+impl SecondProcess {
+    /// SIGKILL; returns when the process is gone.
+    pub fn kill(&mut self) {
+        self.process.child.kill().unwrap();
+        self.process.child.wait().unwrap();
+    }
+}
+
+impl Deref for SecondProcess {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Deref for ChildStack {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl Process {
+    async fn start(env: &[(String, String)], more: &[(&str, &str)]) -> (Self, Client) {
+        let mut command = clean(env);
+        command.envs(more.iter().copied()).arg("serve");
+        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), log.clone()),
+            collect(child.stderr.take().unwrap(), log.clone()),
+        ];
+        let mut process = Self { child, log, readers };
+        let address = wait_for("the gateway to listen", async || {
+            let text = String::from_utf8_lossy(&process.log.lock().unwrap()).into_owned();
+            assert!(process.child.try_wait().unwrap().is_none(), "the gateway ended: {text}");
+            let line = text.split("listens on http://").nth(1)?;
+            line.split_once('\n')?.0.trim().parse().ok()
+        })
+        .await;
+        (process, Client::of(address))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// Nothing of the tester's environment reaches the binary.
+fn clean(env: &[(String, String)]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_clear().envs(env.iter().map(|(name, value)| (name, value)));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn collect(from: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(from);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            log.lock().unwrap().append(&mut line);
+        }
+    })
+}
+
+/// Runs a command to its end.
+pub(super) fn run_command(env: &[(String, String)], arguments: &[&str], input: &str) -> Output {
+    let mut child = clean(env).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    // A command that wants no input may have closed it already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Output {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}

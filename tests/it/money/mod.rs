@@ -1,0 +1,1 @@
+//! Money under load, failures and crashes.

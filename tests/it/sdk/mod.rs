@@ -1,0 +1,1 @@
+//! Published SDKs against the gateway.
