@@ -45,6 +45,8 @@ const ACCEPT_BACKLOG: u32 = 4_096;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may idle between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long a client may leave what was sent to it unread.
+const STALL_MS_MAX: u32 = 60_000;
 /// The last part of a shutdown: time to bill what was cut off.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -294,9 +296,11 @@ fn serve(
     .shutdown_timeout(config.limits.shutdown.as_secs().max(1))
     .disable_signals()
     .on_connect(|connection, _| {
-        // Without it Nagle meets delayed acknowledgement and streams stall for 40 ms.
         if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+            // Without it Nagle meets delayed acknowledgement and streams stall for 40 ms.
             let _ = stream.set_nodelay(true);
+            // A reader that takes nothing for this long is gone: its stream ends and is billed.
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, STALL_MS_MAX);
         }
     })
     .listen(listener)?

@@ -162,7 +162,7 @@ impl Config {
     }
 
     pub fn provider(&self, provider: ProviderId) -> Option<&ProviderSettings> {
-        ProviderId::all().zip(&self.providers).find(|(id, _)| *id == provider).map(|(_, settings)| settings)
+        self.providers.get(provider.index())
     }
 }
 

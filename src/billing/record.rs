@@ -155,6 +155,10 @@ impl Writer {
             self.write(&batch).await;
             self.shared.unwritten.fetch_sub(batch.len(), Ordering::Relaxed);
             self.shared.written.notify_waiters();
+            if !barriers.is_empty() {
+                // Who asks whether all is written may be about to close the pool, which waits for this one.
+                self.connection = None;
+            }
             for barrier in barriers {
                 // Whoever asked may have stopped waiting.
                 let _ = barrier.send(());

@@ -411,6 +411,11 @@ impl ProviderId {
         self.row().id
     }
 
+    /// Its place in the table, for values kept per provider.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
     /// The display names, for messages that list what is supported.
     pub fn names() -> Vec<&'static str> {
         PROVIDERS.iter().map(|row| row.name).collect()

@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// What is sent, and under which limits.
-pub struct Call<'a> {
-    pub transport: &'a Transport,
+pub struct Call {
+    pub transport: Transport,
     pub provider: ProviderId,
     pub to: Destination,
     pub secret: Secret,
@@ -36,7 +36,7 @@ pub enum Answer {
     Stream { response: Box<Response>, relay: Box<Relay> },
 }
 
-impl Call<'_> {
+impl Call {
     /// Calls the provider.
     pub async fn send(self) -> Result<Answer, Rejection> {
         let first_byte_by = match self.stream {

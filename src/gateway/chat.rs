@@ -17,7 +17,13 @@ use crate::{
     },
     credentials,
     dialect::openai_chat::{self, ChatRequest, Encoded, Facts, Invalid, Limits as RequestLimits, Target},
-    domain::{ids::RequestId, money::NanoUsd, policy::ByokFallback, provider::ProviderId, secret::Secret},
+    domain::{
+        ids::RequestId,
+        money::NanoUsd,
+        policy::ByokFallback,
+        provider::{OnDisconnect, ProviderId},
+        secret::Secret,
+    },
     providers::{
         error::{Class, Rejection},
         transport::{Destination, Transport},
@@ -413,7 +419,12 @@ impl<'a> Course<'a> {
         let result = match prepared {
             Ok(call) => {
                 self.inbound.gateway.metrics.attempts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                call.send().await
+                if choice.candidate.provider.row().on_disconnect == OnDisconnect::Drain {
+                    // Goes on when the client leaves: the provider bills the answer all the same.
+                    open.await_apart(call).await
+                } else {
+                    call.send().await
+                }
             }
             Err(rejection) => Err(rejection),
         };
@@ -434,7 +445,7 @@ impl<'a> Course<'a> {
         result
     }
 
-    fn prepare(&self, choice: &Choice<'_>, open: &mut Open) -> Result<Call<'a>, Rejection> {
+    fn prepare(&self, choice: &Choice<'_>, open: &mut Open) -> Result<Call, Rejection> {
         let gateway = self.inbound.gateway;
         let candidate = choice.candidate;
         let target = Target {
@@ -462,9 +473,9 @@ impl<'a> Course<'a> {
         secret: Secret,
         encoded: Encoded,
         gateway: &Gateway,
-    ) -> Call<'a> {
+    ) -> Call {
         Call {
-            transport: self.inbound.transport,
+            transport: self.inbound.transport.clone(),
             provider,
             to,
             secret,

@@ -4,7 +4,9 @@
 
 use super::{
     Gateway,
+    attempt::{Answer, Call},
     receipt::{self, Attempt, Bill, CredentialKind, Ending, Served, Story},
+    relay::Relay,
 };
 use crate::{
     billing::{
@@ -20,15 +22,18 @@ use crate::{
         tokens::{self, Counter, Family},
         usage::{Basis, Usage},
     },
+    providers::error::{Class, Rejection},
     routing::plan::{Candidate, Considered},
     store::api_keys::Principal,
 };
 use bytes::Bytes;
+use reqwest::Response;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use time::OffsetDateTime;
+use tokio::task::JoinHandle;
 
 /// A settle that is not durable by then stays queued, and the client is told that something is wrong.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
@@ -61,6 +66,8 @@ pub struct Open {
     pub ttft: Option<Duration>,
     hold: Option<HoldId>,
     serving: Option<Serving>,
+    /// A call whose answer is billed even if nobody waits for it any more.
+    apart: Option<JoinHandle<Result<Answer, Rejection>>>,
 }
 
 /// The candidate and credential whose answer is being relayed.
@@ -145,28 +152,70 @@ impl Meter {
 impl Drop for Meter {
     /// The client left, or the handler panicked.
     fn drop(&mut self) {
-        if let Some(mut open) = self.open.take() {
-            let gateway = open.gateway.clone();
-            gateway.tasks.spawn_on(
-                async move {
-                    if open.needs_counting() {
-                        let runtime = tokio::runtime::Handle::current();
-                        let counting = runtime.spawn_blocking(move || {
-                            open.count();
-                            open
-                        });
-                        match counting.await {
-                            Ok(counted) => open = counted,
-                            Err(_) => return,
-                        }
-                    }
-                    let ending = if open.is_committed() { Ending::Aborted } else { Ending::Failed };
-                    let _ = open.end(ending, Some("the client left")).await;
-                },
-                gateway.db.runtime(),
-            );
+        let Some(mut open) = self.open.take() else { return };
+        let tasks = open.gateway.tasks.clone();
+        match open.apart.take().filter(|_| open.hold.is_some() && !open.gateway.stopping.is_cancelled()) {
+            Some(answer) => {
+                tasks.spawn_local(read_to_the_end(open, answer));
+            }
+            None => {
+                let runtime = open.gateway.db.runtime().clone();
+                tasks.spawn_on(abandon(open), &runtime);
+            }
         }
     }
+}
+
+/// Waits for an answer that nobody else waits for, and bills it.
+async fn read_to_the_end(mut open: Box<Open>, answer: JoinHandle<Result<Answer, Rejection>>) {
+    let by = Instant::now() + open.gateway.settings.limits.drain;
+    if let Ok(Ok(Ok(answer))) = tokio::time::timeout_at(by.into(), answer).await {
+        open.commit();
+        match answer {
+            Answer::Whole { usage, service_tier, text, .. } => {
+                open.consumed(usage, service_tier.as_deref(), &text);
+            }
+            Answer::Stream { mut response, mut relay } => {
+                drain(&mut open, &mut response, &mut relay, by.into()).await;
+            }
+        }
+    }
+    let runtime = open.gateway.db.runtime().clone();
+    let _ = runtime.spawn(abandon(open)).await;
+}
+
+/// Reads an abandoned stream on to its usage.
+pub(super) async fn drain(
+    open: &mut Open,
+    response: &mut Response,
+    relay: &mut Relay,
+    by: tokio::time::Instant,
+) {
+    while relay.usage().is_none() && !relay.has_ended() && relay.failure().is_none() {
+        match tokio::time::timeout_at(by, response.chunk()).await {
+            Ok(Ok(Some(bytes))) => relay.absorb(&bytes),
+            Ok(Ok(None)) => relay.close(),
+            Ok(Err(_)) | Err(_) => break,
+        }
+        relay.take_out();
+        open.relayed(relay);
+    }
+}
+
+/// Ends a request whose client has left.
+async fn abandon(mut open: Box<Open>) {
+    if open.needs_counting() {
+        let counting = tokio::task::spawn_blocking(move || {
+            open.count();
+            open
+        });
+        match counting.await {
+            Ok(counted) => open = counted,
+            Err(_) => return,
+        }
+    }
+    let ending = if open.is_committed() { Ending::Aborted } else { Ending::Failed };
+    let _ = open.end(ending, Some("the client left")).await;
 }
 
 impl Open {
@@ -192,6 +241,7 @@ impl Open {
             ttft: None,
             hold: None,
             serving: None,
+            apart: None,
         }
     }
 
@@ -252,6 +302,21 @@ impl Open {
 
     fn is_committed(&self) -> bool {
         self.serving.as_ref().is_some_and(|serving| serving.committed)
+    }
+
+    /// Makes a call that goes on by itself if this request is dropped.
+    pub async fn await_apart(&mut self, call: Call) -> Result<Answer, Rejection> {
+        let answer = self.apart.insert(self.gateway.tasks.spawn_local(call.send()));
+        let answered = answer.await;
+        self.apart = None;
+        answered.unwrap_or_else(|_| Err(Rejection::without_answer(Class::Overload, "the call was given up")))
+    }
+
+    /// Notes what a relay has seen since the last time.
+    pub fn relayed(&mut self, relay: &mut Relay) {
+        let text = relay.take_text();
+        self.consumed(relay.usage(), relay.service_tier(), &text);
+        self.checkpoint();
     }
 
     /// Notes what the provider reported and what the model said.

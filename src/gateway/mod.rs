@@ -40,7 +40,7 @@ pub struct Settings {
 
 impl Settings {
     pub fn chat_url(&self, provider: ProviderId) -> Option<&Url> {
-        ProviderId::all().zip(&self.chat_urls).find(|(id, _)| *id == provider).map(|(_, url)| url)
+        self.chat_urls.get(provider.index())
     }
 }
 

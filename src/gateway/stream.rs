@@ -5,7 +5,7 @@
 use super::{
     attempt::read_out,
     chat::note,
-    meter::{Meter, NotDurable},
+    meter::{Meter, NotDurable, drain},
     receipt::Ending,
     relay::Relay,
 };
@@ -144,10 +144,8 @@ impl Metered {
 impl Running {
     /// Tells the meter what has been relayed.
     fn note(&mut self) {
-        let text = self.relay.take_text();
         if let Some(open) = self.meter.get() {
-            open.consumed(self.relay.usage(), self.relay.service_tier(), &text);
-            open.checkpoint();
+            open.relayed(&mut self.relay);
         }
     }
 
@@ -193,14 +191,8 @@ impl Running {
     /// Reads an abandoned answer on to its usage, within limits.
     async fn drain(mut self) {
         let by = self.until.min(Instant::now() + self.times.drain);
-        while self.relay.usage().is_none() && !self.relay.has_ended() && self.relay.failure().is_none() {
-            match tokio::time::timeout_at(by, self.response.chunk()).await {
-                Ok(Ok(Some(bytes))) => self.relay.absorb(&bytes),
-                Ok(Ok(None)) => self.relay.close(),
-                Ok(Err(_)) | Err(_) => break,
-            }
-            self.relay.take_out();
-            self.note();
+        if let Some(open) = self.meter.get() {
+            drain(open, &mut self.response, &mut self.relay, by).await;
         }
         let _ = self.meter.settle(Ending::Aborted).await;
     }
@@ -213,11 +205,12 @@ impl Drop for Metered {
         let Some(mut running) = self.running.take() else { return };
         running.note();
         let drains = running.provider.row().on_disconnect == OnDisconnect::Drain;
-        let Some(open) = running.meter.get().filter(|_| drains) else { return };
+        let Some(open) = running.meter.get().filter(|open| drains && !open.gateway.stopping.is_cancelled())
+        else {
+            return;
+        };
         let tasks = open.gateway.tasks.clone();
-        if tokio::runtime::Handle::try_current().is_ok() {
-            tasks.spawn_local(running.drain());
-        }
+        tasks.spawn_local(running.drain());
     }
 }
 

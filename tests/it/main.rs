@@ -5,5 +5,9 @@
 mod harness;
 
 mod accounts;
+mod api_keys;
+mod layers;
+mod members;
 mod money;
+mod routes;
 mod sdk;

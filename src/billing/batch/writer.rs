@@ -121,6 +121,10 @@ impl Writer {
             let pause = Duration::from_millis(5).saturating_mul(1 << failures.min(10));
             tokio::time::sleep(pause.min(self.limits.retry_pause_max)).await;
         } else if self.is_idle() {
+            if !self.barriers.is_empty() {
+                // Who asks whether all is written may be about to close the pool, which waits for this one.
+                self.connection = None;
+            }
             self.barriers.drain(..).for_each(|barrier| answer::send(Some(barrier), ()));
             if self.inbox.recv_many(ops, INTAKE_MAX).await == 0 {
                 return false;

@@ -22,7 +22,7 @@ use crate::{
 };
 use actix_web::{HttpResponse, http::StatusCode};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 
 /// Entries on a page when the client does not say.
 const PAGE_DEFAULT: i64 = 50;
@@ -74,8 +74,8 @@ pub async fn list_entries(call: Call, session: Session) -> Result<HttpResponse, 
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct TopupBody {
     organization_id: String,
-    /// Decimal text, for a JSON number may have been through a float.
-    amount_usd: String,
+    /// A decimal string or a JSON number, read as the digits that were sent and never as a float.
+    amount_usd: Box<RawValue>,
     external_id: Option<String>,
     #[serde(default)]
     note: String,
@@ -86,9 +86,10 @@ pub async fn create_topup(mut call: Call, operator: Operator) -> Result<HttpResp
     let ambient = call.state::<Ambient>()?.get_ref().clone();
     let db = call.state::<Db>()?.get_ref().clone();
     let body: TopupBody = call.json().await?;
-    let amount = NanoUsd::parse(&body.amount_usd).ok().filter(|amount| *amount > NanoUsd::ZERO);
-    let amount =
-        amount.ok_or_else(|| ApiError::invalid("amountUsd", "`amountUsd` must be decimal text above 0"))?;
+    let digits = body.amount_usd.get().trim_matches('"');
+    let amount = NanoUsd::parse(digits).ok().filter(|amount| *amount > NanoUsd::ZERO);
+    let amount = amount
+        .ok_or_else(|| ApiError::invalid("amountUsd", "`amountUsd` must be a decimal number above 0"))?;
     let org: OrgId = body.organization_id.parse().map_err(|_| ApiError::not_found("organization"))?;
     let too_long = |text: &str| text.is_empty() || text.len() > TEXT_BYTES_MAX || text.contains('\0');
     if body.external_id.as_deref().is_some_and(too_long) {
