@@ -6,7 +6,7 @@ use super::{
     attempt::{Answer, Call},
     chat::Inbound,
     failure::{Failure, told_of},
-    meter::Open,
+    open::Open,
     receipt::{Attempt, CredentialKind},
     relay::Asked,
 };
@@ -26,7 +26,7 @@ use crate::{
     },
     providers::{
         error::{Class, Rejection},
-        transport::Destination,
+        transport::{Destination, Url},
     },
     routing::{
         plan::{Candidate, Considered},
@@ -34,7 +34,7 @@ use crate::{
     },
     store::provider_keys::StoredProviderKey,
 };
-use reqwest::Url;
+
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 
@@ -249,7 +249,7 @@ impl<'a> Course<'a> {
             // Goes on when the client leaves: the provider bills the answer all the same.
             open.await_apart(call).await
         } else {
-            call.send().await
+            call.dial().await
         };
         self.note(choice, result.as_ref().err(), started, open);
         match result {

@@ -18,11 +18,11 @@ use crate::{
     },
     providers::{
         error::{Class, Rejection},
-        transport::unreachable_host,
+        transport::{Response, unreachable_host},
     },
 };
 use bytes::Bytes;
-use reqwest::Response;
+
 use serde_json::json;
 use std::{pin::Pin, time::Duration};
 use tokio::time::{Instant, Sleep};

@@ -85,8 +85,10 @@ impl From<sqlx::Error> for StoreError {
                 }
                 match refusal.code().as_deref() {
                     Some("40001" | "40P01") => Self::Contention,
-                    // Class 57: shutdown, crash, cancelled by the operator. Class 53: out of resources.
-                    Some(code) if code.starts_with("57") || code.starts_with("53") => {
+                    // Connection lost, refused or not accepted; the database closed or gone; out of resources;
+                    // shutdown, crash, cancelled by the operator.
+                    Some("55000" | "3D000") => Self::Unavailable(refusal.message().to_owned()),
+                    Some(code) if ["08", "28", "53", "57"].iter().any(|class| code.starts_with(class)) => {
                         Self::Unavailable(refusal.message().to_owned())
                     }
                     _ => Self::Refused(refusal.message().to_owned()),
