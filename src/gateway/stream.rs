@@ -77,8 +77,9 @@ impl Metered {
                 }
             },
         );
-        let alarm = Box::pin(tokio::time::sleep(times.heartbeat.min(times.idle)));
         let heard = Instant::now();
+        let first_alarm = (heard + times.heartbeat.min(times.idle)).min(until);
+        let alarm = Box::pin(tokio::time::sleep_until(first_alarm));
         let running = Running { meter, provider, response, relay, until, alarm, heard, times };
         Self { running: Some(running) }
     }
