@@ -25,8 +25,8 @@ const LOST_AT_MOST: Duration = Duration::from_millis(3_500);
 struct Delivered {
     /// Receipt and charge of each whole answer.
     whole: Vec<(String, i64)>,
-    /// Receipt of each stream that was cut, and when its tokens came.
-    cut: Vec<(String, Vec<Instant>)>,
+    /// Receipt of each stream that was cut, and when its tokens came, for each kill.
+    cut: Vec<(usize, String, Vec<Instant>)>,
 }
 
 #[tokio::test]
@@ -39,8 +39,8 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
         .set_default("mistral", Script { latency_ms: 15, ..Script::default().with_tokens(21, 12) });
     let delivered = Arc::new(Mutex::new(Delivered::default()));
     let mut killed_at = Vec::new();
-    for _ in 0..3 {
-        let load = Load::start(&stack.client, &customer.key, &delivered);
+    for kill in 0..3 {
+        let load = Load::start(kill, &stack.client, &customer.key, &delivered);
         tokio::time::sleep(Duration::from_millis(3_000 + Ambient::system().below(3_000))).await;
         stack.kill();
         killed_at.push(Instant::now());
@@ -59,12 +59,12 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
     for (receipt, charged) in &delivered.whole {
         assert_eq!(holds.get(receipt), Some(&("settled".to_owned(), *charged, 1)), "{receipt}");
     }
-    for (receipt, tokens) in &delivered.cut {
-        let killed = killed_at.iter().find(|at| **at >= *tokens.last().unwrap()).unwrap();
+    for (kill, receipt, tokens) in &delivered.cut {
+        let killed = killed_at[*kill];
         let (state, charged, entries) = &holds[receipt];
         assert_eq!(state, "expired", "{receipt}");
         assert!(*entries <= 1);
-        let old = tokens.iter().filter(|at| **at + LOST_AT_MOST < *killed).count();
+        let old = tokens.iter().filter(|at| **at + LOST_AT_MOST < killed).count();
         let least = charge(cost(GPT, 0, 0, u64::try_from(old).unwrap()));
         assert!(*charged >= least, "{receipt}: {charged} for at least {old} of {} tokens", tokens.len());
         let most = charge(cost(GPT, 100, 0, 1_200));
@@ -102,7 +102,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(client: &Client, key: &str, delivered: &Arc<Mutex<Delivered>>) -> Self {
+    fn start(kill: usize, client: &Client, key: &str, delivered: &Arc<Mutex<Delivered>>) -> Self {
         let stopping = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for index in 0..10 {
@@ -112,7 +112,7 @@ impl Load {
                 while !stopping.load(Ordering::Relaxed) {
                     let gone = match index % 3 {
                         0 => ask_whole(&client, &key, &delivered).await,
-                        _ => ask_stream(&client, &key, &delivered).await,
+                        _ => ask_stream(kill, &client, &key, &delivered).await,
                     };
                     if gone {
                         return;
@@ -142,7 +142,7 @@ async fn ask_whole(client: &Client, key: &str, delivered: &Mutex<Delivered>) -> 
 }
 
 /// True when the gateway is gone.
-async fn ask_stream(client: &Client, key: &str, delivered: &Mutex<Delivered>) -> bool {
+async fn ask_stream(kill: usize, client: &Client, key: &str, delivered: &Mutex<Delivered>) -> bool {
     let mut body = ask(GPT.model);
     body["stream"] = true.into();
     let request = client.request("POST", "/v1/chat/completions").bearer(key).json(&body);
@@ -161,7 +161,7 @@ async fn ask_stream(client: &Client, key: &str, delivered: &Mutex<Delivered>) ->
     let mut delivered = delivered.lock().unwrap();
     match note {
         Value::Null if tokens.is_empty() => {}
-        Value::Null => delivered.cut.push((receipt, tokens)),
+        Value::Null => delivered.cut.push((kill, receipt, tokens)),
         note => {
             let charged = nano_of(&note["charged_usd"]);
             delivered.whole.push((receipt, charged));
