@@ -9,5 +9,7 @@ mod api_keys;
 mod layers;
 mod members;
 mod money;
+mod provider_keys;
+mod provider_keys_use;
 mod routes;
 mod sdk;
