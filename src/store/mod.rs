@@ -85,10 +85,8 @@ impl From<sqlx::Error> for StoreError {
                 }
                 match refusal.code().as_deref() {
                     Some("40001" | "40P01") => Self::Contention,
-                    // Connection lost, refused or not accepted; the database closed or gone; out of resources;
-                    // shutdown, crash, cancelled by the operator.
-                    Some("55000" | "3D000") => Self::Unavailable(refusal.message().to_owned()),
-                    Some(code) if ["08", "28", "53", "57"].iter().any(|class| code.starts_with(class)) => {
+                    // The server is there and cannot serve.
+                    Some(code) if AWAY.iter().any(|away| code.starts_with(away)) => {
                         Self::Unavailable(refusal.message().to_owned())
                     }
                     _ => Self::Refused(refusal.message().to_owned()),
@@ -104,6 +102,11 @@ impl From<sqlx::Error> for StoreError {
         }
     }
 }
+
+/// Beginnings of the server's codes for: connection lost, out of resources, shut down or starting or cancelled by
+/// the operator, input or output failed, a database that takes no connections now, a server that has become a
+/// read-only copy. All of them pass.
+const AWAY: [&str; 6] = ["08", "53", "57", "58", "55000", "25006"];
 
 /// The database: a bounded pool on its own runtime.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! Providers that break off and a gateway that is told to stop: one clear end for the client, and the right bill.
 
-use super::{GPT, ask, charge, close, cost, receipts_agree, the};
+use super::{GPT, MISTRAL, ask, charge, close, cost, receipts_agree, the};
 use crate::harness::{Frame, Stack, wait_until};
 use kairosroute::simulator::Script;
 use std::time::{Duration, Instant};
@@ -107,6 +107,31 @@ async fn a_gateway_told_to_stop_lets_short_answers_end_and_bills_the_long_ones()
     assert_eq!(database.number("SELECT count(*) FROM hold WHERE state = 'settled' AND charge > 0").await, 12);
     assert_eq!(database.number("SELECT count(*) FROM hold WHERE state <> 'settled'").await, 0);
     assert_eq!(database.number("SELECT count(*) FROM receipt").await, 12);
+    receipts_agree(&stack).await;
+    stack.audit_is_clean().await;
+}
+
+#[tokio::test]
+async fn what_runs_without_a_stream_or_without_a_client_ends_well_at_a_stop_too() {
+    let mut stack = Stack::builder().env("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS", "3000").start_child().await;
+    let customer = stack.customer("10").await;
+    stack.simulator.enqueue("openai", Script { latency_ms: 900, ..Script::default().with_tokens(3, 4) });
+    let (client, key) = (stack.client.clone(), customer.key.clone());
+    let unary = tokio::spawn(async move { client.chat(&key, &ask(GPT.model)).await });
+    // This one is read to its usage without its client, and has not got there.
+    stack.simulator.enqueue("mistral", the(400).with_gap_ms(50));
+    let mut left = stack.stream(&customer.key, &ask(MISTRAL.model)).await;
+    while left.next().await.unwrap().content().is_empty() {}
+    drop(left);
+    wait_until("both to be running", async || stack.simulator.bill().len() == 2).await;
+    stack.terminate();
+    let reply = unary.await.unwrap();
+    assert_eq!(reply.status, 200, "{reply}");
+    assert_eq!(super::nano(reply.header("x-kairosroute-cost")), charge(cost(GPT, 3, 0, 4)));
+    let status = stack.wait().await;
+    assert_eq!(status.code(), Some(0), "{}", stack.log());
+    let settled = "SELECT count(*) FROM hold WHERE state = 'settled' AND charge > 0";
+    assert_eq!(stack.database().number(settled).await, 2);
     receipts_agree(&stack).await;
     stack.audit_is_clean().await;
 }

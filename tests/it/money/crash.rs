@@ -1,7 +1,7 @@
 //! kill -9 of the gateway under load: what was delivered is billed once, what was open is closed in time at its
 //! last checkpoint, and the books balance.
 
-use super::{GPT, MISTRAL, ask, charge, cost, nano_of, the};
+use super::{GPT, GROQ, MISTRAL, ask, charge, cost, nano_of, the};
 use crate::harness::{ChildStack, Client, Stack};
 use kairosroute::{domain::ambient::Ambient, simulator::Script};
 use serde_json::Value;
@@ -19,29 +19,34 @@ use tokio::task::JoinSet;
 const CLOSED_WITHIN: Duration = Duration::from_secs(60);
 /// What a crash may lose of an open stream: the checkpoint's interval, and its way to the database.
 const LOST_AT_MOST: Duration = Duration::from_millis(3_500);
+/// Tokens of a stream that is still running at every kill.
+const LONG: usize = 8_000;
+/// What the gateway may have read and the client not: what lies in the sockets between them.
+const IN_FLIGHT: usize = 300;
 
 /// What the clients have in hand.
 #[derive(Default)]
 struct Delivered {
     /// Receipt and charge of each whole answer.
     whole: Vec<(String, i64)>,
-    /// Receipt of each stream that was cut, and when its tokens came.
-    cut: Vec<(String, Vec<Instant>)>,
+    /// Receipt of each stream that was cut, and when its tokens came, for each kill.
+    cut: Vec<(usize, String, Vec<Instant>)>,
 }
 
 #[tokio::test]
 async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_within_a_minute() {
     let mut stack = Stack::builder().env("KAIROSROUTE_WORKERS", "2").start_child().await;
     let customer = stack.customer("1000").await;
-    stack.simulator.set_default("openai", the(1_200).with_gap_ms(5).with_tokens(10, 1_200));
+    stack.simulator.set_default("openai", the(LONG).with_gap_ms(5));
+    stack.simulator.set_default("groq", the(50).with_gap_ms(5).with_tokens(10, 50));
     stack
         .simulator
         .set_default("mistral", Script { latency_ms: 15, ..Script::default().with_tokens(21, 12) });
     let delivered = Arc::new(Mutex::new(Delivered::default()));
     let mut killed_at = Vec::new();
-    for _ in 0..3 {
-        let load = Load::start(&stack.client, &customer.key, &delivered);
-        tokio::time::sleep(Duration::from_millis(3_000 + Ambient::system().below(3_000))).await;
+    for kill in 0..3 {
+        let load = Load::start(kill, &stack.client, &customer.key, &delivered);
+        tokio::time::sleep(Duration::from_millis(4_500 + Ambient::system().below(2_500))).await;
         stack.kill();
         killed_at.push(Instant::now());
         load.stop().await;
@@ -59,19 +64,20 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
     for (receipt, charged) in &delivered.whole {
         assert_eq!(holds.get(receipt), Some(&("settled".to_owned(), *charged, 1)), "{receipt}");
     }
-    for (receipt, tokens) in &delivered.cut {
-        // What was on its way is read a moment after the kill.
-        let read = *tokens.last().unwrap() - Duration::from_millis(1_500);
-        let killed = killed_at.iter().find(|at| **at >= read).unwrap();
+    let mut checkpointed = 0;
+    for (kill, receipt, tokens) in &delivered.cut {
+        let killed = killed_at[*kill];
         let (state, charged, entries) = &holds[receipt];
         assert_eq!(state, "expired", "{receipt}");
         assert!(*entries <= 1);
-        let old = tokens.iter().filter(|at| **at + LOST_AT_MOST < *killed).count();
+        let old = tokens.iter().filter(|at| **at + LOST_AT_MOST < killed).count();
+        checkpointed += old;
         let least = charge(cost(GPT, 0, 0, u64::try_from(old).unwrap()));
         assert!(*charged >= least, "{receipt}: {charged} for at least {old} of {} tokens", tokens.len());
-        let most = charge(cost(GPT, 100, 0, 1_200));
+        let most = charge(cost(GPT, 100, 0, u64::try_from(tokens.len() + IN_FLIGHT).unwrap()));
         assert!(*charged <= most, "{receipt}: {charged}");
     }
+    assert!(checkpointed > 500, "the streams were long enough to be checkpointed: {checkpointed}");
     let (posted, held) = stack.account(&customer.organization_id).await;
     let billed: i64 = holds.values().map(|(_, charge, _)| charge).sum();
     assert_eq!((posted, held), (1_000_000_000_000 - billed, 0));
@@ -104,7 +110,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(client: &Client, key: &str, delivered: &Arc<Mutex<Delivered>>) -> Self {
+    fn start(kill: usize, client: &Client, key: &str, delivered: &Arc<Mutex<Delivered>>) -> Self {
         let stopping = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for index in 0..10 {
@@ -114,7 +120,8 @@ impl Load {
                 while !stopping.load(Ordering::Relaxed) {
                     let gone = match index % 3 {
                         0 => ask_whole(&client, &key, &delivered).await,
-                        _ => ask_stream(&client, &key, &delivered).await,
+                        1 => ask_stream(kill, &client, &key, GROQ.model, &delivered).await,
+                        _ => ask_stream(kill, &client, &key, GPT.model, &delivered).await,
                     };
                     if gone {
                         return;
@@ -144,8 +151,14 @@ async fn ask_whole(client: &Client, key: &str, delivered: &Mutex<Delivered>) -> 
 }
 
 /// True when the gateway is gone.
-async fn ask_stream(client: &Client, key: &str, delivered: &Mutex<Delivered>) -> bool {
-    let mut body = ask(GPT.model);
+async fn ask_stream(
+    kill: usize,
+    client: &Client,
+    key: &str,
+    model: &str,
+    delivered: &Mutex<Delivered>,
+) -> bool {
+    let mut body = ask(model);
     body["stream"] = true.into();
     let request = client.request("POST", "/v1/chat/completions").bearer(key).json(&body);
     let Ok(mut stream) = request.try_stream().await else { return true };
@@ -162,8 +175,8 @@ async fn ask_stream(client: &Client, key: &str, delivered: &Mutex<Delivered>) ->
     }
     let mut delivered = delivered.lock().unwrap();
     match note {
-        Value::Null if tokens.is_empty() => {}
-        Value::Null => delivered.cut.push((receipt, tokens)),
+        Value::Null if tokens.is_empty() || model != GPT.model => {}
+        Value::Null => delivered.cut.push((kill, receipt, tokens)),
         note => {
             let charged = nano_of(&note["charged_usd"]);
             delivered.whole.push((receipt, charged));

@@ -100,3 +100,29 @@ async fn connections_that_die_under_load_cost_nobody_anything() {
     assert!(served > 0);
     close(stack).await;
 }
+
+#[tokio::test]
+async fn a_bill_that_is_not_written_in_time_ends_the_stream_with_an_error_and_is_written_later() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let (before, _) = stack.account(&customer.organization_id).await;
+    stack.simulator.enqueue("openai", Script::default().with_tokens(31, 41).gated());
+    let (client, key) = (stack.client.clone(), customer.key.clone());
+    let streamed = tokio::spawn(async move { client.stream(&key, &ask(GPT.model)).await });
+    wait_until("it to be running", async || stack.simulator.waiting() == 1).await;
+    set_reachable(&stack, false).await;
+    stack.simulator.release();
+    let frames = streamed.await.unwrap().rest().await;
+    let last = frames.last().unwrap();
+    assert!(last.text.starts_with("event: error\n"), "{frames:?}");
+    assert_eq!(last.json()["error"]["code"], "service_unavailable");
+    assert!(
+        !frames
+            .iter()
+            .any(|frame| frame.is_done() || frame.json()["choices"][0]["finish_reason"].is_string())
+    );
+    set_reachable(&stack, true).await;
+    stack.no_hold_is_open().await;
+    assert_eq!(spent_since(&stack, &customer, before).await, charge(cost(GPT, 31, 0, 41)));
+    close(stack).await;
+}

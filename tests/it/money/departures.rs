@@ -130,3 +130,39 @@ async fn who_leaves_a_silent_stream_is_noticed_at_once() {
     assert_eq!((&receipt["usage"]["output"], &receipt["usage"]["basis"]), (&1.into(), &"counted".into()));
     close(stack).await;
 }
+
+#[tokio::test]
+async fn leaving_at_any_point_is_billed_once_and_within_what_the_provider_emitted() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let mut received = Vec::new();
+    for round in 0..36_usize {
+        stack.simulator.enqueue("openai", the(24).with_gap_ms(2).with_tokens(9, 24));
+        let mut stream = stack.stream(&customer.key, &ask(GPT.model)).await;
+        let receipt = stream.receipt_id().to_owned();
+        let mut read = 0;
+        // The last rounds read the finish, and one of them the end mark as well.
+        for _ in 0..round {
+            match stream.next().await {
+                Some(frame) => read += u64::from(!frame.content().is_empty()),
+                None => break,
+            }
+        }
+        drop(stream);
+        received.push((receipt, read));
+    }
+    stack.no_hold_is_open().await;
+    let calls = stack.simulator.bill();
+    for ((receipt, read), call) in received.iter().zip(&calls) {
+        let receipt = stack.receipt(&customer.key, receipt).await;
+        let usage = &receipt["usage"];
+        let output = usage["output"].as_u64().unwrap();
+        assert!((*read..=call.completion_tokens).contains(&output), "{read} {output} {call:?}");
+        assert!(output >= 1, "the first content commits");
+        let prompt = if usage["basis"] == "reported" { 9 } else { usage["input"].as_u64().unwrap() };
+        assert_eq!(receipt["charged_nano_usd"], charge(cost(GPT, prompt, 0, output)));
+    }
+    assert_eq!(stack.database.number("SELECT count(*) FROM usage").await, 36);
+    assert_eq!(stack.database.number("SELECT count(*) FROM entry WHERE kind = 'charge'").await, 36);
+    close(stack).await;
+}

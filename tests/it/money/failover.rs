@@ -3,8 +3,8 @@
 use super::{CEREBRAS, GPT, TOGETHER, ask, charge, close, cost, credentials, spent_since};
 use crate::harness::{Stack, World};
 use kairosroute::simulator::Script;
-use serde_json::Value;
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// Served by Groq, Together AI and Cerebras, cheapest first.
 const ROAMING: &str = "gpt-oss-120b";
@@ -149,5 +149,70 @@ async fn a_single_host_is_asked_again_after_a_pause_or_after_the_one_it_asks_for
     assert_eq!((reply.status, reply.header("retry-after")), (429, "25"), "{reply}");
     assert!(reply.took < Duration::from_secs(2), "nobody waits that long for an answer: {:?}", reply.took);
     assert_eq!(credentials(&stack.simulator.bill()), ["platform-openai"]);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn when_a_later_hosts_own_key_wins_the_credit_set_aside_for_the_first_is_given_back() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    stack.set_provider_keys(&customer, &json!({ "Together AI": "tgp_v1_own_key" })).await;
+    let (before, _) = stack.account(&customer.organization_id).await;
+    stack.simulator.set_default("groq", Script::failing(503));
+    for streamed in [false, true] {
+        let (note, receipt) = super::answer_note(&stack, &customer, &ask(ROAMING), streamed).await;
+        assert_eq!((&note["provider"], &note["byok"]), (&json!("Together AI"), &json!(true)), "{note}");
+        assert_eq!(super::nano_of(&note["charged_usd"]), 0);
+        let receipt = stack.receipt(&customer.key, &receipt).await;
+        assert_eq!((&receipt["charged_nano_usd"], &receipt["byok"]), (&json!(0), &json!(true)), "{receipt}");
+    }
+    stack.no_hold_is_open().await;
+    assert_eq!(stack.account(&customer.organization_id).await, (before, 0));
+    assert_eq!(stack.database.number("SELECT count(*) FROM hold WHERE state = 'voided'").await, 2);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn troubles_of_the_platforms_own_key_are_not_the_customers() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    for (said, told, code) in [
+        (401, 502, "upstream_auth"),
+        (402, 502, "upstream_auth"),
+        (403, 502, "upstream_auth"),
+        (404, 404, "upstream_error"),
+        (422, 422, "upstream_error"),
+    ] {
+        stack.simulator.enqueue("openai", Script::failing(said));
+        let reply = stack.chat(&customer.key, &ask(GPT.model)).await;
+        assert_eq!((reply.status, reply.code().as_str()), (told, code), "{said}: {reply}");
+        assert_eq!(reply.text().contains("as scripted"), code != "upstream_auth", "{reply}");
+        let metadata = &reply.json()["error"]["metadata"];
+        assert_eq!((&metadata["provider"], &metadata["upstream_status"]), (&json!("OpenAI"), &json!(said)));
+        assert!(!reply.text().contains("platform-openai"));
+    }
+    assert_eq!(stack.simulator.bill().len(), 5, "none of them is asked again");
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn under_a_total_outage_the_load_on_the_provider_hardly_rises() {
+    const REQUESTS: u32 = 300;
+    let stack = Stack::start().await;
+    let customer = stack.customer("1000").await;
+    stack.simulator.set_default("openai", Script::failing(503));
+    let started = Instant::now();
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..REQUESTS {
+        let (client, key) = (stack.client.clone(), customer.key.clone());
+        tries.spawn(async move { client.chat(&key, &ask(GPT.model)).await });
+    }
+    while let Some(reply) = tries.join_next().await {
+        assert_eq!(reply.unwrap().status, 503);
+    }
+    let calls = u64::try_from(stack.simulator.bill().len()).unwrap();
+    // Ten a second, of which those of the second before the outage were saved up.
+    let seconds = started.elapsed().as_secs() + 2;
+    assert!(calls <= u64::from(REQUESTS) * 12 / 10 + 10 * seconds, "{calls} calls in {seconds} s");
     close(stack).await;
 }

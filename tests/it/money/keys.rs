@@ -2,7 +2,7 @@
 
 use super::{GPT, MISTRAL, XAI, ask, charge, close, cost, credentials, spent_since};
 use crate::harness::{Customer, Stack};
-use kairosroute::simulator::Script;
+use kairosroute::simulator::{Script, Settings, Simulator};
 use serde_json::{Value, json};
 
 const OWN: &str = "sk-proj-customers-own-key";
@@ -223,5 +223,42 @@ async fn without_credit_an_own_key_is_served_and_the_ledger_stays_empty() {
     assert_eq!(stack.database.number("SELECT count(*) FROM entry").await, 0);
     assert_eq!(stack.database.number("SELECT count(*) FROM hold").await, 0);
     assert!(!credentials(&stack.simulator.bill()).iter().any(|key| key.starts_with("platform")));
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_slow_key_without_fallback_is_a_time_out_and_nothing_of_the_platforms() {
+    let stack = Stack::builder().env("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "300").start().await;
+    let customer = with_own_key(&stack, "10").await;
+    stack.simulator.set_default("openai", Script { latency_ms: 20_000, ..Script::default() });
+    let mut body = ask(GPT.model);
+    body["stream"] = json!(true);
+    let request = stack.request("POST", "/v1/chat/completions").bearer(&customer.key);
+    let reply = request.header("x-kairosroute-fallback", "never").json(&body).send().await;
+    assert_eq!((reply.status, reply.code().as_str()), (504, "upstream_timeout"), "{reply}");
+    assert!(credentials(&stack.simulator.bill()).iter().all(|key| *key == OWN));
+    assert_eq!(stack.database.number("SELECT count(*) FROM hold").await, 0);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_key_with_its_own_address_falls_back_to_the_operators_host() {
+    let stack = Stack::builder().env("KAIROSROUTE_ALLOW_PRIVATE_NETS", "127.0.0.0/8").start().await;
+    let customer = stack.customer("10").await;
+    // Somebody else's host: what it is sent must be the customer's key alone.
+    let elsewhere = Simulator::start(Settings::default()).unwrap();
+    elsewhere.set_default("openai", Script::failing(503));
+    let keys = json!({ "OpenAI": [{ "key": OWN, "baseUrl": elsewhere.base_url("openai") }] });
+    stack.set_provider_keys(&customer, &keys).await;
+    stack.simulator.set_default("openai", Script::default().with_tokens(11, 13));
+    let (before, _) = stack.account(&customer.organization_id).await;
+    let reply = stack.chat(&customer.key, &ask(GPT.model)).await;
+    assert_eq!((reply.status, reply.header("x-kairosroute-fallback-reason")), (200, "overload"), "{reply}");
+    assert_eq!(credentials(&elsewhere.bill()), [OWN]);
+    assert_eq!(credentials(&stack.simulator.bill()), ["platform-openai"]);
+    drop(elsewhere);
+    let reply = stack.chat(&customer.key, &ask(GPT.model)).await;
+    assert_eq!((reply.status, reply.header("x-kairosroute-byok")), (200, "false"), "nobody there: {reply}");
+    assert_eq!(spent_since(&stack, &customer, before).await, 2 * charge(cost(GPT, 11, 0, 13)));
     close(stack).await;
 }

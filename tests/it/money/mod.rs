@@ -11,7 +11,7 @@ mod keys;
 mod oversell;
 mod usage;
 
-use crate::harness::{Customer, Reply, Stack, World, hello, wait_for};
+use crate::harness::{Customer, Stack, World, hello, wait_for};
 use kairosroute::simulator::{Call, Script};
 use serde_json::{Value, json};
 
@@ -185,9 +185,4 @@ pub async fn spent_since(world: &World, customer: &Customer, before: i64) -> i64
 /// Credentials in the order in which the providers saw them.
 pub fn credentials(calls: &[Call]) -> Vec<&str> {
     calls.iter().map(|call| call.authorization.as_str()).collect()
-}
-
-/// An answer's text.
-pub fn content(reply: &Reply) -> String {
-    reply.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
 }
