@@ -3,7 +3,7 @@
 //! the handler cannot await any more, dropping the meter hands to a task of its own.
 
 use super::{
-    Gateway,
+    Gateway, Place,
     attempt::{Answer, Call},
     receipt::{self, Attempt, Bill, CredentialKind, Ending, Served, Story},
     relay::Relay,
@@ -29,14 +29,18 @@ use crate::{
 use bytes::Bytes;
 use reqwest::Response;
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// A settle that is not durable by then stays queued, and the client is told that something is wrong.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// How long a refused client waits for its hold to be given back.
+const VOID_WAIT: Duration = Duration::from_secs(1);
 
 /// The meter of one request.
 pub struct Meter {
@@ -55,6 +59,8 @@ pub struct Open {
     pub catalog: Arc<Catalog>,
     pub body: Bytes,
     pub requested: String,
+    /// Bytes of text the model reads, for estimates.
+    pub prompt_bytes: u64,
     pub stream: bool,
     pub service_tier: Option<String>,
     pub considered: Vec<Considered>,
@@ -66,6 +72,10 @@ pub struct Open {
     pub ttft: Option<Duration>,
     hold: Option<HoldId>,
     serving: Option<Serving>,
+    /// Among the requests being served, abandoned ones too.
+    _place: Place,
+    /// The process does not end before this request has.
+    _token: TaskTrackerToken,
     /// A call whose answer is billed even if nobody waits for it any more.
     apart: Option<JoinHandle<Result<Answer, Rejection>>>,
 }
@@ -89,13 +99,14 @@ struct Consumed {
     /// The text counted so far, and the text since, escaped as JSON.
     counter: Option<Counter>,
     uncounted: Vec<u8>,
+    /// Bytes of all text.
+    said_bytes: usize,
 }
 
 struct CheckpointState {
     last: Instant,
     /// Tokens counted then.
     counted: u64,
-    prompt_tokens: Option<u64>,
 }
 
 /// A running stream is checkpointed after this long or this many tokens, whichever comes first.
@@ -103,6 +114,10 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
 const CHECKPOINT_TOKENS: u64 = 256;
 /// Text is counted once this much has gathered, or at a checkpoint. A token is about four bytes.
 const COUNT_BYTES: usize = 1_024;
+/// Text kept uncounted at the most.
+const UNCOUNTED_BYTES_MAX: usize = 64 * 1_024;
+/// Bytes of text per token, for what a crash would leave and nothing else.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// Why an answer could not be billed in time.
 #[derive(Debug)]
@@ -124,27 +139,21 @@ impl Meter {
 
     /// Ends an answered request: bills it, waits until that is durable, and records it.
     pub async fn settle(&mut self, ending: Ending) -> Result<(Served, Bill), NotDurable> {
-        let Some(mut open) = self.open.take() else { return Err(NotDurable) };
-        if open.needs_counting() {
-            // Counting may take long for a long text: not on a worker, and not stopped by a client that leaves.
-            let gateway = open.gateway.clone();
-            let counting = gateway.tasks.spawn_blocking_on(
-                move || {
-                    open.count();
-                    open
-                },
-                gateway.db.runtime(),
-            );
-            open = counting.await.map_err(|_| NotDurable)?;
+        let Some(open) = self.open.take() else { return Err(NotDurable) };
+        if !open.needs_counting() {
+            return open.end(ending, None, SETTLE_WAIT).await;
         }
-        open.end(ending, None).await
+        // Counting may take long. The client may leave meanwhile: the end is a task of its own.
+        let gateway = open.gateway.clone();
+        let ended = async move { counted(open).await?.end(ending, None, SETTLE_WAIT).await };
+        gateway.tasks.spawn_on(ended, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))
     }
 
     /// Ends a request that nothing came of.
     pub async fn fail(&mut self, message: &str) {
         if let Some(open) = self.open.take() {
-            // A void that is slow to become durable changes nothing for the client.
-            let _ = open.end(Ending::Failed, Some(message)).await;
+            // The void is queued by then; one that is slow to become durable changes nothing for the client.
+            let _ = open.end(Ending::Failed, Some(message), VOID_WAIT).await;
         }
     }
 }
@@ -205,27 +214,38 @@ pub(super) async fn drain(
 /// Ends a request whose client has left.
 async fn abandon(mut open: Box<Open>) {
     if open.needs_counting() {
-        let counting = tokio::task::spawn_blocking(move || {
-            open.count();
-            open
-        });
-        match counting.await {
+        match counted(open).await {
             Ok(counted) => open = counted,
-            Err(_) => return,
+            Err(NotDurable) => return,
         }
     }
     let ending = if open.is_committed() { Ending::Aborted } else { Ending::Failed };
-    let _ = open.end(ending, Some("the client left")).await;
+    let _ = open.end(ending, Some("the client left"), SETTLE_WAIT).await;
+}
+
+/// Counts off the async threads. An error only when the process is ending.
+async fn counted(mut open: Box<Open>) -> Result<Box<Open>, NotDurable> {
+    let counting = tokio::task::spawn_blocking(move || {
+        // Whatever the text does to the counter, the hold must be ended.
+        if catch_unwind(AssertUnwindSafe(|| open.count())).is_err() {
+            open.estimate();
+        }
+        open
+    });
+    counting.await.map_err(|_| NotDurable)
 }
 
 impl Open {
-    pub fn new(gateway: Arc<Gateway>, principal: Arc<Principal>, body: Bytes) -> Self {
+    pub fn new(gateway: Arc<Gateway>, principal: Arc<Principal>, body: Bytes, place: Place) -> Self {
         let started_at = gateway.ambient.now();
         Self {
             request_id: RequestId(gateway.ambient.uuid()),
             started_at,
             started: Instant::now(),
             catalog: gateway.catalog.load_full(),
+            prompt_bytes: 0,
+            _place: place,
+            _token: gateway.tasks.token(),
             gateway,
             principal,
             body,
@@ -284,7 +304,7 @@ impl Open {
             family: tokens::family(candidate.provider, &candidate.upstream),
             committed: false,
             consumed: Consumed::default(),
-            checkpoint: CheckpointState { last: Instant::now(), counted: 0, prompt_tokens: None },
+            checkpoint: CheckpointState { last: Instant::now(), counted: 0 },
         });
     }
 
@@ -330,12 +350,19 @@ impl Open {
                 consumed.service_tier = Some(tier.to_owned());
             }
             consumed.uncounted.extend_from_slice(text);
+            consumed.said_bytes = consumed.said_bytes.saturating_add(text.len());
+            if consumed.uncounted.len() > UNCOUNTED_BYTES_MAX {
+                consumed.count(serving.family);
+            }
         }
     }
 
     /// Keeps the bill that a crash would leave behind near the truth.
     pub fn checkpoint(&mut self) {
         let (Some(hold), Some(serving)) = (self.hold, self.serving.as_mut()) else { return };
+        if serving.served.credential != CredentialKind::Platform {
+            return;
+        }
         let waited = serving.checkpoint.last.elapsed() >= CHECKPOINT_INTERVAL;
         if !waited && serving.consumed.uncounted.len() < COUNT_BYTES {
             return;
@@ -346,9 +373,7 @@ impl Open {
         }
         serving.checkpoint.last = Instant::now();
         serving.checkpoint.counted = counted;
-        let body = &self.body;
-        let family = serving.family;
-        let prompt = *serving.checkpoint.prompt_tokens.get_or_insert_with(|| count_prompt(family, body));
+        let prompt = self.prompt_bytes / BYTES_PER_TOKEN;
         let usage = Usage { input: prompt, output: counted, basis: Basis::Estimated, ..Usage::default() };
         let cost = self.priced(&usage).map(|priced| priced.cost);
         let margin = self.gateway.settings.margin;
@@ -366,11 +391,17 @@ impl Open {
     fn count(&mut self) {
         let Some(serving) = &mut self.serving else { return };
         let output = serving.consumed.count(serving.family);
-        let input = match serving.checkpoint.prompt_tokens {
-            Some(tokens) => tokens,
-            None => count_prompt(serving.family, &self.body),
-        };
+        let input = count_prompt(serving.family, &self.body);
         serving.consumed.reported = Some(Usage { input, output, basis: Basis::Counted, ..Usage::default() });
+    }
+
+    /// The last resort: a figure from sizes alone.
+    fn estimate(&mut self) {
+        let Some(serving) = &mut self.serving else { return };
+        let input = self.prompt_bytes / BYTES_PER_TOKEN;
+        let output = u64::try_from(serving.consumed.said_bytes).unwrap_or(u64::MAX) / BYTES_PER_TOKEN;
+        serving.consumed.reported =
+            Some(Usage { input, output, basis: Basis::Estimated, ..Usage::default() });
     }
 
     /// The price of a usage, by the tier the provider says it served, else the one that was asked for.
@@ -395,8 +426,13 @@ impl Open {
         Some(Bill { usage, priced, charge: charge.unwrap_or(cost), margin_bps })
     }
 
-    /// The one end of every request.
-    async fn end(self: Box<Self>, ending: Ending, error: Option<&str>) -> Result<(Served, Bill), NotDurable> {
+    /// The one end of every request. Its settle or void is queued by this call, whether or not anyone waits.
+    async fn end(
+        self: Box<Self>,
+        ending: Ending,
+        error: Option<&str>,
+        wait: Duration,
+    ) -> Result<(Served, Bill), NotDurable> {
         let bill = self.bill();
         let scope = self.principal.scope;
         let on_platform = self.served().is_some_and(|served| served.credential == CredentialKind::Platform);
@@ -409,21 +445,22 @@ impl Open {
                 Some(bill) => Settle::charge(scope, hold, bill, EntryId(self.gateway.ambient.uuid())),
                 None => Settle::void(scope, hold),
             };
-            // Queued by this call, whether or not anyone waits for it.
             self.gateway.ledger.settle(settle)
         });
-        let record = self.record(bill.as_ref(), ending, error);
+        let recording = self.gateway.recorder.record(self.record(bill.as_ref(), ending, error));
         self.gateway.metrics.ended(ending, on_platform);
-        let gateway = self.gateway.clone();
-        let served = self.serving.map(|serving| serving.served);
-        gateway.recorder.record(record).await;
-        if let Some(settling) = settling {
-            match tokio::time::timeout(SETTLE_WAIT, settling).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => return Err(NotDurable),
+        let written = async move {
+            recording.await;
+            match settling {
+                Some(settling) => settling.await.is_ok(),
+                None => true,
             }
+        };
+        match tokio::time::timeout(wait, written).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return Err(NotDurable),
         }
-        served.zip(bill).ok_or(NotDurable)
+        self.serving.map(|serving| serving.served).zip(bill).ok_or(NotDurable)
     }
 
     fn record(&self, bill: Option<&Bill>, ending: Ending, error: Option<&str>) -> Record {

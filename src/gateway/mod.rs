@@ -3,6 +3,8 @@
 
 mod attempt;
 pub mod chat;
+mod course;
+pub mod failure;
 pub mod meter;
 pub mod metrics;
 pub mod receipt;
@@ -56,6 +58,8 @@ pub struct Gateway {
     pub key_uses: KeyUses,
     pub catalog: ArcSwap<Catalog>,
     pub retries: RetryBudget,
+    /// For customers' own keys: one whose provider is down must not spend what everybody's retries live on.
+    pub own_key_retries: RetryBudget,
     pub metrics: Metrics,
     /// Ends of requests that nobody awaits, and abandoned answers that are read on: waited for at shutdown.
     pub tasks: TaskTracker,

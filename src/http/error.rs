@@ -354,9 +354,9 @@ impl From<PayloadError> for ApiError {
 }
 
 /// What answers a path that is in no table.
-pub async fn unknown_path(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub fn unknown_path(request: &HttpRequest) -> ApiError {
     let path: String = request.path().chars().take(200).collect();
-    Err(ApiError::new(Code::NotFound, format!("No such endpoint: {path}")))
+    ApiError::new(Code::NotFound, format!("No such endpoint: {path}"))
 }
 
 /// Anthropic's `type` by status (their API errors page).

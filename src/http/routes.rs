@@ -161,14 +161,24 @@ pub fn register(config: &mut ServiceConfig) {
             ));
         }
         let envelope = route.envelope;
-        config.service(resource.default_service(web::to(move || {
+        config.service(resource.default_service(web::to(move |request: HttpRequest| {
             let error = ApiError::new(Code::MethodNotAllowed, format!("Allowed here: {allowed}"))
                 .header("allow", &allowed)
                 .envelope(envelope);
-            std::future::ready(error.error_response())
+            std::future::ready(refuse(&request, &error))
         })));
     }
-    config.default_service(web::to(unknown_path));
+    config.default_service(web::to(|request: HttpRequest| {
+        let error = unknown_path(&request);
+        std::future::ready(refuse(&request, &error))
+    }));
+}
+
+/// Answers what is in no row; it carries what every response carries.
+fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    let mut response = error.error_response();
+    finish(&mut response, request.app_data::<web::Data<Gateway>>().map(|gateway| &***gateway));
+    response
 }
 
 /// Checks the caller as the row demands, then calls its handler. A panic in a handler is one 500.

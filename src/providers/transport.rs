@@ -152,10 +152,10 @@ async fn refusal(provider: ProviderId, mut response: Response) -> Rejection {
 
 /// An error of the transport, told without the URL (a customer's address is nobody else's business).
 pub fn unreachable_host(error: &reqwest::Error) -> Rejection {
-    let (class, message) = if error.is_timeout() {
-        (Class::Timeout, "the provider did not answer in time")
-    } else if error.is_connect() {
+    let (class, message) = if error.is_connect() {
         (Class::Overload, "the provider could not be reached")
+    } else if error.is_timeout() {
+        (Class::Timeout, "the provider did not answer in time")
     } else {
         (Class::Overload, "the connection to the provider broke")
     };

@@ -9,6 +9,7 @@ mod client;
 mod database;
 
 pub use child::{ChildStack, Output};
+#[allow(unused_imports)] // each theme uses its part
 pub use client::{Client, Frame, Reply, Request, Streamed, wait_for, wait_until};
 pub use database::Database;
 

@@ -5,5 +5,11 @@
 mod harness;
 
 mod accounts;
+mod api_keys;
+mod layers;
+mod members;
 mod money;
+mod provider_keys;
+mod provider_keys_use;
+mod routes;
 mod sdk;

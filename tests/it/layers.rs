@@ -1,0 +1,229 @@
+//! The shape of the source tree: layers point one way, files stay short, and what is dangerous stays where it
+//! belongs. These tests read the source; they know no exception that is not written here.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// From the bottom up; modules of one line do not import each other.
+const LAYERS: &[&[&str]] = &[
+    &["domain"],
+    &["dialect"],
+    &["store", "vault"],
+    &["providers"],
+    &["routing"],
+    &["billing"],
+    &["credentials"],
+    &["accounts"],
+    &["gateway"],
+    &["http"],
+    &["jobs"],
+    &["app"],
+    &["commands"],
+];
+
+/// Beside the layers: they may be used by the modules named, and use those named.
+const ASIDE: &[(&str, &[&str], &[&str])] = &[
+    // Bounds of a request are settings: the gateway is handed them as they were read.
+    ("config", &["gateway", "jobs", "app", "commands"], &["domain", "providers"]),
+    ("telemetry", &["commands"], &[]),
+    ("local_postgres", &["commands"], &["domain"]),
+    // The oracle of the money tests: it must know nothing of ours.
+    ("simulator", &["commands"], &[]),
+];
+
+const LINES_MAX: usize = 500;
+
+struct Source {
+    path: PathBuf,
+    /// The top-level module it belongs to; empty for the crate's own files.
+    module: String,
+    text: String,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    gather(&root().join("src"), &mut found);
+    assert!(found.len() > 50);
+    found
+        .into_iter()
+        .map(|path| {
+            let relative = path.strip_prefix(root().join("src")).unwrap();
+            let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+            let module = first.trim_end_matches(".rs");
+            let module = if ["main", "lib"].contains(&module) { "" } else { module };
+            Source { module: module.to_owned(), text: fs::read_to_string(&path).unwrap(), path }
+        })
+        .collect()
+}
+
+fn gather(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            gather(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The top-level modules a text names after `crate::`, groups opened.
+fn imports(text: &str) -> Vec<String> {
+    let code: String =
+        text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+    let mut modules = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            Some(group) => modules.extend(group_heads(group)),
+            None => modules.push(identifier(rest)),
+        }
+    }
+    modules.retain(|module| !module.is_empty());
+    modules
+}
+
+/// The first path segments of a braced list, up to its closing brace.
+fn group_heads(group: &str) -> Vec<String> {
+    let (mut depth, mut heads, mut at_head) = (0_usize, Vec::new(), true);
+    for (index, character) in group.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => at_head = true,
+            other if at_head && depth == 0 && !other.is_whitespace() => {
+                heads.push(identifier(&group[index..]));
+                at_head = false;
+            }
+            _ => {}
+        }
+    }
+    heads
+}
+
+fn identifier(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+fn rank(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// What is wrong with `from` using `to`.
+fn wrong_arrow(from: &str, to: &str) -> Option<&'static str> {
+    if from == to || from.is_empty() {
+        return None;
+    }
+    let aside = |name: &str| ASIDE.iter().find(|(module, ..)| *module == name);
+    match (aside(from), aside(to), rank(from), rank(to)) {
+        (Some((_, _, uses)), ..) => (!uses.contains(&to)).then_some("is beside the layers"),
+        (None, Some((_, users, _)), ..) => (!users.contains(&from)).then_some("may not use this"),
+        (None, None, Some(from), Some(to)) if from > to => None,
+        (None, None, Some(from), Some(to)) if from == to => Some("is a sibling"),
+        (None, None, Some(_), Some(_)) => Some("points up"),
+        _ => Some("is in no layer"),
+    }
+}
+
+#[test]
+fn layers_point_one_way() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for to in imports(product(&source)) {
+            if let Some(problem) = wrong_arrow(&source.module, &to) {
+                wrong.push(format!("{}: {} -> {to} {problem}", source.path.display(), source.module));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_wrong_arrow_is_noticed() {
+    let text = "use crate::{\n    domain::{ids, money},\n    http::error::ApiError, // crate::commands\n};\nfn f() { crate::app::g() }";
+    assert_eq!(imports(text), ["domain", "http", "app"]);
+    assert_eq!(wrong_arrow("store", "http"), Some("points up"));
+    assert_eq!(wrong_arrow("store", "vault"), Some("is a sibling"));
+    assert_eq!(wrong_arrow("simulator", "domain"), Some("is beside the layers"));
+    assert_eq!(wrong_arrow("http", "simulator"), Some("may not use this"));
+    assert_eq!(wrong_arrow("utils", "domain"), Some("is in no layer"));
+    assert_eq!(wrong_arrow("http", "store"), None);
+}
+
+#[test]
+fn files_stay_short() {
+    let mut long: Vec<PathBuf> = sources()
+        .into_iter()
+        .filter(|source| source.text.lines().count() > LINES_MAX)
+        .map(|source| source.path)
+        .collect();
+    let mut tests = Vec::new();
+    gather(&root().join("tests/it"), &mut tests);
+    long.extend(
+        tests.into_iter().filter(|path| fs::read_to_string(path).unwrap().lines().count() > LINES_MAX),
+    );
+    assert!(long.is_empty(), "over {LINES_MAX} lines: {long:?}");
+}
+
+/// The product's part of a file: tests in it may do what the product may not.
+fn product(source: &Source) -> &str {
+    let is_test = source.path.components().any(|part| {
+        part.as_os_str().to_str().is_some_and(|part| part.starts_with("tests") || part == "testing.rs")
+    });
+    if is_test { "" } else { source.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default() }
+}
+
+fn holders(needles: &[&str], allowed: &[&str]) -> Vec<String> {
+    sources()
+        .iter()
+        .filter(|source| !allowed.contains(&source.module.as_str()))
+        .filter(|source| needles.iter().any(|needle| product(source).contains(needle)))
+        .map(|source| source.path.display().to_string())
+        .collect()
+}
+
+#[test]
+fn http_clients_live_where_providers_are_called() {
+    // Others may name the URL and the answer types, not make a client.
+    let made = ["reqwest::Client", "reqwest::get(", "Client::new(", "ClientBuilder", "Client::builder("];
+    let found = holders(&made, &["providers", "credentials", "app", "commands", "accounts"]);
+    assert!(found.is_empty(), "{found:?}");
+    let sending = holders(&[".send().await"], &["providers", "credentials"]);
+    let sending: Vec<_> = sending.into_iter().filter(|path| !path.contains("gateway/chat.rs")).collect();
+    assert!(sending.is_empty(), "{sending:?}");
+}
+
+#[test]
+fn sql_lives_in_the_store() {
+    let macros = ["query!(", "query_as!(", "query_scalar!(", "sqlx::query", "sqlx::raw_sql", "QueryBuilder"];
+    // The private cluster's own set-up runs before there is a store.
+    let found = holders(&macros, &["store", "local_postgres"]);
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn routes_are_registered_in_one_place() {
+    let registering = ["web::resource(", "web::scope(", ".default_service("];
+    let found = holders(&registering, &["simulator"]);
+    let elsewhere: Vec<_> = found.iter().filter(|path| !path.ends_with("src/http/routes.rs")).collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
+#[test]
+fn a_file_opens_with_what_it_is_for() {
+    let bare: Vec<PathBuf> = sources()
+        .into_iter()
+        .filter(|source| !source.text.starts_with("//!"))
+        .map(|source| source.path)
+        .filter(|path| {
+            !path.ends_with("tests.rs") && !path.components().any(|part| part.as_os_str() == "tests")
+        })
+        .collect();
+    assert!(bare.is_empty(), "{bare:?}");
+}

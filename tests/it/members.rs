@@ -1,0 +1,185 @@
+//! Members, invitations and what each role may do.
+
+use crate::harness::{Client, Customer, PASSWORD, Reply, Stack, text};
+use kairosroute::domain::ambient::Ambient;
+use serde_json::{Value, json};
+
+/// Invites an address and has it sign up: its session and user id.
+pub async fn join(client: &Client, owner: &Customer, role: &str) -> (String, String) {
+    let email = format!("{}@example.test", Ambient::system().uuid().simple());
+    let invited = client.post("/api/members", &owner.session, &json!({ "email": email, "role": role })).await;
+    assert_eq!(invited.status, 201, "{invited}");
+    let token = text(&invited.json()["token"]);
+    let body = json!({ "email": email, "password": PASSWORD, "invitation": token });
+    let joined = client.post("/api/auth/signup", "", &body).await;
+    assert_eq!(joined.status, 201, "{joined}");
+    let answer = joined.json();
+    assert_eq!(text(&answer["organization"]["id"]), owner.organization_id);
+    (text(&answer["sessionToken"]), text(&answer["user"]["id"]))
+}
+
+async fn set_role(client: &Client, session: &str, user: &str, role: &str) -> Reply {
+    let path = format!("/api/members/{user}");
+    client.request("PATCH", &path).bearer(session).json(&json!({ "role": role })).send().await
+}
+
+/// What a role may do: read keys, create a key, read members, invite, read money.
+async fn allowed(client: &Client, session: &str) -> [bool; 5] {
+    let email = format!("{}@example.test", Ambient::system().uuid().simple());
+    let me = client.get("/api/auth", session).await;
+    assert_eq!(me.status, 200);
+    let replies = [
+        client.post("/api/auth", session, &json!({})).await,
+        client.get("/api/members", session).await,
+        client.post("/api/members", session, &json!({ "email": email, "role": "viewer" })).await,
+        client.get("/api/billing/balance", session).await,
+    ];
+    let [write, members, invite, money] = replies.map(|reply| match reply.status {
+        200 | 201 => true,
+        403 => {
+            assert_eq!(reply.code(), "permission_denied");
+            false
+        }
+        _ => panic!("{reply}"),
+    });
+    let keys = me.json()["apiKeys"].as_array().is_some_and(|keys| !keys.is_empty()) || write;
+    [keys, write, members, invite, money]
+}
+
+#[tokio::test]
+async fn each_role_may_do_exactly_what_is_promised() {
+    let stack = Stack::start().await;
+    let owner = stack.sign_up().await;
+    for (role, expected) in [
+        ("owner", [true, true, true, true, true]),
+        ("admin", [true, true, true, true, true]),
+        ("member", [true, true, false, false, false]),
+        ("billing", [false, false, false, false, true]),
+        ("viewer", [true, false, true, false, true]),
+    ] {
+        let (session, _) = join(&stack, &owner, role).await;
+        assert_eq!(allowed(&stack, &session).await, expected, "{role}");
+    }
+}
+
+#[tokio::test]
+async fn a_member_sees_and_changes_only_the_keys_it_made() {
+    let stack = Stack::start().await;
+    let owner = stack.sign_up().await;
+    let (session, _) = join(&stack, &owner, "member").await;
+    let (_, own) = stack.create_key(&session, &json!({ "name": "own" })).await;
+    let me = stack.get("/api/auth", &session).await.json();
+    assert_eq!(me["apiKeys"].as_array().unwrap().len(), 1);
+    assert_eq!(stack.get(&format!("/api/auth/keys/{own}"), &session).await.status, 200);
+    let theirs = format!("/api/auth/keys/{}", owner.key_id);
+    assert_eq!(stack.get(&theirs, &session).await.status, 404);
+    assert_eq!(stack.delete(&theirs, &session).await.status, 404);
+    assert_eq!(stack.patch_key(&session, &owner.key_id, &json!({ "name": "x" })).await.status, 404);
+    // The owner has both.
+    assert_eq!(stack.get(&format!("/api/auth/keys/{own}"), &owner.session).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_role_change_and_a_removal_act_at_once_on_every_replica() {
+    let stack = Stack::start().await;
+    let second = stack.second_node().await;
+    let owner = stack.sign_up().await;
+    let (session, user) = join(&stack, &owner, "admin").await;
+    assert_eq!(second.get("/api/members", &session).await.status, 200);
+    assert_eq!(set_role(&stack, &owner.session, &user, "billing").await.status, 200);
+    assert_eq!(second.get("/api/members", &session).await.status, 403);
+    assert_eq!(stack.delete(&format!("/api/members?userId={user}"), &owner.session).await.status, 204);
+    let reply = second.get("/api/auth", &session).await;
+    assert_eq!((reply.status, reply.code().as_str()), (401, "invalid_session"));
+}
+
+#[tokio::test]
+async fn only_owners_touch_owners_and_the_last_one_stays() {
+    let stack = Stack::start().await;
+    let owner = stack.sign_up().await;
+    let (admin, admin_id) = join(&stack, &owner, "admin").await;
+    let made = stack.post("/api/members", &admin, &json!({ "email": "o@x.test", "role": "owner" })).await;
+    assert_eq!(made.status, 403, "{made}");
+    assert_eq!(set_role(&stack, &admin, &admin_id, "owner").await.status, 403);
+    assert_eq!(set_role(&stack, &admin, &owner.user_id, "viewer").await.status, 403);
+    assert_eq!(stack.delete(&format!("/api/members/{}", owner.user_id), &admin).await.status, 403);
+    let reply = set_role(&stack, &owner.session, &owner.user_id, "viewer").await;
+    assert_eq!((reply.status, reply.code().as_str()), (409, "conflict"));
+    let reply = stack.delete(&format!("/api/members/{}", owner.user_id), &owner.session).await;
+    assert_eq!((reply.status, reply.code().as_str()), (409, "conflict"));
+    assert_eq!(set_role(&stack, &owner.session, &admin_id, "owner").await.status, 200);
+    assert_eq!(set_role(&stack, &owner.session, &owner.user_id, "viewer").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_invitation_works_once_for_its_address_until_it_is_withdrawn() {
+    let stack = Stack::start().await;
+    let owner = stack.sign_up().await;
+    let invite = async |email: &str| -> Value {
+        stack.post("/api/members", &owner.session, &json!({ "email": email, "role": "viewer" })).await.json()
+    };
+    let sign_up = async |email: &str, token: &str| {
+        let body = json!({ "email": email, "password": PASSWORD, "invitation": token });
+        stack.post("/api/auth/signup", "", &body).await
+    };
+    let first = invite("a@example.test").await;
+    let wrong = sign_up("b@example.test", &text(&first["token"])).await;
+    assert_eq!((wrong.status, wrong.json()["error"]["param"].as_str()), (400, Some("invitation")));
+    // A new invitation takes the place of the open one.
+    let second = invite("a@example.test").await;
+    assert_eq!(sign_up("a@example.test", &text(&first["token"])).await.status, 400);
+    assert_eq!(sign_up("a@example.test", &text(&second["token"])).await.status, 201);
+    assert_eq!(sign_up("c@example.test", &text(&second["token"])).await.status, 400);
+    let third = invite("d@example.test").await;
+    let path = format!("/api/members?invitationId={}", text(&third["invitationId"]));
+    assert_eq!(stack.delete(&path, &owner.session).await.status, 204);
+    assert_eq!(stack.delete(&path, &owner.session).await.status, 404);
+    assert_eq!(sign_up("d@example.test", &text(&third["token"])).await.status, 400);
+    let list = stack.get("/api/members", &owner.session).await.json();
+    assert_eq!(list["members"].as_array().unwrap().len(), 2);
+    assert_eq!(list["invitations"], json!([]));
+    assert!(!list.to_string().contains("kri_"), "a token is shown once");
+}
+
+#[tokio::test]
+async fn a_person_of_two_organizations_chooses_at_log_in() {
+    let stack = Stack::start().await;
+    let (first, second) = (stack.sign_up().await, stack.sign_up().await);
+    let invited = stack
+        .post("/api/members", &second.session, &json!({ "email": first.email, "role": "viewer" }))
+        .await
+        .json();
+    let log_in = async |more: Value| {
+        let mut body = json!({ "email": first.email, "password": PASSWORD });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        stack.post("/api/auth/login", "", &body).await
+    };
+    assert_eq!(log_in(json!({ "organization": second.organization_id })).await.status, 403);
+    assert_eq!(log_in(json!({ "invitation": invited["token"] })).await.status, 200);
+    for (organization, role) in [(&first.organization_id, "owner"), (&second.organization_id, "viewer")] {
+        let token = text(&log_in(json!({ "organization": organization })).await.json()["sessionToken"]);
+        let me = stack.get("/api/auth", &token).await.json();
+        assert_eq!(&text(&me["organization"]["id"]), organization);
+        assert_eq!(me["role"], role);
+    }
+}
+
+#[tokio::test]
+async fn privileged_fields_of_member_calls_are_refused() {
+    let stack = Stack::start().await;
+    let owner = stack.sign_up().await;
+    let (_, user) = join(&stack, &owner, "viewer").await;
+    let before = stack.database.rows("membership").await;
+    for body in [
+        json!({ "role": "operator" }),
+        json!({ "role": "viewer", "isOperator": true }),
+        json!({ "role": "viewer", "organizationId": "org_1" }),
+        json!({ "role": 1 }),
+        json!({}),
+    ] {
+        let path = format!("/api/members/{user}");
+        let reply = stack.request("PATCH", &path).bearer(&owner.session).json(&body).send().await;
+        assert_eq!((reply.status, reply.code().as_str()), (400, "invalid_request"), "{body}");
+    }
+    assert_eq!(stack.database.rows("membership").await, before);
+}
