@@ -14,9 +14,9 @@ use crate::{
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// A settle that is not durable by then stays queued, and the client is told that something is wrong.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
@@ -75,7 +75,8 @@ impl Drop for Meter {
         let tasks = open.gateway.tasks.clone();
         match open.apart.take().filter(|_| open.hold.is_some() && !open.gateway.stopping.is_cancelled()) {
             Some(answer) => {
-                tasks.spawn_local(read_to_the_end(open, answer));
+                let meter = Meter { open: Some(open) };
+                tasks.spawn_local(read_to_the_end(meter, answer));
             }
             None => {
                 let runtime = open.gateway.db.runtime().clone();
@@ -85,33 +86,40 @@ impl Drop for Meter {
     }
 }
 
-/// Waits for an answer that nobody else waits for, and bills it.
-async fn read_to_the_end(mut open: Box<Open>, answer: JoinHandle<Result<Answer, Rejection>>) {
-    let by = Instant::now() + open.gateway.settings.limits.drain;
-    if let Ok(Ok(Ok(answer))) = tokio::time::timeout_at(by.into(), answer).await {
-        open.commit();
-        match answer {
-            Answer::Whole { usage, service_tier, text, .. } => {
-                open.consumed(usage, service_tier.as_deref(), &text);
-            }
-            Answer::Stream { mut response, mut relay } => {
-                drain(&mut open, &mut response, &mut relay, by.into()).await;
-            }
+/// Waits for an answer that nobody else waits for, and bills it. Whatever cuts this task short drops the meter,
+/// which ends the request.
+async fn read_to_the_end(mut meter: Meter, answer: AbortOnDropHandle<Result<Answer, Rejection>>) {
+    let Some(open) = meter.get() else { return };
+    let by = tokio::time::Instant::now() + open.gateway.settings.limits.drain;
+    let stopping = open.gateway.stopping.clone();
+    let answered = tokio::select! {
+        answered = tokio::time::timeout_at(by, answer) => answered,
+        () = stopping.cancelled() => return,
+    };
+    let Ok(Ok(Ok(answer))) = answered else { return };
+    open.commit();
+    match answer {
+        Answer::Whole { usage, service_tier, text, .. } => {
+            open.consumed(usage, service_tier.as_deref(), &text);
         }
+        Answer::Stream { mut response, mut relay } => drain(open, &mut response, &mut relay, by).await,
     }
-    let runtime = open.gateway.db.runtime().clone();
-    let _ = runtime.spawn(abandon(open)).await;
 }
 
-/// Reads an abandoned stream on to its usage.
+/// Reads an abandoned stream on to its usage, until `by` or the end of the process.
 pub(super) async fn drain(
     open: &mut Open,
     response: &mut Response,
     relay: &mut Relay,
     by: tokio::time::Instant,
 ) {
+    let stopping = open.gateway.stopping.clone();
     while relay.usage().is_none() && !relay.has_ended() && relay.failure().is_none() {
-        match tokio::time::timeout_at(by, response.chunk()).await {
+        let read = tokio::select! {
+            read = tokio::time::timeout_at(by, response.chunk()) => read,
+            () = stopping.cancelled() => break,
+        };
+        match read {
             Ok(Ok(Some(bytes))) => relay.absorb(&bytes),
             Ok(Ok(None)) => relay.close(),
             Ok(Err(_)) | Err(_) => break,

@@ -33,8 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 use time::OffsetDateTime;
-use tokio::task::JoinHandle;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::{AbortOnDropHandle, task_tracker::TaskTrackerToken};
 
 /// Everything about a request that has not ended.
 pub struct Open {
@@ -65,7 +64,7 @@ pub struct Open {
     /// The process does not end before this request has.
     _token: TaskTrackerToken,
     /// A call whose answer is billed even if nobody waits for it any more.
-    pub(super) apart: Option<JoinHandle<Result<Answer, Rejection>>>,
+    pub(super) apart: Option<AbortOnDropHandle<Result<Answer, Rejection>>>,
 }
 
 /// The candidate and credential whose answer is being relayed.
@@ -200,7 +199,8 @@ impl Open {
 
     /// Makes a call that goes on by itself if this request is dropped.
     pub async fn await_apart(&mut self, call: Call) -> Result<Answer, Rejection> {
-        let answer = self.apart.insert(self.gateway.tasks.spawn_local(call.dial()));
+        let calling = self.gateway.tasks.spawn_local(call.dial());
+        let answer = self.apart.insert(AbortOnDropHandle::new(calling));
         let answered = answer.await;
         self.apart = None;
         answered.unwrap_or_else(|_| Err(Rejection::without_answer(Class::Overload, "the call was given up")))

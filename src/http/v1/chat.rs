@@ -215,6 +215,8 @@ fn upstream(
         upstream_status: rejection.status,
         upstream_message: Some(rejection.message),
     });
+    error =
+        error.cause(format_args!("{provider} answered {:?}: {}", rejection.status, rejection.class.as_str()));
     if let Some(status) = status {
         error = error.status_of_provider(status);
     }
