@@ -282,6 +282,7 @@ fn serve(
     // Built once here so that a failure is an error and not a panic in a worker; each worker then has its own.
     Transport::new(connect, allowed.clone())?;
     let server = HttpServer::new(move || {
+        gateway.ledger.deliver_here();
         let app = HttpApp::new()
             .app_data(gateway.clone())
             .app_data(accounts.clone())

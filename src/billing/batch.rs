@@ -3,6 +3,7 @@
 //! never lost while the process lives: it stays queued and is tried again until the database has it. A hold
 //! that nobody waits for any more never stays behind as set-aside credit.
 
+mod mailbox;
 mod writer;
 
 use super::ledger::{Checkpoint, HoldOutcome, HoldRequest, LedgerError, LedgerLimits, Settle, SettleOutcome};
@@ -10,11 +11,12 @@ use crate::{
     domain::{ambient::Ambient, ids::InstanceId, money::NanoUsd},
     store::Db,
 };
+use mailbox::{HoldAnswer, ReplyTo, SettleAnswer, reply_here};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-type HoldReply = oneshot::Sender<Result<HoldOutcome, LedgerError>>;
-type SettleReply = oneshot::Sender<Result<SettleOutcome, LedgerError>>;
+type HoldReply = ReplyTo<HoldAnswer>;
+type SettleReply = ReplyTo<SettleAnswer>;
 
 /// What travels to the writer. The queue itself is unbounded because a settle must be accepted at once, from
 /// `Drop` too; what bounds it is that holds are, and that each open hold is settled once.
@@ -51,7 +53,7 @@ impl Ledger {
         let Ok(permit) = Arc::clone(&self.waiting).try_acquire_owned() else {
             return Err(LedgerError::Unavailable("too many requests are waiting for it"));
         };
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = reply_here();
         let void = Settle::void(request.scope, request.id);
         if self.ops.send(Op::Hold { request, reply, _permit: permit }).is_err() {
             return Err(LedgerError::Unavailable("it has stopped"));
@@ -70,7 +72,7 @@ impl Ledger {
         &self,
         settle: Settle,
     ) -> impl Future<Output = Result<SettleOutcome, LedgerError>> + Send + use<> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = reply_here();
         self.send_settle(settle, Some(reply));
         async move { answer.await.unwrap_or(Err(LedgerError::Unavailable("it has stopped"))) }
     }

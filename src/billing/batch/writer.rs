@@ -4,7 +4,7 @@
 
 mod answer;
 
-use super::{HoldReply, Op, SettleReply};
+use super::{HoldReply, Op, SettleReply, mailbox::Outbox};
 use crate::{
     billing::ledger::{Bill, Checkpoint, HoldRequest, LedgerError, LedgerLimits, Settle},
     domain::{
@@ -63,6 +63,7 @@ pub(super) struct Writer {
     abandoned: VecDeque<HoldRequest>,
     checkpoints: HashMap<HoldId, (OrgScope, Bill)>,
     barriers: Vec<oneshot::Sender<()>>,
+    outbox: Outbox,
     columns: Flush,
     /// Operations to write one by one, to find the one that the database refuses.
     singly: usize,
@@ -90,6 +91,7 @@ impl Writer {
             abandoned: VecDeque::new(),
             checkpoints: HashMap::new(),
             barriers: Vec::new(),
+            outbox: Outbox::default(),
             columns: Flush::default(),
             singly: 0,
             next_flush: Instant::now(),
@@ -104,7 +106,9 @@ impl Writer {
         while self.intake(&mut ops, failures).await {
             ops.drain(..).for_each(|op| self.accept(op));
             self.drop_overdue_holds();
-            match self.write().await {
+            let written = self.write().await;
+            self.send_answers();
+            match written {
                 Ok(()) => failures = 0,
                 Err(error) => {
                     failures = failures.saturating_add(1);
@@ -125,7 +129,10 @@ impl Writer {
                 // Who asks whether all is written may be about to close the pool, which waits for this one.
                 self.connection = None;
             }
-            self.barriers.drain(..).for_each(|barrier| answer::send(Some(barrier), ()));
+            for barrier in self.barriers.drain(..) {
+                // Who asked may have gone.
+                let _ = barrier.send(());
+            }
             if self.inbox.recv_many(ops, INTAKE_MAX).await == 0 {
                 return false;
             }
@@ -197,7 +204,9 @@ impl Writer {
     async fn write(&mut self) -> Result<(), StoreError> {
         if !self.settles.is_empty() || !self.holds.is_empty() {
             self.next_flush = Instant::now() + self.limits.flush_interval;
-            self.write_flush().await?;
+            let flushed = self.write_flush().await;
+            self.send_answers();
+            flushed?;
         }
         if let Some(hold) = self.abandoned.pop_front()
             && let Err(error) = self.write_abandoned(&hold).await
@@ -272,7 +281,7 @@ impl Writer {
             org.id = %pending.settle.scope.org_id(), hold.id = %pending.settle.hold, %error,
             "the database refuses to record a settle"
         );
-        answer::send(pending.reply, Err(LedgerError::Refused(error)));
+        self.answer_settle(pending.reply, Err(LedgerError::Refused(error)));
         Ok(())
     }
 

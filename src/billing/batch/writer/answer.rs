@@ -1,23 +1,15 @@
 //! From what a flush did to what its callers hear. A hold that was written but that nobody takes is given
 //! back; a settle that ended nothing is read again, in a new statement, to learn why.
 
-use super::{PendingHold, PendingSettle, UNCLEAR_MAX, Writer};
+use super::{PendingHold, PendingSettle, SettleReply, UNCLEAR_MAX, Writer};
 use crate::{
+    billing::batch::mailbox::SettleAnswer,
     billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome},
     store::{
         StoreError,
         ledger::{self, EndState, HoldEnd, HoldRead},
     },
 };
-use tokio::sync::oneshot;
-
-/// Answers a caller that may have gone.
-pub(super) fn send<T>(reply: Option<oneshot::Sender<T>>, answer: T) {
-    if let Some(reply) = reply {
-        // A caller that left has its settle written all the same.
-        let _ = reply.send(answer);
-    }
-}
 
 impl PendingHold {
     /// A try of it may have been written without our hearing of it.
@@ -34,8 +26,9 @@ impl Writer {
             match read {
                 HoldRead::Admitted { amount } => {
                     let (scope, id) = (pending.request.scope, pending.request.id);
-                    if pending.reply.send(Ok(HoldOutcome::Admitted { amount })).is_err() {
-                        let settle = Settle::void(scope, id);
+                    let settle = Settle::void(scope, id);
+                    let admitted = Ok(HoldOutcome::Admitted { amount });
+                    if !pending.reply.hold(admitted, settle, &mut self.outbox) {
                         self.settles.push_back(PendingSettle { settle, reply: None, unclear: 0 });
                     }
                 }
@@ -46,7 +39,9 @@ impl Writer {
                         self.holds.push_front(pending);
                     } else {
                         self.abandon_if_ambiguous(&pending);
-                        let _ = pending.reply.send(Ok(HoldOutcome::Refused { available }));
+                        let refused = Ok(HoldOutcome::Refused { available });
+                        let void = Settle::void(pending.request.scope, pending.request.id);
+                        pending.reply.hold(refused, void, &mut self.outbox);
                     }
                 }
                 HoldRead::Unclear if pending.unclear < UNCLEAR_MAX => {
@@ -68,7 +63,21 @@ impl Writer {
 
     pub(super) fn fail_hold(&mut self, pending: PendingHold, error: LedgerError) {
         self.abandon_if_ambiguous(&pending);
-        let _ = pending.reply.send(Err(error));
+        let void = Settle::void(pending.request.scope, pending.request.id);
+        pending.reply.hold(Err(error), void, &mut self.outbox);
+    }
+
+    pub(super) fn answer_settle(&mut self, reply: Option<SettleReply>, answer: SettleAnswer) {
+        if let Some(reply) = reply {
+            reply.settle(answer, &mut self.outbox);
+        }
+    }
+
+    /// Lets the answers of this round go.
+    pub(super) fn send_answers(&mut self) {
+        let orphans = self.outbox.send();
+        let voids = orphans.into_iter().map(|settle| PendingSettle { settle, reply: None, unclear: 0 });
+        self.settles.extend(voids);
     }
 
     fn abandon_if_ambiguous(&mut self, pending: &PendingHold) {
@@ -85,7 +94,7 @@ impl Writer {
         let mut failure = None;
         for (mut pending, settled) in settles.into_iter().zip(settled) {
             if settled {
-                send(pending.reply, Ok(SettleOutcome::Posted));
+                self.answer_settle(pending.reply, Ok(SettleOutcome::Posted));
                 continue;
             }
             if failure.is_some() {
@@ -95,7 +104,7 @@ impl Writer {
             match self.read_end(&pending.settle).await {
                 Ok(Some(outcome)) => {
                     log_unposted(&pending.settle, outcome);
-                    send(pending.reply, Ok(outcome));
+                    self.answer_settle(pending.reply, Ok(outcome));
                 }
                 // Open again: the hold was committed while the flush ran and is there for the next one.
                 Ok(None) if pending.unclear < UNCLEAR_MAX => {
@@ -107,7 +116,7 @@ impl Writer {
                         org.id = %pending.settle.scope.org_id(), hold.id = %pending.settle.hold,
                         "an open hold cannot be settled"
                     );
-                    send(pending.reply, Err(LedgerError::Refused(StoreError::Contention)));
+                    self.answer_settle(pending.reply, Err(LedgerError::Refused(StoreError::Contention)));
                 }
                 Err(error) => {
                     self.settles.push_back(pending);
