@@ -7,6 +7,7 @@ mod harness;
 mod accounts;
 mod api_keys;
 mod bad_input;
+mod canary;
 mod layers;
 mod limits;
 mod members;
