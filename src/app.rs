@@ -47,6 +47,10 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long a client may leave what was sent to it unread.
 const STALL_MS_MAX: u32 = 60_000;
+/// Time for requests that were cut at the deadline to be told so and billed.
+const CUT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Once nothing runs any more: time for idle connections and last bytes.
+const IDLE_CLOSE_S_MAX: u64 = 2;
 /// The last part of a shutdown: time to bill what was cut off.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -61,6 +65,7 @@ pub struct App {
     metrics_server: Option<Server>,
     jobs_stopping: CancellationToken,
     shutdown: Duration,
+    shutdown_notice: Duration,
     /// Last to go: everything above may still have work on it.
     database_runtime: DatabaseRuntime,
 }
@@ -163,6 +168,7 @@ pub async fn build(
         metrics_server,
         jobs_stopping,
         shutdown: config.limits.shutdown,
+        shutdown_notice: config.limits.shutdown_notice,
         database_runtime,
     })
 }
@@ -204,6 +210,7 @@ async fn gateway(
         key_uses: KeyUses::default(),
         catalog: ArcSwap::from_pointee(catalog),
         retries: RetryBudget::default(),
+        own_key_retries: RetryBudget::default(),
         metrics: Metrics::default(),
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
@@ -293,7 +300,7 @@ fn serve(
     .keep_alive(KEEP_ALIVE)
     // A client that has left is noticed at once, not at the end of its answer.
     .h1_allow_half_closed(false)
-    .shutdown_timeout(config.limits.shutdown.as_secs().max(1))
+    .shutdown_timeout(IDLE_CLOSE_S_MAX)
     .disable_signals()
     .on_connect(|connection, _| {
         if let Some(stream) = connection.downcast_ref::<TcpStream>() {
@@ -331,8 +338,9 @@ fn serve_metrics(listen_on: SocketAddr, gateway: Arc<Gateway>) -> anyhow::Result
 }
 
 impl App {
-    /// Serves until `stop`, then stops in order: not ready, no new connections, running requests to their end
-    /// or to the deadline, every bill written, the database closed.
+    /// Serves until `stop`, then stops in order: not ready, no new connections, running requests and the
+    /// answers that are read on for their bill to their end or to the deadline, every bill written, the
+    /// database closed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let handle = self.server.handle();
         let serving = tokio::task::spawn_local(self.server);
@@ -340,31 +348,33 @@ impl App {
         let metrics = self.metrics_server.map(tokio::task::spawn_local);
         stop.await;
         tracing::info!("stopping");
-        self.gateway.draining.store(true, Ordering::Relaxed);
-        let gateway = self.gateway.clone();
-        let last_second = self.shutdown.saturating_sub(Duration::from_secs(1));
-        let deadline = tokio::task::spawn_local(async move {
-            tokio::time::sleep(last_second).await;
+        let gateway = self.gateway;
+        let deadline = tokio::time::Instant::now() + self.shutdown;
+        gateway.draining.store(true, Ordering::Relaxed);
+        tokio::time::sleep(self.shutdown_notice.min(self.shutdown)).await;
+        handle.pause().await;
+        gateway.tasks.close();
+        if tokio::time::timeout_at(deadline, gateway.tasks.wait()).await.is_err() {
+            // Streams and calls hear this, end with an error that says so, and are billed.
             gateway.stopping.cancel();
-        });
+            let _ = tokio::time::timeout(CUT_TIME_MAX, gateway.tasks.wait()).await;
+        }
+        gateway.stopping.cancel();
         handle.stop(true).await;
         serving.await??;
-        deadline.abort();
         self.jobs_stopping.cancel();
-        self.gateway.stopping.cancel();
         let written = async {
-            self.gateway.tasks.close();
-            self.gateway.tasks.wait().await;
-            self.gateway.ledger.flush().await;
-            self.gateway.recorder.flush().await;
+            gateway.tasks.wait().await;
+            gateway.ledger.flush().await;
+            gateway.recorder.flush().await;
         };
         if tokio::time::timeout(FLUSH_TIME_MAX, written).await.is_err() {
             tracing::error!(
                 "not everything was written before the end; open holds will expire at their checkpoints"
             );
         }
-        let (db, instance) = (self.gateway.db.clone(), self.instance);
-        let _ = self.gateway.key_uses.flush(&db).await;
+        let (db, instance) = (gateway.db.clone(), self.instance);
+        let _ = gateway.key_uses.flush(&db).await;
         let retiring = db.clone();
         let _ =
             db.run(async move { instances::retire(&mut *retiring.acquire().await?, instance).await }).await;

@@ -73,7 +73,7 @@ pub static VARIABLES: &[Variable] = &[
         "provider calls per request that end in overload, rate or time-out",
     ),
     variable("KAIROSROUTE_CONNECT_TIMEOUT_MS", "5000", "time to connect to a provider"),
-    variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "120000", "time to the first content of a stream"),
+    variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "300000", "time to the first content of a stream"),
     variable("KAIROSROUTE_IDLE_TIMEOUT_MS", "120000", "longest silence inside a stream"),
     variable("KAIROSROUTE_TOTAL_TIMEOUT_MS", "900000", "longest request, every attempt included"),
     variable("KAIROSROUTE_HEARTBEAT_MS", "15000", "silence after which a stream's client is sent a comment"),
@@ -83,6 +83,11 @@ pub static VARIABLES: &[Variable] = &[
         "how long an abandoned answer is read on for its usage",
     ),
     variable("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS", "30000", "how long running requests may take after SIGTERM"),
+    variable(
+        "KAIROSROUTE_SHUTDOWN_NOTICE_MS",
+        "1000",
+        "how long new requests are still taken after SIGTERM while /readyz says no, for load balancers to see it",
+    ),
 ];
 
 /// A provider's settings from the environment.
@@ -103,6 +108,8 @@ pub struct Limits {
     pub heartbeat: Duration,
     pub drain: Duration,
     pub shutdown: Duration,
+    /// How long new requests are still taken after the process has begun to say that it is not ready.
+    pub shutdown_notice: Duration,
 }
 
 /// Everything the process is told from outside.
@@ -218,6 +225,7 @@ impl Reader<'_> {
             heartbeat: self.millis("KAIROSROUTE_HEARTBEAT_MS"),
             drain: self.millis("KAIROSROUTE_DRAIN_TIMEOUT_MS"),
             shutdown: self.millis("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS"),
+            shutdown_notice: self.millis("KAIROSROUTE_SHUTDOWN_NOTICE_MS"),
         }
     }
 

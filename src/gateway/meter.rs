@@ -3,106 +3,31 @@
 //! the handler cannot await any more, dropping the meter hands to a task of its own.
 
 use super::{
-    Gateway,
-    attempt::{Answer, Call},
-    receipt::{self, Attempt, Bill, CredentialKind, Ending, Served, Story},
+    attempt::Answer,
+    open::Open,
+    receipt::{Bill, Ending, Served},
     relay::Relay,
 };
 use crate::{
-    billing::{
-        ledger::{self, Checkpoint, HoldOutcome, HoldRequest, LedgerError, Settle},
-        price,
-        record::{Record, UsageRow, UsageStatus},
-    },
-    dialect::openai_chat::{prompt, reply},
-    domain::{
-        catalog::{Catalog, Model},
-        ids::{EntryId, HoldId, RequestId},
-        money::{self, NanoUsd},
-        tokens::{self, Counter, Family},
-        usage::{Basis, Usage},
-    },
-    providers::error::{Class, Rejection},
-    routing::plan::{Candidate, Considered},
-    store::api_keys::Principal,
+    domain::ids::RequestId,
+    providers::{error::Rejection, transport::Response},
 };
-use bytes::Bytes;
-use reqwest::Response;
 use std::{
-    sync::Arc,
+    panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
-use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 
 /// A settle that is not durable by then stays queued, and the client is told that something is wrong.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// How long a refused client waits for its hold to be given back.
+const VOID_WAIT: Duration = Duration::from_secs(1);
 
 /// The meter of one request.
 pub struct Meter {
     /// `None` once the request has been brought to its end.
     open: Option<Box<Open>>,
 }
-
-/// Everything about a request that has not ended.
-pub struct Open {
-    pub gateway: Arc<Gateway>,
-    pub principal: Arc<Principal>,
-    pub request_id: RequestId,
-    pub started_at: OffsetDateTime,
-    pub started: Instant,
-    /// The snapshot whose prices this request is billed at.
-    pub catalog: Arc<Catalog>,
-    pub body: Bytes,
-    pub requested: String,
-    pub stream: bool,
-    pub service_tier: Option<String>,
-    pub considered: Vec<Considered>,
-    pub strategy: &'static str,
-    pub chain: Vec<Arc<str>>,
-    pub attempts: Vec<Attempt>,
-    pub fallback_reason: Option<&'static str>,
-    pub dropped: Vec<String>,
-    pub ttft: Option<Duration>,
-    hold: Option<HoldId>,
-    serving: Option<Serving>,
-    /// A call whose answer is billed even if nobody waits for it any more.
-    apart: Option<JoinHandle<Result<Answer, Rejection>>>,
-}
-
-/// The candidate and credential whose answer is being relayed.
-struct Serving {
-    served: Served,
-    model: Option<Arc<Model>>,
-    family: Family,
-    /// Content has gone or is going to the client: from here on it is billed.
-    committed: bool,
-    consumed: Consumed,
-    checkpoint: CheckpointState,
-}
-
-/// What the answer has consumed as far as is known.
-#[derive(Default)]
-struct Consumed {
-    reported: Option<Usage>,
-    service_tier: Option<String>,
-    /// The text counted so far, and the text since, escaped as JSON.
-    counter: Option<Counter>,
-    uncounted: Vec<u8>,
-}
-
-struct CheckpointState {
-    last: Instant,
-    /// Tokens counted then.
-    counted: u64,
-    prompt_tokens: Option<u64>,
-}
-
-/// A running stream is checkpointed after this long or this many tokens, whichever comes first.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
-const CHECKPOINT_TOKENS: u64 = 256;
-/// Text is counted once this much has gathered, or at a checkpoint. A token is about four bytes.
-const COUNT_BYTES: usize = 1_024;
 
 /// Why an answer could not be billed in time.
 #[derive(Debug)]
@@ -124,27 +49,21 @@ impl Meter {
 
     /// Ends an answered request: bills it, waits until that is durable, and records it.
     pub async fn settle(&mut self, ending: Ending) -> Result<(Served, Bill), NotDurable> {
-        let Some(mut open) = self.open.take() else { return Err(NotDurable) };
-        if open.needs_counting() {
-            // Counting may take long for a long text: not on a worker, and not stopped by a client that leaves.
-            let gateway = open.gateway.clone();
-            let counting = gateway.tasks.spawn_blocking_on(
-                move || {
-                    open.count();
-                    open
-                },
-                gateway.db.runtime(),
-            );
-            open = counting.await.map_err(|_| NotDurable)?;
+        let Some(open) = self.open.take() else { return Err(NotDurable) };
+        if !open.needs_counting() {
+            return open.end(ending, None, SETTLE_WAIT).await;
         }
-        open.end(ending, None).await
+        // Counting may take long. The client may leave meanwhile: the end is a task of its own.
+        let gateway = open.gateway.clone();
+        let ended = async move { counted(open).await?.end(ending, None, SETTLE_WAIT).await };
+        gateway.tasks.spawn_on(ended, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))
     }
 
     /// Ends a request that nothing came of.
     pub async fn fail(&mut self, message: &str) {
         if let Some(open) = self.open.take() {
-            // A void that is slow to become durable changes nothing for the client.
-            let _ = open.end(Ending::Failed, Some(message)).await;
+            // The void is queued by then; one that is slow to become durable changes nothing for the client.
+            let _ = open.end(Ending::Failed, Some(message), VOID_WAIT).await;
         }
     }
 }
@@ -205,301 +124,23 @@ pub(super) async fn drain(
 /// Ends a request whose client has left.
 async fn abandon(mut open: Box<Open>) {
     if open.needs_counting() {
-        let counting = tokio::task::spawn_blocking(move || {
-            open.count();
-            open
-        });
-        match counting.await {
+        match counted(open).await {
             Ok(counted) => open = counted,
-            Err(_) => return,
+            Err(NotDurable) => return,
         }
     }
     let ending = if open.is_committed() { Ending::Aborted } else { Ending::Failed };
-    let _ = open.end(ending, Some("the client left")).await;
+    let _ = open.end(ending, Some("the client left"), SETTLE_WAIT).await;
 }
 
-impl Open {
-    pub fn new(gateway: Arc<Gateway>, principal: Arc<Principal>, body: Bytes) -> Self {
-        let started_at = gateway.ambient.now();
-        Self {
-            request_id: RequestId(gateway.ambient.uuid()),
-            started_at,
-            started: Instant::now(),
-            catalog: gateway.catalog.load_full(),
-            gateway,
-            principal,
-            body,
-            requested: String::new(),
-            stream: false,
-            service_tier: None,
-            considered: Vec::new(),
-            strategy: "none",
-            chain: Vec::new(),
-            attempts: Vec::new(),
-            fallback_reason: None,
-            dropped: Vec::new(),
-            ttft: None,
-            hold: None,
-            serving: None,
-            apart: None,
+/// Counts off the async threads. An error only when the process is ending.
+async fn counted(mut open: Box<Open>) -> Result<Box<Open>, NotDurable> {
+    let counting = tokio::task::spawn_blocking(move || {
+        // Whatever the text does to the counter, the hold must be ended.
+        if catch_unwind(AssertUnwindSafe(|| open.count())).is_err() {
+            open.estimate();
         }
-    }
-
-    /// Sets credit aside, once per request. Returns what is free when it is not enough.
-    pub async fn hold(&mut self, want: NanoUsd, floor: NanoUsd) -> Result<Result<(), NanoUsd>, LedgerError> {
-        if self.hold.is_some() {
-            return Ok(Ok(()));
-        }
-        let id = HoldId(self.gateway.ambient.uuid());
-        let request = HoldRequest {
-            scope: self.principal.scope,
-            id,
-            request_id: self.request_id,
-            turn: 0,
-            api_key_id: self.principal.api_key_id,
-            want,
-            floor,
-            margin: self.gateway.settings.margin,
-            price_version: self.catalog.version.as_str().into(),
-        };
-        match self.gateway.ledger.hold(request).await? {
-            HoldOutcome::Admitted { .. } => {
-                self.hold = Some(id);
-                Ok(Ok(()))
-            }
-            HoldOutcome::Refused { available } => Ok(Err(available)),
-        }
-    }
-
-    /// This candidate and credential are about to be called.
-    pub fn serving(&mut self, candidate: &Candidate, credential: CredentialKind) {
-        self.serving = Some(Serving {
-            served: Served {
-                provider: candidate.provider.row().name,
-                model_id: candidate.id.clone(),
-                model_name: candidate.name.clone(),
-                credential,
-            },
-            model: candidate.model.clone(),
-            family: tokens::family(candidate.provider, &candidate.upstream),
-            committed: false,
-            consumed: Consumed::default(),
-            checkpoint: CheckpointState { last: Instant::now(), counted: 0, prompt_tokens: None },
-        });
-    }
-
-    pub fn served(&self) -> Option<&Served> {
-        self.serving.as_ref().map(|serving| &serving.served)
-    }
-
-    /// The answer has begun: what it consumes is billed from here on.
-    pub fn commit(&mut self) {
-        self.ttft = Some(self.started.elapsed());
-        if let Some(serving) = &mut self.serving {
-            serving.committed = true;
-        }
-    }
-
-    fn is_committed(&self) -> bool {
-        self.serving.as_ref().is_some_and(|serving| serving.committed)
-    }
-
-    /// Makes a call that goes on by itself if this request is dropped.
-    pub async fn await_apart(&mut self, call: Call) -> Result<Answer, Rejection> {
-        let answer = self.apart.insert(self.gateway.tasks.spawn_local(call.send()));
-        let answered = answer.await;
-        self.apart = None;
-        answered.unwrap_or_else(|_| Err(Rejection::without_answer(Class::Overload, "the call was given up")))
-    }
-
-    /// Notes what a relay has seen since the last time.
-    pub fn relayed(&mut self, relay: &mut Relay) {
-        let text = relay.take_text();
-        self.consumed(relay.usage(), relay.service_tier(), &text);
-        self.checkpoint();
-    }
-
-    /// Notes what the provider reported and what the model said.
-    pub fn consumed(&mut self, usage: Option<Usage>, service_tier: Option<&str>, text: &[u8]) {
-        if let Some(serving) = &mut self.serving {
-            let consumed = &mut serving.consumed;
-            consumed.reported = usage.or(consumed.reported);
-            if let Some(tier) = service_tier
-                && consumed.service_tier.as_deref() != Some(tier)
-            {
-                consumed.service_tier = Some(tier.to_owned());
-            }
-            consumed.uncounted.extend_from_slice(text);
-        }
-    }
-
-    /// Keeps the bill that a crash would leave behind near the truth.
-    pub fn checkpoint(&mut self) {
-        let (Some(hold), Some(serving)) = (self.hold, self.serving.as_mut()) else { return };
-        let waited = serving.checkpoint.last.elapsed() >= CHECKPOINT_INTERVAL;
-        if !waited && serving.consumed.uncounted.len() < COUNT_BYTES {
-            return;
-        }
-        let counted = serving.consumed.count(serving.family);
-        if !waited && counted.saturating_sub(serving.checkpoint.counted) < CHECKPOINT_TOKENS {
-            return;
-        }
-        serving.checkpoint.last = Instant::now();
-        serving.checkpoint.counted = counted;
-        let body = &self.body;
-        let family = serving.family;
-        let prompt = *serving.checkpoint.prompt_tokens.get_or_insert_with(|| count_prompt(family, body));
-        let usage = Usage { input: prompt, output: counted, basis: Basis::Estimated, ..Usage::default() };
-        let cost = self.priced(&usage).map(|priced| priced.cost);
-        let margin = self.gateway.settings.margin;
-        if let Some(Ok(bill)) = cost.map(|cost| ledger::Bill::of(cost, margin)) {
-            self.gateway.ledger.checkpoint(Checkpoint { scope: self.principal.scope, hold, bill });
-        }
-    }
-
-    fn needs_counting(&self) -> bool {
-        self.is_committed()
-            && self.serving.as_ref().is_some_and(|serving| serving.consumed.reported.is_none())
-    }
-
-    /// Stands in for a usage the provider did not report.
-    fn count(&mut self) {
-        let Some(serving) = &mut self.serving else { return };
-        let output = serving.consumed.count(serving.family);
-        let input = match serving.checkpoint.prompt_tokens {
-            Some(tokens) => tokens,
-            None => count_prompt(serving.family, &self.body),
-        };
-        serving.consumed.reported = Some(Usage { input, output, basis: Basis::Counted, ..Usage::default() });
-    }
-
-    /// The price of a usage, by the tier the provider says it served, else the one that was asked for.
-    fn priced(&self, usage: &Usage) -> Option<price::Priced> {
-        let serving = self.serving.as_ref()?;
-        let prices = serving.model.as_ref()?.prices.as_ref()?;
-        let reported = serving.consumed.service_tier.as_deref();
-        let priced = |tier| price::price(prices, usage, self.started_at, tier).ok();
-        reported.and_then(|tier| priced(Some(tier))).or_else(|| priced(self.service_tier.as_deref()))
-    }
-
-    fn bill(&self) -> Option<Bill> {
-        let serving = self.serving.as_ref().filter(|serving| serving.committed)?;
-        let usage = serving.consumed.reported?;
-        let settings = &self.gateway.settings;
-        let priced = self.priced(&usage);
-        let cost = priced.as_ref().map_or(NanoUsd::ZERO, |priced| priced.cost);
-        let (margin_bps, charge) = match serving.served.credential {
-            CredentialKind::Platform => (settings.margin, money::charge(cost, settings.margin)),
-            CredentialKind::Byok => (settings.byok_margin, money::byok_charge(cost, settings.byok_margin)),
-        };
-        Some(Bill { usage, priced, charge: charge.unwrap_or(cost), margin_bps })
-    }
-
-    /// The one end of every request.
-    async fn end(self: Box<Self>, ending: Ending, error: Option<&str>) -> Result<(Served, Bill), NotDurable> {
-        let bill = self.bill();
-        let scope = self.principal.scope;
-        let on_platform = self.served().is_some_and(|served| served.credential == CredentialKind::Platform);
-        let settling = self.hold.map(|hold| {
-            let charged = bill.as_ref().filter(|_| on_platform).and_then(|bill| {
-                let cost = bill.cost()?;
-                ledger::Bill::of(cost, self.gateway.settings.margin).ok()
-            });
-            let settle = match charged {
-                Some(bill) => Settle::charge(scope, hold, bill, EntryId(self.gateway.ambient.uuid())),
-                None => Settle::void(scope, hold),
-            };
-            // Queued by this call, whether or not anyone waits for it.
-            self.gateway.ledger.settle(settle)
-        });
-        let record = self.record(bill.as_ref(), ending, error);
-        self.gateway.metrics.ended(ending, on_platform);
-        let gateway = self.gateway.clone();
-        let served = self.serving.map(|serving| serving.served);
-        gateway.recorder.record(record).await;
-        if let Some(settling) = settling {
-            match tokio::time::timeout(SETTLE_WAIT, settling).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => return Err(NotDurable),
-            }
-        }
-        served.zip(bill).ok_or(NotDurable)
-    }
-
-    fn record(&self, bill: Option<&Bill>, ending: Ending, error: Option<&str>) -> Record {
-        let latency_ms = millis(self.started.elapsed());
-        let ttft_ms = self.ttft.map(millis);
-        let story = Story {
-            request_id: self.request_id,
-            requested: &self.requested,
-            considered: &self.considered,
-            strategy: self.strategy,
-            fallback_chain: &self.chain,
-            attempts: &self.attempts,
-            served: self.served(),
-            fallback_reason: self.fallback_reason,
-            dropped: &self.dropped,
-            bill,
-            price_version: &self.catalog.version,
-            stream: self.stream,
-            ending,
-            error,
-            latency_ms,
-            ttft_ms,
-            started_at: self.started_at,
-        };
-        let usage = self.served().zip(bill).map(|(served, bill)| UsageRow {
-            turn: 0,
-            provider: self.provider_id(),
-            model: served.model_id.clone(),
-            byok: served.credential == CredentialKind::Byok,
-            category: None,
-            status: match ending {
-                Ending::Completed => UsageStatus::Completed,
-                Ending::Aborted => UsageStatus::Aborted,
-                Ending::Failed => UsageStatus::Failed,
-            },
-            usage: bill.usage,
-            cost: bill.cost(),
-            charge: bill.charge,
-            latency_ms: clamped(latency_ms),
-            ttft_ms: ttft_ms.map(clamped),
-        });
-        Record {
-            scope: self.principal.scope,
-            request_id: self.request_id,
-            api_key_id: self.principal.api_key_id,
-            usage,
-            receipt: receipt::write(&story),
-        }
-    }
-
-    fn provider_id(&self) -> &'static str {
-        let name = self.served().map_or("", |served| served.provider);
-        crate::domain::provider::PROVIDERS.iter().find(|row| row.name == name).map_or("", |row| row.id)
-    }
-}
-
-impl Consumed {
-    /// Counts the text that has gathered and returns the tokens of all text so far.
-    fn count(&mut self, family: Family) -> u64 {
-        let counter = self.counter.get_or_insert_with(|| Counter::new(family));
-        if !self.uncounted.is_empty() {
-            counter.push(&reply::unescape(&std::mem::take(&mut self.uncounted)));
-        }
-        counter.total()
-    }
-}
-
-fn count_prompt(family: Family, body: &[u8]) -> u64 {
-    let prompt = prompt::read(body);
-    tokens::count_prompt(family, prompt.pieces.iter().map(String::as_str), prompt.messages)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn clamped(millis: u64) -> i32 {
-    i32::try_from(millis).unwrap_or(i32::MAX)
+        open
+    });
+    counting.await.map_err(|_| NotDurable)
 }

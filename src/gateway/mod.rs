@@ -3,8 +3,11 @@
 
 mod attempt;
 pub mod chat;
+mod course;
+pub mod failure;
 pub mod meter;
 pub mod metrics;
+mod open;
 pub mod receipt;
 mod relay;
 pub mod stream;
@@ -15,13 +18,13 @@ use crate::{
     config::Limits,
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, money::Bps, provider::ProviderId},
-    providers::transport::Deadlines,
+    providers::transport::{Deadlines, Url},
     routing::retry::RetryBudget,
     store::Db,
 };
 use arc_swap::ArcSwap;
 use metrics::Metrics;
-use reqwest::Url;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -56,6 +59,8 @@ pub struct Gateway {
     pub key_uses: KeyUses,
     pub catalog: ArcSwap<Catalog>,
     pub retries: RetryBudget,
+    /// For customers' own keys: one whose provider is down must not spend what everybody's retries live on.
+    pub own_key_retries: RetryBudget,
     pub metrics: Metrics,
     /// Ends of requests that nobody awaits, and abandoned answers that are read on: waited for at shutdown.
     pub tasks: TaskTracker,

@@ -23,6 +23,8 @@ pub struct Asked {
     pub usage_by_client: bool,
     /// The provider was asked for usage only for our sake.
     pub usage_by_us: bool,
+    /// Bytes that may wait here for the client at a time.
+    pub reply_bytes_max: usize,
 }
 
 /// The state of one streamed answer.
@@ -37,6 +39,10 @@ struct State {
     out: Vec<u8>,
     /// The frame that finishes the last choice and those after it, kept back until the bill is known.
     held: Vec<Vec<u8>>,
+    /// With several choices: the frame that finished one of them, until the next frame shows that it was not
+    /// the last. A provider may answer with fewer choices than were asked for.
+    finish: Option<Vec<u8>>,
+    held_bytes: usize,
     usage_chunk: Option<Vec<u8>>,
     /// The first frame of the answer, the model for a usage chunk of our own.
     sample: Option<Vec<u8>>,
@@ -55,6 +61,8 @@ impl Relay {
             asked,
             out: Vec::with_capacity(1024),
             held: Vec::new(),
+            finish: None,
+            held_bytes: 0,
             usage_chunk: None,
             sample: None,
             committed: false,
@@ -135,6 +143,7 @@ impl Relay {
     pub fn conclude(&mut self, note: &str, billed: &Usage) -> Vec<u8> {
         let state = &mut self.state;
         let mut out = std::mem::take(&mut state.out);
+        state.held.splice(0..0, state.finish.take());
         let mut note_due = !state.asked.usage_by_client;
         for frame in state.held.drain(..) {
             let noted = if note_due { reply::with_member(&frame, NOTE, note) } else { None };
@@ -176,6 +185,11 @@ impl State {
     }
 
     fn note(&mut self, seen: &Seen<'_>, data: &[u8]) {
+        if seen.error.is_some() && self.finished > 0 {
+            // The answer is whole; what the host says after it changes nothing.
+            self.ended = true;
+            return;
+        }
         if seen.error.is_some() {
             self.failure = Some(Rejection::read(self.asked.provider, 200, None, data));
             return;
@@ -192,7 +206,7 @@ impl State {
         }
         self.committed |= seen.commits;
         self.finished += seen.finished;
-        if seen.no_choices && !seen.foreign {
+        if seen.no_choices {
             // Clients index the first choice: a frame without one goes only to who asked for it.
             if seen.usage.is_some() && self.asked.usage_by_client {
                 self.usage_chunk = Some(data.to_vec());
@@ -209,10 +223,23 @@ impl State {
         if self.asked.usage_by_client && self.sample.is_none() {
             self.sample = Some(data.to_vec());
         }
+        if let Some(finish) = self.finish.take() {
+            if self.finished >= self.asked.choices && seen.finished == 0 {
+                self.held.push(finish);
+            } else {
+                sse::write_data(&mut self.out, &finish);
+            }
+        }
         if self.finished >= self.asked.choices {
+            self.held_bytes = self.held_bytes.saturating_add(data.len());
             self.held.push(data.to_vec());
+        } else if seen.finished > 0 {
+            self.finish = Some(data.to_vec());
         } else {
             sse::write_data(&mut self.out, data);
+        }
+        if self.out.len().saturating_add(self.held_bytes) > self.asked.reply_bytes_max {
+            self.fail("the provider's stream holds too much before it begins or after it ends".to_owned());
         }
     }
 
@@ -251,8 +278,14 @@ mod tests {
     use super::*;
 
     fn relay(usage_by_client: bool) -> Relay {
+        several(usage_by_client, 1)
+    }
+
+    fn several(usage_by_client: bool, choices: u64) -> Relay {
         let provider = ProviderId::by_id("openai").unwrap();
-        Relay::new(Asked { provider, choices: 1, usage_by_client, usage_by_us: !usage_by_client }, 1 << 16)
+        let usage_by_us = !usage_by_client;
+        let reply_bytes_max = 1 << 16;
+        Relay::new(Asked { provider, choices, usage_by_client, usage_by_us, reply_bytes_max }, 1 << 16)
     }
 
     const ROLE: &str = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}],\"usage\":null}\n\n";
@@ -304,6 +337,35 @@ mod tests {
             assert_eq!(end.matches("\"choices\":[]").count(), 1);
             assert!(end.contains(expected) && end.contains("\"x_kairosroute\":1"), "{end}");
         }
+    }
+
+    #[test]
+    fn fewer_choices_than_asked_for_still_carry_the_note_on_the_last_finish() {
+        for (stops, choices) in [(1, 2), (2, 2), (2, 3)] {
+            let mut relay = several(false, choices);
+            relay.absorb(format!("{TEXT}{}data: [DONE]\n\n", STOP.repeat(stops)).as_bytes());
+            let out = relay.take_out();
+            let end = relay.conclude("1", &Usage::default());
+            assert_eq!(String::from_utf8(end.clone()).unwrap().matches("x_kairosroute").count(), 1);
+            let all = String::from_utf8([out, end].concat()).unwrap();
+            assert_eq!(all.matches("\"finish_reason\":\"stop\"").count(), stops);
+        }
+    }
+
+    #[test]
+    fn a_provider_cannot_fill_the_memory_with_frames_that_do_not_begin() {
+        let mut relay = relay(false);
+        for _ in 0..2_000 {
+            relay.absorb(ROLE.as_bytes());
+        }
+        assert!(relay.failure().is_some());
+    }
+
+    #[test]
+    fn an_error_after_the_finish_takes_nothing_back() {
+        let mut relay = relay(false);
+        relay.absorb(format!("{TEXT}{STOP}data: {{\"error\":{{\"message\":\"late\"}}}}\n\n").as_bytes());
+        assert!(relay.has_ended() && relay.failure().is_none());
     }
 
     #[test]

@@ -5,22 +5,28 @@
 use super::{
     attempt::read_out,
     chat::note,
+    failure::told_of,
     meter::{Meter, NotDurable, drain},
     receipt::Ending,
     relay::Relay,
 };
 use crate::{
-    domain::provider::{OnDisconnect, ProviderId},
+    dialect::sse,
+    domain::{
+        provider::{OnDisconnect, ProviderId},
+        secret::Secret,
+    },
     providers::{
         error::{Class, Rejection},
-        transport::unreachable_host,
+        transport::{Response, unreachable_host},
     },
 };
 use bytes::Bytes;
-use reqwest::Response;
+
 use serde_json::json;
 use std::{pin::Pin, time::Duration};
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// The body of one streamed answer.
 pub struct Metered {
@@ -36,8 +42,13 @@ struct Running {
     until: Instant,
     /// Wakes for heartbeats and for silence; moved only when it fires.
     alarm: Pin<Box<Sleep>>,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// When the provider last sent anything, and we the client.
     heard: Instant,
+    said: Instant,
     times: Times,
+    /// What must not be repeated to the client if the provider repeats it to us.
+    secret: Secret,
 }
 
 #[derive(Clone, Copy)]
@@ -56,31 +67,32 @@ enum Event {
     Quiet,
     Ended,
     Failed(Rejection),
+    /// The process's time is up.
+    Stopping,
 }
 
 impl Metered {
     pub fn new(
         mut meter: Meter,
-        provider: ProviderId,
+        (provider, secret): (ProviderId, Secret),
         response: Box<Response>,
         relay: Box<Relay>,
         until: Instant,
     ) -> Self {
-        let times = meter.get().map_or(
-            Times { idle: Duration::ZERO, heartbeat: Duration::ZERO, drain: Duration::ZERO },
-            |open| {
-                let settings = &open.gateway.settings;
-                Times {
-                    idle: settings.deadlines.idle,
-                    heartbeat: settings.limits.heartbeat,
-                    drain: settings.limits.drain,
-                }
-            },
-        );
-        let heard = Instant::now();
-        let first_alarm = (heard + times.heartbeat.min(times.idle)).min(until);
+        let Some(open) = meter.get() else { return Self { running: None } };
+        let settings = &open.gateway.settings;
+        let times = Times {
+            idle: settings.deadlines.idle,
+            heartbeat: settings.limits.heartbeat,
+            drain: settings.limits.drain,
+        };
+        let stopping = Box::pin(open.gateway.stopping.clone().cancelled_owned());
+        let now = Instant::now();
+        let first_alarm = (now + times.heartbeat.min(times.idle)).min(until);
         let alarm = Box::pin(tokio::time::sleep_until(first_alarm));
-        let running = Running { meter, provider, response, relay, until, alarm, heard, times };
+        let (heard, said) = (now, now);
+        let running =
+            Running { meter, provider, response, relay, until, alarm, stopping, heard, said, times, secret };
         Self { running: Some(running) }
     }
 
@@ -91,6 +103,7 @@ impl Metered {
             running.note();
             let ready = running.relay.take_out();
             if !ready.is_empty() {
+                running.said = Instant::now();
                 return Some(ready.into());
             }
             if let Some(failure) = running.relay.failure().cloned() {
@@ -104,6 +117,7 @@ impl Metered {
                 Event::Ended => running.relay.close(),
                 Event::Quiet => return Some(Bytes::from_static(HEARTBEAT)),
                 Event::Failed(rejection) => running.relay.cut(rejection),
+                Event::Stopping => return self.stop().await,
             }
         }
     }
@@ -131,14 +145,26 @@ impl Metered {
 
     /// Bills what was relayed and ends with the one error event that every client raises on.
     async fn break_off(&mut self, failure: Rejection) -> Option<Bytes> {
-        // The provider has gone on our account: its connection closes with the response.
-        let mut running = self.running.take()?;
-        let _ = running.meter.settle(Ending::Aborted).await;
-        let code = match failure.class {
+        let running = self.running.as_mut()?;
+        let credential = running.meter.get().and_then(|open| Some(open.served()?.credential));
+        let told = told_of(&failure.without(running.secret.expose()), running.provider, credential?);
+        let code = match told.class {
             Class::Timeout => "upstream_timeout",
             _ => "upstream_error",
         };
-        Some(terminal_error(code, &failure.message, Some(running.provider.row().name)).into())
+        let name = running.provider.row().name;
+        self.end_with(terminal_error(code, &told.message, Some(name))).await
+    }
+
+    async fn stop(&mut self) -> Option<Bytes> {
+        self.end_with(terminal_error("service_unavailable", "the gateway is shutting down", None)).await
+    }
+
+    async fn end_with(&mut self, last: Vec<u8>) -> Option<Bytes> {
+        self.running.as_mut()?.meter.settle(Ending::Aborted).await.ok();
+        // Dropping what is left closes the provider's connection.
+        self.running = None;
+        Some(last.into())
     }
 }
 
@@ -151,10 +177,6 @@ impl Running {
     }
 
     async fn listen(&mut self) -> Event {
-        let stopping = match self.meter.get() {
-            Some(open) => open.gateway.stopping.clone(),
-            None => return Event::Ended,
-        };
         loop {
             tokio::select! {
                 biased;
@@ -169,18 +191,18 @@ impl Running {
                         Err(error) => Event::Failed(unreachable_host(&error)),
                     };
                 }
-                () = stopping.cancelled() => {
-                    return Event::Failed(Rejection::without_answer(Class::Overload, "the gateway is shutting down"));
-                }
+                () = self.stopping.as_mut() => return Event::Stopping,
                 () = self.alarm.as_mut() => {
                     let now = Instant::now();
                     if now >= self.until || now >= self.heard + self.times.idle {
                         return Event::Failed(late());
                     }
-                    let quiet = now >= self.heard + self.times.heartbeat;
-                    let from = if quiet { now } else { self.heard };
-                    let idle_at = self.heard + self.times.idle;
-                    self.alarm.as_mut().reset((from + self.times.heartbeat).min(idle_at).min(self.until));
+                    let quiet = now >= self.said + self.times.heartbeat;
+                    if quiet {
+                        self.said = now;
+                    }
+                    let next = (self.said + self.times.heartbeat).min(self.heard + self.times.idle);
+                    self.alarm.as_mut().reset(next.min(self.until));
                     if quiet {
                         return Event::Quiet;
                     }
@@ -221,7 +243,9 @@ fn terminal_error(code: &str, message: &str, provider: Option<&str>) -> Vec<u8> 
     if let (Some(provider), Some(fields)) = (provider, error.as_object_mut()) {
         fields.insert("metadata".to_owned(), json!({"provider": provider}));
     }
-    format!("event: error\ndata: {}\n\n", json!({"error": error, "detail": message})).into_bytes()
+    let mut event = b"event: error\n".to_vec();
+    sse::write_data(&mut event, json!({"error": error, "detail": message}).to_string().as_bytes());
+    event
 }
 
 fn late() -> Rejection {

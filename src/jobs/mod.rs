@@ -9,11 +9,14 @@ use crate::{
     store::{StoreError, instances},
 };
 use anyhow::Context;
-use std::{future::Future, path::Path, sync::Arc, time::Duration};
+use futures_util::FutureExt;
+use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Holds expired in one step.
 const REAP_MAX: usize = 500;
+/// Longest time of one step; below the lease, so that a hung renewal is tried again in time.
+const STEP_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Starts every job on the database's runtime. They end with `stopping`.
 pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stopping: &CancellationToken) {
@@ -54,9 +57,15 @@ fn spawn(
                 () = stopping.cancelled() => return,
                 () = tokio::time::sleep(period) => {}
             }
-            if let Err(error) = take(&step, &gateway, &mut overlay).await {
-                tracing::warn!(job = name, error.cause = %format!("{error:#}"), "a job's step failed");
-            }
+            // A step that hangs or panics must not end its job: leases depend on it.
+            let step = AssertUnwindSafe(take(&step, &gateway, &mut overlay)).catch_unwind();
+            let cause = match tokio::time::timeout(STEP_TIME_MAX, step).await {
+                Ok(Ok(Ok(()))) => continue,
+                Ok(Ok(Err(error))) => format!("{error:#}"),
+                Ok(Err(_)) => "panicked".to_owned(),
+                Err(_) => "took too long".to_owned(),
+            };
+            tracing::warn!(job = name, error.cause = cause, "a job's step failed");
         }
     });
 }
@@ -69,16 +78,9 @@ async fn take(step: &Step, gateway: &Gateway, overlay: &mut String) -> anyhow::R
             gateway.platform_keys.refresh(&gateway.db, &gateway.installation.ring).await.map_err(Into::into)
         }
         Step::KeyUses => gateway.key_uses.flush(&gateway.db).await.map_err(Into::into),
-        Step::Prune => within(gateway, prune(gateway)).await.map_err(Into::into),
+        Step::Prune => prune(gateway).await.map_err(Into::into),
         Step::Catalog(path) => reload_catalog(gateway, path, overlay).await,
     }
-}
-
-async fn within<T>(
-    _gateway: &Gateway,
-    step: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    step.await
 }
 
 async fn renew_lease(gateway: &Gateway, instance: InstanceId) -> Result<(), StoreError> {

@@ -12,10 +12,12 @@ use crate::domain::{
     secret::Secret,
 };
 use reqwest::{
-    Client, Response, Url,
+    Client,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use std::{sync::Arc, time::Duration};
+
+pub use reqwest::{Response, Url};
 
 /// How long a call may take, by phase.
 #[derive(Clone, Copy, Debug)]
@@ -152,10 +154,10 @@ async fn refusal(provider: ProviderId, mut response: Response) -> Rejection {
 
 /// An error of the transport, told without the URL (a customer's address is nobody else's business).
 pub fn unreachable_host(error: &reqwest::Error) -> Rejection {
-    let (class, message) = if error.is_timeout() {
-        (Class::Timeout, "the provider did not answer in time")
-    } else if error.is_connect() {
+    let (class, message) = if error.is_connect() {
         (Class::Overload, "the provider could not be reached")
+    } else if error.is_timeout() {
+        (Class::Timeout, "the provider did not answer in time")
     } else {
         (Class::Overload, "the connection to the provider broke")
     };

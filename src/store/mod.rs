@@ -85,8 +85,8 @@ impl From<sqlx::Error> for StoreError {
                 }
                 match refusal.code().as_deref() {
                     Some("40001" | "40P01") => Self::Contention,
-                    // Class 57: shutdown, crash, cancelled by the operator. Class 53: out of resources.
-                    Some(code) if code.starts_with("57") || code.starts_with("53") => {
+                    // The server is there and cannot serve.
+                    Some(code) if AWAY.iter().any(|away| code.starts_with(away)) => {
                         Self::Unavailable(refusal.message().to_owned())
                     }
                     _ => Self::Refused(refusal.message().to_owned()),
@@ -102,6 +102,11 @@ impl From<sqlx::Error> for StoreError {
         }
     }
 }
+
+/// Beginnings of the server's codes for: connection lost, out of resources, shut down or starting or cancelled by
+/// the operator, input or output failed, a database that takes no connections now, a server that has become a
+/// read-only copy. All of them pass.
+const AWAY: [&str; 6] = ["08", "53", "57", "58", "55000", "25006"];
 
 /// The database: a bounded pool on its own runtime.
 #[derive(Clone)]

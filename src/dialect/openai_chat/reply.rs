@@ -11,8 +11,6 @@ pub struct Seen<'a> {
     pub commits: bool,
     /// `choices` is empty or missing (a usage chunk, a content-filter preamble).
     pub no_choices: bool,
-    /// Nothing that a completion has: no choices, no usage, no error.
-    pub foreign: bool,
     /// How many choices carry a finish reason.
     pub finished: u64,
     /// The raw usage object, wherever this provider puts it.
@@ -102,7 +100,6 @@ pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadab
         seen.usage = seen.usage.or(present(groq.usage));
         seen.error = seen.error.or(present(groq.error));
     }
-    seen.foreign = envelope.choices.is_none() && seen.error.is_none() && seen.usage.is_none();
     let choices = envelope.choices.unwrap_or_default();
     seen.no_choices = choices.is_empty();
     for choice in &choices {
@@ -309,7 +306,7 @@ mod tests {
                 .0
                 .host_failed
         );
-        assert!(seen("{}").0.foreign);
+        assert!(seen("{}").0.no_choices);
         for json in ["", "overloaded", "[1]", "{\"choices\":1}"] {
             assert!(read(json.as_bytes(), &mut Vec::new()).is_err(), "{json}");
         }

@@ -121,10 +121,12 @@ pub enum Flag {
     NoForcedTool,
     /// The last message may not be the assistant's.
     NoPrefill,
+    /// Searches the web whether or not a tool asks for it, at a fee per call.
+    AlwaysSearches,
 }
 
 impl Flag {
-    pub const ALL: [Flag; 13] = [
+    pub const ALL: [Flag; 14] = [
         Flag::Tools,
         Flag::Vision,
         Flag::JsonSchema,
@@ -138,6 +140,7 @@ impl Flag {
         Flag::ThinkAlways,
         Flag::NoForcedTool,
         Flag::NoPrefill,
+        Flag::AlwaysSearches,
     ];
 }
 

@@ -5,7 +5,8 @@ use crate::{
     domain::{money::NanoUsd, policy::ByokFallback, provider::ProviderId},
     gateway::{
         Gateway,
-        chat::{self, Failure, Inbound, Reply, Told},
+        chat::{self, Inbound, Reply, Told},
+        failure::Failure,
         receipt::CredentialKind,
     },
     http::{
@@ -49,19 +50,19 @@ const NOT_YET: [&str; 3] = ["x-provider-key", "x-provider", "x-provider-model"];
 pub async fn chat_completions(mut call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
-    let place = gateway.admit().ok_or_else(|| {
-        ApiError::new(Code::ServiceUnavailable, "Too many requests are being served; try again")
-            .retry_after_s(1)
-    })?;
+    let Some(place) = gateway.admit() else {
+        let error = ApiError::new(Code::ServiceUnavailable, "Too many requests are being served; try again");
+        return Err(with_told(error.retry_after_s(1), &Told::default()));
+    };
     let (fallback, body) = match inputs(&mut call, &gateway).await {
         Ok(inputs) => inputs,
         Err(error) => {
-            let told = chat::refuse(&gateway, principal, error.message()).await;
+            let told = chat::refuse(&gateway, principal, place, error.message()).await;
             return Err(with_told(error, &told));
         }
     };
     let inbound = Inbound { gateway: &gateway, transport: &transport, principal, body, fallback };
-    match chat::complete(inbound).await {
+    match chat::complete(inbound, place).await {
         Ok(Reply::Whole { told, body }) => {
             let mut response = answer(&told);
             response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
@@ -73,9 +74,9 @@ pub async fn chat_completions(mut call: Call, principal: Arc<Principal>) -> Resu
                 .insert_header((CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")))
                 .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")))
                 .insert_header(("x-accel-buffering", "no"));
-            Ok(response.streaming(stream::unfold((body, place), |(mut body, place)| async move {
+            Ok(response.streaming(stream::unfold(body, |mut body| async move {
                 let bytes = body.next().await?;
-                Some((Ok::<Bytes, Infallible>(bytes), (body, place)))
+                Some((Ok::<Bytes, Infallible>(bytes), body))
             })))
         }
         Err((failure, told)) => Err(with_told(error(failure), &told)),
@@ -174,6 +175,12 @@ fn error(failure: Failure) -> ApiError {
             ApiError::new(Code::InsufficientCredits, message)
         }
         Failure::Unavailable(cause) => ApiError::unavailable(cause),
+        Failure::NotDurable => {
+            // The answer has been paid for and will be billed: a second try would be billed again.
+            let message =
+                "The answer could not be billed in time and is lost; its charge stands in the receipt";
+            ApiError::new(Code::ServiceUnavailable, message).retry_is_useless()
+        }
         Failure::Upstream { rejection, provider, credential, tried } => {
             upstream(*rejection, provider, credential, tried)
         }
@@ -203,14 +210,10 @@ fn upstream(
     let keeps_status =
         client_fault.filter(|_| own || matches!(code, Code::UpstreamError | Code::UpstreamRateLimit));
     let status = keeps_status.or_else(|| said.filter(|status| own && status.is_server_error()));
-    let message = match code {
-        Code::UpstreamAuth => format!("{} refused the platform's credential", provider.row().name),
-        _ => rejection.message.clone(),
-    };
-    let mut error = ApiError::new(code, message).upstream(Upstream {
+    let mut error = ApiError::new(code, rejection.message.clone()).upstream(Upstream {
         provider: provider.row().name.to_owned(),
         upstream_status: rejection.status,
-        upstream_message: (code != Code::UpstreamAuth).then_some(rejection.message),
+        upstream_message: Some(rejection.message),
     });
     if let Some(status) = status {
         error = error.status_of_provider(status);

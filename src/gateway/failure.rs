@@ -1,0 +1,68 @@
+//! Why a request has no answer, and what of it may be told to whom: a customer sees everything its own provider
+//! said, and of the operator's account only what the request itself is to blame for.
+
+use super::receipt::CredentialKind;
+use crate::{
+    dialect::openai_chat::Invalid,
+    domain::{money::NanoUsd, provider::ProviderId},
+    providers::error::{Class, Rejection},
+};
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    Invalid(Invalid),
+    /// `auto`, or nothing left after the filters.
+    NoModels {
+        message: String,
+    },
+    UnknownModel {
+        message: String,
+    },
+    InsufficientCredits {
+        available: NanoUsd,
+    },
+    /// The last provider's refusal.
+    Upstream {
+        /// As it may be told: see [`told_of`].
+        rejection: Box<Rejection>,
+        provider: ProviderId,
+        credential: CredentialKind,
+        tried: usize,
+    },
+    /// The provider answered, but the bill could not be made durable in time. It stays queued.
+    NotDurable,
+    /// The database is away, or the process is stopping.
+    Unavailable(String),
+}
+
+impl Failure {
+    /// For the receipt.
+    pub fn text(&self) -> String {
+        match self {
+            Failure::Invalid(invalid) => invalid.message.clone(),
+            Failure::NoModels { message } | Failure::UnknownModel { message } => message.clone(),
+            Failure::InsufficientCredits { .. } => "insufficient credits".to_owned(),
+            Failure::Upstream { rejection, .. } => rejection.message.clone(),
+            Failure::NotDurable => "the bill could not be made durable in time".to_owned(),
+            Failure::Unavailable(cause) => cause.clone(),
+        }
+    }
+}
+
+/// What a provider said, as far as the customer may read it. On the operator's account a provider names its key
+/// or organization in refusals that are none of the customer's business; those are told in our words.
+pub fn told_of(rejection: &Rejection, provider: ProviderId, credential: CredentialKind) -> Rejection {
+    let about_the_request =
+        matches!(rejection.class, Class::OurRequest | Class::UnknownModel | Class::ContextLength);
+    if credential == CredentialKind::Byok || about_the_request || rejection.status.is_none() {
+        return rejection.clone();
+    }
+    let name = provider.row().name;
+    let message = match rejection.class {
+        Class::Rate => format!("{name} is receiving too many requests from the platform; try again"),
+        Class::Overload | Class::Timeout => format!("{name} is overloaded or failing; try again"),
+        _ => format!("{name} refused the platform's credential"),
+    };
+    Rejection { message, kind: None, code: None, param: None, ..rejection.clone() }
+}

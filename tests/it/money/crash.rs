@@ -1,0 +1,187 @@
+//! kill -9 of the gateway under load: what was delivered is billed once, what was open is closed in time at its
+//! last checkpoint, and the books balance.
+
+use super::{GPT, GROQ, MISTRAL, ask, charge, cost, nano_of, the};
+use crate::harness::{ChildStack, Client, Stack};
+use kairosroute::{domain::ambient::Ambient, simulator::Script};
+use serde_json::Value;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+
+/// How long holds of a dead process may stay open: two leases and a turn of the job, with room to spare.
+const CLOSED_WITHIN: Duration = Duration::from_secs(60);
+/// What a crash may lose of an open stream: the checkpoint's interval, and its way to the database.
+const LOST_AT_MOST: Duration = Duration::from_millis(3_500);
+/// Tokens of a stream that is still running at every kill.
+const LONG: usize = 8_000;
+/// What the gateway may have read and the client not: what lies in the sockets between them.
+const IN_FLIGHT: usize = 300;
+
+/// What the clients have in hand.
+#[derive(Default)]
+struct Delivered {
+    /// Receipt and charge of each whole answer.
+    whole: Vec<(String, i64)>,
+    /// Receipt of each stream that was cut, and when its tokens came, for each kill.
+    cut: Vec<(usize, String, Vec<Instant>)>,
+}
+
+#[tokio::test]
+async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_within_a_minute() {
+    let mut stack = Stack::builder().env("KAIROSROUTE_WORKERS", "2").start_child().await;
+    let customer = stack.customer("1000").await;
+    stack.simulator.set_default("openai", the(LONG).with_gap_ms(5));
+    stack.simulator.set_default("groq", the(50).with_gap_ms(5).with_tokens(10, 50));
+    stack
+        .simulator
+        .set_default("mistral", Script { latency_ms: 15, ..Script::default().with_tokens(21, 12) });
+    let delivered = Arc::new(Mutex::new(Delivered::default()));
+    let mut killed_at = Vec::new();
+    for kill in 0..3 {
+        let load = Load::start(kill, &stack.client, &customer.key, &delivered);
+        tokio::time::sleep(Duration::from_millis(4_500 + Ambient::system().below(2_500))).await;
+        stack.kill();
+        killed_at.push(Instant::now());
+        load.stop().await;
+        stack.restart().await;
+    }
+    let last_kill = *killed_at.last().unwrap();
+    while stack.database().number("SELECT count(*) FROM hold WHERE state = 'open'").await > 0 {
+        assert!(last_kill.elapsed() < CLOSED_WITHIN, "holds are still open");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    stack.audit_is_clean().await;
+    let holds = holds(&stack).await;
+    let delivered = std::mem::take(&mut *delivered.lock().unwrap());
+    assert!(delivered.whole.len() > 20 && delivered.cut.len() > 4, "the load was real");
+    for (receipt, charged) in &delivered.whole {
+        assert_eq!(holds.get(receipt), Some(&("settled".to_owned(), *charged, 1)), "{receipt}");
+    }
+    let mut checkpointed = 0;
+    for (kill, receipt, tokens) in &delivered.cut {
+        let killed = killed_at[*kill];
+        let (state, charged, entries) = &holds[receipt];
+        assert_eq!(state, "expired", "{receipt}");
+        assert!(*entries <= 1);
+        let old = tokens.iter().filter(|at| **at + LOST_AT_MOST < killed).count();
+        checkpointed += old;
+        let least = charge(cost(GPT, 0, 0, u64::try_from(old).unwrap()));
+        assert!(*charged >= least, "{receipt}: {charged} for at least {old} of {} tokens", tokens.len());
+        let most = charge(cost(GPT, 100, 0, u64::try_from(tokens.len() + IN_FLIGHT).unwrap()));
+        assert!(*charged <= most, "{receipt}: {charged}");
+    }
+    assert!(checkpointed > 500, "the streams were long enough to be checkpointed: {checkpointed}");
+    let (posted, held) = stack.account(&customer.organization_id).await;
+    let billed: i64 = holds.values().map(|(_, charge, _)| charge).sum();
+    assert_eq!((posted, held), (1_000_000_000_000 - billed, 0));
+}
+
+/// Receipt id to state, charge and number of entries.
+async fn holds(stack: &ChildStack) -> HashMap<String, (String, i64, i64)> {
+    let rows = stack
+        .database()
+        .texts(
+            "SELECT json_build_array('rcpt_' || replace(h.request_id::text, '-', ''), h.state, h.charge,
+                        (SELECT count(*) FROM entry e WHERE e.org_id = h.org_id AND e.request_id = h.request_id))::text
+             FROM hold h",
+        )
+        .await;
+    let count = rows.len();
+    let holds: HashMap<_, _> = rows
+        .iter()
+        .map(|row| serde_json::from_str::<(String, String, i64, i64)>(row).unwrap())
+        .map(|(receipt, state, charge, entries)| (receipt, (state, charge, entries)))
+        .collect();
+    assert_eq!(holds.len(), count, "one hold for each request");
+    holds
+}
+
+/// Clients that ask again and again until the gateway is gone.
+struct Load {
+    clients: JoinSet<()>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn start(kill: usize, client: &Client, key: &str, delivered: &Arc<Mutex<Delivered>>) -> Self {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for index in 0..10 {
+            let (client, key, delivered, stopping) =
+                (client.clone(), key.to_owned(), delivered.clone(), stopping.clone());
+            clients.spawn(async move {
+                while !stopping.load(Ordering::Relaxed) {
+                    let gone = match index % 3 {
+                        0 => ask_whole(&client, &key, &delivered).await,
+                        1 => ask_stream(kill, &client, &key, GROQ.model, &delivered).await,
+                        _ => ask_stream(kill, &client, &key, GPT.model, &delivered).await,
+                    };
+                    if gone {
+                        return;
+                    }
+                }
+            });
+        }
+        Self { clients, stopping }
+    }
+
+    async fn stop(mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        while let Some(client) = self.clients.join_next().await {
+            client.unwrap();
+        }
+    }
+}
+
+/// True when the gateway is gone.
+async fn ask_whole(client: &Client, key: &str, delivered: &Mutex<Delivered>) -> bool {
+    let request = client.request("POST", "/v1/chat/completions").bearer(key).json(&ask(MISTRAL.model));
+    let Ok(reply) = request.try_send().await else { return true };
+    assert_eq!(reply.status, 200, "{reply}");
+    let charged = nano_of(&reply.json()["x_kairosroute"]["charged_usd"]);
+    delivered.lock().unwrap().whole.push((reply.receipt_id().to_owned(), charged));
+    false
+}
+
+/// True when the gateway is gone.
+async fn ask_stream(
+    kill: usize,
+    client: &Client,
+    key: &str,
+    model: &str,
+    delivered: &Mutex<Delivered>,
+) -> bool {
+    let mut body = ask(model);
+    body["stream"] = true.into();
+    let request = client.request("POST", "/v1/chat/completions").bearer(key).json(&body);
+    let Ok(mut stream) = request.try_stream().await else { return true };
+    let receipt = stream.receipt_id().to_owned();
+    let (mut tokens, mut note) = (Vec::new(), Value::Null);
+    while let Some(frame) = stream.next().await {
+        if !frame.content().is_empty() {
+            tokens.push(Instant::now());
+        }
+        match &frame.json()["x_kairosroute"] {
+            Value::Null => {}
+            found => note = found.clone(),
+        }
+    }
+    let mut delivered = delivered.lock().unwrap();
+    match note {
+        Value::Null if tokens.is_empty() || model != GPT.model => {}
+        Value::Null => delivered.cut.push((kill, receipt, tokens)),
+        note => {
+            let charged = nano_of(&note["charged_usd"]);
+            delivered.whole.push((receipt, charged));
+            return false;
+        }
+    }
+    true
+}

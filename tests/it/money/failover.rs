@@ -1,0 +1,218 @@
+//! Several hosts of one model: who is tried, how often, how long it may take, and that only the winner is paid.
+
+use super::{CEREBRAS, GPT, TOGETHER, ask, charge, close, cost, credentials, spent_since};
+use crate::harness::{Stack, World};
+use kairosroute::simulator::Script;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Served by Groq, Together AI and Cerebras, cheapest first.
+const ROAMING: &str = "gpt-oss-120b";
+
+fn statuses(receipt: &Value) -> Vec<(String, Option<u64>)> {
+    let attempts = receipt["attempts"].as_array().unwrap().iter();
+    attempts
+        .map(|attempt| (attempt["provider"].as_str().unwrap().to_owned(), attempt["status"].as_u64()))
+        .collect()
+}
+
+fn hosts(world: &World) -> Vec<String> {
+    world.simulator.bill().into_iter().map(|call| call.provider).collect()
+}
+
+#[tokio::test]
+async fn hosts_are_tried_from_the_cheapest_on_and_only_the_winner_is_charged() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    stack.simulator.set_default("groq", Script::failing(503));
+    stack.simulator.set_default("together_ai", Script::failing(429));
+    stack.simulator.set_default("cerebras", Script::default().with_tokens(77, 33));
+    for streamed in [false, true] {
+        let (before, _) = stack.account(&customer.organization_id).await;
+        let (note, receipt) = super::answer_note(&stack, &customer, &ask(ROAMING), streamed).await;
+        assert_eq!(note["provider"], "Cerebras");
+        let expected = charge(cost(CEREBRAS, 77, 0, 33));
+        assert_eq!(spent_since(&stack, &customer, before).await, expected);
+        assert_eq!(super::nano_of(&note["charged_usd"]), expected);
+        let receipt = stack.receipt(&customer.key, &receipt).await;
+        let expected = [("Groq", 503), ("Together AI", 429), ("Cerebras", 200)];
+        let expected: Vec<_> =
+            expected.iter().map(|(host, status)| ((*host).to_owned(), Some(*status))).collect();
+        assert_eq!(statuses(&receipt), expected);
+    }
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_before_its_first_content_goes_to_the_next_host() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let broken = [
+        Script { error_after: Some(0), ..Script::default() },
+        Script { cut_after: Some(0), ..Script::default() },
+        Script::raw_frames(&["data: {\"choices\":[]}\n\n", "data: [DONE]\n\n"]),
+    ];
+    for script in broken {
+        stack.simulator.clear();
+        stack.simulator.enqueue("groq", script);
+        stack.simulator.enqueue("together_ai", Script::default().with_tokens(8, 6));
+        let (before, _) = stack.account(&customer.organization_id).await;
+        let mut stream = stack.stream(&customer.key, &ask(ROAMING)).await;
+        assert_eq!((stream.status, stream.header("x-kairosroute-provider")), (200, "Together AI"));
+        assert_eq!(stream.header("x-kairosroute-attempts"), "2");
+        assert!(stream.rest().await.last().unwrap().is_done());
+        assert_eq!(hosts(&stack), ["groq", "together_ai"]);
+        assert_eq!(spent_since(&stack, &customer, before).await, charge(cost(TOGETHER, 8, 0, 6)));
+    }
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn once_content_has_gone_out_no_other_host_is_asked() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let scripts = [
+        Script { error_after: Some(1), ..Script::default() },
+        Script { cut_after: Some(1), ..Script::default() },
+    ];
+    for script in scripts {
+        stack.simulator.clear();
+        stack.simulator.enqueue("groq", script);
+        let mut stream = stack.stream(&customer.key, &ask(ROAMING)).await;
+        let frames = stream.rest().await;
+        assert!(frames.last().unwrap().text.starts_with("event: error"), "{frames:?}");
+        assert_eq!(hosts(&stack), ["groq"]);
+    }
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_refused_platform_key_and_an_unknown_model_move_on_to_the_next_host() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    for status in [401, 402, 403, 404] {
+        stack.simulator.clear();
+        stack.simulator.enqueue("groq", Script::failing(status));
+        let reply = stack.chat(&customer.key, &ask(ROAMING)).await;
+        assert_eq!((reply.status, reply.header("x-kairosroute-provider")), (200, "Together AI"), "{reply}");
+    }
+    stack.simulator.clear();
+    stack.simulator.enqueue("groq", Script::failing(400));
+    let reply = stack.chat(&customer.key, &ask(ROAMING)).await;
+    assert_eq!(reply.status, 400, "every host would refuse it: {reply}");
+    assert_eq!(hosts(&stack), ["groq"]);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_total_outage_is_a_few_calls_one_error_and_no_charge() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    for host in ["groq", "together_ai", "cerebras", "openai"] {
+        stack.simulator.set_default(host, Script::failing(503));
+    }
+    let (before, _) = stack.account(&customer.organization_id).await;
+    for model in [ROAMING, GPT.model] {
+        let calls = stack.simulator.bill().len();
+        let reply = stack.chat(&customer.key, &ask(model)).await;
+        assert_eq!(reply.status, 503, "{reply}");
+        assert_eq!(reply.header("x-should-retry"), "false", "the gateway has retried already");
+        assert!((1..=30).contains(&reply.header("retry-after").parse().unwrap()), "{reply}");
+        assert_eq!(stack.simulator.bill().len() - calls, 3, "{:?}", hosts(&stack));
+        let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
+        assert_eq!((&receipt["charged_nano_usd"], statuses(&receipt).len()), (&0.into(), 3), "{receipt}");
+    }
+    assert_eq!(spent_since(&stack, &customer, before).await, 0);
+    stack.no_hold_is_open().await;
+    assert_eq!(stack.account(&customer.organization_id).await.1, 0);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_single_host_is_asked_again_after_a_pause_or_after_the_one_it_asks_for() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    stack.simulator.enqueue("openai", Script::failing(503));
+    stack.simulator.enqueue("openai", Script::failing(503));
+    let reply = stack.chat(&customer.key, &ask(GPT.model)).await;
+    assert_eq!((reply.status, reply.header("x-kairosroute-attempts")), (200, "3"), "{reply}");
+    assert!(reply.took >= Duration::from_millis(1_200), "400 ms, then 800: {:?}", reply.took);
+
+    stack.simulator.enqueue("openai", Script::rate_limited(2));
+    let reply = stack.chat(&customer.key, &ask(GPT.model)).await;
+    assert_eq!((reply.status, reply.header("x-kairosroute-attempts")), (200, "2"), "{reply}");
+    assert!(reply.took >= Duration::from_secs(2), "{:?}", reply.took);
+
+    stack.simulator.clear();
+    stack.simulator.enqueue("openai", Script::rate_limited(25));
+    let reply = stack.chat(&customer.key, &ask(GPT.model)).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (429, "25"), "{reply}");
+    assert!(reply.took < Duration::from_secs(2), "nobody waits that long for an answer: {:?}", reply.took);
+    assert_eq!(credentials(&stack.simulator.bill()), ["platform-openai"]);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn when_a_later_hosts_own_key_wins_the_credit_set_aside_for_the_first_is_given_back() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    stack.set_provider_keys(&customer, &json!({ "Together AI": "tgp_v1_own_key" })).await;
+    let (before, _) = stack.account(&customer.organization_id).await;
+    stack.simulator.set_default("groq", Script::failing(503));
+    for streamed in [false, true] {
+        let (note, receipt) = super::answer_note(&stack, &customer, &ask(ROAMING), streamed).await;
+        assert_eq!((&note["provider"], &note["byok"]), (&json!("Together AI"), &json!(true)), "{note}");
+        assert_eq!(super::nano_of(&note["charged_usd"]), 0);
+        let receipt = stack.receipt(&customer.key, &receipt).await;
+        assert_eq!((&receipt["charged_nano_usd"], &receipt["byok"]), (&json!(0), &json!(true)), "{receipt}");
+    }
+    stack.no_hold_is_open().await;
+    assert_eq!(stack.account(&customer.organization_id).await, (before, 0));
+    assert_eq!(stack.database.number("SELECT count(*) FROM hold WHERE state = 'voided'").await, 2);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn troubles_of_the_platforms_own_key_are_not_the_customers() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    for (said, told, code) in [
+        (401, 502, "upstream_auth"),
+        (402, 502, "upstream_auth"),
+        (403, 502, "upstream_auth"),
+        (404, 404, "upstream_error"),
+        (422, 422, "upstream_error"),
+    ] {
+        stack.simulator.enqueue("openai", Script::failing(said));
+        let reply = stack.chat(&customer.key, &ask(GPT.model)).await;
+        assert_eq!((reply.status, reply.code().as_str()), (told, code), "{said}: {reply}");
+        assert_eq!(reply.text().contains("as scripted"), code != "upstream_auth", "{reply}");
+        let metadata = &reply.json()["error"]["metadata"];
+        assert_eq!((&metadata["provider"], &metadata["upstream_status"]), (&json!("OpenAI"), &json!(said)));
+        assert!(!reply.text().contains("platform-openai"));
+    }
+    assert_eq!(stack.simulator.bill().len(), 5, "none of them is asked again");
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn under_a_total_outage_the_load_on_the_provider_hardly_rises() {
+    const REQUESTS: u32 = 300;
+    let stack = Stack::start().await;
+    let customer = stack.customer("1000").await;
+    stack.simulator.set_default("openai", Script::failing(503));
+    let started = Instant::now();
+    let mut tries = tokio::task::JoinSet::new();
+    for _ in 0..REQUESTS {
+        let (client, key) = (stack.client.clone(), customer.key.clone());
+        tries.spawn(async move { client.chat(&key, &ask(GPT.model)).await });
+    }
+    while let Some(reply) = tries.join_next().await {
+        assert_eq!(reply.unwrap().status, 503);
+    }
+    let calls = u64::try_from(stack.simulator.bill().len()).unwrap();
+    // Ten a second, of which those of the second before the outage were saved up.
+    let seconds = started.elapsed().as_secs() + 2;
+    assert!(calls <= u64::from(REQUESTS) * 12 / 10 + 10 * seconds, "{calls} calls in {seconds} s");
+    close(stack).await;
+}

@@ -1,0 +1,67 @@
+//! Credit is never promised twice, however many ask at once.
+
+use super::{GPT, ask, close};
+use crate::harness::{Stack, wait_until};
+use kairosroute::simulator::Script;
+use serde_json::json;
+use std::sync::Arc;
+use tokio::{sync::Semaphore, task::JoinSet};
+
+const CLIENTS: usize = 64;
+const TRIES: usize = 20;
+const AFFORDABLE: usize = 10;
+
+#[tokio::test]
+async fn credit_for_ten_answers_admits_exactly_ten_of_many_at_once() {
+    let stack = Stack::start().await;
+    let body = ask(GPT.model);
+    let probe = stack.customer("10").await;
+    assert_eq!(stack.chat(&probe.key, &body).await.status, 200);
+    let size = stack.database.number("SELECT amount FROM hold").await;
+    let customer = stack.customer("0").await;
+    let credit = size * i64::try_from(AFFORDABLE).unwrap();
+    stack.grant(&customer.organization_id, &format!("0.{credit:09}")).await;
+    stack.simulator.set_default("openai", Script::default().gated());
+
+    // Those admitted wait at the gate; the places left are the clients that go on asking.
+    let places = Arc::new(Semaphore::new(CLIENTS + AFFORDABLE));
+    let mut tries = JoinSet::new();
+    for _ in 0..CLIENTS * TRIES {
+        let (client, key, body, places) =
+            (stack.client.clone(), customer.key.clone(), body.clone(), places.clone());
+        tries.spawn(async move {
+            let _place = places.acquire().await.unwrap();
+            client.chat(&key, &body).await
+        });
+    }
+    let mut refused = 0;
+    while refused < CLIENTS * TRIES - AFFORDABLE {
+        let reply = tries.join_next().await.unwrap().unwrap();
+        assert_eq!((reply.status, reply.code().as_str()), (402, "insufficient_credits"), "{reply}");
+        refused += 1;
+    }
+    wait_until("those admitted to be at the gate", async || stack.simulator.waiting() == AFFORDABLE).await;
+    assert_eq!(stack.account(&customer.organization_id).await, (credit, credit), "all of it is set aside");
+    stack.simulator.release();
+    while let Some(reply) = tries.join_next().await {
+        assert_eq!(reply.unwrap().status, 200);
+    }
+    assert_eq!(stack.simulator.bill().len(), AFFORDABLE + 1);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_large_request_that_is_refused_does_not_keep_a_small_one_out() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("0.01").await;
+    let mut small = ask(GPT.model);
+    small["max_tokens"] = json!(10);
+    let mut large = ask(GPT.model);
+    large["max_tokens"] = json!(100_000);
+    for _ in 0..5 {
+        let (refused, served) =
+            tokio::join!(stack.chat(&customer.key, &large), stack.chat(&customer.key, &small));
+        assert_eq!((refused.status, served.status), (402, 200), "{refused} {served}");
+    }
+    close(stack).await;
+}
