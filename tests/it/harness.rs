@@ -192,7 +192,7 @@ impl Node {
         pairs.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Config::read(pairs).unwrap_or_else(|errors| panic!("{errors}"));
         let ring = KeyRing::parse(config.master_keys.as_ref().unwrap().expose()).unwrap();
-        let options = world.database.options();
+        let options = world.database.options().application_name("gateway");
         let (started, starting) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
