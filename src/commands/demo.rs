@@ -108,7 +108,7 @@ KairosRoute runs on this machine alone: a private database, simulated providers,
 
 Try it:
 
-  curl {base}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"model":"openai/gpt-4o-mini","messages":[{{"role":"user","content":"Hello"}}]}}'
+  curl {base}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"model":"openai/gpt-5.4-mini","messages":[{{"role":"user","content":"Hello"}}]}}'
 
 Any OpenAI SDK works with that base URL and key. For production set DATABASE_URL, KAIROSROUTE_MASTER_KEYS and
 <PROVIDER>_API_KEY, run `kairosroute serve`, and read "Going to production" in README.md.

@@ -36,19 +36,20 @@ impl Splitter {
                 self.at_start = false;
             }
             // The usual case: whole frames in one read, nothing copied.
-            let (used, scanned) = cut(bytes, 0, &mut each);
+            let (used, scanned) = cut(bytes, 0, self.frame_bytes_max, &mut each)?;
             self.carry.extend_from_slice(bytes.get(used..).unwrap_or_default());
             self.scanned = scanned;
         } else {
             self.carry.extend_from_slice(bytes);
             self.skip_byte_order_mark();
             if !self.at_start {
-                let (used, scanned) = cut(&self.carry, self.scanned, &mut each);
+                let (used, scanned) = cut(&self.carry, self.scanned, self.frame_bytes_max, &mut each)?;
                 self.carry.drain(..used);
                 self.scanned = scanned;
             }
         }
-        if self.carry.len() > self.frame_bytes_max {
+        // The last byte may be half of the blank line that ends a frame just within the limit.
+        if self.carry.len() > self.frame_bytes_max.saturating_add(1) {
             return Err(FrameTooLong(self.frame_bytes_max));
         }
         Ok(())
@@ -59,7 +60,8 @@ impl Splitter {
         self.at_start = false;
         let rest = std::mem::take(&mut self.carry);
         self.scanned = 0;
-        let (used, _) = cut(&rest, 0, &mut each);
+        // What was kept is within the limit.
+        let Ok((used, _)) = cut(&rest, 0, usize::MAX, &mut each) else { return };
         let rest = rest.get(used..).unwrap_or_default();
         if rest.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
             each(Frame(rest));
@@ -81,8 +83,14 @@ impl Splitter {
 }
 
 /// Finds frames in `bytes`, whose first `from` bytes are whole lines of the first frame. Returns how many
-/// bytes are used up and, counted from there, how many are whole lines.
-fn cut(bytes: &[u8], from: usize, each: &mut impl FnMut(Frame<'_>)) -> (usize, usize) {
+/// bytes are used up and, counted from there, how many are whole lines. A frame past the limit is refused even
+/// if it came in one read, so that the outcome does not depend on how the bytes were split.
+fn cut(
+    bytes: &[u8],
+    from: usize,
+    frame_bytes_max: usize,
+    each: &mut impl FnMut(Frame<'_>),
+) -> Result<(usize, usize), FrameTooLong> {
     let (mut start, mut line) = (0, from);
     while let Some(rest) = bytes.get(line..) {
         let Some(length) = memchr2(b'\n', b'\r', rest) else { break };
@@ -97,13 +105,16 @@ fn cut(bytes: &[u8], from: usize, each: &mut impl FnMut(Frame<'_>)) -> (usize, u
             if let Some(lines) = bytes.get(start..line)
                 && !lines.is_empty()
             {
+                if lines.len() > frame_bytes_max {
+                    return Err(FrameTooLong(frame_bytes_max));
+                }
                 each(Frame(lines));
             }
             start = next;
         }
         line = next;
     }
-    (start, line - start)
+    Ok((start, line - start))
 }
 
 impl<'a> Frame<'a> {
@@ -234,6 +245,21 @@ mod tests {
     fn a_frame_past_the_limit_is_an_error() {
         let mut splitter = Splitter::new(8);
         assert_eq!(splitter.feed(b"data: 123456789", |_| ()), Err(FrameTooLong(8)));
+    }
+
+    #[test]
+    fn the_limit_is_the_same_however_the_bytes_are_split() {
+        for (text, fits) in
+            [("data: 12\r\n\r\n", true), ("data: 123\r\n\r\n", false), ("data: 123\n\n", true)]
+        {
+            for at in 0..text.len() {
+                let (first, second) = text.as_bytes().split_at(at);
+                let (mut splitter, mut seen) = (Splitter::new(10), 0);
+                let fed =
+                    splitter.feed(first, |_| seen += 1).and_then(|()| splitter.feed(second, |_| seen += 1));
+                assert_eq!((fed.is_ok(), seen), (fits, usize::from(fits)), "{text:?} at {at}");
+            }
+        }
     }
 
     #[test]

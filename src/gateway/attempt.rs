@@ -7,10 +7,10 @@ use crate::{
     domain::{provider::ProviderId, secret::Secret, usage::Usage},
     providers::{
         error::{Class, Rejection},
-        transport::{Deadlines, Destination, Transport, read_body, unreachable_host},
+        transport::{Deadlines, Destination, Response, Transport, read_body, unreachable_host},
     },
 };
-use reqwest::Response;
+
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -38,7 +38,7 @@ pub enum Answer {
 
 impl Call {
     /// Calls the provider.
-    pub async fn send(self) -> Result<Answer, Rejection> {
+    pub async fn dial(self) -> Result<Answer, Rejection> {
         let first_byte_by = match self.stream {
             true => self.until.min(Instant::now() + self.deadlines.first_byte),
             false => self.until,

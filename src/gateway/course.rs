@@ -6,7 +6,7 @@ use super::{
     attempt::{Answer, Call},
     chat::Inbound,
     failure::{Failure, told_of},
-    meter::Open,
+    open::Open,
     receipt::{Attempt, CredentialKind},
     relay::Asked,
 };
@@ -26,7 +26,7 @@ use crate::{
     },
     providers::{
         error::{Class, Rejection},
-        transport::Destination,
+        transport::{Destination, Url},
     },
     routing::{
         plan::{Candidate, Considered},
@@ -34,7 +34,7 @@ use crate::{
     },
     store::provider_keys::StoredProviderKey,
 };
-use reqwest::Url;
+
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 
@@ -197,11 +197,12 @@ impl<'a> Course<'a> {
                 Miss::Rejected(rejection) => self.last = Some((rejection, at)),
                 Miss::Unsupported(unsupported) => self.unsupported = Some(unsupported),
                 Miss::Unusable => {
-                    self.unusable = true;
+                    self.unusable |= kind == CredentialKind::Byok;
                     tracing::error!(
                         org.id = %self.inbound.principal.scope.org_id(),
                         provider.name = provider.as_str(),
-                        "a stored provider key cannot be used"
+                        credential = ?kind,
+                        "a provider key cannot be used"
                     );
                 }
             }
@@ -249,7 +250,7 @@ impl<'a> Course<'a> {
             // Goes on when the client leaves: the provider bills the answer all the same.
             open.await_apart(call).await
         } else {
-            call.send().await
+            call.dial().await
         };
         self.note(choice, result.as_ref().err(), started, open);
         match result {
@@ -380,37 +381,47 @@ impl<'a> Course<'a> {
     /// The next choice after one that was not called. A key of the customer's that we cannot use is our fault:
     /// it is no reason to charge the customer for the platform's.
     fn after_uncalled(&self, at: usize, unusable: bool) -> usize {
-        let ahead = self.choices.iter().enumerate().skip(at + 1);
+        let class = self.last.as_ref().map(|(last, _)| last.class);
         let current = self.choices.get(at).map(|choice| &choice.candidate.id);
-        let may = |choice: &Choice<'_>| match unusable {
-            true => choice.kind() == CredentialKind::Byok,
-            false => Some(&choice.candidate.id) != current,
-        };
-        let to = ahead.filter(|(_, choice)| may(choice)).map(|(index, _)| index).next();
-        to.unwrap_or(self.choices.len())
+        self.first_ahead(at, |choice| {
+            let elsewhere = Some(&choice.candidate.id) != current;
+            let mends = match unusable {
+                true => choice.kind() == CredentialKind::Byok,
+                false => elsewhere && class.is_none_or(Class::another_provider_may_help),
+            };
+            mends && self.may_pay(choice, class)
+        })
     }
 
     /// The next choice that may be tried after `at`, whose failure (or an earlier one's, when `at` was passed
     /// over) was of `class`; the number of choices when there is none.
     fn after(&self, at: usize, class: Option<Class>) -> usize {
         let current = self.choices.get(at).map(|choice| &choice.candidate.id);
-        let own_key_was_tried = self.own_failure.is_some();
-        let may = |choice: &Choice<'_>| {
-            let same_candidate = Some(&choice.candidate.id) == current;
+        self.first_ahead(at, |choice| {
             let mends = match class {
                 None => true,
-                Some(class) if same_candidate => class.another_key_may_help(),
+                Some(class) if Some(&choice.candidate.id) == current => class.another_key_may_help(),
                 Some(class) => class.another_provider_may_help(),
             };
-            let falls_back = choice.kind() == CredentialKind::Platform && own_key_was_tried;
-            let may_fall_back = self.fallback == ByokFallback::Platform
-                && class.is_none_or(Class::another_key_may_help)
-                && !self.unusable;
-            let closed = choice.kind() == CredentialKind::Platform && self.platform_closed.is_some();
-            mends && (!falls_back || may_fall_back) && !closed
-        };
+            mends && self.may_pay(choice, class)
+        })
+    }
+
+    fn first_ahead(&self, at: usize, may: impl Fn(&Choice<'_>) -> bool) -> usize {
         let ahead = self.choices.iter().enumerate().skip(at + 1);
         ahead.filter(|(_, choice)| may(choice)).map(|(index, _)| index).next().unwrap_or(self.choices.len())
+    }
+
+    /// Whether the operator's account may serve in place of a key of the customer's that failed.
+    fn may_pay(&self, choice: &Choice<'_>, class: Option<Class>) -> bool {
+        if choice.kind() == CredentialKind::Byok {
+            return true;
+        }
+        let falls_back = self.own_failure.is_some();
+        let allowed = self.fallback == ByokFallback::Platform
+            && class.is_none_or(Class::another_key_may_help)
+            && !self.unusable;
+        self.platform_closed.is_none() && (!falls_back || allowed)
     }
 
     fn failure(self, open: &Open) -> Failure {
@@ -427,9 +438,9 @@ impl<'a> Course<'a> {
                 message: unsupported.to_string(),
             }),
             (None, None, Some(available)) => Failure::InsufficientCredits { available },
-            (None, None, None) if self.unusable => {
-                Failure::Unavailable("the stored provider key cannot be used; enter it again".to_owned())
-            }
+            (None, None, None) if self.unusable => Failure::NoModels {
+                message: "The stored provider key cannot be used; enter it again".to_owned(),
+            },
             (None, None, None) => Failure::NoModels { message: nothing_tried(&open.considered) },
         }
     }

@@ -3,39 +3,20 @@
 //! the handler cannot await any more, dropping the meter hands to a task of its own.
 
 use super::{
-    Gateway, Place,
-    attempt::{Answer, Call},
-    receipt::{self, Attempt, Bill, CredentialKind, Ending, Served, Story},
+    attempt::Answer,
+    open::Open,
+    receipt::{Bill, Ending, Served},
     relay::Relay,
 };
 use crate::{
-    billing::{
-        ledger::{self, Checkpoint, HoldOutcome, HoldRequest, LedgerError, Settle},
-        price,
-        record::{Record, UsageRow, UsageStatus},
-    },
-    dialect::openai_chat::{prompt, reply},
-    domain::{
-        catalog::{Catalog, Model},
-        ids::{EntryId, HoldId, RequestId},
-        money::{self, NanoUsd},
-        tokens::{self, Counter, Family},
-        usage::{Basis, Usage},
-    },
-    providers::error::{Class, Rejection},
-    routing::plan::{Candidate, Considered},
-    store::api_keys::Principal,
+    domain::ids::RequestId,
+    providers::{error::Rejection, transport::Response},
 };
-use bytes::Bytes;
-use reqwest::Response;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
-use time::OffsetDateTime;
-use tokio::task::JoinHandle;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// A settle that is not durable by then stays queued, and the client is told that something is wrong.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
@@ -47,77 +28,6 @@ pub struct Meter {
     /// `None` once the request has been brought to its end.
     open: Option<Box<Open>>,
 }
-
-/// Everything about a request that has not ended.
-pub struct Open {
-    pub gateway: Arc<Gateway>,
-    pub principal: Arc<Principal>,
-    pub request_id: RequestId,
-    pub started_at: OffsetDateTime,
-    pub started: Instant,
-    /// The snapshot whose prices this request is billed at.
-    pub catalog: Arc<Catalog>,
-    pub body: Bytes,
-    pub requested: String,
-    /// Bytes of text the model reads, for estimates.
-    pub prompt_bytes: u64,
-    pub stream: bool,
-    pub service_tier: Option<String>,
-    pub considered: Vec<Considered>,
-    pub strategy: &'static str,
-    pub chain: Vec<Arc<str>>,
-    pub attempts: Vec<Attempt>,
-    pub fallback_reason: Option<&'static str>,
-    pub dropped: Vec<String>,
-    pub ttft: Option<Duration>,
-    hold: Option<HoldId>,
-    serving: Option<Serving>,
-    /// Among the requests being served, abandoned ones too.
-    _place: Place,
-    /// The process does not end before this request has.
-    _token: TaskTrackerToken,
-    /// A call whose answer is billed even if nobody waits for it any more.
-    apart: Option<JoinHandle<Result<Answer, Rejection>>>,
-}
-
-/// The candidate and credential whose answer is being relayed.
-struct Serving {
-    served: Served,
-    model: Option<Arc<Model>>,
-    family: Family,
-    /// Content has gone or is going to the client: from here on it is billed.
-    committed: bool,
-    consumed: Consumed,
-    checkpoint: CheckpointState,
-}
-
-/// What the answer has consumed as far as is known.
-#[derive(Default)]
-struct Consumed {
-    reported: Option<Usage>,
-    service_tier: Option<String>,
-    /// The text counted so far, and the text since, escaped as JSON.
-    counter: Option<Counter>,
-    uncounted: Vec<u8>,
-    /// Bytes of all text.
-    said_bytes: usize,
-}
-
-struct CheckpointState {
-    last: Instant,
-    /// Tokens counted then.
-    counted: u64,
-}
-
-/// A running stream is checkpointed after this long or this many tokens, whichever comes first.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
-const CHECKPOINT_TOKENS: u64 = 256;
-/// Text is counted once this much has gathered, or at a checkpoint. A token is about four bytes.
-const COUNT_BYTES: usize = 1_024;
-/// Text kept uncounted at the most.
-const UNCOUNTED_BYTES_MAX: usize = 64 * 1_024;
-/// Bytes of text per token, for what a crash would leave and nothing else.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// Why an answer could not be billed in time.
 #[derive(Debug)]
@@ -165,7 +75,8 @@ impl Drop for Meter {
         let tasks = open.gateway.tasks.clone();
         match open.apart.take().filter(|_| open.hold.is_some() && !open.gateway.stopping.is_cancelled()) {
             Some(answer) => {
-                tasks.spawn_local(read_to_the_end(open, answer));
+                let meter = Meter { open: Some(open) };
+                tasks.spawn_local(read_to_the_end(meter, answer));
             }
             None => {
                 let runtime = open.gateway.db.runtime().clone();
@@ -175,33 +86,40 @@ impl Drop for Meter {
     }
 }
 
-/// Waits for an answer that nobody else waits for, and bills it.
-async fn read_to_the_end(mut open: Box<Open>, answer: JoinHandle<Result<Answer, Rejection>>) {
-    let by = Instant::now() + open.gateway.settings.limits.drain;
-    if let Ok(Ok(Ok(answer))) = tokio::time::timeout_at(by.into(), answer).await {
-        open.commit();
-        match answer {
-            Answer::Whole { usage, service_tier, text, .. } => {
-                open.consumed(usage, service_tier.as_deref(), &text);
-            }
-            Answer::Stream { mut response, mut relay } => {
-                drain(&mut open, &mut response, &mut relay, by.into()).await;
-            }
+/// Waits for an answer that nobody else waits for, and bills it. Whatever cuts this task short drops the meter,
+/// which ends the request.
+async fn read_to_the_end(mut meter: Meter, answer: AbortOnDropHandle<Result<Answer, Rejection>>) {
+    let Some(open) = meter.get() else { return };
+    let by = tokio::time::Instant::now() + open.gateway.settings.limits.drain;
+    let stopping = open.gateway.stopping.clone();
+    let answered = tokio::select! {
+        answered = tokio::time::timeout_at(by, answer) => answered,
+        () = stopping.cancelled() => return,
+    };
+    let Ok(Ok(Ok(answer))) = answered else { return };
+    open.commit();
+    match answer {
+        Answer::Whole { usage, service_tier, text, .. } => {
+            open.consumed(usage, service_tier.as_deref(), &text);
         }
+        Answer::Stream { mut response, mut relay } => drain(open, &mut response, &mut relay, by).await,
     }
-    let runtime = open.gateway.db.runtime().clone();
-    let _ = runtime.spawn(abandon(open)).await;
 }
 
-/// Reads an abandoned stream on to its usage.
+/// Reads an abandoned stream on to its usage, until `by` or the end of the process.
 pub(super) async fn drain(
     open: &mut Open,
     response: &mut Response,
     relay: &mut Relay,
     by: tokio::time::Instant,
 ) {
+    let stopping = open.gateway.stopping.clone();
     while relay.usage().is_none() && !relay.has_ended() && relay.failure().is_none() {
-        match tokio::time::timeout_at(by, response.chunk()).await {
+        let read = tokio::select! {
+            read = tokio::time::timeout_at(by, response.chunk()) => read,
+            () = stopping.cancelled() => break,
+        };
+        match read {
             Ok(Ok(Some(bytes))) => relay.absorb(&bytes),
             Ok(Ok(None)) => relay.close(),
             Ok(Err(_)) | Err(_) => break,
@@ -233,310 +151,4 @@ async fn counted(mut open: Box<Open>) -> Result<Box<Open>, NotDurable> {
         open
     });
     counting.await.map_err(|_| NotDurable)
-}
-
-impl Open {
-    pub fn new(gateway: Arc<Gateway>, principal: Arc<Principal>, body: Bytes, place: Place) -> Self {
-        let started_at = gateway.ambient.now();
-        Self {
-            request_id: RequestId(gateway.ambient.uuid()),
-            started_at,
-            started: Instant::now(),
-            catalog: gateway.catalog.load_full(),
-            prompt_bytes: 0,
-            _place: place,
-            _token: gateway.tasks.token(),
-            gateway,
-            principal,
-            body,
-            requested: String::new(),
-            stream: false,
-            service_tier: None,
-            considered: Vec::new(),
-            strategy: "none",
-            chain: Vec::new(),
-            attempts: Vec::new(),
-            fallback_reason: None,
-            dropped: Vec::new(),
-            ttft: None,
-            hold: None,
-            serving: None,
-            apart: None,
-        }
-    }
-
-    /// Sets credit aside, once per request. Returns what is free when it is not enough.
-    pub async fn hold(&mut self, want: NanoUsd, floor: NanoUsd) -> Result<Result<(), NanoUsd>, LedgerError> {
-        if self.hold.is_some() {
-            return Ok(Ok(()));
-        }
-        let id = HoldId(self.gateway.ambient.uuid());
-        let request = HoldRequest {
-            scope: self.principal.scope,
-            id,
-            request_id: self.request_id,
-            turn: 0,
-            api_key_id: self.principal.api_key_id,
-            want,
-            floor,
-            margin: self.gateway.settings.margin,
-            price_version: self.catalog.version.as_str().into(),
-        };
-        match self.gateway.ledger.hold(request).await? {
-            HoldOutcome::Admitted { .. } => {
-                self.hold = Some(id);
-                Ok(Ok(()))
-            }
-            HoldOutcome::Refused { available } => Ok(Err(available)),
-        }
-    }
-
-    /// This candidate and credential are about to be called.
-    pub fn serving(&mut self, candidate: &Candidate, credential: CredentialKind) {
-        self.serving = Some(Serving {
-            served: Served {
-                provider: candidate.provider.row().name,
-                model_id: candidate.id.clone(),
-                model_name: candidate.name.clone(),
-                credential,
-            },
-            model: candidate.model.clone(),
-            family: tokens::family(candidate.provider, &candidate.upstream),
-            committed: false,
-            consumed: Consumed::default(),
-            checkpoint: CheckpointState { last: Instant::now(), counted: 0 },
-        });
-    }
-
-    pub fn served(&self) -> Option<&Served> {
-        self.serving.as_ref().map(|serving| &serving.served)
-    }
-
-    /// The answer has begun: what it consumes is billed from here on.
-    pub fn commit(&mut self) {
-        self.ttft = Some(self.started.elapsed());
-        if let Some(serving) = &mut self.serving {
-            serving.committed = true;
-        }
-    }
-
-    fn is_committed(&self) -> bool {
-        self.serving.as_ref().is_some_and(|serving| serving.committed)
-    }
-
-    /// Makes a call that goes on by itself if this request is dropped.
-    pub async fn await_apart(&mut self, call: Call) -> Result<Answer, Rejection> {
-        let answer = self.apart.insert(self.gateway.tasks.spawn_local(call.send()));
-        let answered = answer.await;
-        self.apart = None;
-        answered.unwrap_or_else(|_| Err(Rejection::without_answer(Class::Overload, "the call was given up")))
-    }
-
-    /// Notes what a relay has seen since the last time.
-    pub fn relayed(&mut self, relay: &mut Relay) {
-        let text = relay.take_text();
-        self.consumed(relay.usage(), relay.service_tier(), &text);
-        self.checkpoint();
-    }
-
-    /// Notes what the provider reported and what the model said.
-    pub fn consumed(&mut self, usage: Option<Usage>, service_tier: Option<&str>, text: &[u8]) {
-        if let Some(serving) = &mut self.serving {
-            let consumed = &mut serving.consumed;
-            consumed.reported = usage.or(consumed.reported);
-            if let Some(tier) = service_tier
-                && consumed.service_tier.as_deref() != Some(tier)
-            {
-                consumed.service_tier = Some(tier.to_owned());
-            }
-            consumed.uncounted.extend_from_slice(text);
-            consumed.said_bytes = consumed.said_bytes.saturating_add(text.len());
-            if consumed.uncounted.len() > UNCOUNTED_BYTES_MAX {
-                consumed.count(serving.family);
-            }
-        }
-    }
-
-    /// Keeps the bill that a crash would leave behind near the truth.
-    pub fn checkpoint(&mut self) {
-        let (Some(hold), Some(serving)) = (self.hold, self.serving.as_mut()) else { return };
-        if serving.served.credential != CredentialKind::Platform {
-            return;
-        }
-        let waited = serving.checkpoint.last.elapsed() >= CHECKPOINT_INTERVAL;
-        if !waited && serving.consumed.uncounted.len() < COUNT_BYTES {
-            return;
-        }
-        let counted = serving.consumed.count(serving.family);
-        if !waited && counted.saturating_sub(serving.checkpoint.counted) < CHECKPOINT_TOKENS {
-            return;
-        }
-        serving.checkpoint.last = Instant::now();
-        serving.checkpoint.counted = counted;
-        let prompt = self.prompt_bytes / BYTES_PER_TOKEN;
-        let usage = Usage { input: prompt, output: counted, basis: Basis::Estimated, ..Usage::default() };
-        let cost = self.priced(&usage).map(|priced| priced.cost);
-        let margin = self.gateway.settings.margin;
-        if let Some(Ok(bill)) = cost.map(|cost| ledger::Bill::of(cost, margin)) {
-            self.gateway.ledger.checkpoint(Checkpoint { scope: self.principal.scope, hold, bill });
-        }
-    }
-
-    fn needs_counting(&self) -> bool {
-        self.is_committed()
-            && self.serving.as_ref().is_some_and(|serving| serving.consumed.reported.is_none())
-    }
-
-    /// Stands in for a usage the provider did not report.
-    fn count(&mut self) {
-        let Some(serving) = &mut self.serving else { return };
-        let output = serving.consumed.count(serving.family);
-        let input = count_prompt(serving.family, &self.body);
-        serving.consumed.reported = Some(Usage { input, output, basis: Basis::Counted, ..Usage::default() });
-    }
-
-    /// The last resort: a figure from sizes alone.
-    fn estimate(&mut self) {
-        let Some(serving) = &mut self.serving else { return };
-        let input = self.prompt_bytes / BYTES_PER_TOKEN;
-        let output = u64::try_from(serving.consumed.said_bytes).unwrap_or(u64::MAX) / BYTES_PER_TOKEN;
-        serving.consumed.reported =
-            Some(Usage { input, output, basis: Basis::Estimated, ..Usage::default() });
-    }
-
-    /// The price of a usage, by the tier the provider says it served, else the one that was asked for.
-    fn priced(&self, usage: &Usage) -> Option<price::Priced> {
-        let serving = self.serving.as_ref()?;
-        let prices = serving.model.as_ref()?.prices.as_ref()?;
-        let reported = serving.consumed.service_tier.as_deref();
-        let priced = |tier| price::price(prices, usage, self.started_at, tier).ok();
-        reported.and_then(|tier| priced(Some(tier))).or_else(|| priced(self.service_tier.as_deref()))
-    }
-
-    fn bill(&self) -> Option<Bill> {
-        let serving = self.serving.as_ref().filter(|serving| serving.committed)?;
-        let usage = serving.consumed.reported?;
-        let settings = &self.gateway.settings;
-        let priced = self.priced(&usage);
-        let cost = priced.as_ref().map_or(NanoUsd::ZERO, |priced| priced.cost);
-        let (margin_bps, charge) = match serving.served.credential {
-            CredentialKind::Platform => (settings.margin, money::charge(cost, settings.margin)),
-            CredentialKind::Byok => (settings.byok_margin, money::byok_charge(cost, settings.byok_margin)),
-        };
-        Some(Bill { usage, priced, charge: charge.unwrap_or(cost), margin_bps })
-    }
-
-    /// The one end of every request. Its settle or void is queued by this call, whether or not anyone waits.
-    async fn end(
-        self: Box<Self>,
-        ending: Ending,
-        error: Option<&str>,
-        wait: Duration,
-    ) -> Result<(Served, Bill), NotDurable> {
-        let bill = self.bill();
-        let scope = self.principal.scope;
-        let on_platform = self.served().is_some_and(|served| served.credential == CredentialKind::Platform);
-        let settling = self.hold.map(|hold| {
-            let charged = bill.as_ref().filter(|_| on_platform).and_then(|bill| {
-                let cost = bill.cost()?;
-                ledger::Bill::of(cost, self.gateway.settings.margin).ok()
-            });
-            let settle = match charged {
-                Some(bill) => Settle::charge(scope, hold, bill, EntryId(self.gateway.ambient.uuid())),
-                None => Settle::void(scope, hold),
-            };
-            self.gateway.ledger.settle(settle)
-        });
-        let recording = self.gateway.recorder.record(self.record(bill.as_ref(), ending, error));
-        self.gateway.metrics.ended(ending, on_platform);
-        let written = async move {
-            recording.await;
-            match settling {
-                Some(settling) => settling.await.is_ok(),
-                None => true,
-            }
-        };
-        match tokio::time::timeout(wait, written).await {
-            Ok(true) => {}
-            Ok(false) | Err(_) => return Err(NotDurable),
-        }
-        self.serving.map(|serving| serving.served).zip(bill).ok_or(NotDurable)
-    }
-
-    fn record(&self, bill: Option<&Bill>, ending: Ending, error: Option<&str>) -> Record {
-        let latency_ms = millis(self.started.elapsed());
-        let ttft_ms = self.ttft.map(millis);
-        let story = Story {
-            request_id: self.request_id,
-            requested: &self.requested,
-            considered: &self.considered,
-            strategy: self.strategy,
-            fallback_chain: &self.chain,
-            attempts: &self.attempts,
-            served: self.served(),
-            fallback_reason: self.fallback_reason,
-            dropped: &self.dropped,
-            bill,
-            price_version: &self.catalog.version,
-            stream: self.stream,
-            ending,
-            error,
-            latency_ms,
-            ttft_ms,
-            started_at: self.started_at,
-        };
-        let usage = self.served().zip(bill).map(|(served, bill)| UsageRow {
-            turn: 0,
-            provider: self.provider_id(),
-            model: served.model_id.clone(),
-            byok: served.credential == CredentialKind::Byok,
-            category: None,
-            status: match ending {
-                Ending::Completed => UsageStatus::Completed,
-                Ending::Aborted => UsageStatus::Aborted,
-                Ending::Failed => UsageStatus::Failed,
-            },
-            usage: bill.usage,
-            cost: bill.cost(),
-            charge: bill.charge,
-            latency_ms: clamped(latency_ms),
-            ttft_ms: ttft_ms.map(clamped),
-        });
-        Record {
-            scope: self.principal.scope,
-            request_id: self.request_id,
-            api_key_id: self.principal.api_key_id,
-            usage,
-            receipt: receipt::write(&story),
-        }
-    }
-
-    fn provider_id(&self) -> &'static str {
-        let name = self.served().map_or("", |served| served.provider);
-        crate::domain::provider::PROVIDERS.iter().find(|row| row.name == name).map_or("", |row| row.id)
-    }
-}
-
-impl Consumed {
-    /// Counts the text that has gathered and returns the tokens of all text so far.
-    fn count(&mut self, family: Family) -> u64 {
-        let counter = self.counter.get_or_insert_with(|| Counter::new(family));
-        if !self.uncounted.is_empty() {
-            counter.push(&reply::unescape(&std::mem::take(&mut self.uncounted)));
-        }
-        counter.total()
-    }
-}
-
-fn count_prompt(family: Family, body: &[u8]) -> u64 {
-    let prompt = prompt::read(body);
-    tokens::count_prompt(family, prompt.pieces.iter().map(String::as_str), prompt.messages)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn clamped(millis: u64) -> i32 {
-    i32::try_from(millis).unwrap_or(i32::MAX)
 }

@@ -7,6 +7,7 @@ mod course;
 pub mod failure;
 pub mod meter;
 pub mod metrics;
+mod open;
 pub mod receipt;
 mod relay;
 pub mod stream;
@@ -17,13 +18,13 @@ use crate::{
     config::Limits,
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, money::Bps, provider::ProviderId},
-    providers::transport::Deadlines,
+    providers::transport::{Deadlines, Url},
     routing::retry::RetryBudget,
     store::Db,
 };
 use arc_swap::ArcSwap;
 use metrics::Metrics;
-use reqwest::Url;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},

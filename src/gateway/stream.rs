@@ -18,11 +18,11 @@ use crate::{
     },
     providers::{
         error::{Class, Rejection},
-        transport::unreachable_host,
+        transport::{Response, unreachable_host},
     },
 };
 use bytes::Bytes;
-use reqwest::Response;
+
 use serde_json::json;
 use std::{pin::Pin, time::Duration};
 use tokio::time::{Instant, Sleep};
@@ -87,8 +87,9 @@ impl Metered {
             drain: settings.limits.drain,
         };
         let stopping = Box::pin(open.gateway.stopping.clone().cancelled_owned());
-        let alarm = Box::pin(tokio::time::sleep(times.heartbeat.min(times.idle)));
         let now = Instant::now();
+        let first_alarm = (now + times.heartbeat.min(times.idle)).min(until);
+        let alarm = Box::pin(tokio::time::sleep_until(first_alarm));
         let (heard, said) = (now, now);
         let running =
             Running { meter, provider, response, relay, until, alarm, stopping, heard, said, times, secret };

@@ -12,10 +12,12 @@ use crate::domain::{
     secret::Secret,
 };
 use reqwest::{
-    Client, Response, Url,
+    Client,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use std::{sync::Arc, time::Duration};
+
+pub use reqwest::{Response, Url};
 
 /// How long a call may take, by phase.
 #[derive(Clone, Copy, Debug)]

@@ -128,6 +128,7 @@ impl Builder {
             ("KAIROSROUTE_LISTEN", "127.0.0.1:0"),
             ("KAIROSROUTE_METRICS_LISTEN", "off"),
             ("KAIROSROUTE_UNSAFE_DATABASE", "1"),
+            ("KAIROSROUTE_SHUTDOWN_NOTICE_MS", "1"),
             ("KAIROSROUTE_WORKERS", "1"),
             ("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "6"),
             ("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS", "5000"),

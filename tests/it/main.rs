@@ -6,6 +6,7 @@ mod harness;
 
 mod accounts;
 mod api_keys;
+mod bad_input;
 mod layers;
 mod members;
 mod money;
@@ -13,3 +14,4 @@ mod provider_keys;
 mod provider_keys_use;
 mod routes;
 mod sdk;
+mod tenancy;

@@ -84,23 +84,29 @@ pub async fn chat_completions(mut call: Call, principal: Arc<Principal>) -> Resu
 }
 
 async fn inputs(call: &mut Call, gateway: &Gateway) -> Result<(Option<ByokFallback>, Bytes), ApiError> {
-    let headers = call.request.headers();
     for name in NOT_YET {
-        // Whatever bytes it holds: a header that is not text is still meant.
-        if headers.get(name).is_some_and(|value| !value.as_bytes().trim_ascii().is_empty()) {
+        // Looked at as bytes and wherever it stands: one that is no text, or comes second, is a wish too.
+        if given(call, name).next().is_some() {
             return Err(ApiError::invalid(name, format!("The header `{name}` is not supported yet")));
         }
     }
-    let fallback = match headers.get("x-kairosroute-fallback").map(|value| value.as_bytes().trim_ascii()) {
-        None | Some(b"") => None,
-        Some(b"platform") => Some(ByokFallback::Platform),
-        Some(b"never") => Some(ByokFallback::Never),
-        Some(_) => {
+    let wishes: Vec<&[u8]> = given(call, "x-kairosroute-fallback").collect();
+    let fallback = match wishes.as_slice() {
+        [] => None,
+        [b"platform"] => Some(ByokFallback::Platform),
+        [b"never"] => Some(ByokFallback::Never),
+        _ => {
             let message = "The header `x-kairosroute-fallback` must be `platform` or `never`";
             return Err(ApiError::invalid("x-kairosroute-fallback", message));
         }
     };
     Ok((fallback, call.bytes(gateway.settings.limits.body_bytes_max).await?))
+}
+
+/// The values of a header that are not blank.
+fn given<'a>(call: &'a Call, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    let values = call.request.headers().get_all(name).map(|value| value.as_bytes().trim_ascii());
+    values.filter(|value| !value.is_empty())
 }
 
 fn answer(told: &Told) -> HttpResponseBuilder {
@@ -209,6 +215,8 @@ fn upstream(
         upstream_status: rejection.status,
         upstream_message: Some(rejection.message),
     });
+    error =
+        error.cause(format_args!("{provider} answered {:?}: {}", rejection.status, rejection.class.as_str()));
     if let Some(status) = status {
         error = error.status_of_provider(status);
     }

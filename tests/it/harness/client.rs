@@ -19,6 +19,8 @@ use tokio::{
 
 /// Longer than anything a test waits for.
 const TIME_MAX: Duration = Duration::from_secs(30);
+/// After this long a raw connection has said what it has to say.
+const SILENCE_MAX: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(10);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -107,9 +109,7 @@ impl Client {
             // The gateway may answer and close before it has read everything.
             let _ = connection.write_all(&bytes).await;
             let (mut answer, mut part) = (Vec::new(), [0; 16 * 1024]);
-            while let Ok(Ok(count)) =
-                tokio::time::timeout(Duration::from_secs(2), connection.read(&mut part)).await
-            {
+            while let Ok(Ok(count)) = tokio::time::timeout(SILENCE_MAX, connection.read(&mut part)).await {
                 if count == 0 {
                     break;
                 }

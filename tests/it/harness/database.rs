@@ -74,7 +74,19 @@ impl Database {
 
     /// Every row of a table as text, in a stable order.
     pub async fn rows(&self, table: &str) -> Vec<String> {
-        self.texts(&format!("SELECT t::text FROM {table} t ORDER BY 1")).await
+        let mut all = self.rows_of(&[table.to_owned()]).await;
+        all.pop().unwrap()
+    }
+
+    /// Every row of some tables, table by table.
+    pub async fn rows_of(&self, tables: &[String]) -> Vec<Vec<String>> {
+        let mut connection = self.connect().await;
+        let mut all = Vec::new();
+        for table in tables {
+            let query = AssertSqlSafe(format!("SELECT t::text FROM {table} t ORDER BY 1"));
+            all.push(sqlx::query_scalar(query).fetch_all(&mut connection).await.unwrap());
+        }
+        all
     }
 }
 
