@@ -94,6 +94,10 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
         assert!(*charged <= most, "{receipt}: {charged}");
     }
     assert!(checkpointed > 500, "the streams were long enough to be checkpointed: {checkpointed}");
+    let differing =
+        "SELECT count(*) FROM hold h JOIN receipt r ON r.org_id = h.org_id AND r.id = h.request_id
+                     WHERE h.state <> 'expired' AND (r.document->>'charged_nano_usd')::bigint <> h.charge";
+    assert_eq!(stack.database().number(differing).await, 0, "receipts agree with the books");
     let (posted, held) = stack.account(&customer.organization_id).await;
     let billed: i64 = holds.values().map(|(_, charge, _)| charge).sum();
     assert_eq!((posted, held), (1_000_000_000_000 + expected - billed, 0));
