@@ -174,7 +174,9 @@ async fn an_answer_that_is_billed_anyway_is_awaited_for_its_bill_though_nobody_e
         let customer = stack.customer("10").await;
         let (before, _) = stack.account(&customer.organization_id).await;
         let provider = price.model.split('/').next().unwrap();
-        stack.simulator.enqueue(provider, Script::default().with_tokens(123, 45).gated());
+        // Released, it still takes longer than a departure may go unnoticed.
+        let script = Script { latency_ms: 1_500, ..Script::default().with_tokens(123, 45) };
+        stack.simulator.enqueue(provider, script.gated());
         leave_at_the_gate(&stack, &customer, price.model, streamed).await;
         stack.simulator.release();
         let receipt = only_receipt(&stack).await;
@@ -196,7 +198,7 @@ async fn a_failure_that_nobody_waits_for_costs_nothing_and_is_not_tried_again() 
     let stack = Stack::start().await;
     let customer = stack.customer("10").await;
     let (before, _) = stack.account(&customer.organization_id).await;
-    stack.simulator.enqueue("mistral", Script { gate: true, ..Script::failing(503) });
+    stack.simulator.enqueue("mistral", Script { gate: true, latency_ms: 1_500, ..Script::failing(503) });
     leave_at_the_gate(&stack, &customer, MISTRAL.model, false).await;
     stack.simulator.release();
     stack.no_hold_is_open().await;
