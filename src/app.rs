@@ -353,7 +353,8 @@ impl App {
         let deadline = tokio::time::Instant::now() + self.shutdown;
         gateway.draining.store(true, Ordering::Relaxed);
         tokio::time::sleep(self.shutdown_notice.min(self.shutdown)).await;
-        handle.pause().await;
+        // From here on new requests are refused. The port stays open: a connection that nobody accepts would hang
+        // until the end instead of hearing that it should go elsewhere.
         gateway.tasks.close();
         if tokio::time::timeout_at(deadline, gateway.tasks.wait()).await.is_err() {
             // Streams and calls hear this, end with an error that says so, and are billed.

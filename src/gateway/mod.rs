@@ -74,12 +74,14 @@ pub struct Gateway {
 pub struct Place(Arc<Gateway>);
 
 impl Gateway {
-    /// A place for one more request, or `None` when the process has as many as it may.
+    /// A place for one more request, or `None` when the process has as many as it may or takes no more before its
+    /// end.
     pub fn admit(self: &Arc<Self>) -> Option<Place> {
         let taken = self.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
         let place = Place(self.clone());
-        let free =
+        let room =
             usize::try_from(taken).is_ok_and(|taken| taken < self.settings.limits.requests_in_flight_max);
+        let free = room && !self.tasks.is_closed();
         if !free {
             self.metrics.shed.fetch_add(1, Ordering::Relaxed);
         }

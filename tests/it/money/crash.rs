@@ -1,7 +1,7 @@
 //! kill -9 of the gateway under load: what was delivered is billed once, what was open is closed in time at its
 //! last checkpoint, and the books balance.
 
-use super::{GPT, GROQ, MISTRAL, ask, charge, cost, nano_of, the};
+use super::{CEREBRAS, GPT, GROQ, MISTRAL, ask, charge, cost, nano_of, the};
 use crate::harness::{ChildStack, Client, Stack};
 use kairosroute::{domain::ambient::Ambient, simulator::Script};
 use serde_json::Value;
@@ -23,6 +23,9 @@ const LOST_AT_MOST: Duration = Duration::from_millis(3_500);
 const LONG: usize = 8_000;
 /// What the gateway may have read and the client not: what lies in the sockets between them.
 const IN_FLIGHT: usize = 300;
+/// Chunks of the answer of the process that lives, one each tenth of a second, and their tokens.
+const WITNESS: usize = 700;
+const TOKENS: u64 = 700;
 
 /// What the clients have in hand.
 #[derive(Default)]
@@ -42,6 +45,13 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
     stack
         .simulator
         .set_default("mistral", Script { latency_ms: 15, ..Script::default().with_tokens(21, 12) });
+    // A long answer that another process gives meanwhile, to another customer.
+    stack.simulator.set_default("cerebras", the(WITNESS).with_gap_ms(100).with_tokens(10, TOKENS));
+    let other = stack.second_process(&[]).await;
+    let bystander = stack.customer("10").await;
+    let client = Client::clone(&other);
+    let request = raw_request(&client, &bystander.key, CEREBRAS.model);
+    let witness = tokio::spawn(async move { client.raw(&request).await });
     let delivered = Arc::new(Mutex::new(Delivered::default()));
     let mut killed_at = Vec::new();
     for kill in 0..3 {
@@ -53,10 +63,16 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
         stack.restart().await;
     }
     let last_kill = *killed_at.last().unwrap();
-    while stack.database().number("SELECT count(*) FROM hold WHERE state = 'open'").await > 0 {
+    while stack.database().number("SELECT count(*) FROM hold WHERE state = 'open'").await > 1 {
         assert!(last_kill.elapsed() < CLOSED_WITHIN, "holds are still open");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    let running = "SELECT count(*) FROM hold WHERE state = 'open'";
+    assert_eq!(stack.database().number(running).await, 1, "the live process's own");
+    let answer = String::from_utf8(witness.await.unwrap()).unwrap();
+    assert!(answer.contains("data: [DONE]"), "{}", &answer[answer.len().saturating_sub(600)..]);
+    let expected = charge(cost(CEREBRAS, 10, 0, TOKENS));
+    assert_eq!(stack.account(&bystander.organization_id).await, (10_000_000_000 - expected, 0));
     stack.audit_is_clean().await;
     let holds = holds(&stack).await;
     let delivered = std::mem::take(&mut *delivered.lock().unwrap());
@@ -78,9 +94,25 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
         assert!(*charged <= most, "{receipt}: {charged}");
     }
     assert!(checkpointed > 500, "the streams were long enough to be checkpointed: {checkpointed}");
+    let differing =
+        "SELECT count(*) FROM hold h JOIN receipt r ON r.org_id = h.org_id AND r.id = h.request_id
+                     WHERE h.state <> 'expired' AND (r.document->>'charged_nano_usd')::bigint <> h.charge";
+    assert_eq!(stack.database().number(differing).await, 0, "receipts agree with the books");
     let (posted, held) = stack.account(&customer.organization_id).await;
     let billed: i64 = holds.values().map(|(_, charge, _)| charge).sum();
-    assert_eq!((posted, held), (1_000_000_000_000 - billed, 0));
+    assert_eq!((posted, held), (1_000_000_000_000 + expected - billed, 0));
+}
+
+fn raw_request(client: &Client, key: &str, model: &str) -> Vec<u8> {
+    let mut body = ask(model);
+    body["stream"] = true.into();
+    let body = body.to_string();
+    let (host, length) = (client.address, body.len());
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// Receipt id to state, charge and number of entries.

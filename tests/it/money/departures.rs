@@ -98,7 +98,7 @@ async fn who_leaves_before_the_first_byte_is_noticed_at_once_and_pays_nothing() 
         let customer = stack.customer("10").await;
         let (before, _) = stack.account(&customer.organization_id).await;
         stack.simulator.enqueue("openai", Script::default().gated());
-        leave_at_the_gate(&stack, &customer, streamed).await;
+        leave_at_the_gate(&stack, &customer, GPT.model, streamed).await;
         provider_is_left_within(&stack, Duration::from_secs(1)).await;
         stack.no_hold_is_open().await;
         assert_eq!(stack.account(&customer.organization_id).await, (before, 0));
@@ -107,8 +107,8 @@ async fn who_leaves_before_the_first_byte_is_noticed_at_once_and_pays_nothing() 
     }
 }
 
-async fn leave_at_the_gate(stack: &Stack, customer: &Customer, streamed: bool) {
-    let mut body = hello(GPT.model);
+async fn leave_at_the_gate(stack: &Stack, customer: &Customer, model: &str, streamed: bool) {
+    let mut body = hello(model);
     body["stream"] = streamed.into();
     let (client, key) = (stack.client.clone(), customer.key.clone());
     let waiting = tokio::spawn(async move { client.chat(&key, &body).await });
@@ -164,5 +164,46 @@ async fn leaving_at_any_point_is_billed_once_and_within_what_the_provider_emitte
     }
     assert_eq!(stack.database.number("SELECT count(*) FROM usage").await, 36);
     assert_eq!(stack.database.number("SELECT count(*) FROM entry WHERE kind = 'charge'").await, 36);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_billed_anyway_is_awaited_for_its_bill_though_nobody_else_waits() {
+    for (price, streamed) in [(MISTRAL, false), (MISTRAL, true), (GROQ, false)] {
+        let stack = Stack::start().await;
+        let customer = stack.customer("10").await;
+        let (before, _) = stack.account(&customer.organization_id).await;
+        let provider = price.model.split('/').next().unwrap();
+        // Released, it still takes longer than a departure may go unnoticed.
+        let script = Script { latency_ms: 1_500, ..Script::default().with_tokens(123, 45) };
+        stack.simulator.enqueue(provider, script.gated());
+        leave_at_the_gate(&stack, &customer, price.model, streamed).await;
+        stack.simulator.release();
+        let receipt = only_receipt(&stack).await;
+        assert_eq!(receipt["execution"]["status"], "aborted", "{receipt}");
+        let expected = charge(cost(price, 123, 0, 45));
+        assert_eq!(
+            (&receipt["usage"]["basis"], &receipt["charged_nano_usd"]),
+            (&"reported".into(), &expected.into())
+        );
+        stack.no_hold_is_open().await;
+        assert_eq!(stack.account(&customer.organization_id).await, (before - expected, 0));
+        assert!(stack.simulator.bill().pop().unwrap().finished);
+        close(stack).await;
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_nobody_waits_for_costs_nothing_and_is_not_tried_again() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let (before, _) = stack.account(&customer.organization_id).await;
+    stack.simulator.enqueue("mistral", Script { gate: true, latency_ms: 1_500, ..Script::failing(503) });
+    leave_at_the_gate(&stack, &customer, MISTRAL.model, false).await;
+    stack.simulator.release();
+    stack.no_hold_is_open().await;
+    assert_eq!(only_receipt(&stack).await["execution"]["status"], "failed");
+    assert_eq!(stack.account(&customer.organization_id).await, (before, 0));
+    assert_eq!(stack.simulator.bill().len(), 1);
     close(stack).await;
 }

@@ -4,6 +4,7 @@ use super::{GPT, MISTRAL, XAI, ask, charge, close, cost, credentials, spent_sinc
 use crate::harness::{Customer, Stack};
 use kairosroute::simulator::{Script, Settings, Simulator};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 const OWN: &str = "sk-proj-customers-own-key";
 
@@ -27,7 +28,9 @@ async fn an_own_key_serves_its_provider_for_nothing_and_the_platform_charges_for
     assert_eq!(stack.account(&customer.organization_id).await, (before, 0), "an own key moves no credit");
     assert_eq!(stack.database.number("SELECT count(*) FROM entry WHERE kind <> 'grant'").await, 0);
     assert_eq!(stack.database.number("SELECT count(*) FROM hold").await, 0);
+    let answered = Instant::now();
     let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
+    assert!(answered.elapsed() < Duration::from_secs(1), "receipts are readable within a second");
     let own_cost = cost(GPT, 1_234, 0, 567);
     assert_eq!(receipt["provider_cost_nano_usd"], own_cost);
     let recorded = "SELECT concat_ws(' ', byok, charge, cost) FROM usage WHERE provider = 'openai'";

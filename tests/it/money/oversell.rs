@@ -1,7 +1,7 @@
 //! Credit is never promised twice, however many ask at once.
 
 use super::{GPT, ask, close};
-use crate::harness::{Stack, wait_until};
+use crate::harness::{Client, Stack, wait_until};
 use kairosroute::simulator::Script;
 use serde_json::json;
 use std::sync::Arc;
@@ -12,8 +12,10 @@ const TRIES: usize = 20;
 const AFFORDABLE: usize = 10;
 
 #[tokio::test]
-async fn credit_for_ten_answers_admits_exactly_ten_of_many_at_once() {
+async fn credit_for_ten_answers_admits_exactly_ten_of_many_at_three_gateways() {
     let stack = Stack::start().await;
+    let others = [stack.second_node().await, stack.second_node().await];
+    let gateways = [stack.client.clone(), Client::clone(&others[0]), Client::clone(&others[1])];
     let body = ask(GPT.model);
     let probe = stack.customer("10").await;
     assert_eq!(stack.chat(&probe.key, &body).await.status, 200);
@@ -26,9 +28,9 @@ async fn credit_for_ten_answers_admits_exactly_ten_of_many_at_once() {
     // Those admitted wait at the gate; the places left are the clients that go on asking.
     let places = Arc::new(Semaphore::new(CLIENTS + AFFORDABLE));
     let mut tries = JoinSet::new();
-    for _ in 0..CLIENTS * TRIES {
+    for index in 0..CLIENTS * TRIES {
         let (client, key, body, places) =
-            (stack.client.clone(), customer.key.clone(), body.clone(), places.clone());
+            (gateways[index % gateways.len()].clone(), customer.key.clone(), body.clone(), places.clone());
         tries.spawn(async move {
             let _place = places.acquire().await.unwrap();
             client.chat(&key, &body).await
@@ -47,6 +49,7 @@ async fn credit_for_ten_answers_admits_exactly_ten_of_many_at_once() {
         assert_eq!(reply.unwrap().status, 200);
     }
     assert_eq!(stack.simulator.bill().len(), AFFORDABLE + 1);
+    drop(others);
     close(stack).await;
 }
 
