@@ -37,7 +37,7 @@ use tokio::runtime::Runtime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Threads of the runtime that talks to the database.
-const DATABASE_THREADS: usize = 2;
+const DATABASE_THREADS: usize = 1;
 /// Threads that hash passwords.
 const HASHING_THREADS: usize = 2;
 const ACCEPT_BACKLOG: u32 = 4_096;

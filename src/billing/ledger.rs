@@ -51,9 +51,8 @@ pub enum LedgerError {
 pub struct LedgerLimits {
     /// Holds, and settles, in one flush.
     pub batch_max: usize,
-    /// Least time between the starts of two flushes; a flush after a longer silence starts at once. Zero: what
-    /// has queued up while the last flush ran is the next one. More than that saves CPU only under heavy load.
-    pub flush_interval: Duration,
+    /// How long a flush after a busy one waits for those whom that one answered; below a second.
+    pub linger: Duration,
     /// Longest time one flush may take before its connection is given up.
     pub flush_timeout: Duration,
     /// Longest time a hold waits before it fails as unavailable.
@@ -72,7 +71,7 @@ impl Default for LedgerLimits {
     fn default() -> Self {
         Self {
             batch_max: 64,
-            flush_interval: Duration::ZERO,
+            linger: Duration::from_micros(400),
             flush_timeout: Duration::from_secs(3),
             hold_wait: Duration::from_secs(4),
             holds_waiting_max: 8_192,

@@ -51,6 +51,9 @@ struct PendingSettle {
     unclear: u8,
 }
 
+/// Operations in a flush from which on the next one waits for those who were answered.
+const LINGER_FROM: usize = 4;
+
 pub(super) struct Writer {
     db: Db,
     ambient: Ambient,
@@ -141,10 +144,12 @@ impl Writer {
             // Zero or too late: the checkpoints are written now.
             let _ = tokio::time::timeout_at(self.next_checkpoint, arrived).await;
         }
-        // What arrives while this sleeps joins the flush without waking this task once per operation.
-        // A sleep until a moment that has passed still takes a tick of the timer.
-        if Instant::now() < self.next_flush {
-            tokio::time::sleep_until(self.next_flush).await;
+        // Callers that were answered together come back together: a short wait after a busy flush puts them all
+        // into the next one, instead of half of them into each.
+        let wait = self.next_flush.saturating_duration_since(Instant::now());
+        if !wait.is_zero() && self.inbox.len() < self.limits.batch_max {
+            // The runtime's timer ticks in milliseconds; this is a fraction of one.
+            let _ = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
         }
         while ops.len() < INTAKE_MAX
             && let Ok(op) = self.inbox.try_recv()
@@ -203,10 +208,10 @@ impl Writer {
     /// One round: a flush of settles and holds, then what is rarer.
     async fn write(&mut self) -> Result<(), StoreError> {
         if !self.settles.is_empty() || !self.holds.is_empty() {
-            self.next_flush = Instant::now() + self.limits.flush_interval;
             let flushed = self.write_flush().await;
             self.send_answers();
-            flushed?;
+            let busy = flushed? >= LINGER_FROM;
+            self.next_flush = Instant::now() + if busy { self.limits.linger } else { Duration::ZERO };
         }
         if let Some(hold) = self.abandoned.pop_front()
             && let Err(error) = self.write_abandoned(&hold).await
@@ -221,10 +226,12 @@ impl Writer {
         Ok(())
     }
 
-    async fn write_flush(&mut self) -> Result<(), StoreError> {
+    /// Returns how many operations it wrote.
+    async fn write_flush(&mut self) -> Result<usize, StoreError> {
         let (settles, holds) = self.take_batch();
-        if settles.is_empty() && holds.is_empty() {
-            return Ok(());
+        let count = settles.len() + holds.len();
+        if count == 0 {
+            return Ok(0);
         }
         let mut connection = match self.connect().await {
             Ok(connection) => connection,
@@ -239,7 +246,7 @@ impl Writer {
             Ok(FlushRead { settled, holds: read }) => {
                 self.connection = Some(connection);
                 self.answer_holds(holds, read);
-                self.answer_settles(settles, settled).await
+                self.answer_settles(settles, settled).await.map(|()| count)
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Contention)) => {
                 if matches!(error, StoreError::Contention) {
@@ -249,7 +256,7 @@ impl Writer {
                 Err(error)
             }
             // The connection goes: a server that has become a read-only standby refuses everything.
-            Err(error) => self.refused(settles, holds, error),
+            Err(error) => self.refused(settles, holds, error).map(|()| count),
         }
     }
 
