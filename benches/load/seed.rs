@@ -174,7 +174,7 @@ async fn organization(
         })
         .await?;
     let body = match byok {
-        true => serde_json::json!({ "byokFallback": "never", "providerKeys": { "openai": ["sk-own"] } }),
+        true => serde_json::json!({ "byokFallback": "never", "providerKeys": { "openai": "sk-own" } }),
         false => serde_json::json!({}),
     };
     let body: KeyBody = serde_json::from_value(body)?;
