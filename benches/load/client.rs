@@ -76,9 +76,9 @@ pub async fn body_bytes(load: &Load) -> anyhow::Result<usize> {
     Ok(connection.body.len())
 }
 
-/// Runs a load to its end on this thread.
-pub async fn run(load: &Load) -> anyhow::Result<Outcome> {
-    let next = Rc::new(Cell::new(0));
+/// Runs a load to its end on this thread, beginning with the request number `first`.
+pub async fn run(load: &Load, first: usize) -> anyhow::Result<Outcome> {
+    let next = Rc::new(Cell::new(first));
     let mut connections = Vec::new();
     for _ in 0..load.clients {
         connections.push(Connection::open(load.address).await?);
@@ -86,7 +86,9 @@ pub async fn run(load: &Load) -> anyhow::Result<Outcome> {
     let started = Instant::now();
     let running: Vec<_> = connections
         .into_iter()
-        .map(|connection| tokio::task::spawn_local(drive(connection, load.clone(), next.clone())))
+        .map(|connection| {
+            tokio::task::spawn_local(drive(connection, load.clone(), next.clone(), first + load.count))
+        })
         .collect();
     let mut outcome =
         Outcome { latencies: Vec::with_capacity(load.count), wall: Duration::ZERO, charged: Vec::new() };
@@ -104,11 +106,12 @@ async fn drive(
     mut connection: Connection,
     load: Load,
     next: Rc<Cell<usize>>,
+    end: usize,
 ) -> anyhow::Result<(Vec<Duration>, Vec<String>)> {
     let (mut latencies, mut charged) = (Vec::new(), Vec::new());
     loop {
         let index = next.get();
-        if index >= load.count {
+        if index >= end {
             return Ok((latencies, charged));
         }
         next.set(index + 1);

@@ -9,14 +9,18 @@ mod report;
 mod seed;
 mod targets;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Parser;
-use measure::{Bench, Case, Size};
+use measure::{Bench, Case, Parties, Size};
 use std::{
+    cell::Cell,
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::task::LocalSet;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::LocalSet,
+};
 
 #[derive(Parser)]
 #[command(about = "Compares the gateway with nginx over a simulated provider")]
@@ -38,6 +42,8 @@ struct Arguments {
     profile: Option<Case>,
     #[arg(long, default_value_t = 30)]
     profile_seconds: u64,
+    #[arg(long, default_value_t = 16)]
+    profile_clients: usize,
     /// Given by `cargo bench`, and by nobody else: other ways of running all targets measure nothing.
     #[arg(long, hide = true)]
     bench: bool,
@@ -62,7 +68,6 @@ fn main() -> anyhow::Result<()> {
     let home = std::env::temp_dir().join(format!("kairosroute-load-{}", std::process::id()));
     std::fs::create_dir(&home).with_context(|| home.display().to_string())?;
     // The cluster's user, another one than root, has to pass through.
-    #[cfg(unix)]
     std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o711))?;
     let measured = LocalSet::new().block_on(&runtime, execute(&arguments, &home));
     if measured.is_ok() {
@@ -73,29 +78,49 @@ fn main() -> anyhow::Result<()> {
     measured
 }
 
+/// Whatever happens in between, the processes are stopped in order: a gateway that is killed leaves its cluster
+/// running, and so does nginx its workers.
 async fn execute(arguments: &Arguments, home: &Path) -> anyhow::Result<()> {
     let built = Path::new(env!("CARGO_BIN_EXE_kairosroute"));
     let binary = arguments.binary.as_deref().unwrap_or(built);
     let simulator = targets::simulator(binary).await?;
     let nginx = targets::Nginx::start(home, simulator.address).await?;
-    let gateway = targets::Gateway::start(binary, home, simulator.address).await?;
-    let mut books = seed::Books::join(&gateway.data_dir).await?;
-    eprintln!("making {} organizations", seed::PLATFORM_ORGANIZATIONS + seed::BYOK_ORGANIZATIONS);
-    let keys = books.seed().await?;
-    let bench = Bench { simulator, nginx, gateway, keys, books };
-    let measured = match arguments.profile {
-        Some(case) => bench.keep_running(case, Duration::from_secs(arguments.profile_seconds)).await,
-        None => measure_parts(&bench, arguments, home).await,
+    let gateway = match targets::Gateway::start(binary, home, simulator.address).await {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            nginx.process.stop().await?;
+            return Err(error);
+        }
     };
-    let Bench { simulator, nginx, gateway, books, .. } = bench;
-    books.leave().await?;
-    gateway.process.stop().await?;
-    nginx.process.stop().await?;
-    simulator.stop().await?;
+    let parties = Parties { simulator, nginx, gateway };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let measured = tokio::select! {
+        measured = measure(arguments, home, &parties) => measured,
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow!("terminated")),
+    };
+    parties.gateway.process.stop().await?;
+    parties.nginx.process.stop().await?;
+    parties.simulator.stop().await?;
     measured
 }
 
-async fn measure_parts(bench: &Bench, arguments: &Arguments, home: &Path) -> anyhow::Result<()> {
+async fn measure(arguments: &Arguments, home: &Path, parties: &Parties) -> anyhow::Result<()> {
+    let mut books = seed::Books::join(&parties.gateway.data_dir).await?;
+    eprintln!("making {} organizations", seed::PLATFORM_ORGANIZATIONS + seed::BYOK_ORGANIZATIONS);
+    let keys = books.seed().await?;
+    let bench = Bench { parties, keys, turn: Cell::new(0), books };
+    match arguments.profile {
+        Some(case) => {
+            let time = Duration::from_secs(arguments.profile_seconds);
+            bench.keep_running(case, arguments.profile_clients.max(1), time).await?;
+        }
+        None => measure_parts(&bench, arguments, home).await?,
+    }
+    bench.books.leave().await
+}
+
+async fn measure_parts(bench: &Bench<'_>, arguments: &Arguments, home: &Path) -> anyhow::Result<()> {
     let size = Size { rounds: arguments.rounds.max(1), shorten: arguments.shorten.max(1) };
     let wants = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     report::machine(bench, home).await?;

@@ -9,7 +9,7 @@ use super::{
 use anyhow::bail;
 use kairosroute::domain::money::NanoUsd;
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Clients of the CPU figures.
@@ -22,12 +22,19 @@ const SETTLED_CLIENTS: usize = 128;
 const UNARY: &str = r#""object":"chat.completion""#;
 const STREAM: &str = "data: [DONE]\n\n";
 
-/// Everything that takes part.
-pub struct Bench {
+/// The processes.
+pub struct Parties {
     pub simulator: Process,
     pub nginx: Nginx,
     pub gateway: Gateway,
+}
+
+/// Everything that takes part.
+pub struct Bench<'a> {
+    pub parties: &'a Parties,
     pub keys: seed::Keys,
+    /// Requests sent so far: the next run goes on with the next organization.
+    pub turn: Cell<usize>,
     pub books: seed::Books,
 }
 
@@ -45,6 +52,8 @@ pub enum Case {
     Nginx,
     Byok,
     Platform,
+    /// As `Platform`, over every organization: their keys and accounts are looked up again every few seconds.
+    PlatformMany,
     NginxStream,
     ByokStream,
     PlatformStream,
@@ -83,10 +92,15 @@ impl Case {
     }
 }
 
-impl Bench {
+impl Bench<'_> {
     pub async fn unary_cpu(&self, size: Size) -> anyhow::Result<Vec<Round>> {
         self.script(json!({})).await?;
-        let cases = [(Case::Nginx, 20_000), (Case::Byok, 20_000), (Case::Platform, 8_000)];
+        let cases = [
+            (Case::Nginx, 20_000),
+            (Case::Byok, 20_000),
+            (Case::Platform, 10_000),
+            (Case::PlatformMany, 10_000),
+        ];
         self.rounds(size, CPU_CLIENTS, &cases).await
     }
 
@@ -105,8 +119,10 @@ impl Bench {
         (clients, latency_ms): (usize, u64),
     ) -> anyhow::Result<Vec<Round>> {
         self.script(json!({ "latency_ms": latency_ms })).await?;
-        let count = if clients == 1 { 2_000 } else { 6_000 };
-        let cases = [Case::Direct, Case::Nginx, Case::Byok, Case::Platform].map(|case| (case, count));
+        // Alone, each settled request waits for the disk twice.
+        let (count, alone) = if clients == 1 { (2_000, 400) } else { (6_000, 6_000) };
+        let cases =
+            [(Case::Direct, count), (Case::Nginx, count), (Case::Byok, count), (Case::PlatformMany, alone)];
         self.rounds(size, clients, &cases).await
     }
 
@@ -114,10 +130,10 @@ impl Bench {
     pub async fn settled(&self, size: Size) -> anyhow::Result<Vec<Round>> {
         self.script(json!({})).await?;
         let mut rounds = Vec::new();
-        self.run(Case::Platform, CPU_CLIENTS, seed::PLATFORM_ORGANIZATIONS).await?;
+        self.run(Case::PlatformMany, CPU_CLIENTS, seed::PLATFORM_ORGANIZATIONS).await?;
         for _ in 0..size.rounds {
             let (before, _) = self.books.balance().await?;
-            let run = self.run(Case::Platform, SETTLED_CLIENTS, 20_000 / size.shorten).await?;
+            let run = self.run(Case::PlatformMany, SETTLED_CLIENTS, 20_000 / size.shorten).await?;
             let (after, held) = self.books.balance().await?;
             let mut charged = NanoUsd::ZERO;
             for cost in &run.outcome.charged {
@@ -135,7 +151,7 @@ impl Bench {
     }
 
     /// Runs one case over and over.
-    pub async fn keep_running(&self, case: Case, time: Duration) -> anyhow::Result<()> {
+    pub async fn keep_running(&self, case: Case, clients: usize, time: Duration) -> anyhow::Result<()> {
         let script = match case.is_stream() {
             true => json!({
                 "chunks": (0..STREAM_CHUNKS).map(|index| format!(" word{index}")).collect::<Vec<_>>(),
@@ -144,12 +160,12 @@ impl Bench {
             false => json!({}),
         };
         self.script(script).await?;
-        println!("gateway {}", self.gateway.process.pid()?);
-        println!("nginx {:?}", self.nginx.workers()?);
+        println!("gateway {}", self.parties.gateway.process.pid()?);
+        println!("nginx {:?}", self.parties.nginx.workers()?);
         let until = Instant::now() + time;
         while Instant::now() < until {
-            let run = self.run(case, CPU_CLIENTS, 500).await?;
-            println!("{} requests", run.outcome.count());
+            let run = self.run(case, clients, clients * if case.is_stream() { 20 } else { 200 }).await?;
+            println!("{} requests, {:.0} per second", run.outcome.count(), run.per_second());
         }
         Ok(())
     }
@@ -161,7 +177,7 @@ impl Bench {
     }
 
     async fn script(&self, script: serde_json::Value) -> anyhow::Result<()> {
-        targets::set_script(self.simulator.address, script).await
+        targets::set_script(self.parties.simulator.address, script).await
     }
 
     async fn rounds(
@@ -171,8 +187,8 @@ impl Bench {
         cases: &[(Case, usize)],
     ) -> anyhow::Result<Vec<Round>> {
         for (case, count) in cases {
-            // Connections, caches and branch predictors: none of the measured requests is the first.
-            self.run(*case, clients, (count / 10).max(clients)).await?;
+            // No measured request is the first of its process, its connections or its key.
+            self.run(*case, clients, (count / 10).max(seed::PLATFORM_ORGANIZATIONS)).await?;
         }
         let mut rounds = Vec::new();
         for round in 0..size.rounds {
@@ -189,12 +205,13 @@ impl Bench {
     async fn run(&self, case: Case, clients: usize, count: usize) -> anyhow::Result<Run> {
         let load = self.load(case, clients, count);
         let measured = match case {
-            Case::Nginx | Case::NginxStream => self.nginx.workers()?,
-            Case::Direct => vec![self.simulator.pid()?],
-            _ => vec![self.gateway.process.pid()?],
+            Case::Nginx | Case::NginxStream => self.parties.nginx.workers()?,
+            Case::Direct => vec![self.parties.simulator.pid()?],
+            _ => vec![self.parties.gateway.process.pid()?],
         };
         let (before, database_before) = (cpu::time_of(&measured)?, self.database_cpu()?);
-        let outcome = client::run(&load).await?;
+        let outcome = client::run(&load, self.turn.get()).await?;
+        self.turn.set(self.turn.get() + count);
         let (after, database_after) = (cpu::time_of(&measured)?, self.database_cpu()?);
         Ok(Run {
             case,
@@ -205,20 +222,28 @@ impl Bench {
     }
 
     fn database_cpu(&self) -> anyhow::Result<Duration> {
-        cpu::time_of(&self.gateway.database_pids()?)
+        cpu::time_of(&self.parties.gateway.database_pids()?)
     }
 
     fn load(&self, case: Case, clients: usize, count: usize) -> Load {
         let none = ["sk-own".to_owned()];
         let (address, path, model, keys) = match case {
-            Case::Direct => (self.simulator.address, UPSTREAM_PATH, "gpt-4o-mini", &none[..]),
-            Case::Nginx => (self.nginx.process.address, UPSTREAM_PATH, "gpt-4o-mini", &none[..]),
-            Case::NginxStream => (self.nginx.streams, UPSTREAM_PATH, "gpt-4o-mini", &none[..]),
-            Case::Byok | Case::ByokStream => {
-                (self.gateway.process.address, GATEWAY_PATH, "openai/gpt-4o-mini", &self.keys.byok[..])
-            }
+            Case::Direct => (self.parties.simulator.address, UPSTREAM_PATH, "gpt-4o-mini", &none[..]),
+            Case::Nginx => (self.parties.nginx.process.address, UPSTREAM_PATH, "gpt-4o-mini", &none[..]),
+            Case::NginxStream => (self.parties.nginx.streams, UPSTREAM_PATH, "gpt-4o-mini", &none[..]),
+            Case::Byok | Case::ByokStream => (
+                self.parties.gateway.process.address,
+                GATEWAY_PATH,
+                "openai/gpt-4o-mini",
+                &self.keys.byok[..],
+            ),
             Case::Platform | Case::PlatformStream => {
-                (self.gateway.process.address, GATEWAY_PATH, "openai/gpt-4o-mini", &self.keys.platform[..])
+                let few = self.keys.platform.get(..seed::BYOK_ORGANIZATIONS).unwrap_or_default();
+                (self.parties.gateway.process.address, GATEWAY_PATH, "openai/gpt-4o-mini", few)
+            }
+            Case::PlatformMany => {
+                let all = &self.keys.platform[..];
+                (self.parties.gateway.process.address, GATEWAY_PATH, "openai/gpt-4o-mini", all)
             }
         };
         let stream = case.is_stream();

@@ -23,7 +23,7 @@ use kairosroute::{
     vault::KeyRing,
 };
 use std::{collections::HashMap, path::Path, sync::Arc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// Organizations that pay with their credit.
 pub const PLATFORM_ORGANIZATIONS: usize = 2_000;
@@ -49,6 +49,9 @@ pub struct Keys {
     pub platform: Vec<String>,
     pub byok: Vec<String>,
 }
+
+/// An organization, its API key and whether it has a provider key of its own.
+type Made = (OrgScope, String, bool);
 
 impl Books {
     pub async fn join(data_dir: &Path) -> anyhow::Result<Self> {
@@ -98,7 +101,7 @@ impl Books {
 
     fn keep(
         &mut self,
-        made: Option<Result<anyhow::Result<(OrgScope, String, bool)>, tokio::task::JoinError>>,
+        made: Option<Result<anyhow::Result<Made>, JoinError>>,
         keys: &mut Keys,
     ) -> anyhow::Result<()> {
         let (scope, key, byok) = made.context("nothing was being made")???;
@@ -146,12 +149,7 @@ impl Books {
     }
 }
 
-async fn organization(
-    db: Db,
-    accounts: Arc<Accounts>,
-    ambient: Ambient,
-    byok: bool,
-) -> anyhow::Result<(OrgScope, String, bool)> {
+async fn organization(db: Db, accounts: Arc<Accounts>, ambient: Ambient, byok: bool) -> anyhow::Result<Made> {
     let inserting = db.clone();
     let scope = db
         .run(async move {
@@ -174,7 +172,7 @@ async fn organization(
         })
         .await?;
     let body = match byok {
-        true => serde_json::json!({ "byokFallback": "never", "providerKeys": { "openai": ["sk-own"] } }),
+        true => serde_json::json!({ "byokFallback": "never", "providerKeys": { "openai": "sk-own" } }),
         false => serde_json::json!({}),
     };
     let body: KeyBody = serde_json::from_value(body)?;
