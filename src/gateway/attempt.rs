@@ -39,10 +39,8 @@ pub enum Answer {
 impl Call {
     /// Calls the provider.
     pub async fn dial(self) -> Result<Answer, Rejection> {
-        let first_byte_by = match self.stream {
-            true => self.until.min(Instant::now() + self.deadlines.first_byte),
-            false => self.until,
-        };
+        // Of a whole answer the head comes when all of it is there: one limit serves both.
+        let first_byte_by = self.until.min(Instant::now() + self.deadlines.first_byte);
         let calling = self.transport.post(self.provider, &self.to, &self.secret, self.body);
         let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??;
         let answered = match self.stream {

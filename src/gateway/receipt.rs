@@ -138,7 +138,7 @@ struct Price<'a> {
     lines: &'a [crate::billing::price::PriceLine],
     variant: crate::billing::price::Variant,
     /// How the figures follow from each other.
-    arithmetic: String,
+    arithmetic: &'static str,
 }
 
 #[derive(Serialize)]
@@ -205,7 +205,7 @@ fn price<'a>(bill: &'a Bill, story: &Story<'a>, credential: Option<CredentialKin
         catalog_version: story.price_version,
         lines: &priced.lines,
         variant: priced.variant,
-        arithmetic: arithmetic.to_owned(),
+        arithmetic,
     })
 }
 

@@ -22,6 +22,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use serde_json::json;
 use std::{pin::Pin, time::Duration};
@@ -58,6 +59,8 @@ struct Times {
     drain: Duration,
 }
 
+/// What leaves in one write at the most.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
 /// A comment: keeps proxies from giving up, and every client ignores it.
 const HEARTBEAT: &[u8] = b": keep-alive\n\n";
 
@@ -176,6 +179,26 @@ impl Running {
         }
     }
 
+    /// Takes what has come, and what came with it: frames that arrive together leave together.
+    async fn gather(&mut self, bytes: &[u8]) -> Event {
+        self.relay.absorb(bytes);
+        let mut gathered = bytes.len();
+        while gathered < GATHERED_BYTES_MAX {
+            // The connection's task hands over one piece at a time, when it is its turn.
+            tokio::task::yield_now().await;
+            match self.response.chunk().now_or_never() {
+                Some(Ok(Some(bytes))) => {
+                    gathered += bytes.len();
+                    self.relay.absorb(&bytes);
+                }
+                Some(Ok(None)) => return Event::Ended,
+                Some(Err(error)) => return Event::Failed(unreachable_host(&error)),
+                None => break,
+            }
+        }
+        Event::Bytes
+    }
+
     async fn listen(&mut self) -> Event {
         loop {
             tokio::select! {
@@ -183,10 +206,7 @@ impl Running {
                 read = self.response.chunk() => {
                     self.heard = Instant::now();
                     return match read {
-                        Ok(Some(bytes)) => {
-                            self.relay.absorb(&bytes);
-                            Event::Bytes
-                        }
+                        Ok(Some(bytes)) => self.gather(&bytes).await,
                         Ok(None) => Event::Ended,
                         Err(error) => Event::Failed(unreachable_host(&error)),
                     };

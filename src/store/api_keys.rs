@@ -60,12 +60,11 @@ pub async fn find_principal(
     key_hash: &[u8; 32],
     now: OffsetDateTime,
 ) -> Result<Option<Principal>, StoreError> {
-    let Some(row) = sqlx::query_as!(
-        KeyRow,
-        "SELECT org_id, id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, expires_at, created_at, revoked_at
-         FROM api_key
-         WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+    let Some(row) = sqlx::query!(
+        r#"SELECT org_id, id, byok_fallback, allowed_providers, excluded_providers, allowed_models, expires_at,
+                  EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id = k.id) AS "own_keys!"
+           FROM api_key k
+           WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"#,
         key_hash.as_slice(),
         now,
     )
@@ -74,9 +73,19 @@ pub async fn find_principal(
     else {
         return Ok(None);
     };
-    let scope = OrgScope::of(OrgId(row.org_id));
-    let ApiKey { id, policy, .. } = row.into_key()?;
-    let provider_keys = provider_keys::list_of_api_key(connection, scope, id).await?;
+    let (scope, id) = (OrgScope::of(OrgId(row.org_id)), ApiKeyId(row.id));
+    let policy = KeyPolicy {
+        byok_fallback: fallback_of(&row.byok_fallback),
+        allowed_providers: row.allowed_providers.map(|list| providers_of(&row.id, &list)).transpose()?,
+        excluded_providers: providers_of(&row.id, &row.excluded_providers)?,
+        allowed_models: row.allowed_models,
+        expires_at: row.expires_at,
+    };
+    // Most keys have none of their own: one question is enough for them.
+    let provider_keys = match row.own_keys {
+        true => provider_keys::list_of_api_key(connection, scope, id).await?,
+        false => Vec::new(),
+    };
     Ok(Some(Principal { scope, api_key_id: id, policy, provider_keys }))
 }
 
@@ -84,7 +93,7 @@ pub async fn find_principal(
 pub async fn list(connection: &mut PgConnection, scope: KeyScope) -> Result<Vec<ApiKey>, StoreError> {
     let rows = sqlx::query_as!(
         KeyRow,
-        "SELECT org_id, id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+        "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
                 allowed_models, expires_at, created_at, revoked_at
          FROM api_key WHERE org_id = $1 AND ($2::uuid IS NULL OR created_by = $2)
          ORDER BY (revoked_at IS NOT NULL), id DESC LIMIT 1000",
@@ -103,7 +112,7 @@ pub async fn get(
 ) -> Result<Option<ApiKey>, StoreError> {
     let row = sqlx::query_as!(
         KeyRow,
-        "SELECT org_id, id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+        "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
                 allowed_models, expires_at, created_at, revoked_at
          FROM api_key WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3)",
         scope.org.uuid(),
@@ -123,7 +132,7 @@ pub async fn lock_live(
 ) -> Result<Option<ApiKey>, StoreError> {
     let row = sqlx::query_as!(
         KeyRow,
-        "SELECT org_id, id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+        "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
                 allowed_models, expires_at, created_at, revoked_at
          FROM api_key
          WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3) AND revoked_at IS NULL
@@ -217,7 +226,6 @@ pub async fn revoke(
 }
 
 struct KeyRow {
-    org_id: Uuid,
     id: Uuid,
     name: String,
     last4: String,

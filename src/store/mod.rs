@@ -115,6 +115,9 @@ pub struct Db {
     runtime: Handle,
 }
 
+/// A connection that has idled for longer is asked for a sign of life before it is used.
+const IDLE_TRUSTED: Duration = Duration::from_secs(1);
+
 /// How the pool is bounded.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolLimits {
@@ -129,6 +132,16 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(limits.connections_max)
             .acquire_timeout(limits.acquire_timeout)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    // One used a moment ago is alive; to ask each time would double the round trips.
+                    if meta.idle_for > IDLE_TRUSTED {
+                        sqlx::Connection::ping(connection).await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options);
         Self { pool, runtime }
     }
