@@ -151,10 +151,14 @@ pub async fn build(
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
     let (metrics_address, metrics_server) = match config.metrics_listen {
-        Some(listen) => {
-            let (address, server) = serve_metrics(listen, gateway.clone())?;
-            (Some(address), Some(server))
-        }
+        Some(listen) => match serve_metrics(listen, gateway.clone()) {
+            Ok((address, server)) => (Some(address), Some(server)),
+            Err(error) if config.metrics_required => return Err(error),
+            Err(error) => {
+                tracing::warn!(error.cause = %format!("{error:#}"), "no metrics: set KAIROSROUTE_METRICS_LISTEN");
+                (None, None)
+            }
+        },
         None => (None, None),
     };
     let server = serve(config, listener, &gateway, &accounts)?;

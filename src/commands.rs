@@ -135,6 +135,12 @@ impl Place {
                 .context("DATABASE_URL is not a PostgreSQL URL")?;
             return Ok(Self { options, local: None });
         }
+        if !serving && !config.data_dir.exists() {
+            bail!(
+                "no installation in {}: run this where the gateway was started, or set KAIROSROUTE_DATA_DIR or DATABASE_URL",
+                config.data_dir.display()
+            );
+        }
         let local = match serving {
             true => LocalPostgres::start(&config.data_dir).await?,
             false => LocalPostgres::attach_or_start(&config.data_dir).await?,

@@ -126,6 +126,9 @@ pub struct Config {
     pub allow_private_nets: Vec<IpNet>,
     pub trusted_proxies: Vec<IpNet>,
     pub metrics_listen: Option<SocketAddr>,
+    /// The address was asked for by name: not getting it is an error. A second process on a machine that takes
+    /// the default goes without.
+    pub metrics_required: bool,
     pub unsafe_database: bool,
     pub log: String,
     pub workers: usize,
@@ -196,6 +199,7 @@ impl Reader<'_> {
                 Some("off") => None,
                 _ => Some(self.parsed("KAIROSROUTE_METRICS_LISTEN")),
             },
+            metrics_required: self.given.contains_key("KAIROSROUTE_METRICS_LISTEN"),
             unsafe_database: self.text("KAIROSROUTE_UNSAFE_DATABASE").as_deref() == Some("1"),
             log: self.text("KAIROSROUTE_LOG").unwrap_or_default(),
             workers: match self.text("KAIROSROUTE_WORKERS") {
