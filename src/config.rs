@@ -55,7 +55,11 @@ pub static VARIABLES: &[Variable] = &[
         "",
         "1: accept a database with fsync or synchronous_commit off (tests only)",
     ),
-    variable("KAIROSROUTE_LOG", "info", "error | warn | info | debug | trace, or target=level pairs"),
+    variable(
+        "KAIROSROUTE_LOG",
+        "warn,kairosroute=info",
+        "error | warn | info | debug | trace, or target=level pairs",
+    ),
     variable("KAIROSROUTE_WORKERS", "", "HTTP worker threads; unset: one per core"),
     variable("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "12", "pooled database connections"),
     variable(
