@@ -143,7 +143,7 @@ async fn a_failing_provider_is_called_as_often_as_the_limit_says() {
 }
 
 #[tokio::test]
-async fn a_stream_without_a_first_byte_in_time_is_504() {
+async fn an_answer_without_a_first_byte_in_time_is_504() {
     let stack = Stack::builder()
         .env("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "300")
         .env("KAIROSROUTE_ATTEMPTS_MAX", "1")
@@ -161,8 +161,10 @@ async fn a_stream_without_a_first_byte_in_time_is_504() {
         assert!(streamed.next().await.unwrap().text.contains("upstream_timeout"));
         assert!((300..3_000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     }
-    // The time to the first byte is not the time of a unary answer.
-    stack.simulator.enqueue("openai", Script { latency_ms: 600, ..Script::default() });
+    // Of a whole answer the head comes when all of it is there.
+    stack.simulator.enqueue("openai", Script { latency_ms: 20_000, ..Script::default() });
+    assert_eq!(stack.chat(&customer.key, &hello(MODEL)).await.status, 504);
+    stack.simulator.enqueue("openai", Script { latency_ms: 100, ..Script::default() });
     assert_eq!(stack.chat(&customer.key, &hello(MODEL)).await.status, 200);
     stack.finish().await;
 }
