@@ -393,12 +393,10 @@ impl ProviderId {
 
     /// By any name a person would write: `Together AI`, `together`, `TOGETHER-AI`.
     pub fn by_name(name: &str) -> Option<ProviderId> {
-        let wanted = folded(name);
+        let is_it = |known: &str| folded(known).eq(folded(name));
         Self::all().find(|provider| {
             let row = provider.row();
-            folded(row.id) == wanted
-                || folded(row.name) == wanted
-                || row.aliases.iter().any(|alias| folded(alias) == wanted)
+            is_it(row.id) || is_it(row.name) || row.aliases.iter().any(|alias| is_it(alias))
         })
     }
 
@@ -422,8 +420,9 @@ impl ProviderId {
     }
 }
 
-fn folded(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).flat_map(char::to_lowercase).collect()
+/// A name as it is compared: without case, space, dash and underscore.
+fn folded(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).flat_map(char::to_lowercase)
 }
 
 impl fmt::Debug for ProviderId {
@@ -458,7 +457,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for row in PROVIDERS {
             let mut own: Vec<String> =
-                row.aliases.iter().chain([&row.id, &row.name]).map(|n| folded(n)).collect();
+                row.aliases.iter().chain([&row.id, &row.name]).map(|n| folded(n).collect()).collect();
             own.sort();
             own.dedup();
             for name in own {
