@@ -35,7 +35,7 @@ pub struct LocalPostgres {
     socket_dir: PathBuf,
     data_dir: PathBuf,
     /// Held for life by the one `serve` of the data directory; other commands have none.
-    _serving: Option<File>,
+    serving: Option<File>,
     /// Shared by every process that uses the cluster, so that the last one knows to stop it.
     users: File,
 }
@@ -83,7 +83,18 @@ impl LocalPostgres {
         users.try_lock_shared().context("locking users.lock")?;
         let server = Server::prepare(&data_dir).await?;
         let socket_dir = server.ensure_running().await?;
-        Ok(Self { server, socket_dir, data_dir, _serving: serving, users })
+        Ok(Self { server, socket_dir, data_dir, serving, users })
+    }
+}
+
+impl Drop for LocalPostgres {
+    /// Unlocked by name: closing the files is not enough while a program that another thread is just starting
+    /// still holds copies of them.
+    fn drop(&mut self) {
+        for lock in [self.serving.as_ref(), Some(&self.users)].into_iter().flatten() {
+            // Nothing is lost if it fails: the lock ends with the process.
+            let _ = lock.unlock();
+        }
     }
 }
 
