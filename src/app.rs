@@ -343,7 +343,7 @@ fn serve_metrics(listen_on: SocketAddr, gateway: Arc<Gateway>) -> anyhow::Result
 }
 
 impl App {
-    /// Serves until `stop`, then stops in order: not ready, no new connections, running requests and the
+    /// Serves until `stop`, then stops in order: not ready, new requests refused, running requests and the
     /// answers that are read on for their bill to their end or to the deadline, every bill written, the
     /// database closed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {

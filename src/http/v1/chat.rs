@@ -51,7 +51,11 @@ pub async fn chat_completions(mut call: Call, principal: Arc<Principal>) -> Resu
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
     let Some(place) = gateway.admit() else {
-        let error = ApiError::new(Code::ServiceUnavailable, "Too many requests are being served; try again");
+        let message = match gateway.is_draining() {
+            true => "This process is shutting down; try again",
+            false => "Too many requests are being served; try again",
+        };
+        let error = ApiError::new(Code::ServiceUnavailable, message);
         return Err(with_told(error.retry_after_s(1), &Told::default()));
     };
     let (fallback, body) = match inputs(&mut call, &gateway).await {
