@@ -6,8 +6,12 @@
 use std::{borrow::Cow, fmt};
 
 mod cursor;
+mod escaped;
+mod write;
 
 pub use cursor::Cursor;
+pub use escaped::{Escaped, unescape};
+pub use write::ObjectWriter;
 
 /// Nesting beyond this is refused whatever the caller asks for; the cursor keeps one bit a level.
 pub const DEPTH_LIMIT: u32 = 128;
@@ -139,6 +143,11 @@ pub fn push_text(out: &mut Vec<u8>, text: &str) {
 }
 
 impl<'a> Raw<'a> {
+    /// One value with nothing but space around it, known to be well formed.
+    pub(super) fn trimmed(text: &'a str) -> Raw<'a> {
+        Raw(text.trim_matches(|c| matches!(c, ' ' | '\t' | '\n' | '\r')))
+    }
+
     /// The value's bytes.
     pub fn get(self) -> &'a str {
         self.0
@@ -252,6 +261,24 @@ impl<'a> Text<'a> {
         }
         Cow::Borrowed(self.inner())
     }
+}
+
+/// Puts one more member at the end of a JSON object, leaving every byte of it as it is.
+pub fn with_member(object: &[u8], name: &str, value: &str) -> Option<Vec<u8>> {
+    let object = object.trim_ascii();
+    let inside = object.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    let mut out = Vec::with_capacity(object.len() + name.len() + value.len() + 8);
+    out.push(b'{');
+    out.extend_from_slice(inside);
+    if !inside.trim_ascii().is_empty() {
+        out.push(b',');
+    }
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'}');
+    Some(out)
 }
 
 fn is_space(byte: u8) -> bool {

@@ -1,5 +1,23 @@
-//! Wire formats as pure functions, used for clients and for providers alike. No I/O, no clock, no policy.
+//! Wire formats as pure functions, used for clients and for providers alike. No I/O, no clock, no policy. Where
+//! client and provider speak the same one the bytes pass; elsewhere a request is read into the canonical form and
+//! written out in the other, and an answer comes back the same way.
 
+pub mod canonical;
+mod client;
+mod cohere;
+mod completions;
+mod gemini;
 pub mod json;
+mod messages;
 pub mod openai_chat;
+mod request;
+mod responses;
 pub mod sse;
+mod target;
+mod upstream;
+
+pub use crate::domain::provider::Dialect;
+pub use client::{ClientRequest, ClientWriter, Speaking, write_answer};
+pub use request::{Facts, Head, Invalid, Limits};
+pub use target::{Encoded, Reading, Target, Unsupported};
+pub use upstream::{AnswerReader, Unreadable, write};

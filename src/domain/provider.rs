@@ -16,14 +16,21 @@ pub enum Auth {
     Header(&'static str),
 }
 
-/// The wire format a provider speaks for chat.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wire {
-    OpenAiChat,
-    AnthropicMessages,
+/// A wire format for conversations: what a client speaks to us, and what we speak to a provider.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Dialect {
+    /// OpenAI's chat completions.
+    Chat,
+    /// OpenAI's Responses.
+    Responses,
+    /// Anthropic's Messages.
+    Messages,
+    /// Google's generateContent.
     Gemini,
-    CohereV2,
-    PerplexityAgent,
+    /// Cohere's chat, version 2.
+    Cohere,
+    /// OpenAI's text completions, from before there were messages.
+    Completions,
 }
 
 /// What the provider bills when we hang up on a running answer.
@@ -152,7 +159,10 @@ pub struct Provider {
     /// Public base URL, without a trailing slash; `chat_path` and others follow it.
     pub base_url: &'static str,
     pub auth: Auth,
-    pub wire: Wire,
+    /// What it is asked in when the client speaks something else.
+    pub dialect: Dialect,
+    /// Other dialects it speaks natively, and where, below the base URL: a client that speaks one is passed on.
+    pub also: &'static [(Dialect, &'static str)],
     pub chat_path: &'static str,
     pub key_check: KeyCheck,
     /// How its keys usually begin. A hint for a warning, never a reason to refuse.
@@ -170,7 +180,8 @@ const COMPATIBLE: Provider = Provider {
     env: "",
     base_url: "",
     auth: Auth::Bearer,
-    wire: Wire::OpenAiChat,
+    dialect: Dialect::Chat,
+    also: &[],
     chat_path: "/chat/completions",
     key_check: MODELS,
     key_prefixes: &[],
@@ -185,6 +196,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "OpenAI",
         env: "OPENAI",
         base_url: "https://api.openai.com/v1",
+        also: &[(Dialect::Responses, "/responses")],
         key_prefixes: &["sk-proj-", "sk-svcacct-", "sk-service-", "sk-admin-"],
         quirks: Quirks { developer_as_system: false, ..PLAIN },
         ..COMPATIBLE
@@ -196,7 +208,7 @@ pub static PROVIDERS: &[Provider] = &[
         env: "ANTHROPIC",
         base_url: "https://api.anthropic.com",
         auth: Auth::Header("x-api-key"),
-        wire: Wire::AnthropicMessages,
+        dialect: Dialect::Messages,
         chat_path: "/v1/messages",
         key_check: KeyCheck { path: "/v1/models", ..MODELS },
         key_prefixes: &["sk-ant-"],
@@ -209,7 +221,7 @@ pub static PROVIDERS: &[Provider] = &[
         env: "GOOGLE",
         base_url: "https://generativelanguage.googleapis.com/v1beta",
         auth: Auth::Header("x-goog-api-key"),
-        wire: Wire::Gemini,
+        dialect: Dialect::Gemini,
         chat_path: "",
         key_prefixes: &["AQ.", "AIza"],
         on_disconnect: OnDisconnect::Drain,
@@ -221,6 +233,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["grok"],
         env: "XAI",
         base_url: "https://api.x.ai/v1",
+        also: &[(Dialect::Responses, "/responses")],
         key_check: KeyCheck { path: "/api-key", ..MODELS },
         key_prefixes: &["xai-"],
         quirks: Quirks {
@@ -259,6 +272,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "DeepSeek",
         env: "DEEPSEEK",
         base_url: "https://api.deepseek.com",
+        also: &[(Dialect::Messages, "/anthropic/v1/messages")],
         quirks: Quirks {
             max_completion_tokens: Field::Rename("max_tokens"),
             seed: Field::Drop,
@@ -277,6 +291,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "Groq",
         env: "GROQ",
         base_url: "https://api.groq.com/openai/v1",
+        also: &[(Dialect::Responses, "/responses")],
         key_prefixes: &["gsk_"],
         on_disconnect: OnDisconnect::Drain,
         quirks: Quirks {
@@ -296,7 +311,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "Cohere",
         env: "COHERE",
         base_url: "https://api.cohere.com",
-        wire: Wire::CohereV2,
+        dialect: Dialect::Cohere,
         chat_path: "/v2/chat",
         key_check: KeyCheck { method: CheckMethod::PostValid, path: "/v1/check-api-key", from_origin: false },
         ..COMPATIBLE
@@ -306,7 +321,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "Perplexity",
         env: "PERPLEXITY",
         base_url: "https://api.perplexity.ai",
-        wire: Wire::PerplexityAgent,
+        dialect: Dialect::Responses,
         chat_path: "/v1/responses",
         key_check: KeyCheck { path: "/v1/models", ..MODELS },
         key_prefixes: &["pplx-"],
@@ -318,6 +333,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "Cerebras",
         env: "CEREBRAS",
         base_url: "https://api.cerebras.ai/v1",
+        also: &[(Dialect::Completions, "/completions")],
         key_prefixes: &["csk-"],
         quirks: Quirks {
             max_tokens: Field::Rename("max_completion_tokens"),
@@ -342,6 +358,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["together"],
         env: "TOGETHER_AI",
         base_url: "https://api.together.ai/v1",
+        also: &[(Dialect::Completions, "/completions")],
         key_prefixes: &["tgp_v1_"],
         quirks: Quirks {
             max_completion_tokens: Field::Rename("max_tokens"),
@@ -359,6 +376,11 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["fireworks"],
         env: "FIREWORKS_AI",
         base_url: "https://api.fireworks.ai/inference/v1",
+        also: &[
+            (Dialect::Responses, "/responses"),
+            (Dialect::Messages, "/messages"),
+            (Dialect::Completions, "/completions"),
+        ],
         key_prefixes: &["fw_"],
         quirks: Quirks { refused: &["modalities", "audio"], one_output_limit: true, ..PLAIN },
         ..COMPATIBLE
@@ -398,6 +420,13 @@ impl ProviderId {
             let row = provider.row();
             is_it(row.id) || is_it(row.name) || row.aliases.iter().any(|alias| is_it(alias))
         })
+    }
+
+    /// Where it is asked in this dialect, below its base URL; `None` where it does not speak it.
+    pub fn path(self, dialect: Dialect) -> Option<&'static str> {
+        let row = self.row();
+        let other = || row.also.iter().find(|(other, _)| *other == dialect).map(|(_, path)| *path);
+        if row.dialect == dialect { Some(row.chat_path) } else { other() }
     }
 
     /// The row. An id is only made from an index of the table, so the first row is never a wrong answer.

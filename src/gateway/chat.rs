@@ -12,7 +12,10 @@ use super::{
     stream::Metered,
 };
 use crate::{
-    dialect::openai_chat::{self, ChatRequest, Limits as RequestLimits},
+    dialect::{
+        Limits as RequestLimits, json,
+        openai_chat::{self, ChatRequest},
+    },
     domain::{ids::RequestId, money::NanoUsd, policy::ByokFallback},
     providers::transport::Transport,
     routing::plan::{self, Considered, Keys, NoPlan, Plan, Wanted},
@@ -98,7 +101,7 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
                 Ok((served, bill)) => {
                     told.cost = Some(bill.charge);
                     let note = note(told.request_id, &requested, &served, &bill);
-                    let body = openai_chat::reply::with_member(&body, NOTE, &note).unwrap_or(body);
+                    let body = json::with_member(&body, NOTE, &note).unwrap_or(body);
                     Ok(Reply::Whole { told, body })
                 }
                 Err(NotDurable) => Err((Failure::NotDurable, told)),
@@ -138,10 +141,10 @@ async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Fai
     let request_limits = RequestLimits { depth_max: limits.body_depth_max, ..RequestLimits::default() };
     let request = openai_chat::read(&inbound.body, &request_limits).map_err(Failure::Invalid)?;
     let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
-    open.requested = request.models.first().map(|name| name.to_string()).unwrap_or_default();
-    open.stream = request.stream;
-    open.service_tier = request.service_tier.as_deref().map(str::to_owned);
-    open.prompt_bytes = request.facts.text_bytes;
+    open.requested = request.head.models.first().map(|name| name.to_string()).unwrap_or_default();
+    open.stream = request.head.stream;
+    open.service_tier = request.head.service_tier.as_deref().map(str::to_owned);
+    open.prompt_bytes = request.head.facts.text_bytes;
     let plan = make_plan(inbound, open, &request)?;
     open.considered = plan.considered;
     open.strategy = plan.strategy;
@@ -152,10 +155,10 @@ async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Fai
 fn make_plan(inbound: &Inbound<'_>, open: &mut Open, request: &ChatRequest<'_>) -> Result<Plan, Failure> {
     let principal = &inbound.principal;
     let wanted = Wanted {
-        names: &request.models,
-        facts: &request.facts,
-        output_limit: request.output_limit,
-        service_tier: request.service_tier.as_deref(),
+        names: &request.head.models,
+        facts: &request.head.facts,
+        output_limit: request.head.output_limit,
+        service_tier: request.head.service_tier.as_deref(),
         at: open.started_at,
     };
     let keys = Keys {

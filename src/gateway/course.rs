@@ -16,7 +16,7 @@ use crate::{
         price::{self, PriceError},
     },
     credentials,
-    dialect::openai_chat::{ChatRequest, Encoded, Facts, Invalid, Target, Unsupported},
+    dialect::{Encoded, Facts, Invalid, Target, Unsupported, openai_chat::ChatRequest},
     domain::{
         catalog::Flag,
         money::{self, NanoUsd},
@@ -151,7 +151,7 @@ impl<'a> Course<'a> {
 
     /// What cannot be priced is never served on the operator's account.
     fn platform_obstacle(&self, candidate: &Candidate, open: &Open) -> Option<&'static str> {
-        let facts = &self.request.facts;
+        let facts = &self.request.head.facts;
         let searches = candidate.model.as_ref().is_some_and(|model| model.flags.has(Flag::AlwaysSearches));
         // Audio has prices of its own, and usage has no bucket for it yet.
         if facts.unpriced_tools || facts.wants_audio_output || facts.audio_parts > 0 || searches {
@@ -164,15 +164,15 @@ impl<'a> Course<'a> {
     fn bounds(&self, candidate: &Candidate, open: &Open) -> Result<(NanoUsd, NanoUsd), PriceError> {
         let model = candidate.model.as_deref().ok_or(PriceError::Unpriced)?;
         let request = self.request;
-        let prompt = prompt_bound(&request.facts).min(model.context_tokens.unwrap_or(u64::MAX));
-        let output = price::output_bound(model, request.n, request.output_limit);
-        let tier = request.service_tier.as_deref();
+        let prompt = prompt_bound(&request.head.facts).min(model.context_tokens.unwrap_or(u64::MAX));
+        let output = price::output_bound(model, request.head.n, request.head.output_limit);
+        let tier = request.head.service_tier.as_deref();
         let bound = |output| -> Result<NanoUsd, PriceError> {
             let cost = price::upper_bound(model, prompt, output, open.started_at, tier)?;
             Ok(money::charge(cost, self.inbound.gateway.settings.margin)?)
         };
         let want = bound(output)?;
-        match request.output_limit {
+        match request.head.output_limit {
             Some(_) => Ok((want, want)),
             None => Ok((want, bound(output.min(OUTPUT_TOKENS_FLOOR))?.min(want))),
         }
@@ -288,11 +288,13 @@ impl<'a> Course<'a> {
         let target = Target {
             provider: candidate.provider,
             upstream_model: &candidate.upstream,
-            traits: None,
+            dialect: candidate.provider.row().dialect,
+            flags: candidate.model.as_ref().map(|model| model.flags),
+            seed: "",
             output_tokens_max: candidate.model.as_ref().and_then(|model| model.output_tokens_max),
         };
         let encoded = self.request.encode(&target).map_err(Miss::Unsupported)?;
-        open.dropped = encoded.dropped.iter().map(|field| (*field).to_owned()).collect();
+        open.dropped = encoded.dropped.iter().map(|field| field.to_string()).collect();
         let (to, secret) = self.credential(choice).ok_or(Miss::Unusable)?;
         Ok((self.assemble(candidate.provider, to, secret.clone(), encoded), secret))
     }
@@ -305,11 +307,11 @@ impl<'a> Course<'a> {
             to,
             secret,
             body: encoded.body,
-            stream: self.request.stream,
+            stream: self.request.head.stream,
             asked: Asked {
                 provider,
-                choices: self.request.n,
-                usage_by_client: self.request.include_usage,
+                choices: self.request.head.n,
+                usage_by_client: self.request.head.include_usage,
                 usage_by_us: encoded.asked_for_usage,
                 reply_bytes_max: settings.limits.reply_bytes_max,
             },
@@ -434,7 +436,7 @@ impl<'a> Course<'a> {
         match (last, self.unsupported, self.platform_closed) {
             (Some(failure), _, _) => failure,
             (None, Some(unsupported), _) => Failure::Invalid(Invalid {
-                param: Some(unsupported.field.to_owned()),
+                param: Some(unsupported.field.to_string()),
                 message: unsupported.to_string(),
             }),
             (None, None, Some(available)) => Failure::InsufficientCredits { available },

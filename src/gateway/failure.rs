@@ -3,7 +3,7 @@
 
 use super::receipt::CredentialKind;
 use crate::{
-    dialect::openai_chat::Invalid,
+    dialect::Invalid,
     domain::{money::NanoUsd, provider::ProviderId},
     providers::error::{Class, Rejection},
 };

@@ -14,7 +14,7 @@ use crate::{
         price,
         record::{Record, UsageRow, UsageStatus},
     },
-    dialect::openai_chat::{prompt, reply},
+    dialect::{json, openai_chat::prompt},
     domain::{
         catalog::{Catalog, Model},
         ids::{EntryId, HoldId, RequestId},
@@ -391,7 +391,7 @@ impl Consumed {
     fn count(&mut self, family: Family) -> u64 {
         let counter = self.counter.get_or_insert_with(|| Counter::new(family));
         if !self.uncounted.is_empty() {
-            counter.push(&reply::unescape(&std::mem::take(&mut self.uncounted)));
+            counter.push(&json::unescape(&std::mem::take(&mut self.uncounted)));
         }
         counter.total()
     }

@@ -3,6 +3,7 @@
 
 use crate::{
     dialect::{
+        json,
         openai_chat::{
             reply::{self, Seen},
             usage,
@@ -146,14 +147,14 @@ impl Relay {
         state.held.splice(0..0, state.finish.take());
         let mut note_due = !state.asked.usage_by_client;
         for frame in state.held.drain(..) {
-            let noted = if note_due { reply::with_member(&frame, NOTE, note) } else { None };
+            let noted = if note_due { json::with_member(&frame, NOTE, note) } else { None };
             note_due &= noted.is_none();
             sse::write_data(&mut out, noted.as_deref().unwrap_or(&frame));
         }
         if state.asked.usage_by_client {
             let chunk =
                 state.usage_chunk.take().unwrap_or_else(|| own_usage_chunk(state.sample.as_deref(), billed));
-            sse::write_data(&mut out, &reply::with_member(&chunk, NOTE, note).unwrap_or(chunk));
+            sse::write_data(&mut out, &json::with_member(&chunk, NOTE, note).unwrap_or(chunk));
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
         out

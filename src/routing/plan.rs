@@ -2,12 +2,12 @@
 //! that was considered and left out. Pure: the same facts, policy and catalogue give the same plan.
 
 use crate::{
-    dialect::openai_chat::Facts,
+    dialect::{Dialect, Facts},
     domain::{
         catalog::{Catalog, Mode, Model, Resolved, ServiceTier},
         money::{self, NanoUsd},
         policy::KeyPolicy,
-        provider::{ProviderId, Wire},
+        provider::ProviderId,
     },
 };
 use serde::Serialize;
@@ -219,7 +219,7 @@ fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Opt
     }) {
         return Some("allowed_models");
     }
-    if provider.row().wire != Wire::OpenAiChat {
+    if provider.row().dialect != Dialect::Chat {
         return Some("wire_format_not_served_yet");
     }
     if candidate.model.as_ref().is_some_and(|model| model.mode != Mode::Chat) {

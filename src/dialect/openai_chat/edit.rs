@@ -9,37 +9,12 @@ use super::{
     traits::{Sampling, Traits},
 };
 use crate::{
-    dialect::json::{self, Member, Raw},
-    domain::provider::{Field, ProviderId, Quirks},
+    dialect::{
+        json::{self, Member, ObjectWriter, Raw},
+        target::{Encoded, Reading, Target, Unsupported},
+    },
+    domain::provider::{Field, Quirks},
 };
-
-/// Where a request goes.
-#[derive(Clone, Copy, Debug)]
-pub struct Target<'t> {
-    pub provider: ProviderId,
-    /// The model's name at the provider.
-    pub upstream_model: &'t str,
-    /// Differences of the model; `None` takes what its name tells ([`Traits::of`]).
-    pub traits: Option<Traits>,
-    /// Sent as the limit where the provider reserves output at admission and the client named no limit.
-    pub output_tokens_max: Option<u64>,
-}
-
-/// A body to send.
-pub struct Encoded {
-    pub body: Vec<u8>,
-    /// Names of the client's fields that were removed because the provider refuses them.
-    pub dropped: Vec<&'static str>,
-    /// The stream's usage chunk was asked for by us, not by the client.
-    pub asked_for_usage: bool,
-}
-
-/// The provider refuses a field that changes the answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{field}` is not supported by this provider or model")]
-pub struct Unsupported {
-    pub field: &'static str,
-}
 
 /// What becomes of one member.
 enum Verdict {
@@ -69,7 +44,7 @@ struct Rules<'r, 'a> {
 impl ChatRequest<'_> {
     /// The body for `target`.
     pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
-        let traits = target.traits.unwrap_or_else(|| Traits::of(target.provider, target.upstream_model));
+        let traits = Traits::of(target.provider, target.upstream_model);
         let effort = self.reasoning_effort.as_deref();
         let rules = Rules {
             request: self,
@@ -79,7 +54,7 @@ impl ChatRequest<'_> {
             reasons: traits.reasons(effort),
             fixed_sampling: traits.fixes_sampling(effort),
         };
-        let mut out = Writer { body: Vec::with_capacity(self.size_bytes.saturating_add(128)) };
+        let mut out = ObjectWriter::with_capacity(self.size_bytes.saturating_add(128));
         let mut dropped = Vec::new();
         for member in &self.members {
             match rules.judge(member)? {
@@ -88,19 +63,30 @@ impl ChatRequest<'_> {
                 Verdict::Write(name, value) => out.key(name).extend(value),
                 Verdict::Replace(value) => out.raw_key(member.raw_key).extend(value),
                 Verdict::Skip => {}
-                Verdict::Drop(name) => dropped.push(name),
+                Verdict::Drop(name) => dropped.push(name.into()),
             }
         }
         if rules.removes_names() {
-            dropped.push("messages[].name");
+            dropped.push("messages[].name".into());
         }
         let asked_for_usage = rules.asks_for_usage();
         self.complete(&rules, target, asked_for_usage, &mut out);
-        Ok(Encoded { body: out.end(), dropped, asked_for_usage })
+        let reading = Reading {
+            reasoning_outside_output: rules.quirks.reasoning_outside_output,
+            seed: target.seed.to_owned(),
+            tool_as_text: None,
+        };
+        Ok(Encoded { path: None, body: out.end(), dropped, asked_for_usage, reading })
     }
 
     /// Adds what the client did not send and the provider needs.
-    fn complete(&self, rules: &Rules<'_, '_>, target: &Target<'_>, asks_for_usage: bool, out: &mut Writer) {
+    fn complete(
+        &self,
+        rules: &Rules<'_, '_>,
+        target: &Target<'_>,
+        asks_for_usage: bool,
+        out: &mut ObjectWriter,
+    ) {
         if self.member("model").is_none() {
             json::push_text(out.key("model"), target.upstream_model);
         }
@@ -109,7 +95,7 @@ impl ChatRequest<'_> {
         }
         if let Some(limit) = target.output_tokens_max
             && rules.quirks.wants_output_limit
-            && self.output_limit.is_none()
+            && self.head.output_limit.is_none()
         {
             out.key("max_completion_tokens").extend(limit.to_string().bytes());
         }
@@ -137,13 +123,13 @@ impl Rules<'_, '_> {
             "max_tokens" | "max_completion_tokens" => Ok(self.output_limit(name)),
             "seed" => Ok(self.renamed(name, self.quirks.seed)),
             "user" => Ok(self.renamed(name, self.quirks.user)),
-            "n" if self.request.n > 1 && (self.quirks.single_choice || self.traits.single_choice) => {
-                Err(Unsupported { field: name })
+            "n" if self.request.head.n > 1 && (self.quirks.single_choice || self.traits.single_choice) => {
+                Err(Unsupported::field(name))
             }
-            "response_format" if self.quirks.no_json_schema && self.request.facts.json_schema => {
-                Err(Unsupported { field: name })
+            "response_format" if self.quirks.no_json_schema && self.request.head.facts.json_schema => {
+                Err(Unsupported::field(name))
             }
-            "stop" if self.traits.no_stop => Err(Unsupported { field: name }),
+            "stop" if self.traits.no_stop => Err(Unsupported::field(name)),
             "audio" | "modalities" if self.traits.no_audio => refuse(name, value),
             "temperature" | "top_p" | "frequency_penalty" | "presence_penalty" | "logit_bias"
             | "prediction" => Ok(self.hint(name, value)),
@@ -213,7 +199,7 @@ impl Rules<'_, '_> {
         let own = sent_as(name);
         let one_only =
             second.is_some() && (self.quirks.one_output_limit || sent_as(limits[0]) == sent_as(limits[1]));
-        match self.request.output_limit {
+        match self.request.head.output_limit {
             Some(smaller) if one_only => {
                 if first == Some(name) {
                     Verdict::Write(own, smaller.to_string().into_bytes())
@@ -237,7 +223,7 @@ impl Rules<'_, '_> {
     }
 
     fn asks_for_usage(&self) -> bool {
-        self.request.stream && !self.request.include_usage && self.quirks.stream_options
+        self.request.head.stream && !self.request.head.include_usage && self.quirks.stream_options
     }
 
     fn stream_options(&self, value: Raw<'_>) -> Verdict {
@@ -247,7 +233,7 @@ impl Rules<'_, '_> {
         if !self.asks_for_usage() {
             return Verdict::Keep;
         }
-        let mut options = Writer { body: Vec::new() };
+        let mut options = ObjectWriter::new();
         for member in value.members().iter().filter(|member| member.key != "include_usage") {
             options.raw_key(member.raw_key).extend(member.value.get().as_bytes());
         }
@@ -266,7 +252,7 @@ fn refuse(field: &'static str, value: Raw<'_>) -> Result<Verdict, Unsupported> {
         field == "modalities"
             && value.elements().into_iter().all(|modality| modality.text().is_some_and(|text| text == "text"))
     };
-    if value.is_idle() || text_only() { Ok(Verdict::Skip) } else { Err(Unsupported { field }) }
+    if value.is_idle() || text_only() { Ok(Verdict::Skip) } else { Err(Unsupported::field(field)) }
 }
 
 fn renamed(name: &'static str, field: Field) -> &'static str {
@@ -280,38 +266,4 @@ fn text(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len().saturating_add(2));
     json::push_text(&mut out, text);
     out
-}
-
-/// An object that is being written.
-pub(super) struct Writer {
-    body: Vec<u8>,
-}
-
-impl Writer {
-    pub(super) fn new() -> Self {
-        Self { body: Vec::new() }
-    }
-
-    /// Starts a member whose key is written as given, and leaves the value to the caller.
-    pub(super) fn raw_key(&mut self, quoted: &str) -> &mut Vec<u8> {
-        self.body.push(if self.body.is_empty() { b'{' } else { b',' });
-        self.body.extend(quoted.as_bytes());
-        self.body.push(b':');
-        &mut self.body
-    }
-
-    pub(super) fn key(&mut self, name: &str) -> &mut Vec<u8> {
-        self.body.push(if self.body.is_empty() { b'{' } else { b',' });
-        json::push_text(&mut self.body, name);
-        self.body.push(b':');
-        &mut self.body
-    }
-
-    pub(super) fn end(mut self) -> Vec<u8> {
-        if self.body.is_empty() {
-            self.body.push(b'{');
-        }
-        self.body.push(b'}');
-        self.body
-    }
 }

@@ -1,8 +1,8 @@
 //! The documented fields of a chat request and the kind of JSON each takes, and the fields that are the
 //! gateway's own and never reach a provider. A field that is in neither table passes through unchecked.
 
-use super::request::{Invalid, Limits};
 use crate::dialect::json::{Cursor, Kind};
+use crate::dialect::request::{Invalid, Limits};
 
 /// What a documented field may hold. `null` always counts as absent and is not looked at here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,8 +1,8 @@
 //! The walk over `messages`: checks the shape of each, measures what the model will read, and notes what some
 //! provider may want rewritten. Unknown members and unknown kinds of parts pass; a wrong kind of JSON does not.
 
-use super::request::{Facts, Invalid, Limits};
 use crate::dialect::json::{Cursor, Kind, Text};
+use crate::dialect::request::{Facts, Invalid, Limits};
 
 /// What a provider adds around each message (role, separators), in bytes, so that bytes stay above tokens.
 const MESSAGE_OVERHEAD_BYTES: u64 = 8;

@@ -10,11 +10,12 @@ pub mod reply;
 mod request;
 mod rewrite;
 mod traits;
+mod translate;
 pub mod usage;
 
-pub use edit::{Encoded, Target, Unsupported};
-pub use request::{ChatRequest, Facts, Invalid, Limits, read};
+pub use request::{ChatRequest, read};
 pub use traits::{Reasoning, Sampling, Traits};
+pub use translate::{Reader, Writer, write, write_answer};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The text of a request, for counting its tokens when the provider did not. Cold path: it copies.
 
-use super::reply::{spoken, unescape};
+use super::reply::spoken;
+use crate::dialect::json::unescape;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

@@ -198,61 +198,6 @@ fn present(raw: Option<&RawValue>) -> Option<&str> {
     raw.map(RawValue::get).filter(|text| *text != "null")
 }
 
-/// Turns the still-escaped text gathered by [`read`] into characters. A lone surrogate becomes U+FFFD.
-pub fn unescape(escaped: &[u8]) -> String {
-    let text = String::from_utf8_lossy(escaped);
-    if !text.contains('\\') {
-        return text.into_owned();
-    }
-    let mut out = String::with_capacity(text.len());
-    let mut units: Vec<u16> = Vec::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        let escape = if c == '\\' { chars.next() } else { None };
-        if escape == Some('u') {
-            let digits: String = chars.by_ref().take(4).collect();
-            units.push(u16::from_str_radix(&digits, 16).unwrap_or(0xFFFD));
-            continue;
-        }
-        flush(&mut units, &mut out);
-        out.push(match escape {
-            None => c,
-            Some('n') => '\n',
-            Some('t') => '\t',
-            Some('r') => '\r',
-            Some('b') => '\u{8}',
-            Some('f') => '\u{c}',
-            Some(other) => other,
-        });
-    }
-    flush(&mut units, &mut out);
-    out
-}
-
-fn flush(units: &mut Vec<u16>, out: &mut String) {
-    if !units.is_empty() {
-        out.extend(char::decode_utf16(units.drain(..)).map(|unit| unit.unwrap_or('\u{FFFD}')));
-    }
-}
-
-/// Puts one more member at the end of a JSON object, leaving every byte of it as it is.
-pub fn with_member(object: &[u8], name: &str, value: &str) -> Option<Vec<u8>> {
-    let object = object.trim_ascii();
-    let inside = object.strip_prefix(b"{")?.strip_suffix(b"}")?;
-    let mut out = Vec::with_capacity(object.len() + name.len() + value.len() + 8);
-    out.push(b'{');
-    out.extend_from_slice(inside);
-    if !inside.trim_ascii().is_empty() {
-        out.push(b',');
-    }
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    out.extend_from_slice(value.as_bytes());
-    out.push(b'}');
-    Some(out)
-}
-
 /// Removes a top-level `"usage":null` that is there only because we asked for usage. Call it only for a frame
 /// whose [`Seen::usage_null`] is set: inside a string the quotes would be escaped, so the bytes are unmistakable.
 pub fn without_null_usage(object: &[u8]) -> Option<Vec<u8>> {
@@ -266,6 +211,7 @@ pub fn without_null_usage(object: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::json::{unescape, with_member};
     use proptest::prelude::*;
 
     fn seen(json: &str) -> (Seen<'_>, String) {

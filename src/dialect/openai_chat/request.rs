@@ -8,114 +8,21 @@ use super::{
     fields::{self, OWN, OWN_SUPPORTED, Rule},
     messages::{self, Traces, expect},
 };
-use crate::dialect::json::{Cursor, DEPTH_LIMIT, JsonError, Kind, Member, Raw, Text};
-
-/// How much of each a request may have.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Nesting of arrays and objects.
-    pub depth_max: u32,
-    /// Top-level members.
-    pub members_max: usize,
-    pub messages_max: usize,
-    pub tools_max: usize,
-    /// Names in `model` and `models` together; also entries of other short lists.
-    pub models_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { depth_max: DEPTH_LIMIT, members_max: 128, messages_max: 8192, tools_max: 512, models_max: 16 }
-    }
-}
+use crate::dialect::{
+    json::{Cursor, Kind, Member, Raw, Text},
+    request::{Facts, Head, Invalid, Limits},
+};
 
 /// A request that may be sent on. Holds no null and no empty value of a documented field, and none of the
-/// gateway's own fields except in [`ChatRequest::own`].
+/// gateway's own fields except in [`Head::own`].
 pub struct ChatRequest<'a> {
     /// In the client's order; what a provider gets, before its differences are applied.
     pub members: Vec<Member<'a>>,
-    /// The gateway's own fields that ask for something and are acted on.
-    pub own: Vec<Member<'a>>,
-    /// In the order to try them: `model`, then `models`. Never empty.
-    pub models: Vec<Cow<'a, str>>,
-    pub stream: bool,
-    /// The client asked for a usage chunk.
-    pub include_usage: bool,
-    /// Answers asked for; 1 when it is not said.
-    pub n: u64,
-    /// Tokens; the smaller of `max_tokens` and `max_completion_tokens`.
-    pub output_limit: Option<u64>,
-    pub service_tier: Option<Cow<'a, str>>,
+    pub head: Head<'a>,
     pub reasoning_effort: Option<Cow<'a, str>>,
-    pub facts: Facts,
     pub(super) traces: Traces,
     /// Of the body, for sizing what is written.
     pub(super) size_bytes: usize,
-}
-
-/// What routing and pricing need to know of the content.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Facts {
-    /// Bytes of all text the model will read, as written (escapes included) and with an allowance for each
-    /// message: never below the prompt's text tokens, for a token of text stands for at least one byte.
-    pub text_bytes: u64,
-    /// Bytes of embedded images, audio and files, as written (base64). Not in `text_bytes`.
-    pub media_bytes: u64,
-    pub images: u32,
-    pub audio_parts: u32,
-    /// Documents and videos.
-    pub files: u32,
-    pub messages: u32,
-    pub has_tools: bool,
-    /// `tool_choice` demands a call.
-    pub forced_tool: bool,
-    pub json_schema: bool,
-    pub wants_logprobs: bool,
-    /// `web_search_options`, or tools that are neither functions nor custom: they bear fees of their own.
-    pub unpriced_tools: bool,
-    /// Output other than text is asked for.
-    pub wants_audio_output: bool,
-}
-
-impl Facts {
-    pub(super) fn add_bytes(&mut self, bytes: usize) {
-        self.text_bytes = self.text_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-    }
-
-    pub(super) fn add_text(&mut self, text: Text<'_>) {
-        self.add_bytes(text.inner().len());
-    }
-
-    /// Grows with every piece of content.
-    pub(super) fn content_size(&self) -> u64 {
-        let parts = u64::from(self.images) + u64::from(self.audio_parts) + u64::from(self.files);
-        self.text_bytes.saturating_add(self.media_bytes).saturating_add(parts)
-    }
-}
-
-/// Why a request is refused before anything is sent; for an OpenAI-shaped error.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Invalid {
-    /// The field at fault, such as `messages[2].content`.
-    pub param: Option<String>,
-    pub message: String,
-}
-
-impl Invalid {
-    pub(super) fn at(param: &str, message: String) -> Self {
-        Self { param: Some(param.to_owned()), message }
-    }
-
-    pub(super) fn kind(param: &str, expected: String, found: Kind) -> Self {
-        Self::at(param, format!("`{param}` must be {expected}, not {}", found.name()))
-    }
-}
-
-impl From<JsonError> for Invalid {
-    fn from(error: JsonError) -> Self {
-        Self { param: None, message: format!("the body is not acceptable JSON: {error}") }
-    }
 }
 
 /// Reads a chat request. An error means that nothing may be sent anywhere.
@@ -140,15 +47,8 @@ impl<'a> ChatRequest<'a> {
     fn empty(size_bytes: usize) -> Self {
         Self {
             members: Vec::with_capacity(16),
-            own: Vec::new(),
-            models: Vec::with_capacity(1),
-            stream: false,
-            include_usage: false,
-            n: 1,
-            output_limit: None,
-            service_tier: None,
+            head: Head::default(),
             reasoning_effort: None,
-            facts: Facts::default(),
             traces: Traces::default(),
             size_bytes,
         }
@@ -192,11 +92,11 @@ impl<'a> Reading<'a> {
             return Err(Invalid::at(&name, format!("`{name}` is not supported yet")));
         }
         if !own && fields::is_read_by_model(rule, &name) {
-            self.request.facts.add_bytes(value.len());
+            self.request.head.facts.add_bytes(value.len());
         }
         let member = Member { key: name, raw_key: key.quoted(), value };
         if own {
-            self.request.own.push(member)
+            self.request.head.own.push(member)
         } else {
             self.note(member)
         }
@@ -205,7 +105,7 @@ impl<'a> Reading<'a> {
 
     fn check_new(&self, name: &str, limits: &Limits) -> Result<(), Invalid> {
         let members =
-            || self.request.members.iter().chain(&self.request.own).map(|member| member.key.as_ref());
+            || self.request.members.iter().chain(&self.request.head.own).map(|member| member.key.as_ref());
         if members().chain(self.idle.iter().map(AsRef::as_ref)).any(|seen| seen == name) {
             return Err(Invalid::at(name, format!("`{name}` occurs twice")));
         }
@@ -229,20 +129,20 @@ impl<'a> Reading<'a> {
     ) -> Result<(), Invalid> {
         let request = &mut self.request;
         match rule {
-            Rule::Model => models(cursor, name, limits, &mut request.models),
-            Rule::Messages => messages::read(cursor, limits, &mut request.facts, &mut request.traces),
-            Rule::Tools | Rule::Functions => tools(cursor, name, rule, limits, &mut request.facts),
+            Rule::Model => models(cursor, name, limits, &mut request.head.models),
+            Rule::Messages => messages::read(cursor, limits, &mut request.head.facts, &mut request.traces),
+            Rule::Tools | Rule::Functions => tools(cursor, name, rule, limits, &mut request.head.facts),
             Rule::ToolChoice => {
-                request.facts.forced_tool |= tool_choice(cursor)?;
+                request.head.facts.forced_tool |= tool_choice(cursor)?;
                 Ok(())
             }
             Rule::ResponseFormat => {
                 let typed = typed_object(cursor, name)?;
-                request.facts.json_schema |= typed == "json_schema";
+                request.head.facts.json_schema |= typed == "json_schema";
                 Ok(())
             }
             Rule::StreamOptions => {
-                request.include_usage = include_usage(cursor)?;
+                request.head.include_usage = include_usage(cursor)?;
                 Ok(())
             }
             _ => fields::check(cursor, name, rule, limits),
@@ -254,22 +154,22 @@ impl<'a> Reading<'a> {
         let request = &mut self.request;
         let value = member.value;
         match member.key.as_ref() {
-            "stream" => request.stream = value.get() == "true",
-            "n" => request.n = value.count().unwrap_or(1),
+            "stream" => request.head.stream = value.get() == "true",
+            "n" => request.head.n = value.count().unwrap_or(1),
             "max_tokens" | "max_completion_tokens" => {
                 let limit = value.count();
-                request.output_limit = request.output_limit.into_iter().chain(limit).min();
+                request.head.output_limit = request.head.output_limit.into_iter().chain(limit).min();
             }
-            "service_tier" => request.service_tier = value.text(),
+            "service_tier" => request.head.service_tier = value.text(),
             "reasoning_effort" => request.reasoning_effort = value.text(),
-            "logprobs" => request.facts.wants_logprobs |= value.get() == "true",
-            "top_logprobs" => request.facts.wants_logprobs |= !value.is_idle(),
-            "web_search_options" => request.facts.unpriced_tools = true,
+            "logprobs" => request.head.facts.wants_logprobs |= value.get() == "true",
+            "top_logprobs" => request.head.facts.wants_logprobs |= !value.is_idle(),
+            "web_search_options" => request.head.facts.unpriced_tools = true,
             "modalities" => {
                 let other = |raw: Raw<'_>| raw.text().is_some_and(|modality| modality != "text");
-                request.facts.wants_audio_output |= value.elements().into_iter().any(other);
+                request.head.facts.wants_audio_output |= value.elements().into_iter().any(other);
             }
-            "audio" => request.facts.wants_audio_output = true,
+            "audio" => request.head.facts.wants_audio_output = true,
             _ => {}
         }
         request.members.push(member);
@@ -277,18 +177,18 @@ impl<'a> Reading<'a> {
 
     fn finish(self, limits: &Limits) -> Result<ChatRequest<'a>, Invalid> {
         let Self { mut request, idle, later } = self;
-        request.models.extend(later);
-        if request.models.is_empty() {
+        request.head.models.extend(later);
+        if request.head.models.is_empty() {
             return Err(Invalid::at("model", "`model` is missing".into()));
         }
-        if request.models.len() > limits.models_max {
+        if request.head.models.len() > limits.models_max {
             let most = limits.models_max;
             return Err(Invalid::at("model", format!("`model` may name at most {most} models")));
         }
-        if request.facts.messages == 0 {
+        if request.head.facts.messages == 0 {
             return Err(Invalid::at("messages", "`messages` is missing".into()));
         }
-        if !request.facts.has_tools && idle.iter().any(|name| name == "tools") {
+        if !request.head.facts.has_tools && idle.iter().any(|name| name == "tools") {
             // Without tools these are refused, and they say nothing any more.
             request.members.retain(|member| {
                 let idle_choice = matches!(member.value.get(), "\"auto\"" | "\"none\"");

@@ -4,9 +4,9 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{edit::Writer, messages::Traces};
+use super::messages::Traces;
 use crate::{
-    dialect::json::{self, Cursor, JsonError, Kind, Member, Raw},
+    dialect::json::{self, Cursor, JsonError, Kind, Member, ObjectWriter, Raw},
     domain::provider::{MessageName, Quirks},
 };
 
@@ -100,7 +100,7 @@ impl Edits {
 
 /// The message with the edits, `None` when there are none to make in it.
 fn message(members: &[Member<'_>], role: &str, edits: &Edits, prefix: bool) -> Option<Vec<u8>> {
-    let mut out = Writer::new();
+    let mut out = ObjectWriter::new();
     let mut changed = false;
     let drops_name = if role == "tool" { edits.tool_names } else { edits.other_names };
     for member in members {
@@ -148,7 +148,7 @@ fn push_calls(calls: Raw<'_>, out: &mut Vec<u8>) -> bool {
         if index > 0 {
             out.push(b',');
         }
-        let mut edited = Writer::new();
+        let mut edited = ObjectWriter::new();
         let mut call_changed = false;
         for member in call.members() {
             let value = edited.raw_key(member.raw_key);

@@ -1,6 +1,7 @@
 use super::*;
 use crate::dialect::json;
-use crate::domain::provider::{PROVIDERS, ProviderId, Wire};
+use crate::dialect::{Invalid, Limits, Target, Unsupported};
+use crate::domain::provider::{Dialect, PROVIDERS, ProviderId};
 use proptest::prelude::*;
 
 mod edits;
@@ -21,12 +22,19 @@ fn read_err(body: &str) -> Invalid {
 
 fn target<'t>(provider: &str, upstream_model: &'t str) -> Target<'t> {
     let provider = ProviderId::by_id(provider).unwrap();
-    Target { provider, upstream_model, traits: None, output_tokens_max: Some(4096) }
+    Target {
+        provider,
+        upstream_model,
+        dialect: Dialect::Chat,
+        flags: None,
+        output_tokens_max: Some(4096),
+        seed: "1",
+    }
 }
 
-fn encode(provider: &str, model: &str, body: &str) -> Result<(String, Vec<&'static str>), Unsupported> {
+fn encode(provider: &str, model: &str, body: &str) -> Result<(String, Vec<String>), Unsupported> {
     let encoded = read_ok(body).encode(&target(provider, model))?;
-    Ok((String::from_utf8(encoded.body).unwrap(), encoded.dropped))
+    Ok((String::from_utf8(encoded.body).unwrap(), encoded.dropped.into_iter().map(Into::into).collect()))
 }
 
 const HI: &str = r#"[{"role":"user","content":"hi"}]"#;
@@ -37,7 +45,7 @@ fn with(members: &str) -> String {
 }
 
 /// What a provider gets for the further members, without the model and the messages.
-fn sent(provider: &str, model: &str, members: &str) -> Result<(String, Vec<&'static str>), Unsupported> {
+fn sent(provider: &str, model: &str, members: &str) -> Result<(String, Vec<String>), Unsupported> {
     let (body, dropped) = encode(provider, model, &with(members))?;
     let head = format!(r#"{{"model":"{model}","messages":{HI}"#);
     let rest = body.strip_prefix(&head).unwrap_or_else(|| panic!("{body}"));
@@ -68,11 +76,11 @@ fn a_request_is_read_for_what_routing_needs() {
         {"url":"data:image/png;base64,AAAA"}},{"type":"input_audio","input_audio":{"data":"BBBB","format":"wav"}},
         {"type":"file","file":{"file_data":"CCCC"}}]}]}"#,
     );
-    assert_eq!(request.models, ["a/b", "c", "d"]);
-    assert!(request.stream && request.include_usage);
-    assert_eq!((request.n, request.output_limit), (2, Some(40)));
-    assert_eq!(request.service_tier.as_deref(), Some("flex"));
-    let facts = request.facts;
+    assert_eq!(request.head.models, ["a/b", "c", "d"]);
+    assert!(request.head.stream && request.head.include_usage);
+    assert_eq!((request.head.n, request.head.output_limit), (2, Some(40)));
+    assert_eq!(request.head.service_tier.as_deref(), Some("flex"));
+    let facts = request.head.facts;
     assert_eq!((facts.messages, facts.images, facts.audio_parts, facts.files), (1, 1, 1, 1));
     assert_eq!(facts.media_bytes, 26 + 4 + 4);
     assert!(facts.has_tools && facts.forced_tool && facts.json_schema && facts.wants_logprobs);
@@ -86,9 +94,9 @@ fn a_request_is_read_for_what_routing_needs() {
 
 #[test]
 fn a_list_of_one_model_is_a_model_and_a_bare_models_list_is_enough() {
-    assert_eq!(read_ok(&format!(r#"{{"model":["x"],"messages":{HI}}}"#)).models, ["x"]);
+    assert_eq!(read_ok(&format!(r#"{{"model":["x"],"messages":{HI}}}"#)).head.models, ["x"]);
     let body = format!(r#"{{"models":["x","y"],"messages":{HI}}}"#);
-    assert_eq!(read_ok(&body).models, ["x", "y"]);
+    assert_eq!(read_ok(&body).head.models, ["x", "y"]);
     let (sent, _) = encode("openai", "gpt-4o", &body).unwrap();
     assert_eq!(sent, format!(r#"{{"messages":{HI},"model":"gpt-4o"}}"#));
 }
@@ -257,7 +265,7 @@ fn null_and_empty_values_of_documented_fields_are_left_out() {
 fn a_big_body_is_read_and_a_deep_or_crowded_one_refused() {
     let text = "word ".repeat(400_000);
     let request = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{text}"}}]}}"#);
-    assert!(read_ok(&request).facts.text_bytes >= 2_000_000);
+    assert!(read_ok(&request).head.facts.text_bytes >= 2_000_000);
     let deep = with(&format!(r#""x":{}{}"#, "[".repeat(200_000), "]".repeat(200_000)));
     assert_eq!(read_err(&deep).param, None);
     let members: Vec<String> = (0..200).map(|index| format!(r#""x{index}":1"#)).collect();
@@ -307,7 +315,7 @@ proptest! {
         let model = vec!["\"model\":\"m\"".to_owned()];
         let members = [unknown("a", &before), model, vec![messages], unknown("b", &after)].concat().join(",");
         let body = format!("{{{members}}}");
-        for row in PROVIDERS.iter().filter(|row| row.wire == Wire::OpenAiChat) {
+        for row in PROVIDERS.iter().filter(|row| row.dialect == Dialect::Chat) {
             let (sent, dropped) = encode(row.id, "m", &body).unwrap();
             let limit = if row.quirks.wants_output_limit { ",\"max_completion_tokens\":4096" } else { "" };
             prop_assert_eq!(sent, format!("{{{members}{limit}}}"));

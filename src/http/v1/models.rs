@@ -3,7 +3,7 @@
 
 use crate::{
     domain::catalog::{Catalog, Mode, Model, Resolved, ServiceTier},
-    domain::{money::NanoUsd, provider::Wire},
+    domain::{money::NanoUsd, provider::Dialect},
     gateway::Gateway,
     http::{
         error::{ApiError, Code},
@@ -21,7 +21,7 @@ pub async fn list_models(call: Call, principal: Arc<Principal>) -> Result<HttpRe
     let catalog = gateway.catalog.load_full();
     let today = gateway.ambient.now().date();
     let served = catalog.models().filter(|model| {
-        model.is_live(today) && model.mode == Mode::Chat && model.provider.row().wire == Wire::OpenAiChat
+        model.is_live(today) && model.mode == Mode::Chat && model.provider.row().dialect == Dialect::Chat
     });
     let data: Vec<Value> = served.map(|model| described(model, &gateway, &principal)).collect();
     Ok(HttpResponse::Ok().json(json!({ "object": "list", "data": data })))

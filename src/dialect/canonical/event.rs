@@ -1,0 +1,92 @@
+//! What a model answers, as it comes. A whole answer is the same sequence at once, so that streamed and not
+//! streamed cannot differ in content or cost.
+
+use super::request::Json;
+use crate::{dialect::json::Escaped, domain::usage::Usage};
+use std::borrow::Cow;
+
+/// One thing that happened in an answer.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event<'a> {
+    /// The provider's own id and model name; at most once, before anything else of the answer.
+    Start { id: Escaped<'a>, model: Escaped<'a> },
+    /// Something said, by choice (0 unless `n` was asked for).
+    Said { choice: u32, delta: Delta<'a> },
+    /// A choice is complete; at most once each.
+    Finish {
+        choice: u32,
+        reason: Finish,
+        /// Which of the stop sequences matched, where the wire tells.
+        stop_sequence: Option<Escaped<'a>>,
+    },
+    /// Everything consumed so far; the last one counts.
+    Usage(Usage),
+    /// The service tier that was used.
+    ServiceTier(Cow<'a, str>),
+    /// All that was said is void and comes anew.
+    Restart,
+    /// The provider reports an error: its JSON.
+    Failed(Json<'a>),
+    /// Nothing more will come.
+    End,
+}
+
+/// A piece of what is said. Pieces of one kind append to each other; another kind in between begins anew.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Delta<'a> {
+    Text(Escaped<'a>),
+    Reasoning(Escaped<'a>),
+    /// Closes the reasoning before it, which may be empty; bare, as the provider wrote it.
+    Signature(Escaped<'a>),
+    /// A block of reasoning that only its provider can read.
+    Redacted(Escaped<'a>),
+    Refusal(Escaped<'a>),
+    /// Calls are counted from 0 within a choice, in the order of their start.
+    ToolStart {
+        tool: u32,
+        id: Escaped<'a>,
+        name: Escaped<'a>,
+        /// What the provider wants back with this call; bare.
+        signature: Option<Escaped<'a>>,
+    },
+    ToolArguments {
+        tool: u32,
+        piece: Escaped<'a>,
+    },
+    /// The arguments are complete; readers say so for every call. A call without any piece has none.
+    ToolEnd {
+        tool: u32,
+    },
+    Citation(Citation<'a>),
+    /// The logprobs of the text before, in OpenAI's chat shape (`{"content": […]}`).
+    Logprobs(Json<'a>),
+    /// A generated image, base64.
+    Image {
+        media_type: Escaped<'a>,
+        data: Escaped<'a>,
+    },
+}
+
+/// A source that the text before it rests on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Citation<'a> {
+    pub url: Escaped<'a>,
+    pub title: Option<Escaped<'a>>,
+    /// Characters of the whole text, from and to, where the wire tells.
+    pub span: Option<(u64, u64)>,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finish {
+    Stop,
+    /// A stop sequence of the request matched.
+    StopSequence,
+    Length,
+    ToolCalls,
+    ContentFilter,
+    /// The model declined.
+    Refusal,
+    /// Handed back in the middle of its own work; sending the turn back goes on.
+    Pause,
+}

@@ -1,0 +1,16 @@
+//! The one form between the wire formats: what a client asks and what a model answers, in no provider's words.
+//! Every dialect has a reader into it and a writer out of it; where both ends speak the same dialect it is not
+//! used and the bytes pass. Text stays as it was written ([`Escaped`]), numbers and schemas stay raw.
+
+mod answer;
+mod event;
+mod request;
+mod signature;
+
+pub use answer::{Answer, AnswerPart, Choice};
+pub use event::{Citation, Delta, Event, Finish};
+pub use request::{
+    Cache, Effort, Format, Json, Logprobs, Part, Reasoning, Request, Role, Setting, Source, Thinking, Tool,
+    ToolCall, ToolChoice, ToolKind, ToolResult, Turn, What,
+};
+pub use signature::{MARK, Signature};

@@ -1,0 +1,163 @@
+//! The client's side: a request in whichever dialect it came, and the answer in that dialect. The one place that
+//! knows which dialects clients may speak.
+
+use super::{
+    Dialect, Encoded, Head, Invalid, Limits, Target, Unsupported,
+    canonical::{self, Answer, Event},
+    completions::{self, CompletionsRequest},
+    messages::{self, MessagesRequest},
+    openai_chat::{self, ChatRequest},
+    responses::{self, ResponsesRequest},
+    upstream,
+};
+use crate::domain::{provider::ProviderId, usage::Usage};
+use std::borrow::Cow;
+
+/// A request that was read.
+pub enum ClientRequest<'a> {
+    Chat(Box<ChatRequest<'a>>),
+    Completions(Box<CompletionsRequest<'a>>),
+    Messages(Box<MessagesRequest<'a>>),
+    Responses(Box<ResponsesRequest<'a>>),
+}
+
+/// What an answer is written with, beside its events.
+#[derive(Clone, Debug)]
+pub struct Speaking {
+    /// Unique to the request, letters and digits only; ids that the client's dialect wants are made from it.
+    pub seed: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// Who answers, for the marks on signatures.
+    pub provider: ProviderId,
+    pub upstream_model: String,
+    /// The client wants a usage chunk (chat, completions).
+    pub include_usage: bool,
+    /// What the answer has to repeat of the request (Responses): JSON members, without braces.
+    pub echo: String,
+}
+
+/// Writes a streamed answer in the client's dialect.
+pub enum ClientWriter {
+    Chat(Box<openai_chat::Writer>),
+    Completions(Box<completions::Writer>),
+    Messages(Box<messages::Writer>),
+    Responses(Box<responses::Writer>),
+}
+
+impl<'a> ClientRequest<'a> {
+    /// Reads a request in a dialect that clients speak. An error means that nothing may be sent anywhere.
+    pub fn read(dialect: Dialect, body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
+        match dialect {
+            Dialect::Chat => Ok(Self::Chat(Box::new(openai_chat::read(body, limits)?))),
+            Dialect::Completions => Ok(Self::Completions(Box::new(completions::read(body, limits)?))),
+            Dialect::Messages => Ok(Self::Messages(Box::new(messages::read(body, limits)?))),
+            Dialect::Responses => Ok(Self::Responses(Box::new(responses::read(body, limits)?))),
+            Dialect::Gemini | Dialect::Cohere => {
+                Err(Invalid { param: None, message: "no client is served in this dialect".into() })
+            }
+        }
+    }
+
+    pub fn head(&self) -> &Head<'a> {
+        match self {
+            Self::Chat(request) => &request.head,
+            Self::Completions(request) => &request.head,
+            Self::Messages(request) => &request.head,
+            Self::Responses(request) => &request.head,
+        }
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Chat(_) => Dialect::Chat,
+            Self::Completions(_) => Dialect::Completions,
+            Self::Messages(_) => Dialect::Messages,
+            Self::Responses(_) => Dialect::Responses,
+        }
+    }
+
+    /// What goes to `target`: the client's bytes with small edits where it speaks the client's dialect, a
+    /// translation elsewhere.
+    pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
+        if target.dialect != self.dialect() {
+            return upstream::write(&*self.canonical()?, target);
+        }
+        match self {
+            Self::Chat(request) => request.encode(target),
+            Self::Completions(request) => request.encode(target),
+            Self::Messages(request) => request.encode(target),
+            Self::Responses(request) => request.encode(target),
+        }
+    }
+
+    /// The request in the canonical form.
+    pub fn canonical(&self) -> Result<Cow<'_, canonical::Request<'a>>, Unsupported> {
+        Ok(match self {
+            Self::Chat(request) => Cow::Owned(request.canonical()?),
+            Self::Completions(request) => Cow::Borrowed(request.canonical()),
+            Self::Messages(request) => Cow::Borrowed(request.canonical()),
+            Self::Responses(request) => Cow::Borrowed(request.canonical()),
+        })
+    }
+
+    /// See [`Speaking::echo`].
+    pub fn echo(&self) -> String {
+        match self {
+            Self::Responses(request) => request.echo(),
+            Self::Chat(_) | Self::Completions(_) | Self::Messages(_) => String::new(),
+        }
+    }
+}
+
+impl ClientWriter {
+    /// `None` for a dialect no client is served in.
+    pub fn new(dialect: Dialect, speaking: Speaking) -> Option<Self> {
+        Some(match dialect {
+            Dialect::Chat => Self::Chat(Box::new(openai_chat::Writer::new(speaking))),
+            Dialect::Completions => Self::Completions(Box::new(completions::Writer::new(speaking))),
+            Dialect::Messages => Self::Messages(Box::new(messages::Writer::new(speaking))),
+            Dialect::Responses => Self::Responses(Box::new(responses::Writer::new(speaking))),
+            Dialect::Gemini | Dialect::Cohere => return None,
+        })
+    }
+
+    /// Writes what the client gets of an event at once. What finishes the answer is kept for [`Self::conclude`].
+    pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Chat(writer) => writer.event(event, out),
+            Self::Completions(writer) => writer.event(event, out),
+            Self::Messages(writer) => writer.event(event, out),
+            Self::Responses(writer) => writer.event(event, out),
+        }
+    }
+
+    /// Writes the end of a billed answer, with `note` (JSON) as the member `x_kairosroute` of the frame that
+    /// finishes.
+    pub fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
+        match self {
+            Self::Chat(writer) => writer.conclude(note, billed, out),
+            Self::Completions(writer) => writer.conclude(note, billed, out),
+            Self::Messages(writer) => writer.conclude(note, billed, out),
+            Self::Responses(writer) => writer.conclude(note, billed, out),
+        }
+    }
+}
+
+/// A whole answer in the client's dialect, with `note` (JSON) as its member `x_kairosroute`. `None` for a dialect
+/// no client is served in.
+pub fn write_answer(
+    dialect: Dialect,
+    answer: &Answer,
+    speaking: &Speaking,
+    note: &str,
+    billed: &Usage,
+) -> Option<Vec<u8>> {
+    Some(match dialect {
+        Dialect::Chat => openai_chat::write_answer(answer, speaking, note, billed),
+        Dialect::Completions => completions::write_answer(answer, speaking, note, billed),
+        Dialect::Messages => messages::write_answer(answer, speaking, note, billed),
+        Dialect::Responses => responses::write_answer(answer, speaking, note, billed),
+        Dialect::Gemini | Dialect::Cohere => return None,
+    })
+}

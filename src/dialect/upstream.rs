@@ -1,0 +1,86 @@
+//! The provider's side: a request written in the dialect a provider speaks, and its answer read. The one place
+//! that knows which dialects providers are spoken to in.
+
+use super::{
+    Dialect, Encoded, Reading, Target, Unsupported,
+    canonical::{self, Event},
+    cohere, completions, gemini, messages, openai_chat, responses,
+    sse::Frame,
+};
+
+/// Not an answer: broken JSON, or none at all.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the provider's answer is not of the form it should have")]
+pub struct Unreadable;
+
+/// Reads one answer. The same answer whole or in frames gives the same content, finish and usage.
+pub enum AnswerReader {
+    Chat(Box<openai_chat::Reader>),
+    Completions(Box<completions::Reader>),
+    Messages(Box<messages::Reader>),
+    Responses(Box<responses::Reader>),
+    Gemini(Box<gemini::Reader>),
+    Cohere(Box<cohere::Reader>),
+}
+
+/// Writes `request` for `target`, in the target's dialect.
+pub fn write(request: &canonical::Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsupported> {
+    match target.dialect {
+        Dialect::Chat => openai_chat::write(request, target),
+        Dialect::Messages => messages::write(request, target),
+        Dialect::Responses => responses::write(request, target),
+        Dialect::Gemini => gemini::write(request, target),
+        Dialect::Cohere => cohere::write(request, target),
+        Dialect::Completions => Err(Unsupported::because("model", ": it has no conversations")),
+    }
+}
+
+impl AnswerReader {
+    pub fn new(dialect: Dialect, reading: Reading) -> Self {
+        match dialect {
+            Dialect::Chat => Self::Chat(Box::new(openai_chat::Reader::new(reading))),
+            Dialect::Completions => Self::Completions(Box::new(completions::Reader::new(reading))),
+            Dialect::Messages => Self::Messages(Box::new(messages::Reader::new(reading))),
+            Dialect::Responses => Self::Responses(Box::new(responses::Reader::new(reading))),
+            Dialect::Gemini => Self::Gemini(Box::new(gemini::Reader::new(reading))),
+            Dialect::Cohere => Self::Cohere(Box::new(cohere::Reader::new(reading))),
+        }
+    }
+
+    /// Takes one frame of a stream.
+    pub fn frame(&mut self, frame: Frame<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
+        match self {
+            Self::Chat(reader) => reader.frame(frame, emit),
+            Self::Completions(reader) => reader.frame(frame, emit),
+            Self::Messages(reader) => reader.frame(frame, emit),
+            Self::Responses(reader) => reader.frame(frame, emit),
+            Self::Gemini(reader) => reader.frame(frame, emit),
+            Self::Cohere(reader) => reader.frame(frame, emit),
+        }
+    }
+
+    /// The provider has closed the stream: what was still open is emitted. Whether the answer is whole is for the
+    /// caller to judge by the [`Event::Finish`] it saw.
+    pub fn close(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+        match self {
+            Self::Chat(reader) => reader.close(emit),
+            Self::Completions(reader) => reader.close(emit),
+            Self::Messages(reader) => reader.close(emit),
+            Self::Responses(reader) => reader.close(emit),
+            Self::Gemini(reader) => reader.close(emit),
+            Self::Cohere(reader) => reader.close(emit),
+        }
+    }
+
+    /// Takes a whole answer. An error the provider reports inside it is [`Event::Failed`].
+    pub fn body(&mut self, json: &[u8], emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
+        match self {
+            Self::Chat(reader) => reader.body(json, emit),
+            Self::Completions(reader) => reader.body(json, emit),
+            Self::Messages(reader) => reader.body(json, emit),
+            Self::Responses(reader) => reader.body(json, emit),
+            Self::Gemini(reader) => reader.body(json, emit),
+            Self::Cohere(reader) => reader.body(json, emit),
+        }
+    }
+}
