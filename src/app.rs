@@ -205,6 +205,7 @@ async fn gateway(
             limits: config.limits,
             deadlines: config.deadlines,
             chat_urls: chat_urls(config)?,
+            base_urls: config.providers.iter().map(|settings| settings.base_url.to_string()).collect(),
         },
         ledger: Ledger::start(db, ambient.clone(), instance, LedgerLimits::default()),
         recorder: Recorder::start(db, ambient.clone(), RecordLimits::default()),

@@ -64,8 +64,8 @@ pub async fn check(client: &Client, provider: ProviderId, target: Target<'_>, se
     };
     value.set_sensitive(true);
     request = request.header(name, value).timeout(TIME_MAX);
-    if provider.as_str() == "anthropic" {
-        request = request.header("anthropic-version", "2023-06-01");
+    for (name, value) in row.headers {
+        request = request.header(*name, *value);
     }
     match request.send().await {
         Ok(response) => judge(provider, response, secret).await,

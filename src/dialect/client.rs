@@ -3,7 +3,7 @@
 
 use super::{
     Dialect, Encoded, Head, Invalid, Limits, Target, Unsupported,
-    canonical::{self, Answer, Event},
+    canonical::{self, Answer, Effort, Event, Thinking},
     completions::{self, CompletionsRequest},
     messages::{self, MessagesRequest},
     openai_chat::{self, ChatRequest},
@@ -99,6 +99,19 @@ impl<'a> ClientRequest<'a> {
             Self::Messages(request) => Cow::Borrowed(request.canonical()),
             Self::Responses(request) => Cow::Borrowed(request.canonical()),
         })
+    }
+
+    /// How much the model shall think.
+    pub fn thinking(&self) -> Thinking {
+        match self {
+            Self::Chat(request) => Thinking {
+                effort: request.reasoning_effort.as_deref().and_then(Effort::by_name),
+                ..Thinking::default()
+            },
+            Self::Completions(_) => Thinking::default(),
+            Self::Messages(request) => request.canonical().thinking,
+            Self::Responses(request) => request.canonical().thinking,
+        }
     }
 
     /// See [`Speaking::echo`].

@@ -4,6 +4,7 @@
 pub mod ambient;
 pub mod catalog;
 pub mod ids;
+pub mod kind;
 pub mod money;
 pub mod policy;
 pub mod provider;

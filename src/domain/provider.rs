@@ -164,6 +164,12 @@ pub struct Provider {
     /// Other dialects it speaks natively, and where, below the base URL: a client that speaks one is passed on.
     pub also: &'static [(Dialect, &'static str)],
     pub chat_path: &'static str,
+    /// Sent with every call.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// Keeps answers, so that a later request may build on one by its id (Responses).
+    pub keeps_state: bool,
+    /// Some of its models or requests are served on Responses alone, at its own host.
+    pub bridges_to_responses: bool,
     pub key_check: KeyCheck,
     /// How its keys usually begin. A hint for a warning, never a reason to refuse.
     pub key_prefixes: &'static [&'static str],
@@ -183,6 +189,9 @@ const COMPATIBLE: Provider = Provider {
     dialect: Dialect::Chat,
     also: &[],
     chat_path: "/chat/completions",
+    headers: &[],
+    keeps_state: false,
+    bridges_to_responses: false,
     key_check: MODELS,
     key_prefixes: &[],
     on_disconnect: OnDisconnect::Cancel,
@@ -196,6 +205,8 @@ pub static PROVIDERS: &[Provider] = &[
         name: "OpenAI",
         env: "OPENAI",
         base_url: "https://api.openai.com/v1",
+        keeps_state: true,
+        bridges_to_responses: true,
         also: &[(Dialect::Responses, "/responses")],
         key_prefixes: &["sk-proj-", "sk-svcacct-", "sk-service-", "sk-admin-"],
         quirks: Quirks { developer_as_system: false, ..PLAIN },
@@ -210,6 +221,7 @@ pub static PROVIDERS: &[Provider] = &[
         auth: Auth::Header("x-api-key"),
         dialect: Dialect::Messages,
         chat_path: "/v1/messages",
+        headers: &[("anthropic-version", "2023-06-01")],
         key_check: KeyCheck { path: "/v1/models", ..MODELS },
         key_prefixes: &["sk-ant-"],
         ..COMPATIBLE
@@ -233,6 +245,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["grok"],
         env: "XAI",
         base_url: "https://api.x.ai/v1",
+        keeps_state: true,
         also: &[(Dialect::Responses, "/responses")],
         key_check: KeyCheck { path: "/api-key", ..MODELS },
         key_prefixes: &["xai-"],
@@ -321,6 +334,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "Perplexity",
         env: "PERPLEXITY",
         base_url: "https://api.perplexity.ai",
+        keeps_state: true,
         dialect: Dialect::Responses,
         chat_path: "/v1/responses",
         key_check: KeyCheck { path: "/v1/models", ..MODELS },

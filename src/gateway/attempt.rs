@@ -1,13 +1,20 @@
 //! One call to one provider with one credential, up to the point where its answer is certain: the whole body
 //! of a unary answer, the first content of a stream. Until then another provider may still be asked.
 
-use super::relay::{Asked, Relay};
+use super::{
+    exchange::Exchange,
+    relay::{Relay, said},
+};
 use crate::{
-    dialect::openai_chat::{reply, usage},
-    domain::{provider::ProviderId, secret::Secret, usage::Usage},
+    dialect::{
+        AnswerReader, Dialect,
+        canonical::{Answer as Canonical, Event},
+        openai_chat::{reply, usage},
+    },
+    domain::{secret::Secret, usage::Usage},
     providers::{
         error::{Class, Rejection},
-        transport::{Deadlines, Destination, Response, Transport, read_body, unreachable_host},
+        transport::{Deadlines, Outgoing, Response, Transport, read_body, unreachable_host},
     },
 };
 
@@ -17,23 +24,27 @@ use tokio::time::{Instant, timeout_at};
 /// What is sent, and under which limits.
 pub struct Call {
     pub transport: Transport,
-    pub provider: ProviderId,
-    pub to: Destination,
+    pub outgoing: Outgoing,
     pub secret: Secret,
-    pub body: Vec<u8>,
     pub stream: bool,
-    pub asked: Asked,
+    pub exchange: Exchange,
     pub deadlines: Deadlines,
     /// The end of the whole request's time.
     pub until: Instant,
-    pub reply_bytes_max: usize,
-    pub frame_bytes_max: usize,
 }
 
 /// An answer that will be the answer.
 pub enum Answer {
-    Whole { body: Vec<u8>, usage: Option<Usage>, service_tier: Option<String>, text: Vec<u8> },
+    Whole { body: Body, usage: Option<Usage>, service_tier: Option<String>, text: Vec<u8> },
     Stream { response: Box<Response>, relay: Box<Relay> },
+}
+
+/// A whole answer.
+pub enum Body {
+    /// As the provider wrote it, in the client's dialect.
+    Bytes(Vec<u8>),
+    /// To be written in the client's dialect.
+    Answer(Box<(Canonical, Exchange)>),
 }
 
 impl Call {
@@ -41,16 +52,17 @@ impl Call {
     pub async fn dial(self) -> Result<Answer, Rejection> {
         // Of a whole answer the head comes when all of it is there: one limit serves both.
         let first_byte_by = self.until.min(Instant::now() + self.deadlines.first_byte);
-        let calling = self.transport.post(self.provider, &self.to, &self.secret, self.body);
+        let calling = self.transport.post(self.exchange.provider, self.outgoing, &self.secret);
         let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??;
         let answered = match self.stream {
-            true => {
-                first_content(response, Relay::new(self.asked, self.frame_bytes_max), first_byte_by).await
-            }
+            true => first_content(response, Relay::new(self.exchange), first_byte_by).await,
             false => {
-                let reading = read_body(response, self.reply_bytes_max);
+                let reading = read_body(response, self.exchange.reply_bytes_max);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
-                whole(self.provider, body)
+                match self.exchange.upstream == Dialect::Chat && self.exchange.speaking.is_none() {
+                    true => whole_chat(&self.exchange, body),
+                    false => whole(self.exchange, body),
+                }
             }
         };
         // A provider may repeat the key in what it says is wrong with it.
@@ -73,22 +85,54 @@ async fn first_content(mut response: Response, mut relay: Relay, by: Instant) ->
     Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay) })
 }
 
-fn whole(provider: ProviderId, body: Vec<u8>) -> Result<Answer, Rejection> {
+/// Chat for a chat client: the bytes pass, with only as much read as the bill needs.
+fn whole_chat(exchange: &Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
     let mut text = Vec::new();
     // DeepSeek sends blank lines while a request is queued.
     let json = body.trim_ascii();
     let seen = reply::read(json, &mut text)
         .map_err(|unreadable| Rejection::without_answer(Class::Overload, unreadable.to_string()))?;
     if seen.error.is_some() || seen.no_choices {
-        return Err(Rejection::read(provider, 200, None, json));
+        return Err(Rejection::read(exchange.provider, 200, None, json));
     }
     if seen.host_failed {
-        return Err(Rejection::without_answer(Class::Overload, "the provider broke off its answer"));
+        return Err(broken_off());
     }
-    let outside = provider.row().quirks.reasoning_outside_output;
+    let outside = exchange.reading.reasoning_outside_output;
     let usage = seen.usage.and_then(|raw| usage::read(raw, outside));
     let service_tier = seen.service_tier.map(str::to_owned);
-    Ok(Answer::Whole { usage, service_tier, text, body })
+    Ok(Answer::Whole { usage, service_tier, text, body: Body::Bytes(body) })
+}
+
+fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
+    let mut answer = Canonical::default();
+    let mut text = Vec::new();
+    let mut finished = false;
+    let mut reader = AnswerReader::new(exchange.upstream, exchange.reading.clone());
+    let read = reader.body(body.trim_ascii(), &mut |event| {
+        if let Event::Said { delta, .. } = &event {
+            text.extend_from_slice(said(delta).map_or("", |text| text.inner()).as_bytes());
+        }
+        finished |= matches!(event, Event::Finish { .. });
+        answer.absorb(event);
+    });
+    if let Some(error) = &answer.failed {
+        return Err(Rejection::read(exchange.provider, 200, None, error.get().as_bytes()));
+    }
+    read.map_err(|unreadable| Rejection::without_answer(Class::Overload, unreadable.to_string()))?;
+    if !finished {
+        return Err(broken_off());
+    }
+    let (usage, service_tier) = (answer.usage, answer.service_tier.clone());
+    let body = match exchange.speaking {
+        None => Body::Bytes(body),
+        Some(_) => Body::Answer(Box::new((answer, exchange))),
+    };
+    Ok(Answer::Whole { body, usage, service_tier, text })
+}
+
+fn broken_off() -> Rejection {
+    Rejection::without_answer(Class::Overload, "the provider broke off its answer")
 }
 
 fn late() -> Rejection {

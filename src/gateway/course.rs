@@ -4,11 +4,11 @@
 
 use super::{
     attempt::{Answer, Call},
-    chat::Inbound,
+    exchange::Exchange,
     failure::{Failure, told_of},
+    inference::Inbound,
     open::Open,
     receipt::{Attempt, CredentialKind},
-    relay::Asked,
 };
 use crate::{
     billing::{
@@ -16,9 +16,12 @@ use crate::{
         price::{self, PriceError},
     },
     credentials,
-    dialect::{Encoded, Facts, Invalid, Target, Unsupported, openai_chat::ChatRequest},
+    dialect::{
+        ClientRequest, Dialect, Encoded, Facts, Head, Invalid, Speaking, Target, Unsupported,
+        canonical::Effort, openai_chat,
+    },
     domain::{
-        catalog::Flag,
+        catalog::{Flag, Mode},
         money::{self, NanoUsd},
         policy::ByokFallback,
         provider::{OnDisconnect, ProviderId},
@@ -26,7 +29,7 @@ use crate::{
     },
     providers::{
         error::{Class, Rejection},
-        transport::{Destination, Url},
+        transport::{Destination, Outgoing, Url},
     },
     routing::{
         plan::{Candidate, Considered},
@@ -35,7 +38,7 @@ use crate::{
     store::provider_keys::StoredProviderKey,
 };
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{borrow::Cow, sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 
 /// Output tokens that a customer's credit must cover when the client set no limit.
@@ -92,7 +95,7 @@ enum Next {
 /// The state of the way.
 pub struct Course<'a> {
     inbound: &'a Inbound<'a>,
-    request: &'a ChatRequest<'a>,
+    request: &'a ClientRequest<'a>,
     fallback: ByokFallback,
     until: Instant,
     choices: Vec<Choice<'a>>,
@@ -111,7 +114,7 @@ impl<'a> Course<'a> {
     /// Lines up every candidate with every credential that may serve it.
     pub fn new(
         inbound: &'a Inbound<'a>,
-        request: &'a ChatRequest<'a>,
+        request: &'a ClientRequest<'a>,
         candidates: &'a [Candidate],
         open: &mut Open,
     ) -> Self {
@@ -151,8 +154,12 @@ impl<'a> Course<'a> {
 
     /// What cannot be priced is never served on the operator's account.
     fn platform_obstacle(&self, candidate: &Candidate, open: &Open) -> Option<&'static str> {
-        let facts = &self.request.head.facts;
+        let facts = &self.head().facts;
         let searches = candidate.model.as_ref().is_some_and(|model| model.flags.has(Flag::AlwaysSearches));
+        // What the platform's account keeps at a provider is nobody's in particular.
+        if self.head().needs_state {
+            return Some("kept_state_needs_own_key");
+        }
         // Audio has prices of its own, and usage has no bucket for it yet.
         if facts.unpriced_tools || facts.wants_audio_output || facts.audio_parts > 0 || searches {
             return Some("unpriced_fees_refused_on_platform_key");
@@ -163,16 +170,16 @@ impl<'a> Course<'a> {
     /// The most this candidate can cost, and the least that lets it run.
     fn bounds(&self, candidate: &Candidate, open: &Open) -> Result<(NanoUsd, NanoUsd), PriceError> {
         let model = candidate.model.as_deref().ok_or(PriceError::Unpriced)?;
-        let request = self.request;
-        let prompt = prompt_bound(&request.head.facts).min(model.context_tokens.unwrap_or(u64::MAX));
-        let output = price::output_bound(model, request.head.n, request.head.output_limit);
-        let tier = request.head.service_tier.as_deref();
+        let head = self.head();
+        let prompt = prompt_bound(&head.facts).min(model.context_tokens.unwrap_or(u64::MAX));
+        let output = price::output_bound(model, head.n, head.output_limit);
+        let tier = head.service_tier.as_deref();
         let bound = |output| -> Result<NanoUsd, PriceError> {
             let cost = price::upper_bound(model, prompt, output, open.started_at, tier)?;
             Ok(money::charge(cost, self.inbound.gateway.settings.margin)?)
         };
         let want = bound(output)?;
-        match request.head.output_limit {
+        match head.output_limit {
             Some(_) => Ok((want, want)),
             None => Ok((want, bound(output.min(OUTPUT_TOKENS_FLOOR))?.min(want))),
         }
@@ -283,63 +290,126 @@ impl<'a> Course<'a> {
         }
     }
 
+    fn head(&self) -> &'a Head<'a> {
+        self.request.head()
+    }
+
     fn prepare(&self, choice: &Choice<'_>, open: &mut Open) -> Result<(Call, Secret), Miss> {
         let candidate = choice.candidate;
+        let seed = open.request_id.0.simple().to_string();
         let target = Target {
             provider: candidate.provider,
             upstream_model: &candidate.upstream,
-            dialect: candidate.provider.row().dialect,
+            dialect: self.dialect(choice),
             flags: candidate.model.as_ref().map(|model| model.flags),
-            seed: "",
             output_tokens_max: candidate.model.as_ref().and_then(|model| model.output_tokens_max),
+            seed: &seed,
         };
-        let encoded = self.request.encode(&target).map_err(Miss::Unsupported)?;
-        open.dropped = encoded.dropped.iter().map(|field| field.to_string()).collect();
-        let (to, secret) = self.credential(choice).ok_or(Miss::Unusable)?;
-        Ok((self.assemble(candidate.provider, to, secret.clone(), encoded), secret))
+        let mut encoded = self.request.encode(&target).map_err(Miss::Unsupported)?;
+        open.dropped = encoded.dropped.drain(..).map(Cow::into_owned).collect();
+        let to = self.destination(choice, encoded.path.take(), target.dialect).ok_or(Miss::Unusable)?;
+        let secret = self.secret(choice).ok_or(Miss::Unusable)?;
+        let exchange = self.exchange(&target, &encoded, open);
+        Ok((self.assemble(exchange, to, secret.clone(), encoded), secret))
     }
 
-    fn assemble(&self, provider: ProviderId, to: Destination, secret: Secret, encoded: Encoded) -> Call {
-        let settings = &self.inbound.gateway.settings;
-        Call {
-            transport: self.inbound.transport.clone(),
-            provider,
-            to,
-            secret,
-            body: encoded.body,
-            stream: self.request.head.stream,
-            asked: Asked {
-                provider,
-                choices: self.request.head.n,
-                usage_by_client: self.request.head.include_usage,
-                usage_by_us: encoded.asked_for_usage,
-                reply_bytes_max: settings.limits.reply_bytes_max,
-            },
-            deadlines: settings.deadlines,
-            until: self.until,
-            reply_bytes_max: settings.limits.reply_bytes_max,
-            frame_bytes_max: settings.limits.frame_bytes_max,
+    /// What the provider is asked in: the client's dialect where it speaks it, else its own. OpenAI's own host
+    /// serves some models and some requests on Responses alone.
+    fn dialect(&self, choice: &Choice<'_>) -> Dialect {
+        let candidate = choice.candidate;
+        let (provider, client) = (candidate.provider, self.request.dialect());
+        let native = provider.path(client).map(|_| client);
+        let chosen = native.unwrap_or(provider.row().dialect);
+        let mode = candidate.model.as_ref().map(|model| model.mode);
+        if chosen != Dialect::Chat || provider.path(Dialect::Responses).is_none() {
+            return chosen;
+        }
+        let thinking = self.request.thinking();
+        let effort = thinking.effort.map(Effort::as_str);
+        let has_tools = self.head().facts.has_tools;
+        let elsewhere = matches!(&choice.credential, Credential::Stored(key) if key.base_url.is_some());
+        let openai = provider.row().bridges_to_responses && !elsewhere;
+        let demanded = openai
+            && (openai_chat::needs_responses(&candidate.upstream, has_tools, effort)
+                || thinking.visible == Some(true));
+        if mode == Some(Mode::Responses) || demanded { Dialect::Responses } else { chosen }
+    }
+
+    fn exchange(&self, target: &Target<'_>, encoded: &Encoded, open: &Open) -> Exchange {
+        let limits = &self.inbound.gateway.settings.limits;
+        let (head, client) = (self.head(), self.request.dialect());
+        let speaking = (client != target.dialect).then(|| Speaking {
+            seed: target.seed.to_owned(),
+            created: open.started_at.unix_timestamp(),
+            provider: target.provider,
+            upstream_model: target.upstream_model.to_owned(),
+            include_usage: head.include_usage,
+            echo: self.request.echo(),
+        });
+        Exchange {
+            provider: target.provider,
+            client,
+            upstream: target.dialect,
+            reading: encoded.reading.clone(),
+            speaking,
+            choices: head.n,
+            usage_by_client: head.include_usage,
+            usage_by_us: encoded.asked_for_usage,
+            reply_bytes_max: limits.reply_bytes_max,
+            frame_bytes_max: limits.frame_bytes_max,
         }
     }
 
-    fn credential(&self, choice: &Choice<'_>) -> Option<(Destination, Secret)> {
-        let gateway = self.inbound.gateway;
+    fn assemble(&self, exchange: Exchange, to: Destination, secret: Secret, encoded: Encoded) -> Call {
+        let settings = &self.inbound.gateway.settings;
+        let beta = self.inbound.beta.clone().filter(|_| exchange.upstream == Dialect::Messages);
+        Call {
+            transport: self.inbound.transport.clone(),
+            outgoing: Outgoing { to, body: encoded.body, beta },
+            secret,
+            stream: self.head().stream,
+            exchange,
+            deadlines: settings.deadlines,
+            until: self.until,
+        }
+    }
+
+    /// `path` is below the base URL; without one it is where the provider is asked in this dialect.
+    fn destination(
+        &self,
+        choice: &Choice<'_>,
+        path: Option<Cow<'static, str>>,
+        dialect: Dialect,
+    ) -> Option<Destination> {
         let provider = choice.candidate.provider;
-        let operator = gateway.settings.chat_url(provider)?;
-        match choice.credential {
+        let settings = &self.inbound.gateway.settings;
+        let path = match path {
+            Some(path) => path,
+            None => Cow::Borrowed(provider.path(dialect)?),
+        };
+        let base = match &choice.credential {
+            Credential::Stored(key) => key.base_url.as_deref(),
+            Credential::Platform => None,
+        };
+        match base {
+            Some(base) => Some(Destination::Customer(joined(base, &path)?)),
+            None if path == provider.row().chat_path => {
+                Some(Destination::Operator(settings.chat_url(provider)?.clone()))
+            }
+            None => Some(Destination::Operator(joined(settings.base_url(provider)?, &path)?)),
+        }
+    }
+
+    fn secret(&self, choice: &Choice<'_>) -> Option<Secret> {
+        let gateway = self.inbound.gateway;
+        match &choice.credential {
             Credential::Platform => {
-                let key = gateway.platform_keys.get(provider)?;
-                Some((Destination::Operator(operator.clone()), key.secret.clone()))
+                Some(gateway.platform_keys.get(choice.candidate.provider)?.secret.clone())
             }
             Credential::Stored(key) => {
                 let principal = &self.inbound.principal;
                 let ring = &gateway.installation.ring;
-                let opened = credentials::open_stored(ring, principal.scope, principal.api_key_id, key);
-                let to = match &key.base_url {
-                    None => Destination::Operator(operator.clone()),
-                    Some(base) => Destination::Customer(customer_url(base, provider)?),
-                };
-                Some((to, opened.ok()?))
+                credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()
             }
         }
     }
@@ -464,8 +534,8 @@ fn prompt_bound(facts: &Facts) -> u64 {
         .saturating_add(u64::from(facts.files).saturating_mul(FILE_TOKENS_MAX))
 }
 
-fn customer_url(base: &str, provider: ProviderId) -> Option<Url> {
-    Url::parse(&format!("{}{}", base.trim_end_matches('/'), provider.row().chat_path)).ok()
+fn joined(base: &str, path: &str) -> Option<Url> {
+    Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok()
 }
 
 fn nothing_tried(considered: &[Considered]) -> String {

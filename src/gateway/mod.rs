@@ -2,15 +2,17 @@
 //! joins routing, credentials, providers and billing; it knows nothing of the HTTP server's types.
 
 mod attempt;
-pub mod chat;
 mod course;
+mod exchange;
 pub mod failure;
+pub mod inference;
 pub mod meter;
 pub mod metrics;
 mod open;
 pub mod receipt;
 mod relay;
 pub mod stream;
+mod terminal;
 
 use crate::{
     accounts::installation::Installation,
@@ -37,13 +39,19 @@ pub struct Settings {
     pub byok_margin: Bps,
     pub limits: Limits,
     pub deadlines: Deadlines,
-    /// The operator's address for chat at each provider, in the order of the provider table.
+    /// The operator's address of each provider, in the order of the provider table: where it serves conversations,
+    /// and the base of everything else.
     pub chat_urls: Vec<Url>,
+    pub base_urls: Vec<String>,
 }
 
 impl Settings {
     pub fn chat_url(&self, provider: ProviderId) -> Option<&Url> {
         self.chat_urls.get(provider.index())
+    }
+
+    pub fn base_url(&self, provider: ProviderId) -> Option<&str> {
+        self.base_urls.get(provider.index()).map(String::as_str)
     }
 }
 

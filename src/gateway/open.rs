@@ -14,7 +14,7 @@ use crate::{
         price,
         record::{Record, UsageRow, UsageStatus},
     },
-    dialect::{json, openai_chat::prompt},
+    dialect::{self, Dialect, json},
     domain::{
         catalog::{Catalog, Model},
         ids::{EntryId, HoldId, RequestId},
@@ -44,6 +44,8 @@ pub struct Open {
     pub started: Instant,
     /// The snapshot whose prices this request is billed at.
     pub catalog: Arc<Catalog>,
+    /// What the client speaks.
+    pub dialect: Dialect,
     pub body: Bytes,
     pub requested: String,
     /// Bytes of text the model reads, for estimates.
@@ -108,7 +110,13 @@ const UNCOUNTED_BYTES_MAX: usize = 64 * 1_024;
 const BYTES_PER_TOKEN: u64 = 4;
 
 impl Open {
-    pub fn new(gateway: Arc<Gateway>, principal: Arc<Principal>, body: Bytes, place: Place) -> Self {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        principal: Arc<Principal>,
+        dialect: Dialect,
+        body: Bytes,
+        place: Place,
+    ) -> Self {
         let started_at = gateway.ambient.now();
         Self {
             request_id: RequestId(gateway.ambient.uuid()),
@@ -120,6 +128,7 @@ impl Open {
             _token: gateway.tasks.token(),
             gateway,
             principal,
+            dialect,
             body,
             requested: String::new(),
             stream: false,
@@ -265,7 +274,7 @@ impl Open {
     pub(super) fn count(&mut self) {
         let Some(serving) = &mut self.serving else { return };
         let output = serving.consumed.count(serving.family);
-        let input = count_prompt(serving.family, &self.body);
+        let input = count_prompt(serving.family, self.dialect, &self.body);
         serving.consumed.reported = Some(Usage { input, output, basis: Basis::Counted, ..Usage::default() });
     }
 
@@ -397,8 +406,8 @@ impl Consumed {
     }
 }
 
-fn count_prompt(family: Family, body: &[u8]) -> u64 {
-    let prompt = prompt::read(body);
+fn count_prompt(family: Family, dialect: Dialect, body: &[u8]) -> u64 {
+    let prompt = dialect::prompt(dialect, body);
     tokens::count_prompt(family, prompt.pieces.iter().map(String::as_str), prompt.messages)
 }
 

@@ -4,14 +4,13 @@
 
 use super::{
     attempt::read_out,
-    chat::note,
     failure::told_of,
+    inference::note,
     meter::{Meter, NotDurable, drain},
     receipt::Ending,
     relay::Relay,
 };
 use crate::{
-    dialect::sse,
     domain::{
         provider::{OnDisconnect, ProviderId},
         secret::Secret,
@@ -24,7 +23,6 @@ use crate::{
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use serde_json::json;
 use std::{pin::Pin, time::Duration};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -61,8 +59,6 @@ struct Times {
 
 /// What leaves in one write at the most.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
-/// A comment: keeps proxies from giving up, and every client ignores it.
-const HEARTBEAT: &[u8] = b": keep-alive\n\n";
 
 /// What one read brought.
 enum Event {
@@ -118,7 +114,7 @@ impl Metered {
             match running.listen().await {
                 Event::Bytes => {}
                 Event::Ended => running.relay.close(),
-                Event::Quiet => return Some(Bytes::from_static(HEARTBEAT)),
+                Event::Quiet => return Some(Bytes::from_static(running.relay.heartbeat())),
                 Event::Failed(rejection) => running.relay.cut(rejection),
                 Event::Stopping => return self.stop().await,
             }
@@ -138,7 +134,8 @@ impl Metered {
                 running.relay.conclude(&note, &bill.usage)
             }
             Err(NotDurable) => {
-                terminal_error("service_unavailable", "the bill could not be made durable", None)
+                let message = "the bill could not be made durable";
+                running.relay.terminal_error("service_unavailable", message, None)
             }
         };
         // The end mark is often not the last thing on the wire: what follows frees the connection for reuse.
@@ -156,11 +153,14 @@ impl Metered {
             _ => "upstream_error",
         };
         let name = running.provider.row().name;
-        self.end_with(terminal_error(code, &told.message, Some(name))).await
+        let last = running.relay.terminal_error(code, &told.message, Some(name));
+        self.end_with(last).await
     }
 
     async fn stop(&mut self) -> Option<Bytes> {
-        self.end_with(terminal_error("service_unavailable", "the gateway is shutting down", None)).await
+        let message = "the gateway is shutting down";
+        let last = self.running.as_mut()?.relay.terminal_error("service_unavailable", message, None);
+        self.end_with(last).await
     }
 
     async fn end_with(&mut self, last: Vec<u8>) -> Option<Bytes> {
@@ -255,17 +255,6 @@ impl Drop for Metered {
         let tasks = open.gateway.tasks.clone();
         tasks.spawn_local(running.drain());
     }
-}
-
-/// `event: error` with the reason, and no end mark after it.
-fn terminal_error(code: &str, message: &str, provider: Option<&str>) -> Vec<u8> {
-    let mut error = json!({"message": message, "type": "upstream_error", "param": null, "code": code});
-    if let (Some(provider), Some(fields)) = (provider, error.as_object_mut()) {
-        fields.insert("metadata".to_owned(), json!({"provider": provider}));
-    }
-    let mut event = b"event: error\n".to_vec();
-    sse::write_data(&mut event, json!({"error": error, "detail": message}).to_string().as_bytes());
-    event
 }
 
 fn late() -> Rejection {

@@ -7,11 +7,11 @@ use super::{
     error::{ApiError, Code, Envelope, unknown_path},
     extract::{self, Call},
     health,
-    v1::{chat, models, receipts},
+    v1::{conversation::converse, models, receipts},
 };
 use crate::{
     accounts::roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
-    domain::ids::RequestId,
+    domain::{ids::RequestId, provider::Dialect},
     gateway::Gateway,
     store::{api_keys::Principal, sessions},
 };
@@ -81,6 +81,10 @@ const fn row(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
     Route { method, path, envelope: Envelope::OpenAi, endpoint }
 }
 
+const fn anthropic(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
+    Route { method, path, envelope: Envelope::Anthropic, endpoint }
+}
+
 const REQUEST_ID: &str = "x-request-id";
 const AUTH: &str = "/api/auth";
 const KEY: &str = "/api/auth/keys/{id}";
@@ -96,12 +100,38 @@ pub static ROUTES: &[Route] = &[
     row(
         Method::POST,
         "/v1/chat/completions",
-        ApiKey(|call, who| Box::pin(chat::chat_completions(call, who))),
+        ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Chat))),
     ),
     row(
         Method::POST,
         "/api/v1/chat/completions",
-        ApiKey(|call, who| Box::pin(chat::chat_completions(call, who))),
+        ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Chat))),
+    ),
+    row(
+        Method::POST,
+        "/v1/completions",
+        ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Completions))),
+    ),
+    row(
+        Method::POST,
+        "/api/v1/completions",
+        ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Completions))),
+    ),
+    row(Method::POST, "/v1/responses", ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Responses)))),
+    row(
+        Method::POST,
+        "/api/v1/responses",
+        ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Responses))),
+    ),
+    anthropic(
+        Method::POST,
+        "/v1/messages",
+        ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Messages))),
+    ),
+    anthropic(
+        Method::POST,
+        "/api/v1/messages",
+        ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Messages))),
     ),
     row(Method::GET, "/v1/models", ApiKey(|call, who| Box::pin(models::list_models(call, who)))),
     row(Method::GET, "/api/v1/models", ApiKey(|call, who| Box::pin(models::list_models(call, who)))),

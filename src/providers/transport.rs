@@ -40,6 +40,14 @@ pub enum Destination {
     Customer(Url),
 }
 
+/// What is sent.
+pub struct Outgoing {
+    pub to: Destination,
+    pub body: Vec<u8>,
+    /// `anthropic-beta`, as the client sent it.
+    pub beta: Option<String>,
+}
+
 /// The HTTP clients of one worker.
 #[derive(Clone)]
 pub struct Transport {
@@ -77,15 +85,14 @@ impl Transport {
         (self.operator.clone(), self.customer.clone())
     }
 
-    /// Posts `body` with the credential and returns the head of the answer, 2xx only.
+    /// Posts the body with the credential and returns the head of the answer, 2xx only.
     pub async fn post(
         &self,
         provider: ProviderId,
-        to: &Destination,
+        outgoing: Outgoing,
         secret: &Secret,
-        body: Vec<u8>,
     ) -> Result<Response, Rejection> {
-        let (client, url) = match to {
+        let (client, url) = match outgoing.to {
             Destination::Operator(url) => (&self.operator, url),
             Destination::Customer(url) => {
                 // The resolver never sees literal addresses.
@@ -97,15 +104,19 @@ impl Transport {
         let (name, value) = credential(provider, secret).ok_or_else(|| {
             Rejection::without_answer(Class::BadKey, "the stored key cannot be sent in a header")
         })?;
-        let response = client
-            .post(url.clone())
+        let mut request = client
+            .post(url)
             .header(name, value)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(ACCEPT, HeaderValue::from_static("*/*"))
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| unreachable_host(&error))?;
+            .body(outgoing.body);
+        for (name, value) in provider.row().headers {
+            request = request.header(*name, HeaderValue::from_static(value));
+        }
+        if let Some(beta) = outgoing.beta {
+            request = request.header("anthropic-beta", beta);
+        }
+        let response = request.send().await.map_err(|error| unreachable_host(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }

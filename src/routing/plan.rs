@@ -2,12 +2,13 @@
 //! that was considered and left out. Pure: the same facts, policy and catalogue give the same plan.
 
 use crate::{
-    dialect::{Dialect, Facts},
+    dialect::Facts,
     domain::{
         catalog::{Catalog, Mode, Model, Resolved, ServiceTier},
+        kind::Kind,
         money::{self, NanoUsd},
         policy::KeyPolicy,
-        provider::ProviderId,
+        provider::{Dialect, ProviderId},
     },
 };
 use serde::Serialize;
@@ -76,6 +77,9 @@ pub struct Wanted<'a> {
     pub facts: &'a Facts,
     pub output_limit: Option<u64>,
     pub service_tier: Option<&'a str>,
+    pub kind: Kind,
+    /// Builds on what a provider keeps.
+    pub needs_state: bool,
     pub at: OffsetDateTime,
 }
 
@@ -219,11 +223,16 @@ fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Opt
     }) {
         return Some("allowed_models");
     }
-    if provider.row().dialect != Dialect::Chat {
-        return Some("wire_format_not_served_yet");
+    if candidate.model.as_ref().is_some_and(|model| !wanted.kind.is_served_by(model.mode)) {
+        return Some("model_of_another_kind");
     }
-    if candidate.model.as_ref().is_some_and(|model| model.mode != Mode::Chat) {
-        return Some("not_a_chat_model");
+    // A model for bare text has no conversations.
+    let bare = candidate.model.as_ref().is_some_and(|model| model.mode == Mode::Completion);
+    if bare && provider.path(Dialect::Completions).is_none() {
+        return Some("endpoint_not_served");
+    }
+    if wanted.needs_state && !provider.row().keeps_state {
+        return Some("keeps_no_state");
     }
     let context = candidate.model.as_ref().and_then(|model| model.context_tokens);
     // A prompt of this many bytes cannot have fewer tokens than a sixteenth: words that long do not exist.

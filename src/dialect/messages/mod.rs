@@ -70,3 +70,7 @@ impl Writer {
 pub fn write_answer(_answer: &Answer, _speaking: &Speaking, _note: &str, _billed: &Usage) -> Vec<u8> {
     unimplemented!()
 }
+pub const PING: &[u8] = b"";
+pub fn error_event(_kind: &str, _message: &str) -> Vec<u8> {
+    unimplemented!()
+}

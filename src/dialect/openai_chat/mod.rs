@@ -14,7 +14,7 @@ mod translate;
 pub mod usage;
 
 pub use request::{ChatRequest, read};
-pub use traits::{Reasoning, Sampling, Traits};
+pub use traits::{Reasoning, Sampling, Traits, needs_responses};
 pub use translate::{Reader, Writer, write, write_answer};
 
 #[cfg(test)]

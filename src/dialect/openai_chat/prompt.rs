@@ -1,7 +1,7 @@
 //! The text of a request, for counting its tokens when the provider did not. Cold path: it copies.
 
 use super::reply::spoken;
-use crate::dialect::json::unescape;
+use crate::dialect::{json::unescape, prompt::Prompt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -23,13 +23,6 @@ struct Message<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tool_calls: Option<&'a RawValue>,
-}
-
-/// What the model reads.
-#[derive(Default, Debug, PartialEq, Eq)]
-pub struct Prompt {
-    pub pieces: Vec<String>,
-    pub messages: u64,
 }
 
 /// Gathers the text of messages, tool calls and tool definitions; images and other media have none.

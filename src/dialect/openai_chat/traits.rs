@@ -81,6 +81,20 @@ impl Traits {
     }
 }
 
+/// Whether a request to a model of OpenAI's own host has to be made in Responses: models without a chat endpoint,
+/// and from gpt-5.4 on function tools while the model reasons, which chat refuses.
+pub fn needs_responses(upstream_model: &str, has_tools: bool, effort: Option<&str>) -> bool {
+    let model = upstream_model.strip_prefix("ft:").unwrap_or(upstream_model);
+    if model.contains("-pro") || model.contains("codex") {
+        return true;
+    }
+    let Some((major, rest)) = model.strip_prefix("gpt-").and_then(number) else { return false };
+    let minor = rest.strip_prefix('.').and_then(number).map_or(0, |(minor, _)| minor);
+    let modern = (major, minor) >= (5, 4) && !model.contains("-chat");
+    let knows_none = !(model.starts_with("gpt-6-astra") || model.starts_with("gpt-6.1-sol"));
+    modern && has_tools && (effort != Some("none") || !knows_none)
+}
+
 /// OpenAI's reasoning models: the o-series, and gpt-5 and later.
 fn openai(model: &str) -> Traits {
     let reasoner = Traits {

@@ -73,3 +73,11 @@ impl Writer {
 pub fn write_answer(_answer: &Answer, _speaking: &Speaking, _note: &str, _billed: &Usage) -> Vec<u8> {
     unimplemented!()
 }
+impl Writer {
+    pub fn fail(&mut self, _code: &str, _message: &str, _out: &mut Vec<u8>) {
+        unimplemented!()
+    }
+}
+pub fn failed_event(_code: &str, _message: &str) -> Vec<u8> {
+    unimplemented!()
+}

@@ -1,5 +1,5 @@
-//! Inference under `/v1` and `/api/v1`, in OpenAI's shape.
+//! Inference under `/v1` and `/api/v1`, in OpenAI's and Anthropic's shapes.
 
-pub mod chat;
+pub mod conversation;
 pub mod models;
 pub mod receipts;

@@ -3,7 +3,7 @@
 
 use crate::{
     domain::catalog::{Catalog, Mode, Model, Resolved, ServiceTier},
-    domain::{money::NanoUsd, provider::Dialect},
+    domain::money::NanoUsd,
     gateway::Gateway,
     http::{
         error::{ApiError, Code},
@@ -20,9 +20,9 @@ pub async fn list_models(call: Call, principal: Arc<Principal>) -> Result<HttpRe
     let gateway = call.state::<Gateway>()?;
     let catalog = gateway.catalog.load_full();
     let today = gateway.ambient.now().date();
-    let served = catalog.models().filter(|model| {
-        model.is_live(today) && model.mode == Mode::Chat && model.provider.row().dialect == Dialect::Chat
-    });
+    let served = catalog
+        .models()
+        .filter(|model| model.is_live(today) && matches!(model.mode, Mode::Chat | Mode::Responses));
     let data: Vec<Value> = served.map(|model| described(model, &gateway, &principal)).collect();
     Ok(HttpResponse::Ok().json(json!({ "object": "list", "data": data })))
 }

@@ -1,12 +1,16 @@
-//! `POST /v1/chat/completions`: reads the body, hands it to the gateway, and says on every answer and refusal
-//! who served it.
+//! Conversations in every dialect clients speak: reads the body, hands it to the gateway, and says on every answer
+//! and refusal who served it.
 
 use crate::{
-    domain::{money::NanoUsd, policy::ByokFallback, provider::ProviderId},
+    domain::{
+        money::NanoUsd,
+        policy::ByokFallback,
+        provider::{Dialect, ProviderId},
+    },
     gateway::{
         Gateway,
-        chat::{self, Inbound, Reply, Told},
         failure::Failure,
+        inference::{self, Inbound, Reply, Told},
         receipt::CredentialKind,
     },
     http::{
@@ -47,7 +51,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NOT_YET: [&str; 3] = ["x-provider-key", "x-provider", "x-provider-model"];
 
 /// The handler.
-pub async fn chat_completions(mut call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
+pub async fn converse(
+    mut call: Call,
+    principal: Arc<Principal>,
+    dialect: Dialect,
+) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
     let Some(place) = gateway.admit() else {
@@ -61,12 +69,14 @@ pub async fn chat_completions(mut call: Call, principal: Arc<Principal>) -> Resu
     let (fallback, body) = match inputs(&mut call, &gateway).await {
         Ok(inputs) => inputs,
         Err(error) => {
-            let told = chat::refuse(&gateway, principal, place, error.message()).await;
+            let told = inference::refuse(&gateway, principal, dialect, place, error.message()).await;
             return Err(with_told(error, &told));
         }
     };
-    let inbound = Inbound { gateway: &gateway, transport: &transport, principal, body, fallback };
-    match chat::complete(inbound, place).await {
+    let beta = call.header("anthropic-beta").filter(|_| dialect == Dialect::Messages).map(str::to_owned);
+    let inbound =
+        Inbound { gateway: &gateway, transport: &transport, principal, dialect, body, beta, fallback };
+    match inference::complete(inbound, place).await {
         Ok(Reply::Whole { told, body }) => {
             let mut response = answer(&told);
             response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));

@@ -1,8 +1,8 @@
-//! A chat request in a straight line: read, plan, walk the choices until one answers, bill, reply.
+//! A request in a straight line: read, plan, walk the choices until one answers, bill, reply.
 
 use super::{
     Gateway, Place,
-    attempt::Answer,
+    attempt::{Answer, Body},
     course::{Answered, Course, fits},
     failure::Failure,
     meter::{Meter, NotDurable},
@@ -12,11 +12,8 @@ use super::{
     stream::Metered,
 };
 use crate::{
-    dialect::{
-        Limits as RequestLimits, json,
-        openai_chat::{self, ChatRequest},
-    },
-    domain::{ids::RequestId, money::NanoUsd, policy::ByokFallback},
+    dialect::{self, ClientRequest, Dialect, Head, Invalid, Limits as RequestLimits, json},
+    domain::{ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback},
     providers::transport::Transport,
     routing::plan::{self, Considered, Keys, NoPlan, Plan, Wanted},
     store::api_keys::Principal,
@@ -49,7 +46,11 @@ pub struct Inbound<'a> {
     pub gateway: &'a Arc<Gateway>,
     pub transport: &'a Transport,
     pub principal: Arc<Principal>,
+    /// What the client speaks.
+    pub dialect: Dialect,
     pub body: Bytes,
+    /// `anthropic-beta`, for a provider of that dialect.
+    pub beta: Option<String>,
     /// `X-KairosRoute-Fallback`, which overrides the key's own setting.
     pub fallback: Option<ByokFallback>,
 }
@@ -59,7 +60,8 @@ pub async fn complete(inbound: Inbound<'_>, place: Place) -> Result<Reply, (Fail
     let gateway = inbound.gateway;
     gateway.retries.earn();
     gateway.own_key_retries.earn();
-    let open = Open::new(gateway.clone(), inbound.principal.clone(), inbound.body.clone(), place);
+    let open =
+        Open::new(gateway.clone(), inbound.principal.clone(), inbound.dialect, inbound.body.clone(), place);
     let mut meter = Meter::open(open);
     let served = tokio::select! {
         biased;
@@ -73,8 +75,14 @@ pub async fn complete(inbound: Inbound<'_>, place: Place) -> Result<Reply, (Fail
 }
 
 /// Records a request that was refused before it could be read.
-pub async fn refuse(gateway: &Arc<Gateway>, principal: Arc<Principal>, place: Place, message: &str) -> Told {
-    let mut meter = Meter::open(Open::new(gateway.clone(), principal, Bytes::new(), place));
+pub async fn refuse(
+    gateway: &Arc<Gateway>,
+    principal: Arc<Principal>,
+    dialect: Dialect,
+    place: Place,
+    message: &str,
+) -> Told {
+    let mut meter = Meter::open(Open::new(gateway.clone(), principal, dialect, Bytes::new(), place));
     let told = meter.get().map(|open| told(open)).unwrap_or_default();
     meter.fail(message).await;
     told
@@ -101,7 +109,7 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
                 Ok((served, bill)) => {
                     told.cost = Some(bill.charge);
                     let note = note(told.request_id, &requested, &served, &bill);
-                    let body = json::with_member(&body, NOTE, &note).unwrap_or(body);
+                    let body = written(body, &note, &bill);
                     Ok(Reply::Whole { told, body })
                 }
                 Err(NotDurable) => Err((Failure::NotDurable, told)),
@@ -114,6 +122,22 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
             let origin = (answered.provider, answered.secret);
             let body = Box::new(Metered::new(meter, origin, response, relay, answered.until));
             Ok(Reply::Stream { told, body })
+        }
+    }
+}
+
+/// The body for the client, with the note in it.
+fn written(body: Body, note: &str, bill: &Bill) -> Vec<u8> {
+    match body {
+        Body::Bytes(bytes) => json::with_member(&bytes, NOTE, note).unwrap_or(bytes),
+        Body::Answer(answer) => {
+            let (answer, exchange) = *answer;
+            let speaking = exchange.speaking.as_ref();
+            speaking
+                .and_then(|speaking| {
+                    dialect::write_answer(exchange.client, &answer, speaking, note, &bill.usage)
+                })
+                .unwrap_or_default()
         }
     }
 }
@@ -139,26 +163,30 @@ fn told(open: &Open) -> Told {
 async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Failure> {
     let limits = &inbound.gateway.settings.limits;
     let request_limits = RequestLimits { depth_max: limits.body_depth_max, ..RequestLimits::default() };
-    let request = openai_chat::read(&inbound.body, &request_limits).map_err(Failure::Invalid)?;
+    let request =
+        ClientRequest::read(inbound.dialect, &inbound.body, &request_limits).map_err(Failure::Invalid)?;
+    let head = request.head();
     let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
-    open.requested = request.head.models.first().map(|name| name.to_string()).unwrap_or_default();
-    open.stream = request.head.stream;
-    open.service_tier = request.head.service_tier.as_deref().map(str::to_owned);
-    open.prompt_bytes = request.head.facts.text_bytes;
-    let plan = make_plan(inbound, open, &request)?;
+    open.requested = head.models.first().map(|name| name.to_string()).unwrap_or_default();
+    open.stream = head.stream;
+    open.service_tier = head.service_tier.as_deref().map(str::to_owned);
+    open.prompt_bytes = head.facts.text_bytes;
+    let plan = make_plan(inbound, open, head)?;
     open.considered = plan.considered;
     open.strategy = plan.strategy;
     open.chain = plan.candidates.iter().map(|candidate| candidate.id.clone()).collect();
     Course::new(inbound, &request, &plan.candidates, open).run(open).await
 }
 
-fn make_plan(inbound: &Inbound<'_>, open: &mut Open, request: &ChatRequest<'_>) -> Result<Plan, Failure> {
+fn make_plan(inbound: &Inbound<'_>, open: &mut Open, head: &Head<'_>) -> Result<Plan, Failure> {
     let principal = &inbound.principal;
     let wanted = Wanted {
-        names: &request.head.models,
-        facts: &request.head.facts,
-        output_limit: request.head.output_limit,
-        service_tier: request.head.service_tier.as_deref(),
+        names: &head.models,
+        facts: &head.facts,
+        output_limit: head.output_limit,
+        service_tier: head.service_tier.as_deref(),
+        kind: Kind::Conversation(inbound.dialect),
+        needs_state: head.needs_state,
         at: open.started_at,
     };
     let keys = Keys {
@@ -174,12 +202,22 @@ fn make_plan(inbound: &Inbound<'_>, open: &mut Open, request: &ChatRequest<'_>) 
             let hint = instead.map(|id| format!(" Try `{id}`.")).unwrap_or_default();
             Failure::UnknownModel { message: format!("No model `{}` can be served.{hint}", shown(&name)) }
         }
+        NoPlan::NothingLeft { considered } if lacks_state(&considered) => Failure::Invalid(Invalid {
+            param: Some("previous_response_id".to_owned()),
+            message: "What an earlier response left behind is kept by its provider alone, and this model's \
+                      provider keeps nothing: send the whole conversation instead"
+                .to_owned(),
+        }),
         NoPlan::NothingLeft { considered } => {
             let message = left_out(&considered);
             open.considered = considered;
             Failure::NoModels { message }
         }
     })
+}
+
+fn lacks_state(considered: &[Considered]) -> bool {
+    considered.iter().all(|line| line.filtered_out_by == Some("keeps_no_state"))
 }
 
 fn shown(name: &str) -> String {

@@ -1,0 +1,161 @@
+//! Chat frames for a chat client: passed byte for byte, with only as much read as the bill needs.
+
+use super::{Exchange, Heard, NOTE};
+use crate::{
+    dialect::{
+        json,
+        openai_chat::{
+            reply::{self, Seen},
+            usage,
+        },
+        sse::{self, Frame},
+    },
+    domain::usage::Usage,
+    providers::error::Rejection,
+};
+
+pub(super) struct Chat {
+    choices: u64,
+    usage_by_client: bool,
+    usage_by_us: bool,
+    reasoning_outside_output: bool,
+    /// The frame that finishes the last choice and those after it, kept back until the bill is known.
+    held: Vec<Vec<u8>>,
+    held_bytes: usize,
+    /// With several choices: the frame that finished one of them, until the next frame shows that it was not
+    /// the last. A provider may answer with fewer choices than were asked for.
+    finish: Option<Vec<u8>>,
+    usage_chunk: Option<Vec<u8>>,
+    /// The first frame of the answer, the model for a usage chunk of our own.
+    sample: Option<Vec<u8>>,
+}
+
+impl Chat {
+    pub(super) fn new(exchange: &Exchange) -> Self {
+        Self {
+            choices: exchange.choices,
+            usage_by_client: exchange.usage_by_client,
+            usage_by_us: exchange.usage_by_us,
+            reasoning_outside_output: exchange.reading.reasoning_outside_output,
+            held: Vec::new(),
+            held_bytes: 0,
+            finish: None,
+            usage_chunk: None,
+            sample: None,
+        }
+    }
+
+    pub(super) fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
+        let Some(data) = frame.data() else { return };
+        if data.trim_ascii() == b"[DONE]" {
+            if heard.finished == 0 {
+                heard.fail("the provider's stream ended without a finish".to_owned());
+            }
+            heard.ended = true;
+            return;
+        }
+        let mut text = std::mem::take(&mut heard.text);
+        match reply::read(&data, &mut text) {
+            Ok(seen) => self.note(&seen, &data, heard),
+            Err(unreadable) => heard.fail(unreadable.to_string()),
+        }
+        heard.text = text;
+    }
+
+    fn note(&mut self, seen: &Seen<'_>, data: &[u8], heard: &mut Heard) {
+        if seen.error.is_some() && heard.finished > 0 {
+            // The answer is whole; what the host says after it changes nothing.
+            heard.ended = true;
+            return;
+        }
+        if seen.error.is_some() {
+            heard.failure = Some(Rejection::read(heard.provider, 200, None, data));
+            return;
+        }
+        if seen.host_failed {
+            return heard.fail("the provider stopped in the middle of the answer".to_owned());
+        }
+        if let Some(raw) = seen.usage {
+            heard.usage = usage::read(raw, self.reasoning_outside_output).or(heard.usage);
+        }
+        if let Some(tier) = seen.service_tier {
+            heard.service_tier = Some(tier.to_owned());
+        }
+        heard.committed |= seen.commits;
+        heard.finished += seen.finished;
+        if seen.no_choices {
+            // Clients index the first choice: a frame without one goes only to who asked for it.
+            if seen.usage.is_some() && self.usage_by_client {
+                self.usage_chunk = Some(data.to_vec());
+            }
+            return;
+        }
+        self.pass(seen, data, heard);
+    }
+
+    fn pass(&mut self, seen: &Seen<'_>, data: &[u8], heard: &mut Heard) {
+        let ours = seen.usage_null && self.usage_by_us && !self.usage_by_client;
+        let stripped = if ours { reply::without_null_usage(data) } else { None };
+        let data = stripped.as_deref().unwrap_or(data);
+        if self.usage_by_client && self.sample.is_none() {
+            self.sample = Some(data.to_vec());
+        }
+        if let Some(finish) = self.finish.take() {
+            if heard.finished >= self.choices && seen.finished == 0 {
+                self.held.push(finish);
+            } else {
+                sse::write_data(&mut heard.out, &finish);
+            }
+        }
+        if heard.finished >= self.choices {
+            self.held_bytes = self.held_bytes.saturating_add(data.len());
+            self.held.push(data.to_vec());
+        } else if seen.finished > 0 {
+            self.finish = Some(data.to_vec());
+        } else {
+            sse::write_data(&mut heard.out, data);
+        }
+        heard.check_room(self.held_bytes);
+    }
+
+    pub(super) fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
+        self.held.splice(0..0, self.finish.take());
+        let mut note_due = !self.usage_by_client;
+        for frame in self.held.drain(..) {
+            let noted = if note_due { json::with_member(&frame, NOTE, note) } else { None };
+            note_due &= noted.is_none();
+            sse::write_data(out, noted.as_deref().unwrap_or(&frame));
+        }
+        if self.usage_by_client {
+            let chunk =
+                self.usage_chunk.take().unwrap_or_else(|| own_usage_chunk(self.sample.as_deref(), billed));
+            sse::write_data(out, &json::with_member(&chunk, NOTE, note).unwrap_or(chunk));
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+}
+
+/// A usage chunk for a client that asked and a provider that puts its usage elsewhere or nowhere.
+fn own_usage_chunk(sample: Option<&[u8]>, billed: &Usage) -> Vec<u8> {
+    #[derive(serde::Deserialize, Default)]
+    struct Head<'a> {
+        #[serde(borrow, default)]
+        id: Option<&'a serde_json::value::RawValue>,
+        #[serde(borrow, default)]
+        created: Option<&'a serde_json::value::RawValue>,
+        #[serde(borrow, default)]
+        model: Option<&'a serde_json::value::RawValue>,
+    }
+    let head: Head<'_> = sample.and_then(|frame| serde_json::from_slice(frame).ok()).unwrap_or_default();
+    let raw = |value: Option<&serde_json::value::RawValue>, absent: &str| {
+        value.map_or_else(|| absent.to_owned(), |raw| raw.get().to_owned())
+    };
+    format!(
+        r#"{{"id":{},"object":"chat.completion.chunk","created":{},"model":{},"choices":[],"usage":{}}}"#,
+        raw(head.id, "\"\""),
+        raw(head.created, "0"),
+        raw(head.model, "\"\""),
+        usage::write(billed)
+    )
+    .into_bytes()
+}

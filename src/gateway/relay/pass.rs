@@ -1,0 +1,70 @@
+//! Frames of a dialect other than chat, passed as they come. They are read beside for the bill; what finishes is
+//! kept back until the bill is known.
+
+use super::{Exchange, Heard, NOTE};
+use crate::dialect::{AnswerReader, Dialect, json, sse, sse::Frame};
+
+pub(super) struct Pass {
+    client: Dialect,
+    reader: AnswerReader,
+    /// The frame that finishes and those after it: name and data.
+    held: Vec<(Option<Vec<u8>>, Vec<u8>)>,
+    held_bytes: usize,
+}
+
+impl Pass {
+    pub(super) fn new(exchange: &Exchange) -> Self {
+        let reader = AnswerReader::new(exchange.upstream, exchange.reading.clone());
+        Self { client: exchange.client, reader, held: Vec::new(), held_bytes: 0 }
+    }
+
+    pub(super) fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
+        let Some(data) = frame.data() else { return };
+        let reading = self.reader.frame(frame, &mut |event| {
+            heard.note(&event);
+        });
+        if let Err(unreadable) = reading {
+            return heard.fail(unreadable.to_string());
+        }
+        let name = frame.event();
+        let idle = name == Some(b"ping") || data.trim_ascii() == b"[DONE]";
+        if idle || heard.failure.is_some() {
+            return;
+        }
+        if heard.finished > 0 {
+            self.held_bytes = self.held_bytes.saturating_add(data.len());
+            self.held.push((name.map(<[u8]>::to_vec), data.into_owned()));
+        } else {
+            write(name, &data, &mut heard.out);
+        }
+        heard.check_room(self.held_bytes);
+    }
+
+    pub(super) fn close(&mut self, heard: &mut Heard) {
+        self.reader.close(&mut |event| {
+            heard.note(&event);
+        });
+    }
+
+    pub(super) fn conclude(&mut self, note: &str, out: &mut Vec<u8>) {
+        let mut note_due = true;
+        for (name, data) in self.held.drain(..) {
+            let noted = if note_due { json::with_member(&data, NOTE, note) } else { None };
+            note_due &= noted.is_none();
+            write(name.as_deref(), noted.as_deref().unwrap_or(&data), out);
+        }
+        // Messages ends with its own last event.
+        if self.client != Dialect::Messages {
+            out.extend_from_slice(b"data: [DONE]\n\n");
+        }
+    }
+}
+
+fn write(name: Option<&[u8]>, data: &[u8], out: &mut Vec<u8>) {
+    if let Some(name) = name {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(name);
+        out.push(b'\n');
+    }
+    sse::write_data(out, data);
+}
