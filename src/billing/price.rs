@@ -84,14 +84,14 @@ pub fn price(
 
 /// The dearest that can come of a request started at `at` with at most these tokens, whatever the cache does,
 /// whichever prompt tier is reached, at peak hours, and even if the provider answers at its standard tier instead of
-/// the requested one. Covers text tokens only: fees by other units come on top.
+/// the requested one. `bound` holds the most there can be of every bucket, the prompt's text in `input`.
 pub fn upper_bound(
     model: &Model,
-    prompt_tokens: u64,
-    output_tokens: u64,
+    bound: &Usage,
     at: OffsetDateTime,
     service_tier: Option<&str>,
 ) -> Result<NanoUsd, PriceError> {
+    let (prompt_tokens, output_tokens) = (bound.prompt(), bound.completion());
     let service = ServiceTier::by_name(service_tier).ok_or(PriceError::Unpriced)?;
     let period = model.prices.as_ref().and_then(|prices| prices.at(at)).ok_or(PriceError::Unpriced)?;
     // A prompt tier holds from some size on, so the smallest and the largest prompt see every rate there can be.

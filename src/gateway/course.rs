@@ -23,6 +23,7 @@ use crate::{
         policy::ByokFallback,
         provider::{OnDisconnect, ProviderId},
         secret::Secret,
+        usage::Usage,
     },
     providers::{
         error::{Class, Rejection},
@@ -168,7 +169,8 @@ impl<'a> Course<'a> {
         let output = price::output_bound(model, request.n, request.output_limit);
         let tier = request.service_tier.as_deref();
         let bound = |output| -> Result<NanoUsd, PriceError> {
-            let cost = price::upper_bound(model, prompt, output, open.started_at, tier)?;
+            let most = Usage { input: prompt, output, ..Usage::default() };
+            let cost = price::upper_bound(model, &most, open.started_at, tier)?;
             Ok(money::charge(cost, self.inbound.gateway.settings.margin)?)
         };
         let want = bound(output)?;

@@ -361,6 +361,7 @@ impl Open {
         };
         let usage = self.served().zip(bill).map(|(served, bill)| UsageRow {
             turn: 0,
+            kind: "chat",
             provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()),
             model: served.model_id.clone(),
             byok: served.credential == CredentialKind::Byok,

@@ -36,6 +36,8 @@ impl UsageStatus {
 #[derive(Clone, Debug)]
 pub struct UsageRow {
     pub turn: i16,
+    /// The endpoint that was asked: `chat`, `embeddings`, `images` and so on, the words of the table's check.
+    pub kind: &'static str,
     pub provider: &'static str,
     /// Canonical id, or the name as it was sent for an unlisted model.
     pub model: Arc<str>,

@@ -18,6 +18,7 @@ use time::macros::datetime;
 pub(super) fn usage_row(model: &str, number: i64) -> UsageRow {
     UsageRow {
         turn: 0,
+        kind: "chat",
         provider: "openai",
         model: Arc::from(model),
         byok: number % 2 == 1,

@@ -79,6 +79,7 @@ pub fn read(json: &str, reasoning_outside_output: bool) -> Option<Usage> {
         output,
         reasoning: reasoning.min(output),
         basis: Basis::Reported,
+        ..Usage::default()
     })
 }
 
