@@ -3,6 +3,7 @@
 use super::{
     Gateway, Place,
     attempt::Answer,
+    bounds,
     course::{Answered, Course, fits},
     failure::Failure,
     meter::{Meter, NotDurable},
@@ -142,6 +143,7 @@ async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Fai
     open.stream = request.stream;
     open.service_tier = request.service_tier.as_deref().map(str::to_owned);
     open.prompt_bytes = request.facts.text_bytes;
+    open.prompt_audio = bounds::audio_estimate(&request.facts);
     let plan = make_plan(inbound, open, &request)?;
     open.considered = plan.considered;
     open.strategy = plan.strategy;

@@ -4,6 +4,7 @@
 
 use super::{
     attempt::{Answer, Call},
+    bounds,
     chat::Inbound,
     failure::{Failure, told_of},
     open::Open,
@@ -16,7 +17,7 @@ use crate::{
         price::{self, PriceError},
     },
     credentials,
-    dialect::openai_chat::{ChatRequest, Encoded, Facts, Invalid, Target, Unsupported},
+    dialect::openai_chat::{ChatRequest, Encoded, Invalid, Target, Unsupported},
     domain::{
         catalog::Flag,
         money::{self, NanoUsd},
@@ -41,10 +42,6 @@ use tokio::time::Instant;
 
 /// Output tokens that a customer's credit must cover when the client set no limit.
 const OUTPUT_TOKENS_FLOOR: u64 = 1_024;
-/// Tokens counted for each part that is not text: above what any provider of the catalogue charges for one.
-const IMAGE_TOKENS_MAX: u64 = 50_000;
-const FILE_TOKENS_MAX: u64 = 200_000;
-
 /// An answer and where it comes from.
 pub struct Answered {
     pub answer: Answer,
@@ -153,9 +150,15 @@ impl<'a> Course<'a> {
     /// What cannot be priced is never served on the operator's account.
     fn platform_obstacle(&self, candidate: &Candidate, open: &Open) -> Option<&'static str> {
         let facts = &self.request.facts;
+        // A chat answer does not say how often it searched, so an always-searching model's fee cannot be billed.
         let searches = candidate.model.as_ref().is_some_and(|model| model.flags.has(Flag::AlwaysSearches));
-        // Audio has prices of its own, and usage has no bucket for it yet.
-        if facts.unpriced_tools || facts.wants_audio_output || facts.audio_parts > 0 || searches {
+        // Nor does a stream that is broken off say how long it spoke, and its audio cannot be counted as text can.
+        let unheard = facts.wants_audio_output && self.request.stream;
+        if facts.unpriced_tools
+            || unheard
+            || searches
+            || !bounds::has_audio_prices(facts, candidate.model.as_deref(), open.started_at)
+        {
             return Some("unpriced_fees_refused_on_platform_key");
         }
         self.bounds(candidate, open).is_err().then_some("unpriced_refused_on_platform_key")
@@ -165,11 +168,14 @@ impl<'a> Course<'a> {
     fn bounds(&self, candidate: &Candidate, open: &Open) -> Result<(NanoUsd, NanoUsd), PriceError> {
         let model = candidate.model.as_deref().ok_or(PriceError::Unpriced)?;
         let request = self.request;
-        let prompt = prompt_bound(&request.facts).min(model.context_tokens.unwrap_or(u64::MAX));
+        let prompt = bounds::prompt(&request.facts, model.context_tokens);
         let output = price::output_bound(model, request.n, request.output_limit);
         let tier = request.service_tier.as_deref();
         let bound = |output| -> Result<NanoUsd, PriceError> {
-            let most = Usage { input: prompt, output, ..Usage::default() };
+            let most = match request.facts.wants_audio_output {
+                true => Usage { audio_output: output, ..prompt },
+                false => Usage { output, ..prompt },
+            };
             let cost = price::upper_bound(model, &most, open.started_at, tier)?;
             Ok(money::charge(cost, self.inbound.gateway.settings.margin)?)
         };
@@ -454,14 +460,6 @@ pub fn fits(key: &StoredProviderKey, candidate: &Candidate) -> bool {
         || key.models.iter().any(|model| {
             **model == *candidate.id || **model == *candidate.name || **model == *candidate.upstream
         })
-}
-
-/// An upper bound of the prompt's tokens: a token of text is at least one byte.
-fn prompt_bound(facts: &Facts) -> u64 {
-    facts
-        .text_bytes
-        .saturating_add(u64::from(facts.images).saturating_mul(IMAGE_TOKENS_MAX))
-        .saturating_add(u64::from(facts.files).saturating_mul(FILE_TOKENS_MAX))
 }
 
 fn customer_url(base: &str, provider: ProviderId) -> Option<Url> {

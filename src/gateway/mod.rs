@@ -2,6 +2,7 @@
 //! joins routing, credentials, providers and billing; it knows nothing of the HTTP server's types.
 
 mod attempt;
+mod bounds;
 pub mod chat;
 mod course;
 pub mod failure;

@@ -48,6 +48,8 @@ pub struct Open {
     pub requested: String,
     /// Bytes of text the model reads, for estimates.
     pub prompt_bytes: u64,
+    /// Tokens of audio it hears, estimated.
+    pub prompt_audio: u64,
     pub stream: bool,
     pub service_tier: Option<String>,
     pub considered: Vec<Considered>,
@@ -116,6 +118,7 @@ impl Open {
             started: Instant::now(),
             catalog: gateway.catalog.load_full(),
             prompt_bytes: 0,
+            prompt_audio: 0,
             _place: place,
             _token: gateway.tasks.token(),
             gateway,
@@ -248,7 +251,7 @@ impl Open {
         serving.checkpoint.last = Instant::now();
         serving.checkpoint.counted = counted;
         let prompt = self.prompt_bytes / BYTES_PER_TOKEN;
-        let usage = Usage { input: prompt, output: counted, basis: Basis::Estimated, ..Usage::default() };
+        let usage = self.uncertain(prompt, counted, Basis::Estimated);
         let cost = self.priced(&usage).map(|priced| priced.cost);
         let margin = self.gateway.settings.margin;
         if let Some(Ok(bill)) = cost.map(|cost| ledger::Bill::of(cost, margin)) {
@@ -266,16 +269,29 @@ impl Open {
         let Some(serving) = &mut self.serving else { return };
         let output = serving.consumed.count(serving.family);
         let input = count_prompt(serving.family, &self.body);
-        serving.consumed.reported = Some(Usage { input, output, basis: Basis::Counted, ..Usage::default() });
+        let usage = self.uncertain(input, output, Basis::Counted);
+        self.report(usage);
     }
 
     /// The last resort: a figure from sizes alone.
     pub(super) fn estimate(&mut self) {
-        let Some(serving) = &mut self.serving else { return };
-        let input = self.prompt_bytes / BYTES_PER_TOKEN;
-        let output = u64::try_from(serving.consumed.said_bytes).unwrap_or(u64::MAX) / BYTES_PER_TOKEN;
-        serving.consumed.reported =
-            Some(Usage { input, output, basis: Basis::Estimated, ..Usage::default() });
+        let Some(serving) = &self.serving else { return };
+        let said = u64::try_from(serving.consumed.said_bytes).unwrap_or(u64::MAX);
+        let usage =
+            self.uncertain(self.prompt_bytes / BYTES_PER_TOKEN, said / BYTES_PER_TOKEN, Basis::Estimated);
+        self.report(usage);
+    }
+
+    /// Text as it was found, and audio by its size: there is nothing to count in it.
+    fn uncertain(&self, input: u64, output: u64, basis: Basis) -> Usage {
+        let basis = if self.prompt_audio > 0 { Basis::Estimated } else { basis };
+        Usage { input, output, audio_input: self.prompt_audio, basis, ..Usage::default() }
+    }
+
+    fn report(&mut self, usage: Usage) {
+        if let Some(serving) = &mut self.serving {
+            serving.consumed.reported = Some(usage);
+        }
     }
 
     /// The price of a usage, by the tier the provider says it served, else the one that was asked for.

@@ -1,7 +1,7 @@
 //! What is told about one request: the receipt kept for later, and the note on the answer itself.
 
 use crate::{
-    billing::price::Priced,
+    billing::price::{LinePrice, PriceLine, Priced, Variant},
     domain::{
         ids::{ReceiptId, RequestId},
         money::{Bps, NanoUsd},
@@ -135,8 +135,8 @@ struct Decision<'a> {
 #[derive(Serialize)]
 struct Price<'a> {
     catalog_version: &'a str,
-    lines: &'a [crate::billing::price::PriceLine],
-    variant: crate::billing::price::Variant,
+    lines: &'a [PriceLine],
+    variant: Variant,
     /// How the figures follow from each other.
     arithmetic: &'static str,
 }
@@ -193,12 +193,20 @@ pub fn write(story: &Story<'_>) -> String {
 
 fn price<'a>(bill: &'a Bill, story: &Story<'a>, credential: Option<CredentialKind>) -> Option<Price<'a>> {
     let priced = bill.priced.as_ref()?;
-    let arithmetic = match credential {
-        Some(CredentialKind::Byok) => {
+    let by_tokens_alone = priced.lines.iter().all(|line| matches!(line.price, LinePrice::Tokens(_)));
+    let on_own_key = credential == Some(CredentialKind::Byok);
+    let arithmetic = match (by_tokens_alone, on_own_key) {
+        (true, true) => {
             "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * margin_bps / 10000)"
         }
-        _ => {
+        (true, false) => {
             "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * (10000 + margin_bps) / 10000)"
+        }
+        (false, true) => {
+            "cost = ceil(sum(tokens * usd_per_million) / 1000000 + sum(quantity * usd_per_unit / quantity_per_unit)); charged = ceil(cost * margin_bps / 10000)"
+        }
+        (false, false) => {
+            "cost = ceil(sum(tokens * usd_per_million) / 1000000 + sum(quantity * usd_per_unit / quantity_per_unit)); charged = ceil(cost * (10000 + margin_bps) / 10000)"
         }
     };
     Some(Price {
