@@ -193,9 +193,18 @@ pub fn write(story: &Story<'_>) -> String {
 
 fn price<'a>(bill: &'a Bill, story: &Story<'a>, credential: Option<CredentialKind>) -> Option<Price<'a>> {
     let priced = bill.priced.as_ref()?;
-    let by_tokens_alone = priced.lines.iter().all(|line| matches!(line.price, LinePrice::Tokens(_)));
-    let on_own_key = credential == Some(CredentialKind::Byok);
-    let arithmetic = match (by_tokens_alone, on_own_key) {
+    Some(Price {
+        catalog_version: story.price_version,
+        lines: &priced.lines,
+        variant: priced.variant,
+        arithmetic: arithmetic(&priced.lines, credential == Some(CredentialKind::Byok)),
+    })
+}
+
+/// Units are named only where there are any, so that most receipts stay short.
+fn arithmetic(lines: &[PriceLine], on_own_key: bool) -> &'static str {
+    let by_tokens_alone = lines.iter().all(|line| matches!(line.price, LinePrice::Tokens(_)));
+    match (by_tokens_alone, on_own_key) {
         (true, true) => {
             "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * margin_bps / 10000)"
         }
@@ -208,13 +217,7 @@ fn price<'a>(bill: &'a Bill, story: &Story<'a>, credential: Option<CredentialKin
         (false, false) => {
             "cost = ceil(sum(tokens * usd_per_million) / 1000000 + sum(quantity * usd_per_unit / quantity_per_unit)); charged = ceil(cost * (10000 + margin_bps) / 10000)"
         }
-    };
-    Some(Price {
-        catalog_version: story.price_version,
-        lines: &priced.lines,
-        variant: priced.variant,
-        arithmetic,
-    })
+    }
 }
 
 /// `x_kairosroute`: who served and what it cost, as JSON numbers of at most nine decimals.
@@ -251,4 +254,26 @@ pub fn note(request_id: RequestId, requested: &str, served: &Served, bill: &Bill
 
 fn rfc3339(at: time::OffsetDateTime) -> String {
     at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{catalog::Unit, money::NanoPerMillion};
+
+    #[test]
+    fn the_arithmetic_names_units_only_where_there_are_any() {
+        let tokens = PriceLine { bucket: "input", quantity: 1, price: LinePrice::Tokens(NanoPerMillion(1)) };
+        let pages =
+            PriceLine { bucket: "pages", quantity: 1, price: LinePrice::Unit(Unit::Page, NanoUsd(1)) };
+        for own in [true, false] {
+            assert!(!arithmetic(&[tokens], own).contains("usd_per_unit"));
+            assert!(
+                arithmetic(&[tokens, pages], own).contains("quantity * usd_per_unit / quantity_per_unit")
+            );
+            for lines in [&[tokens][..], &[tokens, pages]] {
+                assert_eq!(arithmetic(lines, own).contains("(10000 + margin_bps)"), !own);
+            }
+        }
+    }
 }
