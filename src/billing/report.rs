@@ -168,13 +168,24 @@ pub struct UsageLine {
     pub output_tokens: i64,
     /// Part of `outputTokens`.
     pub reasoning_tokens: i64,
+    pub audio_input_tokens: i64,
+    pub image_input_tokens: i64,
+    pub audio_output_tokens: i64,
+    pub image_output_tokens: i64,
+    pub images: i64,
+    pub input_images: i64,
+    pub characters: i64,
+    pub audio_ms: i64,
+    pub searches: i64,
+    pub queries: i64,
+    pub pages: i64,
     #[serde(serialize_with = "decimal")]
     pub provider_cost_usd: NanoUsd,
     #[serde(serialize_with = "decimal")]
     pub charged_usd: NanoUsd,
 }
 
-/// `day`, `model`, `provider`, `key`, `byok` or `category`.
+/// `day`, `model`, `provider`, `key`, `byok`, `category` or `kind`.
 pub fn parse_group_by(text: &str) -> Option<GroupBy> {
     GroupBy::ALL.into_iter().find(|group| group.as_str() == text)
 }
@@ -203,6 +214,17 @@ impl From<UsageSum> for UsageLine {
             cache_write1h_tokens: sum.cache_write_1h,
             output_tokens: sum.output,
             reasoning_tokens: sum.reasoning,
+            audio_input_tokens: sum.audio_input,
+            image_input_tokens: sum.image_input,
+            audio_output_tokens: sum.audio_output,
+            image_output_tokens: sum.image_output,
+            images: sum.images,
+            input_images: sum.input_images,
+            characters: sum.characters,
+            audio_ms: sum.audio_ms,
+            searches: sum.searches,
+            queries: sum.queries,
+            pages: sum.pages,
             provider_cost_usd: sum.cost,
             charged_usd: sum.charge,
         }
@@ -214,18 +236,41 @@ impl UsageReport {
     pub fn to_csv(&self) -> String {
         let mut csv = format!(
             "{},requests,inputTokens,cacheReadTokens,cacheWriteTokens,cacheWrite1hTokens,outputTokens,\
-             reasoningTokens,providerCostUsd,chargedUsd\r\n",
+             reasoningTokens,providerCostUsd,chargedUsd,audioInputTokens,imageInputTokens,audioOutputTokens,\
+             imageOutputTokens,images,inputImages,characters,audioMs,searches,queries,pages\r\n",
             self.group_by
         );
         for row in &self.rows {
-            let UsageLine { requests, input_tokens, cache_read_tokens, cache_write_tokens, .. } = row;
-            let UsageLine { cache_write1h_tokens, output_tokens, reasoning_tokens, .. } = row;
             csv.push_str(&quote_csv(&row.key));
-            csv.push_str(&format!(
-                ",{requests},{input_tokens},{cache_read_tokens},{cache_write_tokens},{cache_write1h_tokens},\
-                 {output_tokens},{reasoning_tokens},{},{}\r\n",
-                row.provider_cost_usd, row.charged_usd
-            ));
+            for count in [
+                row.requests,
+                row.input_tokens,
+                row.cache_read_tokens,
+                row.cache_write_tokens,
+                row.cache_write1h_tokens,
+                row.output_tokens,
+                row.reasoning_tokens,
+            ] {
+                csv.push_str(&format!(",{count}"));
+            }
+            csv.push_str(&format!(",{},{}", row.provider_cost_usd, row.charged_usd));
+            // After the money: who reads columns by their place finds the older ones where they were.
+            for count in [
+                row.audio_input_tokens,
+                row.image_input_tokens,
+                row.audio_output_tokens,
+                row.image_output_tokens,
+                row.images,
+                row.input_images,
+                row.characters,
+                row.audio_ms,
+                row.searches,
+                row.queries,
+                row.pages,
+            ] {
+                csv.push_str(&format!(",{count}"));
+            }
+            csv.push_str("\r\n");
         }
         csv
     }

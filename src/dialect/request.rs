@@ -67,6 +67,8 @@ pub struct Facts {
     pub text_bytes: u64,
     /// Bytes of embedded images, audio and files, as written (base64). Not in `text_bytes`.
     pub media_bytes: u64,
+    /// Of `media_bytes`: audio.
+    pub audio_bytes: u64,
     pub images: u32,
     pub audio_parts: u32,
     /// Documents and videos.

@@ -76,14 +76,64 @@ impl fmt::Debug for NanoUsd {
     }
 }
 
-/// The provider's cost of priced quantities: `ceil(Σ tokens × price / 10⁶)`, summed before the one rounding.
-pub fn cost(lines: impl IntoIterator<Item = (u64, NanoPerMillion)>) -> Result<NanoUsd, MoneyError> {
-    let mut sum: i128 = 0;
-    for (tokens, price) in lines {
-        let line = i128::from(tokens).checked_mul(i128::from(price.0)).ok_or(MoneyError::Overflow)?;
-        sum = sum.checked_add(line).ok_or(MoneyError::Overflow)?;
+/// How many of what is counted a price is for. Time is counted in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Per {
+    One,
+    Second,
+    Minute,
+    Million,
+    Hour,
+}
+
+impl Per {
+    pub const ALL: [Per; 5] = [Per::One, Per::Second, Per::Minute, Per::Million, Per::Hour];
+
+    pub const fn quantity(self) -> u32 {
+        match self {
+            Per::One => 1,
+            Per::Second => 1_000,
+            Per::Minute => 60_000,
+            Per::Million => 1_000_000,
+            Per::Hour => 3_600_000,
+        }
     }
-    ceil_div(sum, 1_000_000)
+}
+
+/// A sum of quantities times prices before its one rounding: exact, in parts of a nano-dollar that every
+/// [`Per`] divides.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Unrounded(i128);
+
+/// Parts of a nano-dollar in [`Unrounded`].
+const PARTS: u32 = 18_000_000;
+
+impl Unrounded {
+    /// What `quantity` costs at `price` per `per`.
+    pub fn of(quantity: u64, price: NanoUsd, per: Per) -> Result<Self, MoneyError> {
+        i128::from(quantity)
+            .checked_mul(i128::from(price.0))
+            .and_then(|amount| amount.checked_mul(i128::from(PARTS / per.quantity())))
+            .map(Unrounded)
+            .ok_or(MoneyError::Overflow)
+    }
+
+    pub fn checked_add(self, other: Unrounded) -> Result<Unrounded, MoneyError> {
+        self.0.checked_add(other.0).map(Unrounded).ok_or(MoneyError::Overflow)
+    }
+
+    pub fn ceil(self) -> Result<NanoUsd, MoneyError> {
+        ceil_div(self.0, i128::from(PARTS))
+    }
+}
+
+/// The provider's cost of priced tokens: `ceil(Σ tokens × price / 10⁶)`, summed before the one rounding.
+pub fn cost(lines: impl IntoIterator<Item = (u64, NanoPerMillion)>) -> Result<NanoUsd, MoneyError> {
+    let mut sum = Unrounded::default();
+    for (tokens, price) in lines {
+        sum = sum.checked_add(Unrounded::of(tokens, NanoUsd(price.0), Per::Million)?)?;
+    }
+    sum.ceil()
 }
 
 /// What the customer pays: `ceil(cost × (10 000 + margin) / 10 000)`.
@@ -152,6 +202,19 @@ mod tests {
             assert!(NanoUsd::parse(bad).is_err(), "{bad}");
         }
         assert!(NanoPerMillion::parse("-1").is_err());
+    }
+
+    #[test]
+    fn quantities_of_every_kind_are_summed_exactly() {
+        for per in Per::ALL {
+            assert_eq!(PARTS % per.quantity(), 0, "{per:?} would be rounded on the way");
+            let whole = Unrounded::of(u64::from(per.quantity()) * 3, NanoUsd(7), per);
+            assert_eq!(whole.and_then(Unrounded::ceil), Ok(NanoUsd(21)), "{per:?}");
+        }
+        // A third of a nano-dollar each: 20,000 ms of 1 per minute, thrice.
+        let third = Unrounded::of(20_000, NanoUsd(1), Per::Minute).unwrap();
+        assert_eq!(third.ceil(), Ok(NanoUsd(1)));
+        assert_eq!(third.checked_add(third).unwrap().checked_add(third).unwrap().ceil(), Ok(NanoUsd(1)));
     }
 
     proptest! {

@@ -26,30 +26,73 @@ impl Basis {
     }
 }
 
-/// Tokens by priced bucket; the buckets do not overlap.
+/// What was consumed by priced bucket. The token buckets do not overlap. Pictures, audio and text may also be counted
+/// by the piece, by time or by character beside their tokens: what is counted both ways is billed once, see
+/// `billing::price`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Usage {
-    /// Prompt tokens read neither from nor into a cache.
+    /// Prompt tokens of text read neither from nor into a cache.
     pub input: u64,
-    /// Prompt tokens served from the provider's cache.
+    /// Prompt tokens served from the provider's cache, of whatever kind.
     pub cache_read: u64,
     /// Prompt tokens written to the cache (short-lived).
     pub cache_write: u64,
     /// Prompt tokens written to the cache for an hour.
     pub cache_write_1h: u64,
-    /// All tokens generated, reasoning included.
+    /// Prompt tokens of audio.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_input: u64,
+    /// Prompt tokens of images.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub image_input: u64,
+    /// Tokens of text generated, reasoning included.
     pub output: u64,
-    /// Of `output`: reasoning. Informational; billed as output.
+    /// Of `output`: reasoning. Billed as output unless the model has a price for it.
     pub reasoning: u64,
+    /// Tokens of audio generated.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_output: u64,
+    /// Tokens of images generated.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub image_output: u64,
+    /// Images generated.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub images: u64,
+    /// Images read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub input_images: u64,
+    /// Characters of text read, as speech models count.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub characters: u64,
+    /// Milliseconds of audio heard (transcription) or spoken (speech).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_ms: u64,
+    /// Searches of the web the model made.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub searches: u64,
+    /// Search units of a rerank.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub queries: u64,
+    /// Pages of a document read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pages: u64,
     pub basis: Basis,
 }
 
 impl Usage {
-    /// Everything the model read.
+    /// Every token the model read.
     pub fn prompt(&self) -> u64 {
-        self.input
-            .saturating_add(self.cache_read)
-            .saturating_add(self.cache_write)
-            .saturating_add(self.cache_write_1h)
+        [self.cache_read, self.cache_write, self.cache_write_1h, self.audio_input, self.image_input]
+            .into_iter()
+            .fold(self.input, u64::saturating_add)
     }
+
+    /// Every token the model generated.
+    pub fn completion(&self) -> u64 {
+        self.output.saturating_add(self.audio_output).saturating_add(self.image_output)
+    }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -4,6 +4,7 @@
 
 use super::{
     attempt::{Answer, Call},
+    bounds,
     exchange::Exchange,
     failure::{Failure, told_of},
     inference::Inbound,
@@ -17,8 +18,8 @@ use crate::{
     },
     credentials,
     dialect::{
-        ClientRequest, Dialect, Encoded, Facts, Head, Invalid, Speaking, Target, Unsupported,
-        canonical::Effort, openai_chat,
+        ClientRequest, Dialect, Encoded, Head, Invalid, Speaking, Target, Unsupported, canonical::Effort,
+        openai_chat,
     },
     domain::{
         catalog::{Flag, Mode},
@@ -26,6 +27,7 @@ use crate::{
         policy::ByokFallback,
         provider::{OnDisconnect, ProviderId},
         secret::Secret,
+        usage::Usage,
     },
     providers::{
         error::{Class, Rejection},
@@ -43,10 +45,6 @@ use tokio::time::Instant;
 
 /// Output tokens that a customer's credit must cover when the client set no limit.
 const OUTPUT_TOKENS_FLOOR: u64 = 1_024;
-/// Tokens counted for each part that is not text: above what any provider of the catalogue charges for one.
-const IMAGE_TOKENS_MAX: u64 = 50_000;
-const FILE_TOKENS_MAX: u64 = 200_000;
-
 /// An answer and where it comes from.
 pub struct Answered {
     pub answer: Answer,
@@ -154,14 +152,21 @@ impl<'a> Course<'a> {
 
     /// What cannot be priced is never served on the operator's account.
     fn platform_obstacle(&self, candidate: &Candidate, open: &Open) -> Option<&'static str> {
-        let facts = &self.head().facts;
-        let searches = candidate.model.as_ref().is_some_and(|model| model.flags.has(Flag::AlwaysSearches));
+        let head = self.head();
         // What the platform's account keeps at a provider is nobody's in particular.
-        if self.head().needs_state {
+        if head.needs_state {
             return Some("kept_state_needs_own_key");
         }
-        // Audio has prices of its own, and usage has no bucket for it yet.
-        if facts.unpriced_tools || facts.wants_audio_output || facts.audio_parts > 0 || searches {
+        let facts = &head.facts;
+        // A chat answer does not say how often it searched, so an always-searching model's fee cannot be billed.
+        let searches = candidate.model.as_ref().is_some_and(|model| model.flags.has(Flag::AlwaysSearches));
+        // Nor does a stream that is broken off say how long it spoke, and its audio cannot be counted as text can.
+        let unheard = facts.wants_audio_output && head.stream;
+        if facts.unpriced_tools
+            || unheard
+            || searches
+            || !bounds::has_audio_prices(facts, candidate.model.as_deref(), open.started_at)
+        {
             return Some("unpriced_fees_refused_on_platform_key");
         }
         self.bounds(candidate, open).is_err().then_some("unpriced_refused_on_platform_key")
@@ -171,11 +176,15 @@ impl<'a> Course<'a> {
     fn bounds(&self, candidate: &Candidate, open: &Open) -> Result<(NanoUsd, NanoUsd), PriceError> {
         let model = candidate.model.as_deref().ok_or(PriceError::Unpriced)?;
         let head = self.head();
-        let prompt = prompt_bound(&head.facts).min(model.context_tokens.unwrap_or(u64::MAX));
+        let prompt = bounds::prompt(&head.facts, model.context_tokens);
         let output = price::output_bound(model, head.n, head.output_limit);
         let tier = head.service_tier.as_deref();
         let bound = |output| -> Result<NanoUsd, PriceError> {
-            let cost = price::upper_bound(model, prompt, output, open.started_at, tier)?;
+            let most = match head.facts.wants_audio_output {
+                true => Usage { audio_output: output, ..prompt },
+                false => Usage { output, ..prompt },
+            };
+            let cost = price::upper_bound(model, &most, open.started_at, tier)?;
             Ok(money::charge(cost, self.inbound.gateway.settings.margin)?)
         };
         let want = bound(output)?;
@@ -524,14 +533,6 @@ pub fn fits(key: &StoredProviderKey, candidate: &Candidate) -> bool {
         || key.models.iter().any(|model| {
             **model == *candidate.id || **model == *candidate.name || **model == *candidate.upstream
         })
-}
-
-/// An upper bound of the prompt's tokens: a token of text is at least one byte.
-fn prompt_bound(facts: &Facts) -> u64 {
-    facts
-        .text_bytes
-        .saturating_add(u64::from(facts.images).saturating_mul(IMAGE_TOKENS_MAX))
-        .saturating_add(u64::from(facts.files).saturating_mul(FILE_TOKENS_MAX))
 }
 
 fn joined(base: &str, path: &str) -> Option<Url> {

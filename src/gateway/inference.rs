@@ -3,6 +3,7 @@
 use super::{
     Gateway, Place,
     attempt::{Answer, Body},
+    bounds,
     course::{Answered, Course, fits},
     failure::Failure,
     meter::{Meter, NotDurable},
@@ -60,8 +61,13 @@ pub async fn complete(inbound: Inbound<'_>, place: Place) -> Result<Reply, (Fail
     let gateway = inbound.gateway;
     gateway.retries.earn();
     gateway.own_key_retries.earn();
-    let open =
-        Open::new(gateway.clone(), inbound.principal.clone(), inbound.dialect, inbound.body.clone(), place);
+    let open = Open::new(
+        gateway.clone(),
+        inbound.principal.clone(),
+        Kind::Conversation(inbound.dialect),
+        inbound.body.clone(),
+        place,
+    );
     let mut meter = Meter::open(open);
     let served = tokio::select! {
         biased;
@@ -78,11 +84,11 @@ pub async fn complete(inbound: Inbound<'_>, place: Place) -> Result<Reply, (Fail
 pub async fn refuse(
     gateway: &Arc<Gateway>,
     principal: Arc<Principal>,
-    dialect: Dialect,
+    kind: Kind,
     place: Place,
     message: &str,
 ) -> Told {
-    let mut meter = Meter::open(Open::new(gateway.clone(), principal, dialect, Bytes::new(), place));
+    let mut meter = Meter::open(Open::new(gateway.clone(), principal, kind, Bytes::new(), place));
     let told = meter.get().map(|open| told(open)).unwrap_or_default();
     meter.fail(message).await;
     told
@@ -171,6 +177,7 @@ async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Fai
     open.stream = head.stream;
     open.service_tier = head.service_tier.as_deref().map(str::to_owned);
     open.prompt_bytes = head.facts.text_bytes;
+    open.prompt_audio = bounds::audio_estimate(&head.facts);
     let plan = make_plan(inbound, open, head)?;
     open.considered = plan.considered;
     open.strategy = plan.strategy;

@@ -2,6 +2,7 @@
 //! joins routing, credentials, providers and billing; it knows nothing of the HTTP server's types.
 
 mod attempt;
+mod bounds;
 mod course;
 mod exchange;
 pub mod failure;

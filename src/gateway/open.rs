@@ -14,10 +14,11 @@ use crate::{
         price,
         record::{Record, UsageRow, UsageStatus},
     },
-    dialect::{self, Dialect, json},
+    dialect::{self, json},
     domain::{
         catalog::{Catalog, Model},
         ids::{EntryId, HoldId, RequestId},
+        kind::Kind,
         money::{self, NanoUsd},
         provider::ProviderId,
         tokens::{self, Counter, Family},
@@ -44,12 +45,13 @@ pub struct Open {
     pub started: Instant,
     /// The snapshot whose prices this request is billed at.
     pub catalog: Arc<Catalog>,
-    /// What the client speaks.
-    pub dialect: Dialect,
+    pub kind: Kind,
     pub body: Bytes,
     pub requested: String,
     /// Bytes of text the model reads, for estimates.
     pub prompt_bytes: u64,
+    /// Tokens of audio it hears, estimated.
+    pub prompt_audio: u64,
     pub stream: bool,
     pub service_tier: Option<String>,
     pub considered: Vec<Considered>,
@@ -113,7 +115,7 @@ impl Open {
     pub fn new(
         gateway: Arc<Gateway>,
         principal: Arc<Principal>,
-        dialect: Dialect,
+        kind: Kind,
         body: Bytes,
         place: Place,
     ) -> Self {
@@ -124,11 +126,12 @@ impl Open {
             started: Instant::now(),
             catalog: gateway.catalog.load_full(),
             prompt_bytes: 0,
+            prompt_audio: 0,
             _place: place,
             _token: gateway.tasks.token(),
             gateway,
             principal,
-            dialect,
+            kind,
             body,
             requested: String::new(),
             stream: false,
@@ -257,7 +260,7 @@ impl Open {
         serving.checkpoint.last = Instant::now();
         serving.checkpoint.counted = counted;
         let prompt = self.prompt_bytes / BYTES_PER_TOKEN;
-        let usage = Usage { input: prompt, output: counted, basis: Basis::Estimated, ..Usage::default() };
+        let usage = self.uncertain(prompt, counted, Basis::Estimated);
         let cost = self.priced(&usage).map(|priced| priced.cost);
         let margin = self.gateway.settings.margin;
         if let Some(Ok(bill)) = cost.map(|cost| ledger::Bill::of(cost, margin)) {
@@ -274,17 +277,30 @@ impl Open {
     pub(super) fn count(&mut self) {
         let Some(serving) = &mut self.serving else { return };
         let output = serving.consumed.count(serving.family);
-        let input = count_prompt(serving.family, self.dialect, &self.body);
-        serving.consumed.reported = Some(Usage { input, output, basis: Basis::Counted, ..Usage::default() });
+        let input = count_prompt(serving.family, self.kind, &self.body);
+        let usage = self.uncertain(input, output, Basis::Counted);
+        self.report(usage);
     }
 
     /// The last resort: a figure from sizes alone.
     pub(super) fn estimate(&mut self) {
-        let Some(serving) = &mut self.serving else { return };
-        let input = self.prompt_bytes / BYTES_PER_TOKEN;
-        let output = u64::try_from(serving.consumed.said_bytes).unwrap_or(u64::MAX) / BYTES_PER_TOKEN;
-        serving.consumed.reported =
-            Some(Usage { input, output, basis: Basis::Estimated, ..Usage::default() });
+        let Some(serving) = &self.serving else { return };
+        let said = u64::try_from(serving.consumed.said_bytes).unwrap_or(u64::MAX);
+        let usage =
+            self.uncertain(self.prompt_bytes / BYTES_PER_TOKEN, said / BYTES_PER_TOKEN, Basis::Estimated);
+        self.report(usage);
+    }
+
+    /// Text as it was found, and audio by its size: there is nothing to count in it.
+    fn uncertain(&self, input: u64, output: u64, basis: Basis) -> Usage {
+        let basis = if self.prompt_audio > 0 { Basis::Estimated } else { basis };
+        Usage { input, output, audio_input: self.prompt_audio, basis, ..Usage::default() }
+    }
+
+    fn report(&mut self, usage: Usage) {
+        if let Some(serving) = &mut self.serving {
+            serving.consumed.reported = Some(usage);
+        }
     }
 
     /// The price of a usage, by the tier the provider says it served, else the one that was asked for.
@@ -370,6 +386,7 @@ impl Open {
         };
         let usage = self.served().zip(bill).map(|(served, bill)| UsageRow {
             turn: 0,
+            kind: self.kind.as_str(),
             provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()),
             model: served.model_id.clone(),
             byok: served.credential == CredentialKind::Byok,
@@ -406,7 +423,8 @@ impl Consumed {
     }
 }
 
-fn count_prompt(family: Family, dialect: Dialect, body: &[u8]) -> u64 {
+fn count_prompt(family: Family, kind: Kind, body: &[u8]) -> u64 {
+    let Kind::Conversation(dialect) = kind else { return 0 };
     let prompt = dialect::prompt(dialect, body);
     tokens::count_prompt(family, prompt.pieces.iter().map(String::as_str), prompt.messages)
 }

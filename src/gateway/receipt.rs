@@ -1,7 +1,7 @@
 //! What is told about one request: the receipt kept for later, and the note on the answer itself.
 
 use crate::{
-    billing::price::Priced,
+    billing::price::{LinePrice, PriceLine, Priced, Variant},
     domain::{
         ids::{ReceiptId, RequestId},
         money::{Bps, NanoUsd},
@@ -135,8 +135,8 @@ struct Decision<'a> {
 #[derive(Serialize)]
 struct Price<'a> {
     catalog_version: &'a str,
-    lines: &'a [crate::billing::price::PriceLine],
-    variant: crate::billing::price::Variant,
+    lines: &'a [PriceLine],
+    variant: Variant,
     /// How the figures follow from each other.
     arithmetic: &'static str,
 }
@@ -193,20 +193,31 @@ pub fn write(story: &Story<'_>) -> String {
 
 fn price<'a>(bill: &'a Bill, story: &Story<'a>, credential: Option<CredentialKind>) -> Option<Price<'a>> {
     let priced = bill.priced.as_ref()?;
-    let arithmetic = match credential {
-        Some(CredentialKind::Byok) => {
-            "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * margin_bps / 10000)"
-        }
-        _ => {
-            "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * (10000 + margin_bps) / 10000)"
-        }
-    };
     Some(Price {
         catalog_version: story.price_version,
         lines: &priced.lines,
         variant: priced.variant,
-        arithmetic,
+        arithmetic: arithmetic(&priced.lines, credential == Some(CredentialKind::Byok)),
     })
+}
+
+/// Units are named only where there are any, so that most receipts stay short.
+fn arithmetic(lines: &[PriceLine], on_own_key: bool) -> &'static str {
+    let by_tokens_alone = lines.iter().all(|line| matches!(line.price, LinePrice::Tokens(_)));
+    match (by_tokens_alone, on_own_key) {
+        (true, true) => {
+            "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * margin_bps / 10000)"
+        }
+        (true, false) => {
+            "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * (10000 + margin_bps) / 10000)"
+        }
+        (false, true) => {
+            "cost = ceil(sum(tokens * usd_per_million) / 1000000 + sum(quantity * usd_per_unit / quantity_per_unit)); charged = ceil(cost * margin_bps / 10000)"
+        }
+        (false, false) => {
+            "cost = ceil(sum(tokens * usd_per_million) / 1000000 + sum(quantity * usd_per_unit / quantity_per_unit)); charged = ceil(cost * (10000 + margin_bps) / 10000)"
+        }
+    }
 }
 
 /// `x_kairosroute`: who served and what it cost, as JSON numbers of at most nine decimals.
@@ -243,4 +254,26 @@ pub fn note(request_id: RequestId, requested: &str, served: &Served, bill: &Bill
 
 fn rfc3339(at: time::OffsetDateTime) -> String {
     at.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{catalog::Unit, money::NanoPerMillion};
+
+    #[test]
+    fn the_arithmetic_names_units_only_where_there_are_any() {
+        let tokens = PriceLine { bucket: "input", quantity: 1, price: LinePrice::Tokens(NanoPerMillion(1)) };
+        let pages =
+            PriceLine { bucket: "pages", quantity: 1, price: LinePrice::Unit(Unit::Page, NanoUsd(1)) };
+        for own in [true, false] {
+            assert!(!arithmetic(&[tokens], own).contains("usd_per_unit"));
+            assert!(
+                arithmetic(&[tokens, pages], own).contains("quantity * usd_per_unit / quantity_per_unit")
+            );
+            for lines in [&[tokens][..], &[tokens, pages]] {
+                assert_eq!(arithmetic(lines, own).contains("(10000 + margin_bps)"), !own);
+            }
+        }
+    }
 }

@@ -36,6 +36,8 @@ impl UsageStatus {
 #[derive(Clone, Debug)]
 pub struct UsageRow {
     pub turn: i16,
+    /// The endpoint that was asked: `chat`, `embeddings`, `images` and so on, the words of the table's check.
+    pub kind: &'static str,
     pub provider: &'static str,
     /// Canonical id, or the name as it was sent for an unlisted model.
     pub model: Arc<str>,
@@ -78,6 +80,7 @@ pub async fn insert(
     };
     let receipts: Vec<&str> = records.iter().map(|r| r.receipt.as_str()).collect();
     let providers: Vec<&str> = rows.iter().map(|(_, row)| row.provider).collect();
+    let kinds: Vec<&str> = rows.iter().map(|(_, row)| row.kind).collect();
     let models: Vec<&str> = rows.iter().map(|(_, row)| row.model.as_ref()).collect();
     let categories: Vec<Option<&str>> = rows.iter().map(|(_, row)| row.category).collect();
     let statuses: Vec<&str> = rows.iter().map(|(_, row)| row.status.as_str()).collect();
@@ -89,12 +92,16 @@ pub async fn insert(
              INSERT INTO usage (org_id, request_id, turn, api_key_id, provider, model, byok, category, status,
                                 basis, input_tokens, cache_read_tokens, cache_write_tokens,
                                 cache_write_1h_tokens, output_tokens, reasoning_tokens, cost, charge,
-                                latency_ms, ttft_ms, created_at)
+                                latency_ms, ttft_ms, created_at, kind, audio_input_tokens,
+                                image_input_tokens, audio_output_tokens, image_output_tokens, images,
+                                input_images, characters, audio_ms, searches, queries, pages)
              SELECT u.* FROM unnest(
                  $1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::text[], $6::text[], $7::boolean[],
                  $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[],
                  $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::integer[],
-                 $20::integer[], $21::timestamptz[]) u
+                 $20::integer[], $21::timestamptz[], $27::text[], $28::bigint[], $29::bigint[], $30::bigint[],
+                 $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[],
+                 $37::bigint[], $38::bigint[]) u
              ON CONFLICT DO NOTHING
          )
          INSERT INTO receipt (org_id, id, api_key_id, document, created_at)
@@ -128,6 +135,18 @@ pub async fn insert(
         &records.iter().map(|r| r.api_key_id.0).collect::<Vec<Uuid>>(),
         &receipts as &[&str],
         &records.iter().map(|r| time_of(r.request_id.0, now)).collect::<Vec<OffsetDateTime>>(),
+        &kinds as &[&str],
+        &column(|u| u.usage.audio_input),
+        &column(|u| u.usage.image_input),
+        &column(|u| u.usage.audio_output),
+        &column(|u| u.usage.image_output),
+        &column(|u| u.usage.images),
+        &column(|u| u.usage.input_images),
+        &column(|u| u.usage.characters),
+        &column(|u| u.usage.audio_ms),
+        &column(|u| u.usage.searches),
+        &column(|u| u.usage.queries),
+        &column(|u| u.usage.pages),
     )
     .execute(connection)
     .await?;
@@ -170,11 +189,20 @@ pub enum GroupBy {
     Key,
     Byok,
     Category,
+    /// The endpoint that was asked.
+    Kind,
 }
 
 impl GroupBy {
-    pub const ALL: [GroupBy; 6] =
-        [GroupBy::Day, GroupBy::Model, GroupBy::Provider, GroupBy::Key, GroupBy::Byok, GroupBy::Category];
+    pub const ALL: [GroupBy; 7] = [
+        GroupBy::Day,
+        GroupBy::Model,
+        GroupBy::Provider,
+        GroupBy::Key,
+        GroupBy::Byok,
+        GroupBy::Category,
+        GroupBy::Kind,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -184,11 +212,13 @@ impl GroupBy {
             GroupBy::Key => "key",
             GroupBy::Byok => "byok",
             GroupBy::Category => "category",
+            GroupBy::Kind => "kind",
         }
     }
 }
 
-/// Sums over one group. Token buckets do not overlap, but `reasoning` is part of `output`.
+/// Sums over one group, named as `Usage` names its buckets. Those of tokens do not overlap, but `reasoning` is part
+/// of `output`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UsageSum {
     pub key: String,
@@ -199,6 +229,17 @@ pub struct UsageSum {
     pub cache_write_1h: i64,
     pub output: i64,
     pub reasoning: i64,
+    pub audio_input: i64,
+    pub image_input: i64,
+    pub audio_output: i64,
+    pub image_output: i64,
+    pub images: i64,
+    pub input_images: i64,
+    pub characters: i64,
+    pub audio_ms: i64,
+    pub searches: i64,
+    pub queries: i64,
+    pub pages: i64,
     pub cost: NanoUsd,
     pub charge: NanoUsd,
 }
@@ -218,6 +259,7 @@ pub async fn sum_by(
                       WHEN 'provider' THEN provider
                       WHEN 'key' THEN 'key_' || replace(api_key_id::text, '-', '')
                       WHEN 'byok' THEN CASE WHEN byok THEN 'true' ELSE 'false' END
+                      WHEN 'kind' THEN kind
                       ELSE COALESCE(category, '')
                   END AS "key!",
                   count(*) AS "requests!", sum(input_tokens)::bigint AS "input!",
@@ -225,6 +267,17 @@ pub async fn sum_by(
                   sum(cache_write_tokens)::bigint AS "cache_write!",
                   sum(cache_write_1h_tokens)::bigint AS "cache_write_1h!",
                   sum(output_tokens)::bigint AS "output!", sum(reasoning_tokens)::bigint AS "reasoning!",
+                  sum(audio_input_tokens)::bigint AS "audio_input!",
+                  sum(image_input_tokens)::bigint AS "image_input!",
+                  sum(audio_output_tokens)::bigint AS "audio_output!",
+                  sum(image_output_tokens)::bigint AS "image_output!",
+                  sum(images)::bigint AS "images!",
+                  sum(input_images)::bigint AS "input_images!",
+                  sum(characters)::bigint AS "characters!",
+                  sum(audio_ms)::bigint AS "audio_ms!",
+                  sum(searches)::bigint AS "searches!",
+                  sum(queries)::bigint AS "queries!",
+                  sum(pages)::bigint AS "pages!",
                   COALESCE(sum(cost), 0)::bigint AS "cost!", sum(charge)::bigint AS "charge!"
            FROM usage
            WHERE org_id = $1 AND request_id >= $2 AND request_id < $3
@@ -246,6 +299,17 @@ pub async fn sum_by(
         cache_write_1h: row.cache_write_1h,
         output: row.output,
         reasoning: row.reasoning,
+        audio_input: row.audio_input,
+        image_input: row.image_input,
+        audio_output: row.audio_output,
+        image_output: row.image_output,
+        images: row.images,
+        input_images: row.input_images,
+        characters: row.characters,
+        audio_ms: row.audio_ms,
+        searches: row.searches,
+        queries: row.queries,
+        pages: row.pages,
         cost: NanoUsd(row.cost),
         charge: NanoUsd(row.charge),
     });

@@ -18,6 +18,7 @@ use time::macros::datetime;
 pub(super) fn usage_row(model: &str, number: i64) -> UsageRow {
     UsageRow {
         turn: 0,
+        kind: "chat",
         provider: "openai",
         model: Arc::from(model),
         byok: number % 2 == 1,
@@ -28,6 +29,24 @@ pub(super) fn usage_row(model: &str, number: i64) -> UsageRow {
         charge: NanoUsd(if number % 2 == 1 { 0 } else { 105 }),
         latency_ms: 12,
         ttft_ms: None,
+    }
+}
+
+/// A different number in every bucket beside the text's.
+fn of_every_kind(usage: Usage) -> Usage {
+    Usage {
+        audio_input: 1,
+        image_input: 2,
+        audio_output: 3,
+        image_output: 4,
+        images: 5,
+        input_images: 6,
+        characters: 7,
+        audio_ms: 8,
+        searches: 9,
+        queries: 10,
+        pages: 11,
+        ..usage
     }
 }
 
@@ -55,13 +74,17 @@ async fn usage_sums_by_each_grouping_within_one_organization() {
     let key = ApiKeyId(test.ambient.uuid());
     for number in 0..6 {
         let model = if number < 2 { "=a,\"b\"" } else { "gpt-4o" };
-        record(&test, &recorder, scope, key, usage_row(model, number)).await;
+        let mut row = usage_row(model, number);
+        if number < 2 {
+            (row.kind, row.usage) = ("images", of_every_kind(row.usage));
+        }
+        record(&test, &recorder, scope, key, row).await;
     }
     record(&test, &recorder, other, key, usage_row("gpt-4o", 0)).await;
     recorder.flush().await;
     let mut connection = test.db.acquire().await.unwrap();
     let range = Range::parse(None, None, test.ambient.now()).unwrap();
-    for (group, groups) in GroupBy::ALL.into_iter().zip([1, 2, 1, 1, 2, 1]) {
+    for (group, groups) in GroupBy::ALL.into_iter().zip([1, 2, 1, 1, 2, 1, 2]) {
         let report = report::usage(&mut connection, scope, range, group).await.unwrap();
         assert_eq!(report.rows.len(), groups, "{group:?}");
         assert_eq!(report.rows.iter().map(|row| row.requests).sum::<i64>(), 6);
@@ -70,13 +93,60 @@ async fn usage_sums_by_each_grouping_within_one_organization() {
     }
     let by_model = report::usage(&mut connection, scope, range, GroupBy::Model).await.unwrap();
     let csv = by_model.to_csv();
-    assert!(csv.contains("\r\n\"'=a,\"\"b\"\"\",2,20,0,0,4,10,0,0.0000002,0.000000105\r\n"), "{csv}");
+    assert!(
+        csv.contains(
+            "\r\n\"'=a,\"\"b\"\"\",2,20,0,0,4,10,0,0.0000002,0.000000105,2,4,6,8,10,12,14,16,18,20,22\r\n"
+        ),
+        "{csv}"
+    );
+    let header: Vec<&str> = csv.lines().next().unwrap().split(',').skip(10).collect();
+    assert_eq!(
+        header.join(","),
+        "audioInputTokens,imageInputTokens,audioOutputTokens,imageOutputTokens,images,inputImages,characters,audioMs,searches,queries,pages"
+    );
     let json = serde_json::to_value(&by_model).unwrap();
+    for (place, column) in header.iter().enumerate() {
+        assert_eq!(json["rows"][0][*column], 2 * (place + 1), "{column}");
+        assert_eq!(json["rows"][1][*column], 0, "{column}");
+    }
+    let by_kind = report::usage(&mut connection, scope, range, GroupBy::Kind).await.unwrap();
+    let kinds: Vec<(&str, i64)> = by_kind.rows.iter().map(|row| (row.key.as_str(), row.requests)).collect();
+    assert_eq!(kinds, [("chat", 4), ("images", 2)]);
     assert_eq!(json["groupBy"], "model");
     assert_eq!(json["rows"][1]["chargedUsd"], "0.00000021");
     assert_eq!(json["rows"][1]["cacheWrite1hTokens"], 8);
     let past = Range::parse(Some("2026-01-01"), Some("2026-02-01"), test.ambient.now()).unwrap();
     assert!(report::usage(&mut connection, scope, past, GroupBy::Day).await.unwrap().rows.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_endpoint_has_a_kind_of_its_own_and_no_other_word_is_kept() {
+    let test = TestDb::create().await;
+    let scope = test.organization(0).await;
+    let recorder = Recorder::start(&test.db, test.ambient.clone(), RecordLimits::default());
+    let key = ApiKeyId(test.ambient.uuid());
+    let kinds = [
+        "chat",
+        "completions",
+        "embeddings",
+        "images",
+        "messages",
+        "moderation",
+        "ocr",
+        "rerank",
+        "responses",
+        "speech",
+        "transcription",
+        "translation",
+    ];
+    for kind in kinds.into_iter().chain(["telepathy"]) {
+        record(&test, &recorder, scope, key, UsageRow { kind, ..usage_row("m", 0) }).await;
+    }
+    recorder.flush().await;
+    let mut connection = test.db.acquire().await.unwrap();
+    let range = Range::parse(None, None, test.ambient.now()).unwrap();
+    let report = report::usage(&mut connection, scope, range, GroupBy::Kind).await.unwrap();
+    assert_eq!(report.rows.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), kinds);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -213,7 +213,12 @@ fn part(cursor: &mut Cursor<'_>, path: &impl Fn() -> String, facts: &mut Facts) 
                 return Ok(());
             }
         }
-        media(cursor, facts)
+        let before = facts.media_bytes;
+        media(cursor, facts)?;
+        if key == "input_audio" {
+            facts.audio_bytes = facts.audio_bytes.saturating_add(facts.media_bytes.saturating_sub(before));
+        }
+        Ok::<(), Invalid>(())
     })?;
     let Some(typed) = typed else {
         let param = format!("{}.type", path());

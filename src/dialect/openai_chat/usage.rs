@@ -27,11 +27,14 @@ struct Report {
 struct PromptDetails {
     cached_tokens: Option<u64>,
     cache_write_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
+    image_tokens: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
 struct CompletionDetails {
     reasoning_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
 }
 
 /// The largest count believed; above it the report is taken for broken.
@@ -56,11 +59,12 @@ pub fn read(json: &str, reasoning_outside_output: bool) -> Option<Usage> {
         .unwrap_or(0)
         .min(prompt);
     let cache_write = prompt_details.cache_write_tokens.unwrap_or(0).min(prompt - cache_read);
-    let reasoning = report
-        .completion_tokens_details
-        .and_then(|details| details.reasoning_tokens)
-        .or(report.reasoning_tokens)
-        .unwrap_or(0);
+    // Which of the cached tokens were audio or images nobody says: those are billed as cached.
+    let uncached = prompt - cache_read - cache_write;
+    let audio_input = prompt_details.audio_tokens.unwrap_or(0).min(uncached);
+    let image_input = prompt_details.image_tokens.unwrap_or(0).min(uncached - audio_input);
+    let details = report.completion_tokens_details.unwrap_or_default();
+    let reasoning = details.reasoning_tokens.or(report.reasoning_tokens).unwrap_or(0);
     // The check sum tells a host that has changed its mind: what the total already holds is not added again.
     let already_inside = report.total_tokens == prompt.checked_add(completion);
     let output = if reasoning_outside_output && !already_inside {
@@ -71,29 +75,43 @@ pub fn read(json: &str, reasoning_outside_output: bool) -> Option<Usage> {
     if prompt > TOKENS_MAX || output > TOKENS_MAX {
         return None;
     }
+    let audio_output = details.audio_tokens.unwrap_or(0).min(output);
+    let output = output - audio_output;
     Some(Usage {
-        input: prompt - cache_read - cache_write,
+        input: uncached - audio_input - image_input,
         cache_read,
         cache_write,
-        cache_write_1h: 0,
+        audio_input,
+        image_input,
         output,
         reasoning: reasoning.min(output),
+        audio_output,
         basis: Basis::Reported,
+        ..Usage::default()
     })
 }
 
-/// Writes a usage object in OpenAI's shape, for a client that asked and a provider that did not say.
+/// Writes a usage object in OpenAI's shape, for a client that asked and a provider that did not say. Audio and
+/// images are named only where there are any.
 pub fn write(usage: &Usage) -> String {
+    let named = |name: &str, tokens: u64| match tokens {
+        0 => String::new(),
+        tokens => format!(r#","{name}":{tokens}"#),
+    };
     format!(
         concat!(
             r#"{{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{},"#,
-            r#""prompt_tokens_details":{{"cached_tokens":{}}},"completion_tokens_details":{{"reasoning_tokens":{}}}}}"#
+            r#""prompt_tokens_details":{{"cached_tokens":{}{}{}}},"#,
+            r#""completion_tokens_details":{{"reasoning_tokens":{}{}}}}}"#
         ),
         usage.prompt(),
-        usage.output,
-        usage.prompt().saturating_add(usage.output),
+        usage.completion(),
+        usage.prompt().saturating_add(usage.completion()),
         usage.cache_read,
+        named("audio_tokens", usage.audio_input),
+        named("image_tokens", usage.image_input),
         usage.reasoning,
+        named("audio_tokens", usage.audio_output),
     )
 }
 
@@ -179,7 +197,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn audio_and_images_are_taken_out_of_the_totals_they_are_in() {
+        let json = r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,"prompt_tokens_details":{"cached_tokens":30,"audio_tokens":40,"image_tokens":20},"completion_tokens_details":{"reasoning_tokens":5,"audio_tokens":35}}"#;
+        let usage = read(json, false).unwrap();
+        let expected = Usage {
+            input: 10,
+            cache_read: 30,
+            audio_input: 40,
+            image_input: 20,
+            output: 15,
+            reasoning: 5,
+            audio_output: 35,
+            ..Usage::default()
+        };
+        assert_eq!(usage, expected);
+        assert_eq!(write(&usage), json, "and written back as they came");
+        assert!(!write(&Usage { input: 1, output: 1, ..Usage::default() }).contains("audio"));
+    }
+
     proptest! {
+        #[test]
+        fn media_tokens_are_never_more_than_the_totals_leave(
+            p in 0u64..1_000, c in 0u64..1_000, hit in 0u64..1_500, heard in 0u64..1_500, seen in 0u64..1_500, said in 0u64..1_500,
+        ) {
+            let json = format!(r#"{{"prompt_tokens":{p},"completion_tokens":{c},"prompt_tokens_details":{{"cached_tokens":{hit},"audio_tokens":{heard},"image_tokens":{seen}}},"completion_tokens_details":{{"audio_tokens":{said},"reasoning_tokens":{c}}}}}"#);
+            let usage = read(&json, false).unwrap();
+            prop_assert_eq!((usage.prompt(), usage.completion()), (p, c));
+            prop_assert!(usage.cache_read == hit.min(p) && usage.audio_output == said.min(c));
+            prop_assert!(usage.audio_input <= heard && usage.image_input <= seen && usage.reasoning <= usage.output);
+            prop_assert_eq!(read(&write(&usage), false), Some(usage));
+        }
+
         #[test]
         fn buckets_add_up_to_what_was_reported(p in 0u64..1_000_000, c in 0u64..1_000_000, hit in 0u64..2_000_000, w in 0u64..2_000_000) {
             let json = format!(r#"{{"prompt_tokens":{p},"completion_tokens":{c},"prompt_tokens_details":{{"cached_tokens":{hit},"cache_write_tokens":{w}}}}}"#);

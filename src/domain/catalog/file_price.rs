@@ -8,7 +8,9 @@ use time::Date;
 
 use super::file::date;
 use super::load::Problems;
-use super::price::{OffPeak, OtherPrice, PeakSpan, PricePeriod, Prices, PromptTier, Rates, ServiceRates};
+use super::price::{
+    MediaRates, OffPeak, OtherPrice, PeakSpan, PricePeriod, Prices, PromptTier, Rates, ServiceRates,
+};
 use crate::domain::money::{NanoPerMillion, NanoUsd};
 use crate::domain::provider::ProviderId;
 
@@ -96,16 +98,20 @@ impl Reader<'_> {
             cache_write: self.price("cache_write", &price.cache_write),
             cache_write_1h: self.price("cache_write_1h", &price.cache_write_1h),
         };
+        let other: Vec<OtherPrice> =
+            price.other.iter().flatten().filter_map(|other| self.other(other)).collect();
+        let media = self.media(&other, base.input.is_some());
+        let rates = self.rates(&base, media);
         let period = PricePeriod {
             valid_from: self.date("valid_from", &price.valid_from),
             valid_until: self.date("valid_until", &price.valid_until),
-            rates: self.rates(&base),
+            rates,
             batch: self.service("batch", &price.batch_input, &price.batch_output),
             flex: self.service("flex", &price.flex_input, &price.flex_output),
             priority: self.service("priority", &price.priority_input, &price.priority_output),
-            tier: self.tier(price, &base),
+            tier: self.tier(price, &base, media),
             off_peak: self.off_peak(price),
-            other: price.other.iter().flatten().filter_map(|other| self.other(other)).collect(),
+            other,
         };
         if price.input.is_none() {
             let base_stated = [&price.output, &price.cache_read, &price.cache_write, &price.cache_write_1h];
@@ -121,7 +127,7 @@ impl Reader<'_> {
 
     /// Fills in what is not stated: a cache price is the input's (at Fireworks a read is half of it), a 1-hour write
     /// is at least a short one.
-    fn rates(&self, stated: &Stated) -> Option<Rates> {
+    fn rates(&self, stated: &Stated, media: MediaRates) -> Option<Rates> {
         let input = stated.input?;
         let cached = match self.provider.as_str() {
             "fireworks_ai" => NanoPerMillion(input.0 / 2 + input.0 % 2),
@@ -134,7 +140,31 @@ impl Reader<'_> {
             cache_read: stated.cache_read.unwrap_or(cached),
             cache_write,
             cache_write_1h: stated.cache_write_1h.unwrap_or(cache_write),
+            media,
         })
+    }
+
+    /// The token prices among the other units.
+    fn media(&mut self, other: &[OtherPrice], has_input: bool) -> MediaRates {
+        let mut media = MediaRates::default();
+        for (place, OtherPrice { unit, usd }) in other.iter().enumerate() {
+            if other.iter().take(place).any(|earlier| earlier.unit == *unit) {
+                self.note(format!("unit {unit:?} is priced twice"));
+            }
+            let rate = match &**unit {
+                "audio_input_million_tokens" => &mut media.audio_input,
+                "image_input_million_tokens" => &mut media.image_input,
+                "audio_output_million_tokens" => &mut media.audio_output,
+                "image_output_million_tokens" => &mut media.image_output,
+                "reasoning_million_tokens" => &mut media.reasoning,
+                _ => continue,
+            };
+            *rate = Some(NanoPerMillion(usd.0));
+            if !has_input {
+                self.note(format!("{unit} needs an input price beside it; \"0\" where text is free"));
+            }
+        }
+        media
     }
 
     fn service(
@@ -151,7 +181,8 @@ impl Reader<'_> {
         Some(ServiceRates { input, output: output_price })
     }
 
-    fn tier(&mut self, price: &PriceRow, base: &Stated) -> Option<PromptTier> {
+    /// The file states no media prices for a prompt tier: they keep their proportion to text.
+    fn tier(&mut self, price: &PriceRow, base: &Stated, media: MediaRates) -> Option<PromptTier> {
         let tier = Stated {
             input: self.price("tier_input", &price.tier_input),
             output: self.price("tier_output", &price.tier_output),
@@ -181,7 +212,15 @@ impl Reader<'_> {
             }
         }
         let inclusive = price.tier_inclusive.unwrap_or(false);
-        match self.rates(&tier) {
+        let followed = match (base.input, tier.input) {
+            (Some(before), Some(after)) => media.following((before, after), (base.output, tier.output)),
+            _ => Some(media),
+        };
+        let media = followed.unwrap_or_else(|| {
+            self.note("the prompt tier makes a price per million tokens that is out of range");
+            media
+        });
+        match self.rates(&tier, media) {
             Some(rates) => Some(PromptTier { above_tokens, inclusive, rates }),
             None => {
                 self.note("the prompt tier lacks tier_input");

@@ -19,8 +19,8 @@ use time::Date;
 
 pub use load::{CatalogError, Problem};
 pub use price::{
-    AppliedRates, OffPeak, OtherPrice, PeakSpan, PricePeriod, Prices, PromptTier, Rates, ServiceRates,
-    ServiceTier,
+    AppliedRates, MediaRates, OffPeak, OtherPrice, PeakSpan, PricePeriod, Prices, PromptTier, Rates,
+    ServiceRates, ServiceTier, Unit,
 };
 pub use resolve::Resolved;
 

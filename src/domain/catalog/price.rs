@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use time::{Date, OffsetDateTime, UtcOffset};
 
-use crate::domain::money::{NanoPerMillion, NanoUsd};
+use crate::domain::money::{NanoPerMillion, NanoUsd, Per};
 
 /// Every price of a model; periods do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct PricePeriod {
     pub priority: Option<ServiceRates>,
     pub tier: Option<PromptTier>,
     pub off_peak: Option<OffPeak>,
-    /// Prices by other units than text tokens.
+    /// Prices by other units than tokens: those of [`Unit`], and words that nothing is billed by.
     pub other: Vec<OtherPrice>,
 }
 
@@ -39,6 +39,32 @@ pub struct Rates {
     pub cache_read: NanoPerMillion,
     pub cache_write: NanoPerMillion,
     pub cache_write_1h: NanoPerMillion,
+    pub media: MediaRates,
+}
+
+/// USD per million tokens that are not plain text; none where the catalogue says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MediaRates {
+    pub audio_input: Option<NanoPerMillion>,
+    pub image_input: Option<NanoPerMillion>,
+    pub audio_output: Option<NanoPerMillion>,
+    pub image_output: Option<NanoPerMillion>,
+    /// The reasoning part of the output, where it has a price of its own.
+    pub reasoning: Option<NanoPerMillion>,
+}
+
+/// What is billed by another count than tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    Image,
+    InputImage,
+    AudioMinute,
+    AudioHour,
+    OutputSecond,
+    MillionCharacters,
+    Page,
+    Query,
+    WebSearchCall,
 }
 
 /// Input and output of a service tier; its cache prices keep their proportion to input.
@@ -114,6 +140,11 @@ impl Prices {
 }
 
 impl PricePeriod {
+    /// What one `unit` costs, whatever the service tier, prompt and hour.
+    pub fn per(&self, unit: Unit) -> Option<NanoUsd> {
+        self.other.iter().find(|price| &*price.unit == unit.as_str()).map(|price| price.usd)
+    }
+
     /// Rates at full (peak) price. None: tokens are unpriced, or the service tier is.
     pub fn peak_rates(&self, service: ServiceTier, prompt_tokens: u64) -> Option<AppliedRates> {
         let base = self.rates?;
@@ -154,6 +185,7 @@ impl Rates {
 
     /// These rates (of the base or of a prompt tier) under a service tier that is stated for the base alone.
     fn in_service(&self, service: ServiceRates, base: Rates) -> Option<Rates> {
+        let media = self.media.following((base.input, service.input), (base.output, service.output))?;
         if base.input.0 == 0 {
             let input = service.input;
             return Some(Rates {
@@ -162,6 +194,7 @@ impl Rates {
                 cache_read: input,
                 cache_write: input,
                 cache_write_1h: input,
+                media,
             });
         }
         let by_input = self.scaled(service.input.0, base.input.0)?;
@@ -169,7 +202,7 @@ impl Rates {
             (Some(own), Some(stated), Some(base)) if base.0 != 0 => Some(scaled(own, stated.0, base.0)?),
             (_, stated, _) => stated,
         };
-        Some(Rates { output, ..by_input })
+        Some(Rates { output, media, ..by_input })
     }
 
     fn scaled(&self, by: i64, of: i64) -> Option<Rates> {
@@ -183,7 +216,87 @@ impl Rates {
             cache_read: scaled(self.cache_read, by, of)?,
             cache_write: scaled(self.cache_write, by, of)?,
             cache_write_1h: scaled(self.cache_write_1h, by, of)?,
+            media: self.media.scaled(by, of)?,
         })
+    }
+}
+
+impl MediaRates {
+    /// Media keep their proportion to text where the text's rates change, each a pair of before and after. Where
+    /// text was free there is none to keep: the price stays. Where output is not offered its media are not either.
+    pub(super) fn following(
+        self,
+        input: (NanoPerMillion, NanoPerMillion),
+        output: (Option<NanoPerMillion>, Option<NanoPerMillion>),
+    ) -> Option<MediaRates> {
+        let (before, after) = input;
+        let by_input = if before.0 == 0 { self } else { self.scaled(after.0, before.0)? };
+        let by_output = match output {
+            (Some(_), None) => MediaRates::default(),
+            (Some(before), Some(after)) if before.0 != 0 => self.scaled(after.0, before.0)?,
+            _ => self,
+        };
+        Some(MediaRates {
+            audio_input: by_input.audio_input,
+            image_input: by_input.image_input,
+            audio_output: by_output.audio_output,
+            image_output: by_output.image_output,
+            reasoning: by_output.reasoning,
+        })
+    }
+
+    fn scaled(self, by: i64, of: i64) -> Option<MediaRates> {
+        let each = |price: Option<NanoPerMillion>| match price {
+            Some(price) => scaled(price, by, of).map(Some),
+            None => Some(None),
+        };
+        Some(MediaRates {
+            audio_input: each(self.audio_input)?,
+            image_input: each(self.image_input)?,
+            audio_output: each(self.audio_output)?,
+            image_output: each(self.image_output)?,
+            reasoning: each(self.reasoning)?,
+        })
+    }
+}
+
+impl Unit {
+    pub const ALL: [Unit; 9] = [
+        Unit::Image,
+        Unit::InputImage,
+        Unit::AudioMinute,
+        Unit::AudioHour,
+        Unit::OutputSecond,
+        Unit::MillionCharacters,
+        Unit::Page,
+        Unit::Query,
+        Unit::WebSearchCall,
+    ];
+
+    /// The catalogue file's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unit::Image => "image",
+            Unit::InputImage => "input_image",
+            Unit::AudioMinute => "audio_minute",
+            Unit::AudioHour => "audio_hour",
+            Unit::OutputSecond => "output_second",
+            Unit::MillionCharacters => "million_characters",
+            Unit::Page => "page",
+            Unit::Query => "query",
+            Unit::WebSearchCall => "web_search_call",
+        }
+    }
+
+    /// How many of what usage counts make one unit.
+    pub fn per(self) -> Per {
+        match self {
+            Unit::AudioMinute => Per::Minute,
+            Unit::AudioHour => Per::Hour,
+            Unit::OutputSecond => Per::Second,
+            Unit::MillionCharacters => Per::Million,
+            Unit::Image | Unit::InputImage | Unit::Page | Unit::Query | Unit::WebSearchCall => Per::One,
+        }
     }
 }
 

@@ -190,6 +190,11 @@ fn prices_that_do_not_fit_together_are_refused() {
         ("input = \"1\"\noff_peak_percent = 50\npeak_utc = [\"Fri-Mon 01:00-02:00\"]", "needs spans"),
         ("input = \"1\"\noff_peak_percent = 50\npeak_utc = [\"Mon 01:00-24:01\"]", "needs spans"),
         ("input = \"1\"\nvalid_from = \"2026-02-30\"", "must be a date"),
+        ("other = [{ unit = \"audio_input_million_tokens\", price = \"1\" }]", "needs an input price"),
+        (
+            "other = [{ unit = \"page\", price = \"1\" }, { unit = \"page\", price = \"2\" }]",
+            "\"page\" is priced twice",
+        ),
         ("input = \"1\"\nvalid_from = \"2026-02-02\"\nvalid_until = \"2026-02-01\"", "lies after"),
         ("input = \"1\"\nvalid_until = \"2026-02-02\"\n[[model.price]]\ninput = \"2\"", "overlap"),
     ] {

@@ -19,7 +19,7 @@ struct UsageQuery {
     format: Option<String>,
 }
 
-/// `GET /api/usage?from&to&group_by=day|model|provider|key|byok|category`; CSV by `format=csv` or `Accept`.
+/// `GET /api/usage?from&to&group_by=day|model|provider|key|byok|category|kind`; CSV by `format=csv` or `Accept`.
 pub async fn get_usage(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     let query: UsageQuery = call.query()?;
     let range = Range::parse(query.from.as_deref(), query.to.as_deref(), call.state::<Ambient>()?.now())?;

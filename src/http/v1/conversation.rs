@@ -3,6 +3,7 @@
 
 use crate::{
     domain::{
+        kind::Kind,
         money::NanoUsd,
         policy::ByokFallback,
         provider::{Dialect, ProviderId},
@@ -69,7 +70,9 @@ pub async fn converse(
     let (fallback, body) = match inputs(&mut call, &gateway).await {
         Ok(inputs) => inputs,
         Err(error) => {
-            let told = inference::refuse(&gateway, principal, dialect, place, error.message()).await;
+            let told =
+                inference::refuse(&gateway, principal, Kind::Conversation(dialect), place, error.message())
+                    .await;
             return Err(with_told(error, &told));
         }
     };
