@@ -7,6 +7,7 @@ mod course;
 mod exchange;
 pub mod failure;
 pub mod inference;
+mod media;
 pub mod meter;
 pub mod metrics;
 mod open;

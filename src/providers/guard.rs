@@ -50,6 +50,12 @@ pub fn is_public(ip: IpAddr) -> bool {
 
 /// A base URL as a customer may give one: https, or http into an opened network.
 pub fn check_url(text: &str, allowed: &AllowedNets) -> Result<Url, UrlError> {
+    let url = check_address(text, allowed)?;
+    if url.query().is_some() || url.fragment().is_some() { Err(UrlError::Tail) } else { Ok(url) }
+}
+
+/// The address of something to be fetched on a customer's behalf: as a base URL, and a query is fine.
+pub fn check_address(text: &str, allowed: &AllowedNets) -> Result<Url, UrlError> {
     let clean =
         text.len() <= URL_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     // The parser turns decimal, octal and hexadecimal forms of IPv4 into the usual one.
@@ -68,9 +74,6 @@ pub fn check_url(text: &str, allowed: &AllowedNets) -> Result<Url, UrlError> {
         || authority.is_some_and(|part| part.contains('@'))
     {
         return Err(UrlError::UserInfo);
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(UrlError::Tail);
     }
     let opened = match literal(&url).ok_or(UrlError::Malformed)? {
         Literal::Addresses(ips) => {

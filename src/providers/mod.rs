@@ -2,6 +2,7 @@
 //! the only place that puts a provider key on the wire.
 
 pub mod error;
+pub mod fetch;
 pub mod guard;
 pub mod resolver;
 pub mod transport;

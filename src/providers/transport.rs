@@ -85,6 +85,16 @@ impl Transport {
         (self.operator.clone(), self.customer.clone())
     }
 
+    /// What customer-given URLs may reach.
+    pub fn allowed(&self) -> &AllowedNets {
+        &self.allowed
+    }
+
+    /// Gets a customer-given URL that was judged; its name resolves under guard.
+    pub async fn get(&self, url: Url) -> Result<Response, reqwest::Error> {
+        self.customer.get(url).send().await
+    }
+
     /// Posts the body with the credential and returns the head of the answer, 2xx only.
     pub async fn post(
         &self,

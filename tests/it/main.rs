@@ -11,6 +11,7 @@ mod canary;
 mod layers;
 mod limits;
 mod members;
+mod matrix;
 mod money;
 mod provider_keys;
 mod provider_keys_use;
