@@ -414,6 +414,21 @@ pub static PROVIDERS: &[Provider] = &[
         },
         ..COMPATIBLE
     },
+    // The recipe of docs/adding-a-provider.md, followed for a provider that does not exist: a row, and its golden
+    // case in `dialect::openai_chat`.
+    #[cfg(test)]
+    Provider {
+        id: "acme",
+        name: "Acme",
+        env: "ACME",
+        base_url: "https://api.acme.example/v1",
+        quirks: Quirks {
+            max_completion_tokens: Field::Rename("max_tokens"),
+            dropped: &["logit_bias"],
+            ..PLAIN
+        },
+        ..COMPATIBLE
+    },
 ];
 
 impl ProviderId {
@@ -508,6 +523,6 @@ mod tests {
             }
             assert!(!row.base_url.ends_with('/'));
         }
-        assert_eq!(PROVIDERS.len(), 13);
+        assert_eq!(PROVIDERS.len(), 13 + 1, "with the example of the recipe");
     }
 }

@@ -68,8 +68,7 @@ pub async fn embed(
     for source in &mut sources {
         let Source::Url(url) = &**source else { continue };
         let left = by.saturating_duration_since(Instant::now());
-        let fetched =
-            fetch::fetch(transport, &url.decode(), room, left).await.map_err(MediaError::Failed)?;
+        let fetched = fetch::fetch(transport, &url.decode(), room, left).await.map_err(MediaError::Failed)?;
         room = room.saturating_sub(fetched.bytes.len());
         let media_type = Escaped::from_text(&fetched.media_type);
         **source = Source::Data { media_type, data: Escaped::from_inner(STANDARD.encode(&fetched.bytes)) };

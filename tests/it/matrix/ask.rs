@@ -88,14 +88,14 @@ fn chat(asked: &Conversation) -> Value {
                 { "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{data}") } }
             ] })),
             Turn::Calls(calls) => {
-                let call = |(id, name, arguments): &(&str, &str, &str)| {
-                    json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
-                };
+                let call = |(id, name, arguments): &(&str, &str, &str)| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
                 let calls: Vec<Value> = calls.iter().map(call).collect();
                 messages.push(json!({ "role": "assistant", "content": null, "tool_calls": calls }));
             }
             Turn::Results(results) => messages.extend(
-                results.iter().map(|(id, text)| json!({ "role": "tool", "tool_call_id": id, "content": text })),
+                results
+                    .iter()
+                    .map(|(id, text)| json!({ "role": "tool", "tool_call_id": id, "content": text })),
             ),
         }
     }
@@ -108,8 +108,7 @@ fn chat(asked: &Conversation) -> Value {
         body["stop"] = json!([stop]);
     }
     if asked.schema {
-        body["response_format"] =
-            json!({ "type": "json_schema", "json_schema": { "name": "tide", "schema": schema(), "strict": true } });
+        body["response_format"] = json!({ "type": "json_schema", "json_schema": { "name": "tide", "schema": schema(), "strict": true } });
     }
     if asked.thinking {
         body["reasoning_effort"] = json!("high");
@@ -146,8 +145,7 @@ fn responses(asked: &Conversation) -> Value {
             "parameters": parameters(), "strict": false }]);
     }
     if asked.schema {
-        body["text"] =
-            json!({ "format": { "type": "json_schema", "name": "tide", "schema": schema(), "strict": true } });
+        body["text"] = json!({ "format": { "type": "json_schema", "name": "tide", "schema": schema(), "strict": true } });
     }
     if asked.thinking {
         body["reasoning"] = json!({ "effort": "high", "summary": "auto" });
@@ -176,9 +174,7 @@ fn messages(asked: &Conversation) -> Value {
                 messages.push(json!({ "role": "assistant", "content": calls }));
             }
             Turn::Results(results) => {
-                let result = |(id, text): &(&str, &str)| {
-                    json!({ "type": "tool_result", "tool_use_id": id, "content": text })
-                };
+                let result = |(id, text): &(&str, &str)| json!({ "type": "tool_result", "tool_use_id": id, "content": text });
                 let results: Vec<Value> = results.iter().map(result).collect();
                 messages.push(json!({ "role": "user", "content": results }));
             }

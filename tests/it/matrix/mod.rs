@@ -33,10 +33,12 @@ const MODELS: [&str; 17] = [
 ];
 
 /// Arguments as a model may write them: numbers that a float would change, an escape, odd spaces.
-const ODD: &str = r#"{\"port\": \"Brest\", \"id\":12345678901234567890, \"a\": 1.0,\"b\":1e5, \"c\":\"\\u00e3\" }"#;
+const ODD: &str =
+    r#"{\"port\": \"Brest\", \"id\":12345678901234567890, \"a\": 1.0,\"b\":1e5, \"c\":\"\\u00e3\" }"#;
 const ODD_DECODED: &str = r#"{"port": "Brest", "id":12345678901234567890, "a": 1.0,"b":1e5, "c":"\u00e3" }"#;
 /// A PNG of one pixel.
-const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+const PIXEL: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Feature {
@@ -90,9 +92,7 @@ impl Feature {
                 ],
                 ..plain
             },
-            Feature::Images => {
-                Conversation { turns: vec![Turn::Picture("What is this?", PIXEL)], ..plain }
-            }
+            Feature::Images => Conversation { turns: vec![Turn::Picture("What is this?", PIXEL)], ..plain },
             Feature::Schema => Conversation { schema: true, ..plain },
             Feature::Reasoning => Conversation { thinking: true, ..plain },
             Feature::Stop => Conversation { stop: Some("END"), ..plain },
@@ -131,12 +131,8 @@ impl Feature {
     /// What a client shall hear of the script.
     fn answer(self) -> Answer {
         let said = "Hello from the simulated provider.";
-        let usual = Answer {
-            text: said.into(),
-            finish: "stop".into(),
-            usage: (1_001, 400, 77),
-            ..Answer::default()
-        };
+        let usual =
+            Answer { text: said.into(), finish: "stop".into(), usage: (1_001, 400, 77), ..Answer::default() };
         let odd = ("get_tide".to_owned(), ODD_DECODED.to_owned());
         match self {
             Feature::Tools => {
@@ -159,7 +155,9 @@ impl Feature {
         let by = |models: &[&str]| models.contains(&model);
         match self {
             // No stop sequences: OpenAI's reasoning models, xAI's from grok-4 on, and all of Responses.
-            Feature::Stop if by(&["openai/gpt-5.5", "openai/gpt-5.3-codex", "xai/grok-4.3", "perplexity/kimi-k3"]) => {
+            Feature::Stop
+                if by(&["openai/gpt-5.5", "openai/gpt-5.3-codex", "xai/grok-4.3", "perplexity/kimi-k3"]) =>
+            {
                 Some(if client == Client::Messages { "stop_sequences" } else { "stop" })
             }
             // JSON, but to no schema.

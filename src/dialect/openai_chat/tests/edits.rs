@@ -4,6 +4,13 @@ use super::*;
 
 /// Provider, model, further members, what becomes of them, what is named as dropped.
 const CASES: &[(&str, &str, &str, &str, &[&str])] = &[
+    (
+        "acme",
+        "atlas-1",
+        r#""max_completion_tokens":5,"logit_bias":{"1":2},"x":1"#,
+        r#""max_tokens":5,"x":1"#,
+        &["logit_bias"],
+    ),
     ("openai", "gpt-4o", r#""max_tokens":5,"temperature":0.10"#, r#""max_tokens":5,"temperature":0.10"#, &[]),
     (
         "openai",
