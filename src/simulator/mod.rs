@@ -23,13 +23,14 @@ mod responses;
 mod rows;
 mod script;
 mod server;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use bill::Call;
 pub use script::{Citation, Script, ToolCall, UsagePlace};
 
-use server::Shared;
+use shared::Shared;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -98,7 +99,8 @@ impl Simulator {
         format!("http://{}/{provider}{base}", self.address)
     }
 
-    /// The next chat request to `provider` takes this script; several queue up in order.
+    /// The next request for an answer of `provider`, on whichever wire, takes this script; several queue up in
+    /// order.
     pub fn enqueue(&self, provider: &str, script: Script) {
         self.shared.enqueue(provider, script);
     }
