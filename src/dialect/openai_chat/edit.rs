@@ -73,8 +73,7 @@ impl ChatRequest<'_> {
         self.complete(&rules, target, asked_for_usage, &mut out);
         let reading = Reading {
             reasoning_outside_output: rules.quirks.reasoning_outside_output,
-            seed: target.seed.to_owned(),
-            tool_as_text: None,
+            ..Reading::default()
         };
         Ok(Encoded { path: None, body: out.end(), dropped, asked_for_usage, reading })
     }
