@@ -1,35 +1,15 @@
-//! Cohere's chat, version 2, for providers.
-#![allow(unused)]
+//! Cohere's chat, version 2, for providers: requests written, answers read. Shapes and names are those of the
+//! provider's API reference and SDK, November 2026. It must never decode text or arguments that only pass
+//! through.
 
-use crate::{
-    dialect::{
-        Encoded, Head, Invalid, Limits, Reading, Speaking, Target, Unreadable, Unsupported,
-        canonical::{self, Answer, Event},
-        sse::Frame,
-    },
-    domain::usage::Usage,
-};
+mod messages;
+mod reader;
+mod request;
+mod tools;
+mod usage;
 
-/// Writes a request.
-pub fn write(_request: &canonical::Request<'_>, _target: &Target<'_>) -> Result<Encoded, Unsupported> {
-    unimplemented!()
-}
+pub use reader::Reader;
+pub use request::write;
 
-/// Reads answers.
-pub struct Reader {
-    _reading: Reading,
-}
-impl Reader {
-    pub fn new(reading: Reading) -> Self {
-        Self { _reading: reading }
-    }
-    pub fn frame(&mut self, _frame: Frame<'_>, _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
-    pub fn close(&mut self, _emit: &mut dyn FnMut(Event<'_>)) {
-        unimplemented!()
-    }
-    pub fn body(&mut self, _json: &[u8], _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
-}
+#[cfg(test)]
+mod tests;

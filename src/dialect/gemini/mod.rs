@@ -1,35 +1,20 @@
-//! Google's generateContent, for providers.
-#![allow(unused)]
+//! Google's generateContent, for providers: requests written, answers read. Shapes and names are those of the
+//! provider's API reference and SDK, November 2026. It must never guess what a model was not asked for, and
+//! never decode text or arguments that only pass through.
 
-use crate::{
-    dialect::{
-        Encoded, Head, Invalid, Limits, Reading, Speaking, Target, Unreadable, Unsupported,
-        canonical::{self, Answer, Event},
-        sse::Frame,
-    },
-    domain::usage::Usage,
-};
+mod choice;
+mod config;
+mod contents;
+mod logprobs;
+mod model;
+mod partial;
+mod parts;
+mod reader;
+mod request;
+mod usage;
 
-/// Writes a request.
-pub fn write(_request: &canonical::Request<'_>, _target: &Target<'_>) -> Result<Encoded, Unsupported> {
-    unimplemented!()
-}
+pub use reader::Reader;
+pub use request::write;
 
-/// Reads answers.
-pub struct Reader {
-    _reading: Reading,
-}
-impl Reader {
-    pub fn new(reading: Reading) -> Self {
-        Self { _reading: reading }
-    }
-    pub fn frame(&mut self, _frame: Frame<'_>, _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
-    pub fn close(&mut self, _emit: &mut dyn FnMut(Event<'_>)) {
-        unimplemented!()
-    }
-    pub fn body(&mut self, _json: &[u8], _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
-}
+#[cfg(test)]
+mod tests;
