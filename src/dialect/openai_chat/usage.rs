@@ -101,13 +101,14 @@ pub fn write(usage: &Usage) -> String {
     format!(
         concat!(
             r#"{{"prompt_tokens":{},"completion_tokens":{},"total_tokens":{},"#,
-            r#""prompt_tokens_details":{{"cached_tokens":{}{}{}}},"#,
+            r#""prompt_tokens_details":{{"cached_tokens":{}{}{}{}}},"#,
             r#""completion_tokens_details":{{"reasoning_tokens":{}{}}}}}"#
         ),
         usage.prompt(),
         usage.completion(),
         usage.prompt().saturating_add(usage.completion()),
         usage.cache_read,
+        named("cache_write_tokens", usage.cache_write.saturating_add(usage.cache_write_1h)),
         named("audio_tokens", usage.audio_input),
         named("image_tokens", usage.image_input),
         usage.reasoning,
@@ -235,7 +236,7 @@ mod tests {
             let usage = read(&json, false).unwrap();
             prop_assert_eq!(usage.prompt(), p);
             prop_assert_eq!(usage.output, c);
-            prop_assert_eq!(read(&write(&usage), false).unwrap().prompt(), p);
+            prop_assert_eq!(read(&write(&usage), false).unwrap(), usage);
         }
 
         #[test]

@@ -1,62 +1,22 @@
-//! Chat to and from the canonical form.
-#![allow(unused)]
+//! OpenAI's chat to and from the canonical form, for clients whose provider speaks something else and for
+//! providers whose client does. Requests and answers of one dialect at both ends never come here.
 
-use crate::{
-    dialect::{
-        Encoded, Head, Invalid, Limits, Reading, Speaking, Target, Unreadable, Unsupported,
-        canonical::{self, Answer, Event},
-        openai_chat::ChatRequest,
-        sse::Frame,
-    },
-    domain::usage::Usage,
-};
+mod answer;
+mod calls;
+mod effort;
+mod parts_in;
+mod pieces;
+mod reader;
+mod request_in;
+mod request_out;
+mod turns_in;
+mod turns_out;
+mod writer;
 
-/// Writes a request.
-pub fn write(_request: &canonical::Request<'_>, _target: &Target<'_>) -> Result<Encoded, Unsupported> {
-    unimplemented!()
-}
+pub use answer::write_answer;
+pub use reader::Reader;
+pub use request_out::write;
+pub use writer::Writer;
 
-/// Reads answers.
-pub struct Reader {
-    _reading: Reading,
-}
-impl Reader {
-    pub fn new(reading: Reading) -> Self {
-        Self { _reading: reading }
-    }
-    pub fn frame(&mut self, _frame: Frame<'_>, _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
-    pub fn close(&mut self, _emit: &mut dyn FnMut(Event<'_>)) {
-        unimplemented!()
-    }
-    pub fn body(&mut self, _json: &[u8], _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
-}
-
-/// Writes streamed answers.
-pub struct Writer {
-    _speaking: Speaking,
-}
-impl Writer {
-    pub fn new(speaking: Speaking) -> Self {
-        Self { _speaking: speaking }
-    }
-    pub fn event(&mut self, _event: &Event<'_>, _out: &mut Vec<u8>) {
-        unimplemented!()
-    }
-    pub fn conclude(&mut self, _note: &str, _billed: &Usage, _out: &mut Vec<u8>) {
-        unimplemented!()
-    }
-}
-/// Writes whole answers.
-pub fn write_answer(_answer: &Answer, _speaking: &Speaking, _note: &str, _billed: &Usage) -> Vec<u8> {
-    unimplemented!()
-}
-
-impl<'a> ChatRequest<'a> {
-    pub fn canonical(&self) -> Result<canonical::Request<'a>, Unsupported> {
-        unimplemented!()
-    }
-}
+#[cfg(test)]
+mod tests;
