@@ -23,11 +23,9 @@ pub(super) fn read(usage: Raw<'_>) -> Option<Usage> {
     Some(Usage {
         input: input.checked_sub(cache_read)?,
         cache_read,
-        cache_write: 0,
-        cache_write_1h: 0,
         output,
-        reasoning: 0,
         basis: Basis::Reported,
+        ..Usage::default()
     })
 }
 

@@ -16,6 +16,17 @@ pub(super) struct Report {
     cached: Option<u64>,
     tool_prompt: Option<u64>,
     total: Option<u64>,
+    /// Of the prompt, the cached tokens, and the answer: those that are no text.
+    prompt_media: Media,
+    cached_media: Media,
+    candidates_media: Media,
+}
+
+/// Tokens by what they stand for, of those with prices of their own.
+#[derive(Clone, Copy, Default)]
+struct Media {
+    audio: u64,
+    image: u64,
 }
 
 /// The largest count believed; above it the report is taken for broken.
@@ -25,6 +36,12 @@ impl Report {
     /// Takes the next report.
     pub(super) fn absorb(&mut self, metadata: Raw<'_>) {
         for member in metadata.members() {
+            match &*member.key {
+                "promptTokensDetails" => self.prompt_media = Media::read(member.value),
+                "cacheTokensDetails" => self.cached_media = Media::read(member.value),
+                "candidatesTokensDetails" => self.candidates_media = Media::read(member.value),
+                _ => {}
+            }
             let slot = match &*member.key {
                 "promptTokenCount" => &mut self.prompt,
                 "candidatesTokenCount" => &mut self.candidates,
@@ -67,14 +84,47 @@ impl Report {
             return None;
         }
         let cache_read = self.cached.unwrap_or(0).min(prompt);
+        let mut input = read.checked_sub(cache_read)?;
+        let mut output_text = output;
+        let heard = self.prompt_media.audio.saturating_sub(self.cached_media.audio);
+        let audio_input = take(&mut input, heard);
+        let audio_output = take(&mut output_text, self.candidates_media.audio);
+        let image_output = take(&mut output_text, self.candidates_media.image);
         Some(Usage {
-            input: read.checked_sub(cache_read)?,
+            input,
             cache_read,
-            cache_write: 0,
-            cache_write_1h: 0,
-            output,
-            reasoning: thoughts.min(output),
+            output: output_text,
+            reasoning: thoughts.min(output_text),
+            audio_input,
+            audio_output,
+            image_output,
             basis: Basis::Reported,
+            ..Usage::default()
         })
     }
+}
+
+impl Media {
+    /// A list of `{modality, tokenCount}`. Images of a prompt cost what text costs, so nobody asks for them there.
+    fn read(details: Raw<'_>) -> Media {
+        let mut media = Media::default();
+        for detail in details.elements() {
+            let tokens =
+                detail.member("tokenCount").and_then(Raw::count).filter(|count| *count <= TOKENS_MAX);
+            let modality = detail.member("modality").and_then(Raw::text).unwrap_or_default();
+            match &*modality {
+                "AUDIO" => media.audio = tokens.unwrap_or(0),
+                "IMAGE" => media.image = tokens.unwrap_or(0),
+                _ => {}
+            }
+        }
+        media
+    }
+}
+
+/// Moves at most `wanted` out of `bucket`.
+fn take(bucket: &mut u64, wanted: u64) -> u64 {
+    let taken = wanted.min(*bucket);
+    *bucket = bucket.saturating_sub(taken);
+    taken
 }

@@ -71,10 +71,8 @@ impl ChatRequest<'_> {
         }
         let asked_for_usage = rules.asks_for_usage();
         self.complete(&rules, target, asked_for_usage, &mut out);
-        let reading = Reading {
-            reasoning_outside_output: rules.quirks.reasoning_outside_output,
-            ..Reading::default()
-        };
+        let reading =
+            Reading { reasoning_outside_output: rules.quirks.reasoning_outside_output, ..Reading::default() };
         Ok(Encoded { path: None, body: out.end(), dropped, asked_for_usage, reading })
     }
 

@@ -29,15 +29,9 @@ fn arguments(tool: u32, piece: &str) -> Event<'_> {
     say(Delta::ToolArguments { tool, piece: text(piece) })
 }
 
-const BILLED: Usage = Usage {
-    input: 20,
-    cache_read: 1500,
-    cache_write: 0,
-    cache_write_1h: 0,
-    output: 31,
-    reasoning: 0,
-    basis: crate::domain::usage::Basis::Reported,
-};
+fn billed() -> Usage {
+    Usage { input: 20, cache_read: 1500, output: 31, ..Usage::default() }
+}
 
 /// Text and one call, as another dialect's reader tells them.
 fn checking() -> Vec<Event<'static>> {
@@ -49,7 +43,7 @@ fn checking() -> Vec<Event<'static>> {
         arguments(0, r#"\"Brest\"}"#),
         say(Delta::ToolEnd { tool: 0 }),
         finish(Finish::ToolCalls),
-        Event::Usage(BILLED),
+        Event::Usage(billed()),
         Event::End,
     ]
 }
@@ -87,10 +81,10 @@ fn refusal() -> Vec<Event<'static>> {
 fn streams_are_written_as_chunks() {
     let usage = |include_usage| Speaking { include_usage, ..speaking("anthropic", "claude-sonnet-4-6") };
     for (case, found, expected) in [
-        ("checking", written(&checking(), usage(true), &BILLED), golden!("written_checking.sse")),
-        ("everything", written(&everything(), usage(false), &BILLED), golden!("written_everything.sse")),
-        ("refusal", written(&refusal(), usage(false), &BILLED), golden!("written_refusal.sse")),
-        ("nothing", written(&[Event::End], usage(false), &BILLED), golden!("written_nothing.sse")),
+        ("checking", written(&checking(), usage(true), &billed()), golden!("written_checking.sse")),
+        ("everything", written(&everything(), usage(false), &billed()), golden!("written_everything.sse")),
+        ("refusal", written(&refusal(), usage(false), &billed()), golden!("written_refusal.sse")),
+        ("nothing", written(&[Event::End], usage(false), &billed()), golden!("written_nothing.sse")),
     ] {
         assert_eq!(found, expected, "{case}");
     }
@@ -105,7 +99,7 @@ fn whole_answers_are_written_as_bodies() {
         ("refusal", refusal(), golden!("written_refusal.json")),
         ("nothing", vec![Event::End], golden!("written_nothing.json")),
     ] {
-        assert_eq!(written_whole(&events, &speaking, &BILLED), expected.trim_end(), "{case}");
+        assert_eq!(written_whole(&events, &speaking, &billed()), expected.trim_end(), "{case}");
     }
 }
 
@@ -113,7 +107,9 @@ fn whole_answers_are_written_as_bodies() {
 fn nothing_is_written_before_content() {
     let mut writer = Writer::new(speaking("openai", "gpt-5.4"));
     let mut out = Vec::new();
-    for event in [start("a", "b"), Event::ServiceTier("x".into()), Event::Usage(BILLED), finish(Finish::Stop)] {
+    for event in
+        [start("a", "b"), Event::ServiceTier("x".into()), Event::Usage(billed()), finish(Finish::Stop)]
+    {
         writer.event(&event, &mut out);
     }
     assert_eq!(out, b"");
@@ -128,7 +124,7 @@ fn every_choice_that_spoke_is_finished_and_the_last_carries_the_note() {
         finish(Finish::Pause),
         Event::Said { choice: 4_000_000_000, delta: Delta::Text(text("never")) },
     ];
-    let out = written(&events, speaking("openai", "m"), &BILLED);
+    let out = written(&events, speaking("openai", "m"), &billed());
     let chunks: Vec<Value> = out
         .split("\n\n")
         .filter_map(|frame| serde_json::from_str(frame.strip_prefix("data: ")?).ok())
@@ -147,7 +143,8 @@ fn every_choice_that_spoke_is_finished_and_the_last_carries_the_note() {
 
 #[test]
 fn a_providers_own_chat_id_is_kept() {
-    let out = written(&[start("chatcmpl-Z", "m"), say(Delta::Text(text("x")))], speaking("groq", "q"), &BILLED);
+    let out =
+        written(&[start("chatcmpl-Z", "m"), say(Delta::Text(text("x")))], speaking("groq", "q"), &billed());
     assert!(out.starts_with(r#"data: {"id":"chatcmpl-Z","object":"chat.completion.chunk","#), "{out}");
 }
 
@@ -161,7 +158,9 @@ fn reasoning_too_long_to_keep_is_written_and_goes_without_its_block() {
         say(Delta::Reasoning(text("short"))),
         say(Delta::Signature(text("kept"))),
     ];
-    let out = written(&events, speaking("anthropic", "c"), &BILLED);
+    let out = written(&events, speaking("anthropic", "c"), &billed());
     assert_eq!(out.matches("reasoning_content").count(), 3);
-    assert!(!out.contains("lost") && out.contains(r#""thinking":"short","signature":"gw1.anthropic.Yw.kept""#));
+    assert!(
+        !out.contains("lost") && out.contains(r#""thinking":"short","signature":"gw1.anthropic.Yw.kept""#)
+    );
 }
