@@ -2,6 +2,7 @@
 //! resolved before a value of this type is made, so that each token is in exactly one priced bucket.
 
 use serde::Serialize;
+use std::fmt;
 
 /// How a figure was obtained.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -29,7 +30,7 @@ impl Basis {
 /// What was consumed by priced bucket. The token buckets do not overlap. Pictures, audio and text may also be counted
 /// by the piece, by time or by character beside their tokens: what is counted both ways is billed once, see
 /// `billing::price`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Usage {
     /// Prompt tokens of text read neither from nor into a cache.
     pub input: u64,
@@ -90,6 +91,37 @@ impl Usage {
     /// Every token the model generated.
     pub fn completion(&self) -> u64 {
         self.output.saturating_add(self.audio_output).saturating_add(self.image_output)
+    }
+}
+
+/// Without the buckets that are empty.
+impl fmt::Debug for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Usage");
+        for (name, count) in [
+            ("input", self.input),
+            ("cache_read", self.cache_read),
+            ("cache_write", self.cache_write),
+            ("cache_write_1h", self.cache_write_1h),
+            ("audio_input", self.audio_input),
+            ("image_input", self.image_input),
+            ("output", self.output),
+            ("reasoning", self.reasoning),
+            ("audio_output", self.audio_output),
+            ("image_output", self.image_output),
+            ("images", self.images),
+            ("input_images", self.input_images),
+            ("characters", self.characters),
+            ("audio_ms", self.audio_ms),
+            ("searches", self.searches),
+            ("queries", self.queries),
+            ("pages", self.pages),
+        ] {
+            if count > 0 {
+                shown.field(name, &count);
+            }
+        }
+        shown.field("basis", &self.basis).finish()
     }
 }
 

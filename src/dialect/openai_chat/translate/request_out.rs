@@ -51,6 +51,7 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
             field: clients_name(&said, unsupported.field),
             ..unsupported
         })?;
+    encoded.reading.seed = target.seed.to_owned();
     for name in std::mem::take(&mut encoded.dropped) {
         dropped.push(clients_name(&said, name));
     }
