@@ -127,11 +127,10 @@ impl Choice {
         if let Some(image) = get("inlineData").filter(|_| !is_thought) {
             self.image(image, say);
         }
-        for text in [get("executableCode").and_then(code), get("codeExecutionResult").and_then(outcome)] {
-            if let Some(text) = text {
-                self.has_said = true;
-                say(Delta::Text(text));
-            }
+        let ran = [get("executableCode").and_then(code), get("codeExecutionResult").and_then(outcome)];
+        for text in ran.into_iter().flatten() {
+            self.has_said = true;
+            say(Delta::Text(text));
         }
         if let Some(signature) = signature {
             say(Delta::Signature(signature));
