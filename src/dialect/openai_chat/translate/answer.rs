@@ -95,7 +95,5 @@ fn logprobs(pieces: &[Json<'_>]) -> Option<String> {
         [] => "null".to_owned(),
         entries => format!("[{}]", entries.join(",")),
     };
-    (!pieces.is_empty()).then(|| {
-        format!(r#"{{"content":{},"refusal":{}}}"#, list(&content), list(&refusal))
-    })
+    (!pieces.is_empty()).then(|| format!(r#"{{"content":{},"refusal":{}}}"#, list(&content), list(&refusal)))
 }

@@ -3,7 +3,10 @@
 
 use super::super::traits::{Reasoning, Traits};
 use crate::{
-    dialect::{Target, canonical::{Effort, Thinking}},
+    dialect::{
+        Target,
+        canonical::{Effort, Thinking},
+    },
     domain::catalog::Flag,
 };
 
@@ -139,7 +142,9 @@ mod tests {
 
     #[test]
     fn a_budget_becomes_an_effort() {
-        for (tokens, word) in [(512, "low"), (1024, "low"), (1025, "medium"), (8192, "medium"), (8193, "high")] {
+        for (tokens, word) in
+            [(512, "low"), (1024, "low"), (1025, "medium"), (8192, "medium"), (8193, "high")]
+        {
             let thinking = Thinking { budget_tokens: Some(tokens), ..Thinking::default() };
             assert_eq!(say(thinking, &target("openai", "gpt-5.4")), Say::Word(word), "{tokens}");
         }

@@ -98,7 +98,8 @@ fn cache(members: &[Member<'_>]) -> Option<Cache> {
 
 fn document<'a>(file: &[Member<'a>]) -> Option<Source<'a>> {
     if let Some(data) = object_of(file, "file_data") {
-        let bare = |data: Escaped<'a>| Source::Data { media_type: Escaped::from_inner("application/pdf"), data };
+        let bare =
+            |data: Escaped<'a>| Source::Data { media_type: Escaped::from_inner("application/pdf"), data };
         return match address(data)? {
             Source::Url(url) if !url.inner().starts_with("http") => Some(bare(url)),
             source => Some(source),

@@ -146,7 +146,12 @@ impl Reader {
         }
     }
 
-    fn choice(&mut self, position: usize, said: &ChoiceMembers<'_>, emit: Emit<'_>) -> Result<(), Unreadable> {
+    fn choice(
+        &mut self,
+        position: usize,
+        said: &ChoiceMembers<'_>,
+        emit: Emit<'_>,
+    ) -> Result<(), Unreadable> {
         let position = u64::try_from(position).unwrap_or(u64::MAX);
         let number = said.index.and_then(Raw::count).unwrap_or(position);
         let (Ok(index), Ok(choice)) = (usize::try_from(number), u32::try_from(number)) else { return Ok(()) };
@@ -283,9 +288,8 @@ impl<'a> ChoiceMembers<'a> {
         if !matches!(word.as_str(), "error" | "insufficient_system_resource") {
             return None;
         }
-        let made = || {
-            Json::trusted(format!(r#"{{"message":"the provider broke off its answer","code":"{word}"}}"#))
-        };
+        let made =
+            || Json::trusted(format!(r#"{{"message":"the provider broke off its answer","code":"{word}"}}"#));
         Some(self.error.map_or_else(made, Json::of))
     }
 

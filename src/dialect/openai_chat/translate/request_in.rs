@@ -50,7 +50,12 @@ impl<'a> Reading<'a> {
         let request = &mut self.request;
         match name {
             // What the head says already, or what is no provider's business.
-            "model" | "stream" | "stream_options" | "n" | "max_tokens" | "max_completion_tokens"
+            "model"
+            | "stream"
+            | "stream_options"
+            | "n"
+            | "max_tokens"
+            | "max_completion_tokens"
             | "logprobs" => {}
             "top_logprobs" => self.top_logprobs = value.count().unwrap_or(0),
             "messages" => request.turns = turns_in::read(value, &mut self.notes)?,

@@ -25,7 +25,8 @@ const UNNAMED_SCHEMA: &str = "answer";
 
 /// Writes `request` for a provider that speaks OpenAI's chat.
 pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsupported> {
-    let mut plain = Plain { request, target, out: ObjectWriter::new(), said: Vec::new(), dropped: Vec::new() };
+    let mut plain =
+        Plain { request, target, out: ObjectWriter::new(), said: Vec::new(), dropped: Vec::new() };
     plain.head()?;
     plain.tools()?;
     plain.format();
@@ -46,7 +47,10 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
         .map_err(|invalid| invalid.param.unwrap_or_else(|| "messages".into()))
         .map_err(|field| Unsupported::because(clients_name(&said, field.into()), NO_PLACE))
         .and_then(|chat| chat.encode(target))
-        .map_err(|unsupported| Unsupported { field: clients_name(&said, unsupported.field), ..unsupported })?;
+        .map_err(|unsupported| Unsupported {
+            field: clients_name(&said, unsupported.field),
+            ..unsupported
+        })?;
     for name in std::mem::take(&mut encoded.dropped) {
         dropped.push(clients_name(&said, name));
     }
@@ -129,7 +133,11 @@ impl Plain<'_> {
         let request = self.request;
         if request.tools.is_empty() {
             let idle = matches!(request.tool_choice, None | Some(ToolChoice::Auto | ToolChoice::Never));
-            return if idle { Ok(()) } else { Err(Unsupported::because("tool_choice", ": there are no tools")) };
+            return if idle {
+                Ok(())
+            } else {
+                Err(Unsupported::because("tool_choice", ": there are no tools"))
+            };
         }
         // Only OpenAI takes a choice of several; elsewhere the others are not offered.
         let narrowed = match &request.tool_choice {
@@ -279,7 +287,9 @@ impl Plain<'_> {
             What::PresencePenalty => Some("presence_penalty"),
             What::Seed => Some("seed"),
             What::LogitBias => Some("logit_bias"),
-            What::User if setting.name == "safety_identifier" && host == "openai" => Some("safety_identifier"),
+            What::User if setting.name == "safety_identifier" && host == "openai" => {
+                Some("safety_identifier")
+            }
             What::User => Some("user"),
             // Words of other dialects; chat's own are each host's to judge.
             What::ServiceTier if matches!(value.get(), "\"standard_only\"" | "\"standard\"") => None,

@@ -4,9 +4,7 @@
 use super::parts_in;
 use crate::dialect::{
     Dialect, Unsupported,
-    canonical::{
-        Cache, Json, Part, Reasoning, Role, Setting, Signature, ToolCall, ToolResult, Turn, What,
-    },
+    canonical::{Cache, Json, Part, Reasoning, Role, Setting, Signature, ToolCall, ToolResult, Turn, What},
     json::{Escaped, Kind, Member, Raw},
 };
 
@@ -229,11 +227,15 @@ impl<'a> Message<'a> {
                 .and_then(|name| last_call(turns, &name))
                 .ok_or_else(|| Unsupported::because(format!("messages[{index}]"), ORPHAN))?,
             (None, false) => {
-                return Err(Unsupported::because(format!("messages[{index}].tool_call_id"), ": it is missing"));
+                return Err(Unsupported::because(
+                    format!("messages[{index}].tool_call_id"),
+                    ": it is missing",
+                ));
             }
         };
         let content = self.content(notes)?;
-        let fits = |part: &Part<'_>| matches!(part, Part::Text { .. } | Part::Image { .. } | Part::File { .. });
+        let fits =
+            |part: &Part<'_>| matches!(part, Part::Text { .. } | Part::Image { .. } | Part::File { .. });
         if let Some(at) = content.iter().position(|part| !fits(part)) {
             return Err(Unsupported::field(format!("messages[{index}].content[{at}].type")));
         }

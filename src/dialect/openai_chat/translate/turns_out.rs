@@ -38,14 +38,8 @@ pub(super) struct Messages<'t> {
 pub(super) fn write(request: &Request<'_>, target: &Target<'_>) -> Result<(Vec<u8>, bool), Unsupported> {
     let openai = target.provider.as_str() == "openai";
     let breakpoints = openai && gpt_version(target.upstream_model).is_some_and(|version| version >= (5, 6));
-    let mut messages = Messages {
-        target,
-        out: vec![b'['],
-        calls: HashSet::new(),
-        openai,
-        breakpoints,
-        lost_cache: false,
-    };
+    let mut messages =
+        Messages { target, out: vec![b'['], calls: HashSet::new(), openai, breakpoints, lost_cache: false };
     let mut rest = request.turns.as_slice();
     while let Some(first) = rest.first() {
         let run = match first.role {
@@ -162,7 +156,10 @@ impl Messages<'_> {
                 Part::Reasoning(reasoning) => self.think(reasoning, &mut thoughts),
                 Part::ToolCall(call) => calls.push(call),
                 Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::ToolResult(_) => {
-                    return Err(Unsupported::because("messages", ": the assistant's turns hold text and calls"));
+                    return Err(Unsupported::because(
+                        "messages",
+                        ": the assistant's turns hold text and calls",
+                    ));
                 }
             }
         }
@@ -220,7 +217,9 @@ impl Messages<'_> {
                 Part::Refusal(text) => {
                     pieces.push(Piece::Text { text: text.clone().into_owned(), breakpoint: false });
                 }
-                _ => return Err(Unsupported::because("messages", ": media stand in the user's messages only")),
+                _ => {
+                    return Err(Unsupported::because("messages", ": media stand in the user's messages only"));
+                }
             }
         }
         if self.openai {
@@ -319,7 +318,10 @@ impl Messages<'_> {
 
 /// A part of a message's content, on its way out.
 enum Piece {
-    Text { text: Escaped<'static>, breakpoint: bool },
+    Text {
+        text: Escaped<'static>,
+        breakpoint: bool,
+    },
     /// Its JSON.
     Other(Vec<u8>),
 }

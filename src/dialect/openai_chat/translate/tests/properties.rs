@@ -42,8 +42,11 @@ fn media() -> impl Strategy<Value = Part<'static>> {
         (prop_oneof![data("image/png"), url], prop::option::of(name()))
             .prop_map(|(source, detail)| Part::Image { source, detail, cache: None }),
         (name(), name()).prop_map(|(data, format)| Part::Audio { data, format }),
-        (data("application/pdf"), inner())
-            .prop_map(|(source, name)| Part::File { source, name: Some(name), cache: None }),
+        (data("application/pdf"), inner()).prop_map(|(source, name)| Part::File {
+            source,
+            name: Some(name),
+            cache: None
+        }),
         id.prop_map(|source| Part::File { source, name: None, cache: None }),
     ]
 }
@@ -72,7 +75,13 @@ fn worked() -> impl Strategy<Value = Vec<Turn<'static>>> {
             let id = Escaped::from_inner(format!("call_{number}"));
             // Arguments of white space alone become an empty object.
             let arguments = if arguments.is_blank() { Escaped::from_inner("{}") } else { arguments };
-            parts.push(Part::ToolCall(ToolCall { id: id.clone(), name, arguments, signature: None, cache: None }));
+            parts.push(Part::ToolCall(ToolCall {
+                id: id.clone(),
+                name,
+                arguments,
+                signature: None,
+                cache: None,
+            }));
             results.push(Part::ToolResult(ToolResult { call_id: id, content, is_error: false, cache: None }));
         }
         let turn = |role, parts| Turn { role, name: None, parts };
@@ -102,10 +111,11 @@ fn settings() -> impl Strategy<Value = Vec<Setting<'static>>> {
 }
 
 fn tools() -> impl Strategy<Value = (Vec<Tool<'static>>, Option<ToolChoice<'static>>)> {
-    let tool = (name(), prop::option::of(inner()), any::<Option<bool>>()).prop_map(|(name, description, strict)| {
-        let parameters = Some(Json::trusted(r#"{"type": "object","n":1.0}"#.into()));
-        Tool { kind: ToolKind::Function { name, description, parameters, strict }, cache: None }
-    });
+    let tool =
+        (name(), prop::option::of(inner()), any::<Option<bool>>()).prop_map(|(name, description, strict)| {
+            let parameters = Some(Json::trusted(r#"{"type": "object","n":1.0}"#.into()));
+            Tool { kind: ToolKind::Function { name, description, parameters, strict }, cache: None }
+        });
     let choice = prop_oneof![
         Just(ToolChoice::Auto),
         Just(ToolChoice::Never),
@@ -118,10 +128,11 @@ fn tools() -> impl Strategy<Value = (Vec<Tool<'static>>, Option<ToolChoice<'stat
 }
 
 fn format() -> impl Strategy<Value = Format<'static>> {
-    let schema = (name(), prop::option::of(inner()), any::<Option<bool>>()).prop_map(|(name, description, strict)| {
-        let schema = Json::trusted(r#"{"type": "object"}"#.into());
-        Format::JsonSchema { name: Some(name), description, schema, strict }
-    });
+    let schema =
+        (name(), prop::option::of(inner()), any::<Option<bool>>()).prop_map(|(name, description, strict)| {
+            let schema = Json::trusted(r#"{"type": "object"}"#.into());
+            Format::JsonSchema { name: Some(name), description, schema, strict }
+        });
     prop_oneof![Just(Format::Text), Just(Format::JsonObject), schema]
 }
 
@@ -197,20 +208,78 @@ fn gathered(events: impl IntoIterator<Item = Event<'static>>) -> Answer {
 /// JSON of the members that readers look for, of any kind.
 fn loose_json() -> impl Strategy<Value = String> {
     let key = prop::sample::select(vec![
-        "role", "content", "choices", "delta", "message", "messages", "model", "tool_calls", "function", "name",
-        "arguments", "index", "id", "finish_reason", "usage", "error", "x_groq", "type", "text", "image_url",
-        "url", "thinking", "thinking_blocks", "signature", "extra_content", "google", "tools", "tool_choice",
-        "response_format", "reasoning_effort", "tool_call_id", "logprobs", "annotations", "images", "stop",
-        "file", "file_data", "prompt_tokens", "completion_tokens", "service_tier", "cache_control", "functions",
-        "function_call", "tokens", "token_logprobs", "input_audio", "url_citation", "refusal", "json_schema",
+        "role",
+        "content",
+        "choices",
+        "delta",
+        "message",
+        "messages",
+        "model",
+        "tool_calls",
+        "function",
+        "name",
+        "arguments",
+        "index",
+        "id",
+        "finish_reason",
+        "usage",
+        "error",
+        "x_groq",
+        "type",
+        "text",
+        "image_url",
+        "url",
+        "thinking",
+        "thinking_blocks",
+        "signature",
+        "extra_content",
+        "google",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "reasoning_effort",
+        "tool_call_id",
+        "logprobs",
+        "annotations",
+        "images",
+        "stop",
+        "file",
+        "file_data",
+        "prompt_tokens",
+        "completion_tokens",
+        "service_tier",
+        "cache_control",
+        "functions",
+        "function_call",
+        "tokens",
+        "token_logprobs",
+        "input_audio",
+        "url_citation",
+        "refusal",
+        "json_schema",
     ]);
     let leaf = prop_oneof![
         Just("null".to_owned()),
         Just("true".to_owned()),
         (-2i64..5).prop_map(|number| number.to_string()),
         prop::sample::select(vec![
-            "", "user", "assistant", "tool", "function", "text", "data:image/png;base64,AA", "data:x", "stop",
-            "error", "\\ud83d", "thinking", "image_url", "file", "allowed_tools", "call__thought__x", "none",
+            "",
+            "user",
+            "assistant",
+            "tool",
+            "function",
+            "text",
+            "data:image/png;base64,AA",
+            "data:x",
+            "stop",
+            "error",
+            "\\ud83d",
+            "thinking",
+            "image_url",
+            "file",
+            "allowed_tools",
+            "call__thought__x",
+            "none",
         ])
         .prop_map(|word| format!("\"{word}\"")),
     ];

@@ -71,7 +71,10 @@ fn whole_answers_are_read() {
 fn an_error_in_a_200_is_an_error() {
     for (body, error) in [
         (r#"{"error":{"message":"x"}}"#, r#"{"message":"x"}"#),
-        (r#"{"code":"busy","error":"currently unavailable"}"#, r#"{"code":"busy","error":"currently unavailable"}"#),
+        (
+            r#"{"code":"busy","error":"currently unavailable"}"#,
+            r#"{"code":"busy","error":"currently unavailable"}"#,
+        ),
         (r#"{"object":"error","message":"x","type":"rate_limited","code":"1300"}"#, ""),
         (r#"{"detail":[{"msg":"x"}]}"#, ""),
         (r#"{"choices":[{"delta":{}}],"x_groq":{"error":{"message":"y"}}}"#, r#"{"message":"y"}"#),
@@ -84,13 +87,16 @@ fn an_error_in_a_200_is_an_error() {
         let lines = whole(body, "openai");
         assert_eq!(lines.lines().last(), Some(format!("failed {expected}").as_str()), "{body}");
     }
-    let lines = whole(r#"{"choices":[{"message":{},"finish_reason":"insufficient_system_resource"}]}"#, "deepseek");
+    let lines =
+        whole(r#"{"choices":[{"message":{},"finish_reason":"insufficient_system_resource"}]}"#, "deepseek");
     assert!(lines.contains(r#""code":"insufficient_system_resource""#) && !lines.contains("end"), "{lines}");
 }
 
 #[test]
 fn what_is_no_answer_is_unreadable() {
-    for body in ["", "overloaded", "[1]", "{", "{}", r#"{"choices":1}"#, r#"{"choices":[]}"#, "\"x\"", "\u{feff}{}"] {
+    for body in
+        ["", "overloaded", "[1]", "{", "{}", r#"{"choices":1}"#, r#"{"choices":[]}"#, "\"x\"", "\u{feff}{}"]
+    {
         let read = Reader::new(reading("openai")).body(body.as_bytes(), &mut |_| ());
         assert_eq!(read, Err(Unreadable), "{body}");
     }
@@ -115,7 +121,8 @@ fn finish_reasons_of_all_hosts_are_known() {
         ("content_filter", "ContentFilter"),
         ("", "Stop"),
     ] {
-        let body = format!(r#"{{"id":"i","choices":[{{"message":{{"content":"x"}},"finish_reason":"{word}"}}]}}"#);
+        let body =
+            format!(r#"{{"id":"i","choices":[{{"message":{{"content":"x"}},"finish_reason":"{word}"}}]}}"#);
         let expected = format!("start i \n0 text x\n0 finish {finish}\nend\n");
         assert_eq!(whole(&body, "openai"), expected, "{word}");
     }

@@ -58,7 +58,10 @@ fn a_conversation_with_tools_becomes_turns() {
             Role::User,
             vec![
                 Part::ToolResult(result("call_1", vec![text("4.2")])),
-                Part::ToolResult(ToolResult { is_error: true, ..result("call_2", vec![text("a"), text("b")]) }),
+                Part::ToolResult(ToolResult {
+                    is_error: true,
+                    ..result("call_2", vec![text("a"), text("b")])
+                }),
             ],
         ),
         turn(Role::User, vec![text("And now?")]),
@@ -97,7 +100,8 @@ fn reasoning_comes_back_with_what_its_provider_wants() {
         {"role":"assistant","reasoning_content":"","reasoning":"only"}"#,
     );
     let signed = |value| Some(Signature::new(e(value), Dialect::Messages));
-    let thought = |text, signature, redacted| Part::Reasoning(Reasoning { text: e(text), signature, redacted });
+    let thought =
+        |text, signature, redacted| Part::Reasoning(Reasoning { text: e(text), signature, redacted });
     let expected = vec![
         turn(
             Role::Assistant,
@@ -160,7 +164,8 @@ fn tools_and_choices_are_read() {
     let request = canonical(&body);
     assert_eq!(request.parallel_tools, Some(false));
     assert_eq!(request.tools[0].cache, Some(Cache::Short));
-    let native = ToolKind::Native { dialect: Dialect::Chat, name: e("free"), json: Json::trusted(custom.into()) };
+    let native =
+        ToolKind::Native { dialect: Dialect::Chat, name: e("free"), json: Json::trusted(custom.into()) };
     assert_eq!(request.tools[1].kind, native);
     let named = |name| ToolChoice::Named(e(name));
     for (choice, expected) in [
@@ -205,7 +210,10 @@ fn thinking_is_read_in_all_its_forms() {
         (r#""reasoning_effort":"xhigh""#, thinking(Some(Effort::XHigh), None, None)),
         (r#""thinking":{"type":"enabled","budget_tokens":2000}"#, thinking(None, Some(2000), None)),
         (r#""thinking":{"type":"disabled"}"#, thinking(Some(Effort::None), None, None)),
-        (r#""thinking":{"type":"adaptive","display":"summarized"}"#, thinking(Some(Effort::High), None, Some(true))),
+        (
+            r#""thinking":{"type":"adaptive","display":"summarized"}"#,
+            thinking(Some(Effort::High), None, Some(true)),
+        ),
         (
             r#""reasoning_effort":"low","thinking":{"type":"enabled"}"#,
             thinking(Some(Effort::Low), None, None),
@@ -219,7 +227,9 @@ fn thinking_is_read_in_all_its_forms() {
         let request = canonical(&body);
         assert_eq!((request.thinking, request.settings.len()), (expected, 0), "{members}");
     }
-    for members in [r#""reasoning_effort":3"#, r#""reasoning_effort":"ultra""#, r#""thinking":{"type":"new"}"#] {
+    for members in
+        [r#""reasoning_effort":3"#, r#""reasoning_effort":"ultra""#, r#""thinking":{"type":"new"}"#]
+    {
         let body = with(members);
         let request = canonical(&body);
         assert_eq!(request.settings[0].what, What::Native, "{members}");
@@ -249,17 +259,24 @@ fn settings_keep_their_order_names_and_bytes() {
 
 #[test]
 fn what_changes_the_answer_and_has_no_other_form_is_refused_by_its_path() {
-    let user = |part: &str| messages(&format!(r#"{{"role":"user","content":[{{"type":"text","text":"a"}},{part}]}}"#));
+    let user = |part: &str| {
+        messages(&format!(r#"{{"role":"user","content":[{{"type":"text","text":"a"}},{part}]}}"#))
+    };
     for (body, field) in [
         (user(r#"{"type":"video_url","video_url":{"url":"x"}}"#), "messages[0].content[1].type"),
         (user(r#"{"type":"newest"}"#), "messages[0].content[1].type"),
-        (user(r#"{"type":"image_url","image_url":{"url":"data:image/png,%89"}}"#), "messages[0].content[1].image_url.url"),
+        (
+            user(r#"{"type":"image_url","image_url":{"url":"data:image/png,%89"}}"#),
+            "messages[0].content[1].image_url.url",
+        ),
         (user(r#"{"type":"image_url","image_url":{"uri":"x"}}"#), "messages[0].content[1].image_url.url"),
         (user(r#"{"type":"input_audio","input_audio":{"data":"x"}}"#), "messages[0].content[1].input_audio"),
         (user(r#"{"type":"file","file":{"filename":"x"}}"#), "messages[0].content[1].file"),
         (messages(r#"{"role":"assistant","audio":{"id":"x"}}"#), "messages[0].audio"),
         (
-            messages(r#"{"role":"assistant","tool_calls":[{"id":"a","type":"custom","custom":{"name":"f"}}]}"#),
+            messages(
+                r#"{"role":"assistant","tool_calls":[{"id":"a","type":"custom","custom":{"name":"f"}}]}"#,
+            ),
             "messages[0].tool_calls[0].type",
         ),
         (messages(r#"{"role":"tool","content":"x"}"#), "messages[0].tool_call_id"),
@@ -283,7 +300,9 @@ fn what_changes_the_answer_and_has_no_other_form_is_refused_by_its_path() {
 
 #[test]
 fn a_message_that_says_nothing_is_an_empty_text() {
-    let body = messages(r#"{"role":"user","content":""},{"role":"assistant","content":null},{"role":"assistant","content":"","refusal":"x"}"#);
+    let body = messages(
+        r#"{"role":"user","content":""},{"role":"assistant","content":null},{"role":"assistant","content":"","refusal":"x"}"#,
+    );
     let said: Vec<_> = canonical(&body).turns.into_iter().map(|turn| turn.parts).collect();
     assert_eq!(said, vec![vec![text("")], vec![text("")], vec![Part::Refusal(e("x"))]]);
 }

@@ -3,8 +3,8 @@ use crate::{
     dialect::{
         Encoded, Unsupported,
         canonical::{
-            Cache, Effort, Format, Json, Logprobs, Part, Reasoning, Role, Setting, Signature, Source, Thinking,
-            Tool, ToolCall, ToolChoice, ToolKind, ToolResult, Turn, What,
+            Cache, Effort, Format, Json, Logprobs, Part, Reasoning, Role, Setting, Signature, Source,
+            Thinking, Tool, ToolCall, ToolChoice, ToolKind, ToolResult, Turn, What,
         },
         json::Escaped,
     },
@@ -47,7 +47,10 @@ fn setting<'a>(what: What, name: &'a str, value: &str) -> Setting<'a> {
 
 fn function(name: &str) -> Tool<'_> {
     let parameters = Some(Json::trusted(r#"{"type":"object"}"#.into()));
-    Tool { kind: ToolKind::Function { name: e(name), description: None, parameters, strict: None }, cache: None }
+    Tool {
+        kind: ToolKind::Function { name: e(name), description: None, parameters, strict: None },
+        cache: None,
+    }
 }
 
 /// A picture and where it came from.
@@ -135,11 +138,10 @@ fn a_result_without_its_call_is_refused() {
 
 #[test]
 fn reasoning_goes_back_where_it_came_from_and_nowhere_else() {
-    let thought = |signature| {
-        Part::Reasoning(Reasoning { text: e("hm"), signature, redacted: false })
-    };
+    let thought = |signature| Part::Reasoning(Reasoning { text: e("hm"), signature, redacted: false });
     let deepseek = ProviderId::by_id("deepseek").unwrap();
-    let ours = || Some(Signature::new(Signature::mark(deepseek, "deepseek-flash", &e("")), Dialect::Messages));
+    let ours =
+        || Some(Signature::new(Signature::mark(deepseek, "deepseek-flash", &e("")), Dialect::Messages));
     let foreign = || Some(Signature::new(e("EqQB"), Dialect::Messages));
     for (provider, model, signature, member) in [
         ("deepseek", "deepseek-flash", None, Some("reasoning_content")),
@@ -151,7 +153,11 @@ fn reasoning_goes_back_where_it_came_from_and_nowhere_else() {
         ("openai", "gpt-5.4", None, None),
     ] {
         let case = format!("{provider} {model} {signature:?}");
-        let turns = vec![user(vec![text("a")]), assistant(vec![thought(signature), text("b")]), user(vec![text("c")])];
+        let turns = vec![
+            user(vec![text("a")]),
+            assistant(vec![thought(signature), text("b")]),
+            user(vec![text("c")]),
+        ];
         let sent = messages(turns, provider, model).unwrap();
         let found = ["reasoning_content", "reasoning"].into_iter().find(|name| sent[1].get(name).is_some());
         assert_eq!(found, member, "{case}");
@@ -190,9 +196,13 @@ fn marks_for_the_cache_go_to_the_models_that_take_them() {
     let marked = |inner| Part::Text { text: e(inner), cache: Some(Cache::Hour) };
     let request = |parts| Request { turns: vec![user(parts)], ..Request::default() };
     let encoded = write(&request(vec![marked("a")]), &target("openai", "gpt-5.6-mini")).unwrap();
-    assert!(body(&encoded).contains(r#"{"type":"text","text":"a","prompt_cache_breakpoint":{"mode":"explicit"}}"#));
+    assert!(
+        body(&encoded)
+            .contains(r#"{"type":"text","text":"a","prompt_cache_breakpoint":{"mode":"explicit"}}"#)
+    );
     assert_eq!(encoded.dropped, Vec::<String>::new());
-    let cached_image = Part::Image { source: Source::Url(e("https://x")), detail: None, cache: Some(Cache::Short) };
+    let cached_image =
+        Part::Image { source: Source::Url(e("https://x")), detail: None, cache: Some(Cache::Short) };
     for (parts, provider, model) in [
         (vec![marked("a")], "openai", "gpt-5.4"),
         (vec![marked("a"), marked("b")], "groq", "m"),
@@ -211,7 +221,8 @@ fn documents_go_where_they_are_read() {
     let file = |source, name: Option<&'static str>| Part::File { source, name: name.map(e), cache: None };
     let pdf = || Source::Data { media_type: e("application/pdf"), data: e("AAAA") };
     let part = |part, provider| {
-        messages(vec![user(vec![part, text("x")])], provider, "gpt-4o").map(|sent| sent[0]["content"][0].clone())
+        messages(vec![user(vec![part, text("x")])], provider, "gpt-4o")
+            .map(|sent| sent[0]["content"][0].clone())
     };
     let sent = part(file(pdf(), None), "openai").unwrap();
     assert_eq!(sent["file"]["file_data"], "data:application/pdf;base64,AAAA");
@@ -248,7 +259,9 @@ fn tools_and_choices_are_written() {
         parallel_tools: Some(false),
         ..hello()
     };
-    let tool = |name| format!(r#"{{"type":"function","function":{{"name":"{name}","parameters":{{"type":"object"}}}}}}"#);
+    let tool = |name| {
+        format!(r#"{{"type":"function","function":{{"name":"{name}","parameters":{{"type":"object"}}}}}}"#)
+    };
     let both = format!(r#""tools":[{},{}],"parallel_tool_calls":false,"tool_choice":"#, tool("f"), tool("g"));
     let named = r#"{"type":"function","function":{"name":"g"}}"#;
     let only = |required| ToolChoice::Allowed { names: vec![e("g")], required };
@@ -271,7 +284,8 @@ fn tools_and_choices_are_written() {
     let refused = |request: &Request<'_>| members(request, "groq", "m").unwrap_err().field;
     assert_eq!(refused(&request(ToolChoice::Allowed { names: vec![e("x")], required: true })), "tool_choice");
     assert_eq!(refused(&Request { tool_choice: Some(ToolChoice::Required), ..hello() }), "tool_choice");
-    let search = ToolKind::Native { dialect: Dialect::Messages, name: e("s"), json: Json::trusted("{}".into()) };
+    let search =
+        ToolKind::Native { dialect: Dialect::Messages, name: e("s"), json: Json::trusted("{}".into()) };
     assert_eq!(refused(&Request { tools: vec![Tool { kind: search, cache: None }], ..hello() }), "tools");
     let flags = Some(Flags::from_iter([Flag::NoForcedTool]));
     let target = Target { flags, ..target("openai", "gpt-4.1") };
@@ -307,12 +321,19 @@ fn limits_of_the_model_and_the_host_hold() {
 fn the_form_of_the_answer_is_written() {
     let schema = || Json::trusted(r#"{"a": 1.0}"#.into());
     let unnamed = Format::JsonSchema { name: None, description: None, schema: schema(), strict: None };
-    let full =
-        Format::JsonSchema { name: Some(e("n")), description: Some(e("d")), schema: schema(), strict: Some(true) };
+    let full = Format::JsonSchema {
+        name: Some(e("n")),
+        description: Some(e("d")),
+        schema: schema(),
+        strict: Some(true),
+    };
     for (format, expected) in [
         (Format::Text, ""),
         (Format::JsonObject, r#""response_format":{"type":"json_object"}"#),
-        (unnamed, r#""response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"a": 1.0}}}"#),
+        (
+            unnamed,
+            r#""response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"a": 1.0}}}"#,
+        ),
         (
             full.clone(),
             r#""response_format":{"type":"json_schema","json_schema":{"name":"n","description":"d","schema":{"a": 1.0},"strict":true}}"#,
@@ -326,13 +347,20 @@ fn the_form_of_the_answer_is_written() {
 
 #[test]
 fn thinking_is_told_in_the_models_words() {
-    let sent = |thinking, provider, model| members(&Request { thinking, ..hello() }, provider, model).unwrap();
+    let sent =
+        |thinking, provider, model| members(&Request { thinking, ..hello() }, provider, model).unwrap();
     let budget = Thinking { budget_tokens: Some(4000), ..Thinking::default() };
     let effort = |effort| Thinking { effort: Some(effort), ..Thinking::default() };
     assert_eq!(sent(budget, "openai", "gpt-5.4").0, r#""reasoning_effort":"medium""#);
-    assert_eq!(sent(effort(Effort::None), "deepseek", "deepseek-flash").0, r#""thinking":{"type":"disabled"}"#);
+    assert_eq!(
+        sent(effort(Effort::None), "deepseek", "deepseek-flash").0,
+        r#""thinking":{"type":"disabled"}"#
+    );
     assert_eq!(sent(effort(Effort::High), "moonshot", "kimi-k2.6").0, r#""thinking":{"type":"enabled"}"#);
-    assert_eq!(sent(effort(Effort::High), "openai", "gpt-4.1"), (String::new(), vec!["reasoning_effort".into()]));
+    assert_eq!(
+        sent(effort(Effort::High), "openai", "gpt-4.1"),
+        (String::new(), vec!["reasoning_effort".into()])
+    );
     let seen = Thinking { visible: Some(true), ..Thinking::default() };
     assert_eq!(sent(seen, "openai", "gpt-5.4"), (String::new(), vec![]));
 }
@@ -357,7 +385,10 @@ fn settings_go_where_they_are_taken_and_are_named_elsewhere() {
     let twice = vec![setting(What::User, "user", "\"u\""), setting(What::User, "safety_identifier", "\"s\"")];
     let request = Request { settings: twice, ..hello() };
     assert_eq!(members(&request, "openai", "gpt-4o").unwrap().0, r#""user":"u","safety_identifier":"s""#);
-    assert_eq!(members(&request, "xai", "m").unwrap(), (r#""user":"u""#.into(), vec!["safety_identifier".into()]));
+    assert_eq!(
+        members(&request, "xai", "m").unwrap(),
+        (r#""user":"u""#.into(), vec!["safety_identifier".into()])
+    );
     let wrong = Request { settings: vec![setting(What::Temperature, "generation.heat", "7")], ..hello() };
     assert_eq!(members(&wrong, "xai", "m").unwrap_err().field, "generation.heat");
 }
@@ -365,7 +396,8 @@ fn settings_go_where_they_are_taken_and_are_named_elsewhere() {
 #[test]
 fn a_long_user_id_is_hashed() {
     let long = format!("\"{}\"", "u".repeat(65));
-    let user = |value: &str| Request { settings: vec![setting(What::User, "metadata.user_id", value)], ..hello() };
+    let user =
+        |value: &str| Request { settings: vec![setting(What::User, "metadata.user_id", value)], ..hello() };
     let (sent, _) = members(&user(&long), "openai", "gpt-4o").unwrap();
     let hash = sent.strip_prefix(r#""user":""#).unwrap().trim_end_matches('"');
     assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{sent}");

@@ -113,7 +113,8 @@ fn whole_answers_are_written_as_bodies() {
 fn nothing_is_written_before_content() {
     let mut writer = Writer::new(speaking("openai", "gpt-5.4"));
     let mut out = Vec::new();
-    for event in [start("a", "b"), Event::ServiceTier("x".into()), Event::Usage(BILLED), finish(Finish::Stop)] {
+    for event in [start("a", "b"), Event::ServiceTier("x".into()), Event::Usage(BILLED), finish(Finish::Stop)]
+    {
         writer.event(&event, &mut out);
     }
     assert_eq!(out, b"");
@@ -147,7 +148,8 @@ fn every_choice_that_spoke_is_finished_and_the_last_carries_the_note() {
 
 #[test]
 fn a_providers_own_chat_id_is_kept() {
-    let out = written(&[start("chatcmpl-Z", "m"), say(Delta::Text(text("x")))], speaking("groq", "q"), &BILLED);
+    let out =
+        written(&[start("chatcmpl-Z", "m"), say(Delta::Text(text("x")))], speaking("groq", "q"), &BILLED);
     assert!(out.starts_with(r#"data: {"id":"chatcmpl-Z","object":"chat.completion.chunk","#), "{out}");
 }
 
@@ -163,5 +165,7 @@ fn reasoning_too_long_to_keep_is_written_and_goes_without_its_block() {
     ];
     let out = written(&events, speaking("anthropic", "c"), &BILLED);
     assert_eq!(out.matches("reasoning_content").count(), 3);
-    assert!(!out.contains("lost") && out.contains(r#""thinking":"short","signature":"gw1.anthropic.Yw.kept""#));
+    assert!(
+        !out.contains("lost") && out.contains(r#""thinking":"short","signature":"gw1.anthropic.Yw.kept""#)
+    );
 }
