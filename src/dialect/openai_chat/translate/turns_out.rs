@@ -218,7 +218,10 @@ impl Messages<'_> {
                     pieces.push(Piece::Text { text: text.clone().into_owned(), breakpoint: false });
                 }
                 _ => {
-                    return Err(Unsupported::because("messages", ": media stand in the user's messages only"));
+                    return Err(Unsupported::because(
+                        "messages",
+                        ": media stand in the user's messages only",
+                    ));
                 }
             }
         }
