@@ -1,5 +1,5 @@
 //! How much a model is told to think, in the words it takes. Hosts publish the words by model family; a model
-//! nobody knows is taken for the newest of its family.
+//! nobody knows is taken for the newest of its family. From the providers' API references, November 2026.
 
 use super::super::traits::{Reasoning, Traits};
 use crate::{

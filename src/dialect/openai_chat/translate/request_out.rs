@@ -274,8 +274,8 @@ impl Plain<'_> {
         }
     }
 
-    /// What the host calls the setting; `None` where it does not take it. What many hosts take is judged later,
-    /// with the host's own row of differences.
+    /// What the host calls the setting; `None` where it does not take it (the hosts' API references and SDKs,
+    /// November 2026). What most take is judged later, with the host's own row of differences.
     fn name_of(&self, setting: &Setting<'_>, value: Raw<'_>) -> Option<&'static str> {
         let host = self.host();
         let at = |hosts: &[&str], name| hosts.contains(&host).then_some(name);

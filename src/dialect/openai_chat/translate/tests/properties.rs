@@ -205,83 +205,24 @@ fn gathered(events: impl IntoIterator<Item = Event<'static>>) -> Answer {
     answer
 }
 
+/// Members that readers look for.
+const KEYS: &str = "role content choices delta message messages model tool_calls function name arguments index id \
+    finish_reason usage error x_groq type text image_url url thinking thinking_blocks signature \
+    extra_content google tools tool_choice response_format reasoning_effort tool_call_id logprobs \
+    annotations images stop file file_data prompt_tokens completion_tokens service_tier cache_control \
+    functions function_call tokens token_logprobs input_audio url_citation refusal json_schema";
+/// What they may hold; the first is empty.
+const WORDS: &str = " user assistant tool function text data:image/png;base64,AA data:x stop error \\ud83d thinking \
+    image_url file allowed_tools call__thought__x none";
+
 /// JSON of the members that readers look for, of any kind.
 fn loose_json() -> impl Strategy<Value = String> {
-    let key = prop::sample::select(vec![
-        "role",
-        "content",
-        "choices",
-        "delta",
-        "message",
-        "messages",
-        "model",
-        "tool_calls",
-        "function",
-        "name",
-        "arguments",
-        "index",
-        "id",
-        "finish_reason",
-        "usage",
-        "error",
-        "x_groq",
-        "type",
-        "text",
-        "image_url",
-        "url",
-        "thinking",
-        "thinking_blocks",
-        "signature",
-        "extra_content",
-        "google",
-        "tools",
-        "tool_choice",
-        "response_format",
-        "reasoning_effort",
-        "tool_call_id",
-        "logprobs",
-        "annotations",
-        "images",
-        "stop",
-        "file",
-        "file_data",
-        "prompt_tokens",
-        "completion_tokens",
-        "service_tier",
-        "cache_control",
-        "functions",
-        "function_call",
-        "tokens",
-        "token_logprobs",
-        "input_audio",
-        "url_citation",
-        "refusal",
-        "json_schema",
-    ]);
+    let key = prop::sample::select(KEYS.split_whitespace().collect::<Vec<_>>());
     let leaf = prop_oneof![
         Just("null".to_owned()),
         Just("true".to_owned()),
         (-2i64..5).prop_map(|number| number.to_string()),
-        prop::sample::select(vec![
-            "",
-            "user",
-            "assistant",
-            "tool",
-            "function",
-            "text",
-            "data:image/png;base64,AA",
-            "data:x",
-            "stop",
-            "error",
-            "\\ud83d",
-            "thinking",
-            "image_url",
-            "file",
-            "allowed_tools",
-            "call__thought__x",
-            "none",
-        ])
-        .prop_map(|word| format!("\"{word}\"")),
+        prop::sample::select(WORDS.split(' ').collect::<Vec<_>>()).prop_map(|word| format!("\"{word}\"")),
     ];
     leaf.prop_recursive(6, 60, 5, move |inner| {
         let object = prop::collection::vec((key.clone(), inner.clone()), 0..5).prop_map(|members| {
