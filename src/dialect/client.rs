@@ -95,9 +95,9 @@ impl<'a> ClientRequest<'a> {
     pub fn canonical(&self) -> Result<Cow<'_, canonical::Request<'a>>, Unsupported> {
         Ok(match self {
             Self::Chat(request) => Cow::Owned(request.canonical()?),
-            Self::Completions(request) => Cow::Borrowed(request.canonical()),
+            Self::Completions(request) => Cow::Borrowed(request.canonical()?),
             Self::Messages(request) => Cow::Borrowed(request.canonical()),
-            Self::Responses(request) => Cow::Borrowed(request.canonical()),
+            Self::Responses(request) => Cow::Borrowed(request.canonical()?),
         })
     }
 

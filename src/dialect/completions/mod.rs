@@ -22,8 +22,8 @@ impl<'a> CompletionsRequest<'a> {
     pub fn encode(&self, _target: &Target<'_>) -> Result<Encoded, Unsupported> {
         unimplemented!()
     }
-    pub fn canonical(&self) -> &canonical::Request<'a> {
-        &self.canonical
+    pub fn canonical(&self) -> Result<&canonical::Request<'a>, Unsupported> {
+        Ok(&self.canonical)
     }
 }
 
