@@ -317,7 +317,7 @@ fn typed_object<'a>(cursor: &mut Cursor<'a>, name: &str) -> Result<Cow<'a, str>,
     typed.ok_or_else(|| Invalid::at(&format!("{name}.type"), format!("`{name}.type` is missing")))
 }
 
-fn include_usage(cursor: &mut Cursor<'_>) -> Result<bool, Invalid> {
+pub(in crate::dialect) fn include_usage(cursor: &mut Cursor<'_>) -> Result<bool, Invalid> {
     expect(cursor, Kind::Object, || "stream_options".into())?;
     let mut asked = false;
     cursor.object(|cursor, key| {

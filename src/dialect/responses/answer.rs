@@ -4,7 +4,6 @@
 use super::{
     frames::Frames,
     output::{Response, Status},
-    usage,
     writer::Writer,
 };
 use crate::{

@@ -1,8 +1,9 @@
 //! What members of Responses' events and objects mean, for the reader.
 
 use crate::dialect::{
+    Unreadable,
     canonical::{Citation, Finish, Json},
-    json::{Escaped, Kind, Raw},
+    json::{Cursor, DEPTH_LIMIT, Escaped, Kind, Raw},
 };
 use std::borrow::Cow;
 
@@ -69,4 +70,51 @@ pub(super) fn citation(annotation: Raw<'_>) -> Option<Citation<'_>> {
     let url = field("url")?;
     let span = count("start_index").zip(count("end_index"));
     Some(Citation { url, title: field("title"), span })
+}
+
+/// In which of its lists an item speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voice {
+    Text,
+    Refusal,
+    Summary,
+    Thought,
+    Arguments,
+}
+
+/// Which events speak: in which voice, under which key, and whether it is the whole part again.
+pub(super) fn spoken(typed: &str) -> Option<(Voice, &'static str, bool)> {
+    Some(match typed {
+        "response.output_text.delta" => (Voice::Text, "delta", false),
+        "response.output_text.done" => (Voice::Text, "text", true),
+        "response.refusal.delta" => (Voice::Refusal, "delta", false),
+        "response.refusal.done" => (Voice::Refusal, "refusal", true),
+        "response.reasoning_summary_text.delta" => (Voice::Summary, "delta", false),
+        "response.reasoning_summary_text.done" => (Voice::Summary, "text", true),
+        "response.reasoning_text.delta" => (Voice::Thought, "delta", false),
+        "response.reasoning_text.done" => (Voice::Thought, "text", true),
+        "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
+            (Voice::Arguments, "delta", false)
+        }
+        "response.function_call_arguments.done" => (Voice::Arguments, "arguments", true),
+        "response.custom_tool_call_input.done" => (Voice::Arguments, "input", true),
+        _ => return None,
+    })
+}
+
+/// The one value that the text is.
+pub(super) fn value(json: &[u8]) -> Result<Raw<'_>, Unreadable> {
+    let mut cursor = Cursor::new(json, DEPTH_LIMIT).map_err(|_| Unreadable)?;
+    let value = cursor.value().map_err(|_| Unreadable)?;
+    cursor.end().map_err(|_| Unreadable)?;
+    Ok(value)
+}
+
+/// A member that is there and not null.
+pub(super) fn present<'a>(object: Raw<'a>, key: &str) -> Option<Raw<'a>> {
+    object.member(key).filter(|value| !value.is_null())
+}
+
+pub(super) fn count(object: Raw<'_>, key: &str) -> Option<u64> {
+    present(object, key).and_then(Raw::count)
 }

@@ -1,12 +1,15 @@
 //! Reads answers of a provider of Responses, whole or in frames. What the deltas said counts; parts that never came as
 //! deltas are taken from the events that finish them. Keeps a few words for each item and never the text.
 
-use super::{events, usage};
+use super::{
+    events::{self, Voice, count, present, spoken, value},
+    usage,
+};
 use crate::{
     dialect::{
         Reading, Unreadable,
         canonical::{Citation, Delta, Event, Finish, Json},
-        json::{Cursor, DEPTH_LIMIT, Escaped, Kind, Raw},
+        json::{Escaped, Kind, Raw},
         sse::Frame,
     },
     domain::usage::Usage,
@@ -52,16 +55,6 @@ struct Item {
 struct Heard {
     anything: bool,
     text: bool,
-}
-
-/// In which of its lists an item speaks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Voice {
-    Text,
-    Refusal,
-    Summary,
-    Thought,
-    Arguments,
 }
 
 impl Reader {
@@ -485,26 +478,6 @@ impl Reader {
     }
 }
 
-/// Which events speak: in which voice, under which key, and whether it is the whole part again.
-fn spoken(typed: &str) -> Option<(Voice, &'static str, bool)> {
-    Some(match typed {
-        "response.output_text.delta" => (Voice::Text, "delta", false),
-        "response.output_text.done" => (Voice::Text, "text", true),
-        "response.refusal.delta" => (Voice::Refusal, "delta", false),
-        "response.refusal.done" => (Voice::Refusal, "refusal", true),
-        "response.reasoning_summary_text.delta" => (Voice::Summary, "delta", false),
-        "response.reasoning_summary_text.done" => (Voice::Summary, "text", true),
-        "response.reasoning_text.delta" => (Voice::Thought, "delta", false),
-        "response.reasoning_text.done" => (Voice::Thought, "text", true),
-        "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
-            (Voice::Arguments, "delta", false)
-        }
-        "response.function_call_arguments.done" => (Voice::Arguments, "arguments", true),
-        "response.custom_tool_call_input.done" => (Voice::Arguments, "input", true),
-        _ => return None,
-    })
-}
-
 fn said(delta: Delta<'_>) -> Event<'_> {
     Event::Said { choice: 0, delta }
 }
@@ -515,21 +488,4 @@ fn logprobs_json(list: Raw<'_>) -> Json<'static> {
 
 fn is_call(item: Raw<'_>) -> bool {
     matches!(events::item_type(item).as_deref(), Some("function_call" | "custom_tool_call"))
-}
-
-/// The one value that the text is.
-fn value(json: &[u8]) -> Result<Raw<'_>, Unreadable> {
-    let mut cursor = Cursor::new(json, DEPTH_LIMIT).map_err(|_| Unreadable)?;
-    let value = cursor.value().map_err(|_| Unreadable)?;
-    cursor.end().map_err(|_| Unreadable)?;
-    Ok(value)
-}
-
-/// A member that is there and not null.
-fn present<'a>(object: Raw<'a>, key: &str) -> Option<Raw<'a>> {
-    object.member(key).filter(|value| !value.is_null())
-}
-
-fn count(object: Raw<'_>, key: &str) -> Option<u64> {
-    present(object, key).and_then(Raw::count)
 }
