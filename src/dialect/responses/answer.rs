@@ -38,7 +38,7 @@ pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &U
 }
 
 /// The pieces that a part would come in.
-fn deltas(part: &AnswerPart) -> Vec<Delta<'_>> {
+pub(super) fn deltas(part: &AnswerPart) -> Vec<Delta<'_>> {
     match part {
         AnswerPart::Text(text) => vec![Delta::Text(text.borrowed())],
         AnswerPart::Refusal(text) => vec![Delta::Refusal(text.borrowed())],
