@@ -95,9 +95,9 @@ impl<'a> ClientRequest<'a> {
     pub fn canonical(&self) -> Result<Cow<'_, canonical::Request<'a>>, Unsupported> {
         Ok(match self {
             Self::Chat(request) => Cow::Owned(request.canonical()?),
-            Self::Completions(request) => Cow::Borrowed(request.canonical()),
+            Self::Completions(request) => Cow::Borrowed(request.canonical()?),
             Self::Messages(request) => Cow::Borrowed(request.canonical()),
-            Self::Responses(request) => Cow::Borrowed(request.canonical()),
+            Self::Responses(request) => Cow::Borrowed(request.canonical()?),
         })
     }
 
@@ -110,7 +110,7 @@ impl<'a> ClientRequest<'a> {
             },
             Self::Completions(_) => Thinking::default(),
             Self::Messages(request) => request.canonical().thinking,
-            Self::Responses(request) => request.canonical().thinking,
+            Self::Responses(request) => request.canonical().map(|said| said.thinking).unwrap_or_default(),
         }
     }
 

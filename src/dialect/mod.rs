@@ -21,5 +21,6 @@ pub use crate::domain::provider::Dialect;
 pub use client::{ClientRequest, ClientWriter, Speaking, write_answer};
 pub use prompt::{Prompt, prompt};
 pub use request::{Facts, Head, Invalid, Limits};
+pub use responses::failed_event;
 pub use target::{Encoded, Reading, Target, Unsupported};
 pub use upstream::{AnswerReader, Unreadable, write};

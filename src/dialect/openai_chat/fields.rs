@@ -6,7 +6,7 @@ use crate::dialect::request::{Invalid, Limits};
 
 /// What a documented field may hold. `null` always counts as absent and is not looked at here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Rule {
+pub(in crate::dialect) enum Rule {
     Model,
     Messages,
     Tools,
@@ -72,7 +72,7 @@ pub(super) const FIELDS: &[(&str, Rule)] = &[
 ];
 
 /// Fields of the gateway and of the clients it stands in for.
-pub(super) const OWN: &[&str] = &[
+pub(in crate::dialect) const OWN: &[&str] = &[
     "models",
     "byok_api_key",
     "extra",
@@ -96,7 +96,7 @@ pub(super) const OWN: &[&str] = &[
 ];
 
 /// Of [`OWN`], those that are acted on; the others are refused when they ask for something.
-pub(super) const OWN_SUPPORTED: &[&str] = &["models"];
+pub(in crate::dialect) const OWN_SUPPORTED: &[&str] = &["models"];
 
 const STOP_MAX: usize = 16;
 
@@ -115,7 +115,12 @@ pub(super) fn is_read_by_model(rule: Option<Rule>, name: &str) -> bool {
 }
 
 /// Consumes the value of a field whose rule needs no walk of its own.
-pub(super) fn check(cursor: &mut Cursor<'_>, name: &str, rule: Rule, limits: &Limits) -> Result<(), Invalid> {
+pub(in crate::dialect) fn check(
+    cursor: &mut Cursor<'_>,
+    name: &str,
+    rule: Rule,
+    limits: &Limits,
+) -> Result<(), Invalid> {
     let kind = cursor.kind()?;
     let fits = match rule {
         Rule::Flag => kind == Kind::Bool,

@@ -3,11 +3,11 @@
 //! through unchanged, byte for byte; prompts never reach a log.
 
 mod edit;
-mod fields;
+pub(in crate::dialect) mod fields;
 mod messages;
 pub mod prompt;
 pub mod reply;
-mod request;
+pub(in crate::dialect) mod request;
 mod rewrite;
 mod traits;
 mod translate;

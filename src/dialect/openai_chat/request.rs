@@ -200,14 +200,14 @@ impl<'a> Reading<'a> {
 }
 
 /// Whether a field of the gateway's own asks for nothing, or for what happens anyway.
-fn asks_nothing(name: &str, value: Raw<'_>) -> bool {
+pub(in crate::dialect) fn asks_nothing(name: &str, value: Raw<'_>) -> bool {
     value.is_idle()
         || name == "data_collection" && value.get() == "\"allow\""
         || name == "byok_api_key" && value.text().is_some_and(|key| key.trim().is_empty())
 }
 
 /// Consumes a model name or a list of them.
-fn models<'a>(
+pub(in crate::dialect) fn models<'a>(
     cursor: &mut Cursor<'a>,
     name: &str,
     limits: &Limits,
@@ -317,7 +317,7 @@ fn typed_object<'a>(cursor: &mut Cursor<'a>, name: &str) -> Result<Cow<'a, str>,
     typed.ok_or_else(|| Invalid::at(&format!("{name}.type"), format!("`{name}.type` is missing")))
 }
 
-fn include_usage(cursor: &mut Cursor<'_>) -> Result<bool, Invalid> {
+pub(in crate::dialect) fn include_usage(cursor: &mut Cursor<'_>) -> Result<bool, Invalid> {
     expect(cursor, Kind::Object, || "stream_options".into())?;
     let mut asked = false;
     cursor.object(|cursor, key| {

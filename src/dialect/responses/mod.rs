@@ -1,83 +1,32 @@
-//! OpenAI's Responses, for clients and providers.
-#![allow(unused)]
+//! OpenAI's Responses: the request as clients send it, the same for providers that speak it (OpenAI for models that
+//! need it, Perplexity in a narrower form), and answers in both directions. Nothing is kept between requests: what
+//! stands for something a provider keeps goes to a provider of Responses or nowhere.
 
-use crate::{
-    dialect::{
-        Encoded, Head, Invalid, Limits, Reading, Speaking, Target, Unreadable, Unsupported,
-        canonical::{self, Answer, Event},
-        sse::Frame,
-    },
-    domain::usage::Usage,
-};
+mod abilities;
+mod answer;
+mod encode;
+mod events;
+mod fields;
+mod frames;
+mod input;
+mod items;
+pub(in crate::dialect) mod members;
+mod output;
+mod reader;
+mod request;
+mod tools;
+mod usage;
+mod write;
+mod writer;
 
-/// A request that was read.
-pub struct ResponsesRequest<'a> {
-    pub head: Head<'a>,
-    canonical: canonical::Request<'a>,
-}
-pub fn read<'a>(_body: &'a [u8], _limits: &Limits) -> Result<ResponsesRequest<'a>, Invalid> {
-    unimplemented!()
-}
-impl<'a> ResponsesRequest<'a> {
-    pub fn encode(&self, _target: &Target<'_>) -> Result<Encoded, Unsupported> {
-        unimplemented!()
-    }
-    pub fn canonical(&self) -> &canonical::Request<'a> {
-        &self.canonical
-    }
-    pub fn echo(&self) -> String {
-        unimplemented!()
-    }
-}
+pub use answer::{failed_event, write_answer};
+pub use reader::Reader;
+pub use request::{ResponsesRequest, read};
+pub use write::write;
+pub use writer::Writer;
 
-/// Writes a request.
-pub fn write(_request: &canonical::Request<'_>, _target: &Target<'_>) -> Result<Encoded, Unsupported> {
-    unimplemented!()
-}
+/// Stands before our mark on a block that its maker sent redacted, so that it goes back as one.
+const REDACTED: &str = "redacted.";
 
-/// Reads answers.
-pub struct Reader {
-    _reading: Reading,
-}
-impl Reader {
-    pub fn new(reading: Reading) -> Self {
-        Self { _reading: reading }
-    }
-    pub fn frame(&mut self, _frame: Frame<'_>, _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
-    pub fn close(&mut self, _emit: &mut dyn FnMut(Event<'_>)) {
-        unimplemented!()
-    }
-    pub fn body(&mut self, _json: &[u8], _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
-}
-
-/// Writes streamed answers.
-pub struct Writer {
-    _speaking: Speaking,
-}
-impl Writer {
-    pub fn new(speaking: Speaking) -> Self {
-        Self { _speaking: speaking }
-    }
-    pub fn event(&mut self, _event: &Event<'_>, _out: &mut Vec<u8>) {
-        unimplemented!()
-    }
-    pub fn conclude(&mut self, _note: &str, _billed: &Usage, _out: &mut Vec<u8>) {
-        unimplemented!()
-    }
-}
-/// Writes whole answers.
-pub fn write_answer(_answer: &Answer, _speaking: &Speaking, _note: &str, _billed: &Usage) -> Vec<u8> {
-    unimplemented!()
-}
-impl Writer {
-    pub fn fail(&mut self, _code: &str, _message: &str, _out: &mut Vec<u8>) {
-        unimplemented!()
-    }
-}
-pub fn failed_event(_code: &str, _message: &str) -> Vec<u8> {
-    unimplemented!()
-}
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,8 @@ fn whole_answers_are_written_as_bodies() {
 fn nothing_is_written_before_content() {
     let mut writer = Writer::new(speaking("openai", "gpt-5.4"));
     let mut out = Vec::new();
-    for event in [start("a", "b"), Event::ServiceTier("x".into()), Event::Usage(BILLED), finish(Finish::Stop)]
+    for event in
+        [start("a", "b"), Event::ServiceTier("x".into()), Event::Usage(billed()), finish(Finish::Stop)]
     {
         writer.event(&event, &mut out);
     }
@@ -143,7 +144,7 @@ fn every_choice_that_spoke_is_finished_and_the_last_carries_the_note() {
 #[test]
 fn a_providers_own_chat_id_is_kept() {
     let out =
-        written(&[start("chatcmpl-Z", "m"), say(Delta::Text(text("x")))], speaking("groq", "q"), &BILLED);
+        written(&[start("chatcmpl-Z", "m"), say(Delta::Text(text("x")))], speaking("groq", "q"), &billed());
     assert!(out.starts_with(r#"data: {"id":"chatcmpl-Z","object":"chat.completion.chunk","#), "{out}");
 }
 
