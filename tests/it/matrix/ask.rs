@@ -48,8 +48,6 @@ fn parameters() -> Value {
 }
 
 impl Client {
-    pub const ALL: [Client; 3] = [Client::Chat, Client::Responses, Client::Messages];
-
     pub fn path(self) -> &'static str {
         match self {
             Client::Chat => "/v1/chat/completions",

@@ -62,9 +62,28 @@ impl Client {
     }
 }
 
+/// Where the provider speaks chat itself its usage passes as it is, in its own convention.
 fn chat_usage(usage: &Value) -> (u64, u64, u64) {
-    let cached = count(&usage["prompt_tokens_details"]["cached_tokens"]);
-    (count(&usage["prompt_tokens"]), cached, count(&usage["completion_tokens"]))
+    let (prompt, mut output) = (count(&usage["prompt_tokens"]), count(&usage["completion_tokens"]));
+    let places = [
+        &usage["prompt_tokens_details"]["cached_tokens"],
+        &usage["num_cached_tokens"],
+        &usage["cached_tokens"],
+        &usage["prompt_cache_hit_tokens"],
+    ];
+    let cached = places.into_iter().find_map(Value::as_u64).unwrap_or_default();
+    let total = count(&usage["total_tokens"]);
+    let reasoning = count(&usage["completion_tokens_details"]["reasoning_tokens"]);
+    if total == prompt + output + reasoning {
+        output += reasoning;
+    }
+    (prompt, cached, output)
+}
+
+/// Under either name; some hosts send both.
+fn chat_reasoning(message: &Value) -> String {
+    let text = message["reasoning_content"].as_str().or(message["reasoning"].as_str());
+    text.unwrap_or_default().to_owned()
 }
 
 fn chat(body: &Value) -> Answer {
@@ -73,7 +92,7 @@ fn chat(body: &Value) -> Answer {
     assert_eq!(message["role"], "assistant", "{body}");
     let mut answer = Answer {
         text: text(&message["content"]),
-        reasoning: text(&message["reasoning_content"]) + &text(&message["reasoning"]),
+        reasoning: chat_reasoning(message),
         finish: text(&body["choices"][0]["finish_reason"]),
         usage: chat_usage(&body["usage"]),
         ..Answer::default()
@@ -108,7 +127,7 @@ fn chat_stream(frames: &[Frame]) -> Result<Answer, Broken> {
         let choice = &chunk["choices"][0];
         let delta = &choice["delta"];
         answer.text += &text(&delta["content"]);
-        answer.reasoning += &(text(&delta["reasoning_content"]) + &text(&delta["reasoning"]));
+        answer.reasoning += &chat_reasoning(delta);
         for part in delta["content"].as_array().into_iter().flatten() {
             answer.text += &text(&part["text"]);
             answer.reasoning += &text(&part["thinking"][0]["text"]);

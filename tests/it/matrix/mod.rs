@@ -7,9 +7,11 @@ mod hear;
 
 use crate::harness::{Customer, Frame, Stack};
 use ask::{Client, Conversation, Turn};
+use futures_util::FutureExt;
 use hear::{Answer, Broken};
 use kairosroute::simulator::{Script, ToolCall};
 use serde_json::{Value, json};
+use std::panic::AssertUnwindSafe;
 
 /// A model of each way in which providers are spoken to.
 const MODELS: [&str; 17] = [
@@ -266,14 +268,21 @@ fn check(name: &str, client: Client, heard: &Answer, expected: &Answer) {
 async fn row(client: Client) {
     let stack = Stack::start().await;
     let customer = stack.customer("1000").await;
+    let mut failed = Vec::new();
     for model in MODELS {
         for feature in FEATURES {
             if feature == Feature::Stop && !client.can_stop() {
                 continue;
             }
-            cell(&stack, &customer, client, model, feature).await;
+            // Every cell is judged, so that one failure does not hide the others.
+            let judged =
+                AssertUnwindSafe(cell(&stack, &customer, client, model, feature)).catch_unwind().await;
+            if judged.is_err() {
+                failed.push(format!("{client:?} -> {model}, {feature:?}"));
+            }
         }
     }
+    assert!(failed.is_empty(), "{} cells failed: {failed:#?}", failed.len());
     stack.finish().await;
 }
 
