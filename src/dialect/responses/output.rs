@@ -1,6 +1,6 @@
 //! The objects of an answer to a client: output items, their parts, and the response around them.
 
-use crate::dialect::json::{Escaped, ObjectWriter};
+use crate::dialect::json::{Escaped, Kind, ObjectWriter, Raw};
 
 /// How far an item or a response has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,20 @@ impl Content {
         part.raw("logprobs", &format!("[{}]", self.logprobs));
         part.end()
     }
+}
+
+/// The logprob of a token from chat's shape, with the lists that clients of Responses require.
+pub(super) fn logprob(token: Raw<'_>) -> String {
+    let alternatives = token.member("top_logprobs").map(Raw::elements).unwrap_or_default();
+    let top: Vec<String> = alternatives.into_iter().map(|other| format!("{{{}}}", odds(other))).collect();
+    format!("{{{},\"top_logprobs\":[{}]}}", odds(token), top.join(","))
+}
+
+fn odds(token: Raw<'_>) -> String {
+    let text = token.member("token").map_or("\"\"", Raw::get);
+    let number = token.member("logprob").map_or("0", Raw::get);
+    let bytes = token.member("bytes").filter(|bytes| bytes.kind() == Kind::Array).map_or("[]", Raw::get);
+    format!("\"token\":{text},\"bytes\":{bytes},\"logprob\":{number}")
 }
 
 /// A message with one part, or none yet.

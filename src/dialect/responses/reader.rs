@@ -170,7 +170,8 @@ impl Reader {
         let text = present(event, key).and_then(Escaped::of);
         let part = count(event, "content_index").or(count(event, "summary_index")).unwrap_or(0);
         let came = self.items.get(at).is_some_and(|item| item.part == Some((voice, part)));
-        if let Some(text) = text.filter(|text| !text.is_empty() && !(whole && came)) {
+        let again = whole && came;
+        if let Some(text) = text.filter(|text| !text.is_empty() && !again) {
             self.say(at, voice, part, text, emit);
             if let Some(logprobs) = present(event, "logprobs").filter(|list| !list.is_empty()) {
                 emit(said(Delta::Logprobs(logprobs_json(logprobs))));

@@ -246,7 +246,7 @@ impl Writer {
             if !content.logprobs.is_empty() {
                 content.logprobs.push(',');
             }
-            content.logprobs.push_str(token.get());
+            content.logprobs.push_str(&output::logprob(token));
         }
     }
 
