@@ -8,7 +8,7 @@ mod cohere;
 mod completions;
 mod gemini;
 pub mod json;
-mod messages;
+pub mod messages;
 pub mod openai_chat;
 mod request;
 mod responses;
