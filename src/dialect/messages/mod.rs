@@ -1,76 +1,57 @@
-//! Anthropic's Messages, for clients and providers.
-#![allow(unused)]
+//! Anthropic's Messages, for clients and for providers: the request as clients send it, passed on to whoever
+//! speaks the same or read into the canonical form; a canonical request written for a provider; answers read and
+//! written, whole and streamed. Facts are those of the API reference and the SDKs, November 2026. Prompts and
+//! answers never reach a log.
 
-use crate::{
-    dialect::{
-        Encoded, Head, Invalid, Limits, Reading, Speaking, Target, Unreadable, Unsupported,
-        canonical::{self, Answer, Event},
-        sse::Frame,
-    },
-    domain::usage::Usage,
-};
+mod abilities;
+mod answer;
+mod blocks;
+mod encode;
+mod fields;
+mod object;
+mod read;
+mod reader;
+mod turns;
+mod usage;
+mod write;
+mod writer;
 
-/// A request that was read.
-pub struct MessagesRequest<'a> {
-    pub head: Head<'a>,
-    canonical: canonical::Request<'a>,
-}
-pub fn read<'a>(_body: &'a [u8], _limits: &Limits) -> Result<MessagesRequest<'a>, Invalid> {
-    unimplemented!()
-}
-impl<'a> MessagesRequest<'a> {
-    pub fn encode(&self, _target: &Target<'_>) -> Result<Encoded, Unsupported> {
-        unimplemented!()
-    }
-    pub fn canonical(&self) -> &canonical::Request<'a> {
-        &self.canonical
-    }
-}
+pub use answer::write_answer;
+pub use read::{MessagesRequest, read, read_for_count};
+pub use reader::Reader;
+pub use write::write;
+pub use writer::Writer;
 
-/// Writes a request.
-pub fn write(_request: &canonical::Request<'_>, _target: &Target<'_>) -> Result<Encoded, Unsupported> {
-    unimplemented!()
-}
+use super::{json, sse};
 
-/// Reads answers.
-pub struct Reader {
-    _reading: Reading,
-}
-impl Reader {
-    pub fn new(reading: Reading) -> Self {
-        Self { _reading: reading }
-    }
-    pub fn frame(&mut self, _frame: Frame<'_>, _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
-    pub fn close(&mut self, _emit: &mut dyn FnMut(Event<'_>)) {
-        unimplemented!()
-    }
-    pub fn body(&mut self, _json: &[u8], _emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        unimplemented!()
-    }
+/// What keeps a quiet stream open; readers skip it.
+pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
+
+/// The frame that ends a stream which cannot go on; `kind` is one of the API's error types.
+pub fn error_event(kind: &str, message: &str) -> Vec<u8> {
+    let mut error = json::ObjectWriter::new();
+    error.text("type", kind);
+    error.text("message", message);
+    let mut data = json::ObjectWriter::new();
+    data.text("type", "error");
+    data.key("error").extend(error.end());
+    let mut out = Vec::new();
+    write_event(&mut out, "error", &data.end());
+    out
 }
 
-/// Writes streamed answers.
-pub struct Writer {
-    _speaking: Speaking,
+/// The answer to a request to count tokens.
+pub fn write_count(tokens: u64) -> Vec<u8> {
+    format!(r#"{{"input_tokens":{tokens}}}"#).into_bytes()
 }
-impl Writer {
-    pub fn new(speaking: Speaking) -> Self {
-        Self { _speaking: speaking }
-    }
-    pub fn event(&mut self, _event: &Event<'_>, _out: &mut Vec<u8>) {
-        unimplemented!()
-    }
-    pub fn conclude(&mut self, _note: &str, _billed: &Usage, _out: &mut Vec<u8>) {
-        unimplemented!()
-    }
+
+/// Appends one frame under its name.
+fn write_event(out: &mut Vec<u8>, name: &str, data: &[u8]) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'\n');
+    sse::write_data(out, data);
 }
-/// Writes whole answers.
-pub fn write_answer(_answer: &Answer, _speaking: &Speaking, _note: &str, _billed: &Usage) -> Vec<u8> {
-    unimplemented!()
-}
-pub const PING: &[u8] = b"";
-pub fn error_event(_kind: &str, _message: &str) -> Vec<u8> {
-    unimplemented!()
-}
+
+#[cfg(test)]
+mod tests;

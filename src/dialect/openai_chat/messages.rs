@@ -268,7 +268,11 @@ fn add_medium(text: Text<'_>, key: &str, facts: &mut Facts) {
 }
 
 /// The value that comes next has to be of this kind.
-pub(super) fn expect(cursor: &mut Cursor<'_>, kind: Kind, path: impl Fn() -> String) -> Result<(), Invalid> {
+pub(in crate::dialect) fn expect(
+    cursor: &mut Cursor<'_>,
+    kind: Kind,
+    path: impl Fn() -> String,
+) -> Result<(), Invalid> {
     let found = cursor.kind()?;
     if found == kind { Ok(()) } else { Err(Invalid::kind(&path(), kind.name().into(), found)) }
 }

@@ -13,7 +13,10 @@ mod traits;
 mod translate;
 pub mod usage;
 
+pub(in crate::dialect) use fields::{OWN, OWN_SUPPORTED};
+pub(in crate::dialect) use messages::expect;
 pub use request::{ChatRequest, read};
+pub(in crate::dialect) use request::{asks_nothing, models};
 pub use traits::{Reasoning, Sampling, Traits, needs_responses};
 pub use translate::{Reader, Writer, write, write_answer};
 
