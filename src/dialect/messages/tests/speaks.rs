@@ -295,3 +295,29 @@ fn errors_heartbeats_and_counts_have_their_form() {
     assert_eq!(write_count(7), b"{\"input_tokens\":7}");
     assert!(streamed(&[PING], Reading::default()) == [Event::End]);
 }
+
+#[test]
+fn a_calls_signature_comes_back_in_the_thinking_before_it() {
+    use crate::dialect::canonical::Part;
+    let signature = Some(text("c2ln"));
+    let start = said(Delta::ToolStart { tool: 0, id: text("a"), name: text("b"), signature });
+    let google = speaking("google", "gemini-3.8-pro");
+    let answer = gathered(vec![start, done(0), finish(Finish::ToolCalls)]);
+    let body = write_answer(Dialect::Messages, &answer, &google, "{}", &bill()).unwrap();
+    let content = serde_json::from_slice::<Value>(&body).unwrap()["content"].to_string();
+    let next =
+        format!(r#"{{"model":"c","max_tokens":9,"messages":[{{"role":"assistant","content":{content}}}]}}"#);
+    let request = read_ok(&next);
+    let [Part::Reasoning(reasoning), Part::ToolCall(_)] = request.canonical().turns[0].parts.as_slice()
+    else {
+        panic!("{content}")
+    };
+    let bare = |model: &str| {
+        let signature = reasoning.signature.as_ref().unwrap();
+        signature.bare(google.provider, model, Dialect::Gemini).map(Escaped::into_owned)
+    };
+    assert!(reasoning.text.is_empty());
+    assert_eq!((bare("gemini-3.8-pro"), bare("gemini-3.8-flash")), (Some(text("c2ln")), None));
+    let encoded = request.encode(&target("anthropic", "claude-opus-5")).unwrap().body;
+    assert!(!String::from_utf8(encoded).unwrap().contains("thinking"));
+}

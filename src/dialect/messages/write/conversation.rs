@@ -13,7 +13,7 @@ use crate::dialect::{
     target::Unsupported,
 };
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use std::{collections::HashSet, fmt::Write};
 
 /// What stands for the user's turn that this wire wants first, where a conversation has none there.
 const OPENING: &str = "(The conversation begins here.)";
@@ -48,7 +48,7 @@ struct Turns<'r, 'w> {
     /// The message that is being put together, the last one.
     open: Option<Message>,
     /// System text after an assistant's message; it goes with the user's next.
-    waiting: Vec<Escaped<'r>>,
+    waiting: Vec<(Escaped<'r>, Option<Cache>)>,
 }
 
 pub(super) fn write<'r>(
@@ -102,17 +102,11 @@ impl<'r> Turns<'r, '_> {
             if text.is_blank() {
                 continue;
             }
+            let as_turn = self.writing.abilities.system_turns;
             match &mut self.open {
-                None => {
-                    let mut block = text_block(text);
-                    put_cache(*cache, self.writing, &mut block);
-                    self.system.push(block.end());
-                }
-                Some(last) if last.of_user && self.writing.abilities.system_turns => {
-                    last.system.push(text_block(text).end());
-                }
-                Some(last) if last.of_user => last.blocks.push(instruction(text)),
-                Some(_) => self.waiting.push(text.borrowed()),
+                None => self.system.push(marked_text(text, *cache, self.writing)),
+                Some(open) if open.of_user => seat(text, *cache, as_turn, self.writing, open),
+                Some(_) => self.waiting.push((text.borrowed(), *cache)),
             }
         }
         Ok(())
@@ -152,9 +146,8 @@ impl<'r> Turns<'r, '_> {
             return;
         }
         let text = if ends { without_trailing_space(text) } else { text.borrowed() };
-        let mut block = text_block(&text);
-        put_cache(cache, self.writing, &mut block);
-        self.last(role).blocks.push(block.end());
+        let block = marked_text(&text, cache, self.writing);
+        self.last(role).blocks.push(block);
     }
 
     /// Only what this provider and model signed goes back; they refuse any other.
@@ -224,11 +217,7 @@ impl<'r> Turns<'r, '_> {
     fn result_block(&mut self, part: &Part<'_>) -> Result<Option<Vec<u8>>, Unsupported> {
         Ok(Some(match part {
             Part::Text { text, .. } if text.is_blank() => return Ok(None),
-            Part::Text { text, cache } => {
-                let mut block = text_block(text);
-                put_cache(*cache, self.writing, &mut block);
-                block.end()
-            }
+            Part::Text { text, cache } => marked_text(text, *cache, self.writing),
             Part::Image { source, cache, .. } => media::image(source, *cache, self.writing)?,
             Part::File { source, name, cache } => {
                 media::document(source, name.as_ref(), *cache, self.writing)?
@@ -251,7 +240,10 @@ impl<'r> Turns<'r, '_> {
         self.open.get_or_insert_with(|| {
             let mut message = Message::of(of_user);
             if of_user {
-                seat(&mut self.waiting, self.writing.abilities.system_turns, &mut message);
+                let as_turn = self.writing.abilities.system_turns;
+                for (text, cache) in self.waiting.drain(..) {
+                    seat(&text, cache, as_turn, self.writing, &mut message);
+                }
             }
             message
         })
@@ -261,20 +253,35 @@ impl<'r> Turns<'r, '_> {
     fn seat_waiting(&mut self) {
         if !self.waiting.is_empty() {
             let mut message = Message::of(true);
-            seat(&mut self.waiting, false, &mut message);
+            for (text, cache) in self.waiting.drain(..) {
+                seat(&text, cache, false, self.writing, &mut message);
+            }
             self.messages.extend(self.open.replace(message));
         }
     }
 }
 
-fn seat(waiting: &mut Vec<Escaped<'_>>, as_turn: bool, message: &mut Message) {
-    for text in waiting.drain(..) {
-        if as_turn {
-            message.system.push(text_block(&text).end());
-        } else {
-            message.blocks.push(instruction(&text));
-        }
+/// Puts later system text where the model takes it: behind the user's message, or marked inside it.
+fn seat(
+    text: &Escaped<'_>,
+    cache: Option<Cache>,
+    as_turn: bool,
+    writing: &mut Writing<'_>,
+    message: &mut Message,
+) {
+    if as_turn {
+        message.system.push(marked_text(text, cache, writing));
+    } else {
+        let inner = format!("<system>\\n{}\\n</system>", text.inner());
+        message.blocks.push(marked_text(&Escaped::from_inner(inner), cache, writing));
     }
+}
+
+/// A text block, with its mark for the cache.
+fn marked_text(text: &Escaped<'_>, cache: Option<Cache>, writing: &mut Writing<'_>) -> Vec<u8> {
+    let mut block = text_block(text);
+    put_cache(cache, writing, &mut block);
+    block.end()
 }
 
 impl Message {
@@ -308,11 +315,11 @@ fn message(role: &str, blocks: &[Vec<u8>]) -> Vec<u8> {
 
 /// Every call has its result in the message after it, and every result a call in the message before it.
 fn check_calls(messages: &[Message]) -> Result<(), Unsupported> {
-    let no_calls: &[String] = &[];
     for (index, message) in messages.iter().enumerate() {
         let neighbour = if message.of_user { index.checked_sub(1) } else { index.checked_add(1) };
-        let neighbour = neighbour.and_then(|at| messages.get(at)).map_or(no_calls, |other| &other.calls);
-        if message.calls.iter().all(|id| neighbour.contains(id)) {
+        let neighbour = neighbour.and_then(|at| messages.get(at));
+        let theirs: HashSet<&String> = neighbour.iter().flat_map(|other| &other.calls).collect();
+        if message.calls.iter().all(|id| theirs.contains(id)) {
             continue;
         }
         return Err(Unsupported::because(
@@ -340,11 +347,6 @@ fn accepted_id(id: &Escaped<'_>) -> String {
         let _ = write!(made, "{byte:02x}");
     }
     made
-}
-
-/// System text within a user's turn.
-fn instruction(text: &Escaped<'_>) -> Vec<u8> {
-    text_block(&Escaped::from_inner(format!("<system>\\n{}\\n</system>", text.inner()))).end()
 }
 
 fn without_trailing_space<'t>(text: &'t Escaped<'_>) -> Escaped<'t> {
