@@ -81,13 +81,30 @@ impl<'a> ClientRequest<'a> {
     /// translation elsewhere.
     pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
         if target.dialect != self.dialect() {
-            return upstream::write(&*self.canonical()?, target);
+            return self.translate(&*self.canonical()?, target);
         }
         match self {
             Self::Chat(request) => request.encode(target),
             Self::Completions(request) => request.encode(target),
             Self::Messages(request) => request.encode(target),
             Self::Responses(request) => request.encode(target),
+        }
+    }
+
+    /// `request`, which is this one in the canonical form, for a target that speaks another dialect. What is left
+    /// out or refused goes by the client's names.
+    pub fn translate(
+        &self,
+        request: &canonical::Request<'_>,
+        target: &Target<'_>,
+    ) -> Result<Encoded, Unsupported> {
+        let dialect = self.dialect();
+        match upstream::write(request, target) {
+            Ok(mut encoded) => {
+                encoded.dropped.iter_mut().for_each(|name| *name = called(dialect, std::mem::take(name)));
+                Ok(encoded)
+            }
+            Err(unsupported) => Err(Unsupported { field: called(dialect, unsupported.field), ..unsupported }),
         }
     }
 
@@ -121,6 +138,25 @@ impl<'a> ClientRequest<'a> {
             Self::Chat(_) | Self::Completions(_) | Self::Messages(_) => String::new(),
         }
     }
+}
+
+/// What a client of this dialect calls a field that writers name as chat does.
+fn called(dialect: Dialect, name: Cow<'static, str>) -> Cow<'static, str> {
+    let own = match (dialect, name.as_ref()) {
+        (Dialect::Messages, "stop") => "stop_sequences",
+        (Dialect::Messages, "response_format") => "output_config.format",
+        (Dialect::Messages, "reasoning_effort") => "thinking",
+        (Dialect::Messages, "max_completion_tokens") => "max_tokens",
+        (Dialect::Messages, "parallel_tool_calls") => "tool_choice.disable_parallel_tool_use",
+        (Dialect::Messages, "user") => "metadata.user_id",
+        (Dialect::Responses, "messages") => "input",
+        (Dialect::Responses, "response_format") => "text.format",
+        (Dialect::Responses, "reasoning_effort") => "reasoning.effort",
+        (Dialect::Responses, "verbosity") => "text.verbosity",
+        (Dialect::Responses, "max_tokens" | "max_completion_tokens") => "max_output_tokens",
+        _ => return name,
+    };
+    Cow::Borrowed(own)
 }
 
 impl ClientWriter {

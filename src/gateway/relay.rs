@@ -158,7 +158,8 @@ impl Relay {
         let mut out = self.take_out();
         match &mut self.lane {
             Lane::Translate(translate) => translate.fail(code, message, provider, &mut out),
-            _ => out.extend(terminal::error(self.client, code, message, provider)),
+            Lane::Pass(pass) => out.extend(pass.fail(code, message, provider)),
+            Lane::Chat(_) => out.extend(terminal::error(self.client, code, message, provider)),
         }
         out
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 pub fn error(client: Dialect, code: &str, message: &str, provider: Option<&str>) -> Vec<u8> {
     match client {
         Dialect::Messages => messages::error_event(messages_type(code), message),
-        Dialect::Responses => responses::failed_event(code, message),
+        Dialect::Responses => responses::failed_event(0, code, message),
         Dialect::Chat | Dialect::Completions | Dialect::Gemini | Dialect::Cohere => {
             chat_error(code, message, provider)
         }

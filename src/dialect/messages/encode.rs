@@ -1,9 +1,10 @@
 //! A Messages request for a provider that speaks Messages: every kept value's bytes as the client sent them, the
-//! model's name replaced. Blocks are touched only where they carry what this gateway wrote in earlier answers:
-//! another model's thinking, which no provider would take back.
+//! model's name replaced. Blocks are touched only where they carry what earlier answers of other providers brought
+//! and this one would not take back: thinking, and ids of calls.
 
 use super::{
     abilities::Abilities,
+    ids,
     object::Object,
     read::MessagesRequest,
     turns::{has_our_citation, is_marked},
@@ -105,6 +106,8 @@ fn message<'a>(message: Raw<'a>, target: &Target<'_>) -> Option<Cow<'a, [u8]>> {
 
 fn judge<'a>(block: &Object<'a>, target: &Target<'_>) -> Verdict<'a> {
     let name = match block.word("type").as_ref() {
+        "tool_use" => return id(block, "id"),
+        "tool_result" => return id(block, "tool_use_id"),
         "thinking" => "signature",
         "redacted_thinking" => "data",
         "text" if has_our_citation(block) => return Verdict::Strip("citations"),
@@ -115,6 +118,16 @@ fn judge<'a>(block: &Object<'a>, target: &Target<'_>) -> Verdict<'a> {
     match signature.bare(target.provider, target.upstream_model, Dialect::Messages) {
         Some(bare) => Verdict::Restore(name, bare.into_owned()),
         None => Verdict::Remove,
+    }
+}
+
+/// An id of another provider's letters is made into one of this wire's.
+fn id<'a>(block: &Object<'a>, name: &'static str) -> Verdict<'a> {
+    match block.text(name) {
+        Some(id) if !ids::is_accepted(&id.decode()) => {
+            Verdict::Restore(name, Escaped::from_inner(ids::accepted(&id)))
+        }
+        _ => Verdict::Keep,
     }
 }
 

@@ -8,6 +8,7 @@ mod answer;
 mod blocks;
 mod encode;
 mod fields;
+mod ids;
 mod object;
 mod read;
 mod reader;

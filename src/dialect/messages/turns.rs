@@ -1,7 +1,10 @@
 //! The walk over `messages` and `system`: checks the shape of each, measures what the model will read, and makes
 //! the canonical turns. Unknown members and unknown kinds of blocks pass; a wrong kind of JSON does not.
 
-use super::object::{Object, missing};
+use super::{
+    ids,
+    object::{Object, missing},
+};
 use crate::dialect::{
     Dialect,
     canonical::{MARK, Part, Reasoning, Role, Signature, Source, ToolCall, ToolResult, Turn},
@@ -162,6 +165,7 @@ fn part<'a>(block: &Object<'a>, path: Path<'_>, seen: &mut Seen) -> Result<Part<
             Part::Text { text: search_result(block), cache }
         }
         "tool_use" => {
+            seen.marked |= block.text("id").is_some_and(|id| !ids::is_accepted(&id.decode()));
             seen.facts.add_bytes(block.raw.len());
             let input = block.checked("input", Kind::Object, path)?;
             Part::ToolCall(ToolCall {
@@ -221,6 +225,7 @@ fn foreign<'p>(part: &'p Part<'_>) -> Option<&'p str> {
 
 fn tool_result<'a>(block: &Object<'a>, path: Path<'_>, seen: &mut Seen) -> Result<ToolResult<'a>, Invalid> {
     let call_id = block.needed_text("tool_use_id", path)?;
+    seen.marked |= !ids::is_accepted(&call_id.decode());
     seen.facts.add_bytes(call_id.inner().len());
     let is_error = block.checked("is_error", Kind::Bool, path)?.is_some_and(|raw| raw.get() == "true");
     let parts = match block.get("content") {

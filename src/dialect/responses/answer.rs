@@ -62,8 +62,8 @@ pub(super) fn deltas(part: &AnswerPart) -> Vec<Delta<'_>> {
     }
 }
 
-/// The error that ends a stream which was passed on as it came: nothing is known of it but that it fails.
-pub fn failed_event(code: &str, message: &str) -> Vec<u8> {
+/// The error that ends a stream which was passed on as it came: nothing is known of it but its next number.
+pub fn failed_event(sequence: u64, code: &str, message: &str) -> Vec<u8> {
     let nothing = Escaped::default();
     let response = Response {
         id: "",
@@ -79,6 +79,6 @@ pub fn failed_event(code: &str, message: &str) -> Vec<u8> {
     };
     let mut out = Vec::new();
     let response = response.json();
-    Frames::default().write("response.failed", &mut out, |frame| frame.key("response").extend(response));
+    Frames::from(sequence).write("response.failed", &mut out, |frame| frame.key("response").extend(response));
     out
 }

@@ -9,6 +9,11 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// Goes on with this number.
+    pub fn from(sequence: u64) -> Self {
+        Self { sequence }
+    }
+
     pub fn write(&mut self, name: &str, out: &mut Vec<u8>, fill: impl FnOnce(&mut ObjectWriter)) {
         let mut frame = ObjectWriter::new();
         frame.text("type", name);

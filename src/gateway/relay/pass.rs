@@ -1,8 +1,8 @@
 //! Frames of a dialect other than chat, passed as they come. They are read beside for the bill; what finishes is
 //! kept back until the bill is known.
 
-use super::{Exchange, Heard, NOTE};
-use crate::dialect::{AnswerReader, Dialect, json, sse, sse::Frame};
+use super::{Exchange, Heard, NOTE, terminal};
+use crate::dialect::{AnswerReader, Dialect, json, responses, sse, sse::Frame};
 
 pub(super) struct Pass {
     client: Dialect,
@@ -10,12 +10,14 @@ pub(super) struct Pass {
     /// The frame that finishes and those after it: name and data.
     held: Vec<(Option<Vec<u8>>, Vec<u8>)>,
     held_bytes: usize,
+    /// The number of the next event, where events are numbered (Responses).
+    sequence: u64,
 }
 
 impl Pass {
     pub(super) fn new(exchange: &Exchange) -> Self {
         let reader = AnswerReader::new(exchange.upstream, exchange.reading.clone());
-        Self { client: exchange.client, reader, held: Vec::new(), held_bytes: 0 }
+        Self { client: exchange.client, reader, held: Vec::new(), held_bytes: 0, sequence: 0 }
     }
 
     pub(super) fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
@@ -31,6 +33,7 @@ impl Pass {
         if idle || heard.failure.is_some() {
             return;
         }
+        self.sequence = next_number(&data).unwrap_or(self.sequence);
         if heard.finished > 0 {
             self.held_bytes = self.held_bytes.saturating_add(data.len());
             self.held.push((name.map(<[u8]>::to_vec), data.into_owned()));
@@ -46,6 +49,14 @@ impl Pass {
         });
     }
 
+    /// The error event that ends the stream.
+    pub(super) fn fail(&self, code: &str, message: &str, provider: Option<&str>) -> Vec<u8> {
+        match self.client {
+            Dialect::Responses => responses::failed_event(self.sequence, code, message),
+            client => terminal::error(client, code, message, provider),
+        }
+    }
+
     pub(super) fn conclude(&mut self, note: &str, out: &mut Vec<u8>) {
         let mut note_due = true;
         for (name, data) in self.held.drain(..) {
@@ -58,6 +69,16 @@ impl Pass {
             out.extend_from_slice(b"data: [DONE]\n\n");
         }
     }
+}
+
+/// The number after that of an event. Inside a string the quotes would be escaped, so the bytes are unmistakable.
+fn next_number(data: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = b"\"sequence_number\":";
+    let at = memchr::memmem::find(data, NAME)?;
+    let rest = data.get(at..)?.get(NAME.len()..)?.trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let number: u64 = std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()?;
+    number.checked_add(1)
 }
 
 fn write(name: Option<&[u8]>, data: &[u8], out: &mut Vec<u8>) {

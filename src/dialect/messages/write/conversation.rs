@@ -2,6 +2,7 @@
 //! first in the message after it. A history that does not fit together is refused, for the provider would.
 
 use super::{
+    super::ids,
     Writing,
     format::{self, Shape},
     list, media, quoted, text_block,
@@ -12,13 +13,10 @@ use crate::dialect::{
     json::{Escaped, ObjectWriter},
     target::Unsupported,
 };
-use sha2::{Digest, Sha256};
-use std::{collections::HashSet, fmt::Write};
+use std::collections::HashSet;
 
 /// What stands for the user's turn that this wire wants first, where a conversation has none there.
 const OPENING: &str = "(The conversation begins here.)";
-
-const ID_CHARS_MAX: usize = 64;
 
 /// The turns as they are sent.
 pub(super) struct Conversation {
@@ -175,7 +173,7 @@ impl<'r> Turns<'r, '_> {
         let input = call
             .object()
             .ok_or(Unsupported::because("messages", ": a tool call's arguments must be a JSON object"))?;
-        let id = accepted_id(&call.id);
+        let id = ids::accepted(&call.id);
         let mut block = ObjectWriter::new();
         block.text("type", "tool_use");
         block.text("id", &id);
@@ -189,7 +187,7 @@ impl<'r> Turns<'r, '_> {
     }
 
     fn result(&mut self, result: &ToolResult<'_>) -> Result<(), Unsupported> {
-        let id = accepted_id(&result.call_id);
+        let id = ids::accepted(&result.call_id);
         let mut block = ObjectWriter::new();
         block.text("type", "tool_result");
         block.text("tool_use_id", &id);
@@ -332,21 +330,6 @@ fn check_calls(messages: &[Message]) -> Result<(), Unsupported> {
         ));
     }
     Ok(())
-}
-
-/// The id, or one made from it where this wire does not take its letters.
-fn accepted_id(id: &Escaped<'_>) -> String {
-    let id = id.decode();
-    let fits = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    if fits && (1..=ID_CHARS_MAX).contains(&id.len()) {
-        return id.into_owned();
-    }
-    let mut made = String::from("toolu_");
-    for byte in Sha256::digest(id.as_bytes()).iter().take(12) {
-        // Writing into a string cannot fail.
-        let _ = write!(made, "{byte:02x}");
-    }
-    made
 }
 
 fn without_trailing_space<'t>(text: &'t Escaped<'_>) -> Escaped<'t> {

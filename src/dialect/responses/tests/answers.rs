@@ -230,7 +230,7 @@ fn an_error_ends_the_stream_in_sequence() {
     assert_eq!(last["type"], "response.failed");
     assert_eq!(last["response"]["error"]["message"], "It \"broke\".");
     assert!(!stream.contains("[DONE]"));
-    let alone = String::from_utf8(failed_event("c", "m")).unwrap();
+    let alone = String::from_utf8(failed_event(7, "c", "m")).unwrap();
     assert!(alone.starts_with("event: response.failed\ndata: "), "{alone}");
     let lines = streamed_lines(&alone);
     assert!(lines.contains(&r#"failed {"code":"c","message":"m"}"#.to_owned()), "{lines:?}");
