@@ -7,12 +7,19 @@
 //! providers (what they refuse, where usage sits, how errors look) were read in their SDKs and documentation.
 
 mod bill;
+mod cohere;
 mod control;
+mod counts;
 mod errors;
+mod gemini;
+mod json;
+mod messages;
 mod openai;
+mod pacing;
 mod refuse;
 mod reply;
 mod request;
+mod responses;
 mod rows;
 mod script;
 mod server;
@@ -20,7 +27,7 @@ mod server;
 mod tests;
 
 pub use bill::Call;
-pub use script::{Script, ToolCall, UsagePlace};
+pub use script::{Citation, Script, ToolCall, UsagePlace};
 
 use server::Shared;
 use std::{

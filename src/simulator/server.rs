@@ -4,12 +4,11 @@
 use super::{
     Settings,
     bill::{Bill, Call, Tally, locked},
-    control, errors,
-    openai::Answer,
-    refuse,
+    cohere, control, errors, gemini, messages, openai, pacing, refuse,
     reply::{Reply, Step},
-    request::ChatRequest,
-    rows::{self, Row},
+    request::{Asked, Request},
+    responses,
+    rows::{self, Format, Row},
     script::Script,
 };
 use actix_web::{
@@ -39,6 +38,9 @@ use tokio::{sync::watch, time::sleep};
 
 const BODY_BYTES_MAX: usize = 128 << 20;
 
+/// Older ones are forgotten, so that a long load run stays small.
+const ISSUED_MAX: usize = 10_000;
+
 /// What all connections share.
 pub(super) struct Shared {
     pub bill: Bill,
@@ -47,6 +49,8 @@ pub(super) struct Shared {
     fallback: Arc<Script>,
     scripts: Mutex<Scripts>,
     serial: AtomicU64,
+    /// Provider and id of the responses that a later request may go on from.
+    issued: Mutex<VecDeque<(&'static str, String)>>,
 }
 
 #[derive(Default)]
@@ -107,6 +111,7 @@ impl Shared {
             fallback: Arc::new(settings.defaults.clone()),
             scripts: Mutex::default(),
             serial: AtomicU64::new(1),
+            issued: Mutex::default(),
         }
     }
 
@@ -121,11 +126,40 @@ impl Shared {
     pub(super) fn clear(&self) {
         self.bill.clear();
         *locked(&self.scripts) = Scripts::default();
+        locked(&self.issued).clear();
     }
 
     fn next_script(&self, provider: &str) -> Arc<Script> {
         let queued = locked(&self.scripts).queued.get_mut(provider).and_then(VecDeque::pop_front);
         queued.unwrap_or_else(|| self.default_script(provider))
+    }
+
+    /// What `next_script` would give, left where it is.
+    fn coming_script(&self, provider: &str) -> Arc<Script> {
+        let queued = locked(&self.scripts).queued.get(provider).and_then(|queue| queue.front().cloned());
+        queued.unwrap_or_else(|| self.default_script(provider))
+    }
+
+    fn issue(&self, provider: &'static str, id: String) {
+        let mut issued = locked(&self.issued);
+        if issued.len() >= ISSUED_MAX {
+            issued.pop_front();
+        }
+        issued.push_back((provider, id));
+    }
+
+    fn has_issued(&self, provider: &str, id: &str) -> bool {
+        locked(&self.issued).iter().any(|(by, known)| *by == provider && known == id)
+    }
+
+    /// The silence before the head.
+    async fn hold_back(&self, script: &Script) {
+        if script.gate {
+            self.gate.pass().await;
+        }
+        if script.latency_ms > 0 {
+            sleep(Duration::from_millis(script.latency_ms)).await;
+        }
     }
 
     fn default_script(&self, provider: &str) -> Arc<Script> {
@@ -169,53 +203,148 @@ async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -
     };
     let rest = path.get(path.len() - rest.len() - 1..).unwrap_or_default();
     let serial = shared.serial.fetch_add(1, Ordering::Relaxed);
+    let endpoint = endpoint(row, http.method().as_str(), rest);
     let headers = headers(&http);
-    let parsed = ChatRequest::parse(&body);
-    let nothing = ChatRequest::default();
+    let parsed = Request::parse(&body);
+    let nothing = Request::default();
     let request = parsed.as_ref().unwrap_or(&nothing);
-    let leaked = refuse::leaks(row, request, &headers);
+    let leaked = refuse::leaks(row, endpoint.format(), request, &headers);
     let credential = credential(&http);
+    let (model, streamed) = match endpoint.named() {
+        Some((model, streamed)) => (model.to_owned(), streamed),
+        None => (request.model(), request.is_true("stream")),
+    };
     let call = Call {
         provider: provider.to_owned(),
         host: header(&http, "host").to_owned(),
         method: http.method().to_string(),
         path: http.uri().to_string(),
         authorization: credential.clone(),
-        model: request.model(),
-        stream: request.is_true("stream"),
-        headers: if shared.keep_bodies { headers } else { Vec::new() },
+        model: model.clone(),
+        stream: streamed,
+        headers: if shared.keep_bodies { headers.clone() } else { Vec::new() },
         leaked: leaked.clone(),
         ..Call::default()
     };
     let tally = shared.bill.open(call, if shared.keep_bodies { body.clone() } else { Bytes::new() });
-    let method = http.method().as_str();
-    let reply = if method == "POST" && row.chat.contains(&rest) {
-        let script = shared.next_script(row.id);
-        let judged = judge(row, &credential, &script, &leaked)
-            .or_else(|| {
-                parsed.is_none().then(|| errors::fault(row, 400, "The body is not valid JSON.", None))
-            })
-            .or_else(|| refuse::first(row, request));
-        match judged {
+    let script = match endpoint {
+        Endpoint::Generate { .. } => shared.next_script(row.id),
+        Endpoint::Count { .. } => shared.coming_script(row.id),
+        _ => shared.default_script(row.id),
+    };
+    let speaker = endpoint.format().map_or(row, |format| rows::speaker(row, format));
+    let asked = Asked { row, speaker, script: &script, request, model, streamed, serial };
+    let who = judge(speaker, &credential, &script, &leaked);
+    let refused = |format, counting| {
+        let (parsed, query) = (parsed.is_some(), http.query_string());
+        let posted =
+            refuse::Posted { asked: &asked, format, body: &body, parsed, headers: &headers, query, counting };
+        refuse::first(&posted, &|id| shared.has_issued(row.id, id))
+    };
+    let reply = match endpoint {
+        Endpoint::Generate { format, .. } => match who.or_else(|| refused(format, false)) {
             Some(refusal) => refusal,
             None => {
-                if script.gate {
-                    shared.gate.pass().await;
-                }
-                if script.latency_ms > 0 {
-                    sleep(Duration::from_millis(script.latency_ms)).await;
-                }
-                Answer::new(row, &script, request, serial).scripted()
+                shared.hold_back(&script).await;
+                generated(&shared, format, asked)
             }
-        }
-    } else if let Some((_, _, good)) = row.key_checks.iter().find(|(m, p, _)| *m == method && *p == rest) {
-        check_key(row, rest, &credential, &shared.default_script(row.id), &leaked, good)
-    } else if row.id == "cerebras" && rest == "/public/v1/models" {
-        Reply::json(200, r#"{"object":"list","data":[]}"#.to_owned())
-    } else {
-        errors::fault(row, 404, "Unknown request URL.", None)
+        },
+        Endpoint::Count { format, .. } => match who.or_else(|| refused(format, true)) {
+            Some(refusal) => refusal,
+            None => counted(format, &asked),
+        },
+        Endpoint::CheckKey { good } => check_key(who, rest, good),
+        Endpoint::Free { body } => Reply::json(200, body.to_owned()),
+        Endpoint::Unknown => errors::fault(row, 404, "Unknown request URL.", None),
     };
     play(reply, tally, serial)
+}
+
+/// What answers a path.
+#[derive(Clone, Copy)]
+enum Endpoint<'a> {
+    /// An answer of a model; where the path names it, not the body, with that and whether it is streamed.
+    Generate {
+        format: Format,
+        named: Option<(&'a str, bool)>,
+    },
+    /// The number of tokens of a prompt.
+    Count {
+        format: Format,
+        named: Option<(&'a str, bool)>,
+    },
+    CheckKey {
+        good: &'static str,
+    },
+    /// Asks for no key.
+    Free {
+        body: &'static str,
+    },
+    Unknown,
+}
+
+/// The one place where a path is matched to what answers it.
+fn endpoint<'a>(row: &'static Row, method: &str, path: &'a str) -> Endpoint<'a> {
+    let served = if method == "POST" { row.format_at(path) } else { None };
+    match served {
+        Some((format @ Format::Gemini, rest)) => match rest.rsplit_once(':') {
+            Some((model, "generateContent")) => Endpoint::Generate { format, named: Some((model, false)) },
+            Some((model, "streamGenerateContent")) => {
+                Endpoint::Generate { format, named: Some((model, true)) }
+            }
+            Some((model, "countTokens")) => Endpoint::Count { format, named: Some((model, false)) },
+            _ => Endpoint::Unknown,
+        },
+        Some((format, "")) => Endpoint::Generate { format, named: None },
+        Some((format, _)) => Endpoint::Count { format, named: None },
+        None if row.id == "cerebras" && path == "/public/v1/models" => {
+            Endpoint::Free { body: r#"{"object":"list","data":[]}"# }
+        }
+        None => match row.key_checks.iter().find(|(m, p, _)| *m == method && *p == path) {
+            Some((_, _, good)) => Endpoint::CheckKey { good },
+            None => Endpoint::Unknown,
+        },
+    }
+}
+
+impl<'a> Endpoint<'a> {
+    fn format(self) -> Option<Format> {
+        match self {
+            Endpoint::Generate { format, .. } | Endpoint::Count { format, .. } => Some(format),
+            _ => None,
+        }
+    }
+
+    fn named(self) -> Option<(&'a str, bool)> {
+        match self {
+            Endpoint::Generate { named, .. } | Endpoint::Count { named, .. } => named,
+            _ => None,
+        }
+    }
+}
+
+fn generated(shared: &Shared, format: Format, asked: Asked<'_>) -> Reply {
+    match format {
+        Format::Chat => pacing::scripted(&openai::Answer::new(&asked)),
+        Format::Messages => pacing::scripted(&messages::Answer(asked)),
+        Format::Gemini => pacing::scripted(&gemini::Answer(asked)),
+        Format::Cohere => pacing::scripted(&cohere::Answer(asked)),
+        Format::Responses => {
+            if asked.request.get("store") != Some("false") {
+                shared.issue(asked.row.id, responses::id(asked.serial));
+            }
+            pacing::scripted(&responses::Answer(asked))
+        }
+    }
+}
+
+/// Free: nothing is booked.
+fn counted(format: Format, asked: &Asked<'_>) -> Reply {
+    match asked.script.status {
+        200 if format == Format::Gemini => gemini::counted(asked.script),
+        200 => messages::counted(asked.script),
+        status => errors::fault(asked.speaker, status, "The request failed as scripted.", None),
+    }
 }
 
 /// What is wrong with who asks, before what is asked is looked at.
@@ -233,15 +362,8 @@ fn judge(row: &Row, credential: &str, script: &Script, leaked: &[String]) -> Opt
     (!known).then(|| errors::bad_key(row))
 }
 
-fn check_key(
-    row: &Row,
-    path: &str,
-    credential: &str,
-    script: &Script,
-    leaked: &[String],
-    good: &str,
-) -> Reply {
-    match judge(row, credential, script, leaked) {
+fn check_key(who: Option<Reply>, path: &str, good: &str) -> Reply {
+    match who {
         // This one answers the question instead of refusing it.
         Some(refusal) if path.ends_with("/check-api-key") && refusal.status == 401 => {
             Reply::json(200, r#"{"valid":false}"#.to_owned())
