@@ -254,10 +254,7 @@ async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -
             Some(refusal) => refusal,
             None => counted(format, &asked),
         },
-        Endpoint::Kind(found) => match who.or_else(|| kinds::refused(found, row, &readable)) {
-            Some(refusal) => refusal,
-            None => of_kind(&shared, found, &asked, &readable, &tally).await,
-        },
+        Endpoint::Kind(found) => of_kind(&shared, found, who, &asked, &readable, &tally).await,
         Endpoint::CheckKey { good } => check_key(who, rest, good),
         Endpoint::Free { body } => Reply::json(200, body.to_owned()),
         Endpoint::Unknown => errors::fault(row, 404, "Unknown request URL.", None),
@@ -352,10 +349,14 @@ fn generated(shared: &Shared, format: Format, asked: Asked<'_>) -> Reply {
 async fn of_kind(
     shared: &Shared,
     found: kinds::Found<'_>,
+    who: Option<Reply>,
     asked: &Asked<'_>,
     body: &kinds::Readable<'_>,
     tally: &Tally,
 ) -> Reply {
+    if let Some(refusal) = who.or_else(|| kinds::refused(found, asked.row, body)) {
+        return refusal;
+    }
     shared.hold_back(asked.script).await;
     let (reply, amounts) = kinds::scripted(found, asked, body);
     tally.book(amounts);
