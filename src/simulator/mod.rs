@@ -24,6 +24,7 @@ mod responses;
 mod rows;
 mod script;
 mod server;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +32,7 @@ pub use bill::Call;
 pub use kinds::{Amounts, KindScript};
 pub use script::{Citation, Script, ToolCall, UsagePlace};
 
-use server::Shared;
+use shared::Shared;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -100,7 +101,8 @@ impl Simulator {
         format!("http://{}/{provider}{base}", self.address)
     }
 
-    /// The next chat request to `provider` takes this script; several queue up in order.
+    /// The next request for an answer of `provider`, on whichever wire, takes this script; several queue up in
+    /// order.
     pub fn enqueue(&self, provider: &str, script: Script) {
         self.shared.enqueue(provider, script);
     }
