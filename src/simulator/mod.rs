@@ -13,6 +13,7 @@ mod counts;
 mod errors;
 mod gemini;
 mod json;
+mod kinds;
 mod messages;
 mod openai;
 mod pacing;
@@ -28,6 +29,7 @@ mod shared;
 mod tests;
 
 pub use bill::Call;
+pub use kinds::{Amounts, KindScript};
 pub use script::{Citation, Script, ToolCall, UsagePlace};
 
 use shared::Shared;

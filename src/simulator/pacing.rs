@@ -251,6 +251,6 @@ impl<'a> Stream<'a> {
 }
 
 /// No step for no silence.
-fn pause(ms: u64) -> Vec<Step> {
+pub(super) fn pause(ms: u64) -> Vec<Step> {
     if ms == 0 { Vec::new() } else { vec![Step::Pause { ms }] }
 }

@@ -1,5 +1,6 @@
 //! What a simulated provider is told to answer. Data only: nothing here may know a provider or a wire format.
 
+use super::kinds::KindScript;
 use serde::{Deserialize, Serialize};
 
 /// One answer, or one failure. Everything left out is an ordinary good answer.
@@ -84,6 +85,8 @@ pub struct Script {
     pub service_tier: Option<String>,
     /// Any other credential is refused.
     pub accepted_keys: Option<Vec<String>>,
+    /// What endpoints besides conversations answer.
+    pub kinds: KindScript,
 }
 
 /// A tool call of the answer.
@@ -164,6 +167,7 @@ impl Default for Script {
             echo: false,
             service_tier: None,
             accepted_keys: None,
+            kinds: KindScript::default(),
         }
     }
 }

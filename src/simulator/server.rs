@@ -4,7 +4,7 @@
 use super::{
     Settings,
     bill::{Call, Tally},
-    cohere, control, errors, gemini, messages, openai, pacing, refuse,
+    cohere, control, errors, gemini, kinds, messages, openai, pacing, refuse,
     reply::{Reply, Step},
     request::{Asked, Request},
     responses,
@@ -75,11 +75,12 @@ async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -
     };
     let rest = path.get(path.len() - rest.len() - 1..).unwrap_or_default();
     let serial = shared.next_serial();
-    let endpoint = endpoint(row, http.method().as_str(), rest);
     let headers = headers(&http);
-    let parsed = Request::parse(&body);
+    let readable = kinds::readable(header(&http, "content-type"), &body);
+    let parsed = Request::parse(&readable.json);
     let nothing = Request::default();
     let request = parsed.as_ref().unwrap_or(&nothing);
+    let endpoint = endpoint(row, http.method().as_str(), rest, request);
     let leaked = refuse::leaks(row, endpoint.format(), request, &headers);
     let credential = credential(&http);
     let (model, streamed) = match endpoint.named() {
@@ -100,7 +101,7 @@ async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -
     };
     let tally = shared.bill.open(call, if shared.keep_bodies { body.clone() } else { Bytes::new() });
     let script = match endpoint {
-        Endpoint::Generate { .. } => shared.next_script(row.id),
+        Endpoint::Generate { .. } | Endpoint::Kind(_) => shared.next_script(row.id),
         Endpoint::Count { .. } => shared.coming_script(row.id),
         _ => shared.default_script(row.id),
     };
@@ -125,6 +126,7 @@ async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -
             Some(refusal) => refusal,
             None => counted(format, &asked),
         },
+        Endpoint::Kind(found) => of_kind(&shared, found, who, &asked, &readable, &tally).await,
         Endpoint::CheckKey { good } => check_key(who, rest, good),
         Endpoint::Free { body } => Reply::json(200, body.to_owned()),
         Endpoint::Unknown => errors::fault(row, 404, "Unknown request URL.", None),
@@ -145,6 +147,8 @@ enum Endpoint<'a> {
         format: Format,
         named: Option<(&'a str, bool)>,
     },
+    /// Anything but a conversation.
+    Kind(kinds::Found<'a>),
     CheckKey {
         good: &'static str,
     },
@@ -156,7 +160,10 @@ enum Endpoint<'a> {
 }
 
 /// The one place where a path is matched to what answers it.
-fn endpoint<'a>(row: &'static Row, method: &str, path: &'a str) -> Endpoint<'a> {
+fn endpoint<'a>(row: &'static Row, method: &str, path: &'a str, request: &Request<'_>) -> Endpoint<'a> {
+    if let Some(found) = kinds::find(row, method, path, request) {
+        return Endpoint::Kind(found);
+    }
     let served = if method == "POST" { row.format_at(path) } else { None };
     match served {
         Some((format @ Format::Gemini, rest)) => match rest.rsplit_once(':') {
@@ -190,6 +197,7 @@ impl<'a> Endpoint<'a> {
     fn named(self) -> Option<(&'a str, bool)> {
         match self {
             Endpoint::Generate { named, .. } | Endpoint::Count { named, .. } => named,
+            Endpoint::Kind(found) => found.named().map(|model| (model, false)),
             _ => None,
         }
     }
@@ -208,6 +216,23 @@ fn generated(shared: &Shared, format: Format, asked: Asked<'_>) -> Reply {
             pacing::scripted(&responses::Answer(asked))
         }
     }
+}
+
+async fn of_kind(
+    shared: &Shared,
+    found: kinds::Found<'_>,
+    who: Option<Reply>,
+    asked: &Asked<'_>,
+    body: &kinds::Readable<'_>,
+    tally: &Tally,
+) -> Reply {
+    if let Some(refusal) = who.or_else(|| kinds::refused(found, asked.row, body)) {
+        return refusal;
+    }
+    shared.hold_back(asked.script).await;
+    let (reply, amounts) = kinds::scripted(found, asked, body);
+    tally.book(amounts);
+    reply
 }
 
 /// Free: nothing is booked.
