@@ -72,7 +72,7 @@ pub(super) const FIELDS: &[(&str, Rule)] = &[
 ];
 
 /// Fields of the gateway and of the clients it stands in for.
-pub(super) const OWN: &[&str] = &[
+pub(in crate::dialect) const OWN: &[&str] = &[
     "models",
     "byok_api_key",
     "extra",
@@ -96,7 +96,7 @@ pub(super) const OWN: &[&str] = &[
 ];
 
 /// Of [`OWN`], those that are acted on; the others are refused when they ask for something.
-pub(super) const OWN_SUPPORTED: &[&str] = &["models"];
+pub(in crate::dialect) const OWN_SUPPORTED: &[&str] = &["models"];
 
 const STOP_MAX: usize = 16;
 

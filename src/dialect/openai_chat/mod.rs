@@ -13,6 +13,8 @@ mod traits;
 mod translate;
 pub mod usage;
 
+pub(in crate::dialect) use fields::{OWN, OWN_SUPPORTED};
+pub(in crate::dialect) use request::asks_nothing;
 pub use request::{ChatRequest, read};
 pub use traits::{Reasoning, Sampling, Traits, needs_responses};
 pub use translate::{Reader, Writer, write, write_answer};

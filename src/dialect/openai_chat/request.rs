@@ -200,7 +200,7 @@ impl<'a> Reading<'a> {
 }
 
 /// Whether a field of the gateway's own asks for nothing, or for what happens anyway.
-fn asks_nothing(name: &str, value: Raw<'_>) -> bool {
+pub(in crate::dialect) fn asks_nothing(name: &str, value: Raw<'_>) -> bool {
     value.is_idle()
         || name == "data_collection" && value.get() == "\"allow\""
         || name == "byok_api_key" && value.text().is_some_and(|key| key.trim().is_empty())
