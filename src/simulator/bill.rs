@@ -1,6 +1,7 @@
 //! What the simulated providers received and emitted, kept while it happens: the oracle of the money tests.
 //! It must never count what it was told to send instead of what it handed to the connection.
 
+use super::kinds::Amounts;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
@@ -39,6 +40,9 @@ pub struct Call {
     /// Generated so far, reasoning included, whatever the provider's own usage leaves out.
     pub completion_tokens: u64,
     pub content_chunks_written: u64,
+    /// What is billed besides tokens, booked with the head of a good reply.
+    #[serde(default)]
+    pub amounts: Amounts,
     /// The reply was sent to its end.
     pub finished: bool,
     /// The client closed before the end.
@@ -68,6 +72,7 @@ struct Progress {
     prompt_tokens: u64,
     completion_tokens: u64,
     content_chunks: u64,
+    amounts: Amounts,
     ended: Option<End>,
 }
 
@@ -116,6 +121,7 @@ impl Entry {
             prompt_tokens: progress.prompt_tokens,
             completion_tokens: progress.completion_tokens,
             content_chunks_written: progress.content_chunks,
+            amounts: progress.amounts,
             finished: progress.ended == Some(End::Finished),
             cancelled: matches!(progress.ended, Some(End::Cancelled { .. })),
             closed_after_ms: match progress.ended {
@@ -133,6 +139,11 @@ impl Tally {
         let mut progress = locked(&self.0.progress);
         progress.status = status;
         progress.prompt_tokens = prompt_tokens;
+    }
+
+    /// What a reply that is about to begin is billed by besides tokens.
+    pub(super) fn book(&self, amounts: Amounts) {
+        locked(&self.0.progress).amounts = amounts;
     }
 
     /// A part of the body was handed to the connection.

@@ -1,11 +1,17 @@
 //! How each provider words a failure. Bodies are templates of what the providers send; a message must never
 //! hold a credential.
 
-use super::{reply::Reply, request::quoted, rows::Row};
+use super::{json::quoted, reply::Reply, rows::Row};
 
 /// A failure in the provider's shape. `param` names the field at fault, if one is.
 pub(super) fn fault(row: &Row, status: u16, message: &str, param: Option<&str>) -> Reply {
     let (kind, code) = labels(row.id, status);
+    Reply::json(status, body(row.id, status, kind, code, message, param))
+}
+
+/// Likewise, with a code that the status alone does not tell.
+pub(super) fn coded(row: &Row, status: u16, code: &str, message: &str, param: Option<&str>) -> Reply {
+    let (kind, _) = labels(row.id, status);
     Reply::json(status, body(row.id, status, kind, code, message, param))
 }
 

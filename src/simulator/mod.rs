@@ -7,22 +7,32 @@
 //! providers (what they refuse, where usage sits, how errors look) were read in their SDKs and documentation.
 
 mod bill;
+mod cohere;
 mod control;
+mod counts;
 mod errors;
+mod gemini;
+mod json;
+mod kinds;
+mod messages;
 mod openai;
+mod pacing;
 mod refuse;
 mod reply;
 mod request;
+mod responses;
 mod rows;
 mod script;
 mod server;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use bill::Call;
-pub use script::{Script, ToolCall, UsagePlace};
+pub use kinds::{Amounts, KindScript};
+pub use script::{Citation, Script, ToolCall, UsagePlace};
 
-use server::Shared;
+use shared::Shared;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -91,7 +101,8 @@ impl Simulator {
         format!("http://{}/{provider}{base}", self.address)
     }
 
-    /// The next chat request to `provider` takes this script; several queue up in order.
+    /// The next request for an answer of `provider`, on whichever wire, takes this script; several queue up in
+    /// order.
     pub fn enqueue(&self, provider: &str, script: Script) {
         self.shared.enqueue(provider, script);
     }

@@ -4,19 +4,21 @@
 mod usage;
 
 use super::{
+    counts::Counts,
     errors,
-    reply::{EVENT_STREAM, JSON, Reply, Step},
-    request::{ChatRequest, quoted},
+    json::{inside, quoted},
+    pacing::{Ending, Stream, Wire},
+    reply::Reply,
+    request::{Asked, Request},
     rows::{Reasoning, Row, ToolDeltas},
     script::{Script, ToolCall},
 };
-use usage::Counts;
 
 /// What is needed to answer one request.
 pub(super) struct Answer<'a> {
     row: &'a Row,
     script: &'a Script,
-    request: &'a ChatRequest<'a>,
+    request: &'a Request<'a>,
     /// The rest is read from the request once, for it goes into every chunk.
     streamed: bool,
     usage_asked: bool,
@@ -42,19 +44,14 @@ enum Piece {
     ToolWhole {
         index: usize,
     },
-}
-
-/// How a stream ends before its time.
-#[derive(Clone, Copy)]
-enum Ending {
-    Cut,
-    Error,
+    Refusal(String),
+    /// All of them.
+    Citations,
 }
 
 impl<'a> Answer<'a> {
-    /// `serial` makes the ids of the answer.
-    pub(super) fn new(row: &'a Row, script: &'a Script, request: &'a ChatRequest<'a>, serial: u64) -> Self {
-        let streamed = request.is_true("stream");
+    pub(super) fn new(asked: &Asked<'a>) -> Self {
+        let &Asked { row, script, request, streamed, serial, .. } = asked;
         let padded =
             row.id == "openai" && streamed && request.stream_option("include_obfuscation") != Some(false);
         let tier = script.service_tier.as_deref().map(|tier| format!(r#","service_tier":{}"#, quoted(tier)));
@@ -78,158 +75,25 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The failure the script asks for, or the good answer.
-    pub(super) fn scripted(&self) -> Reply {
-        let Script { status, error, headers, error_after, raw_body, .. } = self.script;
-        if *status == 200 || raw_body.is_some() {
-            return self.reply();
-        }
-        let reply = match error {
-            Some(body) if error_after.is_none() => Reply::json(*status, body.clone()),
-            _ => errors::fault(self.row, *status, "The request failed as scripted.", None),
-        };
-        reply.with_headers(headers)
-    }
-
-    fn reply(&self) -> Reply {
-        let reply = if let Some(body) = &self.script.raw_body {
-            self.unary(body.clone())
-        } else if let Some(frames) = &self.script.raw_frames {
-            self.raw_stream(frames)
-        } else if self.streamed {
-            self.stream()
-        } else if self.script.error_after.is_some() {
-            return match &self.script.error {
-                Some(body) => Reply::json(503, body.clone()),
-                None => errors::fault(self.row, 503, "The server failed while it generated.", None),
-            };
-        } else {
-            self.unary(self.body())
-        };
-        reply.with_headers(&self.script.headers).split(self.script.split_bytes)
-    }
-
-    fn unary(&self, body: String) -> Reply {
-        let counts = self.counts();
-        let body = if self.script.comments { format!("\n\n{body}") } else { body };
-        let length = u64::try_from(body.len()).ok();
-        let mut steps = pause(self.script.first_byte_ms);
-        // All of it was generated before the first byte, so even a cut reply costs the whole.
-        let content_chunks = u64::try_from(self.pieces().len() * self.choices).unwrap_or(0);
-        let tokens = counts.completion;
-        let mut bytes = bytes::Bytes::from(body);
-        if self.script.cut_after.is_some() {
-            bytes.truncate(bytes.len() / 2);
-            steps.push(Step::Write { bytes, content_chunks, tokens });
-            steps.push(Step::Cut);
-        } else {
-            steps.push(Step::Write { bytes, content_chunks, tokens });
-        }
-        self.good(JSON, length, steps)
-    }
-
-    fn good(&self, content_type: &'static str, length: Option<u64>, steps: Vec<Step>) -> Reply {
-        let prompt_tokens = self.script.prompt_tokens;
-        Reply { status: self.script.status, content_type, headers: Vec::new(), prompt_tokens, length, steps }
-    }
-
-    fn raw_stream(&self, frames: &[String]) -> Reply {
-        let total = self.script.completion_tokens.unwrap_or(u64::try_from(frames.len()).unwrap_or(0));
-        let mut counts = Counts::new(self.script, total, 0, frames.len());
-        let mut steps = pause(self.script.first_byte_ms);
-        for (index, frame) in frames.iter().enumerate() {
-            if self.script.cut_after == Some(index) {
-                break;
-            }
-            let tokens = counts.emit(1);
-            steps.push(Step::Write { bytes: frame.clone().into(), content_chunks: 1, tokens });
-            if index + 1 < frames.len() {
-                steps.extend(pause(self.script.chunk_gap_ms));
-            }
-        }
-        if self.script.cut_after.is_some_and(|after| after <= frames.len()) {
-            steps.push(Step::Cut);
-        }
-        self.good(EVENT_STREAM, None, steps)
-    }
-
-    fn stream(&self) -> Reply {
-        let script = self.script;
-        let choices = self.choices;
-        let mut counts = self.counts();
-        let mut steps = Vec::new();
-        if script.comments {
-            steps.push(self.comment());
-        }
-        steps.extend(pause(script.first_byte_ms));
-        if script.role_chunk_first {
-            for choice in 0..choices {
-                let delta = r#"{"role":"assistant","content":""}"#;
-                steps.push(Step::plain(self.chunk(choice, delta, None, &counts, choice == 0)));
-            }
-        }
-        let early = match (script.cut_after, script.error_after) {
-            (Some(cut), Some(error)) if error < cut => Some((error, Ending::Error)),
-            (Some(cut), _) => Some((cut, Ending::Cut)),
-            (None, error) => error.map(|error| (error, Ending::Error)),
-        };
-        let mut sent = 0;
-        for piece in self.pieces() {
-            for choice in 0..choices {
-                let weight = self.weight(&piece);
-                if weight > 0 && early.is_some_and(|(after, _)| after == sent) {
-                    return self.ended_early(steps, early);
-                }
-                if weight > 0 && script.comments {
-                    steps.push(self.comment());
-                }
-                let tokens = counts.emit(weight);
-                let bytes = self.chunk(choice, &self.delta(&piece), None, &counts, false).into();
-                let content_chunks = u64::from(weight > 0);
-                steps.push(Step::Write { bytes, content_chunks, tokens });
-                if weight > 0 {
-                    sent += 1;
-                    steps.extend(pause(script.chunk_gap_ms));
-                }
-            }
-        }
-        if early.is_some_and(|(after, _)| after == sent) {
-            return self.ended_early(steps, early);
-        }
-        self.finish(&mut steps, counts);
-        self.good(EVENT_STREAM, None, steps)
-    }
-
-    fn finish(&self, steps: &mut Vec<Step>, mut counts: Counts) {
+    fn finish(&self, stream: &mut Stream<'_>) {
         let choices = self.choices;
         let reason = self.finish_reason();
-        let tokens = counts.rest();
         for choice in 0..choices {
             let last = choice + 1 == choices;
-            let bytes = self.chunk(choice, "{}", Some((&reason, last)), &counts, false).into();
-            steps.push(Step::Write { bytes, content_chunks: 0, tokens: if last { tokens } else { 0 } });
+            let chunk = self.chunk(choice, "{}", "null", Some((&reason, last)), &stream.counts, false);
+            stream.say("", &chunk);
         }
         if self.usage_in_extra_chunk() {
             let Self { opening, tail, .. } = self;
-            let usage = self.usage_json(&counts);
-            steps.push(Step::plain(self.frame(&format!(
-                r#"{opening}"chat.completion.chunk","choices":[],"usage":{usage}{tail}}}"#
-            ))));
+            let usage = self.usage_json(&stream.counts);
+            stream.say(
+                "",
+                &format!(r#"{opening}"chat.completion.chunk","choices":[],"usage":{usage}{tail}}}"#),
+            );
         }
         if !self.script.no_done {
-            steps.push(Step::plain(self.frame("[DONE]")));
+            stream.say("", "[DONE]");
         }
-    }
-
-    fn ended_early(&self, mut steps: Vec<Step>, early: Option<(usize, Ending)>) -> Reply {
-        match early {
-            Some((_, Ending::Error)) => {
-                let error = self.script.error.clone().unwrap_or_else(|| errors::frame(self.row));
-                steps.push(Step::plain(self.frame(&error)));
-            }
-            _ => steps.push(Step::Cut),
-        }
-        self.good(EVENT_STREAM, None, steps)
     }
 
     /// One chunk. `finish` is the JSON of the finish reason and whether this is the last choice; `first` marks
@@ -238,6 +102,7 @@ impl<'a> Answer<'a> {
         &self,
         choice: usize,
         delta: &str,
+        logprobs: &str,
         finish: Option<(&str, bool)>,
         counts: &Counts,
         first: bool,
@@ -247,23 +112,9 @@ impl<'a> Answer<'a> {
         let last = finish.is_some_and(|(_, last)| last);
         let in_choice = self.usage_in_choice(last, counts);
         let after = self.usage_after_choices(last, first, counts);
-        self.frame(&format!(
-            r#"{opening}"chat.completion.chunk","choices":[{{"index":{choice},"delta":{delta},"logprobs":null,"finish_reason":{reason}{in_choice}}}]{after}{tail}}}"#
-        ))
-    }
-
-    fn frame(&self, data: &str) -> String {
-        let line_end = self.line_end();
-        format!("data: {data}{line_end}{line_end}")
-    }
-
-    fn comment(&self) -> Step {
-        let line_end = self.line_end();
-        Step::plain(format!(": keep-alive{line_end}{line_end}"))
-    }
-
-    fn line_end(&self) -> &'static str {
-        if self.script.crlf { "\r\n" } else { "\n" }
+        format!(
+            r#"{opening}"chat.completion.chunk","choices":[{{"index":{choice},"delta":{delta},"logprobs":{logprobs},"finish_reason":{reason}{in_choice}}}]{after}{tail}}}"#
+        )
     }
 
     /// The JSON of the finish reason.
@@ -276,18 +127,14 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn text(&self) -> Vec<String> {
-        if self.script.echo {
-            let text = self.request.last_user_text();
-            return text.split_inclusive(' ').map(str::to_owned).collect();
-        }
-        self.script.chunks.iter().map(|chunk| inside(chunk)).collect()
-    }
-
     fn pieces(&self) -> Vec<Piece> {
         let mut pieces: Vec<Piece> =
             self.script.reasoning.iter().map(|text| Piece::Reasoning(inside(text))).collect();
-        pieces.extend(self.text().into_iter().map(Piece::Text));
+        pieces.extend(self.request.texts(self.script).into_iter().map(Piece::Text));
+        if !self.script.citations.is_empty() {
+            pieces.push(Piece::Citations);
+        }
+        pieces.extend(self.script.refusal.iter().map(|text| Piece::Refusal(inside(text))));
         for (index, call) in self.script.tool_calls.iter().enumerate() {
             let whole = match self.row.tools {
                 ToolDeltas::Whole => true,
@@ -307,8 +154,8 @@ impl<'a> Answer<'a> {
     /// How many pieces of the script a piece of the answer carries; 0 for one without content.
     fn weight(&self, piece: &Piece) -> usize {
         match piece {
-            Piece::Reasoning(_) | Piece::Text(_) | Piece::ToolPart { .. } => 1,
-            Piece::ToolName { .. } => 0,
+            Piece::Reasoning(_) | Piece::Text(_) | Piece::Refusal(_) | Piece::ToolPart { .. } => 1,
+            Piece::ToolName { .. } | Piece::Citations => 0,
             Piece::ToolWhole { index } => self.call(*index).map_or(1, |call| call.pieces.len().max(1)),
         }
     }
@@ -327,6 +174,8 @@ impl<'a> Answer<'a> {
                 let arguments = self.call(*index).map(|call| call.pieces.concat()).unwrap_or_default();
                 self.tool_delta(*index, true, &arguments)
             }
+            Piece::Refusal(text) => format!(r#"{{"refusal":"{text}"}}"#),
+            Piece::Citations => format!("{{{}}}", self.annotations()),
         }
     }
 
@@ -350,33 +199,38 @@ impl<'a> Answer<'a> {
         format!(r#"{{"tool_calls":[{call}]}}"#)
     }
 
-    /// The body of a reply that is not streamed.
-    fn body(&self) -> String {
-        let mut counts = self.counts();
-        counts.rest();
-        let Self { opening, tail, .. } = self;
-        let reason = self.finish_reason();
-        let message = self.message();
-        let in_choice = self.usage_in_choice(true, &counts);
-        let choices: Vec<String> = (0..self.choices)
-            .map(|index| {
+    fn annotations(&self) -> String {
+        let pages: Vec<String> = self
+            .script
+            .citations
+            .iter()
+            .map(|page| {
+                let (url, title) = (quoted(&page.url), quoted(&page.title));
                 format!(
-                    r#"{{"index":{index},"message":{message},"logprobs":null,"finish_reason":{reason}{in_choice}}}"#
+                    r#"{{"type":"url_citation","url_citation":{{"start_index":0,"end_index":0,"url":{url},"title":{title}}}}}"#
                 )
             })
             .collect();
-        let usage = self.usage_in_body(&counts);
-        format!(r#"{opening}"chat.completion","choices":[{}]{usage}{tail}}}"#, choices.join(","))
+        format!(r#""annotations":[{}]"#, pages.join(","))
+    }
+
+    /// Every chunk of text counts as one token.
+    fn logprobs(&self, texts: &[String]) -> String {
+        if !self.script.logprobs {
+            return "null".to_owned();
+        }
+        let tokens: Vec<String> = texts
+            .iter()
+            .map(|text| format!(r#"{{"token":"{text}","logprob":-0.25,"bytes":null,"top_logprobs":[]}}"#))
+            .collect();
+        format!(r#"{{"content":[{}],"refusal":null}}"#, tokens.join(","))
     }
 
     fn message(&self) -> String {
-        let text = self.text().concat();
+        let text = self.request.texts(self.script).concat();
         let reasoning: String = self.script.reasoning.iter().map(|text| inside(text)).collect();
-        let answer = if self.script.tool_calls.is_empty() || !text.is_empty() {
-            format!("\"{text}\"")
-        } else {
-            "null".into()
-        };
+        let other = !self.script.tool_calls.is_empty() || self.script.refusal.is_some();
+        let answer = if !other || !text.is_empty() { format!("\"{text}\"") } else { "null".into() };
         let content = if reasoning.is_empty() {
             format!(r#""content":{answer}"#)
         } else if self.row.reasoning == Reasoning::ThinkingPart {
@@ -398,7 +252,88 @@ impl<'a> Answer<'a> {
             .collect();
         let calls =
             if calls.is_empty() { String::new() } else { format!(r#","tool_calls":[{}]"#, calls.join(",")) };
-        format!(r#"{{"role":"assistant",{content}{calls}}}"#)
+        let refusal = self.script.refusal.as_deref().map(|text| format!(r#","refusal":{}"#, quoted(text)));
+        let refusal = refusal.unwrap_or_default();
+        let pages =
+            if self.script.citations.is_empty() { String::new() } else { format!(",{}", self.annotations()) };
+        format!(r#"{{"role":"assistant",{content}{calls}{refusal}{pages}}}"#)
+    }
+}
+
+impl Wire for Answer<'_> {
+    fn script(&self) -> &Script {
+        self.script
+    }
+
+    fn streamed(&self) -> bool {
+        self.streamed
+    }
+
+    fn counts(&self) -> Counts {
+        let pieces = self.pieces();
+        let weight: usize = pieces.iter().map(|piece| self.weight(piece)).sum();
+        let shown = pieces.iter().filter(|piece| matches!(piece, Piece::Reasoning(_))).count();
+        Counts::of(self.script, weight * self.choices, shown * self.choices)
+    }
+
+    fn content_chunks(&self) -> usize {
+        self.pieces().len() * self.choices
+    }
+
+    fn failure(&self, status: u16, message: &str) -> Reply {
+        errors::fault(self.row, status, message, None)
+    }
+
+    fn body(&self, counts: &Counts) -> String {
+        let Self { opening, tail, .. } = self;
+        let reason = self.finish_reason();
+        let message = self.message();
+        let logprobs = self.logprobs(&self.request.texts(self.script));
+        let in_choice = self.usage_in_choice(true, counts);
+        let choices: Vec<String> = (0..self.choices)
+            .map(|index| {
+                format!(
+                    r#"{{"index":{index},"message":{message},"logprobs":{logprobs},"finish_reason":{reason}{in_choice}}}"#
+                )
+            })
+            .collect();
+        let usage = self.usage_in_body(counts);
+        format!(r#"{opening}"chat.completion","choices":[{}]{usage}{tail}}}"#, choices.join(","))
+    }
+
+    fn tell(&self, stream: &mut Stream<'_>) {
+        if self.script.role_chunk_first {
+            for choice in 0..self.choices {
+                let delta = r#"{"role":"assistant","content":""}"#;
+                let chunk = self.chunk(choice, delta, "null", None, &stream.counts, choice == 0);
+                stream.say("", &chunk);
+            }
+        }
+        for piece in self.pieces() {
+            let (weight, delta) = (self.weight(&piece), self.delta(&piece));
+            let logprobs = match &piece {
+                Piece::Text(text) => self.logprobs(std::slice::from_ref(text)),
+                _ => "null".to_owned(),
+            };
+            for choice in 0..self.choices {
+                if weight == 0 {
+                    let chunk = self.chunk(choice, &delta, &logprobs, None, &stream.counts, false);
+                    stream.say("", &chunk);
+                } else {
+                    stream.say_content("", weight, |counts| {
+                        self.chunk(choice, &delta, &logprobs, None, counts, false)
+                    });
+                }
+            }
+        }
+        match stream.close() {
+            Ending::Whole => self.finish(stream),
+            Ending::Failed => {
+                let error = self.script.error.clone().unwrap_or_else(|| errors::frame(self.row));
+                stream.say("", &error);
+            }
+            Ending::Cut => {}
+        }
     }
 }
 
@@ -413,16 +348,4 @@ fn reasoning_fields(form: Reasoning, text: &str) -> String {
 
 fn thinking_part(text: &str) -> String {
     format!(r#"{{"type":"thinking","thinking":[{{"type":"text","text":"{text}"}}]}}"#)
-}
-
-/// Text as the inside of a JSON string.
-fn inside(text: &str) -> String {
-    let mut quoted = quoted(text);
-    quoted.pop();
-    quoted.split_off(quoted.len().min(1))
-}
-
-/// No step for no silence.
-fn pause(ms: u64) -> Vec<Step> {
-    if ms == 0 { Vec::new() } else { vec![Step::Pause { ms }] }
 }

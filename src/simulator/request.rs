@@ -1,26 +1,47 @@
-//! A chat request as a provider reads it. Values stay raw text: a body may hold half surrogates that a Rust
+//! A request as a provider reads it. Values stay raw text: a body may hold half surrogates that a Rust
 //! string cannot, and providers accept those.
 
+use super::{
+    json::{inside, unquoted},
+    rows::Row,
+    script::Script,
+};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+
+/// What a wire format needs to answer one request.
+pub(super) struct Asked<'a> {
+    pub row: &'a Row,
+    /// Whose errors are sent: another provider's, where its wire is spoken.
+    pub speaker: &'a Row,
+    pub script: &'a Script,
+    pub request: &'a Request<'a>,
+    pub model: String,
+    pub streamed: bool,
+    /// Makes the ids of the answer.
+    pub serial: u64,
+}
 
 /// The fields of a JSON object; the last of equal names counts.
 pub(super) type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The body of a request, if it is a JSON object.
 #[derive(Default)]
-pub(super) struct ChatRequest<'a> {
+pub(super) struct Request<'a> {
     pub fields: Fields<'a>,
+    /// Of the conversation, whatever the wire calls it.
     pub messages: Vec<Fields<'a>>,
 }
 
-impl<'a> ChatRequest<'a> {
+impl<'a> Request<'a> {
     /// `None` if the body is not an object, or `messages` not a list of objects.
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         let fields: Fields<'a> = serde_json::from_slice(body).ok()?;
-        let messages = match fields.get("messages") {
-            Some(raw) => serde_json::from_str(raw.get()).ok()?,
-            None => Vec::new(),
+        let other = fields.get("contents").or_else(|| fields.get("input"));
+        let messages = match (fields.get("messages"), other) {
+            (Some(raw), _) => serde_json::from_str(raw.get()).ok()?,
+            (None, Some(raw)) => serde_json::from_str(raw.get()).unwrap_or_default(),
+            (None, None) => Vec::new(),
         };
         Some(Self { fields, messages })
     }
@@ -54,10 +75,22 @@ impl<'a> ChatRequest<'a> {
         get(&options, name).map(|raw| raw == "true")
     }
 
+    /// The text to answer, in chunks, each the inside of a JSON string.
+    pub(super) fn texts(&self, script: &Script) -> Vec<String> {
+        if script.echo {
+            return self.last_user_text().split_inclusive(' ').map(str::to_owned).collect();
+        }
+        script.chunks.iter().map(|chunk| inside(chunk)).collect()
+    }
+
     /// The text of the last user message as the inside of a JSON string, byte for byte.
-    pub(super) fn last_user_text(&self) -> String {
+    fn last_user_text(&self) -> String {
+        if let Some(text) = self.get("input").and_then(unquoted) {
+            return text.to_owned();
+        }
         let last = self.messages.iter().rev().find(|message| get(message, "role") == Some("\"user\""));
-        let Some(content) = last.and_then(|message| get(message, "content")) else { return String::new() };
+        let content = last.and_then(|message| get(message, "content").or_else(|| get(message, "parts")));
+        let Some(content) = content else { return String::new() };
         if let Some(inside) = unquoted(content) {
             return inside.to_owned();
         }
@@ -70,16 +103,6 @@ pub(super) fn get<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a str> {
     fields.get(name).map(|raw| raw.get()).filter(|raw| *raw != "null")
 }
 
-/// Text as a JSON string.
-pub(super) fn quoted(text: &str) -> String {
-    // Writing a string cannot fail; the empty string would be a visible fault.
-    serde_json::to_string(text).unwrap_or_default()
-}
-
-fn unquoted(raw: &str) -> Option<&str> {
-    raw.strip_prefix('"')?.strip_suffix('"')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,10 +110,14 @@ mod tests {
     #[test]
     fn text_is_read_byte_for_byte_even_with_half_surrogates() {
         let body = br#"{"model":"m","n":2,"messages":[{"role":"user","content":"a\ud83d b\u00e3"}]}"#;
-        let request = ChatRequest::parse(body).unwrap();
+        let request = Request::parse(body).unwrap();
         assert_eq!(request.last_user_text(), r"a\ud83d b\u00e3");
         assert_eq!(request.choices(), 2);
         let parts = br#"{"messages":[{"role":"user","content":[{"type":"text","text":"x"},{"type":"text","text":"y"}]}]}"#;
-        assert_eq!(ChatRequest::parse(parts).unwrap().last_user_text(), "xy");
+        assert_eq!(Request::parse(parts).unwrap().last_user_text(), "xy");
+        let contents =
+            br#"{"contents":[{"role":"user","parts":[{"text":"x"}]},{"role":"model","parts":[]}]}"#;
+        assert_eq!(Request::parse(contents).unwrap().last_user_text(), "x");
+        assert_eq!(Request::parse(br#"{"input":"\ud83d"}"#).unwrap().last_user_text(), r"\ud83d");
     }
 }

@@ -6,8 +6,9 @@ pub(super) struct Row {
     pub id: &'static str,
     /// The path of its public base URL.
     pub base: &'static str,
-    /// Where chat is served, below `/<id>`. Empty for a wire format that is not simulated.
-    pub chat: &'static [&'static str],
+    /// Where answers are generated, below `/<id>`, and in which wire format. Gemini's path is a beginning: the
+    /// model and what is to be done with it follow.
+    pub served: &'static [(Format, &'static str)],
     /// Free calls that tell whether a key works: method, path below `/<id>`, body of a good answer.
     pub key_checks: &'static [(&'static str, &'static str, &'static str)],
     pub usage: Usage,
@@ -16,7 +17,17 @@ pub(super) struct Row {
     pub tools: ToolDeltas,
 }
 
-/// Where usage sits in a stream.
+/// A wire format in which answers are generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Chat,
+    Messages,
+    Gemini,
+    Cohere,
+    Responses,
+}
+
+/// Where usage sits in a stream, on OpenAI's chat wire.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Usage {
     /// An extra last chunk with empty choices.
@@ -68,7 +79,7 @@ const MODEL_LIST: &str = r#"{"object":"list","data":[{"id":"simulated","object":
 const COMPATIBLE: Row = Row {
     id: "",
     base: "/v1",
-    chat: &["/v1/chat/completions"],
+    served: &[(Format::Chat, "/v1/chat/completions")],
     key_checks: &[("GET", "/v1/models", MODEL_LIST)],
     usage: Usage::FinishChunk { unasked: true },
     usage_form: UsageForm::Details,
@@ -77,11 +88,16 @@ const COMPATIBLE: Row = Row {
 };
 
 static ROWS: &[Row] = &[
-    Row { id: "openai", usage: Usage::ExtraChunk { unasked: false }, ..COMPATIBLE },
+    Row {
+        id: "openai",
+        served: &[(Format::Chat, "/v1/chat/completions"), (Format::Responses, "/v1/responses")],
+        usage: Usage::ExtraChunk { unasked: false },
+        ..COMPATIBLE
+    },
     Row {
         id: "anthropic",
         base: "",
-        chat: &[],
+        served: &[(Format::Messages, "/v1/messages")],
         key_checks: &[(
             "GET",
             "/v1/models",
@@ -92,7 +108,7 @@ static ROWS: &[Row] = &[
     Row {
         id: "google",
         base: "/v1beta",
-        chat: &[],
+        served: &[(Format::Gemini, "/v1beta/models/")],
         key_checks: &[(
             "GET",
             "/v1beta/models",
@@ -102,6 +118,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         id: "xai",
+        served: &[(Format::Chat, "/v1/chat/completions"), (Format::Responses, "/v1/responses")],
         key_checks: &[
             ("GET", "/v1/models", MODEL_LIST),
             (
@@ -125,7 +142,11 @@ static ROWS: &[Row] = &[
     Row {
         id: "deepseek",
         base: "",
-        chat: &["/chat/completions", "/v1/chat/completions"],
+        served: &[
+            (Format::Chat, "/chat/completions"),
+            (Format::Chat, "/v1/chat/completions"),
+            (Format::Messages, "/anthropic/v1/messages"),
+        ],
         key_checks: &[
             ("GET", "/models", MODEL_LIST),
             ("GET", "/v1/models", MODEL_LIST),
@@ -142,7 +163,7 @@ static ROWS: &[Row] = &[
     Row {
         id: "groq",
         base: "/openai/v1",
-        chat: &["/openai/v1/chat/completions"],
+        served: &[(Format::Chat, "/openai/v1/chat/completions"), (Format::Responses, "/openai/v1/responses")],
         key_checks: &[("GET", "/openai/v1/models", MODEL_LIST)],
         usage: Usage::FinishChunkAndXGroq,
         usage_form: UsageForm::Timed,
@@ -152,7 +173,7 @@ static ROWS: &[Row] = &[
     Row {
         id: "cohere",
         base: "",
-        chat: &[],
+        served: &[(Format::Cohere, "/v2/chat")],
         key_checks: &[
             (
                 "POST",
@@ -167,7 +188,7 @@ static ROWS: &[Row] = &[
         ],
         ..COMPATIBLE
     },
-    Row { id: "perplexity", base: "", chat: &[], ..COMPATIBLE },
+    Row { id: "perplexity", base: "", served: &[(Format::Responses, "/v1/responses")], ..COMPATIBLE },
     Row { id: "cerebras", reasoning: Reasoning::Plain, ..COMPATIBLE },
     Row {
         id: "together_ai",
@@ -182,7 +203,11 @@ static ROWS: &[Row] = &[
     Row {
         id: "fireworks_ai",
         base: "/inference/v1",
-        chat: &["/inference/v1/chat/completions"],
+        served: &[
+            (Format::Chat, "/inference/v1/chat/completions"),
+            (Format::Responses, "/inference/v1/responses"),
+            (Format::Messages, "/inference/v1/messages"),
+        ],
         key_checks: &[("GET", "/inference/v1/models", MODEL_LIST)],
         ..COMPATIBLE
     },
@@ -203,6 +228,26 @@ static ROWS: &[Row] = &[
 
 pub(super) fn find(id: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.id == id)
+}
+
+impl Row {
+    /// The wire format served at a path, and what of the path follows its own part.
+    pub(super) fn format_at<'a>(&self, path: &'a str) -> Option<(Format, &'a str)> {
+        self.served.iter().find_map(|(format, served)| {
+            let rest = path.strip_prefix(served)?;
+            let whole = match format {
+                Format::Gemini => true,
+                Format::Messages => rest.is_empty() || rest == "/count_tokens",
+                _ => rest.is_empty(),
+            };
+            whole.then_some((*format, rest))
+        })
+    }
+}
+
+/// Whose errors a provider sends where it serves this wire format: Anthropic's are part of its wire.
+pub(super) fn speaker(row: &'static Row, format: Format) -> &'static Row {
+    if format == Format::Messages { find("anthropic").unwrap_or(row) } else { row }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a simulated provider is told to answer. Data only: nothing here may know a provider or a wire format.
 
+use super::kinds::KindScript;
 use serde::{Deserialize, Serialize};
 
 /// One answer, or one failure. Everything left out is an ordinary good answer.
@@ -24,7 +25,21 @@ pub struct Script {
     pub tool_calls: Vec<ToolCall>,
     /// Reasoning text that comes before the answer, one content chunk each.
     pub reasoning: Vec<String>,
-    /// Left out: `stop`, or `tool_calls` if there are some. `null` sends the JSON null.
+    /// What the provider signs its reasoning with: the signature of a thinking block, a thought signature,
+    /// encrypted content. Without reasoning text it comes alone, where the wire has that. Left out: one that
+    /// the simulator makes, where the real provider always sends one.
+    pub signature: Option<String>,
+    /// The data of reasoning blocks that nobody may read, after the reasoning.
+    pub redacted_thinking: Vec<String>,
+    /// The model's words for declining.
+    pub refusal: Option<String>,
+    /// Sources of the text.
+    pub citations: Vec<Citation>,
+    /// Gives each text chunk's log probability, on the wires that have it beside the chunk.
+    pub logprobs: bool,
+    /// In OpenAI's words (`stop`, `length`, `tool_calls`, `content_filter`), each said in the wire's own; any
+    /// other word is sent as it is. Left out: `tool_calls` if there are some, `content_filter` for a refusal
+    /// where the wire ends so, else `stop`. `null` sends the JSON null.
     pub finish_reason: Option<String>,
     pub prompt_tokens: u64,
     /// All tokens generated, reasoning included, over all choices. Left out: one per piece of text, reasoning
@@ -33,6 +48,14 @@ pub struct Script {
     pub completion_tokens: Option<u64>,
     /// The part of `prompt_tokens` that came from a cache.
     pub cached_tokens: u64,
+    /// The part of `prompt_tokens` that was written to a cache for minutes.
+    pub cache_write_tokens: u64,
+    /// The part of `prompt_tokens` that was written to a cache for an hour.
+    pub cache_write_1h_tokens: u64,
+    /// The part of `prompt_tokens` that was audio.
+    pub audio_prompt_tokens: u64,
+    /// The part of the completion that was audio.
+    pub audio_completion_tokens: u64,
     /// The part of the completion that was reasoning. Left out: the number of reasoning chunks.
     pub reasoning_tokens: Option<u64>,
     pub usage: UsagePlace,
@@ -40,13 +63,14 @@ pub struct Script {
     pub cut_after: Option<usize>,
     /// Sends an error frame after this many content chunks and ends (a unary reply is a 503 instead).
     pub error_after: Option<usize>,
-    /// Ends a stream without `[DONE]`.
+    /// Ends a stream without its closing mark: `[DONE]`, `message_stop`.
     pub no_done: bool,
     /// Opens a stream with a chunk that has only the role.
     pub role_chunk_first: bool,
-    /// Sends `: keep-alive` lines between the chunks (blank lines before a unary body).
+    /// Sends `: keep-alive` lines (pings, on the wire that has them) between the chunks, blank lines before a
+    /// unary body.
     pub comments: bool,
-    /// Ends lines with CR LF.
+    /// Ends lines with CR LF, as one wire always does.
     pub crlf: bool,
     /// Writes the body in pieces of this many bytes, each flushed.
     pub split_bytes: Option<usize>,
@@ -61,6 +85,8 @@ pub struct Script {
     pub service_tier: Option<String>,
     /// Any other credential is refused.
     pub accepted_keys: Option<Vec<String>>,
+    /// What endpoints besides conversations answer.
+    pub kinds: KindScript,
 }
 
 /// A tool call of the answer.
@@ -74,7 +100,16 @@ pub struct ToolCall {
     pub pieces: Vec<String>,
 }
 
-/// Where the usage goes.
+/// A web page that the answer rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Citation {
+    pub url: String,
+    pub title: String,
+}
+
+/// Where the usage goes. Only OpenAI's chat wire knows all places; the others know `Normal` and `Missing` and
+/// take the rest for `Normal`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UsagePlace {
     /// Where the provider puts it.
@@ -104,10 +139,19 @@ impl Default for Script {
             chunks: ["Hello", " from", " the", " simulated", " provider", "."].map(String::from).into(),
             tool_calls: Vec::new(),
             reasoning: Vec::new(),
+            signature: None,
+            redacted_thinking: Vec::new(),
+            refusal: None,
+            citations: Vec::new(),
+            logprobs: false,
             finish_reason: None,
             prompt_tokens: 12,
             completion_tokens: None,
             cached_tokens: 0,
+            cache_write_tokens: 0,
+            cache_write_1h_tokens: 0,
+            audio_prompt_tokens: 0,
+            audio_completion_tokens: 0,
             reasoning_tokens: None,
             usage: UsagePlace::Normal,
             cut_after: None,
@@ -123,6 +167,7 @@ impl Default for Script {
             echo: false,
             service_tier: None,
             accepted_keys: None,
+            kinds: KindScript::default(),
         }
     }
 }

@@ -3,14 +3,14 @@
 
 use super::{
     Settings,
-    bill::{Bill, Call, Tally, locked},
-    control, errors,
-    openai::Answer,
-    refuse,
+    bill::{Call, Tally},
+    cohere, control, errors, gemini, kinds, messages, openai, pacing, refuse,
     reply::{Reply, Step},
-    request::ChatRequest,
-    rows::{self, Row},
+    request::{Asked, Request},
+    responses,
+    rows::{self, Format, Row},
     script::Script,
+    shared::Shared,
 };
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer,
@@ -25,44 +25,10 @@ use actix_web::{
 };
 use bytes::Bytes;
 use futures_util::stream::{Stream, unfold};
-use std::{
-    collections::{HashMap, VecDeque},
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
-use tokio::{sync::watch, time::sleep};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 const BODY_BYTES_MAX: usize = 128 << 20;
-
-/// What all connections share.
-pub(super) struct Shared {
-    pub bill: Bill,
-    pub gate: Gate,
-    keep_bodies: bool,
-    fallback: Arc<Script>,
-    scripts: Mutex<Scripts>,
-    serial: AtomicU64,
-}
-
-#[derive(Default)]
-struct Scripts {
-    queued: HashMap<String, VecDeque<Arc<Script>>>,
-    defaults: HashMap<String, Arc<Script>>,
-}
-
-/// Holds replies back until they are released.
-pub(super) struct Gate {
-    releases: watch::Sender<u64>,
-    waiting: AtomicUsize,
-}
-
-/// One more waits while this lives, even if its client leaves.
-struct Waiting<'a>(&'a AtomicUsize);
 
 /// Serves until stopped; `listening` is told once connections are accepted.
 pub(super) fn run(
@@ -98,66 +64,6 @@ pub(super) fn run(
     })
 }
 
-impl Shared {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self {
-            bill: Bill::default(),
-            gate: Gate { releases: watch::Sender::new(0), waiting: AtomicUsize::new(0) },
-            keep_bodies: settings.keep_bodies,
-            fallback: Arc::new(settings.defaults.clone()),
-            scripts: Mutex::default(),
-            serial: AtomicU64::new(1),
-        }
-    }
-
-    pub(super) fn enqueue(&self, provider: &str, script: Script) {
-        locked(&self.scripts).queued.entry(provider.to_owned()).or_default().push_back(Arc::new(script));
-    }
-
-    pub(super) fn set_default(&self, provider: &str, script: Script) {
-        locked(&self.scripts).defaults.insert(provider.to_owned(), Arc::new(script));
-    }
-
-    pub(super) fn clear(&self) {
-        self.bill.clear();
-        *locked(&self.scripts) = Scripts::default();
-    }
-
-    fn next_script(&self, provider: &str) -> Arc<Script> {
-        let queued = locked(&self.scripts).queued.get_mut(provider).and_then(VecDeque::pop_front);
-        queued.unwrap_or_else(|| self.default_script(provider))
-    }
-
-    fn default_script(&self, provider: &str) -> Arc<Script> {
-        locked(&self.scripts).defaults.get(provider).unwrap_or(&self.fallback).clone()
-    }
-}
-
-impl Gate {
-    pub(super) fn release(&self) {
-        self.releases.send_modify(|count| *count += 1);
-    }
-
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::SeqCst)
-    }
-
-    async fn pass(&self) {
-        // Subscribed before it is counted: whoever sees the count can release it.
-        let mut releases = self.releases.subscribe();
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let _waiting = Waiting(&self.waiting);
-        // An error means the sender is gone, and `self` holds it.
-        drop(releases.changed().await);
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -> HttpResponse {
     let path = http.path();
     if let Some(name) = path.strip_prefix("/_simulator/") {
@@ -168,54 +74,174 @@ async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -
         return HttpResponse::NotFound().body("no such provider is simulated\n");
     };
     let rest = path.get(path.len() - rest.len() - 1..).unwrap_or_default();
-    let serial = shared.serial.fetch_add(1, Ordering::Relaxed);
+    let serial = shared.next_serial();
     let headers = headers(&http);
-    let parsed = ChatRequest::parse(&body);
-    let nothing = ChatRequest::default();
+    let readable = kinds::readable(header(&http, "content-type"), &body);
+    let parsed = Request::parse(&readable.json);
+    let nothing = Request::default();
     let request = parsed.as_ref().unwrap_or(&nothing);
-    let leaked = refuse::leaks(row, request, &headers);
+    let endpoint = endpoint(row, http.method().as_str(), rest, request);
+    let leaked = refuse::leaks(row, endpoint.format(), request, &headers);
     let credential = credential(&http);
+    let (model, streamed) = match endpoint.named() {
+        Some((model, streamed)) => (model.to_owned(), streamed),
+        None => (request.model(), request.is_true("stream")),
+    };
     let call = Call {
         provider: provider.to_owned(),
         host: header(&http, "host").to_owned(),
         method: http.method().to_string(),
         path: http.uri().to_string(),
         authorization: credential.clone(),
-        model: request.model(),
-        stream: request.is_true("stream"),
-        headers: if shared.keep_bodies { headers } else { Vec::new() },
+        model: model.clone(),
+        stream: streamed,
+        headers: if shared.keep_bodies { headers.clone() } else { Vec::new() },
         leaked: leaked.clone(),
         ..Call::default()
     };
     let tally = shared.bill.open(call, if shared.keep_bodies { body.clone() } else { Bytes::new() });
-    let method = http.method().as_str();
-    let reply = if method == "POST" && row.chat.contains(&rest) {
-        let script = shared.next_script(row.id);
-        let judged = judge(row, &credential, &script, &leaked)
-            .or_else(|| {
-                parsed.is_none().then(|| errors::fault(row, 400, "The body is not valid JSON.", None))
-            })
-            .or_else(|| refuse::first(row, request));
-        match judged {
+    let script = match endpoint {
+        Endpoint::Generate { .. } | Endpoint::Kind(_) => shared.next_script(row.id),
+        Endpoint::Count { .. } => shared.coming_script(row.id),
+        _ => shared.default_script(row.id),
+    };
+    let speaker = endpoint.format().map_or(row, |format| rows::speaker(row, format));
+    let asked = Asked { row, speaker, script: &script, request, model, streamed, serial };
+    let who = judge(speaker, &credential, &script, &leaked);
+    let refused = |format, counting| {
+        let (parsed, query) = (parsed.is_some(), http.query_string());
+        let posted =
+            refuse::Posted { asked: &asked, format, body: &body, parsed, headers: &headers, query, counting };
+        refuse::first(&posted, &|id| shared.has_issued(row.id, id))
+    };
+    let reply = match endpoint {
+        Endpoint::Generate { format, .. } => match who.or_else(|| refused(format, false)) {
             Some(refusal) => refusal,
             None => {
-                if script.gate {
-                    shared.gate.pass().await;
-                }
-                if script.latency_ms > 0 {
-                    sleep(Duration::from_millis(script.latency_ms)).await;
-                }
-                Answer::new(row, &script, request, serial).scripted()
+                shared.hold_back(&script).await;
+                generated(&shared, format, asked)
             }
-        }
-    } else if let Some((_, _, good)) = row.key_checks.iter().find(|(m, p, _)| *m == method && *p == rest) {
-        check_key(row, rest, &credential, &shared.default_script(row.id), &leaked, good)
-    } else if row.id == "cerebras" && rest == "/public/v1/models" {
-        Reply::json(200, r#"{"object":"list","data":[]}"#.to_owned())
-    } else {
-        errors::fault(row, 404, "Unknown request URL.", None)
+        },
+        Endpoint::Count { format, .. } => match who.or_else(|| refused(format, true)) {
+            Some(refusal) => refusal,
+            None => counted(format, &asked),
+        },
+        Endpoint::Kind(found) => of_kind(&shared, found, who, &asked, &readable, &tally).await,
+        Endpoint::CheckKey { good } => check_key(who, rest, good),
+        Endpoint::Free { body } => Reply::json(200, body.to_owned()),
+        Endpoint::Unknown => errors::fault(row, 404, "Unknown request URL.", None),
     };
     play(reply, tally, serial)
+}
+
+/// What answers a path.
+#[derive(Clone, Copy)]
+enum Endpoint<'a> {
+    /// An answer of a model; where the path names it, not the body, with that and whether it is streamed.
+    Generate {
+        format: Format,
+        named: Option<(&'a str, bool)>,
+    },
+    /// The number of tokens of a prompt.
+    Count {
+        format: Format,
+        named: Option<(&'a str, bool)>,
+    },
+    /// Anything but a conversation.
+    Kind(kinds::Found<'a>),
+    CheckKey {
+        good: &'static str,
+    },
+    /// Asks for no key.
+    Free {
+        body: &'static str,
+    },
+    Unknown,
+}
+
+/// The one place where a path is matched to what answers it.
+fn endpoint<'a>(row: &'static Row, method: &str, path: &'a str, request: &Request<'_>) -> Endpoint<'a> {
+    if let Some(found) = kinds::find(row, method, path, request) {
+        return Endpoint::Kind(found);
+    }
+    let served = if method == "POST" { row.format_at(path) } else { None };
+    match served {
+        Some((format @ Format::Gemini, rest)) => match rest.rsplit_once(':') {
+            Some((model, "generateContent")) => Endpoint::Generate { format, named: Some((model, false)) },
+            Some((model, "streamGenerateContent")) => {
+                Endpoint::Generate { format, named: Some((model, true)) }
+            }
+            Some((model, "countTokens")) => Endpoint::Count { format, named: Some((model, false)) },
+            _ => Endpoint::Unknown,
+        },
+        Some((format, "")) => Endpoint::Generate { format, named: None },
+        Some((format, _)) => Endpoint::Count { format, named: None },
+        None if row.id == "cerebras" && path == "/public/v1/models" => {
+            Endpoint::Free { body: r#"{"object":"list","data":[]}"# }
+        }
+        None => match row.key_checks.iter().find(|(m, p, _)| *m == method && *p == path) {
+            Some((_, _, good)) => Endpoint::CheckKey { good },
+            None => Endpoint::Unknown,
+        },
+    }
+}
+
+impl<'a> Endpoint<'a> {
+    fn format(self) -> Option<Format> {
+        match self {
+            Endpoint::Generate { format, .. } | Endpoint::Count { format, .. } => Some(format),
+            _ => None,
+        }
+    }
+
+    fn named(self) -> Option<(&'a str, bool)> {
+        match self {
+            Endpoint::Generate { named, .. } | Endpoint::Count { named, .. } => named,
+            Endpoint::Kind(found) => found.named().map(|model| (model, false)),
+            _ => None,
+        }
+    }
+}
+
+fn generated(shared: &Shared, format: Format, asked: Asked<'_>) -> Reply {
+    match format {
+        Format::Chat => pacing::scripted(&openai::Answer::new(&asked)),
+        Format::Messages => pacing::scripted(&messages::Answer(asked)),
+        Format::Gemini => pacing::scripted(&gemini::Answer(asked)),
+        Format::Cohere => pacing::scripted(&cohere::Answer(asked)),
+        Format::Responses => {
+            if asked.request.get("store") != Some("false") {
+                shared.issue(asked.row.id, responses::id(asked.serial));
+            }
+            pacing::scripted(&responses::Answer(asked))
+        }
+    }
+}
+
+async fn of_kind(
+    shared: &Shared,
+    found: kinds::Found<'_>,
+    who: Option<Reply>,
+    asked: &Asked<'_>,
+    body: &kinds::Readable<'_>,
+    tally: &Tally,
+) -> Reply {
+    if let Some(refusal) = who.or_else(|| kinds::refused(found, asked.row, body)) {
+        return refusal;
+    }
+    shared.hold_back(asked.script).await;
+    let (reply, amounts) = kinds::scripted(found, asked, body);
+    tally.book(amounts);
+    reply
+}
+
+/// Free: nothing is booked.
+fn counted(format: Format, asked: &Asked<'_>) -> Reply {
+    match asked.script.status {
+        200 if format == Format::Gemini => gemini::counted(asked.script),
+        200 => messages::counted(asked.script),
+        status => errors::fault(asked.speaker, status, "The request failed as scripted.", None),
+    }
 }
 
 /// What is wrong with who asks, before what is asked is looked at.
@@ -233,15 +259,8 @@ fn judge(row: &Row, credential: &str, script: &Script, leaked: &[String]) -> Opt
     (!known).then(|| errors::bad_key(row))
 }
 
-fn check_key(
-    row: &Row,
-    path: &str,
-    credential: &str,
-    script: &Script,
-    leaked: &[String],
-    good: &str,
-) -> Reply {
-    match judge(row, credential, script, leaked) {
+fn check_key(who: Option<Reply>, path: &str, good: &str) -> Reply {
+    match who {
         // This one answers the question instead of refusing it.
         Some(refusal) if path.ends_with("/check-api-key") && refusal.status == 401 => {
             Reply::json(200, r#"{"valid":false}"#.to_owned())

@@ -1,5 +1,11 @@
 //! The simulator over real sockets, with a client that shows every byte.
 
+mod chat;
+mod cohere;
+mod gemini;
+mod messages;
+mod responses;
+
 use super::*;
 use serde_json::Value;
 use std::{
@@ -32,6 +38,31 @@ fn ask(simulator: &Simulator, provider: &str, body: &str) -> TcpStream {
     let base = simulator.base_url(provider);
     let path = base.strip_prefix(&format!("http://{}", simulator.address())).unwrap();
     send(simulator, "POST", &format!("{path}/chat/completions"), "Authorization: Bearer sk-good\r\n", body)
+}
+
+/// A call with a good key.
+fn post(simulator: &Simulator, path: &str, body: &str) -> Heard {
+    let key = if path.starts_with("/google") { "x-goog-api-key: k" } else { "Authorization: Bearer k" };
+    hear(send(simulator, "POST", path, &format!("{key}\r\nanthropic-version: 2023-06-01\r\n"), body))
+}
+
+/// What refuses a body, or an empty text for an answer.
+fn refusal(simulator: &Simulator, path: &str, body: &str) -> String {
+    let heard = post(simulator, path, body);
+    match status(&heard) {
+        200 => String::new(),
+        400 => heard.body,
+        other => panic!("{other}: {}", heard.body),
+    }
+}
+
+/// Each body with a part of what refuses it; an empty one for a body that is answered.
+fn assert_judged(simulator: &Simulator, path: &str, cases: &[(&str, String)]) {
+    for (named, body) in cases {
+        let heard = refusal(simulator, path, body);
+        let fits = if named.is_empty() { heard.is_empty() } else { heard.contains(named) };
+        assert!(fits, "{named:?} for {body}\n{heard}");
+    }
 }
 
 /// Head and body; `None` for the body's end if the connection was dropped before it.

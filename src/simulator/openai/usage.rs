@@ -1,82 +1,30 @@
-//! Token counts of an answer in OpenAI's wire, and where each provider writes them. The counts come from the
-//! script alone.
+//! The usage object of OpenAI's chat wire, and where each provider writes it. It must hold no count of its own.
 
 use super::{
     super::{
+        counts::Counts,
         rows::{Usage, UsageForm},
-        script::{Script, UsagePlace},
+        script::UsagePlace,
     },
-    Answer, Piece,
+    Answer,
 };
 
-/// Tokens of one answer, and how many of them were emitted.
-pub(super) struct Counts {
-    pub completion: u64,
-    prompt: u64,
-    cached: u64,
-    reasoning: u64,
-    /// Pieces of the whole answer and of the part emitted, over which the tokens are spread.
-    pieces: u64,
-    pieces_emitted: u64,
-    emitted: u64,
-}
-
-impl Counts {
-    pub(super) fn new(script: &Script, completion: u64, reasoning: u64, pieces: usize) -> Self {
-        Self {
-            completion,
-            prompt: script.prompt_tokens,
-            cached: script.cached_tokens.min(script.prompt_tokens),
-            reasoning: reasoning.min(completion),
-            pieces: u64::try_from(pieces).unwrap_or(0),
-            pieces_emitted: 0,
-            emitted: 0,
-        }
-    }
-
-    /// The tokens of the next `pieces`.
-    pub(super) fn emit(&mut self, pieces: usize) -> u64 {
-        self.pieces_emitted += u64::try_from(pieces).unwrap_or(0);
-        let share = u128::from(self.completion) * u128::from(self.pieces_emitted);
-        let due = share.checked_div(u128::from(self.pieces)).unwrap_or(0);
-        self.reach(u64::try_from(due).unwrap_or(self.completion))
-    }
-
-    /// The tokens that no piece carried.
-    pub(super) fn rest(&mut self) -> u64 {
-        self.reach(self.completion)
-    }
-
-    fn reach(&mut self, due: u64) -> u64 {
-        let more = due.saturating_sub(self.emitted);
-        self.emitted += more;
-        more
-    }
-}
-
 impl Answer<'_> {
-    pub(super) fn counts(&self) -> Counts {
-        let choices = self.choices;
-        let number = |count: usize| u64::try_from(count).unwrap_or(0);
-        let pieces = self.pieces();
-        let weight: usize = pieces.iter().map(|piece| self.weight(piece)).sum::<usize>() * choices;
-        let shown = pieces.iter().filter(|piece| matches!(piece, Piece::Reasoning(_))).count() * choices;
-        let reasoning = self.script.reasoning_tokens.unwrap_or(number(shown));
-        let hidden = if shown == 0 { reasoning } else { 0 };
-        let completion = self.script.completion_tokens.unwrap_or(number(weight).saturating_add(hidden));
-        Counts::new(self.script, completion, reasoning, weight)
-    }
-
     /// The usage object for what was emitted so far.
     pub(super) fn usage_json(&self, counts: &Counts) -> String {
-        let Counts { prompt, cached, emitted, .. } = *counts;
-        let reasoning = counts.reasoning.min(emitted);
+        let Counts { prompt, cached, audio_prompt, .. } = *counts;
+        let (emitted, reasoning) = (counts.emitted(), counts.reasoning());
+        let audio_completion = counts.audio_completion.min(emitted);
+        let written = match counts.written.saturating_add(counts.written_1h) {
+            0 => String::new(),
+            written => format!(r#""cache_write_tokens":{written},"#),
+        };
         let total = prompt.saturating_add(emitted);
         let form = self.row.usage_form;
         let completion =
             if form == UsageForm::ReasoningOutside { emitted.saturating_sub(reasoning) } else { emitted };
         let details = format!(
-            r#","prompt_tokens_details":{{"cached_tokens":{cached},"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":{reasoning},"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}"#
+            r#","prompt_tokens_details":{{"cached_tokens":{cached},{written}"audio_tokens":{audio_prompt}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning},"audio_tokens":{audio_completion},"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}"#
         );
         let more = match form {
             UsageForm::Details => details,
@@ -151,21 +99,6 @@ impl Answer<'_> {
             UsagePlace::Missing | UsagePlace::InChoice => x_groq.to_owned(),
             UsagePlace::XGroq => format!(r#","x_groq":{{"id":"req_simulated","usage":{usage}}}"#),
             _ => format!(r#","usage":{usage}{x_groq}"#),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shares_of_the_pieces_add_up_to_the_whole() {
-        for (completion, pieces) in [(7, 3), (3, 7), (50, 50), (0, 4), (5, 0)] {
-            let mut counts = Counts::new(&Script::default(), completion, 0, pieces);
-            let emitted: u64 = (0..pieces).map(|_| counts.emit(1)).sum();
-            assert!(emitted <= completion);
-            assert_eq!(emitted + counts.rest(), completion);
         }
     }
 }
