@@ -19,9 +19,6 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::fmt::Write;
 
-/// Texts of one call at the provider that takes the fewest.
-const COHERE_TEXTS_MAX: usize = 96;
-
 const TOGETHER: Edits = Edits {
     renamed: &[("text", "input")],
     kept: Some(&["input"]),
@@ -70,6 +67,15 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
             ": it is another name for `dimensions`, send one",
         ));
     }
+    let hint = match (shape, texts(request).len()) {
+        (Shape::Cohere, 97..) => Some(": at most 96 texts a request"),
+        (Shape::Gemini, 101..) => Some(": at most 100 texts a request"),
+        (Shape::Perplexity, 513..) => Some(": at most 512 texts a request"),
+        _ => None,
+    };
+    if let Some(hint) = hint {
+        return Err(Unsupported::because("input", hint));
+    }
     match shape {
         Shape::Together => request.edited(at, &TOGETHER, wanted),
         Shape::Mistral => request.edited(at, &MISTRAL, wanted),
@@ -95,9 +101,6 @@ fn dimensions<'a>(request: &KindRequest<'a>) -> Option<Raw<'a>> {
 
 fn cohere(request: &KindRequest<'_>, at: &At<'_>, wanted: Wanted) -> Result<Written, Unsupported> {
     let texts = texts(request);
-    if texts.len() > COHERE_TEXTS_MAX {
-        return Err(Unsupported::because("input", ": at most 96 texts a request"));
-    }
     if request.raw("output_dtype").is_some_and(|dtype| dtype.get() != "\"float\"") {
         return Err(Unsupported::field("output_dtype"));
     }

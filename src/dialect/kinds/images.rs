@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     dialect::{
-        json::{Kind as Json, ObjectWriter, Raw, push_text},
+        json::{Kind as Json, ObjectWriter, Raw, push_text, with_member},
         target::Unsupported,
     },
     domain::{
@@ -18,6 +18,8 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+/// OpenAI's own models of today give base64 and nothing else, and have no styles.
+const OPENAI: Edits = Edits { dropped: &["style"], silent: &["response_format"], ..edits::PLAIN };
 /// xAI's: a ratio and a resolution in place of a size.
 const XAI: Edits = Edits {
     kept: Some(&["prompt", "n", "response_format", "aspect_ratio", "resolution", "user"]),
@@ -60,13 +62,12 @@ const SIZES: &[(&str, &str, &str)] = &[
 
 pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, Unsupported> {
     match at.serves.shape {
-        Shape::OpenAi => request.edited(at, &edits::PLAIN, Wanted::Object),
+        Shape::OpenAi => openai(request, at),
         Shape::Xai => {
             let mut written = request.edited(at, &XAI, Wanted::Object)?;
             if let Some((ratio, resolution)) = size(request)? {
-                let with = |body: &[u8], name: &str, text: &str| {
-                    crate::dialect::json::with_member(body, name, &format!("\"{text}\""))
-                };
+                let with =
+                    |body: &[u8], name: &str, text: &str| with_member(body, name, &format!("\"{text}\""));
                 let sized = with(&written.body, "aspect_ratio", ratio);
                 let sized = sized.and_then(|body| with(&body, "resolution", resolution));
                 written.body = sized.unwrap_or(written.body);
@@ -80,9 +81,26 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
 
 pub(super) fn write_edit(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, Unsupported> {
     match at.serves.shape {
-        Shape::OpenAi => request.edited(at, &edits::PLAIN, Wanted::Object),
+        Shape::OpenAi => openai(request, at),
         Shape::Gemini => write_gemini(request),
         shape => Err(no_such_form(shape)),
+    }
+}
+
+fn openai(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, Unsupported> {
+    if at.model.starts_with("dall-e") {
+        return request.edited(at, &edits::PLAIN, Wanted::Object);
+    }
+    only_base64(request)?;
+    request.edited(at, &OPENAI, Wanted::Object)
+}
+
+fn only_base64(request: &KindRequest<'_>) -> Result<(), Unsupported> {
+    match request.text("response_format") {
+        Some(format) if format != "b64_json" => {
+            Err(Unsupported::because("response_format", ": only `b64_json`"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -103,9 +121,7 @@ fn write_gemini(request: &KindRequest<'_>) -> Result<Written, Unsupported> {
     if request.head.n > 1 {
         return Err(Unsupported::because("n", ": one picture a request"));
     }
-    if request.text("response_format").is_some_and(|format| format != "b64_json") {
-        return Err(Unsupported::because("response_format", ": only `b64_json`"));
-    }
+    only_base64(request)?;
     let mut parts = Vec::new();
     if let Some(form) = request.form() {
         for part in form.parts.iter().filter(|part| matches!(&*part.name, "image" | "image[]")) {
@@ -147,7 +163,11 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<
         Some(tokens) => Usage { images, ..tokens },
         None => Usage { images, basis: Basis::Counted, ..Usage::default() },
     };
-    Ok(KindAnswer::object(body.to_vec(), Some(usage)))
+    // OpenAI's SDKs know no answer without a date.
+    let dated = || with_member(body, "created", &expected.created.to_string());
+    let body =
+        if answer.member("created").is_some() { None } else { dated() }.unwrap_or_else(|| body.to_vec());
+    Ok(KindAnswer::object(body, Some(usage)))
 }
 
 /// `usage` of OpenAI's image models: what goes in is text and pictures, what comes out pictures unless it says.

@@ -97,6 +97,9 @@ const JSON: &str = "application/json";
 impl<'a> KindRequest<'a> {
     /// What goes to a provider, and how its answer will have to be read.
     pub fn encode(&self, at: &At<'_>) -> Result<Sent, Unsupported> {
+        if let Some(field) = at.serves.refused.iter().find(|field| self.has(field)) {
+            return Err(Unsupported::field(*field));
+        }
         let written = match at.serves.kind {
             Kind::Embeddings => embeddings::write(self, at),
             Kind::Images => images::write(self, at),
@@ -130,14 +133,17 @@ impl<'a> KindRequest<'a> {
         self.raw("speed").and_then(|speed| speed.get().parse::<f64>().ok()).is_some_and(|speed| speed < 1.0)
     }
 
+    fn has(&self, name: &str) -> bool {
+        match &self.fields {
+            Fields::Json(members) => members.iter().any(|member| member.key == name),
+            Fields::Form(form) => form.part(name).is_some(),
+        }
+    }
+
     /// What the client sent under this name, as JSON.
     fn raw(&self, name: &str) -> Option<Raw<'a>> {
-        match &self.fields {
-            Fields::Json(members) => {
-                members.iter().find(|member| member.key == name).map(|member| member.value)
-            }
-            Fields::Form(_) => None,
-        }
+        let Fields::Json(members) = &self.fields else { return None };
+        members.iter().find(|member| member.key == name).map(|member| member.value)
     }
 
     /// What the client sent under this name, as text.

@@ -27,6 +27,12 @@ const MISTRAL: Edits = Edits {
     silent: &["response_format", "stream"],
     ..edits::PLAIN
 };
+const XAI: Edits = Edits {
+    kept: Some(&["file", "language", "diarize"]),
+    dropped: &["prompt", "temperature"],
+    silent: &["response_format", "stream"],
+    ..edits::PLAIN
+};
 const GEMINI: Edits = Edits {
     kept: Some(&[]),
     silent: &["file", "language", "prompt", "temperature", "response_format", "stream"],
@@ -42,10 +48,11 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
     let wanted = Wanted::Transcript { format };
     match at.serves.shape {
         Shape::OpenAi => request.edited(at, &edits::PLAIN, wanted),
-        Shape::Mistral | Shape::Gemini if !plain => {
+        Shape::Mistral | Shape::Gemini | Shape::Xai if !plain => {
             Err(Unsupported::because("response_format", ": only `json` and `text`"))
         }
         Shape::Mistral => request.edited(at, &MISTRAL, wanted),
+        Shape::Xai => request.edited(at, &XAI, wanted),
         Shape::Gemini => write_gemini(request, wanted),
         shape => Err(no_such_form(shape)),
     }

@@ -10,6 +10,8 @@ pub struct Serves {
     pub shape: Shape,
     /// Below the base URL; `{model}` stands for the model's name there.
     pub path: &'static str,
+    /// Documented fields of the form that it does not take: a request with one does not go there.
+    pub refused: &'static [&'static str],
 }
 
 /// Whose form requests and answers of a kind have.
@@ -25,8 +27,18 @@ pub enum Shape {
 }
 
 const fn serves(kind: Kind, shape: Shape, path: &'static str) -> Serves {
-    Serves { kind, shape, path }
+    Serves { kind, shape, path, refused: &[] }
 }
+
+/// Of transcripts: what only the form's author offers.
+const DIARIZED: &[&str] = &[
+    "include",
+    "include[]",
+    "chunking_strategy",
+    "known_speaker_names[]",
+    "known_speaker_references[]",
+    "diarize",
+];
 
 pub(super) const OPENAI: &[Serves] = &[
     serves(Kind::Embeddings, Shape::OpenAi, "/embeddings"),
@@ -48,7 +60,7 @@ pub(super) const GOOGLE: &[Serves] = &[
 
 pub(super) const XAI: &[Serves] = &[
     serves(Kind::Images, Shape::Xai, "/images/generations"),
-    serves(Kind::Transcription, Shape::OpenAi, "/audio/transcriptions"),
+    serves(Kind::Transcription, Shape::Xai, "/stt"),
 ];
 
 pub(super) const MISTRAL: &[Serves] = &[
@@ -60,8 +72,11 @@ pub(super) const MISTRAL: &[Serves] = &[
 ];
 
 pub(super) const GROQ: &[Serves] = &[
-    serves(Kind::Speech, Shape::OpenAi, "/audio/speech"),
-    serves(Kind::Transcription, Shape::OpenAi, "/audio/transcriptions"),
+    Serves {
+        refused: &["instructions", "stream_format"],
+        ..serves(Kind::Speech, Shape::OpenAi, "/audio/speech")
+    },
+    Serves { refused: DIARIZED, ..serves(Kind::Transcription, Shape::OpenAi, "/audio/transcriptions") },
     serves(Kind::Translation, Shape::OpenAi, "/audio/translations"),
 ];
 
