@@ -396,10 +396,7 @@ impl<'a> Course<'a> {
 
 /// A stored key limited to some models serves no others.
 pub fn fits(key: &StoredProviderKey, candidate: &Candidate) -> bool {
-    key.models.is_empty()
-        || key.models.iter().any(|model| {
-            **model == *candidate.id || **model == *candidate.name || **model == *candidate.upstream
-        })
+    key.fits(&candidate.id, &candidate.name, &candidate.upstream)
 }
 
 fn nothing_tried(considered: &[Considered]) -> String {

@@ -209,19 +209,31 @@ fn consider(
     }
 }
 
-/// The first rule that keeps a candidate out.
-fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Option<&'static str> {
-    let provider = candidate.provider;
+/// What of an API key's rules keeps a model out.
+pub fn policy_obstacle(
+    policy: &KeyPolicy,
+    provider: ProviderId,
+    id: &str,
+    name: &str,
+) -> Option<&'static str> {
     if policy.excluded_providers.contains(&provider) {
         return Some("excluded_providers");
     }
     if policy.allowed_providers.as_ref().is_some_and(|allowed| !allowed.contains(&provider)) {
         return Some("allowed_providers");
     }
-    if policy.allowed_models.as_ref().is_some_and(|allowed| {
-        !allowed.iter().any(|model| **model == *candidate.id || **model == *candidate.name)
-    }) {
+    let is_listed = |allowed: &Vec<String>| allowed.iter().any(|model| model == id || model == name);
+    if policy.allowed_models.as_ref().is_some_and(|allowed| !is_listed(allowed)) {
         return Some("allowed_models");
+    }
+    None
+}
+
+/// The first rule that keeps a candidate out.
+fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Option<&'static str> {
+    let provider = candidate.provider;
+    if let Some(obstacle) = policy_obstacle(policy, provider, &candidate.id, &candidate.name) {
+        return Some(obstacle);
     }
     if candidate.model.as_ref().is_some_and(|model| !wanted.kind.is_served_by(model.mode)) {
         return Some("model_of_another_kind");

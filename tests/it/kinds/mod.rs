@@ -3,6 +3,7 @@
 
 mod embeddings;
 mod images;
+mod models;
 mod rankings;
 mod refusals;
 mod speech;
