@@ -8,6 +8,7 @@ mod cohere;
 mod completions;
 mod gemini;
 pub mod json;
+pub mod kinds;
 pub mod messages;
 pub mod openai_chat;
 mod prompt;

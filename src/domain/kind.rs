@@ -9,6 +9,8 @@ pub enum Kind {
     Conversation(Dialect),
     Embeddings,
     Images,
+    /// Pictures made from pictures.
+    ImageEdits,
     Speech,
     Transcription,
     Translation,
@@ -26,7 +28,7 @@ impl Kind {
             Kind::Conversation(Dialect::Completions) => "completions",
             Kind::Conversation(Dialect::Chat | Dialect::Gemini | Dialect::Cohere) => "chat",
             Kind::Embeddings => "embeddings",
-            Kind::Images => "images",
+            Kind::Images | Kind::ImageEdits => "images",
             Kind::Speech => "speech",
             Kind::Transcription => "transcription",
             Kind::Translation => "translation",
@@ -44,7 +46,7 @@ impl Kind {
             }
             Kind::Conversation(_) => matches!(mode, Mode::Chat | Mode::Responses),
             Kind::Embeddings => mode == Mode::Embedding,
-            Kind::Images => mode == Mode::ImageGeneration,
+            Kind::Images | Kind::ImageEdits => mode == Mode::ImageGeneration,
             Kind::Speech => mode == Mode::AudioSpeech,
             Kind::Transcription | Kind::Translation => mode == Mode::AudioTranscription,
             Kind::Moderation => mode == Mode::Moderation,

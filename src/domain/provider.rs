@@ -2,7 +2,14 @@
 //! takes a key, and where it departs from the wire format it speaks. Facts were read in the providers' own
 //! SDKs and documentation in November 2026; a field says what it is for, not which provider needed it.
 
+use super::kind::Kind;
 use std::fmt;
+
+mod kinds;
+mod quirks;
+
+pub use kinds::{Serves, Shape};
+pub use quirks::{Field, MessageName, PLAIN, Quirks};
 
 /// A provider of the table. Copy, compares by row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,94 +65,6 @@ pub enum CheckMethod {
     PostValid,
 }
 
-/// What to call a field in the request to this provider.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Field {
-    /// As the client sent it.
-    Keep,
-    /// Under another name.
-    Rename(&'static str),
-    /// Removed, and named to the client as dropped.
-    Drop,
-}
-
-/// Departures from OpenAI's chat format. [`PLAIN`] is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Quirks {
-    /// `max_tokens`: kept, or renamed to `max_completion_tokens`.
-    pub max_tokens: Field,
-    /// `max_completion_tokens`: kept, or renamed to `max_tokens`.
-    pub max_completion_tokens: Field,
-    pub seed: Field,
-    pub user: Field,
-    /// Sampling hints and bookkeeping the provider refuses or ignores: removed and named in `X-KairosRoute-Dropped`.
-    pub dropped: &'static [&'static str],
-    /// Fields that change the answer and that the provider refuses: such a request does not go there.
-    pub refused: &'static [&'static str],
-    /// `n` above 1 is refused.
-    pub single_choice: bool,
-    /// `stream_options` may be sent; otherwise usage comes unasked and the field is removed.
-    pub stream_options: bool,
-    /// `response_format` of type `json_schema` is refused.
-    pub no_json_schema: bool,
-    /// `name` on messages: allowed on any, only on tool messages, or on none.
-    pub message_name: MessageName,
-    /// The history's reasoning text goes by this name here; empty: it is left out.
-    pub reasoning_field: &'static str,
-    /// The values of `reasoning_effort` that are taken; empty: any. Others are removed and named as dropped.
-    pub efforts: &'static [&'static str],
-    /// `reasoning_effort: none` is said as `thinking: {type: disabled}`.
-    pub effort_none_as_thinking: bool,
-    /// `logprobs` is a number (how many) instead of a switch and `top_logprobs`.
-    pub logprobs_as_count: bool,
-    /// Only one of `max_tokens` and `max_completion_tokens` may be sent.
-    pub one_output_limit: bool,
-    /// Assistant messages without content and calls are refused, and one at the end needs `prefix: true`.
-    pub strict_assistant: bool,
-    /// `developer` is not a known role: send `system`.
-    pub developer_as_system: bool,
-    /// `strict` and `additionalProperties: false` are removed from tool schemas.
-    pub loose_tool_schemas: bool,
-    /// Tool call ids must be exactly nine letters or digits.
-    pub short_tool_ids: bool,
-    /// The reported completion tokens leave reasoning out: add it before billing.
-    pub reasoning_outside_output: bool,
-    /// A limit on output must be sent, for the provider reserves it at admission.
-    pub wants_output_limit: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MessageName {
-    Any,
-    ToolOnly,
-    None,
-}
-
-/// No departure from OpenAI's chat format.
-pub const PLAIN: Quirks = Quirks {
-    max_tokens: Field::Keep,
-    max_completion_tokens: Field::Keep,
-    seed: Field::Keep,
-    user: Field::Keep,
-    dropped: &[],
-    refused: &[],
-    single_choice: false,
-    stream_options: true,
-    no_json_schema: false,
-    message_name: MessageName::Any,
-    reasoning_field: "reasoning_content",
-    efforts: &[],
-    effort_none_as_thinking: false,
-    logprobs_as_count: false,
-    one_output_limit: false,
-    strict_assistant: false,
-    developer_as_system: true,
-    loose_tool_schemas: false,
-    short_tool_ids: false,
-    reasoning_outside_output: false,
-    wants_output_limit: false,
-};
-
 /// One provider.
 pub struct Provider {
     /// Stable identifier, used in model names and the database.
@@ -164,6 +83,8 @@ pub struct Provider {
     /// Other dialects it speaks natively, and where, below the base URL: a client that speaks one is passed on.
     pub also: &'static [(Dialect, &'static str)],
     pub chat_path: &'static str,
+    /// What it serves besides conversations.
+    pub kinds: &'static [Serves],
     /// Sent with every call.
     pub headers: &'static [(&'static str, &'static str)],
     /// Keeps answers, so that a later request may build on one by its id (Responses).
@@ -189,6 +110,7 @@ const COMPATIBLE: Provider = Provider {
     dialect: Dialect::Chat,
     also: &[],
     chat_path: "/chat/completions",
+    kinds: &[],
     headers: &[],
     keeps_state: false,
     bridges_to_responses: false,
@@ -205,6 +127,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "OpenAI",
         env: "OPENAI",
         base_url: "https://api.openai.com/v1",
+        kinds: kinds::OPENAI,
         keeps_state: true,
         bridges_to_responses: true,
         also: &[(Dialect::Responses, "/responses")],
@@ -232,6 +155,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["gemini"],
         env: "GOOGLE",
         base_url: "https://generativelanguage.googleapis.com/v1beta",
+        kinds: kinds::GOOGLE,
         auth: Auth::Header("x-goog-api-key"),
         dialect: Dialect::Gemini,
         chat_path: "",
@@ -245,6 +169,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["grok"],
         env: "XAI",
         base_url: "https://api.x.ai/v1",
+        kinds: kinds::XAI,
         keeps_state: true,
         also: &[(Dialect::Responses, "/responses")],
         key_check: KeyCheck { path: "/api-key", ..MODELS },
@@ -263,6 +188,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["mistralai"],
         env: "MISTRAL",
         base_url: "https://api.mistral.ai/v1",
+        kinds: kinds::MISTRAL,
         on_disconnect: OnDisconnect::Drain,
         quirks: Quirks {
             max_completion_tokens: Field::Rename("max_tokens"),
@@ -304,6 +230,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "Groq",
         env: "GROQ",
         base_url: "https://api.groq.com/openai/v1",
+        kinds: kinds::GROQ,
         also: &[(Dialect::Responses, "/responses")],
         key_prefixes: &["gsk_"],
         on_disconnect: OnDisconnect::Drain,
@@ -324,6 +251,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "Cohere",
         env: "COHERE",
         base_url: "https://api.cohere.com",
+        kinds: kinds::COHERE,
         dialect: Dialect::Cohere,
         chat_path: "/v2/chat",
         key_check: KeyCheck { method: CheckMethod::PostValid, path: "/v1/check-api-key", from_origin: false },
@@ -334,6 +262,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "Perplexity",
         env: "PERPLEXITY",
         base_url: "https://api.perplexity.ai",
+        kinds: kinds::PERPLEXITY,
         keeps_state: true,
         dialect: Dialect::Responses,
         chat_path: "/v1/responses",
@@ -372,6 +301,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["together"],
         env: "TOGETHER_AI",
         base_url: "https://api.together.ai/v1",
+        kinds: kinds::TOGETHER_AI,
         also: &[(Dialect::Completions, "/completions")],
         key_prefixes: &["tgp_v1_"],
         quirks: Quirks {
@@ -390,6 +320,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["fireworks"],
         env: "FIREWORKS_AI",
         base_url: "https://api.fireworks.ai/inference/v1",
+        kinds: kinds::FIREWORKS_AI,
         also: &[
             (Dialect::Responses, "/responses"),
             (Dialect::Messages, "/messages"),
@@ -458,6 +389,11 @@ impl ProviderId {
         if row.dialect == dialect { Some(row.chat_path) } else { other() }
     }
 
+    /// How it is asked for something of this kind; `None` where it does not serve it.
+    pub fn serves(self, kind: Kind) -> Option<&'static Serves> {
+        self.row().kinds.iter().find(|serves| serves.kind == kind)
+    }
+
     /// The row. An id is only made from an index of the table, so the first row is never a wrong answer.
     pub fn row(self) -> &'static Provider {
         PROVIDERS.get(usize::from(self.0)).unwrap_or(&COMPATIBLE)
@@ -502,27 +438,4 @@ impl serde::Serialize for ProviderId {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_fold_and_do_not_collide() {
-        assert_eq!(ProviderId::by_name("Together AI"), ProviderId::by_id("together_ai"));
-        assert_eq!(ProviderId::by_name("fireworks-AI"), ProviderId::by_id("fireworks_ai"));
-        assert_eq!(ProviderId::by_name("Grok").map(ProviderId::as_str), Some("xai"));
-        assert_eq!(ProviderId::by_name("open_ai").map(ProviderId::as_str), Some("openai"));
-        assert!(ProviderId::by_name("nobody").is_none());
-        let mut seen = std::collections::BTreeSet::new();
-        for row in PROVIDERS {
-            let mut own: Vec<String> =
-                row.aliases.iter().chain([&row.id, &row.name]).map(|n| folded(n).collect()).collect();
-            own.sort();
-            own.dedup();
-            for name in own {
-                assert!(seen.insert(name.clone()), "{name} names two providers");
-            }
-            assert!(!row.base_url.ends_with('/'));
-        }
-        assert_eq!(PROVIDERS.len(), 13 + 1, "with the example of the recipe");
-    }
-}
+mod tests;

@@ -2,24 +2,30 @@
 //! of a unary answer, the first content of a stream. Until then another provider may still be asked.
 
 use super::{
-    exchange::Exchange,
+    exchange::{Exchange, KindExchange},
     relay::{Relay, said},
 };
 use crate::{
     dialect::{
         AnswerReader, Dialect,
         canonical::{Answer as Canonical, Event},
+        kinds::{KindAnswer, Refused},
         openai_chat::{reply, usage},
     },
-    domain::{secret::Secret, usage::Usage},
+    domain::{provider::ProviderId, secret::Secret, usage::Usage},
     providers::{
         error::{Class, Rejection},
-        transport::{Deadlines, Outgoing, Response, Transport, read_body, unreachable_host},
+        transport::{Deadlines, Outgoing, Response, Transport, content_type, read_body, unreachable_host},
     },
 };
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 use tokio::time::{Instant, timeout_at};
+
+/// What a streamed conversation is.
+const EVENTS: Cow<'static, str> = Cow::Borrowed("text/event-stream; charset=utf-8");
+/// A longer answer is no error, whatever it is.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// What is sent, and under which limits.
 pub struct Call {
@@ -27,16 +33,22 @@ pub struct Call {
     pub outgoing: Outgoing,
     pub secret: Secret,
     pub stream: bool,
-    pub exchange: Exchange,
+    pub awaited: Awaited,
     pub deadlines: Deadlines,
     /// The end of the whole request's time.
     pub until: Instant,
 }
 
+/// How the answer is read.
+pub enum Awaited {
+    Conversation(Exchange),
+    Kind(KindExchange),
+}
+
 /// An answer that will be the answer.
 pub enum Answer {
     Whole { body: Body, usage: Option<Usage>, service_tier: Option<String>, text: Vec<u8> },
-    Stream { response: Box<Response>, relay: Box<Relay> },
+    Stream { response: Box<Response>, relay: Box<Relay>, content_type: Cow<'static, str> },
 }
 
 /// A whole answer.
@@ -45,6 +57,8 @@ pub enum Body {
     Bytes(Vec<u8>),
     /// To be written in the client's dialect.
     Answer(Box<(Canonical, Exchange)>),
+    /// Of another kind than a conversation, in the client's form.
+    Kind(Box<KindAnswer>),
 }
 
 impl Call {
@@ -52,17 +66,30 @@ impl Call {
     pub async fn dial(self) -> Result<Answer, Rejection> {
         // Of a whole answer the head comes when all of it is there: one limit serves both.
         let first_byte_by = self.until.min(Instant::now() + self.deadlines.first_byte);
-        let calling = self.transport.post(self.exchange.provider, self.outgoing, &self.secret);
+        let calling = self.transport.post(self.awaited.provider(), self.outgoing, &self.secret);
         let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??;
-        let answered = match self.stream {
-            true => first_content(response, Relay::new(self.exchange), first_byte_by).await,
-            false => {
-                let reading = read_body(response, self.exchange.reply_bytes_max);
+        let answered = match (self.awaited, self.stream) {
+            (Awaited::Conversation(exchange), true) => {
+                first_content(response, Relay::new(exchange), EVENTS, first_byte_by).await
+            }
+            (Awaited::Conversation(exchange), false) => {
+                let reading = read_body(response, exchange.reply_bytes_max);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
-                match self.exchange.upstream == Dialect::Chat && self.exchange.speaking.is_none() {
-                    true => whole_chat(&self.exchange, body),
-                    false => whole(self.exchange, body),
+                match exchange.upstream == Dialect::Chat && exchange.speaking.is_none() {
+                    true => whole_chat(&exchange, body),
+                    false => whole(exchange, body),
                 }
+            }
+            (Awaited::Kind(exchange), true) => {
+                let relay = Relay::bytes(&exchange, content_type(&response));
+                let said = Cow::Owned(content_type(&response).to_owned());
+                first_content(response, relay, said, first_byte_by).await
+            }
+            (Awaited::Kind(exchange), false) => {
+                let said = content_type(&response).to_owned();
+                let reading = read_body(response, exchange.reply_bytes_max);
+                let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
+                whole_kind(&exchange, &said, body)
             }
         };
         // A provider may repeat the key in what it says is wrong with it.
@@ -70,8 +97,22 @@ impl Call {
     }
 }
 
+impl Awaited {
+    fn provider(&self) -> ProviderId {
+        match self {
+            Self::Conversation(exchange) => exchange.provider,
+            Self::Kind(exchange) => exchange.provider,
+        }
+    }
+}
+
 /// Reads on until something commits; what fails before that has told the client nothing.
-async fn first_content(mut response: Response, mut relay: Relay, by: Instant) -> Result<Answer, Rejection> {
+async fn first_content(
+    mut response: Response,
+    mut relay: Relay,
+    content_type: Cow<'static, str>,
+    by: Instant,
+) -> Result<Answer, Rejection> {
     while !relay.is_committed() {
         match timeout_at(by, response.chunk()).await.map_err(|_| late())? {
             Ok(Some(bytes)) => relay.absorb(&bytes),
@@ -82,7 +123,7 @@ async fn first_content(mut response: Response, mut relay: Relay, by: Instant) ->
             return Err(failure.clone());
         }
     }
-    Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay) })
+    Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay), content_type })
 }
 
 /// Chat for a chat client: the bytes pass, with only as much read as the bill needs.
@@ -129,6 +170,27 @@ fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
         Some(_) => Body::Answer(Box::new((answer, exchange))),
     };
     Ok(Answer::Whole { body, usage, service_tier, text })
+}
+
+fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Result<Answer, Rejection> {
+    let provider = exchange.provider;
+    let error = (body.len() <= ERROR_BYTES_MAX).then(|| body.clone()).unwrap_or_default();
+    let answer = exchange.expected.read(content_type, body).map_err(|refused| match refused {
+        Refused::Error => Rejection::read(provider, 200, None, error.trim_ascii()),
+        Refused::Blocked(reason) => {
+            Rejection { status: Some(400), ..Rejection::without_answer(Class::OurRequest, blocked(&reason)) }
+        }
+        Refused::Unreadable => Rejection::without_answer(
+            Class::Overload,
+            "the provider's answer is not of the form it should have",
+        ),
+    })?;
+    let usage = answer.usage;
+    Ok(Answer::Whole { body: Body::Kind(Box::new(answer)), usage, service_tier: None, text: Vec::new() })
+}
+
+fn blocked(reason: &str) -> String {
+    format!("the provider does not answer this request: {reason}")
 }
 
 fn broken_off() -> Rejection {

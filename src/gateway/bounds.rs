@@ -2,8 +2,9 @@
 //! provider reported. Sizes alone: nothing is decoded, so that it costs nothing before a call.
 
 use crate::{
-    dialect::Facts,
-    domain::{catalog::Model, usage::Usage},
+    billing::price,
+    dialect::{Facts, Head, kinds::KindRequest},
+    domain::{catalog::Model, kind::Kind, usage::Usage},
 };
 use time::OffsetDateTime;
 
@@ -18,6 +19,107 @@ const AUDIO_TOKENS_MIN: u64 = 10_000;
 const AUDIO_BYTES_PER_TOKEN_MIN: u64 = 20;
 /// The same for an estimate: recordings are mostly coded at 64 kbit/s or more, 10,700 bytes of base64 a second.
 const AUDIO_BYTES_PER_TOKEN: u64 = 500;
+
+/// Output tokens that a customer's credit must cover when the client set no limit.
+const OUTPUT_TOKENS_FLOOR: u64 = 1_024;
+/// Tokens for each picture to be made: above what the largest of the highest quality takes, and what an ordinary one
+/// takes.
+const DRAWN_TOKENS_MAX: u64 = 16_384;
+const DRAWN_TOKENS: u64 = 1_600;
+/// Tokens for each picture to be drawn from.
+const SOURCE_TOKENS_MAX: u64 = 20_000;
+/// What a character may take to be said, and what it takes as a rule.
+const SPOKEN_MS_MAX: u64 = 400;
+const SPOKEN_MS: u64 = 70;
+/// Tokens of a second of audio, by the provider that counts most.
+const AUDIO_TOKENS_PER_SECOND: u64 = 32;
+/// Pages of a document whose pages are not named: what a provider reads at the most, and what is enough to begin.
+const PAGES_MAX: u64 = 1_000;
+const PAGES: u64 = 10;
+/// Documents that cost one search of a rerank.
+const CHUNKS_PER_QUERY: u64 = 100;
+
+/// The most a conversation can consume, and what a customer's credit must cover.
+pub fn conversation(head: &Head<'_>, model: &Model) -> (Usage, Usage) {
+    let prompt = prompt(&head.facts, model.context_tokens);
+    let output = price::output_bound(model, head.n, head.output_limit);
+    let with = |output| match head.facts.wants_audio_output {
+        true => Usage { audio_output: output, ..prompt },
+        false => Usage { output, ..prompt },
+    };
+    let least = if head.output_limit.is_some() { output } else { output.min(OUTPUT_TOKENS_FLOOR) };
+    (with(output), with(least))
+}
+
+/// The same for a request of another kind.
+pub fn kind(request: &KindRequest<'_>, model: &Model) -> (Usage, Usage) {
+    let content = &request.content;
+    let text = request.head.facts.text_bytes.saturating_add(content.token_ids);
+    let known = Usage { input: text, ..content.usage };
+    let output = price::output_bound(model, 1, None);
+    match request.kind {
+        Kind::Embeddings => {
+            let context = model.context_tokens.unwrap_or(u64::MAX);
+            let most = Usage { input: text.min(context.saturating_mul(content.pieces.max(1))), ..known };
+            (most, most)
+        }
+        Kind::Images | Kind::ImageEdits => {
+            let n = request.head.n;
+            let drawn = |tokens: u64, output: u64| Usage {
+                images: n,
+                input_images: content.images,
+                image_input: content.images.saturating_mul(SOURCE_TOKENS_MAX),
+                image_output: n.saturating_mul(tokens),
+                output,
+                ..known
+            };
+            // Models that also write have a limit for both together.
+            let written = model.output_tokens_max.unwrap_or(OUTPUT_TOKENS_FLOOR);
+            (drawn(DRAWN_TOKENS_MAX, written), drawn(DRAWN_TOKENS, OUTPUT_TOKENS_FLOOR.min(written)))
+        }
+        Kind::Speech => {
+            let spoken = |ms_each: u64| {
+                let audio_ms =
+                    content.usage.characters.saturating_mul(ms_each).saturating_mul(slowness(request));
+                let audio_output = audio_tokens(audio_ms).min(output);
+                Usage { audio_ms, audio_output, ..known }
+            };
+            (spoken(SPOKEN_MS_MAX), spoken(SPOKEN_MS))
+        }
+        Kind::Transcription | Kind::Translation => {
+            let heard = |audio_ms: u64, output: u64| {
+                let audio_input = audio_tokens(audio_ms).min(model.context_tokens.unwrap_or(u64::MAX));
+                Usage {
+                    audio_ms,
+                    audio_input,
+                    output,
+                    input: text.saturating_add(OUTPUT_TOKENS_FLOOR),
+                    ..known
+                }
+            };
+            let least = heard(content.usage.audio_ms, output.min(OUTPUT_TOKENS_FLOOR));
+            (heard(content.audio_ms_max, output), least)
+        }
+        Kind::Rerank => {
+            let queries = content.chunks.div_ceil(CHUNKS_PER_QUERY).max(content.usage.queries);
+            (Usage { queries, ..known }, known)
+        }
+        Kind::Ocr => {
+            let pages = content.pages.unwrap_or(PAGES_MAX);
+            (Usage { pages, ..known }, Usage { pages: pages.min(PAGES), ..known })
+        }
+        Kind::Moderation | Kind::Conversation(_) => (known, known),
+    }
+}
+
+/// How many times longer than usual the speech that was asked for may last.
+fn slowness(request: &KindRequest<'_>) -> u64 {
+    if request.is_slowed() { 4 } else { 1 }
+}
+
+fn audio_tokens(ms: u64) -> u64 {
+    (ms / 1_000).saturating_add(1).saturating_mul(AUDIO_TOKENS_PER_SECOND)
+}
 
 /// An upper bound of the prompt's tokens, together at most `context`: a token of text is at least one byte. Media go
 /// first, for their tokens are never the cheaper.

@@ -2,10 +2,12 @@
 //! in order, then the platform's key. Decides what may be tried after a failure; nothing is tried twice without
 //! need, and a customer that said `never` is never served on the operator's account after its own key failed.
 
+mod prepare;
+
 use super::{
-    attempt::{Answer, Call},
+    asked::Asked,
+    attempt::Answer,
     bounds,
-    exchange::Exchange,
     failure::{Failure, told_of},
     inference::Inbound,
     open::Open,
@@ -16,23 +18,16 @@ use crate::{
         ledger::LedgerError,
         price::{self, PriceError},
     },
-    credentials,
-    dialect::{
-        ClientRequest, Dialect, Encoded, Head, Invalid, Speaking, Target, Unsupported, canonical::Effort,
-        openai_chat,
-    },
+    dialect::{Head, Invalid, Unsupported},
     domain::{
-        catalog::{Flag, Mode},
+        catalog::Flag,
         money::{self, NanoUsd},
         policy::ByokFallback,
         provider::{OnDisconnect, ProviderId},
         secret::Secret,
         usage::Usage,
     },
-    providers::{
-        error::{Class, Rejection},
-        transport::{Destination, Outgoing, Url},
-    },
+    providers::error::{Class, Rejection},
     routing::{
         plan::{Candidate, Considered},
         retry,
@@ -40,11 +35,9 @@ use crate::{
     store::provider_keys::StoredProviderKey,
 };
 
-use std::{borrow::Cow, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 
-/// Output tokens that a customer's credit must cover when the client set no limit.
-const OUTPUT_TOKENS_FLOOR: u64 = 1_024;
 /// An answer and where it comes from.
 pub struct Answered {
     pub answer: Answer,
@@ -93,7 +86,7 @@ enum Next {
 /// The state of the way.
 pub struct Course<'a> {
     inbound: &'a Inbound<'a>,
-    request: &'a ClientRequest<'a>,
+    request: &'a Asked<'a>,
     fallback: ByokFallback,
     until: Instant,
     choices: Vec<Choice<'a>>,
@@ -112,7 +105,7 @@ impl<'a> Course<'a> {
     /// Lines up every candidate with every credential that may serve it.
     pub fn new(
         inbound: &'a Inbound<'a>,
-        request: &'a ClientRequest<'a>,
+        request: &'a Asked<'a>,
         candidates: &'a [Candidate],
         open: &mut Open,
     ) -> Self {
@@ -175,23 +168,17 @@ impl<'a> Course<'a> {
     /// The most this candidate can cost, and the least that lets it run.
     fn bounds(&self, candidate: &Candidate, open: &Open) -> Result<(NanoUsd, NanoUsd), PriceError> {
         let model = candidate.model.as_deref().ok_or(PriceError::Unpriced)?;
-        let head = self.head();
-        let prompt = bounds::prompt(&head.facts, model.context_tokens);
-        let output = price::output_bound(model, head.n, head.output_limit);
-        let tier = head.service_tier.as_deref();
-        let bound = |output| -> Result<NanoUsd, PriceError> {
-            let most = match head.facts.wants_audio_output {
-                true => Usage { audio_output: output, ..prompt },
-                false => Usage { output, ..prompt },
-            };
-            let cost = price::upper_bound(model, &most, open.started_at, tier)?;
+        let tier = self.head().service_tier.as_deref();
+        let bound = |most: &Usage| -> Result<NanoUsd, PriceError> {
+            let cost = price::upper_bound(model, most, open.started_at, tier)?;
             Ok(money::charge(cost, self.inbound.gateway.settings.margin)?)
         };
-        let want = bound(output)?;
-        match head.output_limit {
-            Some(_) => Ok((want, want)),
-            None => Ok((want, bound(output.min(OUTPUT_TOKENS_FLOOR))?.min(want))),
-        }
+        let (most, least) = match self.request {
+            Asked::Conversation(_) => bounds::conversation(self.head(), model),
+            Asked::Kind(request) => bounds::kind(request, model),
+        };
+        let want = bound(&most)?;
+        Ok((want, bound(&least)?.min(want)))
     }
 
     /// Walks until one choice answers or none is left.
@@ -303,126 +290,6 @@ impl<'a> Course<'a> {
         self.request.head()
     }
 
-    fn prepare(&self, choice: &Choice<'_>, open: &mut Open) -> Result<(Call, Secret), Miss> {
-        let candidate = choice.candidate;
-        let seed = open.request_id.0.simple().to_string();
-        let target = Target {
-            provider: candidate.provider,
-            upstream_model: &candidate.upstream,
-            dialect: self.dialect(choice),
-            flags: candidate.model.as_ref().map(|model| model.flags),
-            output_tokens_max: candidate.model.as_ref().and_then(|model| model.output_tokens_max),
-            seed: &seed,
-        };
-        let mut encoded = self.request.encode(&target).map_err(Miss::Unsupported)?;
-        open.dropped = encoded.dropped.drain(..).map(Cow::into_owned).collect();
-        let to = self.destination(choice, encoded.path.take(), target.dialect).ok_or(Miss::Unusable)?;
-        let secret = self.secret(choice).ok_or(Miss::Unusable)?;
-        let exchange = self.exchange(&target, &encoded, open);
-        Ok((self.assemble(exchange, to, secret.clone(), encoded), secret))
-    }
-
-    /// What the provider is asked in: the client's dialect where it speaks it, else its own. OpenAI's own host
-    /// serves some models and some requests on Responses alone.
-    fn dialect(&self, choice: &Choice<'_>) -> Dialect {
-        let candidate = choice.candidate;
-        let (provider, client) = (candidate.provider, self.request.dialect());
-        let native = provider.path(client).map(|_| client);
-        let chosen = native.unwrap_or(provider.row().dialect);
-        let mode = candidate.model.as_ref().map(|model| model.mode);
-        if chosen != Dialect::Chat || provider.path(Dialect::Responses).is_none() {
-            return chosen;
-        }
-        let thinking = self.request.thinking();
-        let effort = thinking.effort.map(Effort::as_str);
-        let has_tools = self.head().facts.has_tools;
-        let elsewhere = matches!(&choice.credential, Credential::Stored(key) if key.base_url.is_some());
-        let openai = provider.row().bridges_to_responses && !elsewhere;
-        let demanded = openai
-            && (openai_chat::needs_responses(&candidate.upstream, has_tools, effort)
-                || thinking.visible == Some(true));
-        if mode == Some(Mode::Responses) || demanded { Dialect::Responses } else { chosen }
-    }
-
-    fn exchange(&self, target: &Target<'_>, encoded: &Encoded, open: &Open) -> Exchange {
-        let limits = &self.inbound.gateway.settings.limits;
-        let (head, client) = (self.head(), self.request.dialect());
-        let speaking = (client != target.dialect).then(|| Speaking {
-            seed: target.seed.to_owned(),
-            created: open.started_at.unix_timestamp(),
-            provider: target.provider,
-            upstream_model: target.upstream_model.to_owned(),
-            include_usage: head.include_usage,
-            echo: self.request.echo(),
-        });
-        Exchange {
-            provider: target.provider,
-            client,
-            upstream: target.dialect,
-            reading: encoded.reading.clone(),
-            speaking,
-            choices: head.n,
-            usage_by_client: head.include_usage,
-            usage_by_us: encoded.asked_for_usage,
-            reply_bytes_max: limits.reply_bytes_max,
-            frame_bytes_max: limits.frame_bytes_max,
-        }
-    }
-
-    fn assemble(&self, exchange: Exchange, to: Destination, secret: Secret, encoded: Encoded) -> Call {
-        let settings = &self.inbound.gateway.settings;
-        let beta = self.inbound.beta.clone().filter(|_| exchange.upstream == Dialect::Messages);
-        Call {
-            transport: self.inbound.transport.clone(),
-            outgoing: Outgoing { to, body: encoded.body, beta },
-            secret,
-            stream: self.head().stream,
-            exchange,
-            deadlines: settings.deadlines,
-            until: self.until,
-        }
-    }
-
-    /// `path` is below the base URL; without one it is where the provider is asked in this dialect.
-    fn destination(
-        &self,
-        choice: &Choice<'_>,
-        path: Option<Cow<'static, str>>,
-        dialect: Dialect,
-    ) -> Option<Destination> {
-        let provider = choice.candidate.provider;
-        let settings = &self.inbound.gateway.settings;
-        let path = match path {
-            Some(path) => path,
-            None => Cow::Borrowed(provider.path(dialect)?),
-        };
-        let base = match &choice.credential {
-            Credential::Stored(key) => key.base_url.as_deref(),
-            Credential::Platform => None,
-        };
-        match base {
-            Some(base) => Some(Destination::Customer(joined(base, &path)?)),
-            None if path == provider.row().chat_path => {
-                Some(Destination::Operator(settings.chat_url(provider)?.clone()))
-            }
-            None => Some(Destination::Operator(joined(settings.base_url(provider)?, &path)?)),
-        }
-    }
-
-    fn secret(&self, choice: &Choice<'_>) -> Option<Secret> {
-        let gateway = self.inbound.gateway;
-        match &choice.credential {
-            Credential::Platform => {
-                Some(gateway.platform_keys.get(choice.candidate.provider)?.secret.clone())
-            }
-            Credential::Stored(key) => {
-                let principal = &self.inbound.principal;
-                let ring = &gateway.installation.ring;
-                credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()
-            }
-        }
-    }
-
     fn next(&mut self, at: usize, miss: &Miss) -> Next {
         let Miss::Rejected(rejection) = miss else {
             return self.step(self.after_uncalled(at, matches!(miss, Miss::Unusable)));
@@ -529,14 +396,7 @@ impl<'a> Course<'a> {
 
 /// A stored key limited to some models serves no others.
 pub fn fits(key: &StoredProviderKey, candidate: &Candidate) -> bool {
-    key.models.is_empty()
-        || key.models.iter().any(|model| {
-            **model == *candidate.id || **model == *candidate.name || **model == *candidate.upstream
-        })
-}
-
-fn joined(base: &str, path: &str) -> Option<Url> {
-    Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok()
+    key.fits(&candidate.id, &candidate.name, &candidate.upstream)
 }
 
 fn nothing_tried(considered: &[Considered]) -> String {

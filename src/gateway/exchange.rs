@@ -2,7 +2,7 @@
 //! asked for.
 
 use crate::{
-    dialect::{Dialect, Reading, Speaking},
+    dialect::{Dialect, Reading, Speaking, kinds::Expected},
     domain::provider::ProviderId,
 };
 
@@ -25,4 +25,12 @@ pub struct Exchange {
     /// Bytes that may wait here for the client at a time.
     pub reply_bytes_max: usize,
     pub frame_bytes_max: usize,
+}
+
+/// The same for a request of another kind than a conversation.
+#[derive(Clone, Debug)]
+pub struct KindExchange {
+    pub provider: ProviderId,
+    pub expected: Expected,
+    pub reply_bytes_max: usize,
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Gateway, Place,
+    asked::Asked,
     attempt::{Answer, Body},
     bounds,
     course::{Answered, Course, fits},
@@ -13,14 +14,14 @@ use super::{
     stream::Metered,
 };
 use crate::{
-    dialect::{self, ClientRequest, Dialect, Head, Invalid, Limits as RequestLimits, json},
+    dialect::{self, Head, Invalid, Limits as RequestLimits, json},
     domain::{ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback},
     providers::transport::Transport,
     routing::plan::{self, Considered, Keys, NoPlan, Plan, Wanted},
     store::api_keys::Principal,
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// What the caller is told beside the body, on answers and refusals alike.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +39,8 @@ pub struct Told {
 
 /// An answer.
 pub enum Reply {
-    Whole { told: Told, body: Vec<u8> },
-    Stream { told: Told, body: Box<Metered> },
+    Whole { told: Told, body: Vec<u8>, content_type: Cow<'static, str> },
+    Stream { told: Told, body: Box<Metered>, content_type: Cow<'static, str> },
 }
 
 /// One authenticated request.
@@ -47,27 +48,23 @@ pub struct Inbound<'a> {
     pub gateway: &'a Arc<Gateway>,
     pub transport: &'a Transport,
     pub principal: Arc<Principal>,
-    /// What the client speaks.
-    pub dialect: Dialect,
+    pub kind: Kind,
     pub body: Bytes,
+    /// What the client says the body is; empty when it says nothing.
+    pub content_type: String,
     /// `anthropic-beta`, for a provider of that dialect.
     pub beta: Option<String>,
     /// `X-KairosRoute-Fallback`, which overrides the key's own setting.
     pub fallback: Option<ByokFallback>,
 }
 
-/// Serves one chat request. It keeps its `place` until it has ended, abandoned or not.
+/// Serves one request. It keeps its `place` until it has ended, abandoned or not.
 pub async fn complete(inbound: Inbound<'_>, place: Place) -> Result<Reply, (Failure, Told)> {
     let gateway = inbound.gateway;
     gateway.retries.earn();
     gateway.own_key_retries.earn();
-    let open = Open::new(
-        gateway.clone(),
-        inbound.principal.clone(),
-        Kind::Conversation(inbound.dialect),
-        inbound.body.clone(),
-        place,
-    );
+    let open =
+        Open::new(gateway.clone(), inbound.principal.clone(), inbound.kind, inbound.body.clone(), place);
     let mut meter = Meter::open(open);
     let served = tokio::select! {
         biased;
@@ -115,35 +112,39 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
                 Ok((served, bill)) => {
                     told.cost = Some(bill.charge);
                     let note = note(told.request_id, &requested, &served, &bill);
-                    let body = written(body, &note, &bill);
-                    Ok(Reply::Whole { told, body })
+                    let (body, content_type) = written(body, &note, &bill);
+                    Ok(Reply::Whole { told, body, content_type })
                 }
                 Err(NotDurable) => Err((Failure::NotDurable, told)),
             }
         }
-        Answer::Stream { response, relay } => {
+        Answer::Stream { response, relay, content_type } => {
             if let Some(open) = meter.get() {
                 open.commit();
             }
             let origin = (answered.provider, answered.secret);
             let body = Box::new(Metered::new(meter, origin, response, relay, answered.until));
-            Ok(Reply::Stream { told, body })
+            Ok(Reply::Stream { told, body, content_type })
         }
     }
 }
 
-/// The body for the client, with the note in it.
-fn written(body: Body, note: &str, bill: &Bill) -> Vec<u8> {
+/// The body for the client, with the note in it where it has room for one, and what the body is.
+fn written(body: Body, note: &str, bill: &Bill) -> (Vec<u8>, Cow<'static, str>) {
+    const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
     match body {
-        Body::Bytes(bytes) => json::with_member(&bytes, NOTE, note).unwrap_or(bytes),
+        Body::Bytes(bytes) => (json::with_member(&bytes, NOTE, note).unwrap_or(bytes), JSON),
         Body::Answer(answer) => {
             let (answer, exchange) = *answer;
             let speaking = exchange.speaking.as_ref();
-            speaking
-                .and_then(|speaking| {
-                    dialect::write_answer(exchange.client, &answer, speaking, note, &bill.usage)
-                })
-                .unwrap_or_default()
+            let body = speaking.and_then(|speaking| {
+                dialect::write_answer(exchange.client, &answer, speaking, note, &bill.usage)
+            });
+            (body.unwrap_or_default(), JSON)
+        }
+        Body::Kind(answer) => {
+            let content_type = answer.content_type.clone();
+            (answer.write(NOTE, note, &bill.usage), content_type)
         }
     }
 }
@@ -169,8 +170,8 @@ fn told(open: &Open) -> Told {
 async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Failure> {
     let limits = &inbound.gateway.settings.limits;
     let request_limits = RequestLimits { depth_max: limits.body_depth_max, ..RequestLimits::default() };
-    let request =
-        ClientRequest::read(inbound.dialect, &inbound.body, &request_limits).map_err(Failure::Invalid)?;
+    let request = Asked::read(inbound.kind, &inbound.content_type, &inbound.body, &request_limits)
+        .map_err(Failure::Invalid)?;
     let head = request.head();
     let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
     open.requested = head.models.first().map(|name| name.to_string()).unwrap_or_default();
@@ -178,6 +179,10 @@ async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Fai
     open.service_tier = head.service_tier.as_deref().map(str::to_owned);
     open.prompt_bytes = head.facts.text_bytes;
     open.prompt_audio = bounds::audio_estimate(&head.facts);
+    if let Asked::Kind(request) = &request {
+        open.measured = request.content.usage;
+        open.prompt_tokens = request.content.token_ids;
+    }
     let plan = make_plan(inbound, open, head)?;
     open.considered = plan.considered;
     open.strategy = plan.strategy;
@@ -192,7 +197,7 @@ fn make_plan(inbound: &Inbound<'_>, open: &mut Open, head: &Head<'_>) -> Result<
         facts: &head.facts,
         output_limit: head.output_limit,
         service_tier: head.service_tier.as_deref(),
-        kind: Kind::Conversation(inbound.dialect),
+        kind: inbound.kind,
         needs_state: head.needs_state,
         at: open.started_at,
     };

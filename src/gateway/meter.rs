@@ -102,7 +102,7 @@ async fn read_to_the_end(mut meter: Meter, answer: AbortOnDropHandle<Result<Answ
         Answer::Whole { usage, service_tier, text, .. } => {
             open.consumed(usage, service_tier.as_deref(), &text);
         }
-        Answer::Stream { mut response, mut relay } => drain(open, &mut response, &mut relay, by).await,
+        Answer::Stream { mut response, mut relay, .. } => drain(open, &mut response, &mut relay, by).await,
     }
 }
 

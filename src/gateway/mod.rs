@@ -1,6 +1,7 @@
-//! The use case: one routed chat request, from an authenticated body to a billed answer. The one place that
+//! The use case: one routed request, from an authenticated body to a billed answer. The one place that
 //! joins routing, credentials, providers and billing; it knows nothing of the HTTP server's types.
 
+mod asked;
 mod attempt;
 mod bounds;
 mod course;

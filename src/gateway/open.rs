@@ -14,7 +14,7 @@ use crate::{
         price,
         record::{Record, UsageRow, UsageStatus},
     },
-    dialect::{self, json},
+    dialect::{self, json, kinds},
     domain::{
         catalog::{Catalog, Model},
         ids::{EntryId, HoldId, RequestId},
@@ -52,6 +52,10 @@ pub struct Open {
     pub prompt_bytes: u64,
     /// Tokens of audio it hears, estimated.
     pub prompt_audio: u64,
+    /// Tokens that came as numbers.
+    pub prompt_tokens: u64,
+    /// What is consumed whatever comes of it: characters, time, queries.
+    pub measured: Usage,
     pub stream: bool,
     pub service_tier: Option<String>,
     pub considered: Vec<Considered>,
@@ -127,6 +131,8 @@ impl Open {
             catalog: gateway.catalog.load_full(),
             prompt_bytes: 0,
             prompt_audio: 0,
+            prompt_tokens: 0,
+            measured: Usage::default(),
             _place: place,
             _token: gateway.tasks.token(),
             gateway,
@@ -269,16 +275,26 @@ impl Open {
     }
 
     pub(super) fn needs_counting(&self) -> bool {
-        self.is_committed()
-            && self.serving.as_ref().is_some_and(|serving| serving.consumed.reported.is_none())
+        let Some(serving) = self.serving.as_ref().filter(|serving| serving.committed) else { return false };
+        match (self.kind, &serving.consumed.reported) {
+            (_, None) => true,
+            (Kind::Conversation(_), Some(_)) => false,
+            // What the provider tells need not be what the catalogue prices: it is completed by what we know.
+            (_, Some(usage)) => serving.has_prices() && self.priced(usage).is_none(),
+        }
     }
 
     /// Stands in for a usage the provider did not report.
     pub(super) fn count(&mut self) {
         let Some(serving) = &mut self.serving else { return };
         let output = serving.consumed.count(serving.family);
-        let input = count_prompt(serving.family, self.kind, &self.body);
-        let usage = self.uncertain(input, output, Basis::Counted);
+        let reported = serving.consumed.reported;
+        let counted = count_prompt(serving.family, self.kind, &self.body);
+        let input = counted.saturating_add(self.prompt_tokens);
+        let usage = match reported {
+            None => self.uncertain(input, output, Basis::Counted),
+            Some(usage) => completed(usage, &self.uncertain(input, output, Basis::Counted)),
+        };
         self.report(usage);
     }
 
@@ -293,8 +309,9 @@ impl Open {
 
     /// Text as it was found, and audio by its size: there is nothing to count in it.
     fn uncertain(&self, input: u64, output: u64, basis: Basis) -> Usage {
-        let basis = if self.prompt_audio > 0 { Basis::Estimated } else { basis };
-        Usage { input, output, audio_input: self.prompt_audio, basis, ..Usage::default() }
+        let guessed = self.prompt_audio > 0 || self.measured.basis == Basis::Estimated;
+        let basis = if guessed { Basis::Estimated } else { basis };
+        Usage { input, output, audio_input: self.prompt_audio, basis, ..self.measured }
     }
 
     fn report(&mut self, usage: Usage) {
@@ -412,6 +429,12 @@ impl Open {
     }
 }
 
+impl Serving {
+    fn has_prices(&self) -> bool {
+        self.model.as_ref().is_some_and(|model| model.prices.is_some())
+    }
+}
+
 impl Consumed {
     /// Counts the text that has gathered and returns the tokens of all text so far.
     fn count(&mut self, family: Family) -> u64 {
@@ -423,8 +446,25 @@ impl Consumed {
     }
 }
 
+/// A usage with what it leaves out.
+fn completed(usage: Usage, known: &Usage) -> Usage {
+    let or = |told: u64, known: u64| if told > 0 { told } else { known };
+    Usage {
+        input: or(usage.input, known.input),
+        characters: or(usage.characters, known.characters),
+        audio_ms: or(usage.audio_ms, known.audio_ms),
+        queries: or(usage.queries, known.queries),
+        pages: or(usage.pages, known.pages),
+        basis: known.basis,
+        ..usage
+    }
+}
+
 fn count_prompt(family: Family, kind: Kind, body: &[u8]) -> u64 {
-    let Kind::Conversation(dialect) = kind else { return 0 };
+    let Kind::Conversation(dialect) = kind else {
+        let texts = kinds::texts(kind, body);
+        return texts.iter().fold(0, |sum, text| sum.saturating_add(family.count(text)));
+    };
     let prompt = dialect::prompt(dialect, body);
     tokens::count_prompt(family, prompt.pieces.iter().map(String::as_str), prompt.messages)
 }

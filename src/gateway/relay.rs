@@ -1,11 +1,15 @@
 //! One streamed answer on its way through: frames in, bytes for the client out. Knows what commits, what ends
 //! and what is billed; knows nothing of sockets, time or money.
 
+mod bytes;
 mod chat;
 mod pass;
 mod translate;
 
-use super::{exchange::Exchange, terminal};
+use super::{
+    exchange::{Exchange, KindExchange},
+    terminal,
+};
 use crate::{
     dialect::{
         Dialect,
@@ -17,6 +21,7 @@ use crate::{
     domain::{provider::ProviderId, usage::Usage},
     providers::error::{Class, Rejection},
 };
+use bytes::Bytes;
 use chat::Chat;
 use pass::Pass;
 use translate::Translate;
@@ -39,6 +44,8 @@ enum Lane {
     /// Another dialect at both ends: frames pass, and are read beside.
     Pass(Pass),
     Translate(Translate),
+    /// Sound: no frames of ours at all.
+    Bytes(Box<Bytes>),
 }
 
 /// What is known of the answer so far, in any lane.
@@ -58,18 +65,7 @@ struct Heard {
 
 impl Relay {
     pub fn new(exchange: Exchange) -> Self {
-        let heard = Heard {
-            provider: exchange.provider,
-            out: Vec::with_capacity(1024),
-            bytes_max: exchange.reply_bytes_max,
-            committed: false,
-            finished: 0,
-            ended: false,
-            failure: None,
-            usage: None,
-            service_tier: None,
-            text: Vec::new(),
-        };
+        let heard = Heard::new(exchange.provider, exchange.reply_bytes_max);
         let splitter = Splitter::new(exchange.frame_bytes_max);
         let client = exchange.client;
         let lane = match Translate::new(&exchange) {
@@ -80,9 +76,20 @@ impl Relay {
         Self { splitter, client, heard, lane }
     }
 
+    /// For sound that flows; `content_type` is what the provider says it is.
+    pub fn bytes(exchange: &KindExchange, content_type: &str) -> Self {
+        let bytes_max = exchange.reply_bytes_max;
+        let lane = Lane::Bytes(Box::new(Bytes::new(&exchange.expected, content_type, bytes_max)));
+        let heard = Heard::new(exchange.provider, bytes_max);
+        Self { splitter: Splitter::new(bytes_max), client: Dialect::Chat, heard, lane }
+    }
+
     /// Takes what the socket gave.
     pub fn absorb(&mut self, bytes: &[u8]) {
         let Self { splitter, heard, lane, .. } = self;
+        if let Lane::Bytes(sound) = lane {
+            return sound.take(bytes, heard);
+        }
         if let Err(too_long) = splitter.feed(bytes, |frame| lane.take(frame, heard)) {
             heard.fail(too_long.to_string());
         }
@@ -149,24 +156,28 @@ impl Relay {
             Lane::Chat(chat) => chat.conclude(note, billed, &mut out),
             Lane::Pass(pass) => pass.conclude(note, &mut out),
             Lane::Translate(translate) => translate.conclude(note, billed, &mut out),
+            Lane::Bytes(bytes) => bytes.conclude(&mut out),
         }
         out
     }
 
-    /// The one error event that ends an answer which cannot be completed.
-    pub fn terminal_error(&mut self, code: &str, message: &str, provider: Option<&str>) -> Vec<u8> {
+    /// The one error event that ends an answer which cannot be completed; `None` where nothing can be said but by
+    /// breaking the connection.
+    pub fn terminal_error(&mut self, code: &str, message: &str, provider: Option<&str>) -> Option<Vec<u8>> {
         let mut out = self.take_out();
         match &mut self.lane {
             Lane::Translate(translate) => translate.fail(code, message, provider, &mut out),
             Lane::Pass(pass) => out.extend(pass.fail(code, message, provider)),
             Lane::Chat(_) => out.extend(terminal::error(self.client, code, message, provider)),
+            Lane::Bytes(_) => return None,
         }
-        out
+        Some(out)
     }
 
-    /// Says that the answer is still coming.
+    /// Says that the answer is still coming; empty where there is no way to.
     pub fn heartbeat(&self) -> &'static [u8] {
         match self.client {
+            _ if matches!(self.lane, Lane::Bytes(_)) => b"",
             Dialect::Messages => messages::PING,
             // A comment: keeps proxies from giving up, and every client ignores it.
             _ => b": keep-alive\n\n",
@@ -183,6 +194,8 @@ impl Lane {
             Lane::Chat(chat) => chat.take(frame, heard),
             Lane::Pass(pass) => pass.take(frame, heard),
             Lane::Translate(translate) => translate.take(frame, heard),
+            // It is given bytes before they are cut into frames.
+            Lane::Bytes(_) => {}
         }
     }
 
@@ -191,11 +204,27 @@ impl Lane {
             Lane::Chat(_) => {}
             Lane::Pass(pass) => pass.close(heard),
             Lane::Translate(translate) => translate.close(heard),
+            Lane::Bytes(bytes) => bytes.close(heard),
         }
     }
 }
 
 impl Heard {
+    fn new(provider: ProviderId, bytes_max: usize) -> Self {
+        Self {
+            provider,
+            out: Vec::with_capacity(1024),
+            bytes_max,
+            committed: false,
+            finished: 0,
+            ended: false,
+            failure: None,
+            usage: None,
+            service_tier: None,
+            text: Vec::new(),
+        }
+    }
+
     fn fail(&mut self, message: String) {
         self.failure.get_or_insert(Rejection::without_answer(Class::Overload, message));
     }

@@ -50,6 +50,11 @@ struct Running {
     secret: Secret,
 }
 
+/// The answer cannot be completed, and its form has no words for that: the connection has to break.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub struct Broken;
+
 #[derive(Clone, Copy)]
 struct Times {
     idle: Duration,
@@ -96,14 +101,14 @@ impl Metered {
     }
 
     /// The next bytes for the client; `None` at the end.
-    pub async fn next(&mut self) -> Option<Bytes> {
+    pub async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
         loop {
             let running = self.running.as_mut()?;
             running.note();
             let ready = running.relay.take_out();
             if !ready.is_empty() {
                 running.said = Instant::now();
-                return Some(ready.into());
+                return Some(Ok(ready.into()));
             }
             if let Some(failure) = running.relay.failure().cloned() {
                 return self.break_off(failure).await;
@@ -114,7 +119,9 @@ impl Metered {
             match running.listen().await {
                 Event::Bytes => {}
                 Event::Ended => running.relay.close(),
-                Event::Quiet => return Some(Bytes::from_static(running.relay.heartbeat())),
+                // An empty chunk would end the answer.
+                Event::Quiet if running.relay.heartbeat().is_empty() => {}
+                Event::Quiet => return Some(Ok(Bytes::from_static(running.relay.heartbeat()))),
                 Event::Failed(rejection) => running.relay.cut(rejection),
                 Event::Stopping => return self.stop().await,
             }
@@ -122,7 +129,7 @@ impl Metered {
     }
 
     /// Bills the answer, then lets its last frame go.
-    async fn conclude(&mut self) -> Option<Bytes> {
+    async fn conclude(&mut self) -> Option<Result<Bytes, Broken>> {
         let running = self.running.as_mut()?;
         let request_id = running.meter.request_id();
         let requested = running.meter.get().map(|open| open.requested.clone()).unwrap_or_default();
@@ -131,7 +138,7 @@ impl Metered {
         let last = match settled {
             Ok((served, bill)) => {
                 let note = note(request_id, &requested, &served, &bill);
-                running.relay.conclude(&note, &bill.usage)
+                Some(running.relay.conclude(&note, &bill.usage))
             }
             Err(NotDurable) => {
                 let message = "the bill could not be made durable";
@@ -140,11 +147,11 @@ impl Metered {
         };
         // The end mark is often not the last thing on the wire: what follows frees the connection for reuse.
         tokio::task::spawn_local(read_out(running.response));
-        Some(last.into())
+        Some(last.map(Bytes::from).ok_or(Broken))
     }
 
     /// Bills what was relayed and ends with the one error event that every client raises on.
-    async fn break_off(&mut self, failure: Rejection) -> Option<Bytes> {
+    async fn break_off(&mut self, failure: Rejection) -> Option<Result<Bytes, Broken>> {
         let running = self.running.as_mut()?;
         let credential = running.meter.get().and_then(|open| Some(open.served()?.credential));
         let told = told_of(&failure.without(running.secret.expose()), running.provider, credential?);
@@ -157,17 +164,17 @@ impl Metered {
         self.end_with(last).await
     }
 
-    async fn stop(&mut self) -> Option<Bytes> {
+    async fn stop(&mut self) -> Option<Result<Bytes, Broken>> {
         let message = "the gateway is shutting down";
         let last = self.running.as_mut()?.relay.terminal_error("service_unavailable", message, None);
         self.end_with(last).await
     }
 
-    async fn end_with(&mut self, last: Vec<u8>) -> Option<Bytes> {
+    async fn end_with(&mut self, last: Option<Vec<u8>>) -> Option<Result<Bytes, Broken>> {
         self.running.as_mut()?.meter.settle(Ending::Aborted).await.ok();
         // Dropping what is left closes the provider's connection.
         self.running = None;
-        Some(last.into())
+        Some(last.map(Bytes::from).ok_or(Broken))
     }
 }
 

@@ -15,7 +15,7 @@ use reqwest::{
     Client,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 pub use reqwest::{Response, Url};
 
@@ -44,6 +44,7 @@ pub enum Destination {
 pub struct Outgoing {
     pub to: Destination,
     pub body: Vec<u8>,
+    pub content_type: Cow<'static, str>,
     /// `anthropic-beta`, as the client sent it.
     pub beta: Option<String>,
 }
@@ -117,7 +118,7 @@ impl Transport {
         let mut request = client
             .post(url)
             .header(name, value)
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(CONTENT_TYPE, &*outgoing.content_type)
             .header(ACCEPT, HeaderValue::from_static("*/*"))
             .body(outgoing.body);
         for (name, value) in provider.row().headers {
@@ -142,6 +143,11 @@ pub fn credential(provider: ProviderId, secret: &Secret) -> Option<(HeaderName, 
     };
     value.set_sensitive(true);
     Some((name, value))
+}
+
+/// What the answer says it is; empty when it says nothing.
+pub fn content_type(response: &Response) -> &str {
+    response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// Reads a whole answer of at most `bytes_max` bytes.

@@ -209,22 +209,37 @@ fn consider(
     }
 }
 
-/// The first rule that keeps a candidate out.
-fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Option<&'static str> {
-    let provider = candidate.provider;
+/// What of an API key's rules keeps a model out.
+pub fn policy_obstacle(
+    policy: &KeyPolicy,
+    provider: ProviderId,
+    id: &str,
+    name: &str,
+) -> Option<&'static str> {
     if policy.excluded_providers.contains(&provider) {
         return Some("excluded_providers");
     }
     if policy.allowed_providers.as_ref().is_some_and(|allowed| !allowed.contains(&provider)) {
         return Some("allowed_providers");
     }
-    if policy.allowed_models.as_ref().is_some_and(|allowed| {
-        !allowed.iter().any(|model| **model == *candidate.id || **model == *candidate.name)
-    }) {
+    let is_listed = |allowed: &Vec<String>| allowed.iter().any(|model| model == id || model == name);
+    if policy.allowed_models.as_ref().is_some_and(|allowed| !is_listed(allowed)) {
         return Some("allowed_models");
+    }
+    None
+}
+
+/// The first rule that keeps a candidate out.
+fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Option<&'static str> {
+    let provider = candidate.provider;
+    if let Some(obstacle) = policy_obstacle(policy, provider, &candidate.id, &candidate.name) {
+        return Some(obstacle);
     }
     if candidate.model.as_ref().is_some_and(|model| !wanted.kind.is_served_by(model.mode)) {
         return Some("model_of_another_kind");
+    }
+    if !matches!(wanted.kind, Kind::Conversation(_)) && provider.serves(wanted.kind).is_none() {
+        return Some("endpoint_not_served");
     }
     // A model for bare text has no conversations.
     let bare = candidate.model.as_ref().is_some_and(|model| model.mode == Mode::Completion);
@@ -233,6 +248,10 @@ fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Opt
     }
     if wanted.needs_state && !provider.row().keeps_state {
         return Some("keeps_no_state");
+    }
+    if !matches!(wanted.kind, Kind::Conversation(_)) {
+        // Its texts are read one by one: their sum has no bound.
+        return None;
     }
     let context = candidate.model.as_ref().and_then(|model| model.context_tokens);
     // A prompt of this many bytes cannot have fewer tokens than a sixteenth: words that long do not exist.
@@ -247,7 +266,12 @@ fn estimate(model: &Model, wanted: &Wanted<'_>) -> Option<NanoUsd> {
     let output = wanted.output_limit.unwrap_or(OUTPUT_TOKENS_ASSUMED).min(OUTPUT_TOKENS_ASSUMED);
     let service = ServiceTier::by_name(wanted.service_tier)?;
     let rates = model.prices.as_ref()?.at(wanted.at)?.rates(service, prompt, wanted.at)?.rates;
-    money::cost([(prompt, rates.input), (output, rates.output?)]).ok()
+    match wanted.kind {
+        Kind::Conversation(_) => money::cost([(prompt, rates.input), (output, rates.output?)]).ok(),
+        Kind::Embeddings | Kind::Rerank | Kind::Moderation => money::cost([(prompt, rates.input)]).ok(),
+        // Billed by something else than words.
+        _ => None,
+    }
 }
 
 /// All that was found is retired or unlisted, and the caller has no key of its own for it.

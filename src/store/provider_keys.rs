@@ -49,6 +49,14 @@ pub struct StoredProviderKey {
     pub last_error: Option<String>,
 }
 
+impl StoredProviderKey {
+    /// Whether it serves this model; one that is limited to some models serves no others.
+    pub fn fits(&self, id: &str, name: &str, upstream: &str) -> bool {
+        self.models.is_empty()
+            || self.models.iter().any(|model| [id, name, upstream].contains(&model.as_str()))
+    }
+}
+
 /// The provider keys of one API key: by provider, then in the order in which they are tried.
 pub async fn list_of_api_key(
     connection: &mut PgConnection,

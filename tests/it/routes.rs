@@ -73,7 +73,7 @@ async fn a_path_that_is_not_there_is_404_and_a_method_that_is_not_405_with_allow
 async fn what_does_not_exist_is_404_that_names_the_gap() {
     let stack = Stack::start().await;
     let customer = stack.sign_up().await;
-    for path in ["/v1/images/variations", "/v1/videos", "/v1/embeddings"] {
+    for path in ["/v1/images/variations", "/v1/videos", "/v1/audio/voices"] {
         let reply = stack.post(path, &customer.key, &json!({})).await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"), "{path}");
         assert!(reply.message().contains(path), "{reply}");

@@ -1,5 +1,5 @@
-//! Conversations in every dialect clients speak: reads the body, hands it to the gateway, and says on every answer
-//! and refusal who served it.
+//! Inference of every kind: reads the body, hands it to the gateway, and says on every answer and refusal who served
+//! it.
 
 use crate::{
     domain::{
@@ -33,7 +33,7 @@ use actix_web::{
     web::Bytes,
 };
 use futures_util::stream;
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 const BYOK: HeaderName = HeaderName::from_static("x-kairosroute-byok");
 const PROVIDER: HeaderName = HeaderName::from_static("x-kairosroute-provider");
@@ -51,12 +51,17 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// caller that sends one must not be served on another credential than it named.
 const NOT_YET: [&str; 3] = ["x-provider-key", "x-provider", "x-provider-model"];
 
-/// The handler.
+/// The handler of conversations.
 pub async fn converse(
-    mut call: Call,
+    call: Call,
     principal: Arc<Principal>,
     dialect: Dialect,
 ) -> Result<HttpResponse, ApiError> {
+    infer(call, principal, Kind::Conversation(dialect)).await
+}
+
+/// The handler.
+pub async fn infer(mut call: Call, principal: Arc<Principal>, kind: Kind) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
     let Some(place) = gateway.admit() else {
@@ -70,34 +75,48 @@ pub async fn converse(
     let (fallback, body) = match inputs(&mut call, &gateway).await {
         Ok(inputs) => inputs,
         Err(error) => {
-            let told =
-                inference::refuse(&gateway, principal, Kind::Conversation(dialect), place, error.message())
-                    .await;
+            let told = inference::refuse(&gateway, principal, kind, place, error.message()).await;
             return Err(with_told(error, &told));
         }
     };
-    let beta = call.header("anthropic-beta").filter(|_| dialect == Dialect::Messages).map(str::to_owned);
-    let inbound =
-        Inbound { gateway: &gateway, transport: &transport, principal, dialect, body, beta, fallback };
+    let is_messages = kind == Kind::Conversation(Dialect::Messages);
+    let beta = call.header("anthropic-beta").filter(|_| is_messages).map(str::to_owned);
+    let content_type = call.header("content-type").unwrap_or_default().to_owned();
+    let inbound = Inbound {
+        gateway: &gateway,
+        transport: &transport,
+        principal,
+        kind,
+        body,
+        content_type,
+        beta,
+        fallback,
+    };
     match inference::complete(inbound, place).await {
-        Ok(Reply::Whole { told, body }) => {
+        Ok(Reply::Whole { told, body, content_type }) => {
             let mut response = answer(&told);
-            response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+            response.insert_header((CONTENT_TYPE, header_of(&content_type)));
             Ok(response.body(body))
         }
-        Ok(Reply::Stream { told, body }) => {
+        Ok(Reply::Stream { told, body, content_type }) => {
             let mut response = answer(&told);
             response
-                .insert_header((CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")))
+                .insert_header((CONTENT_TYPE, header_of(&content_type)))
                 .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")))
                 .insert_header(("x-accel-buffering", "no"));
             Ok(response.streaming(stream::unfold(body, |mut body| async move {
                 let bytes = body.next().await?;
-                Some((Ok::<Bytes, Infallible>(bytes), body))
+                Some((bytes, body))
             })))
         }
         Err((failure, told)) => Err(with_told(error(failure), &told)),
     }
+}
+
+/// What a body is, as its provider says it.
+fn header_of(content_type: &str) -> HeaderValue {
+    let value = HeaderValue::from_str(content_type).ok().filter(|value| !value.is_empty());
+    value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
 async fn inputs(call: &mut Call, gateway: &Gateway) -> Result<(Option<ByokFallback>, Bytes), ApiError> {

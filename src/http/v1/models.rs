@@ -1,40 +1,56 @@
-//! `GET /v1/models` and `GET /v1/models/{id}`: what can be called, in OpenAI's shape with the catalogue's facts
-//! beside it, and whether this API key would use a key of its own.
+//! `GET /v1/models` and `GET /v1/models/{name}`: what can be called, in OpenAI's shape with the catalogue's facts
+//! beside it, and what of it this API key may use; in Anthropic's shape for a client that says it speaks that.
 
 use crate::{
-    domain::catalog::{Catalog, Mode, Model, Resolved, ServiceTier},
-    domain::money::NanoUsd,
+    domain::{
+        catalog::{Catalog, Mode, Model, PricePeriod, Resolved, ServiceTier},
+        kind::Kind,
+        money::NanoUsd,
+        provider::{Dialect, ProviderId},
+    },
     gateway::Gateway,
     http::{
-        error::{ApiError, Code},
+        error::{ApiError, Code, Envelope},
         extract::Call,
     },
+    routing::plan,
     store::api_keys::Principal,
 };
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Lists the chat models that are served today.
-pub async fn list_models(call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
-    let gateway = call.state::<Gateway>()?;
-    let catalog = gateway.catalog.load_full();
-    let today = gateway.ambient.now().date();
-    let served = catalog
-        .models()
-        .filter(|model| model.is_live(today) && matches!(model.mode, Mode::Chat | Mode::Responses));
-    let data: Vec<Value> = served.map(|model| described(model, &gateway, &principal)).collect();
-    Ok(HttpResponse::Ok().json(json!({ "object": "list", "data": data })))
+/// Anthropic's clients want a date for every model; the catalogue knows none.
+const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
+
+/// Who asks, and in whose shape.
+struct Asking {
+    gateway: Arc<Gateway>,
+    principal: Arc<Principal>,
+    anthropic: bool,
 }
 
-/// One model by any of its names; slashes may arrive percent-encoded.
+/// Lists the models that are served today.
+pub async fn list_models(call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
+    let asking = Asking::of(&call, principal)?;
+    Ok(asking.list(|_| true))
+}
+
+/// One model by any of its names, else the models of a provider; slashes may arrive percent-encoded.
 pub async fn get_model(call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
-    let gateway = call.state::<Gateway>()?;
+    let asking = Asking::of(&call, principal)?;
     // The router leaves an encoded slash encoded.
     let name = percent_encoding::percent_decode_str(call.path("id")).decode_utf8_lossy().into_owned();
-    match find(&gateway.catalog.load(), &name, &gateway) {
-        Some(model) => Ok(HttpResponse::Ok().json(described(&model, &gateway, &principal))),
-        None => Err(ApiError::new(Code::ModelNotFound, "No such model").param("model")),
+    if let Some(model) = find(&asking.gateway.catalog.load(), &name, &asking.gateway) {
+        return Ok(HttpResponse::Ok().json(asking.told(&model)));
+    }
+    if let Some(provider) = ProviderId::by_name(&name) {
+        return Ok(asking.list(|model| model.provider == provider));
+    }
+    let unknown = ApiError::new(Code::ModelNotFound, "No such model").param("model");
+    match asking.anthropic {
+        true => Ok(unknown.envelope(Envelope::Anthropic).error_response()),
+        false => Err(unknown),
     }
 }
 
@@ -45,33 +61,106 @@ fn find(catalog: &Catalog, name: &str, gateway: &Gateway) -> Option<Arc<Model>> 
     }
 }
 
-fn described(model: &Model, gateway: &Gateway, principal: &Principal) -> Value {
-    let now = gateway.ambient.now();
-    let own = principal.keys_of(model.provider).next().is_some();
-    let rates = model
-        .prices
-        .as_ref()
-        .and_then(|prices| prices.at(now))
-        .and_then(|period| Some(period.rates(ServiceTier::Standard, 0, now)?.rates));
-    json!({
-        "id": &*model.id,
-        "object": "model",
-        "created": 0,
-        "owned_by": model.provider.as_str(),
-        "name": &*model.name,
-        "provider": model.provider.row().name,
-        "context_length": model.context_tokens,
-        "max_output_tokens": model.output_tokens_max,
-        "status": model.status,
-        "shutdown_date": model.shutdown.map(|date| date.to_string()),
-        "capabilities": model.flags.iter().collect::<Vec<_>>(),
-        "pricing": rates.map(|rates| json!({
-            "unit": "USD per million tokens",
-            "input": NanoUsd(rates.input.0).to_string(),
-            "output": rates.output.map(|price| NanoUsd(price.0).to_string()),
-            "cache_read": NanoUsd(rates.cache_read.0).to_string(),
-        })),
-        "byok": own,
-        "available": own || gateway.platform_keys.get(model.provider).is_some(),
-    })
+impl Asking {
+    fn of(call: &Call, principal: Arc<Principal>) -> Result<Self, ApiError> {
+        let gateway = call.state::<Gateway>()?.into_inner();
+        Ok(Self { gateway, principal, anthropic: call.header("anthropic-version").is_some() })
+    }
+
+    fn list(&self, wanted: impl Fn(&Model) -> bool) -> HttpResponse {
+        let catalog = self.gateway.catalog.load_full();
+        let today = self.gateway.ambient.now().date();
+        // A client of Messages has no use for models that do not converse.
+        let spoken =
+            |model: &Model| !self.anthropic || Kind::Conversation(Dialect::Messages).is_served_by(model.mode);
+        let models = catalog.models().filter(|model| model.is_live(today) && wanted(model) && spoken(model));
+        let data: Vec<Value> = models.map(|model| self.told(model)).collect();
+        let body = match self.anthropic {
+            true => {
+                let id = |model: Option<&Value>| model.map(|model| model["id"].clone());
+                let (first, last) = (id(data.first()), id(data.last()));
+                json!({ "data": data, "has_more": false, "first_id": first, "last_id": last })
+            }
+            false => json!({ "object": "list", "data": data }),
+        };
+        HttpResponse::Ok().json(body)
+    }
+
+    fn told(&self, model: &Model) -> Value {
+        if self.anthropic {
+            return json!({
+                "type": "model",
+                "id": &*model.id,
+                "display_name": &*model.name,
+                "created_at": UNKNOWN_DATE,
+            });
+        }
+        let now = self.gateway.ambient.now();
+        let own = self.has_own_key(model);
+        json!({
+            "id": &*model.id,
+            "object": "model",
+            "created": 0,
+            "owned_by": model.provider.as_str(),
+            "name": &*model.name,
+            "provider": model.provider.row().name,
+            "mode": model.mode,
+            "context_length": model.context_tokens,
+            "max_output_tokens": model.output_tokens_max,
+            "status": model.status,
+            "shutdown_date": model.shutdown.map(|date| date.to_string()),
+            "capabilities": model.flags.iter().collect::<Vec<_>>(),
+            "pricing": model.prices.as_ref().and_then(|prices| prices.at(now)).map(|period| priced(period, now)),
+            "byok": own,
+            "available": self.is_available(model, own),
+        })
+    }
+
+    fn has_own_key(&self, model: &Model) -> bool {
+        self.principal.keys_of(model.provider).any(|key| key.fits(&model.id, &model.name, &model.upstream))
+    }
+
+    /// Whether a request of this API key could be served by the model.
+    fn is_available(&self, model: &Model, own: bool) -> bool {
+        let platform = self.gateway.platform_keys.get(model.provider).is_some() && model.prices.is_some();
+        let today = self.gateway.ambient.now().date();
+        (own || (platform && model.is_servable_by_name(today)))
+            && is_served(model)
+            && plan::policy_obstacle(&self.principal.policy, model.provider, &model.id, &model.name).is_none()
+    }
+}
+
+/// Whether the gateway has a way to ask for it.
+fn is_served(model: &Model) -> bool {
+    let serves = |kind: Kind| model.provider.serves(kind).is_some();
+    match model.mode {
+        Mode::Chat | Mode::Responses => true,
+        Mode::Completion => model.provider.path(Dialect::Completions).is_some(),
+        Mode::Embedding => serves(Kind::Embeddings),
+        Mode::ImageGeneration => serves(Kind::Images),
+        Mode::AudioSpeech => serves(Kind::Speech),
+        Mode::AudioTranscription => serves(Kind::Transcription),
+        Mode::Rerank => serves(Kind::Rerank),
+        Mode::Moderation => serves(Kind::Moderation),
+        Mode::Ocr => serves(Kind::Ocr),
+    }
+}
+
+/// Today's prices: by million tokens, and by every other unit in the catalogue's words.
+fn priced(period: &PricePeriod, now: time::OffsetDateTime) -> Value {
+    let text = |nano: i64| NanoUsd(nano).to_string();
+    let mut pricing = json!({});
+    let Some(fields) = pricing.as_object_mut() else { return pricing };
+    if let Some(applied) = period.rates(ServiceTier::Standard, 0, now) {
+        let rates = applied.rates;
+        fields.insert("unit".to_owned(), json!("USD per million tokens"));
+        fields.insert("input".to_owned(), json!(text(rates.input.0)));
+        fields.insert("output".to_owned(), json!(rates.output.map(|price| text(price.0))));
+        fields.insert("cache_read".to_owned(), json!(text(rates.cache_read.0)));
+    }
+    if !period.other.is_empty() {
+        let others = period.other.iter().map(|other| (other.unit.to_string(), json!(other.usd.to_string())));
+        fields.insert("usd_per".to_owned(), Value::Object(others.collect()));
+    }
+    pricing
 }

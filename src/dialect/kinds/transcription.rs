@@ -1,0 +1,153 @@
+//! Transcripts and translations of speech, in OpenAI's form for the client: a form with a file goes in, JSON or text
+//! comes out. The file's bytes are never touched; only the provider without uploads gets them as base64.
+
+use super::{
+    At, Edits, Expected, KindAnswer, KindRequest, Refused, Wanted, Written,
+    answer::{count, seconds},
+    edits, gemini, no_such_form,
+};
+use crate::{
+    dialect::{
+        json::{ObjectWriter, Raw, push_text},
+        target::Unsupported,
+    },
+    domain::{
+        kind::Kind,
+        provider::Shape,
+        usage::{Basis, Usage},
+    },
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use std::borrow::Cow;
+
+const MISTRAL: Edits = Edits {
+    renamed: &[("timestamp_granularities[]", "timestamp_granularities")],
+    kept: Some(&["file", "language", "temperature", "timestamp_granularities", "diarize", "context_bias"]),
+    dropped: &["prompt"],
+    silent: &["response_format", "stream"],
+    ..edits::PLAIN
+};
+const XAI: Edits = Edits {
+    kept: Some(&["file", "language", "diarize"]),
+    dropped: &["prompt", "temperature"],
+    silent: &["response_format", "stream"],
+    ..edits::PLAIN
+};
+const GEMINI: Edits = Edits {
+    kept: Some(&[]),
+    silent: &["file", "language", "prompt", "temperature", "response_format", "stream"],
+    ..edits::PLAIN
+};
+
+/// What a model that converses has to be told.
+const INSTRUCTION: &str = "Transcribe the audio word by word. Answer with the transcript and nothing else.";
+
+pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, Unsupported> {
+    let format = request.text("response_format").map(Cow::into_owned);
+    let plain = matches!(format.as_deref(), None | Some("json" | "text"));
+    let wanted = Wanted::Transcript { format };
+    match at.serves.shape {
+        Shape::OpenAi => request.edited(at, &edits::PLAIN, wanted),
+        Shape::Mistral | Shape::Gemini | Shape::Xai if !plain => {
+            Err(Unsupported::because("response_format", ": only `json` and `text`"))
+        }
+        Shape::Mistral => request.edited(at, &MISTRAL, wanted),
+        Shape::Xai => request.edited(at, &XAI, wanted),
+        Shape::Gemini => write_gemini(request, wanted),
+        shape => Err(no_such_form(shape)),
+    }
+}
+
+fn write_gemini(request: &KindRequest<'_>, wanted: Wanted) -> Result<Written, Unsupported> {
+    let dropped = request.left_out(&GEMINI)?;
+    let file = request.form().and_then(|form| form.part("file"));
+    let file = file.ok_or_else(|| Unsupported::field("file"))?;
+    let named = file.content_type.filter(|mime| mime.starts_with("audio/") || mime.starts_with("video/"));
+    let mime = named.or_else(|| by_name(file.filename.as_deref().unwrap_or_default())).ok_or_else(|| {
+        Unsupported::because("file", ": its content type or its name must say what kind of audio it is")
+    })?;
+    let mut told = INSTRUCTION.to_owned();
+    if let Some(language) = request.text("language") {
+        told.push_str(&format!(" The language is {language}."));
+    }
+    if let Some(prompt) = request.text("prompt") {
+        told.push_str(&format!(" Context: {prompt}"));
+    }
+    let mut text = Vec::new();
+    push_text(&mut text, &told);
+    let parts = [
+        gemini::data_part(mime, &STANDARD.encode(file.content)),
+        gemini::text_part(&String::from_utf8_lossy(&text)),
+    ];
+    let mut config = ObjectWriter::new();
+    if let Some(temperature) = request.text("temperature") {
+        config.raw("temperature", temperature.trim());
+    }
+    Ok(Written::json(gemini::request(&parts, config.end()), dropped, wanted))
+}
+
+fn by_name(name: &str) -> Option<&'static str> {
+    let ending = name.rsplit_once('.')?.1.to_ascii_lowercase();
+    Some(match ending.as_str() {
+        "mp3" | "mpga" | "mpeg" => "audio/mp3",
+        "wav" => "audio/wav",
+        "flac" => "audio/flac",
+        "ogg" | "oga" | "opus" => "audio/ogg",
+        "m4a" | "mp4" => "audio/mp4",
+        "aac" => "audio/aac",
+        "webm" => "audio/webm",
+        "aiff" | "aif" => "audio/aiff",
+        _ => return None,
+    })
+}
+
+/// An answer that is text: subtitles, or the bare transcript. It says nothing of its usage.
+pub(super) fn as_text(expected: &Expected, content_type: &str, body: Vec<u8>) -> KindAnswer {
+    let content_type = match content_type {
+        "" => "text/plain; charset=utf-8".into(),
+        given => Cow::Owned(given.to_owned()),
+    };
+    KindAnswer { body, content_type, usage: Some(expected.measured), lacks_usage: false }
+}
+
+pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<KindAnswer, Refused> {
+    let (text, usage) = match expected.shape {
+        Shape::Gemini => (Some(gemini::parts(answer)?.text), gemini::usage(answer, Kind::Transcription)),
+        _ => (answer.member("text").and_then(Raw::text).map(Cow::into_owned), reported(answer)),
+    };
+    let usage = Some(usage.unwrap_or(expected.measured));
+    let bare = matches!(&expected.wanted, Wanted::Transcript { format: Some(format) } if format == "text");
+    let Some(text) = text else {
+        return Err(Refused::Unreadable);
+    };
+    if bare {
+        let content_type = "text/plain; charset=utf-8".into();
+        return Ok(KindAnswer { body: text.into_bytes(), content_type, usage, lacks_usage: false });
+    }
+    if expected.shape != Shape::Gemini {
+        return Ok(KindAnswer::object(body.to_vec(), usage));
+    }
+    let mut out = ObjectWriter::new();
+    out.text("text", &text);
+    Ok(KindAnswer::object(out.end(), usage))
+}
+
+/// By tokens, by time, or by the length that a detailed answer tells.
+fn reported(answer: Raw<'_>) -> Option<Usage> {
+    let basis = Basis::Reported;
+    let Some(usage) = answer.member("usage") else {
+        return Some(Usage { audio_ms: seconds(answer, "duration")?, basis, ..Usage::default() });
+    };
+    let time = ["seconds", "prompt_audio_seconds"].iter().find_map(|name| seconds(usage, name));
+    if let Some(audio_ms) = time {
+        return Some(Usage { audio_ms, basis, ..Usage::default() });
+    }
+    let input = count(usage, "input_tokens").or_else(|| count(usage, "prompt_tokens"))?;
+    let output = count(usage, "output_tokens").or_else(|| count(usage, "completion_tokens")).unwrap_or(0);
+    let details = usage.member("input_token_details").or_else(|| usage.member("input_tokens_details"));
+    let text = details.and_then(|details| count(details, "text_tokens"));
+    let audio = details.and_then(|details| count(details, "audio_tokens"));
+    // What is not told apart was heard.
+    let audio_input = audio.unwrap_or_else(|| input.saturating_sub(text.unwrap_or(0))).min(input);
+    Some(Usage { input: input - audio_input, audio_input, output, basis, ..Usage::default() })
+}

@@ -1,0 +1,89 @@
+//! Departures of a provider from OpenAI's chat format, as data. Knows no provider by name.
+
+/// What to call a field in the request to this provider.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Field {
+    /// As the client sent it.
+    Keep,
+    /// Under another name.
+    Rename(&'static str),
+    /// Removed, and named to the client as dropped.
+    Drop,
+}
+
+/// Departures from OpenAI's chat format. [`PLAIN`] is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quirks {
+    /// `max_tokens`: kept, or renamed to `max_completion_tokens`.
+    pub max_tokens: Field,
+    /// `max_completion_tokens`: kept, or renamed to `max_tokens`.
+    pub max_completion_tokens: Field,
+    pub seed: Field,
+    pub user: Field,
+    /// Sampling hints and bookkeeping the provider refuses or ignores: removed and named in `X-KairosRoute-Dropped`.
+    pub dropped: &'static [&'static str],
+    /// Fields that change the answer and that the provider refuses: such a request does not go there.
+    pub refused: &'static [&'static str],
+    /// `n` above 1 is refused.
+    pub single_choice: bool,
+    /// `stream_options` may be sent; otherwise usage comes unasked and the field is removed.
+    pub stream_options: bool,
+    /// `response_format` of type `json_schema` is refused.
+    pub no_json_schema: bool,
+    /// `name` on messages: allowed on any, only on tool messages, or on none.
+    pub message_name: MessageName,
+    /// The history's reasoning text goes by this name here; empty: it is left out.
+    pub reasoning_field: &'static str,
+    /// The values of `reasoning_effort` that are taken; empty: any. Others are removed and named as dropped.
+    pub efforts: &'static [&'static str],
+    /// `reasoning_effort: none` is said as `thinking: {type: disabled}`.
+    pub effort_none_as_thinking: bool,
+    /// `logprobs` is a number (how many) instead of a switch and `top_logprobs`.
+    pub logprobs_as_count: bool,
+    /// Only one of `max_tokens` and `max_completion_tokens` may be sent.
+    pub one_output_limit: bool,
+    /// Assistant messages without content and calls are refused, and one at the end needs `prefix: true`.
+    pub strict_assistant: bool,
+    /// `developer` is not a known role: send `system`.
+    pub developer_as_system: bool,
+    /// `strict` and `additionalProperties: false` are removed from tool schemas.
+    pub loose_tool_schemas: bool,
+    /// Tool call ids must be exactly nine letters or digits.
+    pub short_tool_ids: bool,
+    /// The reported completion tokens leave reasoning out: add it before billing.
+    pub reasoning_outside_output: bool,
+    /// A limit on output must be sent, for the provider reserves it at admission.
+    pub wants_output_limit: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageName {
+    Any,
+    ToolOnly,
+    None,
+}
+
+/// No departure from OpenAI's chat format.
+pub const PLAIN: Quirks = Quirks {
+    max_tokens: Field::Keep,
+    max_completion_tokens: Field::Keep,
+    seed: Field::Keep,
+    user: Field::Keep,
+    dropped: &[],
+    refused: &[],
+    single_choice: false,
+    stream_options: true,
+    no_json_schema: false,
+    message_name: MessageName::Any,
+    reasoning_field: "reasoning_content",
+    efforts: &[],
+    effort_none_as_thinking: false,
+    logprobs_as_count: false,
+    one_output_limit: false,
+    strict_assistant: false,
+    developer_as_system: true,
+    loose_tool_schemas: false,
+    short_tool_ids: false,
+    reasoning_outside_output: false,
+    wants_output_limit: false,
+};

@@ -1,0 +1,85 @@
+//! Sound for a client that asked for sound: bytes flow as they come, the last of them waits for the bill. Nothing is
+//! added to them, so that an end that is not clean can only be told by breaking the connection.
+
+use super::Heard;
+use crate::{
+    dialect::{
+        json::{Cursor, DEPTH_LIMIT, Raw},
+        kinds::{Clock, Expected},
+        sse::Splitter,
+    },
+    domain::usage::{Basis, Usage},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+/// The state of one stream of sound.
+pub struct Bytes {
+    clock: Clock,
+    /// Sound in events instead of bare bytes.
+    events: Option<Splitter>,
+    /// What the request consumes whatever comes of it.
+    measured: Usage,
+    /// What the last read brought; it may be the last there is.
+    held: Vec<u8>,
+}
+
+impl Bytes {
+    pub fn new(expected: &Expected, content_type: &str, frame_bytes_max: usize) -> Self {
+        let events = content_type.starts_with("text/event-stream").then(|| Splitter::new(frame_bytes_max));
+        Self { clock: expected.clock(), events, measured: expected.measured, held: Vec::new() }
+    }
+
+    pub fn take(&mut self, bytes: &[u8], heard: &mut Heard) {
+        if bytes.is_empty() {
+            return;
+        }
+        heard.committed = true;
+        heard.out.append(&mut self.held);
+        self.held.extend_from_slice(bytes);
+        match &mut self.events {
+            None => self.clock.feed(bytes),
+            Some(splitter) => {
+                let clock = &mut self.clock;
+                let read = splitter.feed(bytes, |frame| {
+                    if let Some(data) = frame.data() {
+                        note(&data, clock, heard);
+                    }
+                });
+                if let Err(too_long) = read {
+                    heard.fail(too_long.to_string());
+                }
+            }
+        }
+        let tokens_told = heard.usage.is_some_and(|usage| usage.basis == Basis::Reported);
+        if !tokens_told {
+            let audio_ms = self.clock.ms().unwrap_or(0);
+            heard.usage = Some(Usage { audio_ms, ..self.measured });
+        }
+    }
+
+    /// The provider has closed the stream. Sound has no other end.
+    pub fn close(&mut self, heard: &mut Heard) {
+        heard.finished = u64::from(heard.committed);
+    }
+
+    pub fn conclude(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.held);
+    }
+}
+
+/// Listens to one event.
+fn note(data: &[u8], clock: &mut Clock, heard: &mut Heard) {
+    let event = Cursor::new(data, DEPTH_LIMIT).and_then(|mut cursor| cursor.value());
+    let Ok(event) = event else { return };
+    let sound = event.member("audio").and_then(Raw::text);
+    if let Some(sound) = sound.and_then(|base64| STANDARD.decode(base64.as_bytes()).ok()) {
+        clock.feed(&sound);
+    }
+    let count = |usage: Raw<'_>, name: &str| usage.member(name).and_then(Raw::count);
+    if let Some(usage) = event.member("usage")
+        && let (Some(input), Some(audio_output)) =
+            (count(usage, "input_tokens"), count(usage, "output_tokens"))
+    {
+        heard.usage = Some(Usage { input, audio_output, basis: Basis::Reported, ..Usage::default() });
+    }
+}
