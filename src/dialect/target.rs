@@ -53,7 +53,7 @@ pub struct Reading {
 pub struct Unsupported {
     pub field: Cow<'static, str>,
     /// Empty, or why: `: images by URL are not fetched`.
-    pub hint: &'static str,
+    pub hint: Cow<'static, str>,
 }
 
 impl Target<'_> {
@@ -65,10 +65,10 @@ impl Target<'_> {
 
 impl Unsupported {
     pub fn field(field: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: field.into(), hint: "" }
+        Self { field: field.into(), hint: Cow::Borrowed("") }
     }
 
-    pub fn because(field: impl Into<Cow<'static, str>>, hint: &'static str) -> Self {
-        Self { field: field.into(), hint }
+    pub fn because(field: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), hint: hint.into() }
     }
 }

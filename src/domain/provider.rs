@@ -89,6 +89,8 @@ pub struct Provider {
     pub headers: &'static [(&'static str, &'static str)],
     /// Keeps answers, so that a later request may build on one by its id (Responses).
     pub keeps_state: bool,
+    /// Fetches images and documents that a request names by URL; for others we do.
+    pub fetches_urls: bool,
     /// Some of its models or requests are served on Responses alone, at its own host.
     pub bridges_to_responses: bool,
     pub key_check: KeyCheck,
@@ -114,6 +116,7 @@ const COMPATIBLE: Provider = Provider {
     headers: &[],
     keeps_state: false,
     bridges_to_responses: false,
+    fetches_urls: true,
     key_check: MODELS,
     key_prefixes: &[],
     on_disconnect: OnDisconnect::Cancel,
@@ -155,6 +158,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["gemini"],
         env: "GOOGLE",
         base_url: "https://generativelanguage.googleapis.com/v1beta",
+        fetches_urls: false,
         kinds: kinds::GOOGLE,
         auth: Auth::Header("x-goog-api-key"),
         dialect: Dialect::Gemini,

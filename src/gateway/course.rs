@@ -242,7 +242,7 @@ impl<'a> Course<'a> {
     async fn call(&self, choice: &Choice<'_>, open: &mut Open) -> Result<Answered, Miss> {
         let provider = choice.candidate.provider;
         let started = Instant::now();
-        let (call, secret) = self.prepare(choice, open)?;
+        let (call, secret) = self.prepare(choice, open).await?;
         let fell_back = self.own_failure.filter(|_| choice.kind() == CredentialKind::Platform);
         open.fallback_reason = fell_back.map(Class::as_str);
         let metrics = &self.inbound.gateway.metrics;

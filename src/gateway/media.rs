@@ -26,14 +26,6 @@ pub struct Bounds {
 /// URLs of one request.
 const MEDIA_MAX: usize = 32;
 
-/// Why a medium is not there.
-pub enum MediaError {
-    /// The request names what may not be fetched.
-    Unsupported(Unsupported),
-    /// For the customer: the URL's place and what went wrong.
-    Failed(FetchError),
-}
-
 /// Whether the request names anything that [`embed`] would fetch.
 pub fn has_urls(request: &Request<'_>) -> bool {
     request.turns.iter().flat_map(|turn| &turn.parts).any(part_has_url)
@@ -56,24 +48,41 @@ pub async fn embed(
     request: &mut Request<'_>,
     transport: &Transport,
     bounds: Bounds,
-) -> Result<(), MediaError> {
+) -> Result<(), Unsupported> {
     let by = Instant::now() + bounds.within;
     let mut room = bounds.bytes_max;
     let parts = request.turns.iter_mut().flat_map(|turn| &mut turn.parts);
     let mut sources: Vec<&mut Source<'_>> = parts.flat_map(sources).filter(|source| is_web(source)).collect();
     if sources.len() > MEDIA_MAX {
         let hint = ": it names more images and documents by URL than are fetched for one request";
-        return Err(MediaError::Unsupported(Unsupported::because("messages", hint)));
+        return Err(Unsupported::because("messages", hint));
     }
     for source in &mut sources {
         let Source::Url(url) = &**source else { continue };
         let left = by.saturating_duration_since(Instant::now());
-        let fetched = fetch::fetch(transport, &url.decode(), room, left).await.map_err(MediaError::Failed)?;
+        let fetched = fetch::fetch(transport, &url.decode(), room, left).await.map_err(unavailable)?;
         room = room.saturating_sub(fetched.bytes.len());
-        let media_type = Escaped::from_text(&fetched.media_type);
+        let media_type = Escaped::from_text(kind(&fetched.bytes).unwrap_or(&fetched.media_type));
         **source = Source::Data { media_type, data: Escaped::from_inner(STANDARD.encode(&fetched.bytes)) };
     }
     Ok(())
+}
+
+fn unavailable(error: FetchError) -> Unsupported {
+    let hint = format!(": an image or document that it names by URL cannot be fetched: {error}");
+    Unsupported::because("messages", hint)
+}
+
+/// What the first bytes say it is; hosts are often wrong about it.
+fn kind(bytes: &[u8]) -> Option<&'static str> {
+    Some(match bytes {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [0xFF, 0xD8, 0xFF, ..] => "image/jpeg",
+        [b'G', b'I', b'F', b'8', ..] => "image/gif",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
+        [b'%', b'P', b'D', b'F', ..] => "application/pdf",
+        _ => return None,
+    })
 }
 
 fn sources<'p, 'a>(part: &'p mut Part<'a>) -> Vec<&'p mut Source<'a>> {

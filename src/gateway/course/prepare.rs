@@ -14,6 +14,7 @@ use crate::{
         asked::Asked,
         attempt::{Awaited, Call},
         exchange::{Exchange, KindExchange},
+        media,
         open::Open,
     },
     providers::transport::{Destination, Outgoing, Url},
@@ -23,14 +24,14 @@ use std::borrow::Cow;
 const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
 
 impl Course<'_> {
-    pub(super) fn prepare(&self, choice: &Choice<'_>, open: &mut Open) -> Result<(Call, Secret), Miss> {
+    pub(super) async fn prepare(&self, choice: &Choice<'_>, open: &mut Open) -> Result<(Call, Secret), Miss> {
         match self.request {
-            Asked::Conversation(request) => self.conversation(request, choice, open),
+            Asked::Conversation(request) => self.conversation(request, choice, open).await,
             Asked::Kind(request) => self.kind(request, choice, open),
         }
     }
 
-    fn conversation(
+    async fn conversation(
         &self,
         request: &ClientRequest<'_>,
         choice: &Choice<'_>,
@@ -46,7 +47,7 @@ impl Course<'_> {
             output_tokens_max: candidate.model.as_ref().and_then(|model| model.output_tokens_max),
             seed: &seed,
         };
-        let mut encoded = request.encode(&target).map_err(Miss::Unsupported)?;
+        let mut encoded = self.encoded(request, &target).await.map_err(Miss::Unsupported)?;
         open.dropped = encoded.dropped.drain(..).map(Cow::into_owned).collect();
         let path = encoded.path.take().or_else(|| target.provider.path(target.dialect).map(Cow::Borrowed));
         let to = path.and_then(|path| self.destination(choice, &path)).ok_or(Miss::Unusable)?;
@@ -54,6 +55,26 @@ impl Course<'_> {
         let beta = self.inbound.beta.clone().filter(|_| exchange.upstream == Dialect::Messages);
         let outgoing = Outgoing { to, body: encoded.body, content_type: JSON, beta };
         self.assemble(choice, outgoing, Awaited::Conversation(exchange), request.head().stream)
+    }
+
+    /// The body for the target. What it does not fetch itself is fetched for it.
+    async fn encoded(
+        &self,
+        request: &ClientRequest<'_>,
+        target: &Target<'_>,
+    ) -> Result<Encoded, Unsupported> {
+        if request.dialect() == target.dialect || target.provider.row().fetches_urls {
+            return request.encode(target);
+        }
+        let canonical = request.canonical()?;
+        if !media::has_urls(&canonical) {
+            return request.translate(&canonical, target);
+        }
+        let limits = &self.inbound.gateway.settings.limits;
+        let bounds = media::Bounds { bytes_max: limits.media_bytes_max, within: limits.media_time };
+        let mut canonical = canonical.into_owned();
+        media::embed(&mut canonical, self.inbound.transport, bounds).await?;
+        request.translate(&canonical, target)
     }
 
     fn kind(
