@@ -20,7 +20,7 @@ mod upstream;
 
 pub use crate::domain::provider::Dialect;
 pub use client::{ClientRequest, ClientWriter, Speaking, write_answer};
-pub use prompt::{Prompt, prompt};
+pub use prompt::{Prompt, of as prompt_of, prompt};
 pub use request::{Facts, Head, Invalid, Limits};
 pub use responses::failed_event;
 pub use target::{Encoded, Reading, Target, Unsupported};

@@ -49,6 +49,15 @@ pub enum OnDisconnect {
     Drain,
 }
 
+/// How a provider is asked for the tokens of a prompt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Count {
+    /// As Anthropic's Messages has it, at this path.
+    Messages(&'static str),
+    /// The method `countTokens` of the model.
+    Gemini,
+}
+
 /// A free call that tells whether a key works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyCheck {
@@ -89,6 +98,8 @@ pub struct Provider {
     pub headers: &'static [(&'static str, &'static str)],
     /// Keeps answers, so that a later request may build on one by its id (Responses).
     pub keeps_state: bool,
+    /// Where it counts a prompt's tokens for free: below the base URL, in place of where it answers.
+    pub count: Option<Count>,
     /// Fetches images and documents that a request names by URL; for others we do.
     pub fetches_urls: bool,
     /// Some of its models or requests are served on Responses alone, at its own host.
@@ -117,6 +128,7 @@ const COMPATIBLE: Provider = Provider {
     keeps_state: false,
     bridges_to_responses: false,
     fetches_urls: true,
+    count: None,
     key_check: MODELS,
     key_prefixes: &[],
     on_disconnect: OnDisconnect::Cancel,
@@ -144,6 +156,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["claude"],
         env: "ANTHROPIC",
         base_url: "https://api.anthropic.com",
+        count: Some(Count::Messages("/v1/messages/count_tokens")),
         auth: Auth::Header("x-api-key"),
         dialect: Dialect::Messages,
         chat_path: "/v1/messages",
@@ -159,6 +172,7 @@ pub static PROVIDERS: &[Provider] = &[
         env: "GOOGLE",
         base_url: "https://generativelanguage.googleapis.com/v1beta",
         fetches_urls: false,
+        count: Some(Count::Gemini),
         kinds: kinds::GOOGLE,
         auth: Auth::Header("x-goog-api-key"),
         dialect: Dialect::Gemini,

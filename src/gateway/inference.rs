@@ -205,27 +205,34 @@ fn make_plan(inbound: &Inbound<'_>, open: &mut Open, head: &Head<'_>) -> Result<
         own: &|provider, candidate| principal.keys_of(provider).any(|key| fits(key, candidate)),
         platform: &|provider| inbound.gateway.platform_keys.get(provider).is_some(),
     };
-    plan::plan(&open.catalog, &wanted, &principal.policy, &keys).map_err(|no_plan| match no_plan {
+    plan::plan(&open.catalog, &wanted, &principal.policy, &keys).map_err(|no_plan| {
+        let failure = unplanned(&no_plan);
+        if let NoPlan::NothingLeft { considered } = no_plan {
+            open.considered = considered;
+        }
+        failure
+    })
+}
+
+/// Why nothing can be tried, for the client.
+pub(super) fn unplanned(no_plan: &NoPlan) -> Failure {
+    match no_plan {
         NoPlan::Automatic => Failure::NoModels {
             message: "Automatic routing is not available yet: name a model, such as openai/gpt-5.4-mini"
                 .into(),
         },
         NoPlan::UnknownModel { name, instead } => {
-            let hint = instead.map(|id| format!(" Try `{id}`.")).unwrap_or_default();
-            Failure::UnknownModel { message: format!("No model `{}` can be served.{hint}", shown(&name)) }
+            let hint = instead.as_ref().map(|id| format!(" Try `{id}`.")).unwrap_or_default();
+            Failure::UnknownModel { message: format!("No model `{}` can be served.{hint}", shown(name)) }
         }
-        NoPlan::NothingLeft { considered } if lacks_state(&considered) => Failure::Invalid(Invalid {
+        NoPlan::NothingLeft { considered } if lacks_state(considered) => Failure::Invalid(Invalid {
             param: Some("previous_response_id".to_owned()),
             message: "What an earlier response left behind is kept by its provider alone, and this model's \
                       provider keeps nothing: send the whole conversation instead"
                 .to_owned(),
         }),
-        NoPlan::NothingLeft { considered } => {
-            let message = left_out(&considered);
-            open.considered = considered;
-            Failure::NoModels { message }
-        }
-    })
+        NoPlan::NothingLeft { considered } => Failure::NoModels { message: left_out(considered) },
+    }
 }
 
 fn lacks_state(considered: &[Considered]) -> bool {

@@ -4,6 +4,7 @@
 mod asked;
 mod attempt;
 mod bounds;
+pub mod counting;
 mod course;
 mod exchange;
 pub mod failure;

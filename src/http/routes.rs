@@ -9,6 +9,7 @@ use super::{
     health,
     v1::{
         conversation::{converse, infer},
+        count_tokens::count_tokens,
         models, receipts,
     },
 };
@@ -125,6 +126,16 @@ pub static ROUTES: &[Route] = &[
         Method::POST,
         "/api/v1/responses",
         ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Responses))),
+    ),
+    anthropic(
+        Method::POST,
+        "/v1/messages/count_tokens",
+        ApiKey(|call, who| Box::pin(count_tokens(call, who))),
+    ),
+    anthropic(
+        Method::POST,
+        "/api/v1/messages/count_tokens",
+        ApiKey(|call, who| Box::pin(count_tokens(call, who))),
     ),
     anthropic(
         Method::POST,

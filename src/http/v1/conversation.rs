@@ -72,25 +72,12 @@ pub async fn infer(mut call: Call, principal: Arc<Principal>, kind: Kind) -> Res
         let error = ApiError::new(Code::ServiceUnavailable, message);
         return Err(with_told(error.retry_after_s(1), &Told::default()));
     };
-    let (fallback, body) = match inputs(&mut call, &gateway).await {
-        Ok(inputs) => inputs,
+    let inbound = match inbound(&mut call, &gateway, &transport, principal.clone(), kind).await {
+        Ok(inbound) => inbound,
         Err(error) => {
             let told = inference::refuse(&gateway, principal, kind, place, error.message()).await;
             return Err(with_told(error, &told));
         }
-    };
-    let is_messages = kind == Kind::Conversation(Dialect::Messages);
-    let beta = call.header("anthropic-beta").filter(|_| is_messages).map(str::to_owned);
-    let content_type = call.header("content-type").unwrap_or_default().to_owned();
-    let inbound = Inbound {
-        gateway: &gateway,
-        transport: &transport,
-        principal,
-        kind,
-        body,
-        content_type,
-        beta,
-        fallback,
     };
     match inference::complete(inbound, place).await {
         Ok(Reply::Whole { told, body, content_type }) => {
@@ -111,6 +98,21 @@ pub async fn infer(mut call: Call, principal: Arc<Principal>, kind: Kind) -> Res
         }
         Err((failure, told)) => Err(with_told(error(failure), &told)),
     }
+}
+
+/// The request as the gateway takes it, read from the call.
+pub(super) async fn inbound<'g>(
+    call: &mut Call,
+    gateway: &'g Arc<Gateway>,
+    transport: &'g Transport,
+    principal: Arc<Principal>,
+    kind: Kind,
+) -> Result<Inbound<'g>, ApiError> {
+    let (fallback, body) = inputs(call, gateway).await?;
+    let is_messages = kind == Kind::Conversation(Dialect::Messages);
+    let beta = call.header("anthropic-beta").filter(|_| is_messages).map(str::to_owned);
+    let content_type = call.header("content-type").unwrap_or_default().to_owned();
+    Ok(Inbound { gateway, transport, principal, kind, body, content_type, beta, fallback })
 }
 
 /// What a body is, as its provider says it.
@@ -194,7 +196,7 @@ fn each_header(told: &Told, mut put: impl FnMut(HeaderName, HeaderValue)) {
     }
 }
 
-fn error(failure: Failure) -> ApiError {
+pub(super) fn error(failure: Failure) -> ApiError {
     match failure {
         Failure::Invalid(invalid) => {
             let error = ApiError::new(Code::InvalidRequest, invalid.message);
