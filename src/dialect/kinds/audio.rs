@@ -110,3 +110,6 @@ fn big(bytes: Option<&[u8]>) -> Option<u64> {
 fn little(bytes: Option<&[u8]>) -> Option<u64> {
     Some(bytes?.iter().rev().fold(0u64, |number, byte| (number << 8) | u64::from(*byte)))
 }
+
+#[cfg(test)]
+mod tests;

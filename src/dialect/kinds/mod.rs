@@ -213,3 +213,6 @@ fn no_such_form(shape: Shape) -> Unsupported {
 /// What must be escaped in one segment of a path.
 const PATH_SEGMENT: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+#[cfg(test)]
+mod tests;

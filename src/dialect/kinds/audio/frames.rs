@@ -27,8 +27,10 @@ pub struct Frames {
     held: Vec<u8>,
     /// Bytes to be passed over.
     skip: u64,
-    /// Bytes of samples (WAV).
+    /// So many samples (in WAV, bytes of them) at so many a second.
     samples: u64,
+    rate: u64,
+    /// What was heard at other rates before.
     nanos: u64,
 }
 
@@ -63,7 +65,7 @@ impl Frames {
             _ => return None,
         };
         let skip = if matches!(form, Form::Wav { .. }) { 12 } else { 0 };
-        Some(Self { form, held: Vec::new(), skip, samples: 0, nanos: 0 })
+        Some(Self { form, held: Vec::new(), skip, samples: 0, rate: 1, nanos: 0 })
     }
 
     pub fn ms(&self) -> Option<u64> {
@@ -74,7 +76,9 @@ impl Frames {
                 let last = time(granule.saturating_sub(*lead), *rate);
                 Some(self.nanos.saturating_add(last) / 1_000_000)
             }
-            Form::Mpeg | Form::Wav { .. } => Some(self.nanos / 1_000_000),
+            Form::Mpeg | Form::Wav { .. } => {
+                Some(self.nanos.saturating_add(time(self.samples, self.rate)) / 1_000_000)
+            }
         }
     }
 
@@ -121,12 +125,20 @@ impl Frames {
         let head = rest.get(..7)?;
         match mpeg_frame(head).or_else(|| adts_frame(head)) {
             Some((bytes, samples, rate)) => {
-                self.nanos = self.nanos.saturating_add(time(samples, rate));
+                self.hear(samples, rate);
                 Some(bytes)
             }
             // Not a frame: look for the next one.
             None => Some(memchr::memchr(0xFF, rest.get(1..)?).map_or(wide(rest.len()), |at| wide(at) + 1)),
         }
+    }
+
+    fn hear(&mut self, samples: u64, rate: u64) {
+        if rate != self.rate {
+            self.nanos = self.nanos.saturating_add(time(self.samples, self.rate));
+            (self.samples, self.rate) = (0, rate);
+        }
+        self.samples = self.samples.saturating_add(samples);
     }
 
     fn ogg_page(&mut self, rest: &[u8]) -> Option<u64> {
@@ -162,8 +174,7 @@ impl Frames {
         if let (Some(rate), Some(left)) = (*rate, left.as_mut()) {
             let count = wide(rest.len()).min(*left);
             *left -= count;
-            self.samples = self.samples.saturating_add(count);
-            self.nanos = time(self.samples, rate);
+            self.hear(count, rate);
             return Some(wide(rest.len()));
         }
         let size = little(rest.get(4..8))?;

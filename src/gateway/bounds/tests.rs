@@ -1,0 +1,146 @@
+use super::*;
+use crate::{
+    dialect::{Limits, kinds},
+    domain::{
+        catalog::{Catalog, Mode},
+        usage::Basis,
+    },
+};
+use time::macros::datetime;
+
+#[test]
+fn every_part_counts_and_the_context_bounds_them_all() {
+    let facts = Facts { text_bytes: 100, images: 2, files: 1, ..Facts::default() };
+    let bound = prompt(&facts, None);
+    assert_eq!((bound.input, bound.image_input, bound.audio_input), (200_100, 100_000, 0));
+    let heard = Facts { text_bytes: 100, audio_parts: 2, audio_bytes: 1_000_000, ..Facts::default() };
+    assert_eq!(prompt(&heard, None).audio_input, 20_000 + 50_000);
+    let bound = prompt(&heard, Some(70_040));
+    assert_eq!((bound.input, bound.audio_input), (40, 70_000));
+    assert_eq!(prompt(&facts, Some(1_000)).prompt(), 1_000);
+    assert_eq!(prompt(&Facts { audio_parts: u32::MAX, ..facts }, Some(8)).audio_input, 8);
+}
+
+#[test]
+fn an_estimate_of_audio_is_within_its_bound() {
+    for audio_bytes in [0, 1, 499, 1_000_000, u64::MAX] {
+        let facts = Facts { audio_parts: 1, audio_bytes, ..Facts::default() };
+        assert!(audio_estimate(&facts) <= prompt(&facts, None).audio_input, "{audio_bytes}");
+    }
+}
+
+#[test]
+fn audio_needs_a_price_of_its_own_for_each_way_it_goes() {
+    let at = datetime!(2026-11-20 00:00 UTC);
+    let catalog = Catalog::built_in().unwrap();
+    let hears = Facts { audio_parts: 1, ..Facts::default() };
+    let speaks = Facts { wants_audio_output: true, ..Facts::default() };
+    for (model, hearing, speaking) in [
+        ("openai/gpt-audio-1.5", true, true),
+        ("google/gemini-3.5-flash", true, false),
+        ("openai/gpt-4o", false, false),
+        ("openai/whisper-1", false, false),
+    ] {
+        let model = catalog.get(model).unwrap();
+        assert!(has_audio_prices(&Facts::default(), Some(model), at));
+        assert_eq!(has_audio_prices(&hears, Some(model), at), hearing, "{}", model.id);
+        assert_eq!(has_audio_prices(&speaks, Some(model), at), speaking, "{}", model.id);
+    }
+    assert!(!has_audio_prices(&hears, None, at), "a model the catalogue does not list");
+}
+
+/// A request for a model of this mode, and the most a provider may report of it.
+fn asked(mode: Mode) -> Option<(Kind, Vec<u8>, Usage)> {
+    let usage = |usage: Usage| Usage { basis: Basis::Reported, ..usage };
+    let none = Usage::default();
+    let form = b"--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nRIFF____WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x80\x3e\0\0";
+    let mut form = form.to_vec();
+    form.resize(form.len() + 16_000, 0);
+    form.extend(b"\r\n--b--");
+    let json = |body: &str| body.as_bytes().to_vec();
+    Some(match mode {
+        Mode::Embedding => (
+            Kind::Embeddings,
+            json(r#"{"model":"m","input":["Hello world"]}"#),
+            usage(Usage { input: 11, ..none }),
+        ),
+        Mode::ImageGeneration => (
+            Kind::Images,
+            json(r#"{"model":"m","prompt":"a red dot","n":3}"#),
+            usage(Usage { input: 9, image_output: 3 * 6_240, images: 3, output: 900, ..none }),
+        ),
+        Mode::AudioSpeech => (
+            Kind::Speech,
+            json(r#"{"model":"m","input":"Good day to all of you"}"#),
+            usage(Usage { input: 22, characters: 22, audio_ms: 4_000, audio_output: 128, ..none }),
+        ),
+        Mode::AudioTranscription => (
+            Kind::Transcription,
+            form,
+            usage(Usage { input: 100, audio_input: 40, output: 300, audio_ms: 2_000, ..none }),
+        ),
+        Mode::Rerank => (
+            Kind::Rerank,
+            json(r#"{"model":"m","query":"q","documents":["a","b"]}"#),
+            usage(Usage { input: 4, queries: 1, ..none }),
+        ),
+        Mode::Moderation => {
+            (Kind::Moderation, json(r#"{"model":"m","input":"a"}"#), usage(Usage { input: 1, ..none }))
+        }
+        Mode::Ocr => {
+            (Kind::Ocr, json(r#"{"model":"m","document":{"type":"x"}}"#), usage(Usage { pages: 400, ..none }))
+        }
+        Mode::Chat | Mode::Responses | Mode::Completion => return None,
+    })
+}
+
+#[test]
+fn every_live_model_of_every_kind_has_a_bound_above_what_it_may_report() {
+    let at = datetime!(2026-11-21 00:00 UTC);
+    let catalog = Catalog::built_in().unwrap();
+    let mut checked = 0;
+    for model in catalog.models().filter(|model| model.is_live(at.date())) {
+        let Some((kind_asked, body, reported)) = asked(model.mode) else { continue };
+        let content_type = "multipart/form-data; boundary=b";
+        let request = kinds::read(kind_asked, content_type, &body, &Limits::default()).unwrap();
+        let (most, least) = kind(&request, model);
+        let bound = |usage: &Usage| {
+            price::upper_bound(model, usage, at, None).unwrap_or_else(|error| panic!("{} {error}", model.id))
+        };
+        let (most, least) = (bound(&most), bound(&least));
+        assert!(least <= most, "{}", model.id);
+        // What it would be priced at: the buckets its price knows.
+        let cost = price::price(model.prices.as_ref().unwrap(), &reported, at, None);
+        if let Ok(cost) = cost {
+            assert!(cost.cost <= most, "{}: {:?} above {most}", model.id, cost);
+        }
+        let free = model.mode == Mode::Moderation;
+        assert_eq!(most.0 == 0, free, "{}", model.id);
+        checked += 1;
+    }
+    assert!(checked > 40, "{checked}");
+}
+
+#[test]
+fn slow_speech_and_unnamed_pages_are_bounded_higher() {
+    let catalog = Catalog::built_in().unwrap();
+    let of = |kind_asked, id: &str, body: &str| {
+        let request = kinds::read(kind_asked, "", body.as_bytes(), &Limits::default()).unwrap();
+        kind(&request, catalog.get(id).unwrap()).0
+    };
+    let speech = |speed: &str| {
+        of(Kind::Speech, "openai/tts-1", &format!(r#"{{"model":"m","input":"abc","speed":{speed}}}"#))
+    };
+    assert_eq!((speech("1").audio_ms, speech("0.25").audio_ms), (1_200, 4_800));
+    let pages = |more: &str| {
+        of(Kind::Ocr, "mistral/mistral-ocr-latest", &format!(r#"{{"model":"m","document":{{"a":1}}{more}}}"#))
+            .pages
+    };
+    assert_eq!((pages(""), pages(r#","pages":[1,2]"#)), (1_000, 2));
+    let embedded = of(
+        Kind::Embeddings,
+        "cohere/embed-english-v3.0",
+        &format!(r#"{{"model":"m","input":["{}","b"]}}"#, "a".repeat(5_000)),
+    );
+    assert_eq!(embedded.input, 1_024, "a text cannot have more tokens than the model reads");
+}
