@@ -174,7 +174,7 @@ fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
 
 fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Result<Answer, Rejection> {
     let provider = exchange.provider;
-    let error = (body.len() <= ERROR_BYTES_MAX).then(|| body.clone()).unwrap_or_default();
+    let error = if body.len() <= ERROR_BYTES_MAX { body.clone() } else { Vec::new() };
     let answer = exchange.expected.read(content_type, body).map_err(|refused| match refused {
         Refused::Error => Rejection::read(provider, 200, None, error.trim_ascii()),
         Refused::Blocked(reason) => {

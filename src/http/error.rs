@@ -255,11 +255,27 @@ impl ApiError {
     pub fn body(&self) -> Value {
         match self.0.envelope {
             Envelope::OpenAi => self.openai_body(),
-            Envelope::Anthropic => json!({
-                "type": "error",
-                "error": { "type": anthropic_type(self.status()), "message": self.0.message },
-            }),
+            Envelope::Anthropic => self.anthropic_body(),
         }
+    }
+
+    fn anthropic_body(&self) -> Value {
+        let parts = &self.0;
+        let mut error = json!({
+            "type": anthropic_type(self.status()),
+            "message": parts.message,
+            "code": parts.code.as_str(),
+        });
+        if let (Some(fields), Some(upstream)) = (error.as_object_mut(), &parts.upstream) {
+            fields.insert("metadata".into(), json!(upstream));
+        }
+        json!({ "type": "error", "error": error, "request_id": self.request_id() })
+    }
+
+    /// Of a request that came as far as having one.
+    fn request_id(&self) -> Option<&str> {
+        let header = self.0.headers.iter().find(|(name, _)| name.as_str() == "x-request-id");
+        header.and_then(|(_, value)| value.to_str().ok())
     }
 
     fn openai_body(&self) -> Value {

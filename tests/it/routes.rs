@@ -1,7 +1,10 @@
 //! What every response has, whatever was asked: a documented status per code, an envelope, an id.
 
 use crate::harness::{Reply, Stack, hello};
-use kairosroute::http::{error::Code, routes::ROUTES};
+use kairosroute::http::{
+    error::{Code, Envelope},
+    routes::ROUTES,
+};
 use serde_json::{Value, json};
 
 /// The error codes of the product and their statuses.
@@ -34,6 +37,15 @@ pub fn assert_enveloped(reply: &Reply) {
     assert_eq!(body["detail"], body["error"]["message"], "{reply}");
     assert!(body["detail"].as_str().is_some_and(|text| !text.is_empty()), "{reply}");
     assert!(reply.header("content-type").starts_with("application/json"), "{reply}");
+}
+
+/// Anthropic's envelope, with our code beside its type.
+fn assert_enveloped_for_anthropic(reply: &Reply) {
+    let body = reply.json();
+    assert_eq!(body["type"], "error", "{reply}");
+    for field in ["type", "message", "code"] {
+        assert!(body["error"][field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {reply}");
+    }
 }
 
 #[test]
@@ -121,7 +133,10 @@ async fn every_refusal_of_the_table_is_in_its_envelope() {
         let path = route.path.replace("{id:.+}", "x").replace("{id}", "x").replace("{provider}", "openai");
         let reply = stack.request(route.method.as_str(), &path).send().await;
         if reply.status >= 400 {
-            assert_enveloped(&reply);
+            match route.envelope {
+                Envelope::Anthropic => assert_enveloped_for_anthropic(&reply),
+                _ => assert_enveloped(&reply),
+            }
         }
     }
 }

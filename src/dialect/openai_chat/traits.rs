@@ -82,7 +82,8 @@ impl Traits {
 }
 
 /// Whether a request to a model of OpenAI's own host has to be made in Responses: models without a chat endpoint,
-/// and from gpt-5.4 on function tools while the model reasons, which chat refuses.
+/// and from gpt-5.4 on function tools while the model reasons, which chat refuses. gpt-5.4 reasons only when asked
+/// to, later ones unless told not to, and two of them always.
 pub fn needs_responses(upstream_model: &str, has_tools: bool, effort: Option<&str>) -> bool {
     let model = upstream_model.strip_prefix("ft:").unwrap_or(upstream_model);
     if model.contains("-pro") || model.contains("codex") {
@@ -90,9 +91,9 @@ pub fn needs_responses(upstream_model: &str, has_tools: bool, effort: Option<&st
     }
     let Some((major, rest)) = model.strip_prefix("gpt-").and_then(number) else { return false };
     let minor = rest.strip_prefix('.').and_then(number).map_or(0, |(minor, _)| minor);
-    let modern = (major, minor) >= (5, 4) && !model.contains("-chat");
-    let knows_none = !(model.starts_with("gpt-6-astra") || model.starts_with("gpt-6.1-sol"));
-    modern && has_tools && (effort != Some("none") || !knows_none)
+    let refuses = has_tools && (major, minor) >= (5, 4);
+    let always = model.starts_with("gpt-6-astra") || model.starts_with("gpt-6.1-sol");
+    refuses && (always || openai(model).reasons(effort))
 }
 
 /// OpenAI's reasoning models: the o-series, and gpt-5 and later.
@@ -179,6 +180,27 @@ mod tests {
             assert!(traits("openai", model).needs_max_completion_tokens, "{model}");
         }
         assert_eq!(traits("groq", "o3"), Traits::default());
+    }
+
+    #[test]
+    fn chat_is_left_where_it_refuses_tools_or_the_model() {
+        for (model, tools, effort, needed) in [
+            ("gpt-4o", true, None, false),
+            ("gpt-5.2", true, Some("high"), false),
+            ("gpt-5.4-mini", true, None, false),
+            ("gpt-5.4-mini", true, Some("low"), true),
+            ("gpt-5.5", true, None, true),
+            ("gpt-5.5", true, Some("none"), false),
+            ("gpt-5.5", false, Some("high"), false),
+            ("gpt-5.5-chat-latest", true, None, false),
+            ("gpt-6-astra", true, Some("none"), true),
+            ("gpt-6.1-sol", false, None, false),
+            ("gpt-5.4-pro", false, None, true),
+            ("gpt-5.3-codex", false, Some("none"), true),
+            ("o3", true, None, false),
+        ] {
+            assert_eq!(needs_responses(model, tools, effort), needed, "{model} {tools} {effort:?}");
+        }
     }
 
     #[test]
