@@ -373,6 +373,7 @@ impl<'a> Course<'a> {
     }
 
     fn failure(self, open: &Open) -> Failure {
+        let needs_state = self.head().needs_state;
         let last = self.last.and_then(|(rejection, at)| {
             let choice = self.choices.get(at)?;
             let (provider, credential) = (choice.candidate.provider, choice.kind());
@@ -389,6 +390,12 @@ impl<'a> Course<'a> {
             (None, None, None) if self.unusable => Failure::NoModels {
                 message: "The stored provider key cannot be used; enter it again".to_owned(),
             },
+            (None, None, None) if needs_state => Failure::Invalid(Invalid {
+                param: Some("previous_response_id".to_owned()),
+                message: "What a provider keeps belongs to the account it was asked with, and the platform's \
+                          account is shared: store your own key of this provider to build on earlier responses"
+                    .to_owned(),
+            }),
             (None, None, None) => Failure::NoModels { message: nothing_tried(&open.considered) },
         }
     }

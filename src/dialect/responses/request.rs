@@ -144,7 +144,12 @@ impl<'a> Reading<'a> {
                     canonical.logprobs = Some(Logprobs { top });
                 }
             }
-            "background" if value.get() == "true" => self.refuse_elsewhere("background"),
+            // Nobody could fetch the answer later, nor bill it.
+            "background" if value.get() == "true" => {
+                let message =
+                    "`background` is not supported: an answer is given in the call that asks for it";
+                return Err(Invalid::at("background", message.into()));
+            }
             "background" => {}
             "previous_response_id" | "conversation" | "prompt" => {
                 head.needs_state = true;

@@ -134,6 +134,14 @@ fn what_is_wrong_is_refused_by_its_path() {
 }
 
 #[test]
+fn an_answer_is_given_in_the_call_that_asks_for_it() {
+    let limits = Limits::default();
+    let refused = read(br#"{"model":"m","input":"x","background":true}"#, &limits).err().unwrap();
+    assert_eq!(refused.param.as_deref(), Some("background"));
+    assert!(read(br#"{"model":"m","input":"x","background":false}"#, &limits).is_ok());
+}
+
+#[test]
 fn what_only_responses_can_say_goes_nowhere_else() {
     for (body, field, state) in [
         (r#"{"model":"m","input":"x","previous_response_id":"resp_1"}"#, "previous_response_id", true),
@@ -141,7 +149,6 @@ fn what_only_responses_can_say_goes_nowhere_else() {
         (r#"{"model":"m","prompt":{"id":"pmpt_1"}}"#, "prompt", true),
         (r#"{"model":"m","input":[{"id":"msg_1"}]}"#, "input[0]", true),
         (r#"{"model":"m","input":[{"type":"item_reference","id":"msg_1"}]}"#, "input[0]", true),
-        (r#"{"model":"m","input":"x","background":true}"#, "background", false),
         (
             r#"{"model":"m","input":[{"role":"user","content":"x"},{"type":"shell_call","call_id":"c"}]}"#,
             "input[1]",
