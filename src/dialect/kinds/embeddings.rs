@@ -2,8 +2,8 @@
 //! silently misreads numbers in its place, so the answer always has the form that was asked for.
 
 use super::{
-    At, Edits, Expected, KindAnswer, KindRequest, Refused, Wanted, Written,
-    answer::{count, tokens},
+    At, Edits, Expected, KindRequest, Refused, Wanted, Written,
+    answer::{Made, count, tokens},
     edits, no_such_form,
 };
 use crate::{
@@ -165,7 +165,7 @@ enum Vector<'a> {
     Bytes(Raw<'a>),
 }
 
-pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<KindAnswer, Refused> {
+pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused> {
     let base64 = expected.wanted == Wanted::Vectors { base64: true };
     let usage = match expected.shape {
         Shape::Cohere => {
@@ -185,13 +185,13 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<
     });
     let written_anew = matches!(expected.shape, Shape::Cohere | Shape::Gemini);
     let written = answer.member("usage").is_some();
-    let body = if fits && !written_anew {
-        body.to_vec()
+    let made = if fits && !written_anew {
+        Made::passed(usage)
     } else {
-        write_answer(expected, answer, &vectors, base64, usage.as_ref()).ok_or(Refused::Unreadable)?
+        let body = write_answer(expected, answer, &vectors, base64, usage.as_ref());
+        Made::object(body.ok_or(Refused::Unreadable)?, usage)
     };
-    let lacks_usage = usage.is_none() && !written;
-    Ok(KindAnswer { lacks_usage, ..KindAnswer::object(body, usage) })
+    Ok(Made { lacks_usage: usage.is_none() && !written, ..made })
 }
 
 fn vectors<'a>(shape: Shape, answer: Raw<'a>) -> Option<Vec<Vector<'a>>> {
