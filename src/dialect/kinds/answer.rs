@@ -3,7 +3,7 @@
 
 use super::{Clock, embeddings, images, moderation, ocr, rerank, speech, transcription};
 use crate::{
-    dialect::json::{self, Kind as Json, Raw},
+    dialect::json::{self, JsonError, Kind as Json, Raw},
     domain::{
         kind::Kind,
         provider::Shape,
@@ -11,6 +11,10 @@ use crate::{
     },
 };
 use std::borrow::Cow;
+
+/// Members of an answer, and entries of its lists.
+const MEMBERS_MAX: usize = 1_000;
+const ENTRIES_MAX: usize = 65_536;
 
 /// How an answer will have to be read.
 #[derive(Clone, Debug)]
@@ -148,13 +152,38 @@ fn object(body: &[u8]) -> Result<Raw<'_>, Refused> {
     let mut cursor = json::Cursor::new(body, json::DEPTH_LIMIT).map_err(|_| Refused::Unreadable)?;
     let answer = cursor.value().map_err(|_| Refused::Unreadable)?;
     cursor.end().map_err(|_| Refused::Unreadable)?;
-    if answer.kind() != Json::Object {
+    if answer.kind() != Json::Object || !is_small(answer) {
         return Err(Refused::Unreadable);
     }
     match answer.member("error").is_some_and(|error| !error.is_idle()) {
         true => Err(Refused::Error),
         false => Ok(answer),
     }
+}
+
+/// Whether an object has no more members than an answer can have use for.
+fn is_small(object: Raw<'_>) -> bool {
+    let mut left = MEMBERS_MAX;
+    let walked = object.cursor().object::<JsonError>(|cursor, _| {
+        cursor.value()?;
+        left = left.checked_sub(1).ok_or_else(|| cursor.error("too many members"))?;
+        Ok(())
+    });
+    walked.is_ok()
+}
+
+/// The entries of an answer's list; `None` for what is no list or has far too many.
+pub(super) fn entries<'a>(list: Option<Raw<'a>>) -> Option<Vec<Raw<'a>>> {
+    let list = list.filter(|list| list.kind() == Json::Array)?;
+    let mut entries = Vec::new();
+    let walked = list.cursor().array::<JsonError>(|cursor, index| {
+        if index >= ENTRIES_MAX {
+            return Err(cursor.error("too many entries"));
+        }
+        entries.push(cursor.value()?);
+        Ok(())
+    });
+    walked.ok().map(|()| entries)
 }
 
 /// A count in an object; one of another type is missing, never zero.

@@ -3,12 +3,12 @@
 
 use super::{
     At, Edits, Expected, KindRequest, Refused, Wanted, Written,
-    answer::{Made, count},
+    answer::{Made, count, entries},
     edits, gemini, no_such_form,
 };
 use crate::{
     dialect::{
-        json::{Kind as Json, ObjectWriter, Raw, push_text, with_member},
+        json::{ObjectWriter, Raw, push_text, with_member},
         target::Unsupported,
     },
     domain::{
@@ -158,8 +158,8 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused
     if expected.shape == Shape::Gemini {
         return read_gemini(expected, answer);
     }
-    let data = answer.member("data").filter(|data| data.kind() == Json::Array).ok_or(Refused::Unreadable)?;
-    let images = u64::try_from(data.elements().len()).unwrap_or(u64::MAX);
+    let data = entries(answer.member("data")).ok_or(Refused::Unreadable)?;
+    let images = u64::try_from(data.len()).unwrap_or(u64::MAX);
     let usage = match tokens(answer) {
         Some(tokens) => Usage { images, ..tokens },
         None => Usage { images, basis: Basis::Counted, ..Usage::default() },

@@ -2,7 +2,7 @@
 
 use super::{
     At, Edits, KindRequest, Refused, Wanted, Written,
-    answer::{Made, tokens},
+    answer::{Made, entries, tokens},
     edits, no_such_form,
 };
 use crate::{
@@ -30,8 +30,7 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
 }
 
 pub(super) fn read(answer: Raw<'_>) -> Result<Made, Refused> {
-    let results = answer.member("results").filter(|list| list.kind() == Json::Array);
-    let results = results.ok_or(Refused::Unreadable)?.elements();
+    let results = entries(answer.member("results")).ok_or(Refused::Unreadable)?;
     let usage = tokens(answer);
     if results.iter().all(|result| result.member("flagged").is_some()) {
         return Ok(Made::passed(usage));

@@ -2,14 +2,11 @@
 
 use super::{
     At, KindRequest, Refused, Wanted, Written,
-    answer::{Made, count},
+    answer::{Made, count, entries},
     edits, no_such_form,
 };
 use crate::{
-    dialect::{
-        json::{Kind as Json, Raw},
-        target::Unsupported,
-    },
+    dialect::{json::Raw, target::Unsupported},
     domain::{
         provider::Shape,
         usage::{Basis, Usage},
@@ -24,9 +21,9 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
 }
 
 pub(super) fn read(answer: Raw<'_>) -> Result<Made, Refused> {
-    let list = answer.member("pages").filter(|list| list.kind() == Json::Array).ok_or(Refused::Unreadable)?;
+    let list = entries(answer.member("pages")).ok_or(Refused::Unreadable)?;
     let told = answer.member("usage_info").and_then(|usage| count(usage, "pages_processed"));
-    let counted = || u64::try_from(list.elements().len()).unwrap_or(u64::MAX);
+    let counted = || u64::try_from(list.len()).unwrap_or(u64::MAX);
     let (pages, basis) = told.map_or_else(|| (counted(), Basis::Counted), |pages| (pages, Basis::Reported));
     let usage = Usage { pages, basis, ..Usage::default() };
     Ok(Made::passed(Some(usage)))
