@@ -24,6 +24,8 @@ UPSTREAM_KEY = os.environ["UPSTREAM_KEY"]
 BYOK = os.environ["BYOK"] == "true"
 
 MODEL = "openai/gpt-5.4-mini"
+# Its tools go over the chat wire, where the answer passes unchanged.
+TOOLS_MODEL = "openai/gpt-5.2"
 ASK = [{"role": "user", "content": "Say something."}]
 TOOLS = [
     {
@@ -177,7 +179,7 @@ def stream_with_usage_has_one_chunk_of_it():
 def tool_arguments_unary():
     for name, pieces, meaning in ARGUMENTS:
         script(chunks=[], tool_calls=call_script(pieces))
-        answer = client.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS)
+        answer = client.chat.completions.create(model=TOOLS_MODEL, messages=ASK, tools=TOOLS)
         (call,) = answer.choices[0].message.tool_calls
         assert call.id == "call_0" and call.function.name == "look_up", name
         same_text(call.function.arguments, meaning)
@@ -188,7 +190,7 @@ def tool_arguments_streamed():
     for name, pieces, meaning in ARGUMENTS:
         for split in (None, 7):
             script(chunks=[], tool_calls=call_script(pieces), split_bytes=split)
-            stream = client.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS, stream=True)
+            stream = client.chat.completions.create(model=TOOLS_MODEL, messages=ASK, tools=TOOLS, stream=True)
             arguments, _, chunks = gathered(stream)
             assert list(arguments) == [0], name
             same_text(arguments[0], meaning)
@@ -198,11 +200,11 @@ def tool_arguments_streamed():
 def parallel_tool_calls_both_ways():
     every = [pieces for _, pieces, _ in ARGUMENTS]
     script(chunks=[], tool_calls=call_script(*every))
-    answer = client.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS)
+    answer = client.chat.completions.create(model=TOOLS_MODEL, messages=ASK, tools=TOOLS)
     for call, (_, _, meaning) in zip(answer.choices[0].message.tool_calls, ARGUMENTS, strict=True):
         same_text(call.function.arguments, meaning)
     script(chunks=[], tool_calls=call_script(*every))
-    arguments, _, _ = gathered(client.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS, stream=True))
+    arguments, _, _ = gathered(client.chat.completions.create(model=TOOLS_MODEL, messages=ASK, tools=TOOLS, stream=True))
     assert sorted(arguments) == list(range(len(ARGUMENTS)))
     for index, (_, _, meaning) in enumerate(ARGUMENTS):
         same_text(arguments[index], meaning)
@@ -227,7 +229,7 @@ def the_stream_helper():
     assert text == "xyz" and final.choices[0].message.content == "xyz"
     assert final.usage.completion_tokens == 3
     script(chunks=[], tool_calls=call_script(['{\\"value\\":', '\\"1.0\\"}']))
-    with client.chat.completions.stream(model=MODEL, messages=ASK, tools=TOOLS) as stream:
+    with client.chat.completions.stream(model=TOOLS_MODEL, messages=ASK, tools=TOOLS) as stream:
         final = stream.get_final_completion()
     assert final.choices[0].message.tool_calls[0].function.arguments == '{"value":"1.0"}'
 

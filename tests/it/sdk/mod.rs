@@ -1,15 +1,36 @@
-//! The official SDKs, unmodified, against a real gateway: once on a customer's own key, once on the platform's.
-//! The programs are in tests/sdk; `./test` installs the packages they run on at locked versions.
+//! The official SDKs, unmodified, against a real gateway: once on a customer's own keys, once on the platform's.
+//! The programs are in tests/sdk; `./test` installs the packages they run on at locked versions. Which cases a
+//! program must have passed is said here, so that none can be lost, and none can be in one language only.
+
+mod cases;
 
 use crate::harness::{Customer, Stack};
-use serde_json::json;
+use cases::{Cases, each_is_told};
+use serde_json::{Value, json};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
 };
 use tokio::process::Command;
 
-const OWN: &str = "sk-proj-customers-own-key";
+/// Whose keys a program runs on, and the beginning of every credential that providers may see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Own,
+    Platform,
+}
+
+impl Keys {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Own => "own-",
+            Self::Platform => "platform-",
+        }
+    }
+}
+
+/// The providers that programs ask.
+const PROVIDERS: &[&str] = &["openai", "anthropic", "google", "mistral", "cohere", "groq", "xai"];
 
 /// What `./test` provides; the tests fail without it, for a skipped one would look like a passed one.
 fn provided(variable: &str) -> OsString {
@@ -21,66 +42,133 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(name)
 }
 
-fn python() -> Command {
+fn python(program: &str) -> Command {
     let mut command = Command::new(provided("KAIROSROUTE_TEST_PYTHON"));
-    command.arg(script("openai_python.py"));
+    // No files of its own beside the programs.
+    command.arg("-B").arg(script(&format!("{program}.py")));
     command
 }
 
-fn node() -> Command {
+fn node(program: &str) -> Command {
     let directory = provided("KAIROSROUTE_TEST_NODE_DIR");
     let mut command = Command::new(std::env::var_os("NODE").unwrap_or_else(|| "node".into()));
-    command.arg(script("openai_node.mjs")).env("SDK_DIR", directory);
+    command.arg(script(&format!("{program}.mjs"))).env("SDK_DIR", directory);
     command
 }
 
-/// Every request to OpenAI goes on the customer's own key, and on nothing else.
-async fn with_own_key(stack: &Stack) -> Customer {
+/// Every request goes on the customer's own keys, and on nothing else.
+async fn with_own_keys(stack: &Stack) -> Customer {
     let customer = stack.customer("0").await;
-    stack.set_provider_keys(&customer, &json!({ "OpenAI": OWN })).await;
+    let own = |provider: &&str| ((*provider).to_owned(), json!(format!("{}{provider}", Keys::Own.prefix())));
+    let keys: Value = PROVIDERS.iter().map(own).collect::<serde_json::Map<_, _>>().into();
+    stack.set_provider_keys(&customer, &keys).await;
     let never = json!({ "byokFallback": "never" });
     assert_eq!(stack.patch_key(&customer.session, &customer.key_id, &never).await.status, 200);
     customer
 }
 
-async fn run(mut command: Command, byok: bool) {
+/// What a program told, and whether it was content.
+struct Told {
+    lines: String,
+    errors: String,
+    good: bool,
+}
+
+impl Told {
+    fn check(&self) {
+        assert!(self.good, "{}\n{}", self.lines, self.errors);
+    }
+}
+
+async fn run(mut command: Command, keys: Keys) -> Told {
     let stack = Stack::start().await;
-    let customer = if byok { with_own_key(&stack).await } else { stack.customer("10").await };
+    let byok = keys == Keys::Own;
+    let customer = if byok { with_own_keys(&stack).await } else { stack.customer("10").await };
     let poor = stack.customer("0").await;
     let output = command
         .env("BASE_URL", format!("{}/v1", stack.base()))
         .env("API_KEY", &customer.key)
         .env("POOR_API_KEY", &poor.key)
         .env("CONTROL_URL", format!("http://{}", stack.simulator.address()))
-        .env("UPSTREAM_KEY", if byok { OWN } else { "platform-openai" })
+        .env("KEY_PREFIX", keys.prefix())
+        .env("UPSTREAM_KEY", format!("{}openai", keys.prefix()))
         .env("BYOK", byok.to_string())
         .kill_on_drop(true)
         .output()
         .await
         .unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
-    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}\n{errors}");
     let charges = stack.database.number("SELECT count(*) FROM entry WHERE kind = 'charge'").await;
-    assert_eq!(charges == 0, byok, "only the platform's key costs credit");
+    let good = output.status.success();
+    assert!(!good || (charges == 0) == byok, "only the platform's key costs credit");
     stack.finish().await;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Told { lines: text(&output.stdout), errors: text(&output.stderr), good }
+}
+
+/// The program in both languages, each with its own gateway.
+async fn both_languages(program: &str, cases: &Cases, keys: Keys) {
+    let (python, node) = tokio::join!(run(python(program), keys), run(node(program), keys));
+    assert!(python.good && node.good, "{}\n{}\n{}\n{}", python.lines, python.errors, node.lines, node.errors);
+    each_is_told(cases, &python.lines);
+    each_is_told(cases, &node.lines);
 }
 
 #[tokio::test]
 async fn openais_python_package_works_on_an_own_key() {
-    run(python(), true).await;
+    run(python("openai_python"), Keys::Own).await.check();
 }
 
 #[tokio::test]
 async fn openais_python_package_works_on_the_platforms_key() {
-    run(python(), false).await;
+    run(python("openai_python"), Keys::Platform).await.check();
 }
 
 #[tokio::test]
 async fn openais_node_package_works_on_an_own_key() {
-    run(node(), true).await;
+    run(node("openai_node"), Keys::Own).await.check();
 }
 
 #[tokio::test]
 async fn openais_node_package_works_on_the_platforms_key() {
-    run(node(), false).await;
+    run(node("openai_node"), Keys::Platform).await.check();
+}
+
+#[tokio::test]
+async fn openais_packages_chat_with_every_wire_format_on_own_keys() {
+    both_languages("openai_chat", &cases::CHAT, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn openais_packages_chat_with_every_wire_format_on_the_platforms_keys() {
+    both_languages("openai_chat", &cases::CHAT, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn openais_packages_get_responses_of_every_wire_format_on_own_keys() {
+    both_languages("openai_responses", &cases::RESPONSES, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn openais_packages_get_responses_of_every_wire_format_on_the_platforms_keys() {
+    both_languages("openai_responses", &cases::RESPONSES, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn openais_packages_get_more_than_conversations_on_own_keys() {
+    both_languages("openai_kinds", &cases::KINDS, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn openais_packages_get_more_than_conversations_on_the_platforms_keys() {
+    both_languages("openai_kinds", &cases::KINDS, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn anthropics_packages_get_messages_of_every_wire_format_on_own_keys() {
+    both_languages("anthropic_messages", &cases::MESSAGES, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn anthropics_packages_get_messages_of_every_wire_format_on_the_platforms_keys() {
+    both_languages("anthropic_messages", &cases::MESSAGES, Keys::Platform).await;
 }

@@ -1,12 +1,24 @@
 //! What is refused, and how failures are scripted.
 
 use super::{super::super::Script, ask, form, last, send, start, upload};
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// Path, body, and the status and a part of the refusal.
+type Case<'a> = (&'a str, Value, u16, &'a str);
+
+fn are_refused(cases: &[Case<'_>]) {
+    let simulator = start();
+    for (path, body, status, needle) in cases {
+        let heard = ask(&simulator, path, body);
+        assert_eq!(heard.status, *status, "{path} {body} {}", heard.text());
+        assert!(heard.text().contains(needle), "{path} {body} {}", heard.text());
+        assert_eq!((last(&simulator).prompt_tokens, last(&simulator).amounts), (0, Default::default()));
+    }
+}
 
 #[test]
-fn what_a_provider_does_not_take_is_refused_in_its_own_shape() {
-    let simulator = start();
-    for (path, body, status, needle) in [
+fn what_a_provider_of_vectors_does_not_take_is_refused_in_its_own_shape() {
+    are_refused(&[
         (
             "/openai/v1/embeddings",
             json!({"model": "m", "input": "a", "top_k": 1}),
@@ -64,6 +76,12 @@ fn what_a_provider_does_not_take_is_refused_in_its_own_shape() {
             400,
             "requests[0].model",
         ),
+    ]);
+}
+
+#[test]
+fn what_other_endpoints_do_not_take_is_refused_in_the_providers_own_shape() {
+    are_refused(&[
         (
             "/openai/v1/images/generations",
             json!({"model": "m", "prompt": "p", "response_format": "url"}),
@@ -98,12 +116,7 @@ fn what_a_provider_does_not_take_is_refused_in_its_own_shape() {
             "document.document_url",
         ),
         ("/anthropic/v1/embeddings", json!({"model": "m", "input": "a"}), 404, "not_found_error"),
-    ] {
-        let heard = ask(&simulator, path, &body);
-        assert_eq!(heard.status, status, "{path} {body} {}", heard.text());
-        assert!(heard.text().contains(needle), "{path} {body} {}", heard.text());
-        assert_eq!((last(&simulator).prompt_tokens, last(&simulator).amounts), (0, Default::default()));
-    }
+    ]);
 }
 
 #[test]
