@@ -226,7 +226,17 @@ impl<'a> Raw<'a> {
 
     /// The last member of that name, when it is an object that has one.
     pub fn member(self, key: &str) -> Option<Raw<'a>> {
-        self.members().into_iter().rev().find(|member| member.key == key).map(|member| member.value)
+        let mut found = None;
+        if self.kind() == Kind::Object {
+            let _ = self.cursor().object::<JsonError>(|cursor, name| {
+                let value = cursor.value()?;
+                if name.decode() == key {
+                    found = Some(value);
+                }
+                Ok(())
+            });
+        }
+        found
     }
 
     /// A walk over the value.

@@ -24,8 +24,6 @@ use tokio::time::{Instant, timeout_at};
 
 /// What a streamed conversation is.
 const EVENTS: Cow<'static, str> = Cow::Borrowed("text/event-stream; charset=utf-8");
-/// A longer answer is no error, whatever it is.
-const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// What is sent, and under which limits.
 pub struct Call {
@@ -174,23 +172,19 @@ fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
 
 fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Result<Answer, Rejection> {
     let provider = exchange.provider;
-    let error = if body.len() <= ERROR_BYTES_MAX { body.clone() } else { Vec::new() };
-    let answer = exchange.expected.read(content_type, body).map_err(|refused| match refused {
-        Refused::Error => Rejection::read(provider, 200, None, error.trim_ascii()),
+    let answer = exchange.expected.read(content_type, body).map_err(|(refused, body)| match refused {
+        Refused::Error => Rejection::read(provider, 200, None, body.trim_ascii()),
         Refused::Blocked(reason) => {
-            Rejection { status: Some(400), ..Rejection::without_answer(Class::OurRequest, blocked(&reason)) }
+            let message = format!("the provider does not answer this request: {reason}");
+            Rejection { status: Some(400), ..Rejection::without_answer(Class::OurRequest, message) }
         }
-        Refused::Unreadable => Rejection::without_answer(
-            Class::Overload,
-            "the provider's answer is not of the form it should have",
-        ),
+        Refused::Unreadable => {
+            let message = "the provider's answer is not of the form it should have";
+            Rejection::without_answer(Class::Overload, message)
+        }
     })?;
     let usage = answer.usage;
     Ok(Answer::Whole { body: Body::Kind(Box::new(answer)), usage, service_tier: None, text: Vec::new() })
-}
-
-fn blocked(reason: &str) -> String {
-    format!("the provider does not answer this request: {reason}")
 }
 
 fn broken_off() -> Rejection {

@@ -249,7 +249,9 @@ impl<'a> Course<'a> {
         metrics.attempts.fetch_add(1, Ordering::Relaxed);
         metrics.fallbacks.fetch_add(u64::from(fell_back.is_some()), Ordering::Relaxed);
         open.serving(choice.candidate, choice.kind());
-        let result = if provider.row().on_disconnect == OnDisconnect::Drain {
+        // What comes whole is made whole, whether or not anybody waits for it.
+        let comes_whole = matches!(self.request, Asked::Kind(_)) && !call.stream;
+        let result = if comes_whole || provider.row().on_disconnect == OnDisconnect::Drain {
             // Goes on when the client leaves: the provider bills the answer all the same.
             open.await_apart(call).await
         } else {

@@ -3,7 +3,7 @@
 
 use super::{Clock, embeddings, images, moderation, ocr, rerank, speech, transcription};
 use crate::{
-    dialect::json::{self, Kind as Json, Raw},
+    dialect::json::{self, JsonError, Kind as Json, Raw},
     domain::{
         kind::Kind,
         provider::Shape,
@@ -11,6 +11,10 @@ use crate::{
     },
 };
 use std::borrow::Cow;
+
+/// Members of an answer, and entries of its lists.
+const MEMBERS_MAX: usize = 1_000;
+const ENTRIES_MAX: usize = 65_536;
 
 /// How an answer will have to be read.
 #[derive(Clone, Debug)]
@@ -74,31 +78,60 @@ impl Expected {
         }
     }
 
-    /// Reads a whole answer.
-    pub fn read(&self, content_type: &str, body: Vec<u8>) -> Result<KindAnswer, Refused> {
+    /// Reads a whole answer. One that is none comes back with the reason.
+    pub fn read(&self, content_type: &str, body: Vec<u8>) -> Result<KindAnswer, (Refused, Vec<u8>)> {
+        match self.made(content_type, &body) {
+            Ok(made) => Ok(KindAnswer {
+                body: made.body.unwrap_or(body),
+                content_type: made.content_type,
+                usage: made.usage,
+                lacks_usage: made.lacks_usage,
+            }),
+            Err(refused) => Err((refused, body)),
+        }
+    }
+
+    fn made(&self, content_type: &str, body: &[u8]) -> Result<Made, Refused> {
         let is_transcript = matches!(self.kind, Kind::Transcription | Kind::Translation);
         if is_transcript && self.shape == Shape::OpenAi && !content_type.contains("json") {
-            return Ok(transcription::as_text(self, content_type, body));
+            return Ok(transcription::as_text(self, content_type));
         }
-        let answer = object(&body)?;
+        let answer = object(body)?;
         match self.kind {
-            Kind::Embeddings => embeddings::read(self, answer, &body),
-            Kind::Images | Kind::ImageEdits => images::read(self, answer, &body),
+            Kind::Embeddings => embeddings::read(self, answer),
+            Kind::Images | Kind::ImageEdits => images::read(self, answer),
             Kind::Speech => speech::read(self, answer),
-            Kind::Transcription | Kind::Translation => transcription::read(self, answer, &body),
-            Kind::Moderation => moderation::read(answer, &body),
-            Kind::Rerank => rerank::read(self, answer, &body),
-            Kind::Ocr => ocr::read(answer, &body),
+            Kind::Transcription | Kind::Translation => transcription::read(self, answer),
+            Kind::Moderation => moderation::read(answer),
+            Kind::Rerank => rerank::read(self, answer),
+            Kind::Ocr => ocr::read(answer),
             Kind::Conversation(_) => Err(Refused::Unreadable),
         }
     }
 }
 
-impl KindAnswer {
-    pub(super) fn object(body: Vec<u8>, usage: Option<Usage>) -> Self {
-        Self { body, content_type: super::JSON.into(), usage, lacks_usage: false }
+/// What was made of a body.
+pub(super) struct Made {
+    /// `None`: it stays as it came.
+    pub body: Option<Vec<u8>>,
+    pub content_type: Cow<'static, str>,
+    pub usage: Option<Usage>,
+    pub lacks_usage: bool,
+}
+
+impl Made {
+    /// The provider's own object.
+    pub fn passed(usage: Option<Usage>) -> Self {
+        Self { body: None, content_type: super::JSON.into(), usage, lacks_usage: false }
     }
 
+    /// An object of ours.
+    pub fn object(body: Vec<u8>, usage: Option<Usage>) -> Self {
+        Self { body: Some(body), ..Self::passed(usage) }
+    }
+}
+
+impl KindAnswer {
     /// The body for the client, with `note` (JSON) as member `name` where it is an object.
     pub fn write(self, name: &str, note: &str, billed: &Usage) -> Vec<u8> {
         let with_usage = self.lacks_usage.then(|| {
@@ -119,13 +152,38 @@ fn object(body: &[u8]) -> Result<Raw<'_>, Refused> {
     let mut cursor = json::Cursor::new(body, json::DEPTH_LIMIT).map_err(|_| Refused::Unreadable)?;
     let answer = cursor.value().map_err(|_| Refused::Unreadable)?;
     cursor.end().map_err(|_| Refused::Unreadable)?;
-    if answer.kind() != Json::Object {
+    if answer.kind() != Json::Object || !is_small(answer) {
         return Err(Refused::Unreadable);
     }
     match answer.member("error").is_some_and(|error| !error.is_idle()) {
         true => Err(Refused::Error),
         false => Ok(answer),
     }
+}
+
+/// Whether an object has no more members than an answer can have use for.
+fn is_small(object: Raw<'_>) -> bool {
+    let mut left = MEMBERS_MAX;
+    let walked = object.cursor().object::<JsonError>(|cursor, _| {
+        cursor.value()?;
+        left = left.checked_sub(1).ok_or_else(|| cursor.error("too many members"))?;
+        Ok(())
+    });
+    walked.is_ok()
+}
+
+/// The entries of an answer's list; `None` for what is no list or has far too many.
+pub(super) fn entries<'a>(list: Option<Raw<'a>>) -> Option<Vec<Raw<'a>>> {
+    let list = list.filter(|list| list.kind() == Json::Array)?;
+    let mut entries = Vec::new();
+    let walked = list.cursor().array::<JsonError>(|cursor, index| {
+        if index >= ENTRIES_MAX {
+            return Err(cursor.error("too many entries"));
+        }
+        entries.push(cursor.value()?);
+        Ok(())
+    });
+    walked.ok().map(|()| entries)
 }
 
 /// A count in an object; one of another type is missing, never zero.

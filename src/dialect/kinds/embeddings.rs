@@ -2,13 +2,13 @@
 //! silently misreads numbers in its place, so the answer always has the form that was asked for.
 
 use super::{
-    At, Edits, Expected, KindAnswer, KindRequest, Refused, Wanted, Written,
-    answer::{count, tokens},
+    At, Edits, Expected, KindRequest, Refused, Wanted, Written,
+    answer::{Made, count, entries, tokens},
     edits, no_such_form,
 };
 use crate::{
     dialect::{
-        json::{Kind as Json, ObjectWriter, Raw, push_text},
+        json::{JsonError, Kind as Json, ObjectWriter, Raw, push_text},
         target::Unsupported,
     },
     domain::{
@@ -165,7 +165,7 @@ enum Vector<'a> {
     Bytes(Raw<'a>),
 }
 
-pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<KindAnswer, Refused> {
+pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused> {
     let base64 = expected.wanted == Wanted::Vectors { base64: true };
     let usage = match expected.shape {
         Shape::Cohere => {
@@ -185,13 +185,13 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<
     });
     let written_anew = matches!(expected.shape, Shape::Cohere | Shape::Gemini);
     let written = answer.member("usage").is_some();
-    let body = if fits && !written_anew {
-        body.to_vec()
+    let made = if fits && !written_anew {
+        Made::passed(usage)
     } else {
-        write_answer(expected, answer, &vectors, base64, usage.as_ref()).ok_or(Refused::Unreadable)?
+        let body = write_answer(expected, answer, &vectors, base64, usage.as_ref());
+        Made::object(body.ok_or(Refused::Unreadable)?, usage)
     };
-    let lacks_usage = usage.is_none() && !written;
-    Ok(KindAnswer { lacks_usage, ..KindAnswer::object(body, usage) })
+    Ok(Made { lacks_usage: usage.is_none() && !written, ..made })
 }
 
 fn vectors<'a>(shape: Shape, answer: Raw<'a>) -> Option<Vec<Vector<'a>>> {
@@ -203,16 +203,16 @@ fn vectors<'a>(shape: Shape, answer: Raw<'a>) -> Option<Vec<Vector<'a>>> {
     };
     match shape {
         Shape::Cohere => {
-            let list = answer.member("embeddings")?.member("float")?;
-            (list.kind() == Json::Array).then(|| list.elements().into_iter().map(of).collect())?
+            let list = entries(answer.member("embeddings")?.member("float"))?;
+            list.into_iter().map(of).collect()
         }
         Shape::Gemini => {
-            let list = answer.member("embeddings").filter(|list| list.kind() == Json::Array)?;
-            list.elements().into_iter().map(|one| of(one.member("values")?)).collect()
+            let list = entries(answer.member("embeddings"))?;
+            list.into_iter().map(|one| of(one.member("values")?)).collect()
         }
         _ => {
-            let list = answer.member("data").filter(|list| list.kind() == Json::Array)?;
-            list.elements().into_iter().map(|one| of(one.member("embedding")?)).collect()
+            let list = entries(answer.member("data"))?;
+            list.into_iter().map(|one| of(one.member("embedding")?)).collect()
         }
     }
 }
@@ -263,8 +263,14 @@ fn push_vector(out: &mut Vec<u8>, vector: &Vector<'_>, base64: bool) -> Option<(
         Vector::Numbers(numbers) if !base64 => out.extend_from_slice(numbers.get().as_bytes()),
         Vector::Base64(text) if base64 => out.extend_from_slice(text.get().as_bytes()),
         Vector::Numbers(numbers) => {
-            let floats = numbers.elements().into_iter().map(|number| number.get().parse().ok());
-            push_base64(out, floats.collect::<Option<Vec<f32>>>()?.iter().copied());
+            let mut floats: Vec<f32> = Vec::new();
+            let walked = numbers.cursor().array::<JsonError>(|cursor, _| {
+                let number = cursor.value()?.get().parse();
+                floats.push(number.map_err(|_| cursor.error("no number"))?);
+                Ok(())
+            });
+            walked.ok()?;
+            push_base64(out, floats.into_iter());
         }
         Vector::Base64(text) => {
             let bytes = STANDARD.decode(text.text()?.as_bytes()).ok()?;

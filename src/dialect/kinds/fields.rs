@@ -39,6 +39,8 @@ pub(super) type Field = (&'static str, Rule);
 
 /// Entries of a list of texts, token lists or documents.
 const ENTRIES_MAX: usize = 16_384;
+/// Token ids of a request, three times what the provider that takes them allows.
+const TOKEN_IDS_MAX: usize = 1 << 20;
 
 const EMBEDDINGS: &[Field] = &[
     ("model", Rule::Model),
@@ -216,39 +218,54 @@ fn number(name: &str, rule: Rule, text: &str) -> Result<(), Invalid> {
     if in_range { Ok(()) } else { Err(Invalid::at(name, format!("`{name}` must be {}", expected(rule)))) }
 }
 
+/// Nothing is gathered, so that a list of any length costs no memory before it is refused.
 fn elements(name: &str, rule: Rule, list: Raw<'_>) -> Result<(), Invalid> {
-    let elements = list.elements();
-    if elements.len() > ENTRIES_MAX && rule != Rule::Input {
-        return Err(Invalid::at(name, format!("`{name}` may have at most {ENTRIES_MAX} entries")));
-    }
-    let wanted = |kind: Json| match rule {
-        Rule::Texts => kind == Json::String,
-        Rule::Pages => kind == Json::Number,
-        Rule::Documents => matches!(kind, Json::String | Json::Object),
-        Rule::Screened => matches!(kind, Json::String | Json::Object),
-        _ => matches!(kind, Json::String | Json::Number | Json::Array),
-    };
-    let first = elements.first().map(|element| element.kind());
-    for (index, element) in elements.iter().enumerate() {
+    let mut first = None;
+    let mut ids = 0usize;
+    list.cursor().array(|cursor, index| {
+        let element = cursor.value()?;
         let (kind, path) = (element.kind(), || format!("{name}[{index}]"));
-        if !wanted(kind) {
+        if !is_entry(rule, kind) {
             return Err(Invalid::kind(&path(), entry(rule).into(), kind));
         }
-        if rule == Rule::Input {
-            if Some(kind) != first {
-                return Err(Invalid::at(name, format!("`{name}` must not mix text and token ids")));
-            }
-            let ids = match kind {
-                Json::Array => element.elements(),
-                Json::Number => vec![*element],
-                _ => Vec::new(),
-            };
-            if ids.iter().any(|id| id.count().is_none()) {
-                return Err(Invalid::at(&path(), format!("`{}` must be token ids", path())));
-            }
+        let most = if rule == Rule::Input && kind == Json::Number { TOKEN_IDS_MAX } else { ENTRIES_MAX };
+        if index >= most {
+            return Err(Invalid::at(name, format!("`{name}` may have at most {most} entries")));
         }
+        if rule != Rule::Input {
+            return Ok(());
+        }
+        if *first.get_or_insert(kind) != kind {
+            return Err(Invalid::at(name, format!("`{name}` must not mix text and token ids")));
+        }
+        match kind {
+            Json::Number => token_id(name, &path, element, &mut ids),
+            Json::Array => {
+                element.cursor().array(|cursor, _| token_id(name, &path, cursor.value()?, &mut ids))
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
+fn token_id(name: &str, path: &dyn Fn() -> String, id: Raw<'_>, ids: &mut usize) -> Result<(), Invalid> {
+    *ids = ids.saturating_add(1);
+    if *ids > TOKEN_IDS_MAX {
+        return Err(Invalid::at(name, format!("`{name}` may have at most {TOKEN_IDS_MAX} token ids")));
+    }
+    if id.count().is_none() {
+        return Err(Invalid::at(&path(), format!("`{}` must be token ids", path())));
     }
     Ok(())
+}
+
+fn is_entry(rule: Rule, kind: Json) -> bool {
+    match rule {
+        Rule::Texts => kind == Json::String,
+        Rule::Pages => kind == Json::Number,
+        Rule::Documents | Rule::Screened => matches!(kind, Json::String | Json::Object),
+        _ => matches!(kind, Json::String | Json::Number | Json::Array),
+    }
 }
 
 fn entry(rule: Rule) -> &'static str {

@@ -1,7 +1,10 @@
 //! What Google's generateContent has in common for pictures, speech and transcripts: the request around the parts,
 //! and parts and usage of an answer.
 
-use super::{Refused, answer::count};
+use super::{
+    Refused,
+    answer::{count, entries},
+};
 use crate::{
     dialect::json::{Kind as Json, ObjectWriter, Raw},
     domain::{
@@ -49,7 +52,7 @@ pub(super) struct Parts<'a> {
 
 /// The parts of the first candidate, without thoughts.
 pub(super) fn parts<'a>(answer: Raw<'a>) -> Result<Parts<'a>, Refused> {
-    let candidate = answer.member("candidates").and_then(|list| list.elements().into_iter().next());
+    let candidate = entries(answer.member("candidates")).and_then(|list| list.into_iter().next());
     let Some(candidate) = candidate else {
         let blocked =
             answer.member("promptFeedback").and_then(|feedback| feedback.member("blockReason")?.text());
@@ -57,7 +60,7 @@ pub(super) fn parts<'a>(answer: Raw<'a>) -> Result<Parts<'a>, Refused> {
     };
     let mut found = Parts::default();
     let content = candidate.member("content").and_then(|content| content.member("parts"));
-    for part in content.map(Raw::elements).unwrap_or_default() {
+    for part in entries(content).unwrap_or_default() {
         if part.member("thought").is_some_and(|thought| thought.get() == "true") {
             continue;
         }
@@ -114,8 +117,8 @@ pub(super) fn usage(answer: Raw<'_>, kind: Kind) -> Option<Usage> {
 fn modalities(usage: Raw<'_>, name: &str) -> Option<(u64, u64)> {
     let details = usage.member(name).filter(|details| !details.is_idle())?;
     let of = |wanted: &str| {
-        let entries = details.elements().into_iter();
-        let fitting = entries.filter(|entry| {
+        let told = entries(Some(details)).unwrap_or_default().into_iter();
+        let fitting = told.filter(|entry| {
             entry.member("modality").and_then(Raw::text).is_some_and(|modality| modality == wanted)
         });
         fitting.filter_map(|entry| count(entry, "tokenCount")).fold(0u64, u64::saturating_add)

@@ -2,12 +2,13 @@
 //! nothing is scaled; a size that a provider cannot make is refused.
 
 use super::{
-    At, Edits, Expected, KindAnswer, KindRequest, Refused, Wanted, Written, answer::count, edits, gemini,
-    no_such_form,
+    At, Edits, Expected, KindRequest, Refused, Wanted, Written,
+    answer::{Made, count, entries},
+    edits, gemini, no_such_form,
 };
 use crate::{
     dialect::{
-        json::{Kind as Json, ObjectWriter, Raw, push_text, with_member},
+        json::{ObjectWriter, Raw, push_text, with_member},
         target::Unsupported,
     },
     domain::{
@@ -153,21 +154,22 @@ fn write_gemini(request: &KindRequest<'_>) -> Result<Written, Unsupported> {
     Ok(Written::json(gemini::request(&parts, config.end()), dropped, Wanted::Object))
 }
 
-pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<KindAnswer, Refused> {
+pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused> {
     if expected.shape == Shape::Gemini {
         return read_gemini(expected, answer);
     }
-    let data = answer.member("data").filter(|data| data.kind() == Json::Array).ok_or(Refused::Unreadable)?;
-    let images = u64::try_from(data.elements().len()).unwrap_or(u64::MAX);
+    let data = entries(answer.member("data")).ok_or(Refused::Unreadable)?;
+    let images = u64::try_from(data.len()).unwrap_or(u64::MAX);
     let usage = match tokens(answer) {
         Some(tokens) => Usage { images, ..tokens },
         None => Usage { images, basis: Basis::Counted, ..Usage::default() },
     };
+    if answer.member("created").is_some() {
+        return Ok(Made::passed(Some(usage)));
+    }
     // OpenAI's SDKs know no answer without a date.
-    let dated = || with_member(body, "created", &expected.created.to_string());
-    let body =
-        if answer.member("created").is_some() { None } else { dated() }.unwrap_or_else(|| body.to_vec());
-    Ok(KindAnswer::object(body, Some(usage)))
+    let dated = with_member(answer.get().as_bytes(), "created", &expected.created.to_string());
+    Ok(Made::object(dated.ok_or(Refused::Unreadable)?, Some(usage)))
 }
 
 /// `usage` of OpenAI's image models: what goes in is text and pictures, what comes out pictures unless it says.
@@ -190,7 +192,7 @@ fn tokens(answer: Raw<'_>) -> Option<Usage> {
     })
 }
 
-fn read_gemini(expected: &Expected, answer: Raw<'_>) -> Result<KindAnswer, Refused> {
+fn read_gemini(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused> {
     let parts = gemini::parts(answer)?;
     if parts.data.is_empty() {
         return Err(Refused::Blocked("the model answered without a picture".to_owned()));
@@ -214,5 +216,5 @@ fn read_gemini(expected: &Expected, answer: Raw<'_>) -> Result<KindAnswer, Refus
             input.saturating_add(output)
         ),
     );
-    Ok(KindAnswer::object(out.end(), Some(usage)))
+    Ok(Made::object(out.end(), Some(usage)))
 }

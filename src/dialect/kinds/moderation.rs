@@ -1,7 +1,9 @@
 //! Moderation, in OpenAI's form for the client. One provider leaves out the verdict: it is its categories' sum.
 
 use super::{
-    At, Edits, KindAnswer, KindRequest, Refused, Wanted, Written, answer::tokens, edits, no_such_form,
+    At, Edits, KindRequest, Refused, Wanted, Written,
+    answer::{Made, entries, tokens},
+    edits, no_such_form,
 };
 use crate::{
     dialect::{
@@ -27,12 +29,11 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
     }
 }
 
-pub(super) fn read(answer: Raw<'_>, body: &[u8]) -> Result<KindAnswer, Refused> {
-    let results = answer.member("results").filter(|list| list.kind() == Json::Array);
-    let results = results.ok_or(Refused::Unreadable)?.elements();
+pub(super) fn read(answer: Raw<'_>) -> Result<Made, Refused> {
+    let results = entries(answer.member("results")).ok_or(Refused::Unreadable)?;
     let usage = tokens(answer);
     if results.iter().all(|result| result.member("flagged").is_some()) {
-        return Ok(KindAnswer::object(body.to_vec(), usage));
+        return Ok(Made::passed(usage));
     }
     let mut judged = Vec::with_capacity(results.len());
     for result in results {
@@ -41,12 +42,12 @@ pub(super) fn read(answer: Raw<'_>, body: &[u8]) -> Result<KindAnswer, Refused> 
         let told = with_member(result.get().as_bytes(), "flagged", if flagged { "true" } else { "false" });
         judged.push(String::from_utf8(told.ok_or(Refused::Unreadable)?).map_err(|_| Refused::Unreadable)?);
     }
-    let mut out = ObjectWriter::with_capacity(body.len());
+    let mut out = ObjectWriter::with_capacity(answer.len());
     for member in answer.members() {
         match &*member.key {
             "results" => out.raw("results", &format!("[{}]", judged.join(","))),
             _ => out.raw_key(member.raw_key).extend_from_slice(member.value.get().as_bytes()),
         }
     }
-    Ok(KindAnswer::object(out.end(), usage))
+    Ok(Made::object(out.end(), usage))
 }

@@ -1,11 +1,12 @@
 //! Reading documents, in Mistral's form at both ends: bytes pass, and the pages that were read are counted.
 
-use super::{At, KindAnswer, KindRequest, Refused, Wanted, Written, answer::count, edits, no_such_form};
+use super::{
+    At, KindRequest, Refused, Wanted, Written,
+    answer::{Made, count, entries},
+    edits, no_such_form,
+};
 use crate::{
-    dialect::{
-        json::{Kind as Json, Raw},
-        target::Unsupported,
-    },
+    dialect::{json::Raw, target::Unsupported},
     domain::{
         provider::Shape,
         usage::{Basis, Usage},
@@ -19,11 +20,11 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
     }
 }
 
-pub(super) fn read(answer: Raw<'_>, body: &[u8]) -> Result<KindAnswer, Refused> {
-    let list = answer.member("pages").filter(|list| list.kind() == Json::Array).ok_or(Refused::Unreadable)?;
+pub(super) fn read(answer: Raw<'_>) -> Result<Made, Refused> {
+    let list = entries(answer.member("pages")).ok_or(Refused::Unreadable)?;
     let told = answer.member("usage_info").and_then(|usage| count(usage, "pages_processed"));
-    let counted = || u64::try_from(list.elements().len()).unwrap_or(u64::MAX);
+    let counted = || u64::try_from(list.len()).unwrap_or(u64::MAX);
     let (pages, basis) = told.map_or_else(|| (counted(), Basis::Counted), |pages| (pages, Basis::Reported));
     let usage = Usage { pages, basis, ..Usage::default() };
-    Ok(KindAnswer::object(body.to_vec(), Some(usage)))
+    Ok(Made::passed(Some(usage)))
 }

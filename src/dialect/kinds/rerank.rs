@@ -1,8 +1,8 @@
 //! Reranking, in Cohere's form for the client, whatever name a provider gives to the list of results.
 
 use super::{
-    At, Edits, Expected, KindAnswer, KindRequest, Refused, Wanted, Written,
-    answer::{count, tokens},
+    At, Edits, Expected, KindRequest, Refused, Wanted, Written,
+    answer::{Made, count, tokens},
     edits, no_such_form,
 };
 use crate::{
@@ -41,21 +41,21 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
     }
 }
 
-pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<KindAnswer, Refused> {
+pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused> {
     let is_list = |list: &Raw<'_>| list.kind() == Json::Array;
     let usage = usage(expected, answer);
     if answer.member("results").is_some_and(|list| is_list(&list)) {
-        return Ok(KindAnswer::object(body.to_vec(), usage));
+        return Ok(Made::passed(usage));
     }
     let results = answer.member("data").filter(is_list).ok_or(Refused::Unreadable)?;
-    let mut out = ObjectWriter::with_capacity(body.len());
+    let mut out = ObjectWriter::with_capacity(answer.len());
     out.raw("results", results.get());
     for member in answer.members() {
         if !matches!(&*member.key, "data" | "object") {
             out.raw_key(member.raw_key).extend_from_slice(member.value.get().as_bytes());
         }
     }
-    Ok(KindAnswer::object(out.end(), usage))
+    Ok(Made::object(out.end(), usage))
 }
 
 /// Search units, tokens, or both.

@@ -2,7 +2,7 @@
 //! comes; elsewhere it is unpacked from the answer. Sound is never coded anew: a format nobody made is refused.
 
 use super::{
-    At, Edits, Expected, KindAnswer, KindRequest, Refused, Wanted, Written, edits, gemini, no_such_form,
+    At, Edits, Expected, KindRequest, Refused, Wanted, Written, answer::Made, edits, gemini, no_such_form,
 };
 use crate::{
     dialect::{
@@ -82,7 +82,7 @@ fn write_gemini(request: &KindRequest<'_>, wanted: Wanted) -> Result<Written, Un
     Ok(Written::json(body, dropped, wanted))
 }
 
-pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<KindAnswer, Refused> {
+pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused> {
     let format = match &expected.wanted {
         Wanted::Sound { format, .. } => format.as_deref(),
         _ => None,
@@ -94,12 +94,12 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<KindAnswer, R
             let body = STANDARD.decode(audio.as_bytes()).map_err(|_| Refused::Unreadable)?;
             let content_type = content_type(format.unwrap_or("mp3")).into();
             let usage = Some(Usage { basis: Basis::Counted, ..expected.measured });
-            Ok(KindAnswer { body, content_type, usage, lacks_usage: false })
+            Ok(Made { body: Some(body), content_type, usage, lacks_usage: false })
         }
     }
 }
 
-fn read_gemini(expected: &Expected, answer: Raw<'_>, format: Option<&str>) -> Result<KindAnswer, Refused> {
+fn read_gemini(expected: &Expected, answer: Raw<'_>, format: Option<&str>) -> Result<Made, Refused> {
     let parts = gemini::parts(answer)?;
     let mut samples = Vec::new();
     let mut rate = GEMINI_RATE;
@@ -118,7 +118,7 @@ fn read_gemini(expected: &Expected, answer: Raw<'_>, format: Option<&str>) -> Re
         Some("pcm") => (samples, content_type("pcm")),
         _ => (wav(&samples, rate).ok_or(Refused::Unreadable)?, content_type("wav")),
     };
-    Ok(KindAnswer { body, content_type: content_type.into(), usage, lacks_usage: false })
+    Ok(Made { body: Some(body), content_type: content_type.into(), usage, lacks_usage: false })
 }
 
 /// The head of a WAV file of 16-bit samples of one channel, and the samples.

@@ -101,7 +101,7 @@ fn answers_are_given_in_the_client_s_form_with_their_usage() {
             let content_type = case["content_type"].as_str().unwrap_or("application/json");
             let answer = match expected.read(content_type, reply.into_bytes()) {
                 Ok(answer) => answer,
-                Err(refused) => {
+                Err((refused, _)) => {
                     assert_eq!(case["refused"], format!("{refused:?}"), "{case}");
                     continue;
                 }

@@ -2,8 +2,8 @@
 //! comes out. The file's bytes are never touched; only the provider without uploads gets them as base64.
 
 use super::{
-    At, Edits, Expected, KindAnswer, KindRequest, Refused, Wanted, Written,
-    answer::{count, seconds},
+    At, Edits, Expected, KindRequest, Refused, Wanted, Written,
+    answer::{Made, count, seconds},
     edits, gemini, no_such_form,
 };
 use crate::{
@@ -102,15 +102,15 @@ fn by_name(name: &str) -> Option<&'static str> {
 }
 
 /// An answer that is text: subtitles, or the bare transcript. It says nothing of its usage.
-pub(super) fn as_text(expected: &Expected, content_type: &str, body: Vec<u8>) -> KindAnswer {
+pub(super) fn as_text(expected: &Expected, content_type: &str) -> Made {
     let content_type = match content_type {
         "" => "text/plain; charset=utf-8".into(),
         given => Cow::Owned(given.to_owned()),
     };
-    KindAnswer { body, content_type, usage: Some(expected.measured), lacks_usage: false }
+    Made { content_type, ..Made::passed(Some(expected.measured)) }
 }
 
-pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<KindAnswer, Refused> {
+pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused> {
     let (text, usage) = match expected.shape {
         Shape::Gemini => (Some(gemini::parts(answer)?.text), gemini::usage(answer, Kind::Transcription)),
         _ => (answer.member("text").and_then(Raw::text).map(Cow::into_owned), reported(answer)),
@@ -122,14 +122,14 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>, body: &[u8]) -> Result<
     };
     if bare {
         let content_type = "text/plain; charset=utf-8".into();
-        return Ok(KindAnswer { body: text.into_bytes(), content_type, usage, lacks_usage: false });
+        return Ok(Made { body: Some(text.into_bytes()), content_type, usage, lacks_usage: false });
     }
     if expected.shape != Shape::Gemini {
-        return Ok(KindAnswer::object(body.to_vec(), usage));
+        return Ok(Made::passed(usage));
     }
     let mut out = ObjectWriter::new();
     out.text("text", &text);
-    Ok(KindAnswer::object(out.end(), usage))
+    Ok(Made::object(out.end(), usage))
 }
 
 /// By tokens, by time, or by the length that a detailed answer tells.

@@ -1,7 +1,7 @@
 //! Pictures: made from words and from pictures, billed by tokens or by the piece.
 
-use super::{Form, Term, Till, only_call, per_million, sent};
-use crate::harness::Stack;
+use super::{Form, Term, Till, charge, cost, only_call, per_million, sent};
+use crate::harness::{Stack, wait_for};
 use kairosroute::simulator::{KindScript, Script};
 use serde_json::json;
 
@@ -128,5 +128,23 @@ async fn a_picture_that_a_provider_declines_is_a_refusal_and_costs_nothing() {
     assert!(reply.message().contains("PROHIBITED_CONTENT"), "{reply}");
     let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
     assert_eq!(receipt["charged_nano_usd"], 0, "{receipt}");
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_pays_for_the_picture_that_is_made_all_the_same() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("5").await;
+    let script = Script { latency_ms: 400, ..Script::default().with_tokens(10, 1_000) };
+    stack.simulator.set_default("openai", script);
+    let body = json!({"model": "gpt-image-2", "prompt": "a dot"});
+    let request = stack.request("POST", PATH).bearer(&customer.key).json(&body).send();
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(150), request).await.is_err());
+    let charged = wait_for("the charge", async || {
+        let charged = "SELECT coalesce(sum(charge), 0)::bigint FROM usage WHERE kind = 'images'";
+        Some(stack.database.number(charged).await).filter(|charged| *charged > 0)
+    })
+    .await;
+    assert_eq!(charged, charge(cost(&[per_million(10, 5_000), per_million(1_000, 30_000)])));
     stack.finish().await;
 }

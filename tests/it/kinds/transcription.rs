@@ -17,7 +17,7 @@ fn heard(audio_ms: u64) -> Script {
 }
 
 fn form(model: &str, ms: u32) -> Form {
-    Form::new().file("file", "a b\".wav", "audio/wav", &wav(ms)).field("model", model)
+    Form::new().file("file", "a b.wav", "audio/wav", &wav(ms)).field("model", model)
 }
 
 /// The names of a form's parts, in order.
@@ -50,7 +50,7 @@ async fn a_provider_s_seconds_are_charged_by_the_minute_or_the_hour_and_the_file
         let call = only_call(&stack);
         assert_eq!(names(&call), ["model", "language", "file"], "{model}");
         assert!(call.body.contains(&format!("\r\n\r\n{name}\r\n")), "{model}");
-        assert!(call.body.contains("filename=\"a b\\\".wav\"") || call.body.contains("a b"), "{}", call.body);
+        assert!(call.body.contains("filename=\"a b.wav\""), "{}", call.body);
         let file = wav(7_000);
         assert!(call.body_bytes.windows(file.len()).any(|window| window == file), "{model}");
     }

@@ -5,6 +5,8 @@ use super::{big, little};
 
 /// The largest head there is, an Ogg page's, is far below this.
 const HELD_BYTES_MAX: usize = 4_096;
+/// How often the next frame may have to be looked for: what is lost so often is something else.
+const SEARCHES_MAX: u32 = 20_000;
 /// What is looked at in one go.
 const PIECE_BYTES: usize = 4_096;
 const NANOS: u64 = 1_000_000_000;
@@ -30,6 +32,7 @@ pub struct Frames {
     /// So many samples (in WAV, bytes of them) at so many a second.
     samples: u64,
     rate: u64,
+    searches: u32,
     /// What was heard at other rates before.
     nanos: u64,
 }
@@ -49,6 +52,8 @@ enum Form {
     Flac {
         known: Option<u64>,
     },
+    /// Nobody can tell.
+    Lost,
 }
 
 impl Frames {
@@ -65,12 +70,12 @@ impl Frames {
             _ => return None,
         };
         let skip = if matches!(form, Form::Wav { .. }) { 12 } else { 0 };
-        Some(Self { form, held: Vec::new(), skip, samples: 0, rate: 1, nanos: 0 })
+        Some(Self { form, held: Vec::new(), skip, samples: 0, rate: 1, searches: 0, nanos: 0 })
     }
 
     pub fn ms(&self) -> Option<u64> {
         match &self.form {
-            Form::Ogg { rate: 0, .. } | Form::Wav { rate: None, .. } => None,
+            Form::Ogg { rate: 0, .. } | Form::Wav { rate: None, .. } | Form::Lost => None,
             Form::Flac { known } => *known,
             Form::Ogg { rate, lead, granule } => {
                 let last = time(granule.saturating_sub(*lead), *rate);
@@ -108,6 +113,7 @@ impl Frames {
             Form::Mpeg => self.mpeg(rest),
             Form::Ogg { .. } => self.ogg_page(rest),
             Form::Wav { .. } => self.wav(rest),
+            Form::Lost => Some(u64::MAX),
             Form::Flac { known } => {
                 let head = big(rest.get(18..26))?;
                 let (rate, samples) = (head >> 44, head & 0xF_FFFF_FFFF);
@@ -128,9 +134,17 @@ impl Frames {
                 self.hear(samples, rate);
                 Some(bytes)
             }
-            // Not a frame: look for the next one.
-            None => Some(memchr::memchr(0xFF, rest.get(1..)?).map_or(wide(rest.len()), |at| wide(at) + 1)),
+            None => self.search(0xFF, rest),
         }
+    }
+
+    /// Where the next frame may begin, for here is none.
+    fn search(&mut self, first: u8, rest: &[u8]) -> Option<u64> {
+        self.searches = self.searches.saturating_add(1);
+        if self.searches > SEARCHES_MAX {
+            self.form = Form::Lost;
+        }
+        Some(memchr::memchr(first, rest.get(1..)?).map_or(wide(rest.len()), |at| wide(at) + 1))
     }
 
     fn hear(&mut self, samples: u64, rate: u64) {
@@ -143,7 +157,7 @@ impl Frames {
 
     fn ogg_page(&mut self, rest: &[u8]) -> Option<u64> {
         if !rest.get(..4)?.starts_with(b"OggS") {
-            return Some(memchr::memchr(b'O', rest.get(1..)?).map_or(wide(rest.len()), |at| wide(at) + 1));
+            return self.search(b'O', rest);
         }
         let segments = usize::from(*rest.get(26)?);
         let table = rest.get(27..27 + segments)?;

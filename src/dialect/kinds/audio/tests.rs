@@ -186,3 +186,12 @@ proptest! {
         let _ = measure(&noise);
     }
 }
+
+#[test]
+fn what_only_looks_like_audio_is_given_up() {
+    for start in [&b"ID3\x04\0\0\0\0\0\0"[..], b"OggSOggSOggS"] {
+        let mut file = start.to_vec();
+        file.resize(1_000_000, if start.starts_with(b"ID3") { 0xFF } else { b'O' });
+        assert_eq!(measure(&file).basis, Basis::Estimated);
+    }
+}
