@@ -81,6 +81,9 @@ pub struct Facts {
     pub wants_logprobs: bool,
     /// `web_search_options`, or tools that are neither functions nor custom: they bear fees of their own.
     pub unpriced_tools: bool,
+    /// Names something that a provider keeps for an account: a file by its id, a container, an address that only
+    /// the provider knows.
+    pub names_kept: bool,
     /// Output other than text is asked for.
     pub wants_audio_output: bool,
 }

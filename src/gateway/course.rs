@@ -147,10 +147,10 @@ impl<'a> Course<'a> {
     fn platform_obstacle(&self, candidate: &Candidate, open: &Open) -> Option<&'static str> {
         let head = self.head();
         // What the platform's account keeps at a provider is nobody's in particular.
-        if head.needs_state {
+        let facts = &head.facts;
+        if head.needs_state || facts.names_kept {
             return Some("kept_state_needs_own_key");
         }
-        let facts = &head.facts;
         // A chat answer does not say how often it searched, so an always-searching model's fee cannot be billed.
         let searches = candidate.model.as_ref().is_some_and(|model| model.flags.has(Flag::AlwaysSearches));
         // Nor does a stream that is broken off say how long it spoke, and its audio cannot be counted as text can.
@@ -375,7 +375,8 @@ impl<'a> Course<'a> {
     }
 
     fn failure(self, open: &Open) -> Failure {
-        let needs_state = self.head().needs_state;
+        let head = self.head();
+        let needs_account = head.needs_state || head.facts.names_kept;
         let last = self.last.and_then(|(rejection, at)| {
             let choice = self.choices.get(at)?;
             let (provider, credential) = (choice.candidate.provider, choice.kind());
@@ -392,10 +393,11 @@ impl<'a> Course<'a> {
             (None, None, None) if self.unusable => Failure::NoModels {
                 message: "The stored provider key cannot be used; enter it again".to_owned(),
             },
-            (None, None, None) if needs_state => Failure::Invalid(Invalid {
-                param: Some("previous_response_id".to_owned()),
-                message: "What a provider keeps belongs to the account it was asked with, and the platform's \
-                          account is shared: store your own key of this provider to build on earlier responses"
+            (None, None, None) if needs_account => Failure::Invalid(Invalid {
+                param: None,
+                message: "What a provider keeps (earlier responses, files by id, containers) belongs to the account \
+                          it was asked with, and the platform's account is shared: store your own key of this \
+                          provider to use it"
                     .to_owned(),
             }),
             (None, None, None) => Failure::NoModels { message: nothing_tried(&open.considered) },

@@ -183,6 +183,13 @@ async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Fai
         open.measured = request.content.usage;
         open.prompt_tokens = request.content.token_ids;
     }
+    if head.service_tier.as_deref() == Some("batch") {
+        return Err(Failure::Invalid(Invalid {
+            param: Some("service_tier".to_owned()),
+            message: "`service_tier` cannot be `batch`: an answer is given in the call that asks for it"
+                .to_owned(),
+        }));
+    }
     let plan = make_plan(inbound, open, head)?;
     open.considered = plan.considered;
     open.strategy = plan.strategy;

@@ -325,8 +325,22 @@ impl Open {
         let serving = self.serving.as_ref()?;
         let prices = serving.model.as_ref()?.prices.as_ref()?;
         let reported = serving.consumed.service_tier.as_deref();
-        let priced = |tier| price::price(prices, usage, self.started_at, tier).ok();
-        reported.and_then(|tier| priced(Some(tier))).or_else(|| priced(self.service_tier.as_deref()))
+        let priced = |usage: &Usage, tier| price::price(prices, usage, self.started_at, tier).ok();
+        let asked = self.service_tier.as_deref();
+        let exact = reported.and_then(|tier| priced(usage, Some(tier))).or_else(|| priced(usage, asked));
+        if exact.is_some() || serving.served.credential != CredentialKind::Platform {
+            return exact;
+        }
+        // A kind of token that the catalogue does not price: never free, billed as text.
+        let text = Usage {
+            input: usage.prompt(),
+            output: usage.completion(),
+            reasoning: usage.reasoning,
+            basis: usage.basis,
+            ..Usage::default()
+        };
+        tracing::error!(model.id = %serving.served.model_id, "reported usage has no price: billed as text");
+        priced(&text, asked).or_else(|| priced(&text, None))
     }
 
     fn bill(&self) -> Option<Bill> {

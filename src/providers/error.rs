@@ -190,6 +190,9 @@ fn classify(
     match (provider.as_str(), status) {
         (_, 401) => Class::BadKey,
         ("google", 400) if says("api key") || is("API_KEY_INVALID") => Class::BadKey,
+        // The account's billing or region (Google), or its empty balance: no fault of the request.
+        ("google", 400) if is("FAILED_PRECONDITION") => Class::Permission,
+        (_, 400) if says("credit balance is too low") => Class::NoMoney,
         ("xai", 400) if says("api key") => Class::BadKey,
         ("cohere", 498) => Class::BadKey,
         (_, 402) | ("fireworks_ai", 412) => Class::NoMoney,

@@ -11,6 +11,6 @@ pub use answer::{Answer, AnswerPart, Choice};
 pub use event::{Citation, Delta, Event, Finish};
 pub use request::{
     Cache, Effort, Format, Json, Logprobs, Part, Reasoning, Request, Role, Setting, Source, Thinking, Tool,
-    ToolCall, ToolChoice, ToolKind, ToolResult, Turn, What,
+    ToolCall, ToolChoice, ToolKind, ToolResult, Turn, What, is_kept_at,
 };
 pub use signature::{MARK, Signature};

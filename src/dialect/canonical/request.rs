@@ -291,6 +291,41 @@ impl Request<'_> {
     }
 }
 
+impl Request<'_> {
+    /// Whether a medium is named by something that a provider keeps.
+    pub fn names_kept(&self) -> bool {
+        self.turns.iter().flat_map(|turn| &turn.parts).any(Part::names_kept)
+    }
+}
+
+impl Part<'_> {
+    fn names_kept(&self) -> bool {
+        match self {
+            Part::Image { source, .. } | Part::File { source, .. } => source.is_kept(),
+            Part::ToolResult(result) => result.content.iter().any(Part::names_kept),
+            _ => false,
+        }
+    }
+}
+
+impl Source<'_> {
+    fn is_kept(&self) -> bool {
+        match self {
+            Source::Id { .. } => true,
+            Source::Url(url) => is_kept_at(&url.decode()),
+            Source::Data { .. } | Source::Text(_) => false,
+        }
+    }
+}
+
+/// Whether an address is one that only the account of a provider can open: anything but the web, and Google's own
+/// files, which lie on the web behind a key.
+pub fn is_kept_at(url: &str) -> bool {
+    let url = url.trim().to_ascii_lowercase();
+    let web = ["https://", "http://", "data:"].iter().any(|scheme| url.starts_with(scheme));
+    !web || url.contains("generativelanguage.googleapis.com")
+}
+
 impl<'a> ToolCall<'a> {
     /// The arguments as one JSON object: nothing said is `{}`, anything but an object is `None`.
     pub fn object(&self) -> Option<Json<'static>> {

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     dialect::{
-        json::{self, Kind as Json, Raw},
+        canonical::is_kept_at,
+        json::{self, Kind as Json, Member, Raw},
         openai_chat::{OWN, OWN_SUPPORTED, asks_nothing},
         request::{Head, Invalid, Limits},
     },
@@ -83,6 +84,7 @@ fn read_json<'a>(kind: Kind, body: &'a [u8], limits: &Limits) -> Result<KindRequ
             }
             None => {}
         }
+        head.facts.names_kept |= names_kept(&member);
         kept.push(member);
     }
     head.models.extend(later);
@@ -139,6 +141,24 @@ fn read_form<'a>(
     head.models.extend(later);
     form.parts = kept;
     Ok(KindRequest { kind, head, content: Content::default(), fields: Fields::Form(form) })
+}
+
+/// Whether a document, an image or a voice is named by what a provider keeps.
+fn names_kept(member: &Member<'_>) -> bool {
+    let by_address = |value: Raw<'_>| {
+        let url = value.text().or_else(|| value.member("url").and_then(Raw::text));
+        url.is_some_and(|url| is_kept_at(&url))
+    };
+    match member.key.as_ref() {
+        "document" | "image" => {
+            let value = member.value;
+            value.member("file_id").is_some()
+                || ["document_url", "image_url"].iter().any(|name| value.member(name).is_some_and(by_address))
+        }
+        "voice" => member.value.member("id").is_some(),
+        "file_id" => true,
+        _ => false,
+    }
 }
 
 fn unsupported_own(name: &str) -> Invalid {

@@ -290,7 +290,19 @@ impl<'a> Reading<'a> {
             self.set(What::Native, name, Json::trusted("null".into()));
         }
         let Seen { facts, marked, .. } = self.seen;
-        self.head.facts = Facts { has_tools: !self.canonical.tools.is_empty(), ..facts };
+        let said = |name: &str| self.members.iter().find(|member| member.key == name);
+        // A container is kept by the account it runs in; faster and local answers have prices of their own.
+        let names_kept = self.canonical.names_kept() || said("container").is_some();
+        let dearer = |name, usual: &[&str]| {
+            said(name).and_then(|member| member.value.text()).is_some_and(|word| !usual.contains(&&*word))
+        };
+        let unpriced = dearer("speed", &["standard"]) || dearer("inference_geo", &["global", "default"]);
+        self.head.facts = Facts {
+            has_tools: !self.canonical.tools.is_empty(),
+            names_kept,
+            unpriced_tools: facts.unpriced_tools || unpriced,
+            ..facts
+        };
         self.canonical.stream = self.head.stream;
         self.canonical.output_limit = self.head.output_limit;
         self.canonical.n = 1;

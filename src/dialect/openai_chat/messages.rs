@@ -2,7 +2,10 @@
 //! provider may want rewritten. Unknown members and unknown kinds of parts pass; a wrong kind of JSON does not.
 
 use crate::dialect::json::{Cursor, Kind, Text};
-use crate::dialect::request::{Facts, Invalid, Limits};
+use crate::dialect::{
+    canonical::is_kept_at,
+    request::{Facts, Invalid, Limits},
+};
 
 /// What a provider adds around each message (role, separators), in bytes, so that bytes stay above tokens.
 const MESSAGE_OVERHEAD_BYTES: u64 = 8;
@@ -247,7 +250,7 @@ fn media(cursor: &mut Cursor<'_>, facts: &mut Facts) -> Result<(), Invalid> {
         Kind::String => add_medium(cursor.text()?, "", facts),
         Kind::Object => cursor.object(|cursor, key| {
             if cursor.kind()? == Kind::String {
-                add_medium(cursor.text()?, key.inner(), facts);
+                add_medium(cursor.text()?, &key.decode(), facts);
             } else {
                 facts.add_bytes(cursor.value()?.len());
             }
@@ -260,6 +263,10 @@ fn media(cursor: &mut Cursor<'_>, facts: &mut Facts) -> Result<(), Invalid> {
 
 fn add_medium(text: Text<'_>, key: &str, facts: &mut Facts) {
     let inner = text.inner();
+    facts.names_kept |= match key {
+        "" | "url" => is_kept_at(&text.decode()),
+        _ => key == "file_id",
+    };
     if inner.starts_with("data:") || matches!(key, "data" | "file_data") {
         facts.media_bytes = facts.media_bytes.saturating_add(u64::try_from(inner.len()).unwrap_or(u64::MAX));
     } else {

@@ -176,6 +176,11 @@ impl<'a> Reading<'a> {
     }
 
     fn finish(self, limits: &Limits) -> Result<ChatRequest<'a>, Invalid> {
+        let deferred = self.request.member("deferred").is_some_and(|member| member.value.get() == "true");
+        if deferred {
+            let message = "`deferred` is not supported: an answer is given in the call that asks for it";
+            return Err(Invalid::at("deferred", message.into()));
+        }
         let Self { mut request, idle, later } = self;
         request.head.models.extend(later);
         if request.head.models.is_empty() {

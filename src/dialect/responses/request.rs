@@ -189,6 +189,11 @@ impl<'a> Reading<'a> {
             | "prompt_cache_options"
             | "moderation"
             | "context_management" => What::Native,
+            // Searches, further steps and other vendors' models, at fees that no answer tells.
+            "preset" | "skills" | "max_steps" | "search_parameters" | "web_search_options" => {
+                self.head.facts.unpriced_tools = true;
+                What::Native
+            }
             _ => {
                 self.head.facts.add_bytes(member.value.len());
                 What::Native
@@ -284,6 +289,8 @@ impl<'a> Reading<'a> {
         head.needs_state |= conversation.needs_state;
         head.facts.wants_logprobs = canonical.logprobs.is_some();
         canonical.turns = conversation.turns;
+        // Items nobody but the provider understands may name anything.
+        head.facts.names_kept = canonical.names_kept() || conversation.native.is_some();
         if !head.facts.has_tools {
             members.retain(|member| member.key != "tools");
         }

@@ -49,10 +49,18 @@ impl Course<'_> {
         };
         let mut encoded = self.encoded(request, &target).await.map_err(Miss::Unsupported)?;
         open.dropped = encoded.dropped.drain(..).map(Cow::into_owned).collect();
+        // Billed is the tier that was asked of the provider.
+        let asks_for_tier = !open.dropped.iter().any(|name| name == "service_tier");
+        open.service_tier =
+            request.head().service_tier.as_deref().filter(|_| asks_for_tier).map(str::to_owned);
         let path = encoded.path.take().or_else(|| target.provider.path(target.dialect).map(Cow::Borrowed));
         let to = path.and_then(|path| self.destination(choice, &path)).ok_or(Miss::Unusable)?;
         let exchange = self.exchange(request, &target, &encoded, open);
-        let beta = self.inbound.beta.clone().filter(|_| exchange.upstream == Dialect::Messages);
+        let beta = self.inbound.beta.as_deref().filter(|_| exchange.upstream == Dialect::Messages);
+        let beta = match &choice.credential {
+            Credential::Platform => beta.and_then(|beta| unpaid_betas(beta, open)),
+            Credential::Stored(_) => beta.map(str::to_owned),
+        };
         let outgoing = Outgoing { to, body: encoded.body, content_type: JSON, beta };
         self.assemble(choice, outgoing, Awaited::Conversation(exchange), request.head().stream)
     }
@@ -203,6 +211,31 @@ fn dialect(request: &ClientRequest<'_>, choice: &Choice<'_>) -> Dialect {
         && (openai_chat::needs_responses(&candidate.upstream, has_tools, effort)
             || thinking.visible == Some(true));
     if mode == Some(Mode::Responses) || demanded { Dialect::Responses } else { chosen }
+}
+
+/// Of Anthropic's betas those that change neither the price nor what of the account can be reached: the others are
+/// left out on the platform's account, and named.
+fn unpaid_betas(betas: &str, open: &mut Open) -> Option<String> {
+    const UNPAID: [&str; 9] = [
+        "claude-code-",
+        "context-management-",
+        "effort-",
+        "extended-cache-ttl-",
+        "fine-grained-tool-streaming-",
+        "interleaved-thinking-",
+        "prompt-caching-",
+        "structured-outputs-",
+        "token-efficient-tools-",
+    ];
+    let (kept, left): (Vec<&str>, Vec<&str>) = betas
+        .split(',')
+        .map(str::trim)
+        .filter(|beta| !beta.is_empty())
+        .partition(|beta| UNPAID.iter().any(|name| beta.starts_with(name)));
+    if !left.is_empty() {
+        open.dropped.push("anthropic-beta".to_owned());
+    }
+    (!kept.is_empty()).then(|| kept.join(","))
 }
 
 fn joined(base: &str, path: &str) -> Option<Url> {

@@ -9,6 +9,7 @@ mod departures;
 mod failover;
 mod keys;
 mod oversell;
+mod unpriced;
 mod usage;
 
 use crate::harness::{Customer, Stack, World, hello, wait_for};
