@@ -221,6 +221,8 @@ impl Reader {
                 self.in_reasoning = true;
                 emit(said(Delta::Reasoning(text)));
             }
+            // Some models say so that there are no arguments.
+            Voice::Arguments if is_new && text.inner() == "null" => {}
             Voice::Arguments => {
                 if let Some(tool) = item.tool.filter(|_| !item.done) {
                     emit(said(Delta::ToolArguments { tool, piece: text }));
