@@ -147,8 +147,10 @@ impl<'r> Writer<'_, 'r> {
     /// Writes what the user has said: results first, for they belong to the turn before.
     fn end_user(&mut self) -> Result<(), Unsupported> {
         let mut results = std::mem::take(&mut self.results);
-        // Where calls have no ids, a result belongs to the call in its place.
-        results.sort_by_key(|answered| answered.call);
+        if !self.model.is_modern() {
+            // Without ids a result belongs to the call in its place.
+            results.sort_by_key(|answered| answered.call);
+        }
         let mut said = Vec::new();
         if !results.is_empty() {
             self.end_content();
