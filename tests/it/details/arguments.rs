@@ -6,7 +6,8 @@ use kairosroute::simulator::{Script, ToolCall};
 use serde_json::json;
 
 /// Numbers that a float would change, an escape, odd spaces; as the inside of a JSON string.
-const ODD: &str = r#"{\"port\": \"Brest\", \"id\":12345678901234567890, \"a\": 1.0,\"b\":1e5, \"c\":\"\\u00e3\" }"#;
+const ODD: &str =
+    r#"{\"port\": \"Brest\", \"id\":12345678901234567890, \"a\": 1.0,\"b\":1e5, \"c\":\"\\u00e3\" }"#;
 /// The same as an object.
 const ODD_OBJECT: &str = r#"{"port": "Brest", "id":12345678901234567890, "a": 1.0,"b":1e5, "c":"\u00e3" }"#;
 
@@ -37,7 +38,14 @@ fn raw_arguments(client: Client, raw: &str) -> String {
     joined
 }
 
-async fn heard(stack: &Stack, customer: &Customer, client: Client, model: &str, script: &Script, stream: bool) -> String {
+async fn heard(
+    stack: &Stack,
+    customer: &Customer,
+    client: Client,
+    model: &str,
+    script: &Script,
+    stream: bool,
+) -> String {
     stack.simulator.set_default(provider(model), script.clone());
     let talk = Talk::new(client, "?").with_tools().with("model", json!(model)).with("stream", json!(stream));
     let reply = stack.post(client.path(), &customer.key, &talk.body).await;
@@ -64,15 +72,21 @@ async fn arguments_keep_every_byte_in_either_direction() {
             // And back, from a client that kept the bytes.
             let (calls, results) = match client {
                 Client::Chat => (
-                    format!(r#"{{"role":"assistant","tool_calls":[{{"id":"a1B2c3D4e","type":"function","function":{{"name":"get_tide","arguments":"{ODD}"}}}}]}}"#),
+                    format!(
+                        r#"{{"role":"assistant","tool_calls":[{{"id":"a1B2c3D4e","type":"function","function":{{"name":"get_tide","arguments":"{ODD}"}}}}]}}"#
+                    ),
                     r#"{"role":"tool","tool_call_id":"a1B2c3D4e","content":"7 m"}"#,
                 ),
                 Client::Responses => (
-                    format!(r#"{{"type":"function_call","call_id":"a1B2c3D4e","name":"get_tide","arguments":"{ODD}"}}"#),
+                    format!(
+                        r#"{{"type":"function_call","call_id":"a1B2c3D4e","name":"get_tide","arguments":"{ODD}"}}"#
+                    ),
                     r#"{"type":"function_call_output","call_id":"a1B2c3D4e","output":"7 m"}"#,
                 ),
                 Client::Messages => (
-                    format!(r#"{{"role":"assistant","content":[{{"type":"tool_use","id":"a1B2c3D4e","name":"get_tide","input":{ODD_OBJECT}}}]}}"#),
+                    format!(
+                        r#"{{"role":"assistant","content":[{{"type":"tool_use","id":"a1B2c3D4e","name":"get_tide","input":{ODD_OBJECT}}}]}}"#
+                    ),
                     r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"a1B2c3D4e","content":"7 m"}]}"#,
                 ),
             };
@@ -82,7 +96,11 @@ async fn arguments_keep_every_byte_in_either_direction() {
                 if client == Client::Responses { "output_" } else { "" },
                 Talk::new(client, "").with_tools().body["tools"],
             );
-            let body = if client == Client::Chat { body.replace("max_tokens", "max_completion_tokens") } else { body };
+            let body = if client == Client::Chat {
+                body.replace("max_tokens", "max_completion_tokens")
+            } else {
+                body
+            };
             stack.simulator.set_default(provider(model), Script::default());
             let reply = stack.request("POST", client.path()).bearer(&customer.key).body(body).send().await;
             assert_eq!(reply.status, 200, "{name}: {reply}");
@@ -206,10 +224,16 @@ async fn a_character_cut_in_two_arrives_whole_and_line_separators_are_escaped() 
             for stream in [false, true] {
                 let raw = heard(&stack, &customer, client, model, &tool, stream).await;
                 assert!(!raw.contains('\u{fffd}'), "{name}: {raw}");
-                assert!([r"\ud83d\ude00", "😀"].iter().any(|pair| raw.contains(pair)) || stream, "{name}: {raw}");
+                assert!(
+                    [r"\ud83d\ude00", "😀"].iter().any(|pair| raw.contains(pair)) || stream,
+                    "{name}: {raw}"
+                );
                 if stream {
                     let arguments = raw_arguments(client, &raw);
-                    assert!([r"\ud83d\ude00", "😀"].iter().any(|pair| arguments.contains(pair)), "{name}: {raw}");
+                    assert!(
+                        [r"\ud83d\ude00", "😀"].iter().any(|pair| arguments.contains(pair)),
+                        "{name}: {raw}"
+                    );
                     assert!(!raw.contains('\u{2028}'), "{name}: {raw}");
                 }
             }
@@ -226,8 +250,12 @@ async fn half_a_character_alone_survives_as_it_is() {
         for model in ["anthropic/claude-sonnet-4-6", "google/gemini-3.8-flash"] {
             let history = client.history();
             let call = match client {
-                Client::Chat => r#"{"role":"assistant","tool_calls":[{"id":"c1","type":"function","function":{"name":"get_tide","arguments":"{\"port\":\"\ud83d\"}"}}]},{"role":"tool","tool_call_id":"c1","content":"7 m"}"#,
-                _ => r#"{"type":"function_call","call_id":"c1","name":"get_tide","arguments":"{\"port\":\"\ud83d\"}"},{"type":"function_call_output","call_id":"c1","output":"7 m"}"#,
+                Client::Chat => {
+                    r#"{"role":"assistant","tool_calls":[{"id":"c1","type":"function","function":{"name":"get_tide","arguments":"{\"port\":\"\ud83d\"}"}}]},{"role":"tool","tool_call_id":"c1","content":"7 m"}"#
+                }
+                _ => {
+                    r#"{"type":"function_call","call_id":"c1","name":"get_tide","arguments":"{\"port\":\"\ud83d\"}"},{"type":"function_call_output","call_id":"c1","output":"7 m"}"#
+                }
             };
             let tools = &Talk::new(client, "").with_tools().body["tools"];
             let body = format!(

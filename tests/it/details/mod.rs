@@ -216,7 +216,13 @@ async fn send(stack: &Stack, customer: &Customer, client: Client, body: &Value) 
     if body["stream"] != json!(true) {
         let reply = request.send().await;
         let raw = reply.text();
-        return Heard { status: reply.status, headers: reply.headers.clone(), raw, frames: Vec::new(), body: reply.json() };
+        return Heard {
+            status: reply.status,
+            headers: reply.headers.clone(),
+            raw,
+            frames: Vec::new(),
+            body: reply.json(),
+        };
     }
     let mut streamed = request.stream().await;
     let (status, headers) = (streamed.status, streamed.headers.clone());

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 fn joined(body: &Value) -> Vec<(String, String)> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let port = |arguments: &Value| match arguments {
-        Value::String(text) => serde_json::from_str::<Value>(text).unwrap()["port"].as_str().unwrap().to_owned(),
+        Value::String(text) => {
+            serde_json::from_str::<Value>(text).unwrap()["port"].as_str().unwrap().to_owned()
+        }
         object => object["port"].as_str().unwrap().to_owned(),
     };
     let (mut calls, mut results) = (Vec::new(), Vec::new());
@@ -47,7 +49,8 @@ fn joined(body: &Value) -> Vec<(String, String)> {
     assert_eq!(calls.len(), results.len(), "{body}");
     let by_order = calls.iter().all(|(id, _)| id.is_null());
     let result_of = |index: usize, id: &Value| {
-        let mut found = results.iter().enumerate().filter(|(at, (of, _))| if by_order { *at == index } else { of == id });
+        let mut found =
+            results.iter().enumerate().filter(|(at, (of, _))| if by_order { *at == index } else { of == id });
         let (_, (_, text)) = found.next().unwrap_or_else(|| panic!("no result: {body}"));
         assert!(found.next().is_none(), "{body}");
         text.clone()
@@ -102,7 +105,11 @@ async fn calls_heard_from_one_provider_meet_their_results_at_every_other() {
                 assert!(joined[1].0 == "Calais" && joined[1].1.contains("6 m"), "{name}: {}", call.body);
                 if from == to && !from.contains("2.5") {
                     for id in ids(from) {
-                        assert!(call.body.matches(&format!("\"{id}\"")).count() == 2, "{name}: {}", call.body);
+                        assert!(
+                            call.body.matches(&format!("\"{id}\"")).count() == 2,
+                            "{name}: {}",
+                            call.body
+                        );
                     }
                 }
             }
@@ -185,7 +192,8 @@ async fn a_picture_in_a_result_reaches_every_model_that_sees() {
                 // All results first, then what they could not hold.
                 "completions" => {
                     let messages = body["messages"].as_array().unwrap();
-                    let roles: Vec<&str> = messages.iter().map(|turn| turn["role"].as_str().unwrap()).collect();
+                    let roles: Vec<&str> =
+                        messages.iter().map(|turn| turn["role"].as_str().unwrap()).collect();
                     assert_eq!(roles[2..], ["tool", "tool", "user"], "{client:?} {model}: {}", call.body);
                     let last = messages.last().unwrap().to_string();
                     assert!(last.contains("image_url"), "{client:?} {model}: {}", call.body);

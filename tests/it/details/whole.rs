@@ -61,7 +61,7 @@ fn chat(events: &[Value]) -> Value {
                 extend(&mut choice["logprobs"], "content", &said["logprobs"]["content"]);
             }
             let (delta, message) = (&said["delta"], &mut choice["message"]);
-            for name in ["content", "reasoning_content", "refusal"] {
+            for name in ["content", "reasoning_content", "reasoning", "refusal"] {
                 append(message, name, &delta[name]);
             }
             for name in ["thinking_blocks", "annotations", "images"] {
