@@ -219,6 +219,7 @@ pub static PROVIDERS: &[Provider] = &[
             reasoning_field: "",
             efforts: &["none", "high"],
             strict_assistant: true,
+            strict_messages: true,
             short_tool_ids: true,
             ..PLAIN
         },
@@ -260,6 +261,7 @@ pub static PROVIDERS: &[Provider] = &[
             stream_options: false,
             message_name: MessageName::None,
             reasoning_field: "reasoning",
+            strict_messages: true,
             ..PLAIN
         },
         ..COMPATIBLE
@@ -309,6 +311,7 @@ pub static PROVIDERS: &[Provider] = &[
             refused: &["modalities", "audio"],
             reasoning_field: "reasoning",
             wants_output_limit: true,
+            strict_messages: true,
             ..PLAIN
         },
         ..COMPATIBLE

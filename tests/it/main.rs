@@ -8,6 +8,7 @@ mod accounts;
 mod api_keys;
 mod bad_input;
 mod canary;
+mod details;
 mod kinds;
 mod layers;
 mod limits;

@@ -327,13 +327,16 @@ pub fn is_kept_at(url: &str) -> bool {
 }
 
 impl<'a> ToolCall<'a> {
+    /// The arguments as text: nothing said is `{}`.
+    pub fn spoken_arguments(&self) -> Escaped<'_> {
+        // Some models write nothing, and some `null`, for a call without arguments.
+        let absent = self.arguments.is_blank() || self.arguments.inner().trim() == "null";
+        if absent { Escaped::from_inner("{}") } else { self.arguments.borrowed() }
+    }
+
     /// The arguments as one JSON object: nothing said is `{}`, anything but an object is `None`.
     pub fn object(&self) -> Option<Json<'static>> {
-        let text = self.arguments.decode();
-        if text.trim().is_empty() || text.trim() == "null" {
-            return Some(Json(Cow::Borrowed("{}")));
-        }
-        let json = Json::parse(text.into_owned()).ok()?;
+        let json = Json::parse(self.spoken_arguments().decode_json().into_owned()).ok()?;
         json.get().trim_start().starts_with('{').then_some(json)
     }
 }

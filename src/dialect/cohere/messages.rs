@@ -11,6 +11,9 @@ use crate::{
     domain::catalog::Flag,
 };
 
+/// Before the text of a result that is an error, for which this wire has no field.
+const FAILED: &str = "Error: ";
+
 struct Writer<'w> {
     target: &'w Target<'w>,
     dropped: &'w mut Dropped,
@@ -128,9 +131,6 @@ impl Writer<'_> {
 
     fn result(&mut self, index: usize, at: usize, result: &ToolResult<'_>) -> Result<(), Unsupported> {
         self.note_cache(result.cache.is_some());
-        if result.is_error {
-            self.dropped.name("messages[].content[].is_error");
-        }
         let mut text = Escaped::default();
         for part in &result.content {
             let (Part::Text { text: more, cache } | Part::File { source: Source::Text(more), cache, .. }) =
@@ -143,6 +143,9 @@ impl Writer<'_> {
                 text.push(&Escaped::from_inner("\\n"));
             }
             text.push(more);
+        }
+        if result.is_error {
+            text = Escaped::from_inner(format!("{FAILED}{}", text.inner()));
         }
         let mut message = ObjectWriter::new();
         message.text("role", "tool");
@@ -246,11 +249,7 @@ fn push_text(out: &mut Vec<u8>, kind: &str, text: &Escaped<'_>) {
 fn push_call(call: &ToolCall<'_>, out: &mut Vec<u8>) {
     let mut function = ObjectWriter::new();
     call.name.push_quoted(function.key("name"));
-    if call.arguments.is_blank() {
-        function.text("arguments", "{}");
-    } else {
-        call.arguments.push_quoted(function.key("arguments"));
-    }
+    call.spoken_arguments().push_quoted(function.key("arguments"));
     let mut written = ObjectWriter::new();
     call.id.push_quoted(written.key("id"));
     written.text("type", "function");

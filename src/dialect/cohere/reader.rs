@@ -82,15 +82,16 @@ impl Reader {
             Some(content) => content.elements().into_iter().for_each(|part| self.content(part, emit)),
             None => {}
         }
-        for call in message.member("tool_calls").map(Raw::elements).unwrap_or_default() {
-            self.begin_call(None, call, emit)?;
-            self.end_calls(emit);
-        }
+        // As in a stream: what belongs to the text comes before the calls.
         for citation in message.member("citations").map(Raw::elements).unwrap_or_default() {
             cite(citation, emit);
         }
         for logprobs in answer.member("logprobs").map(Raw::elements).unwrap_or_default() {
             tell_logprobs(logprobs, emit);
+        }
+        for call in message.member("tool_calls").map(Raw::elements).unwrap_or_default() {
+            self.begin_call(None, call, emit)?;
+            self.end_calls(emit);
         }
         self.finish(answer, emit);
         self.close(emit);

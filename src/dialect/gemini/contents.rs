@@ -30,11 +30,21 @@ struct Writer<'w, 'r> {
     /// Whose content is open at the end of `out`.
     open: Option<&'static str>,
     system: Vec<u8>,
-    /// By call id, the latest call of an id counts.
-    names: HashMap<Cow<'r, str>, &'r Escaped<'r>>,
+    /// Number and name by call id, the latest call of an id counts.
+    calls: HashMap<Cow<'r, str>, (usize, &'r Escaped<'r>)>,
+    /// How many calls there were, those of an id that came again included.
+    called: usize,
     /// What the user has said since the model spoke.
-    results: Vec<(usize, &'r Escaped<'r>, &'r ToolResult<'r>)>,
+    results: Vec<Answered<'r>>,
     said: Vec<(Place, &'r Part<'r>)>,
+}
+
+/// A result, and the call that it answers.
+struct Answered<'r> {
+    turn: usize,
+    call: usize,
+    name: &'r Escaped<'r>,
+    result: &'r ToolResult<'r>,
 }
 
 /// A part of the request, for messages to people.
@@ -64,7 +74,8 @@ pub(super) fn write(
         out: vec![b'['],
         open: None,
         system: Vec::new(),
-        names: HashMap::new(),
+        calls: HashMap::new(),
+        called: 0,
         results: Vec::new(),
         said: Vec::new(),
     };
@@ -117,11 +128,12 @@ impl<'r> Writer<'_, 'r> {
         for (part, content) in parts.iter().enumerate() {
             match content {
                 Part::ToolResult(result) => {
-                    let name = self.names.get(&result.call_id.decode()).ok_or(Unsupported::because(
-                        "messages",
-                        ": a tool result answers no call of the conversation, and its function's name is needed",
-                    ))?;
-                    self.results.push((turn, name, result));
+                    let (call, name) =
+                        *self.calls.get(&result.call_id.decode()).ok_or(Unsupported::because(
+                            "messages",
+                            ": a tool result answers no call of the conversation, and its function's name is needed",
+                        ))?;
+                    self.results.push(Answered { turn, call, name, result });
                 }
                 Part::ToolCall(_) | Part::Reasoning(_) => {
                     return Err(Place { turn, part }.refuse(": the user does not call tools or reason"));
@@ -134,11 +146,15 @@ impl<'r> Writer<'_, 'r> {
 
     /// Writes what the user has said: results first, for they belong to the turn before.
     fn end_user(&mut self) -> Result<(), Unsupported> {
-        let results = std::mem::take(&mut self.results);
+        let mut results = std::mem::take(&mut self.results);
+        if !self.model.is_modern() {
+            // Without ids a result belongs to the call in its place.
+            results.sort_by_key(|answered| answered.call);
+        }
         let mut said = Vec::new();
         if !results.is_empty() {
             self.end_content();
-            for (turn, name, result) in results {
+            for Answered { turn, name, result, .. } in results {
                 self.result(turn, name, result, &mut said)?;
             }
             self.end_content();
@@ -261,7 +277,8 @@ impl<'r> Writer<'_, 'r> {
             let path = format!("messages[{turn}].tool_calls[{number}].function.arguments");
             Unsupported::because(path, ": it is no JSON object")
         })?;
-        self.names.insert(call.id.decode(), &call.name);
+        self.called = self.called.saturating_add(1);
+        self.calls.insert(call.id.decode(), (self.called, &call.name));
         self.begin_part("model");
         self.out.extend_from_slice(b"{\"functionCall\":{");
         if self.model.is_modern() && !call.id.is_empty() {

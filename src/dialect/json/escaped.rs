@@ -56,6 +56,14 @@ impl<'a> Escaped<'a> {
         Cow::Owned(unescape(self.0.as_bytes()))
     }
 
+    /// The text meant, which is itself JSON: there a half surrogate that stays alone keeps its escape.
+    pub fn decode_json(&self) -> Cow<'_, str> {
+        if !self.0.contains('\\') {
+            return Cow::Borrowed(&self.0);
+        }
+        Cow::Owned(unescaped(&self.0, Lone::Escaped))
+    }
+
     /// Appends it as a JSON string.
     pub fn push_quoted(&self, out: &mut Vec<u8>) {
         out.push(b'"');
@@ -94,6 +102,18 @@ pub fn unescape(escaped: &[u8]) -> String {
     if !text.contains('\\') {
         return text.into_owned();
     }
+    unescaped(&text, Lone::Replaced)
+}
+
+/// What becomes of a half surrogate that stays alone.
+#[derive(Clone, Copy)]
+enum Lone {
+    /// U+FFFD.
+    Replaced,
+    Escaped,
+}
+
+fn unescaped(text: &str, lone: Lone) -> String {
     let mut out = String::with_capacity(text.len());
     let mut units: Vec<u16> = Vec::new();
     let mut chars = text.chars();
@@ -104,7 +124,7 @@ pub fn unescape(escaped: &[u8]) -> String {
             units.push(u16::from_str_radix(&digits, 16).unwrap_or(0xFFFD));
             continue;
         }
-        flush(&mut units, &mut out);
+        flush(&mut units, lone, &mut out);
         out.push(match escape {
             None => c,
             Some('n') => '\n',
@@ -115,13 +135,17 @@ pub fn unescape(escaped: &[u8]) -> String {
             Some(other) => other,
         });
     }
-    flush(&mut units, &mut out);
+    flush(&mut units, lone, &mut out);
     out
 }
 
-fn flush(units: &mut Vec<u16>, out: &mut String) {
-    if !units.is_empty() {
-        out.extend(char::decode_utf16(units.drain(..)).map(|unit| unit.unwrap_or('\u{FFFD}')));
+fn flush(units: &mut Vec<u16>, lone: Lone, out: &mut String) {
+    for unit in char::decode_utf16(units.drain(..)) {
+        match (unit, lone) {
+            (Ok(c), _) => out.push(c),
+            (Err(_), Lone::Replaced) => out.push('\u{FFFD}'),
+            (Err(half), Lone::Escaped) => out.push_str(&format!("\\u{:04x}", half.unpaired_surrogate())),
+        }
     }
 }
 

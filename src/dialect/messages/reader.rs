@@ -223,6 +223,10 @@ impl Reader {
                     return;
                 };
                 if let Some(Block::Tool { number, is_text, pieces, .. }) = self.block(index) {
+                    // Some models say so that there are no arguments.
+                    if !*pieces && piece.inner() == "null" {
+                        return;
+                    }
                     *pieces = true;
                     let delta = arguments(*number, *is_text, piece);
                     self.say(Some(delta), emit);

@@ -1,9 +1,9 @@
 //! The walk over `messages`: checks the shape of each, measures what the model will read, and notes what some
 //! provider may want rewritten. Unknown members and unknown kinds of parts pass; a wrong kind of JSON does not.
 
-use crate::dialect::json::{Cursor, Kind, Text};
 use crate::dialect::{
-    canonical::is_kept_at,
+    canonical::{MARK, is_kept_at},
+    json::{Cursor, Kind, Raw, Text},
     request::{Facts, Invalid, Limits},
 };
 
@@ -20,8 +20,15 @@ pub(super) struct Traces {
     pub reasoning: bool,
     pub call_ids: bool,
     pub empty_assistant: bool,
+    /// A signature that we marked for its maker.
+    pub marks: bool,
+    /// What an answer says that a request need not.
+    pub answer_notes: bool,
     pub ends_with_assistant: bool,
 }
+
+/// Members of an answer that its message may bring back, null or not, and that only OpenAI itself takes.
+pub(super) const ANSWER_NOTES: [&str; 4] = ["annotations", "refusal", "audio", "function_call"];
 
 /// What one message turned out to be.
 #[derive(Default)]
@@ -73,6 +80,7 @@ fn message(
             }
             _ if kind == Kind::Null => {
                 cursor.value()?;
+                traces.answer_notes |= ANSWER_NOTES.contains(&key.as_ref());
             }
             "content" => {
                 let before = facts.content_size();
@@ -94,7 +102,10 @@ fn message(
             _ => {
                 traces.reasoning_content |= key == "reasoning_content";
                 traces.reasoning |= key == "reasoning";
-                facts.add_bytes(cursor.value()?.len());
+                traces.answer_notes |= ANSWER_NOTES.contains(&key.as_ref());
+                let value = cursor.value()?;
+                traces.marks |= is_marked(value);
+                facts.add_bytes(value.len());
             }
         }
         Ok::<(), Invalid>(())
@@ -143,9 +154,7 @@ fn tool_calls(
                     traces.call_ids |= key == "id";
                 }
                 "function" => function(cursor, &|| path(".function"), "arguments", Kind::String)?,
-                _ => {
-                    cursor.value()?;
-                }
+                _ => traces.marks |= is_marked(cursor.value()?),
             }
             Ok::<(), Invalid>(())
         })?;
@@ -259,6 +268,14 @@ fn media(cursor: &mut Cursor<'_>, facts: &mut Facts) -> Result<(), Invalid> {
         _ => facts.add_bytes(cursor.value()?.len()),
     }
     Ok(())
+}
+
+/// Holds a string under our mark. Inside a string the quote before it would be escaped.
+pub(super) fn is_marked(value: Raw<'_>) -> bool {
+    value
+        .get()
+        .match_indices(MARK)
+        .any(|(at, _)| value.get().get(..at).is_some_and(|head| head.ends_with('"')))
 }
 
 fn add_medium(text: Text<'_>, key: &str, facts: &mut Facts) {

@@ -88,6 +88,10 @@ pub struct Unreadable;
 /// so that a pair of surrogates split over two frames becomes whole again.
 pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadable> {
     let json = std::str::from_utf8(json).map_err(|_| Unreadable)?;
+    // A list would be read as the members in their order.
+    if !json.trim_start().starts_with('{') {
+        return Err(Unreadable);
+    }
     let envelope: Envelope<'a> = serde_json::from_str(json).map_err(|_| Unreadable)?;
     let mut seen = Seen {
         error: present(envelope.error),
@@ -253,7 +257,7 @@ mod tests {
                 .host_failed
         );
         assert!(seen("{}").0.no_choices);
-        for json in ["", "overloaded", "[1]", "{\"choices\":1}"] {
+        for json in ["", "overloaded", "[]", "[[],null,null,null,null]", "[1]", "{\"choices\":1}"] {
             assert!(read(json.as_bytes(), &mut Vec::new()).is_err(), "{json}");
         }
     }

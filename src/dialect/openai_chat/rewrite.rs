@@ -4,7 +4,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::messages::Traces;
+use super::messages::{ANSWER_NOTES, Traces, is_marked};
 use crate::{
     dialect::json::{self, Cursor, JsonError, Kind, Member, ObjectWriter, Raw},
     domain::provider::{MessageName, Quirks},
@@ -20,6 +20,9 @@ struct Edits {
     short_ids: bool,
     no_empty_assistant: bool,
     prefix_last: bool,
+    /// Signatures under our mark: their maker does not speak chat.
+    marks: bool,
+    answer_notes: bool,
 }
 
 /// Whether names of messages get lost.
@@ -46,6 +49,8 @@ pub(super) fn messages(messages: Raw<'_>, quirks: &Quirks, traces: &Traces) -> O
         short_ids: quirks.short_tool_ids && traces.call_ids,
         no_empty_assistant: quirks.strict_assistant && traces.empty_assistant,
         prefix_last: quirks.strict_assistant && traces.ends_with_assistant,
+        marks: traces.marks,
+        answer_notes: quirks.strict_messages && traces.answer_notes,
     };
     if !edits.any() {
         return None;
@@ -95,6 +100,8 @@ impl Edits {
             || self.short_ids
             || self.no_empty_assistant
             || self.prefix_last
+            || self.marks
+            || self.answer_notes
     }
 }
 
@@ -123,9 +130,11 @@ fn message(members: &[Member<'_>], role: &str, edits: &Edits, prefix: bool) -> O
             "tool_call_id" if edits.short_ids => {
                 changed |= push_id(value, out.raw_key(member.raw_key));
             }
-            "tool_calls" if edits.short_ids => {
-                changed |= push_calls(value, out.raw_key(member.raw_key));
+            "tool_calls" if edits.short_ids || edits.marks => {
+                changed |= push_calls(value, edits, out.raw_key(member.raw_key));
             }
+            name if edits.answer_notes && drops_note(role, name, value) => changed = true,
+            "thinking_blocks" if edits.marks && is_marked(value) => changed = true,
             _ => out.raw_key(member.raw_key).extend(value.get().as_bytes()),
         }
     }
@@ -136,8 +145,13 @@ fn message(members: &[Member<'_>], role: &str, edits: &Edits, prefix: bool) -> O
     changed.then(|| out.end())
 }
 
-/// Whether any id had to change.
-fn push_calls(calls: Raw<'_>, out: &mut Vec<u8>) -> bool {
+/// Notes on an earlier answer, which no model reads, and what that answer had not.
+fn drops_note(role: &str, name: &str, value: Raw<'_>) -> bool {
+    role == "assistant" && ANSWER_NOTES.contains(&name) && (name == "annotations" || value.is_idle())
+}
+
+/// Whether any call had to change.
+fn push_calls(calls: Raw<'_>, edits: &Edits, out: &mut Vec<u8>) -> bool {
     if calls.kind() != Kind::Array {
         out.extend(calls.get().as_bytes());
         return false;
@@ -151,11 +165,14 @@ fn push_calls(calls: Raw<'_>, out: &mut Vec<u8>) -> bool {
         let mut edited = ObjectWriter::new();
         let mut call_changed = false;
         for member in call.members() {
-            let value = edited.raw_key(member.raw_key);
-            if member.key == "id" {
-                call_changed |= push_id(member.value, value);
-            } else {
-                value.extend(member.value.get().as_bytes());
+            match member.key.as_ref() {
+                "id" if edits.short_ids => {
+                    call_changed |= push_id(member.value, edited.raw_key(member.raw_key));
+                }
+                "extra_content" | "thought_signature" if edits.marks && is_marked(member.value) => {
+                    call_changed = true;
+                }
+                _ => edited.raw_key(member.raw_key).extend(member.value.get().as_bytes()),
             }
         }
         if call_changed {

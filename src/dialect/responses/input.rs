@@ -201,11 +201,7 @@ impl<'w, 't> InputWriter<'w, 't> {
         item.text("type", "function_call");
         call.id.push_quoted(item.key("call_id"));
         call.name.push_quoted(item.key("name"));
-        if call.arguments.is_empty() {
-            item.text("arguments", "{}");
-        } else {
-            call.arguments.push_quoted(item.key("arguments"));
-        }
+        call.spoken_arguments().push_quoted(item.key("arguments"));
         if self.narrow
             && let Some(signature) = &call.signature
             && let Some(bare) =

@@ -48,6 +48,8 @@ struct Item {
     part_start: u64,
     citations: usize,
     done: bool,
+    /// Its like in the final output was found: ids may come twice.
+    settled: bool,
 }
 
 /// What had been said before the final output came.
@@ -221,6 +223,8 @@ impl Reader {
                 self.in_reasoning = true;
                 emit(said(Delta::Reasoning(text)));
             }
+            // Some models say so that there are no arguments.
+            Voice::Arguments if is_new && text.inner() == "null" => {}
             Voice::Arguments => {
                 if let Some(tool) = item.tool.filter(|_| !item.done) {
                     emit(said(Delta::ToolArguments { tool, piece: text }));
@@ -404,7 +408,7 @@ impl Reader {
         let typed = events::item_type(item);
         let call_id = present(item, "call_id").and_then(Escaped::of).filter(|_| is_call(item));
         let mut known = self.items.iter().position(|known| match &call_id {
-            Some(call_id) => known.call_id.as_deref() == Some(call_id.inner()),
+            Some(call_id) => !known.settled && known.call_id.as_deref() == Some(call_id.inner()),
             None => known.index == index && known.tool.is_none(),
         });
         match typed.as_deref() {
@@ -423,6 +427,8 @@ impl Reader {
             Some(known) => known.index,
             None => self.next_index().max(index),
         };
+        let at = self.add(index, item, emit)?;
+        self.items.get_mut(at).into_iter().for_each(|known| known.settled = true);
         self.complete(index, item, emit)
     }
 
@@ -470,6 +476,7 @@ impl Reader {
             part_start: self.chars,
             citations: 0,
             done: false,
+            settled: false,
         });
         Ok(self.items.len().saturating_sub(1))
     }

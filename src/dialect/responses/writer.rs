@@ -27,6 +27,8 @@ pub struct Writer {
     model: Escaped<'static>,
     tier: Option<String>,
     finish: Option<Finish>,
+    /// The model's words for declining were written.
+    declined: bool,
     /// Finished items by their place; empty while they are open.
     items: Vec<Vec<u8>>,
     open: Open,
@@ -63,6 +65,7 @@ impl Writer {
             model: Escaped::from_text(&speaking.upstream_model),
             tier: None,
             finish: None,
+            declined: false,
             items: Vec::new(),
             open: Open::Nothing,
             tools: VecDeque::new(),
@@ -206,6 +209,7 @@ impl Writer {
             return;
         }
         self.close(Status::Completed, out);
+        self.declined |= is_refusal;
         let (index, id) = self.place("msg_");
         let content = Content { is_refusal, ..Content::default() };
         let item = output::message(&id, Status::InProgress, None);
@@ -418,6 +422,8 @@ impl Writer {
     fn status(&self) -> Status {
         match self.finish {
             Some(Finish::Length | Finish::ContentFilter) => Status::Incomplete,
+            // Without words for it nothing else would tell.
+            Some(Finish::Refusal) if !self.declined => Status::Incomplete,
             _ => Status::Completed,
         }
     }
@@ -425,7 +431,7 @@ impl Writer {
     fn response(&self, status: Status, error: Option<(&str, &str)>, usage: Option<String>) -> Vec<u8> {
         let finished: Vec<Vec<u8>> = self.items.iter().filter(|item| !item.is_empty()).cloned().collect();
         let incomplete = match self.finish.filter(|_| status == Status::Incomplete) {
-            Some(Finish::ContentFilter) => Some("content_filter"),
+            Some(Finish::ContentFilter | Finish::Refusal) => Some("content_filter"),
             Some(_) => Some("max_output_tokens"),
             None => None,
         };

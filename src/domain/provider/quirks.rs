@@ -44,6 +44,8 @@ pub struct Quirks {
     pub one_output_limit: bool,
     /// Assistant messages without content and calls are refused, and one at the end needs `prefix: true`.
     pub strict_assistant: bool,
+    /// Members of messages that OpenAI writes into answers are refused in a history.
+    pub strict_messages: bool,
     /// `developer` is not a known role: send `system`.
     pub developer_as_system: bool,
     /// `strict` and `additionalProperties: false` are removed from tool schemas.
@@ -81,6 +83,7 @@ pub const PLAIN: Quirks = Quirks {
     logprobs_as_count: false,
     one_output_limit: false,
     strict_assistant: false,
+    strict_messages: false,
     developer_as_system: true,
     loose_tool_schemas: false,
     short_tool_ids: false,

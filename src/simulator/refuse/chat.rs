@@ -178,6 +178,9 @@ fn message_shape(row: &Row, request: &Request<'_>) -> Option<(&'static str, &'st
                 Some(("messages", "unknown role"))
             }
             _ if role == "developer" && row.id != "openai" => Some(("messages", "unknown role developer")),
+            "groq" | "mistral" | "cerebras" if role == "assistant" && noted(message) => {
+                Some(("messages", "a property of this message is unsupported"))
+            }
             "groq" if named => Some(("messages", "name is not supported")),
             "mistral" if named && role != "tool" => Some(("messages", "name is only for tool messages")),
             "mistral" if role == "assistant" && empty && calls.is_none() => {
@@ -192,6 +195,13 @@ fn message_shape(row: &Row, request: &Request<'_>) -> Option<(&'static str, &'st
             _ => None,
         }
     })
+}
+
+/// Whether a message brings back what only OpenAI writes into answers and takes in them, null or not.
+fn noted(message: &Fields<'_>) -> bool {
+    ["annotations", "refusal", "audio", "function_call", "thinking_blocks"]
+        .iter()
+        .any(|name| message.contains_key(*name))
 }
 
 /// Whether all ids of tool calls in a message are nine letters or digits.

@@ -2,8 +2,8 @@
 //! told to say is what the client hears, streamed or not, at the same cost; what a provider cannot be asked is
 //! refused by name. The simulated providers refuse what the real ones would.
 
-mod ask;
-mod hear;
+pub(crate) mod ask;
+pub(crate) mod hear;
 
 use crate::harness::{Customer, Frame, Stack};
 use ask::{Client, Conversation, Turn};

@@ -145,7 +145,6 @@ fn a_conversation_with_everything_is_written_byte_for_byte() {
         [
             "cache_control",
             "messages[].name",
-            "messages[].content[].is_error",
             "parallel_tool_calls",
             "response_format.json_schema.description",
             "service_tier",

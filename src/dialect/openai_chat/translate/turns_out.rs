@@ -395,11 +395,7 @@ fn titled(name: Option<&Escaped<'_>>, text: Escaped<'_>) -> Piece {
 fn tool_call(call: &ToolCall<'_>, target: &Target<'_>) -> Vec<u8> {
     let mut function = ObjectWriter::new();
     call.name.push_quoted(function.key("name"));
-    if call.arguments.is_blank() {
-        function.text("arguments", "{}");
-    } else {
-        call.arguments.push_quoted(function.key("arguments"));
-    }
+    call.spoken_arguments().push_quoted(function.key("arguments"));
     let mut out = ObjectWriter::new();
     call.id.push_quoted(out.key("id"));
     out.text("type", "function");
