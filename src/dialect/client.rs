@@ -154,9 +154,18 @@ fn called(dialect: Dialect, name: Cow<'static, str>) -> Cow<'static, str> {
         (Dialect::Responses, "reasoning_effort") => "reasoning.effort",
         (Dialect::Responses, "verbosity") => "text.verbosity",
         (Dialect::Responses, "max_tokens" | "max_completion_tokens") => "max_output_tokens",
+        // Where in the conversation is counted in turns, which are not this client's messages or items.
+        (Dialect::Messages, place) if is_placed(place) => "messages",
+        (Dialect::Responses, place) if is_placed(place) => "input",
         _ => return name,
     };
     Cow::Borrowed(own)
+}
+
+/// A message by its number.
+fn is_placed(name: &str) -> bool {
+    let number = name.strip_prefix("messages[");
+    number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 impl ClientWriter {
