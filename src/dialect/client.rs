@@ -5,6 +5,7 @@ use super::{
     Dialect, Encoded, Head, Invalid, Limits, Target, Unsupported,
     canonical::{self, Answer, Effort, Event, Thinking},
     completions::{self, CompletionsRequest},
+    dropped,
     messages::{self, MessagesRequest},
     openai_chat::{self, ChatRequest},
     responses::{self, ResponsesRequest},
@@ -83,12 +84,14 @@ impl<'a> ClientRequest<'a> {
         if target.dialect != self.dialect() {
             return self.translate(&*self.canonical()?, target);
         }
-        match self {
+        let mut encoded = match self {
             Self::Chat(request) => request.encode(target),
             Self::Completions(request) => request.encode(target),
             Self::Messages(request) => request.encode(target),
             Self::Responses(request) => request.encode(target),
-        }
+        }?;
+        dropped::tell(&mut encoded.dropped);
+        Ok(encoded)
     }
 
     /// `request`, which is this one in the canonical form, for a target that speaks another dialect. What is left
@@ -102,6 +105,7 @@ impl<'a> ClientRequest<'a> {
         match upstream::write(request, target) {
             Ok(mut encoded) => {
                 encoded.dropped.iter_mut().for_each(|name| *name = called(dialect, std::mem::take(name)));
+                dropped::tell(&mut encoded.dropped);
                 Ok(encoded)
             }
             Err(unsupported) => Err(Unsupported { field: called(dialect, unsupported.field), ..unsupported }),

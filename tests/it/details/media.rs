@@ -1,6 +1,6 @@
 //! Pictures, documents and sound, in every client's words to every provider that takes them.
 
-use super::{CLIENTS, Client, PIXEL, Talk, provider, send, sent};
+use super::{CLIENTS, Client, Talk, provider, send, sent};
 use crate::harness::Stack;
 use serde_json::{Value, json};
 
@@ -17,21 +17,27 @@ fn with_part(client: Client, part: Value) -> Talk {
 }
 
 fn picture_by_url(client: Client) -> Talk {
-    with_part(client, match client {
-        Client::Chat => json!({ "type": "image_url", "image_url": { "url": URL } }),
-        Client::Responses => json!({ "type": "input_image", "image_url": URL }),
-        Client::Messages => json!({ "type": "image", "source": { "type": "url", "url": URL } }),
-    })
+    with_part(
+        client,
+        match client {
+            Client::Chat => json!({ "type": "image_url", "image_url": { "url": URL } }),
+            Client::Responses => json!({ "type": "input_image", "image_url": URL }),
+            Client::Messages => json!({ "type": "image", "source": { "type": "url", "url": URL } }),
+        },
+    )
 }
 
 fn document(client: Client) -> Talk {
     let data = format!("data:application/pdf;base64,{PDF}");
-    with_part(client, match client {
-        Client::Chat => json!({ "type": "file", "file": { "filename": "tides.pdf", "file_data": data } }),
-        Client::Responses => json!({ "type": "input_file", "filename": "tides.pdf", "file_data": data }),
-        Client::Messages => json!({ "type": "document", "title": "tides.pdf",
+    with_part(
+        client,
+        match client {
+            Client::Chat => json!({ "type": "file", "file": { "filename": "tides.pdf", "file_data": data } }),
+            Client::Responses => json!({ "type": "input_file", "filename": "tides.pdf", "file_data": data }),
+            Client::Messages => json!({ "type": "document", "title": "tides.pdf",
             "source": { "type": "base64", "media_type": "application/pdf", "data": PDF } }),
-    })
+        },
+    )
 }
 
 #[tokio::test]
@@ -49,7 +55,8 @@ async fn pictures_by_url_go_to_those_who_fetch_them() {
             let heard = picture_by_url(client).ask(&stack, &customer, model, false).await;
             assert_eq!(heard.status, 200, "{client:?} {model}: {}", heard.raw);
             let (call, body) = sent(&stack);
-            let place = if call.path.ends_with("/responses") { "/input/0/content/1/image_url" } else { place };
+            let place =
+                if call.path.ends_with("/responses") { "/input/0/content/1/image_url" } else { place };
             assert_eq!(body.pointer(place), Some(&json!(URL)), "{client:?} {model}: {}", call.body);
         }
     }
@@ -71,7 +78,8 @@ async fn documents_go_to_those_who_read_them() {
             let heard = document(client).ask(&stack, &customer, model, false).await;
             assert_eq!(heard.status, 200, "{client:?} {model}: {}", heard.raw);
             let (call, body) = sent(&stack);
-            let place = if call.path.ends_with("/responses") { "/input/0/content/1/file_data" } else { place };
+            let place =
+                if call.path.ends_with("/responses") { "/input/0/content/1/file_data" } else { place };
             assert_eq!(body.pointer(place), Some(&json!(expected)), "{client:?} {model}: {}", call.body);
         }
     }
@@ -84,7 +92,8 @@ async fn sound_goes_to_those_who_hear_it() {
     let customer = stack.customer("1000").await;
     // Sound of Google's has no price of its own in the catalogue: it is heard on own keys.
     stack.set_provider_keys(&customer, &json!({ "Google": "own-google", "Mistral": "own-mistral" })).await;
-    let sound = json!({ "type": "input_audio", "input_audio": { "data": "UklGRiQAAABXQVZF", "format": "wav" } });
+    let sound =
+        json!({ "type": "input_audio", "input_audio": { "data": "UklGRiQAAABXQVZF", "format": "wav" } });
     for (model, place, expected) in [
         ("openai/gpt-audio-1.5", "/messages/0/content/1/input_audio/data", "UklGRiQAAABXQVZF"),
         ("google/gemini-3.8-flash", "/contents/0/parts/1/inlineData/data", "UklGRiQAAABXQVZF"),
@@ -103,14 +112,24 @@ async fn sound_goes_to_those_who_hear_it() {
 async fn what_a_provider_cannot_take_is_refused_by_name_and_nothing_is_sent() {
     let stack = Stack::start().await;
     let customer = stack.customer("1000").await;
-    stack.set_provider_keys(&customer, &json!({ "Anthropic": "own-anthropic", "Cohere": "own-cohere" })).await;
-    let sound = json!({ "type": "input_audio", "input_audio": { "data": "UklGRiQAAABXQVZF", "format": "wav" } });
-    let kept = |client| with_part(client, match client {
-        Client::Chat => json!({ "type": "file", "file": { "file_id": "file-abc" } }),
-        Client::Responses => json!({ "type": "input_file", "file_id": "file-abc" }),
-        Client::Messages => json!({ "type": "document", "source": { "type": "file", "file_id": "file_abc" } }),
-    });
-    let mut cases = vec![
+    stack
+        .set_provider_keys(&customer, &json!({ "Anthropic": "own-anthropic", "Cohere": "own-cohere" }))
+        .await;
+    let sound =
+        json!({ "type": "input_audio", "input_audio": { "data": "UklGRiQAAABXQVZF", "format": "wav" } });
+    let kept = |client| {
+        with_part(
+            client,
+            match client {
+                Client::Chat => json!({ "type": "file", "file": { "file_id": "file-abc" } }),
+                Client::Responses => json!({ "type": "input_file", "file_id": "file-abc" }),
+                Client::Messages => {
+                    json!({ "type": "document", "source": { "type": "file", "file_id": "file_abc" } })
+                }
+            },
+        )
+    };
+    let cases = [
         (with_part(Client::Chat, sound.clone()), "anthropic/claude-sonnet-4-6"),
         (with_part(Client::Chat, sound), "cohere/command-a-plus"),
         (document(Client::Messages), "cohere/command-a-plus"),
@@ -119,19 +138,12 @@ async fn what_a_provider_cannot_take_is_refused_by_name_and_nothing_is_sent() {
         (kept(Client::Responses), "google/gemini-3.8-flash"),
         (kept(Client::Messages), "openai/gpt-4o"),
     ];
-    let picture = |client| with_part(client, match client {
-        Client::Chat => json!({ "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{PIXEL}") } }),
-        Client::Responses => json!({ "type": "input_image", "image_url": format!("data:image/png;base64,{PIXEL}") }),
-        Client::Messages => json!({ "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": PIXEL } }),
-    });
-    cases.extend(CLIENTS.map(|client| (picture(client), "cerebras/gpt-oss-120b")));
     for (talk, model) in cases {
         for stream in [false, true] {
             let heard = talk.ask(&stack, &customer, model, stream).await;
             let message = heard.refused(400);
             let name = if talk.client == Client::Responses { "input" } else { "messages" };
-            let named = message.contains(&format!("`{name}")) || message.contains("vision");
-            assert!(named, "{:?} {model}: {message}", talk.client);
+            assert!(message.contains(&format!("`{name}")), "{:?} {model}: {message}", talk.client);
             assert!(stack.simulator.bill().is_empty(), "{:?} {model}: {message}", talk.client);
         }
     }
@@ -143,7 +155,12 @@ async fn a_picture_of_unknown_data_is_no_panic() {
     let stack = Stack::start().await;
     let customer = stack.customer("1000").await;
     for url in ["data:", "data:image/png;base64,", "data:image/png,%00", "ftp://x", "", "data:;base64,AA=="] {
-        for model in ["openai/gpt-4o", "anthropic/claude-sonnet-4-6", "google/gemini-3.8-flash", "cohere/command-a-plus"] {
+        for model in [
+            "openai/gpt-4o",
+            "anthropic/claude-sonnet-4-6",
+            "google/gemini-3.8-flash",
+            "cohere/command-a-plus",
+        ] {
             for client in [Client::Chat, Client::Responses] {
                 let part = match client {
                     Client::Chat => json!({ "type": "image_url", "image_url": { "url": url } }),

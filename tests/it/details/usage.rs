@@ -9,7 +9,13 @@ use kairosroute::simulator::{Script, UsagePlace};
 use serde_json::{Value, json};
 
 /// The receipt of one good answer.
-async fn billed(stack: &Stack, customer: &Customer, talk: &Talk, model: &str, stream: bool) -> (Value, Value) {
+async fn billed(
+    stack: &Stack,
+    customer: &Customer,
+    talk: &Talk,
+    model: &str,
+    stream: bool,
+) -> (Value, Value) {
     let heard = talk.ask(stack, customer, model, stream).await.good();
     let receipt = stack.receipt(&customer.key, heard.header("x-kairosroute-receipt")).await;
     (receipt, heard.body)
@@ -32,12 +38,17 @@ async fn reads_and_writes_of_anthropics_cache_have_prices_of_their_own() {
         for stream in [false, true] {
             let talk = Talk::new(client, "?").with("stream_options", json!({ "include_usage": true }));
             let talk = if client == Client::Chat && stream { talk } else { Talk::new(client, "?") };
-            let (receipt, body) = billed(&stack, &customer, &talk, "anthropic/claude-sonnet-4-6", stream).await;
+            let (receipt, body) =
+                billed(&stack, &customer, &talk, "anthropic/claude-sonnet-4-6", stream).await;
             let told = format!("{client:?} {stream}: {receipt:#} {body:#}");
             let usage = &receipt["usage"];
-            for (bucket, tokens) in
-                [("input", 51), ("cache_read", 1_000), ("cache_write", 200), ("cache_write_1h", 50), ("output", 77)]
-            {
+            for (bucket, tokens) in [
+                ("input", 51),
+                ("cache_read", 1_000),
+                ("cache_write", 200),
+                ("cache_write_1h", 50),
+                ("output", 77),
+            ] {
                 assert_eq!(usage[bucket], tokens, "{bucket}: {told}");
             }
             assert_eq!(receipt["provider_cost_nano_usd"], cost, "{told}");
@@ -154,7 +165,11 @@ async fn audio_is_counted_apart_where_the_provider_tells_it() {
         { "type": "input_audio", "input_audio": { "data": "UklGRiQAAABXQVZF", "format": "wav" } } ] }] });
     let heard = send(&stack, &customer, Client::Chat, &body).await.good();
     let receipt = stack.receipt(&customer.key, heard.header("x-kairosroute-receipt")).await;
-    assert_eq!((&receipt["usage"]["input"], &receipt["usage"]["audio_input"]), (&json!(10), &json!(40)), "{receipt:#}");
+    assert_eq!(
+        (&receipt["usage"]["input"], &receipt["usage"]["audio_input"]),
+        (&json!(10), &json!(40)),
+        "{receipt:#}"
+    );
     let cost = 10 * 2_500 + 40 * 32_000 + 10 * 10_000;
     assert_eq!(receipt["provider_cost_nano_usd"], cost, "{receipt:#}");
     stack.finish().await;
