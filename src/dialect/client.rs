@@ -5,6 +5,7 @@ use super::{
     Dialect, Encoded, Head, Invalid, Limits, Target, Unsupported,
     canonical::{self, Answer, Effort, Event, Thinking},
     completions::{self, CompletionsRequest},
+    dropped,
     messages::{self, MessagesRequest},
     openai_chat::{self, ChatRequest},
     responses::{self, ResponsesRequest},
@@ -83,12 +84,14 @@ impl<'a> ClientRequest<'a> {
         if target.dialect != self.dialect() {
             return self.translate(&*self.canonical()?, target);
         }
-        match self {
+        let mut encoded = match self {
             Self::Chat(request) => request.encode(target),
             Self::Completions(request) => request.encode(target),
             Self::Messages(request) => request.encode(target),
             Self::Responses(request) => request.encode(target),
-        }
+        }?;
+        dropped::tell(&mut encoded.dropped);
+        Ok(encoded)
     }
 
     /// `request`, which is this one in the canonical form, for a target that speaks another dialect. What is left
@@ -102,6 +105,7 @@ impl<'a> ClientRequest<'a> {
         match upstream::write(request, target) {
             Ok(mut encoded) => {
                 encoded.dropped.iter_mut().for_each(|name| *name = called(dialect, std::mem::take(name)));
+                dropped::tell(&mut encoded.dropped);
                 Ok(encoded)
             }
             Err(unsupported) => Err(Unsupported { field: called(dialect, unsupported.field), ..unsupported }),
@@ -154,9 +158,18 @@ fn called(dialect: Dialect, name: Cow<'static, str>) -> Cow<'static, str> {
         (Dialect::Responses, "reasoning_effort") => "reasoning.effort",
         (Dialect::Responses, "verbosity") => "text.verbosity",
         (Dialect::Responses, "max_tokens" | "max_completion_tokens") => "max_output_tokens",
+        // Where in the conversation is counted in turns, which are not this client's messages or items.
+        (Dialect::Messages, place) if is_placed(place) => "messages",
+        (Dialect::Responses, place) if is_placed(place) => "input",
         _ => return name,
     };
     Cow::Borrowed(own)
+}
+
+/// A message by its number.
+fn is_placed(name: &str) -> bool {
+    let number = name.strip_prefix("messages[");
+    number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 impl ClientWriter {

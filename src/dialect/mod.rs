@@ -6,6 +6,7 @@ pub mod canonical;
 mod client;
 mod cohere;
 mod completions;
+mod dropped;
 mod gemini;
 pub mod json;
 pub mod kinds;

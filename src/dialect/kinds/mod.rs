@@ -22,6 +22,7 @@ pub use audio::Clock;
 pub use read::{read, texts};
 
 use super::{
+    dropped,
     json::{Member, Raw},
     request::Head,
     target::Unsupported,
@@ -100,7 +101,7 @@ impl<'a> KindRequest<'a> {
         if let Some(field) = at.serves.refused.iter().find(|field| self.has(field)) {
             return Err(Unsupported::field(*field));
         }
-        let written = match at.serves.kind {
+        let mut written = match at.serves.kind {
             Kind::Embeddings => embeddings::write(self, at),
             Kind::Images => images::write(self, at),
             Kind::ImageEdits => images::write_edit(self, at),
@@ -111,6 +112,7 @@ impl<'a> KindRequest<'a> {
             Kind::Ocr => ocr::write(self, at),
             Kind::Conversation(_) => Err(Unsupported::because("model", ": it is a conversation's")),
         }?;
+        dropped::tell(&mut written.dropped);
         let model = percent_encoding::utf8_percent_encode(at.model, PATH_SEGMENT).to_string();
         Ok(Sent {
             path: at.serves.path.replace("{model}", &model),

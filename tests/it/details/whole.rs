@@ -138,7 +138,7 @@ fn messages(events: &[Value]) -> Value {
                 for name in ["stop_reason", "stop_sequence"] {
                     body[name] = event["delta"][name].clone();
                 }
-                for (name, count) in event["usage"].as_object().unwrap() {
+                for (name, count) in event["usage"].as_object().into_iter().flatten() {
                     body["usage"][name] = count.clone();
                 }
                 body["x_kairosroute"] = event["x_kairosroute"].clone();
