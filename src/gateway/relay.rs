@@ -232,7 +232,7 @@ impl Heard {
     /// More waits for the client than may.
     fn check_room(&mut self, held_bytes: usize) {
         if self.out.len().saturating_add(held_bytes) > self.bytes_max {
-            self.fail("the provider's stream holds too much before it begins or after it ends".to_owned());
+            self.fail("the provider's stream holds more than may wait for the client".to_owned());
         }
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dialect::Reading;
+use crate::dialect::{Reading, Speaking};
 
 fn relay(usage_by_client: bool) -> Relay {
     several(usage_by_client, 1)
@@ -117,5 +117,63 @@ fn a_stream_without_a_finish_an_error_frame_and_broken_json_are_failures() {
             relay.close();
         }
         assert!(relay.failure().is_some(), "{stream}");
+    }
+}
+
+/// Chat frames, written for a client of another dialect.
+fn translated(client: Dialect) -> Relay {
+    let provider = ProviderId::by_id("openai").unwrap();
+    let speaking = Speaking {
+        seed: "1".to_owned(),
+        created: 0,
+        provider,
+        upstream_model: "m".to_owned(),
+        include_usage: false,
+        echo: String::new(),
+    };
+    Relay::new(Exchange {
+        provider,
+        client,
+        upstream: Dialect::Chat,
+        reading: Reading::default(),
+        speaking: Some(speaking),
+        choices: 1,
+        usage_by_client: false,
+        usage_by_us: true,
+        reply_bytes_max: 1 << 16,
+        frame_bytes_max: 1 << 16,
+    })
+}
+
+fn call(index: u32, name: &str, arguments: &str) -> String {
+    format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{index}{name},\"function\":{{{arguments}}}}}]}},\"finish_reason\":null}}]}}\n\n"
+    )
+}
+
+#[test]
+fn a_provider_cannot_fill_the_memory_with_what_a_writer_keeps() {
+    let begun = |index| call(index, ",\"id\":\"a\"", "\"name\":\"f\",\"arguments\":\"{\"");
+    let open = format!("{}{}", begun(0), begun(1));
+    let more = call(1, "", &format!("\"arguments\":\"{}\"", "x".repeat(1_000)));
+    let chat = TEXT.replace("hi", &"x".repeat(1_000));
+    for (client, begin, piece, limited) in [
+        (Dialect::Messages, &open, &more, true),
+        (Dialect::Responses, &open, &more, true),
+        (Dialect::Responses, &chat, &chat, true),
+        // What leaves at once may go on for as long as it likes.
+        (Dialect::Messages, &chat, &chat, false),
+    ] {
+        let mut relay = translated(client);
+        relay.absorb(begin.as_bytes());
+        let mut pieces = 0;
+        while relay.failure().is_none() && pieces < 200 {
+            relay.absorb(piece.as_bytes());
+            relay.take_out();
+            relay.take_text();
+            pieces += 1;
+        }
+        assert_eq!(relay.failure().is_some(), limited, "{client:?} {begin}");
+        assert!(pieces > 20, "{client:?}: what fits is kept");
     }
 }

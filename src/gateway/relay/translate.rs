@@ -29,7 +29,7 @@ impl Translate {
         if let Err(unreadable) = reading {
             heard.fail(unreadable.to_string());
         }
-        heard.check_room(0);
+        heard.check_room(writer.held_bytes());
     }
 
     pub(super) fn close(&mut self, heard: &mut Heard) {
