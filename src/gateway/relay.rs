@@ -39,7 +39,7 @@ pub struct Relay {
 
 /// How frames become bytes for the client.
 enum Lane {
-    /// Chat at both ends: frames pass, and are only looked at.
+    /// Chat at both ends, or completions: frames pass, and are only looked at.
     Chat(Chat),
     /// Another dialect at both ends: frames pass, and are read beside.
     Pass(Pass),
@@ -70,7 +70,9 @@ impl Relay {
         let client = exchange.client;
         let lane = match Translate::new(&exchange) {
             Some(translate) => Lane::Translate(translate),
-            None if client == Dialect::Chat => Lane::Chat(Chat::new(&exchange)),
+            None if matches!(client, Dialect::Chat | Dialect::Completions) => {
+                Lane::Chat(Chat::new(&exchange))
+            }
             None => Lane::Pass(Pass::new(&exchange)),
         };
         Self { splitter, client, heard, lane }

@@ -1,4 +1,4 @@
-//! Frames of a dialect other than chat, passed as they come. They are read beside for the bill; what finishes is
+//! Frames of Messages or Responses, passed as they come. They are read beside for the bill; what finishes is
 //! kept back until the bill is known.
 
 use super::{Exchange, Heard, NOTE, terminal};

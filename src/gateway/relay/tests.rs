@@ -6,13 +6,17 @@ fn relay(usage_by_client: bool) -> Relay {
 }
 
 fn several(usage_by_client: bool, choices: u64) -> Relay {
+    passing(Dialect::Chat, usage_by_client, choices)
+}
+
+fn passing(dialect: Dialect, usage_by_client: bool, choices: u64) -> Relay {
     let provider = ProviderId::by_id("openai").unwrap();
     let usage_by_us = !usage_by_client;
     let reply_bytes_max = 1 << 16;
     Relay::new(Exchange {
         provider,
-        client: Dialect::Chat,
-        upstream: Dialect::Chat,
+        client: dialect,
+        upstream: dialect,
         reading: Reading::default(),
         speaking: None,
         choices,
@@ -118,6 +122,64 @@ fn a_stream_without_a_finish_an_error_frame_and_broken_json_are_failures() {
         }
         assert!(relay.failure().is_some(), "{stream}");
     }
+}
+
+/// One frame of a completion.
+fn completion(index: u32, text: &str, finish: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c\",\"choices\":[{{\"index\":{index},\"text\":\"{text}\",\"finish_reason\":{finish}}}],\"usage\":null}}\n\n"
+    )
+}
+
+#[test]
+fn completions_flow_choice_by_choice_and_tell_usage_only_to_who_asks() {
+    let stop = "\"stop\"";
+    let first = [completion(0, "a", "null"), completion(0, "", stop), completion(1, "b", "null")].concat();
+    let last = [&completion(1, "", stop), USAGE, "data: [DONE]\n\n"].concat();
+    for asked in [false, true] {
+        let mut relay = passing(Dialect::Completions, asked, 2);
+        relay.absorb(first.as_bytes());
+        assert!(relay.is_committed());
+        assert_eq!(relay.take_text(), b"ab");
+        let early = String::from_utf8(relay.take_out()).unwrap();
+        assert!(early.contains("\"text\":\"b\""), "one choice does not wait for the other: {early}");
+        relay.absorb(last.as_bytes());
+        assert!(relay.has_ended() && relay.failure().is_none());
+        let usage = relay.usage().unwrap();
+        assert_eq!((usage.input, usage.output), (3, 1));
+        let mut end = String::from_utf8(relay.take_out()).unwrap();
+        assert!(!end.contains("x_kairosroute"));
+        end.push_str(&String::from_utf8(relay.conclude("7", &usage)).unwrap());
+        let all = [early, end.clone()].concat();
+        assert_eq!(all.contains("\"usage\":null"), asked);
+        assert_eq!(all.matches("\"choices\":[]").count(), usize::from(asked), "{all}");
+        assert_eq!(all.matches("x_kairosroute").count(), 1);
+        let noted = end.lines().find(|line| line.contains("\"x_kairosroute\":7")).unwrap();
+        assert_eq!(noted.contains("prompt_tokens"), asked);
+        assert_eq!(noted.contains("\"finish_reason\":\"stop\""), !asked);
+        assert!(end.ends_with("data: [DONE]\n\n"));
+    }
+}
+
+#[test]
+fn a_completion_whose_provider_tells_no_usage_still_ends_with_a_chunk_of_it() {
+    let mut relay = passing(Dialect::Completions, true, 1);
+    relay.absorb(completion(0, "a", "\"length\"").as_bytes());
+    relay.close();
+    relay.take_out();
+    let end = String::from_utf8(relay.conclude("7", &Usage { input: 7, ..Usage::default() })).unwrap();
+    let chunk = end.lines().find(|line| line.contains("\"choices\":[]")).unwrap();
+    assert!(
+        chunk.contains("\"object\":\"text_completion\"") && chunk.contains("\"prompt_tokens\":7"),
+        "{chunk}"
+    );
+}
+
+#[test]
+fn text_that_a_host_writes_twice_is_heard_once() {
+    let mut relay = relay(false);
+    relay.absorb(b"data: {\"choices\":[{\"text\":\"hi\",\"delta\":{\"content\":\"hi\"}}]}\n\n");
+    assert_eq!(relay.take_text(), b"hi");
 }
 
 /// Chat frames, written for a client of another dialect.
