@@ -29,6 +29,9 @@ use translate::Translate;
 /// The member that says who served and what it cost.
 pub const NOTE: &str = "x_kairosroute";
 
+/// Why an answer ends whose provider takes back what the client has already.
+const BEGAN_ANEW: &str = "the provider began its answer anew";
+
 /// The state of one streamed answer.
 pub struct Relay {
     splitter: Splitter,

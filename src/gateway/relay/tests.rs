@@ -182,6 +182,26 @@ fn text_that_a_host_writes_twice_is_heard_once() {
     assert_eq!(relay.take_text(), b"hi");
 }
 
+#[test]
+fn a_message_that_begins_anew_replaces_silence_and_breaks_off_an_answer() {
+    let start = |id: &str| {
+        format!(
+            "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"id\":\"{id}\"}}}}\n\n"
+        )
+    };
+    let block = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
+    let text = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n";
+    let mut relay = passing(Dialect::Messages, false, 1);
+    relay.absorb([&start("a"), &start("b"), block, text].concat().as_bytes());
+    assert_eq!(String::from_utf8(relay.take_out()).unwrap(), [&start("b"), block, text].concat());
+    relay.absorb(start("b").as_bytes());
+    assert!(relay.failure().is_none(), "the same message goes on");
+    relay.absorb([&start("c"), block, text].concat().as_bytes());
+    assert!(relay.failure().is_some());
+    // What would be counted if nobody says what it cost.
+    assert_eq!(relay.take_text(), b"hi");
+}
+
 /// Chat frames, written for a client of another dialect.
 fn translated(client: Dialect) -> Relay {
     let provider = ProviderId::by_id("openai").unwrap();
