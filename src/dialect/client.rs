@@ -194,6 +194,18 @@ impl ClientWriter {
         }
     }
 
+    /// Bytes of the answer that are kept for a later event or for the end, so that whoever drives this can bound
+    /// them.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Chat(writer) => writer.held_bytes(),
+            // Each event is written at once.
+            Self::Completions(_) => 0,
+            Self::Messages(writer) => writer.held_bytes(),
+            Self::Responses(writer) => writer.held_bytes(),
+        }
+    }
+
     /// Writes the end of a billed answer, with `note` (JSON) as the member `x_kairosroute` of the frame that
     /// finishes.
     pub fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {

@@ -23,6 +23,9 @@ impl Default for Limits {
     }
 }
 
+/// Pieces of content in one request; beyond this no conversation is meant, only work for us.
+const PARTS_MAX: u32 = 65_536;
+
 /// What routing, pricing and the relay need of a request in any dialect.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
@@ -74,6 +77,8 @@ pub struct Facts {
     /// Documents and videos.
     pub files: u32,
     pub messages: u32,
+    /// Pieces of all messages: texts, media, calls, results.
+    pub parts: u32,
     pub has_tools: bool,
     /// `tool_choice` demands a call.
     pub forced_tool: bool,
@@ -95,6 +100,16 @@ impl Facts {
 
     pub(in crate::dialect) fn add_text(&mut self, text: Text<'_>) {
         self.add_bytes(text.inner().len());
+    }
+
+    /// Counts one more piece of `field`.
+    pub(in crate::dialect) fn add_part(&mut self, field: &str) -> Result<(), Invalid> {
+        self.parts = self.parts.saturating_add(1);
+        if self.parts > PARTS_MAX {
+            let message = format!("`{field}` may have at most {PARTS_MAX} parts and calls in all");
+            return Err(Invalid::at(field, message));
+        }
+        Ok(())
     }
 
     /// Grows with every piece of content.

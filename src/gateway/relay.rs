@@ -29,6 +29,9 @@ use translate::Translate;
 /// The member that says who served and what it cost.
 pub const NOTE: &str = "x_kairosroute";
 
+/// Why an answer ends whose provider takes back what the client has already.
+const BEGAN_ANEW: &str = "the provider began its answer anew";
+
 /// The state of one streamed answer.
 pub struct Relay {
     splitter: Splitter,
@@ -39,7 +42,7 @@ pub struct Relay {
 
 /// How frames become bytes for the client.
 enum Lane {
-    /// Chat at both ends: frames pass, and are only looked at.
+    /// Chat at both ends, or completions: frames pass, and are only looked at.
     Chat(Chat),
     /// Another dialect at both ends: frames pass, and are read beside.
     Pass(Pass),
@@ -70,7 +73,9 @@ impl Relay {
         let client = exchange.client;
         let lane = match Translate::new(&exchange) {
             Some(translate) => Lane::Translate(translate),
-            None if client == Dialect::Chat => Lane::Chat(Chat::new(&exchange)),
+            None if matches!(client, Dialect::Chat | Dialect::Completions) => {
+                Lane::Chat(Chat::new(&exchange))
+            }
             None => Lane::Pass(Pass::new(&exchange)),
         };
         Self { splitter, client, heard, lane }
@@ -232,7 +237,7 @@ impl Heard {
     /// More waits for the client than may.
     fn check_room(&mut self, held_bytes: usize) {
         if self.out.len().saturating_add(held_bytes) > self.bytes_max {
-            self.fail("the provider's stream holds too much before it begins or after it ends".to_owned());
+            self.fail("the provider's stream holds more than may wait for the client".to_owned());
         }
     }
 

@@ -90,3 +90,25 @@ pub enum Finish {
     /// Handed back in the middle of its own work; sending the turn back goes on.
     Pause,
 }
+
+impl Delta<'_> {
+    /// Bytes of what it says: what keeping it costs.
+    pub fn size_bytes(&self) -> usize {
+        let sum = |pieces: &[Option<&Escaped<'_>>]| {
+            pieces.iter().flatten().fold(0usize, |sum, piece| sum.saturating_add(piece.inner().len()))
+        };
+        match self {
+            Delta::Text(piece)
+            | Delta::Reasoning(piece)
+            | Delta::Signature(piece)
+            | Delta::Redacted(piece)
+            | Delta::Refusal(piece)
+            | Delta::ToolArguments { piece, .. } => piece.inner().len(),
+            Delta::ToolStart { id, name, signature, .. } => sum(&[Some(id), Some(name), signature.as_ref()]),
+            Delta::ToolEnd { .. } => 0,
+            Delta::Citation(Citation { url, title, .. }) => sum(&[Some(url), title.as_ref()]),
+            Delta::Logprobs(json) => json.get().len(),
+            Delta::Image { media_type, data } => sum(&[Some(media_type), Some(data)]),
+        }
+    }
+}

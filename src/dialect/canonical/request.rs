@@ -281,14 +281,6 @@ impl Request<'_> {
     pub fn setting(&self, what: What) -> Option<&Setting<'_>> {
         self.settings.iter().find(|setting| setting.what == what)
     }
-
-    /// The name of the tool that a call id belongs to, from the calls of earlier turns.
-    pub fn tool_name(&self, call_id: &Escaped<'_>) -> Option<&Escaped<'_>> {
-        self.turns.iter().flat_map(|turn| &turn.parts).find_map(|part| match part {
-            Part::ToolCall(call) if call.id.inner() == call_id.inner() => Some(&call.name),
-            _ => None,
-        })
-    }
 }
 
 impl Request<'_> {

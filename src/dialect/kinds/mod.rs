@@ -61,8 +61,6 @@ pub struct Content {
     pub images: u64,
     /// Of a document: the pages named.
     pub pages: Option<u64>,
-    /// Parts that are neither text nor a file given by value: nobody can tell what they hold.
-    pub unmeasured: bool,
 }
 
 /// What the client sent, without nulls and without the gateway's own fields.

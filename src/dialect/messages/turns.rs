@@ -124,6 +124,7 @@ fn content<'a>(cursor: &mut Cursor<'a>, path: Path<'_>, seen: &mut Seen) -> Resu
         }
         Kind::Array => cursor.array(|cursor, index| {
             let path = |field: &str| path(&format!("[{index}]{field}"));
+            seen.facts.add_part("messages")?;
             let block = Object::read(cursor, &path)?;
             parts.push(part(&block, &path, seen)?);
             Ok::<(), Invalid>(())

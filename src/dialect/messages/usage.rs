@@ -94,8 +94,8 @@ impl Counts {
         }
     }
 
-    /// The one place where this wire's counts become priced buckets; searches (`server_tool_use`) belong here
-    /// too once there is a bucket for them.
+    /// The one place where this wire's counts become priced buckets. Searches (`server_tool_use`) are none here: no
+    /// price of theirs is known, so tools that bear fees run on the customer's own key alone.
     fn usage(&self) -> Option<Usage> {
         let (input, output) = (self.input_tokens?, self.output_tokens?);
         let creation = self.cache_creation.unwrap_or_default();

@@ -25,6 +25,8 @@ pub struct Writer {
     restarts: u32,
     open: Option<Open>,
     held: VecDeque<Held>,
+    /// Of all that was held since nothing was.
+    held_bytes: usize,
     tally: Tally,
     finish: Option<Finish>,
     stop_sequence: Option<Escaped<'static>>,
@@ -44,6 +46,9 @@ enum Open {
         said: bool,
     },
 }
+
+/// What keeping a piece costs beside its text.
+const HELD_OVERHEAD_BYTES: usize = 192;
 
 /// What waits for the open call to be complete.
 enum Held {
@@ -67,6 +72,7 @@ impl Writer {
             restarts: 0,
             open: None,
             held: VecDeque::new(),
+            held_bytes: 0,
             tally: Tally::default(),
             finish: None,
             stop_sequence: None,
@@ -93,6 +99,11 @@ impl Writer {
             | Event::Failed(_)
             | Event::End => {}
         }
+    }
+
+    /// What waits for a call to be complete.
+    pub fn held_bytes(&self) -> usize {
+        if self.held.is_empty() { 0 } else { self.held_bytes }
     }
 
     pub fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
@@ -172,6 +183,7 @@ impl Writer {
     }
 
     fn hold(&mut self, delta: &Delta<'_>) {
+        let before = self.held.len();
         let call =
             |held: &&mut Held, wanted: u32| matches!(held, Held::Call { number, .. } if *number == wanted);
         match delta {
@@ -202,6 +214,9 @@ impl Writer {
                 _ => self.held.extend(owned(other).map(Held::Other)),
             },
         }
+        let overhead = if self.held.len() > before { HELD_OVERHEAD_BYTES } else { 0 };
+        let held_bytes = if before == 0 { 0 } else { self.held_bytes };
+        self.held_bytes = held_bytes.saturating_add(delta.size_bytes()).saturating_add(overhead);
     }
 
     /// Writes what was held, up to a call that is not complete.

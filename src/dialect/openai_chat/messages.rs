@@ -99,6 +99,14 @@ fn message(
                 facts.add_bytes(cursor.value()?.len());
                 seen.calls = true;
             }
+            "thinking_blocks" if kind == Kind::Array => {
+                let mark = cursor.mark();
+                cursor.array(|cursor, _| {
+                    cursor.value()?;
+                    facts.add_part("messages")
+                })?;
+                facts.add_bytes(cursor.taken(mark).len());
+            }
             _ => {
                 traces.reasoning_content |= key == "reasoning_content";
                 traces.reasoning |= key == "reasoning";
@@ -138,6 +146,7 @@ fn tool_calls(
     let mut any = false;
     cursor.array(|cursor, call| {
         any = true;
+        facts.add_part("messages")?;
         let path = |field: &str| path(&format!(".tool_calls[{call}]{field}"));
         expect(cursor, Kind::Object, || path(""))?;
         let mark = cursor.mark();
@@ -204,6 +213,7 @@ fn content(cursor: &mut Cursor<'_>, path: impl Fn() -> String, facts: &mut Facts
 }
 
 fn part(cursor: &mut Cursor<'_>, path: &impl Fn() -> String, facts: &mut Facts) -> Result<(), Invalid> {
+    facts.add_part("messages")?;
     expect(cursor, Kind::Object, path)?;
     let mut typed = None;
     let (mut image, mut audio, mut file) = (false, false, false);

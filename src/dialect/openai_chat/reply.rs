@@ -1,4 +1,4 @@
-//! Reads just enough of an answer to bill it and to know when it is complete. The answer itself is passed on
+//! Reads just enough of an answer of chat, or of completions, to bill it and to know when it is complete. The answer itself is passed on
 //! as the provider wrote it: arguments, odd spaces, lone surrogates and all.
 
 use serde::Deserialize;
@@ -55,6 +55,9 @@ struct Groq<'a> {
 struct Choice<'a> {
     #[serde(borrow, default, alias = "message")]
     delta: Option<Delta<'a>>,
+    /// Where completions have their text. Some hosts write it in chat as well, beside the delta.
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
     #[serde(borrow, default)]
     finish_reason: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -113,9 +116,18 @@ pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadab
             seen.commits = true;
             seen.host_failed |= matches!(reason, "\"error\"" | "\"insufficient_system_resource\"");
         }
-        seen.commits |= choice.delta.as_ref().is_some_and(|delta| delta.say(text));
+        seen.commits |= choice.delta.as_ref().is_some_and(|delta| delta.say(text)) || choice.completes(text);
     }
     Ok(seen)
+}
+
+impl Choice<'_> {
+    /// Appends the text of a completion; true when there is any.
+    fn completes(&self, text: &mut Vec<u8>) -> bool {
+        let Some(raw) = present(self.text).filter(|raw| *raw != "\"\"") else { return false };
+        spoken(raw, text);
+        true
+    }
 }
 
 impl Delta<'_> {

@@ -278,6 +278,21 @@ fn a_big_body_is_read_and_a_deep_or_crowded_one_refused() {
     );
 }
 
+#[test]
+fn more_parts_or_calls_than_any_conversation_has_are_refused() {
+    let content = |count: usize| vec![r#"{"type":"text","text":""}"#; count].join(",");
+    let calls = |count: usize| vec![r#"{"function":{"name":"f"}}"#; count].join(",");
+    let thoughts = |count: usize| vec!["{}"; count].join(",");
+    let body = |member: &str| format!(r#"{{"model":"m","messages":[{{"role":"assistant",{member}}}]}}"#);
+    for (name, list) in
+        [("content", content as fn(usize) -> String), ("tool_calls", calls), ("thinking_blocks", thoughts)]
+    {
+        assert_eq!(read_ok(&body(&format!(r#""{name}":[{}]"#, list(65_536)))).head.facts.parts, 65_536);
+        let refused = read_err(&body(&format!(r#""{name}":[{}]"#, list(65_537))));
+        assert_eq!(refused.param.as_deref(), Some("messages"), "{name}");
+    }
+}
+
 /// Any JSON value, in odd but legal spellings.
 fn value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![

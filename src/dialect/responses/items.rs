@@ -160,6 +160,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn part(&mut self, part: Raw<'a>, path: String, facts: &mut Facts) -> Result<Option<Part<'a>>, Invalid> {
+        facts.add_part("input")?;
         expect(part, Kind::Object, &path)?;
         let members = part.members();
         let typed = needed(&members, "type", &path)?;

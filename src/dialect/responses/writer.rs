@@ -36,7 +36,12 @@ pub struct Writer {
     tools: VecDeque<Tool>,
     /// Characters of text in messages that are closed.
     chars: u64,
+    /// Of everything said so far, which the last event repeats.
+    held_bytes: usize,
 }
+
+/// What an item takes beside what is said in it.
+const ITEM_OVERHEAD_BYTES: usize = 512;
 
 /// The message or reasoning that is being written.
 enum Open {
@@ -70,6 +75,7 @@ impl Writer {
             open: Open::Nothing,
             tools: VecDeque::new(),
             chars: 0,
+            held_bytes: 0,
             speaking,
         }
     }
@@ -86,6 +92,7 @@ impl Writer {
             // There is only one choice here.
             Event::Said { choice: 0, delta } => {
                 self.begin(out);
+                self.held_bytes = self.held_bytes.saturating_add(delta.size_bytes());
                 self.say(delta, out);
             }
             Event::Finish { choice: 0, reason, .. } => self.finish = Some(*reason),
@@ -96,6 +103,11 @@ impl Writer {
             }
             Event::Said { .. } | Event::Finish { .. } | Event::Usage(_) | Event::Failed(_) | Event::End => {}
         }
+    }
+
+    pub fn held_bytes(&self) -> usize {
+        let items = self.items.len().saturating_add(self.tools.len());
+        self.held_bytes.saturating_add(items.saturating_mul(ITEM_OVERHEAD_BYTES))
     }
 
     /// Writes the end of a billed answer.

@@ -1,9 +1,10 @@
-//! Chat frames for a chat client: passed byte for byte, with only as much read as the bill needs.
+//! Chat frames for a chat client, and completions for a client of those, which are the same but for where the text
+//! stands: passed byte for byte, with only as much read as the bill needs.
 
 use super::{Exchange, Heard, NOTE};
 use crate::{
     dialect::{
-        json,
+        Dialect, json,
         openai_chat::{
             reply::{self, Seen},
             usage,
@@ -15,6 +16,8 @@ use crate::{
 };
 
 pub(super) struct Chat {
+    /// What a frame calls itself.
+    object: &'static str,
     choices: u64,
     usage_by_client: bool,
     usage_by_us: bool,
@@ -32,7 +35,12 @@ pub(super) struct Chat {
 
 impl Chat {
     pub(super) fn new(exchange: &Exchange) -> Self {
+        let object = match exchange.client {
+            Dialect::Completions => "text_completion",
+            _ => "chat.completion.chunk",
+        };
         Self {
+            object,
             choices: exchange.choices,
             usage_by_client: exchange.usage_by_client,
             usage_by_us: exchange.usage_by_us,
@@ -127,8 +135,8 @@ impl Chat {
             sse::write_data(out, noted.as_deref().unwrap_or(&frame));
         }
         if self.usage_by_client {
-            let chunk =
-                self.usage_chunk.take().unwrap_or_else(|| own_usage_chunk(self.sample.as_deref(), billed));
+            let own = || own_usage_chunk(self.object, self.sample.as_deref(), billed);
+            let chunk = self.usage_chunk.take().unwrap_or_else(own);
             sse::write_data(out, &json::with_member(&chunk, NOTE, note).unwrap_or(chunk));
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
@@ -136,7 +144,7 @@ impl Chat {
 }
 
 /// A usage chunk for a client that asked and a provider that puts its usage elsewhere or nowhere.
-fn own_usage_chunk(sample: Option<&[u8]>, billed: &Usage) -> Vec<u8> {
+fn own_usage_chunk(object: &str, sample: Option<&[u8]>, billed: &Usage) -> Vec<u8> {
     #[derive(serde::Deserialize, Default)]
     struct Head<'a> {
         #[serde(borrow, default)]
@@ -151,7 +159,7 @@ fn own_usage_chunk(sample: Option<&[u8]>, billed: &Usage) -> Vec<u8> {
         value.map_or_else(|| absent.to_owned(), |raw| raw.get().to_owned())
     };
     format!(
-        r#"{{"id":{},"object":"chat.completion.chunk","created":{},"model":{},"choices":[],"usage":{}}}"#,
+        r#"{{"id":{},"object":"{object}","created":{},"model":{},"choices":[],"usage":{}}}"#,
         raw(head.id, "\"\""),
         raw(head.created, "0"),
         raw(head.model, "\"\""),

@@ -1,8 +1,8 @@
-//! Frames of a dialect other than chat, passed as they come. They are read beside for the bill; what finishes is
+//! Frames of Messages or Responses, passed as they come. They are read beside for the bill; what finishes is
 //! kept back until the bill is known.
 
-use super::{Exchange, Heard, NOTE, terminal};
-use crate::dialect::{AnswerReader, Dialect, json, responses, sse, sse::Frame};
+use super::{BEGAN_ANEW, Exchange, Heard, NOTE, terminal};
+use crate::dialect::{AnswerReader, Dialect, canonical::Event, json, responses, sse, sse::Frame};
 
 pub(super) struct Pass {
     client: Dialect,
@@ -23,12 +23,19 @@ impl Pass {
     pub(super) fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
         let Some(data) = frame.data() else { return };
         let reading = self.reader.frame(frame, &mut |event| {
+            if matches!(event, Event::Restart) && heard.committed {
+                return heard.fail(BEGAN_ANEW.to_owned());
+            }
             heard.note(&event);
         });
         if let Err(unreadable) = reading {
             return heard.fail(unreadable.to_string());
         }
         let name = frame.event();
+        if name == Some(b"message_start") && !heard.committed {
+            // Of messages that begin before anything is said, the last is the answer.
+            heard.out.clear();
+        }
         let idle = name == Some(b"ping") || data.trim_ascii() == b"[DONE]";
         if idle || heard.failure.is_some() {
             return;

@@ -1,18 +1,22 @@
 use super::*;
-use crate::dialect::Reading;
+use crate::dialect::{Reading, Speaking};
 
 fn relay(usage_by_client: bool) -> Relay {
     several(usage_by_client, 1)
 }
 
 fn several(usage_by_client: bool, choices: u64) -> Relay {
+    passing(Dialect::Chat, usage_by_client, choices)
+}
+
+fn passing(dialect: Dialect, usage_by_client: bool, choices: u64) -> Relay {
     let provider = ProviderId::by_id("openai").unwrap();
     let usage_by_us = !usage_by_client;
     let reply_bytes_max = 1 << 16;
     Relay::new(Exchange {
         provider,
-        client: Dialect::Chat,
-        upstream: Dialect::Chat,
+        client: dialect,
+        upstream: dialect,
         reading: Reading::default(),
         speaking: None,
         choices,
@@ -117,5 +121,141 @@ fn a_stream_without_a_finish_an_error_frame_and_broken_json_are_failures() {
             relay.close();
         }
         assert!(relay.failure().is_some(), "{stream}");
+    }
+}
+
+/// One frame of a completion.
+fn completion(index: u32, text: &str, finish: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c\",\"choices\":[{{\"index\":{index},\"text\":\"{text}\",\"finish_reason\":{finish}}}],\"usage\":null}}\n\n"
+    )
+}
+
+#[test]
+fn completions_flow_choice_by_choice_and_tell_usage_only_to_who_asks() {
+    let stop = "\"stop\"";
+    let first = [completion(0, "a", "null"), completion(0, "", stop), completion(1, "b", "null")].concat();
+    let last = [&completion(1, "", stop), USAGE, "data: [DONE]\n\n"].concat();
+    for asked in [false, true] {
+        let mut relay = passing(Dialect::Completions, asked, 2);
+        relay.absorb(first.as_bytes());
+        assert!(relay.is_committed());
+        assert_eq!(relay.take_text(), b"ab");
+        let early = String::from_utf8(relay.take_out()).unwrap();
+        assert!(early.contains("\"text\":\"b\""), "one choice does not wait for the other: {early}");
+        relay.absorb(last.as_bytes());
+        assert!(relay.has_ended() && relay.failure().is_none());
+        let usage = relay.usage().unwrap();
+        assert_eq!((usage.input, usage.output), (3, 1));
+        let mut end = String::from_utf8(relay.take_out()).unwrap();
+        assert!(!end.contains("x_kairosroute"));
+        end.push_str(&String::from_utf8(relay.conclude("7", &usage)).unwrap());
+        let all = [early, end.clone()].concat();
+        assert_eq!(all.contains("\"usage\":null"), asked);
+        assert_eq!(all.matches("\"choices\":[]").count(), usize::from(asked), "{all}");
+        assert_eq!(all.matches("x_kairosroute").count(), 1);
+        let noted = end.lines().find(|line| line.contains("\"x_kairosroute\":7")).unwrap();
+        assert_eq!(noted.contains("prompt_tokens"), asked);
+        assert_eq!(noted.contains("\"finish_reason\":\"stop\""), !asked);
+        assert!(end.ends_with("data: [DONE]\n\n"));
+    }
+}
+
+#[test]
+fn a_completion_whose_provider_tells_no_usage_still_ends_with_a_chunk_of_it() {
+    let mut relay = passing(Dialect::Completions, true, 1);
+    relay.absorb(completion(0, "a", "\"length\"").as_bytes());
+    relay.close();
+    relay.take_out();
+    let end = String::from_utf8(relay.conclude("7", &Usage { input: 7, ..Usage::default() })).unwrap();
+    let chunk = end.lines().find(|line| line.contains("\"choices\":[]")).unwrap();
+    assert!(
+        chunk.contains("\"object\":\"text_completion\"") && chunk.contains("\"prompt_tokens\":7"),
+        "{chunk}"
+    );
+}
+
+#[test]
+fn text_that_a_host_writes_twice_is_heard_once() {
+    let mut relay = relay(false);
+    relay.absorb(b"data: {\"choices\":[{\"text\":\"hi\",\"delta\":{\"content\":\"hi\"}}]}\n\n");
+    assert_eq!(relay.take_text(), b"hi");
+}
+
+#[test]
+fn a_message_that_begins_anew_replaces_silence_and_breaks_off_an_answer() {
+    let start = |id: &str| {
+        format!(
+            "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"id\":\"{id}\"}}}}\n\n"
+        )
+    };
+    let block = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
+    let text = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n";
+    let mut relay = passing(Dialect::Messages, false, 1);
+    relay.absorb([&start("a"), &start("b"), block, text].concat().as_bytes());
+    assert_eq!(String::from_utf8(relay.take_out()).unwrap(), [&start("b"), block, text].concat());
+    relay.absorb(start("b").as_bytes());
+    assert!(relay.failure().is_none(), "the same message goes on");
+    relay.absorb([&start("c"), block, text].concat().as_bytes());
+    assert!(relay.failure().is_some());
+    // What would be counted if nobody says what it cost.
+    assert_eq!(relay.take_text(), b"hi");
+}
+
+/// Chat frames, written for a client of another dialect.
+fn translated(client: Dialect) -> Relay {
+    let provider = ProviderId::by_id("openai").unwrap();
+    let speaking = Speaking {
+        seed: "1".to_owned(),
+        created: 0,
+        provider,
+        upstream_model: "m".to_owned(),
+        include_usage: false,
+        echo: String::new(),
+    };
+    Relay::new(Exchange {
+        provider,
+        client,
+        upstream: Dialect::Chat,
+        reading: Reading::default(),
+        speaking: Some(speaking),
+        choices: 1,
+        usage_by_client: false,
+        usage_by_us: true,
+        reply_bytes_max: 1 << 16,
+        frame_bytes_max: 1 << 16,
+    })
+}
+
+fn call(index: u32, name: &str, arguments: &str) -> String {
+    format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{index}{name},\"function\":{{{arguments}}}}}]}},\"finish_reason\":null}}]}}\n\n"
+    )
+}
+
+#[test]
+fn a_provider_cannot_fill_the_memory_with_what_a_writer_keeps() {
+    let begun = |index| call(index, ",\"id\":\"a\"", "\"name\":\"f\",\"arguments\":\"{\"");
+    let open = format!("{}{}", begun(0), begun(1));
+    let more = call(1, "", &format!("\"arguments\":\"{}\"", "x".repeat(1_000)));
+    let chat = TEXT.replace("hi", &"x".repeat(1_000));
+    for (client, begin, piece, limited) in [
+        (Dialect::Messages, &open, &more, true),
+        (Dialect::Responses, &open, &more, true),
+        (Dialect::Responses, &chat, &chat, true),
+        // What leaves at once may go on for as long as it likes.
+        (Dialect::Messages, &chat, &chat, false),
+    ] {
+        let mut relay = translated(client);
+        relay.absorb(begin.as_bytes());
+        let mut pieces = 0;
+        while relay.failure().is_none() && pieces < 200 {
+            relay.absorb(piece.as_bytes());
+            relay.take_out();
+            relay.take_text();
+            pieces += 1;
+        }
+        assert_eq!(relay.failure().is_some(), limited, "{client:?} {begin}");
+        assert!(pieces > 20, "{client:?}: what fits is kept");
     }
 }

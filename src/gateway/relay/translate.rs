@@ -1,6 +1,6 @@
 //! Frames of one dialect, written in another.
 
-use super::{Exchange, Heard, terminal};
+use super::{BEGAN_ANEW, Exchange, Heard, terminal};
 use crate::{
     dialect::{AnswerReader, ClientWriter, Dialect, Speaking, canonical::Event, sse::Frame},
     domain::usage::Usage,
@@ -29,7 +29,7 @@ impl Translate {
         if let Err(unreadable) = reading {
             heard.fail(unreadable.to_string());
         }
-        heard.check_room(0);
+        heard.check_room(writer.held_bytes());
     }
 
     pub(super) fn close(&mut self, heard: &mut Heard) {
@@ -61,7 +61,7 @@ fn take_event(
     }
     if matches!(event, Event::Restart) {
         if heard.committed {
-            return heard.fail("the provider began its answer anew".to_owned());
+            return heard.fail(BEGAN_ANEW.to_owned());
         }
         heard.out.clear();
         if let Some(fresh) = ClientWriter::new(client, speaking.clone()) {

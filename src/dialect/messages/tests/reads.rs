@@ -47,6 +47,13 @@ fn every_kind_of_block_is_read() {
 }
 
 #[test]
+fn more_blocks_than_any_conversation_has_are_refused() {
+    let blocks = vec![r#"{"type":"text","text":""}"#; 65_537].join(",");
+    let refused = read_err(&says(&format!(r#"[{{"role":"user","content":[{blocks}]}}]"#)));
+    assert_eq!(refused.param.as_deref(), Some("messages"));
+}
+
+#[test]
 fn facts_are_measured() {
     let request = read_ok(golden!("every_block.json"));
     let Facts { media_bytes, images, files, messages, audio_parts, has_tools, .. } = request.head.facts;

@@ -7,6 +7,7 @@ use crate::dialect::{
     canonical::{Cache, Json, Part, Reasoning, Role, Setting, Signature, ToolCall, ToolResult, Turn, What},
     json::{Escaped, Kind, Member, Raw},
 };
+use std::collections::HashMap;
 
 /// Between a call's id and Gemini's signature, in gateways that let the signature travel in the id.
 const THOUGHT: &str = "__thought__";
@@ -60,6 +61,7 @@ struct Message<'a> {
 pub(super) fn read<'a>(messages: Raw<'a>, notes: &mut Notes<'a>) -> Result<Vec<Turn<'a>>, Unsupported> {
     let elements = messages.elements();
     let mut turns: Vec<Turn<'a>> = Vec::with_capacity(elements.len());
+    let mut calls = Calls::default();
     // The last turn is one of results, which the next result joins.
     let mut gathering = false;
     for (index, element) in elements.into_iter().enumerate() {
@@ -68,7 +70,7 @@ pub(super) fn read<'a>(messages: Raw<'a>, notes: &mut Notes<'a>) -> Result<Vec<T
         let message = Message::read(index, &members, notes)?;
         let role = match role.as_ref() {
             "tool" | "function" => {
-                let part = Part::ToolResult(message.result(role == "function", &turns, notes)?);
+                let part = Part::ToolResult(message.result(role == "function", &mut calls, &turns, notes)?);
                 match turns.last_mut().filter(|_| gathering) {
                     Some(turn) => turn.parts.push(part),
                     None => turns.push(Turn { role: Role::User, name: None, parts: vec![part] }),
@@ -100,6 +102,26 @@ pub(super) fn cache_control(raw: Raw<'_>) -> Option<Cache> {
     }
     let hour = raw.member("ttl").is_some_and(|ttl| ttl.get() == "\"1h\"");
     Some(if hour { Cache::Hour } else { Cache::Short })
+}
+
+/// The last call of each name, for results that name no id. Every turn is looked at once, however many results ask.
+#[derive(Default)]
+struct Calls<'a> {
+    ids: HashMap<String, Escaped<'a>>,
+    turns_read: usize,
+}
+
+impl<'a> Calls<'a> {
+    fn last(&mut self, turns: &[Turn<'a>], name: &Escaped<'_>) -> Option<Escaped<'a>> {
+        let parts = turns.iter().skip(self.turns_read).flat_map(|turn| &turn.parts);
+        for part in parts {
+            if let Part::ToolCall(call) = part {
+                self.ids.insert(call.name.decode().into_owned(), call.id.clone());
+            }
+        }
+        self.turns_read = turns.len();
+        self.ids.get(name.decode().as_ref()).cloned()
+    }
 }
 
 impl<'a> Message<'a> {
@@ -216,6 +238,7 @@ impl<'a> Message<'a> {
     fn result(
         &self,
         legacy: bool,
+        calls: &mut Calls<'a>,
         turns: &[Turn<'a>],
         notes: &mut Notes<'a>,
     ) -> Result<ToolResult<'a>, Unsupported> {
@@ -224,7 +247,7 @@ impl<'a> Message<'a> {
         let call_id = match (self.tool_call_id.and_then(Escaped::of), legacy) {
             (Some(id), _) => split_id(id).0,
             (None, true) => named
-                .and_then(|name| last_call(turns, &name))
+                .and_then(|name| calls.last(turns, &name))
                 .ok_or_else(|| Unsupported::because(format!("messages[{index}]"), ORPHAN))?,
             (None, false) => {
                 return Err(Unsupported::because(
@@ -245,13 +268,6 @@ impl<'a> Message<'a> {
 
 /// A result that belongs to no call.
 pub(super) const ORPHAN: &str = ": a tool result needs the call it answers in an earlier message";
-
-fn last_call<'a>(turns: &[Turn<'a>], name: &Escaped<'_>) -> Option<Escaped<'a>> {
-    turns.iter().rev().flat_map(|turn| turn.parts.iter().rev()).find_map(|part| match part {
-        Part::ToolCall(call) if call.name.decode() == name.decode() => Some(call.id.clone()),
-        _ => None,
-    })
-}
 
 fn tool_call<'a>(raw: Raw<'a>, message: usize, number: usize) -> Result<ToolCall<'a>, Unsupported> {
     let members = raw.members();

@@ -62,6 +62,12 @@ impl Writer {
         }
     }
 
+    /// The reasoning that waits for its signature.
+    pub fn held_bytes(&self) -> usize {
+        let thoughts = self.choices.iter().filter_map(|choice| choice.thought.as_ref());
+        thoughts.fold(0, |sum, thought| sum.saturating_add(thought.inner().len()))
+    }
+
     pub fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
         if self.choices.is_empty() {
             self.choices.push(Choice::default());

@@ -12,6 +12,14 @@ fn encoded(body: &str, provider: &str, model: &str) -> (String, Vec<String>) {
 }
 
 #[test]
+fn more_parts_than_any_conversation_has_are_refused() {
+    let parts = vec![r#"{"type":"input_text","text":""}"#; 65_537].join(",");
+    let body = format!(r#"{{"model":"m","input":[{{"role":"user","content":[{parts}]}}]}}"#);
+    let refused = read(body.as_bytes(), &Limits::default()).err().unwrap();
+    assert_eq!(refused.param.as_deref(), Some("input"));
+}
+
+#[test]
 fn a_request_is_read_whole() {
     let request = request(REQUEST);
     let head = &request.head;

@@ -68,7 +68,6 @@ fn a_conversation_with_tools_becomes_turns() {
         turn(Role::Assistant, vec![Part::Refusal(e("No."))]),
     ];
     assert_eq!(request.turns, expected);
-    assert_eq!(request.tool_name(&e("call_2")), Some(&e("get_wind")));
 }
 
 #[test]
@@ -136,7 +135,50 @@ fn a_signature_travels_beside_a_call_or_in_its_id() {
         .collect();
     assert_eq!(signatures, [Some(e("QUJD")), Some(e("ZGVm"))]);
     let Part::ToolResult(result) = &request.turns[1].parts[0] else { panic!("no result") };
-    assert_eq!(request.tool_name(&result.call_id), Some(&e("f")));
+    assert_eq!(result.call_id, e("c1"));
+}
+
+#[test]
+fn a_result_without_an_id_answers_the_last_call_of_its_name() {
+    let call = |id: &str, name: &str| {
+        format!(r#"{{"id":"{id}","type":"function","function":{{"name":"{name}","arguments":"{{}}"}}}}"#)
+    };
+    let calls = |calls: &[String]| format!(r#"{{"role":"assistant","tool_calls":[{}]}}"#, calls.join(","));
+    let result = |name: &str| format!(r#"{{"role":"function","name":"{name}","content":""}}"#);
+    let body = messages(
+        &[
+            calls(&[call("1", "f"), call("2", "g"), call("3", "f")]),
+            result("f"),
+            result(r"\u0067"),
+            calls(&[call("4", "g")]),
+            result("g"),
+            result("f"),
+        ]
+        .join(","),
+    );
+    let request = canonical(&body);
+    let parts = request.turns.iter().flat_map(|turn| &turn.parts);
+    let answered: Vec<&str> = parts
+        .filter_map(|part| match part {
+            Part::ToolResult(result) => Some(result.call_id.inner()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(answered, ["3", "2", "4", "3"]);
+}
+
+#[test]
+fn many_results_without_ids_over_many_calls_are_read_in_one_walk() {
+    let call = |name: &str| format!(r#"{{"type":"function","function":{{"name":"{name}"}}}}"#);
+    let calls = [vec![call("z")], vec![call("a"); 60_000]].concat().join(",");
+    let result = r#"{"role":"function","name":"z","content":""}"#;
+    let results = vec![result; 8_000].join(",");
+    let body = messages(&format!(r#"{{"role":"assistant","tool_calls":[{calls}]}},{results}"#));
+    let started = std::time::Instant::now();
+    let request = canonical(&body);
+    assert_eq!(request.turns[1].parts.len(), 8_000);
+    // Once for every result would be half a billion comparisons.
+    assert!(started.elapsed() < std::time::Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[test]
