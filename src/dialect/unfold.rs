@@ -79,6 +79,11 @@ fn messages(members: &[Member<'_>]) -> Result<Option<Vec<u8>>, Invalid> {
         let message = "`input` is another name for `messages`: send one of them";
         return Err(Invalid::at("input", message.into()));
     }
+    let is_idle = |value: Option<Raw<'_>>| value.is_none_or(Raw::is_idle);
+    if given.is_none() && said.is_none() && !is_idle(instructions) {
+        // There is nothing to instruct about: the reader says what is missing.
+        return Ok(None);
+    }
     let mut out = b"[".to_vec();
     if let Some(text) = instructions.filter(|text| !text.is_null()) {
         if text.kind() != Json::String {
