@@ -131,7 +131,46 @@ fn separate(out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
     const CHAT: Kind = Kind::Conversation(Dialect::Chat);
+
+    fn some_members() -> impl Strategy<Value = BTreeMap<&'static str, &'static str>> {
+        let name = prop_oneof![Just("a"), Just("b"), Just("input"), Just("temperature")];
+        let value =
+            prop_oneof![Just("null"), Just("1.0"), Just("-1e5"), Just(r#""\ud83d\u0065""#), Just("[ ]")];
+        proptest::collection::btree_map(name, value, 0..4)
+    }
+
+    fn written(members: &BTreeMap<&str, &str>) -> String {
+        members.iter().map(|(name, value)| format!("\"{name}\" : {value}")).collect::<Vec<_>>().join(", ")
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_is_the_outer_one_if_that_says_something_else_the_inner(
+            outer in some_members(),
+            inner in some_members(),
+        ) {
+            let comma = if outer.is_empty() { "" } else { "," };
+            let body =
+                format!(r#"{{"{WRAPPER}":{{{}}}{comma}{}}}"#, written(&inner), written(&outer));
+            let read = plain(Kind::Embeddings, &body);
+            prop_assert_eq!(read.is_some(), !inner.is_empty());
+            let Some(read) = read else { return Ok(()) };
+            let mut expected = inner;
+            for (name, value) in outer {
+                if value != "null" || !expected.contains_key(name) {
+                    expected.insert(name, value);
+                }
+            }
+            let members = json::read_object(read.as_bytes(), 8, 16).unwrap();
+            let found: BTreeMap<&str, &str> =
+                members.iter().map(|member| (&*member.key, member.value.get())).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
 
     fn plain(kind: Kind, body: &str) -> Option<String> {
         let read = unfold(kind, body.as_bytes(), &Limits::default()).unwrap();

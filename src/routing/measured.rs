@@ -35,10 +35,13 @@ pub struct Measured {
     pub success_permille: Option<u64>,
 }
 
+/// The latest calls of one model, each with its time.
+type Samples = VecDeque<(i64, Sample)>;
+
 /// The samples of every model, by its id with the provider. Times are Unix milliseconds.
 #[derive(Default)]
 pub struct Measurements {
-    models: Mutex<HashMap<Arc<str>, VecDeque<(i64, Sample)>>>,
+    models: Mutex<HashMap<Arc<str>, Samples>>,
 }
 
 impl Measurements {
