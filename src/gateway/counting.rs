@@ -5,6 +5,7 @@ use super::{
     course::fits,
     failure::Failure,
     inference::{Inbound, unplanned},
+    scoped::Scope,
 };
 use crate::{
     credentials,
@@ -38,14 +39,17 @@ pub async fn count(inbound: &Inbound<'_>) -> Result<Counted, Failure> {
     let limits =
         RequestLimits { depth_max: gateway.settings.limits.body_depth_max, ..RequestLimits::default() };
     let request = messages::read_for_count(&inbound.body, &limits).map_err(Failure::Invalid)?;
-    let candidate = first(inbound, &request)?;
+    let now = gateway.ambient.now();
+    let kind = Kind::Conversation(Dialect::Messages);
+    let scope = Scope::of(&inbound.brought, &request.head, kind, &gateway.catalog.load(), now.date())?;
+    let candidate = first(inbound, &request, &scope)?;
     let counted = |tokens, basis| Counted {
         tokens,
         basis,
         provider: candidate.provider.row().name,
         model: candidate.name.clone(),
     };
-    let asked = tokio::time::timeout(TIME_MAX, ask(inbound, &request, &candidate)).await;
+    let asked = tokio::time::timeout(TIME_MAX, ask(inbound, &request, &candidate, &scope)).await;
     if let Ok(Some(tokens)) = asked {
         return Ok(counted(tokens, Basis::Reported));
     }
@@ -59,19 +63,28 @@ pub async fn count(inbound: &Inbound<'_>) -> Result<Counted, Failure> {
     Ok(counted(tokens, Basis::Counted))
 }
 
-fn first(inbound: &Inbound<'_>, request: &MessagesRequest<'_>) -> Result<Candidate, Failure> {
+fn first(
+    inbound: &Inbound<'_>,
+    request: &MessagesRequest<'_>,
+    scope: &Scope<'_>,
+) -> Result<Candidate, Failure> {
     let (gateway, principal, head) = (inbound.gateway, &inbound.principal, &request.head);
     let wanted = Wanted {
-        names: &head.models,
+        names: &scope.names,
         facts: &head.facts,
         output_limit: head.output_limit,
         service_tier: None,
         kind: Kind::Conversation(Dialect::Messages),
         needs_state: false,
+        pin: scope.pin,
+        strategy: scope.strategy,
+        measured: &|id| gateway.measurements.of(id, gateway.now_ms()),
         at: gateway.ambient.now(),
     };
     let keys = Keys {
-        own: &|provider, candidate| principal.keys_of(provider).any(|key| fits(key, candidate)),
+        own: &|provider, candidate| {
+            scope.key_for(provider).is_some() || principal.keys_of(provider).any(|key| fits(key, candidate))
+        },
         platform: &|provider| gateway.platform_keys.get(provider).is_some(),
     };
     let planned = plan::plan(&gateway.catalog.load(), &wanted, &principal.policy, &keys);
@@ -80,7 +93,12 @@ fn first(inbound: &Inbound<'_>, request: &MessagesRequest<'_>) -> Result<Candida
 }
 
 /// The provider's own count, where it gives one.
-async fn ask(inbound: &Inbound<'_>, request: &MessagesRequest<'_>, candidate: &Candidate) -> Option<u64> {
+async fn ask(
+    inbound: &Inbound<'_>,
+    request: &MessagesRequest<'_>,
+    candidate: &Candidate,
+    scope: &Scope<'_>,
+) -> Option<u64> {
     let count = candidate.provider.row().count?;
     let target = Target {
         provider: candidate.provider,
@@ -98,7 +116,7 @@ async fn ask(inbound: &Inbound<'_>, request: &MessagesRequest<'_>, candidate: &C
             (path.into(), within(&candidate.upstream, &encoded.body)?, "totalTokens")
         }
     };
-    let (base, secret) = credential(inbound, candidate)?;
+    let (base, secret) = credential(inbound, candidate, scope)?;
     let url = |base: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok();
     let to = match base {
         Some(base) => Destination::Customer(url(&base)?),
@@ -121,9 +139,16 @@ fn within(upstream_model: &str, request: &[u8]) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// The customer's key, else the platform's: counting costs nothing.
-fn credential(inbound: &Inbound<'_>, candidate: &Candidate) -> Option<(Option<String>, Secret)> {
+/// The key that came with the request, else the customer's, else the platform's: counting costs nothing.
+fn credential(
+    inbound: &Inbound<'_>,
+    candidate: &Candidate,
+    scope: &Scope<'_>,
+) -> Option<(Option<String>, Secret)> {
     let (gateway, principal) = (inbound.gateway, &inbound.principal);
+    if let Some(key) = scope.key_for(candidate.provider) {
+        return Some((None, key.secret.clone()));
+    }
     let stored = principal.keys_of(candidate.provider).find(|key| fits(key, candidate));
     match stored {
         Some(key) => {

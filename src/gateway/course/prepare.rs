@@ -59,7 +59,7 @@ impl Course<'_> {
         let beta = self.inbound.beta.as_deref().filter(|_| exchange.upstream == Dialect::Messages);
         let beta = match &choice.credential {
             Credential::Platform => beta.and_then(|beta| unpaid_betas(beta, open)),
-            Credential::Stored(_) => beta.map(str::to_owned),
+            Credential::Scoped(_) | Credential::Stored(_) => beta.map(str::to_owned),
         };
         let outgoing = Outgoing { to, body: encoded.body, content_type: JSON, beta };
         self.assemble(choice, outgoing, Awaited::Conversation(exchange), request.head().stream)
@@ -165,7 +165,8 @@ impl Course<'_> {
         let settings = &self.inbound.gateway.settings;
         let base = match &choice.credential {
             Credential::Stored(key) => key.base_url.as_deref(),
-            Credential::Platform => None,
+            // A key that came with a request goes where the operator has this provider called, and nowhere else.
+            Credential::Scoped(_) | Credential::Platform => None,
         };
         match base {
             Some(base) => Some(Destination::Customer(joined(base, path)?)),
@@ -182,6 +183,7 @@ impl Course<'_> {
             Credential::Platform => {
                 Some(gateway.platform_keys.get(choice.candidate.provider)?.secret.clone())
             }
+            Credential::Scoped(key) => Some(key.secret.clone()),
             Credential::Stored(key) => {
                 let principal = &self.inbound.principal;
                 let ring = &gateway.installation.ring;
