@@ -8,6 +8,7 @@ mod accounts;
 mod api_keys;
 mod bad_input;
 mod canary;
+mod indox;
 mod kinds;
 mod layers;
 mod limits;
