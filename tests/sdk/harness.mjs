@@ -2,7 +2,8 @@
 //
 // Takes from the environment: SDK_DIR (where the packages are), BASE_URL (the gateway's, with /v1), API_KEY,
 // CONTROL_URL (the simulated providers), KEY_PREFIX (each provider must see this and its own id as credential), BYOK
-// (true|false). It must never retry a case or skip one.
+// (true|false), REQUEST_KEYS (true|false: a request may bring a provider key of its own). It must never retry a case or
+// skip one.
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -10,6 +11,7 @@ import { createRequire } from "node:module";
 export const { BASE_URL, API_KEY, CONTROL_URL, KEY_PREFIX, SDK_DIR } = process.env;
 export const ROOT_URL = BASE_URL.replace(/\/v1$/, "");
 export const BYOK = process.env.BYOK === "true";
+export const REQUEST_KEYS = process.env.REQUEST_KEYS === "true";
 export const load = createRequire(`${SDK_DIR}/package.json`);
 
 // A model of each wire format that conversations are translated to.
@@ -93,10 +95,19 @@ export const onEach = (cases) =>
     Object.keys(MODELS).map((provider) => [`${name} on ${provider}`, () => work(provider)]),
   );
 
+// The credentials that providers must see in this case, where they are not the usual ones.
+const brought = new Map();
+
+/** A provider key that comes with the requests of this case, and with nothing else. */
+export function bring(provider) {
+  brought.set(provider, `brought-${provider}-0123456789`);
+  return brought.get(provider);
+}
+
 async function checkCalls() {
   for (const call of await calls()) {
     assert.deepEqual(call.leaked, []);
-    assert.equal(call.authorization, KEY_PREFIX + call.provider);
+    assert.equal(call.authorization, brought.get(call.provider) ?? KEY_PREFIX + call.provider);
     assert(!JSON.stringify(call).includes(API_KEY));
   }
 }
@@ -105,6 +116,7 @@ export async function run(title, cases) {
   let failed = 0;
   for (const [name, work] of cases) {
     await control("POST", "clear");
+    brought.clear();
     try {
       await work();
       await checkCalls();

@@ -5,10 +5,15 @@ use std::collections::BTreeSet;
 /// Providers of the four wire formats that conversations are translated to.
 const WIRES: &[&str] = &["openai", "anthropic", "google", "mistral"];
 
-/// Cases told once for each of [`WIRES`], and cases told once.
+/// Whether a request may bring a provider key of its own (`X-Provider-Key`, `byok_api_key`), or further fields in
+/// `additional_params`. Programs tell the cases about that only if so.
+pub const REQUEST_KEYS: bool = false;
+
+/// Cases told once for each of [`WIRES`], cases told once, and those told once if [`REQUEST_KEYS`].
 pub struct Cases {
     each: &'static [&'static str],
     once: &'static [&'static str],
+    request_keys: &'static [&'static str],
 }
 
 pub const CHAT: Cases = Cases {
@@ -27,6 +32,7 @@ pub const CHAT: Cases = Cases {
         "a_failure_in_a_stream",
     ],
     once: &[],
+    request_keys: &[],
 };
 
 pub const RESPONSES: Cases = Cases {
@@ -41,6 +47,7 @@ pub const RESPONSES: Cases = Cases {
         "a_failure_in_a_stream",
     ],
     once: &[],
+    request_keys: &[],
 };
 
 pub const KINDS: Cases = Cases {
@@ -66,6 +73,7 @@ pub const KINDS: Cases = Cases {
         "models_are_listed_and_found",
         "a_refused_embedding_keeps_the_providers_words",
     ],
+    request_keys: &[],
 };
 
 pub const MESSAGES: Cases = Cases {
@@ -91,14 +99,85 @@ pub const MESSAGES: Cases = Cases {
         "an_unknown_model_is_not_found",
         "a_wrong_key_is_an_authentication_error",
     ],
+    request_keys: &[],
+};
+
+pub const KAIROSROUTE: Cases = Cases {
+    each: &["chat", "stream", "tools_over_two_steps", "a_text_completion"],
+    once: &[
+        "embeddings",
+        "models_are_listed",
+        "the_automatic_names_are_refused_until_there_is_routing",
+        "a_rate_limit",
+        "a_spent_budget",
+        "a_wrong_key",
+        "a_refused_request",
+        "a_provider_that_fails",
+        "a_failure_in_a_stream",
+    ],
+    request_keys: &[],
+};
+
+pub const INDOXHUB: Cases = Cases {
+    each: &["chat", "a_stream", "a_text_completion"],
+    once: &[
+        "a_log_in",
+        "a_wrong_key_is_told_with_its_reason",
+        "a_lost_token_is_replaced",
+        "embeddings",
+        "images",
+        "speech",
+        "transcripts",
+        "a_translation",
+        "models_are_listed_and_found",
+        "the_usage",
+        "the_connection",
+        "errors_are_of_the_kind_that_is_meant",
+        "a_failure_in_a_stream",
+    ],
+    request_keys: &[
+        "further_arguments_reach_the_provider",
+        "a_key_of_the_request",
+        "a_refused_key_of_the_request_is_told_and_spends_nothing",
+    ],
+};
+
+pub const DEDALUS: Cases = Cases {
+    each: &[
+        "chat",
+        "stream",
+        "structured_output",
+        "the_runner_with_two_tools_over_several_steps",
+        "the_streaming_runner",
+    ],
+    once: &[
+        "a_client_from_the_environment",
+        "a_client_with_other_options",
+        "embeddings",
+        "images",
+        "speech",
+        "transcripts",
+        "models_are_listed_and_found",
+        "a_list_of_models_is_tried_in_order",
+        "errors",
+        "a_failure_in_a_stream",
+    ],
+    request_keys: &[
+        "a_key_in_the_headers",
+        "a_key_from_the_environment",
+        "another_provider_for_one_request",
+        "a_refused_key_comes_back_with_the_providers_words",
+        "an_unknown_provider_is_refused_with_the_list",
+    ],
 };
 
 /// Fails unless exactly these were told to be good.
 pub fn each_is_told(cases: &Cases, told: &str) {
     let on_each =
         cases.each.iter().flat_map(|case| WIRES.iter().map(move |wire| format!("{case} on {wire}")));
-    let expected: BTreeSet<String> =
-        on_each.chain(cases.once.iter().map(|case| (*case).to_owned())).collect();
+    let request_keys = cases.request_keys.iter().filter(|_| REQUEST_KEYS);
+    let once = cases.once.iter().chain(request_keys).map(|case| (*case).to_owned());
+    let expected: BTreeSet<String> = on_each.chain(once).collect();
     let good: BTreeSet<String> =
         told.lines().filter_map(|line| line.strip_prefix("ok ")).map(str::to_owned).collect();
     assert_eq!(good, expected, "{told}");
@@ -106,7 +185,7 @@ pub fn each_is_told(cases: &Cases, told: &str) {
 
 #[test]
 fn a_case_that_is_missing_or_new_is_noticed() {
-    let cases = Cases { each: &["a"], once: &["b"] };
+    let cases = Cases { each: &["a"], once: &["b"], request_keys: &[] };
     let good = "ok a on openai\nok a on anthropic\nok a on google\nok a on mistral\nok b\n3 of 3 passed\n";
     each_is_told(&cases, good);
     for told in ["", &good.replace("ok b\n", ""), &format!("{good}ok c\n")] {

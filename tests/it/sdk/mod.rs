@@ -93,6 +93,7 @@ async fn run(mut command: Command, keys: Keys) -> Told {
         .env("KEY_PREFIX", keys.prefix())
         .env("UPSTREAM_KEY", format!("{}openai", keys.prefix()))
         .env("BYOK", byok.to_string())
+        .env("REQUEST_KEYS", cases::REQUEST_KEYS.to_string())
         .kill_on_drop(true)
         .output()
         .await
@@ -111,6 +112,20 @@ async fn both_languages(program: &str, cases: &Cases, keys: Keys) {
     assert!(python.good && node.good, "{}\n{}\n{}\n{}", python.lines, python.errors, node.lines, node.errors);
     each_is_told(cases, &python.lines);
     each_is_told(cases, &node.lines);
+}
+
+/// A program that exists in one language only.
+async fn one_language(program: Command, cases: &Cases, keys: Keys) {
+    let told = run(program, keys).await;
+    told.check();
+    each_is_told(cases, &told.lines);
+}
+
+/// indoxhub's client, under either of its names.
+fn indoxhub(package: &str) -> Command {
+    let mut command = python("indoxhub_python");
+    command.env("PACKAGE", package);
+    command
 }
 
 #[tokio::test]
@@ -171,4 +186,39 @@ async fn anthropics_packages_get_messages_of_every_wire_format_on_own_keys() {
 #[tokio::test]
 async fn anthropics_packages_get_messages_of_every_wire_format_on_the_platforms_keys() {
     both_languages("anthropic_messages", &cases::MESSAGES, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn kairosroutes_own_package_works_on_own_keys() {
+    one_language(python("kairosroute_python"), &cases::KAIROSROUTE, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn kairosroutes_own_package_works_on_the_platforms_keys() {
+    one_language(python("kairosroute_python"), &cases::KAIROSROUTE, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn indoxhubs_own_package_works_on_own_keys() {
+    one_language(indoxhub("indoxhub"), &cases::INDOXHUB, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn indoxhubs_own_package_works_on_the_platforms_keys() {
+    one_language(indoxhub("indoxhub"), &cases::INDOXHUB, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn indoxhubs_package_works_under_its_old_name() {
+    one_language(indoxhub("indoxrouter"), &cases::INDOXHUB, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn dedalus_packages_work_on_own_keys() {
+    both_languages("dedalus", &cases::DEDALUS, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn dedalus_packages_work_on_the_platforms_keys() {
+    both_languages("dedalus", &cases::DEDALUS, Keys::Platform).await;
 }
