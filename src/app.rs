@@ -18,7 +18,7 @@ use crate::{
     http::routes,
     jobs,
     providers::{guard::AllowedNets, transport::Transport},
-    routing::retry::RetryBudget,
+    routing::{measured::Measurements, retry::RetryBudget},
     store::{self, Db, PoolLimits, instances},
     vault::KeyRing,
 };
@@ -216,6 +216,7 @@ async fn gateway(
         catalog: ArcSwap::from_pointee(catalog),
         retries: RetryBudget::default(),
         own_key_retries: RetryBudget::default(),
+        measurements: Measurements::default(),
         metrics: Metrics::default(),
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),

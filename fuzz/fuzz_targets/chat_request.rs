@@ -1,13 +1,16 @@
-//! The reader of chat requests takes any bytes, and what it accepts can be written for every provider.
+//! The reader of chat requests takes any bytes, plain or to be unfolded first, and what it accepts can be written for
+//! every provider.
 #![no_main]
 
 use kairosroute::{
-    dialect::{ClientRequest, Dialect, Limits, Target},
-    domain::provider::ProviderId,
+    dialect::{ClientRequest, Dialect, Limits, Target, unfold},
+    domain::{kind::Kind, provider::ProviderId},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    let Ok(plain) = unfold(Kind::Conversation(Dialect::Chat), bytes, &Limits::default()) else { return };
+    let bytes = plain.as_deref().unwrap_or(bytes);
     let Ok(request) = ClientRequest::read(Dialect::Chat, bytes, &Limits::default()) else { return };
     let canonical = request.canonical().ok();
     for provider in ProviderId::all().filter(|provider| provider.path(Dialect::Chat).is_some()) {

@@ -48,14 +48,25 @@ pub enum ClientWriter {
 impl<'a> ClientRequest<'a> {
     /// Reads a request in a dialect that clients speak. An error means that nothing may be sent anywhere.
     pub fn read(dialect: Dialect, body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
-        match dialect {
-            Dialect::Chat => Ok(Self::Chat(Box::new(openai_chat::read(body, limits)?))),
-            Dialect::Completions => Ok(Self::Completions(Box::new(completions::read(body, limits)?))),
-            Dialect::Messages => Ok(Self::Messages(Box::new(messages::read(body, limits)?))),
-            Dialect::Responses => Ok(Self::Responses(Box::new(responses::read(body, limits)?))),
+        let mut request = match dialect {
+            Dialect::Chat => Self::Chat(Box::new(openai_chat::read(body, limits)?)),
+            Dialect::Completions => Self::Completions(Box::new(completions::read(body, limits)?)),
+            Dialect::Messages => Self::Messages(Box::new(messages::read(body, limits)?)),
+            Dialect::Responses => Self::Responses(Box::new(responses::read(body, limits)?)),
             Dialect::Gemini | Dialect::Cohere => {
-                Err(Invalid { param: None, message: "no client is served in this dialect".into() })
+                return Err(Invalid { param: None, message: "no client is served in this dialect".into() });
             }
+        };
+        request.head_mut().heed(limits)?;
+        Ok(request)
+    }
+
+    fn head_mut(&mut self) -> &mut Head<'a> {
+        match self {
+            Self::Chat(request) => &mut request.head,
+            Self::Completions(request) => &mut request.head,
+            Self::Messages(request) => &mut request.head,
+            Self::Responses(request) => &mut request.head,
         }
     }
 

@@ -16,7 +16,9 @@ mod request;
 pub mod responses;
 pub mod sse;
 mod target;
+mod unfold;
 mod upstream;
+mod wishes;
 
 pub use crate::domain::provider::Dialect;
 pub use client::{ClientRequest, ClientWriter, Speaking, write_answer};
@@ -24,4 +26,6 @@ pub use prompt::{Prompt, prompt};
 pub use request::{Facts, Head, Invalid, Limits};
 pub use responses::failed_event;
 pub use target::{Encoded, Reading, Target, Unsupported};
+pub use unfold::unfold;
 pub use upstream::{AnswerReader, Unreadable, write};
+pub use wishes::{Wishes, brought_key};

@@ -1,7 +1,10 @@
 //! What every dialect's request tells the gateway before it goes anywhere: names, limits, sizes. A reader makes
 //! it in one pass and refuses what nobody could serve.
 
-use super::json::{DEPTH_LIMIT, JsonError, Kind, Member, Text};
+use super::{
+    json::{DEPTH_LIMIT, JsonError, Kind, Member, Text},
+    wishes::Wishes,
+};
 use std::borrow::Cow;
 
 /// How much of each a request may have.
@@ -38,6 +41,8 @@ pub struct Head<'a> {
     pub service_tier: Option<Cow<'a, str>>,
     /// The gateway's own fields that ask for something and are acted on.
     pub own: Vec<Member<'a>>,
+    /// What they ask for.
+    pub wishes: Wishes<'a>,
     /// Needs what the provider keeps from an earlier request (`previous_response_id`).
     pub needs_state: bool,
     pub facts: Facts,
@@ -53,9 +58,30 @@ impl Default for Head<'_> {
             output_limit: None,
             service_tier: None,
             own: Vec::new(),
+            wishes: Wishes::default(),
             needs_state: false,
             facts: Facts::default(),
         }
+    }
+}
+
+impl Head<'_> {
+    /// Reads what was set aside.
+    pub(in crate::dialect) fn heed(&mut self, limits: &Limits) -> Result<(), Invalid> {
+        if !self.own.is_empty() {
+            self.wishes = Wishes::of(&self.own, limits)?;
+        }
+        self.append_fallbacks(limits)
+    }
+
+    /// Puts the models that are to be tried last behind the others.
+    pub(in crate::dialect) fn append_fallbacks(&mut self, limits: &Limits) -> Result<(), Invalid> {
+        self.models.append(&mut self.wishes.fallback_models);
+        if self.models.len() > limits.models_max {
+            let most = limits.models_max;
+            return Err(Invalid::at("model", format!("a request may name at most {most} models")));
+        }
+        Ok(())
     }
 }
 

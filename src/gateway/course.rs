@@ -1,6 +1,7 @@
-//! The way of one request through its choices: candidate by candidate, and for each the customer's stored keys
-//! in order, then the platform's key. Decides what may be tried after a failure; nothing is tried twice without
-//! need, and a customer that said `never` is never served on the operator's account after its own key failed.
+//! The way of one request through its choices: candidate by candidate, and for each the key that the request brought
+//! for it, or the customer's stored keys in order, then the platform's key. Decides what may be tried after a failure;
+//! nothing is tried twice without need. A customer that said `never` is never served on the operator's account after
+//! its own key failed, and one that brought a key only where it asked for that.
 
 mod prepare;
 
@@ -11,7 +12,8 @@ use super::{
     failure::{Failure, told_of},
     inference::Inbound,
     open::Open,
-    receipt::{Attempt, CredentialKind},
+    receipt::{Attempt, CredentialKind, Served},
+    scoped::{Form, Scope, ScopedKey},
 };
 use crate::{
     billing::{
@@ -53,6 +55,8 @@ struct Choice<'a> {
 }
 
 enum Credential<'a> {
+    /// Came with the request.
+    Scoped(&'a ScopedKey),
     Stored(&'a StoredProviderKey),
     Platform,
 }
@@ -60,9 +64,25 @@ enum Credential<'a> {
 impl Choice<'_> {
     fn kind(&self) -> CredentialKind {
         match self.credential {
-            Credential::Stored(_) => CredentialKind::Byok,
+            Credential::Scoped(_) | Credential::Stored(_) => CredentialKind::Byok,
             Credential::Platform => CredentialKind::Platform,
         }
+    }
+
+    fn served(&self) -> Served {
+        let candidate = self.candidate;
+        Served {
+            provider: candidate.provider.row().name,
+            model_id: candidate.id.clone(),
+            model_name: candidate.name.clone(),
+            credential: self.kind(),
+            by_byok_api_key: matches!(self.credential, Credential::Scoped(key) if key.form == Form::ByokApiKey),
+        }
+    }
+
+    /// A host of the customer's own says nothing about the provider.
+    fn is_measured(&self) -> bool {
+        !matches!(self.credential, Credential::Stored(key) if key.base_url.is_some())
     }
 }
 
@@ -87,11 +107,14 @@ enum Next {
 pub struct Course<'a> {
     inbound: &'a Inbound<'a>,
     request: &'a Asked<'a>,
+    scope: &'a Scope<'a>,
     fallback: ByokFallback,
     until: Instant,
     choices: Vec<Choice<'a>>,
     /// Calls that ended in overload, rate or time-out.
     passing_failures: u32,
+    /// The candidate that is being repeated because the request asks for that, and how often it was.
+    repeated: Option<(&'a str, u32)>,
     /// The credit did not suffice: platform keys are out of this request.
     platform_closed: Option<NanoUsd>,
     /// What the last failed call on an own key died of.
@@ -106,16 +129,23 @@ impl<'a> Course<'a> {
     pub fn new(
         inbound: &'a Inbound<'a>,
         request: &'a Asked<'a>,
+        scope: &'a Scope<'a>,
         candidates: &'a [Candidate],
         open: &mut Open,
     ) -> Self {
+        let unsaid = match scope.key {
+            Some(_) => ByokFallback::Never,
+            None => inbound.principal.policy.byok_fallback,
+        };
         let mut course = Self {
             inbound,
             request,
-            fallback: inbound.fallback.unwrap_or(inbound.principal.policy.byok_fallback),
+            scope,
+            fallback: inbound.fallback.unwrap_or(unsaid),
             until: Instant::now() + inbound.gateway.settings.deadlines.total,
             choices: Vec::new(),
             passing_failures: 0,
+            repeated: None,
             platform_closed: None,
             own_failure: None,
             last: None,
@@ -123,11 +153,15 @@ impl<'a> Course<'a> {
             unusable: false,
         };
         for candidate in candidates {
+            if let Some(key) = scope.key_for(candidate.provider) {
+                course.choices.push(Choice { candidate, credential: Credential::Scoped(key) });
+                continue;
+            }
             let stored = inbound.principal.keys_of(candidate.provider).filter(|key| fits(key, candidate));
             course
                 .choices
                 .extend(stored.map(|key| Choice { candidate, credential: Credential::Stored(key) }));
-            if candidate.own_key_only || inbound.gateway.platform_keys.get(candidate.provider).is_none() {
+            if candidate.own_key_only || !has_platform_key(inbound, scope, candidate.provider) {
                 continue;
             }
             match course.platform_obstacle(candidate, open) {
@@ -248,7 +282,7 @@ impl<'a> Course<'a> {
         let metrics = &self.inbound.gateway.metrics;
         metrics.attempts.fetch_add(1, Ordering::Relaxed);
         metrics.fallbacks.fetch_add(u64::from(fell_back.is_some()), Ordering::Relaxed);
-        open.serving(choice.candidate, choice.kind());
+        open.serving(choice.candidate, choice.served(), choice.is_measured());
         let result = if provider.row().on_disconnect == OnDisconnect::Drain {
             // Goes on when the client leaves: the provider bills the answer all the same.
             open.await_apart(call).await
@@ -266,11 +300,16 @@ impl<'a> Course<'a> {
     fn note(&self, choice: &Choice<'_>, failed: Option<&Rejection>, started: Instant, open: &mut Open) {
         let provider = choice.candidate.provider;
         let told = failed.map(|rejection| told_of(rejection, provider, choice.kind()));
+        failed.inspect(|rejection| open.blame(rejection.class));
         open.attempts.push(Attempt {
             provider: provider.row().name,
             model_id: choice.candidate.id.clone(),
             credential: choice.kind(),
             credential_id: match choice.credential {
+                Credential::Scoped(key) => {
+                    let fingerprints = &self.inbound.gateway.installation.fingerprints;
+                    Some(fingerprints.fingerprint(key.secret.expose().as_bytes()))
+                }
                 Credential::Stored(key) => Some(key.id.to_string()),
                 Credential::Platform => None,
             },
@@ -299,11 +338,13 @@ impl<'a> Course<'a> {
             self.own_failure = Some(rejection.class);
         }
         let gateway = self.inbound.gateway;
-        let now = gateway.ambient.now().unix_timestamp_nanos() / 1_000_000;
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let now = gateway.now_ms();
         self.passing_failures += u32::from(rejection.class.may_pass());
-        if self.passing_failures >= gateway.settings.limits.attempts_max || Instant::now() >= self.until {
+        if self.passing_failures >= self.attempts_max() || Instant::now() >= self.until {
             return Next::GiveUp;
+        }
+        if let Some(wait) = self.repeat(at, rejection, own) {
+            return Next::Again(wait);
         }
         let to = self.after(at, Some(rejection.class));
         if to < self.choices.len() {
@@ -311,15 +352,38 @@ impl<'a> Course<'a> {
             let may = own || !rejection.class.may_pass() || gateway.retries.take(now);
             return if may { Next::Choice(to) } else { Next::GiveUp };
         }
-        // Nothing else is left. A time-out is not repeated: the provider may bill each try.
-        let again = matches!(rejection.class, Class::Rate | Class::Overload);
-        let wait =
-            retry::wait(self.passing_failures.saturating_sub(1), rejection.retry_after, &gateway.ambient);
+        // Nothing else is left. Who says how often to repeat has been obeyed by now.
+        let again = self.scope.retries.is_none();
+        let wait = || self.wait(self.passing_failures.saturating_sub(1), rejection, own);
+        again.then(wait).flatten().map_or(Next::GiveUp, Next::Again)
+    }
+
+    /// A request that says how often each model is to be tried may need more calls than others.
+    fn attempts_max(&self) -> u32 {
+        let each = self.scope.retries.map(|retries| retries.saturating_add(1));
+        let choices = u32::try_from(self.choices.len()).unwrap_or(u32::MAX);
+        each.map_or(self.inbound.gateway.settings.limits.attempts_max, |each| each.saturating_mul(choices))
+    }
+
+    /// The same call again before anything else, as the request asks.
+    fn repeat(&mut self, at: usize, rejection: &Rejection, own: bool) -> Option<Duration> {
+        let most = self.scope.retries?;
+        let id: &'a str = &self.choices.get(at)?.candidate.id;
+        let done = self.repeated.filter(|(last, _)| *last == id).map_or(0, |(_, times)| times);
+        let wait = (done < most).then(|| self.wait(done, rejection, own)).flatten()?;
+        self.repeated = Some((id, done.saturating_add(1)));
+        Some(wait)
+    }
+
+    /// How long to wait before the same call is made again; `None` where it must not be. A time-out is not repeated:
+    /// the provider may bill each try.
+    fn wait(&self, retry: u32, rejection: &Rejection, own: bool) -> Option<Duration> {
+        let gateway = self.inbound.gateway;
         let budget = if own { &gateway.own_key_retries } else { &gateway.retries };
-        match wait.filter(|wait| again && Instant::now() + *wait < self.until) {
-            Some(wait) if budget.take(now) => Next::Again(wait),
-            _ => Next::GiveUp,
-        }
+        let wait = retry::wait(retry, rejection.retry_after, &gateway.ambient)
+            .filter(|_| matches!(rejection.class, Class::Rate | Class::Overload))
+            .filter(|wait| Instant::now() + *wait < self.until)?;
+        budget.take(gateway.now_ms()).then_some(wait)
     }
 
     fn step(&self, to: usize) -> Next {
@@ -392,6 +456,13 @@ impl<'a> Course<'a> {
             (None, None, None) => Failure::NoModels { message: nothing_tried(&open.considered) },
         }
     }
+}
+
+/// Whether the operator's key may serve at this provider: never where the request brought one of its own, and beside
+/// one only if the request says so.
+pub fn has_platform_key(inbound: &Inbound<'_>, scope: &Scope<'_>, provider: ProviderId) -> bool {
+    let joins = scope.key.is_none() || inbound.fallback == Some(ByokFallback::Platform);
+    joins && scope.key_for(provider).is_none() && inbound.gateway.platform_keys.get(provider).is_some()
 }
 
 /// A stored key limited to some models serves no others.

@@ -19,6 +19,10 @@ pub enum Failure {
     UnknownModel {
         message: String,
     },
+    /// A provider key or a wish for a provider that does not exist.
+    UnknownProvider {
+        param: &'static str,
+    },
     InsufficientCredits {
         available: NanoUsd,
     },
@@ -42,6 +46,7 @@ impl Failure {
         match self {
             Failure::Invalid(invalid) => invalid.message.clone(),
             Failure::NoModels { message } | Failure::UnknownModel { message } => message.clone(),
+            Failure::UnknownProvider { param } => format!("unknown provider in {param}"),
             Failure::InsufficientCredits { .. } => "insufficient credits".to_owned(),
             Failure::Upstream { rejection, .. } => rejection.message.clone(),
             Failure::NotDurable => "the bill could not be made durable in time".to_owned(),

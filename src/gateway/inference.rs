@@ -5,12 +5,14 @@ use super::{
     asked::Asked,
     attempt::{Answer, Body},
     bounds,
-    course::{Answered, Course, fits},
+    course::{Answered, Course, fits, has_platform_key},
     failure::Failure,
+    marked::marked,
     meter::{Meter, NotDurable},
     open::Open,
     receipt::{self, Bill, CredentialKind, Ending, Served},
     relay::NOTE,
+    scoped::{Brought, Scope},
     stream::Metered,
 };
 use crate::{
@@ -22,6 +24,8 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{borrow::Cow, sync::Arc};
+
+const JSON: &str = "application/json";
 
 /// What the caller is told beside the body, on answers and refusals alike.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +39,8 @@ pub struct Told {
     pub cost: Option<NanoUsd>,
     pub fallback_reason: Option<&'static str>,
     pub dropped: Vec<String>,
+    /// A key that came as `byok_api_key` was used.
+    pub by_byok_api_key: bool,
 }
 
 /// An answer.
@@ -56,11 +62,15 @@ pub struct Inbound<'a> {
     pub beta: Option<String>,
     /// `X-KairosRoute-Fallback`, which overrides the key's own setting.
     pub fallback: Option<ByokFallback>,
+    /// What came in headers beside the body.
+    pub brought: Brought,
 }
 
 /// Serves one request. It keeps its `place` until it has ended, abandoned or not.
-pub async fn complete(inbound: Inbound<'_>, place: Place) -> Result<Reply, (Failure, Told)> {
+pub async fn complete(mut inbound: Inbound<'_>, place: Place) -> Result<Reply, (Failure, Told)> {
     let gateway = inbound.gateway;
+    let unfolded = dialect::unfold(inbound.kind, &inbound.body, &request_limits(gateway));
+    let unfolded = unfolded.map(|plain| plain.into_iter().for_each(|plain| inbound.body = plain.into()));
     gateway.retries.earn();
     gateway.own_key_retries.earn();
     let open =
@@ -68,7 +78,7 @@ pub async fn complete(inbound: Inbound<'_>, place: Place) -> Result<Reply, (Fail
     let mut meter = Meter::open(open);
     let served = tokio::select! {
         biased;
-        served = serve(&inbound, &mut meter) => served,
+        served = serve(&inbound, &mut meter, unfolded) => served,
         () = gateway.stopping.cancelled() => Err(Failure::Unavailable("the gateway is shutting down".into())),
     };
     match served {
@@ -112,7 +122,10 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
                 Ok((served, bill)) => {
                     told.cost = Some(bill.charge);
                     let note = note(told.request_id, &requested, &served, &bill);
-                    let (body, content_type) = written(body, &note, &bill);
+                    let (mut body, content_type) = written(body, &note, &bill);
+                    if told.by_byok_api_key && content_type == JSON {
+                        body = marked(body);
+                    }
                     Ok(Reply::Whole { told, body, content_type })
                 }
                 Err(NotDurable) => Err((Failure::NotDurable, told)),
@@ -131,16 +144,15 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
 
 /// The body for the client, with the note in it where it has room for one, and what the body is.
 fn written(body: Body, note: &str, bill: &Bill) -> (Vec<u8>, Cow<'static, str>) {
-    const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
     match body {
-        Body::Bytes(bytes) => (json::with_member(&bytes, NOTE, note).unwrap_or(bytes), JSON),
+        Body::Bytes(bytes) => (json::with_member(&bytes, NOTE, note).unwrap_or(bytes), JSON.into()),
         Body::Answer(answer) => {
             let (answer, exchange) = *answer;
             let speaking = exchange.speaking.as_ref();
             let body = speaking.and_then(|speaking| {
                 dialect::write_answer(exchange.client, &answer, speaking, note, &bill.usage)
             });
-            (body.unwrap_or_default(), JSON)
+            (body.unwrap_or_default(), JSON.into())
         }
         Body::Kind(answer) => {
             let content_type = answer.content_type.clone();
@@ -164,13 +176,22 @@ fn told(open: &Open) -> Told {
         cost: None,
         fallback_reason: open.fallback_reason,
         dropped: open.dropped.clone(),
+        by_byok_api_key: served.is_some_and(|served| served.by_byok_api_key),
     }
 }
 
-async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Failure> {
-    let limits = &inbound.gateway.settings.limits;
-    let request_limits = RequestLimits { depth_max: limits.body_depth_max, ..RequestLimits::default() };
-    let request = Asked::read(inbound.kind, &inbound.content_type, &inbound.body, &request_limits)
+fn request_limits(gateway: &Gateway) -> RequestLimits {
+    RequestLimits { depth_max: gateway.settings.limits.body_depth_max, ..RequestLimits::default() }
+}
+
+async fn serve(
+    inbound: &Inbound<'_>,
+    meter: &mut Meter,
+    unfolded: Result<(), Invalid>,
+) -> Result<Answered, Failure> {
+    let limits = request_limits(inbound.gateway);
+    let request = unfolded
+        .and_then(|()| Asked::read(inbound.kind, &inbound.content_type, &inbound.body, &limits))
         .map_err(Failure::Invalid)?;
     let head = request.head();
     let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
@@ -183,27 +204,40 @@ async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Fai
         open.measured = request.content.usage;
         open.prompt_tokens = request.content.token_ids;
     }
-    let plan = make_plan(inbound, open, head)?;
+    let today = open.started_at.date();
+    let scope = Scope::of(&inbound.brought, head, inbound.kind, &open.catalog, today)?;
+    let plan = make_plan(inbound, open, head, &scope)?;
     open.considered = plan.considered;
     open.strategy = plan.strategy;
     open.chain = plan.candidates.iter().map(|candidate| candidate.id.clone()).collect();
-    Course::new(inbound, &request, &plan.candidates, open).run(open).await
+    Course::new(inbound, &request, &scope, &plan.candidates, open).run(open).await
 }
 
-fn make_plan(inbound: &Inbound<'_>, open: &mut Open, head: &Head<'_>) -> Result<Plan, Failure> {
-    let principal = &inbound.principal;
+fn make_plan(
+    inbound: &Inbound<'_>,
+    open: &mut Open,
+    head: &Head<'_>,
+    scope: &Scope<'_>,
+) -> Result<Plan, Failure> {
+    let (principal, gateway) = (&inbound.principal, inbound.gateway);
+    let now_ms = gateway.now_ms();
     let wanted = Wanted {
-        names: &head.models,
+        names: &scope.names,
         facts: &head.facts,
         output_limit: head.output_limit,
         service_tier: head.service_tier.as_deref(),
         kind: inbound.kind,
         needs_state: head.needs_state,
+        pin: scope.pin,
+        strategy: scope.strategy,
+        measured: &|id| gateway.measurements.of(id, now_ms),
         at: open.started_at,
     };
     let keys = Keys {
-        own: &|provider, candidate| principal.keys_of(provider).any(|key| fits(key, candidate)),
-        platform: &|provider| inbound.gateway.platform_keys.get(provider).is_some(),
+        own: &|provider, candidate| {
+            scope.key_for(provider).is_some() || principal.keys_of(provider).any(|key| fits(key, candidate))
+        },
+        platform: &|provider| has_platform_key(inbound, scope, provider),
     };
     plan::plan(&open.catalog, &wanted, &principal.policy, &keys).map_err(|no_plan| match no_plan {
         NoPlan::Automatic => Failure::NoModels {

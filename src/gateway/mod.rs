@@ -8,12 +8,14 @@ mod course;
 mod exchange;
 pub mod failure;
 pub mod inference;
+mod marked;
 mod media;
 pub mod meter;
 pub mod metrics;
 mod open;
 pub mod receipt;
 mod relay;
+pub mod scoped;
 pub mod stream;
 mod terminal;
 
@@ -24,7 +26,7 @@ use crate::{
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, money::Bps, provider::ProviderId},
     providers::transport::{Deadlines, Url},
-    routing::retry::RetryBudget,
+    routing::{measured::Measurements, retry::RetryBudget},
     store::Db,
 };
 use arc_swap::ArcSwap;
@@ -72,6 +74,8 @@ pub struct Gateway {
     pub retries: RetryBudget,
     /// For customers' own keys: one whose provider is down must not spend what everybody's retries live on.
     pub own_key_retries: RetryBudget,
+    /// How hosts have done lately.
+    pub measurements: Measurements,
     pub metrics: Metrics,
     /// Ends of requests that nobody awaits, and abandoned answers that are read on: waited for at shutdown.
     pub tasks: TaskTracker,
@@ -97,6 +101,11 @@ impl Gateway {
             self.metrics.shed.fetch_add(1, Ordering::Relaxed);
         }
         free.then_some(place)
+    }
+
+    /// Unix milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        i64::try_from(self.ambient.now().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
     }
 
     pub fn is_draining(&self) -> bool {

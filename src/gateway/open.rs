@@ -1,6 +1,8 @@
 //! A request that has not ended: what is known of it so far, what it has consumed, and how it is priced. Only
 //! [`super::meter::Meter`] brings it to its end.
 
+mod measure;
+
 use super::{
     Gateway, Place,
     attempt::{Answer, Call},
@@ -81,6 +83,8 @@ struct Serving {
     served: Served,
     model: Option<Arc<Model>>,
     family: Family,
+    /// When it was called, if how it does says something about the provider.
+    measured_since: Option<Instant>,
     /// Content has gone or is going to the client: from here on it is billed.
     committed: bool,
     consumed: Consumed,
@@ -182,15 +186,11 @@ impl Open {
     }
 
     /// This candidate and credential are about to be called.
-    pub fn serving(&mut self, candidate: &Candidate, credential: CredentialKind) {
+    pub fn serving(&mut self, candidate: &Candidate, served: Served, is_measured: bool) {
         self.serving = Some(Serving {
             provider: candidate.provider,
-            served: Served {
-                provider: candidate.provider.row().name,
-                model_id: candidate.id.clone(),
-                model_name: candidate.name.clone(),
-                credential,
-            },
+            served,
+            measured_since: is_measured.then(Instant::now),
             model: candidate.model.clone(),
             family: tokens::family(candidate.provider, &candidate.upstream),
             committed: false,
@@ -350,6 +350,7 @@ impl Open {
         wait: Duration,
     ) -> Result<(Served, Bill), NotDurable> {
         let bill = self.bill();
+        self.measure(ending, bill.as_ref());
         let scope = self.principal.scope;
         let on_platform = self.served().is_some_and(|served| served.credential == CredentialKind::Platform);
         let settling = self.hold.map(|hold| {

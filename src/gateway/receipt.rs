@@ -54,6 +54,8 @@ pub struct Served {
     pub model_id: Arc<str>,
     pub model_name: Arc<str>,
     pub credential: CredentialKind,
+    /// On a key that the request brought as `byok_api_key`, whose clients want to be told.
+    pub by_byok_api_key: bool,
 }
 
 /// The arithmetic of one answer.

@@ -162,7 +162,10 @@ impl Metered {
     /// Bills what was relayed and ends with the one error event that every client raises on.
     async fn break_off(&mut self, failure: Rejection) -> Option<Result<Bytes, Broken>> {
         let running = self.running.as_mut()?;
-        let credential = running.meter.get().and_then(|open| Some(open.served()?.credential));
+        let credential = running.meter.get().and_then(|open| {
+            open.blame(failure.class);
+            Some(open.served()?.credential)
+        });
         let told = told_of(&failure.without(running.secret.expose()), running.provider, credential?);
         let code = match told.class {
             Class::Timeout => "upstream_timeout",

@@ -1,4 +1,6 @@
 //! Decides and never calls: which models at which providers may serve a request, in which order, and why.
 
+pub mod measured;
 pub mod plan;
 pub mod retry;
+pub mod strategy;

@@ -1,6 +1,7 @@
 //! The plan of one request: ordered candidates, each with the reason it stands where it does, and everything
 //! that was considered and left out. Pure: the same facts, policy and catalogue give the same plan.
 
+use super::{measured::Measured, strategy::Strategy};
 use crate::{
     dialect::Facts,
     domain::{
@@ -80,6 +81,11 @@ pub struct Wanted<'a> {
     pub kind: Kind,
     /// Builds on what a provider keeps.
     pub needs_state: bool,
+    /// Who shall serve the first name, and every later one that does not name somebody else.
+    pub pin: Option<ProviderId>,
+    /// The order of the hosts of one name; by price when nothing is preferred.
+    pub strategy: Option<Strategy>,
+    pub measured: &'a dyn Fn(&str) -> Measured,
     pub at: OffsetDateTime,
 }
 
@@ -105,15 +111,18 @@ pub fn plan(
 ) -> Result<Plan, NoPlan> {
     let mut plan = Plan { candidates: Vec::new(), considered: Vec::new(), strategy: "pinned" };
     let mut first_unknown = None;
-    for name in wanted.names {
+    for (index, name) in wanted.names.iter().enumerate() {
         if is_automatic(name) {
             return Err(NoPlan::Automatic);
         }
-        match named(catalog, name, wanted) {
+        match named(catalog, index, name, wanted) {
             Ok(mut hosts) => {
                 if hosts.len() > 1 {
                     plan.strategy = "price";
                     hosts.sort_by_key(|(_, estimate)| estimate.map_or(i64::MAX, |cost| cost.0));
+                }
+                if let Some(strategy) = wanted.strategy {
+                    strategy.sort(&mut hosts, |(host, estimate)| (*estimate, (wanted.measured)(&host.id)));
                 }
                 for (candidate, estimate) in hosts {
                     consider(&mut plan, candidate, estimate, wanted, policy, keys);
@@ -125,6 +134,7 @@ pub fn plan(
     if wanted.names.len() > 1 {
         plan.strategy = "list";
     }
+    plan.strategy = wanted.strategy.map_or(plan.strategy, Strategy::as_str);
     let only_own_keys_could = plan.considered.iter().all(|line| line.filtered_out_by == Some("own_key_only"));
     match first_unknown {
         _ if !plan.candidates.is_empty() => Ok(plan),
@@ -137,10 +147,10 @@ pub fn plan(
 /// The hosts that a name stands for, with the estimated cost at each.
 fn named(
     catalog: &Catalog,
+    index: usize,
     name: &str,
     wanted: &Wanted<'_>,
 ) -> Result<Vec<(Candidate, Option<NanoUsd>)>, NoPlan> {
-    let today = wanted.at.date();
     let listed = |model: &Arc<Model>, own_key_only| {
         let candidate = Candidate {
             provider: model.provider,
@@ -152,7 +162,7 @@ fn named(
         };
         (candidate, estimate(model, wanted))
     };
-    match catalog.resolve(name, today) {
+    match resolved(catalog, index, name, wanted) {
         Resolved::Listed(models) => Ok(models.iter().map(|model| listed(model, false)).collect()),
         Resolved::Retired { models } => Ok(models.iter().map(|model| listed(model, true)).collect()),
         Resolved::Unlisted { provider, upstream } => {
@@ -170,6 +180,23 @@ fn named(
             name: name.to_owned(),
             instead: closest.map(|model| model.id.clone()),
         }),
+    }
+}
+
+fn resolved(catalog: &Catalog, index: usize, name: &str, wanted: &Wanted<'_>) -> Resolved {
+    let today = wanted.at.date();
+    match (wanted.pin, index) {
+        (None, _) => catalog.resolve(name, today),
+        (Some(provider), 0) => catalog.resolve_pinned(provider, name, today),
+        (Some(provider), _) => match catalog.resolve(name, today) {
+            Resolved::Listed(mut hosts) => {
+                if hosts.iter().any(|model| model.provider == provider) {
+                    hosts.retain(|model| model.provider == provider);
+                }
+                Resolved::Listed(hosts)
+            }
+            other => other,
+        },
     }
 }
 

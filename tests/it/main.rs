@@ -18,5 +18,6 @@ mod money;
 mod provider_keys;
 mod provider_keys_use;
 mod routes;
+mod scoped;
 mod sdk;
 mod tenancy;

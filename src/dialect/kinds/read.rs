@@ -77,7 +77,9 @@ fn read_json<'a>(kind: Kind, body: &'a [u8], limits: &Limits) -> Result<KindRequ
             Some(rule) => fields::check(name, rule, value)?,
             None if own && !OWN_SUPPORTED.contains(&name) => return Err(unsupported_own(name)),
             None if own => {
-                models(name, value, &mut later)?;
+                if name == "models" {
+                    models(name, value, &mut later)?;
+                }
                 head.own.push(member);
                 continue;
             }
@@ -86,6 +88,7 @@ fn read_json<'a>(kind: Kind, body: &'a [u8], limits: &Limits) -> Result<KindRequ
         kept.push(member);
     }
     head.models.extend(later);
+    head.heed(limits)?;
     Ok(KindRequest { kind, head, content: Content::default(), fields: Fields::Json(kept) })
 }
 
@@ -103,7 +106,12 @@ fn read_form<'a>(
         let name = part.name.as_ref();
         let rule = fields::find(kind, name).map(|(_, rule)| *rule);
         let blank = !part.is_file() && part.content.trim_ascii().is_empty();
-        if blank && (rule.is_some() || OWN.contains(&name)) {
+        let own = rule.is_none() && OWN.contains(&own_name(name));
+        if blank && (rule.is_some() || own) {
+            continue;
+        }
+        if own {
+            later.extend(set_aside(&part, &mut head, limits)?);
             continue;
         }
         if !fields::may_repeat(name, rule) && kept.iter().any(|seen| seen.name == name) {
@@ -124,12 +132,6 @@ fn read_form<'a>(
         };
         if rule == Some(Rule::Model) {
             head.models.push(Cow::Borrowed(text));
-        } else if rule.is_none() && OWN.contains(&name) {
-            if !OWN_SUPPORTED.contains(&name) {
-                return Err(unsupported_own(name));
-            }
-            later.push(Cow::Borrowed(text));
-            continue;
         }
         kept.push(part);
     }
@@ -137,8 +139,32 @@ fn read_form<'a>(
         return Err(Invalid { param: None, message: "the form has too many parts".into() });
     }
     head.models.extend(later);
+    head.append_fallbacks(limits)?;
     form.parts = kept;
     Ok(KindRequest { kind, head, content: Content::default(), fields: Fields::Form(form) })
+}
+
+/// Takes a field of the gateway's own out of a form; a model it names.
+fn set_aside<'a>(
+    part: &Part<'a>,
+    head: &mut Head<'a>,
+    limits: &Limits,
+) -> Result<Option<Cow<'a, str>>, Invalid> {
+    let name = part.name.as_ref();
+    let text = part.text().filter(|_| !part.is_file());
+    let text = text.ok_or_else(|| Invalid::at(own_name(name), "this must be a plain field".into()))?;
+    if matches!(name, "models" | "models[]") {
+        return Ok(Some(Cow::Borrowed(text)));
+    }
+    if head.wishes.field(name, text, limits)? || matches!(text.trim(), "null" | "{}" | "[]") {
+        return Ok(None);
+    }
+    Err(unsupported_own(own_name(name)))
+}
+
+/// The field that a form's name like `extra[byok]` belongs to.
+fn own_name(name: &str) -> &str {
+    name.split('[').next().unwrap_or(name)
 }
 
 fn unsupported_own(name: &str) -> Invalid {

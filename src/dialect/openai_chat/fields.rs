@@ -96,7 +96,7 @@ pub(in crate::dialect) const OWN: &[&str] = &[
 ];
 
 /// Of [`OWN`], those that are acted on; the others are refused when they ask for something.
-pub(in crate::dialect) const OWN_SUPPORTED: &[&str] = &["models"];
+pub(in crate::dialect) const OWN_SUPPORTED: &[&str] = &["models", "byok_api_key", "extra"];
 
 const STOP_MAX: usize = 16;
 

@@ -113,6 +113,37 @@ impl Catalog {
         }
     }
 
+    /// As [`Catalog::resolve`], for a name that is to be served by `provider` whatever its own prefix says: a host of
+    /// the same name or weights there, else the name without its prefix, as it is.
+    pub fn resolve_pinned(&self, provider: ProviderId, name: &str, today: Date) -> Resolved {
+        let rest = split_provider(name).map_or(name, |(_, rest)| rest);
+        for spelling in [name, rest] {
+            match self.resolve_at(provider, spelling, today) {
+                Resolved::Unlisted { .. } | Resolved::Unknown { .. } => {}
+                known => return known,
+            }
+        }
+        if let Resolved::Listed(hosts) = self.resolve(rest, today) {
+            let there: Vec<Arc<Model>> =
+                hosts.into_iter().filter(|model| model.provider == provider).collect();
+            if !there.is_empty() {
+                return Resolved::Listed(there);
+            }
+        }
+        self.resolve_at(provider, rest, today)
+    }
+
+    /// The one provider that a name asks for; `None` for a name that roams or means nothing.
+    pub fn provider_of(&self, name: &str, today: Date) -> Option<ProviderId> {
+        let (provider, _) = split_provider(name)?;
+        match self.resolve(name, today) {
+            Resolved::Listed(models) | Resolved::Retired { models } => {
+                models.iter().all(|model| model.provider == provider).then_some(provider)
+            }
+            Resolved::Unlisted { .. } | Resolved::Unknown { .. } => Some(provider),
+        }
+    }
+
     /// The live model whose name is spelled most like the last part of `name`, for error messages.
     pub fn closest(&self, name: &str, today: Date) -> Option<Arc<Model>> {
         let tail = name.rsplit('/').next().unwrap_or(name);

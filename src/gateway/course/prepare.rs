@@ -136,7 +136,8 @@ impl Course<'_> {
         let settings = &self.inbound.gateway.settings;
         let base = match &choice.credential {
             Credential::Stored(key) => key.base_url.as_deref(),
-            Credential::Platform => None,
+            // A key that came with a request goes where the operator has this provider called, and nowhere else.
+            Credential::Scoped(_) | Credential::Platform => None,
         };
         match base {
             Some(base) => Some(Destination::Customer(joined(base, path)?)),
@@ -153,6 +154,7 @@ impl Course<'_> {
             Credential::Platform => {
                 Some(gateway.platform_keys.get(choice.candidate.provider)?.secret.clone())
             }
+            Credential::Scoped(key) => Some(key.secret.clone()),
             Credential::Stored(key) => {
                 let principal = &self.inbound.principal;
                 let ring = &gateway.installation.ring;

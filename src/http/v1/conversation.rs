@@ -1,6 +1,7 @@
 //! Inference of every kind: reads the body, hands it to the gateway, and says on every answer and refusal who served
 //! it.
 
+use super::brought::{brought, given};
 use crate::{
     domain::{
         kind::Kind,
@@ -13,6 +14,7 @@ use crate::{
         failure::Failure,
         inference::{self, Inbound, Reply, Told},
         receipt::CredentialKind,
+        scoped::Brought,
     },
     http::{
         error::{ApiError, Code, Upstream},
@@ -45,11 +47,8 @@ const COST: HeaderName = HeaderName::from_static("x-kairosroute-cost");
 const SAVINGS: HeaderName = HeaderName::from_static("x-kairosroute-savings");
 const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-kairosroute-fallback-reason");
 const DROPPED: HeaderName = HeaderName::from_static("x-kairosroute-dropped");
+const RATE_LIMIT_BYPASS: HeaderName = HeaderName::from_static("x-ratelimit-bypass");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Headers that bring a key or pin a provider for one request. They are refused rather than passed over: a
-/// caller that sends one must not be served on another credential than it named.
-const NOT_YET: [&str; 3] = ["x-provider-key", "x-provider", "x-provider-model"];
 
 /// The handler of conversations.
 pub async fn converse(
@@ -85,7 +84,7 @@ pub(in crate::http) async fn ask(
         let error = ApiError::new(Code::ServiceUnavailable, message);
         return Err(with_told(error.retry_after_s(1), &Told::default()));
     };
-    let (fallback, body) = match inputs(&mut call, &gateway).await {
+    let (fallback, brought, body) = match inputs(&mut call, &gateway).await {
         Ok(inputs) => inputs,
         Err(error) => {
             let told = inference::refuse(&gateway, principal, kind, place, error.message()).await;
@@ -104,6 +103,7 @@ pub(in crate::http) async fn ask(
         content_type,
         beta,
         fallback,
+        brought,
     };
     inference::complete(inbound, place).await.map_err(|(failure, told)| with_told(error(failure), &told))
 }
@@ -136,13 +136,11 @@ fn header_of(content_type: &str) -> HeaderValue {
     value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
-async fn inputs(call: &mut Call, gateway: &Gateway) -> Result<(Option<ByokFallback>, Bytes), ApiError> {
-    for name in NOT_YET {
-        // Looked at as bytes and wherever it stands: one that is no text, or comes second, is a wish too.
-        if given(call, name).next().is_some() {
-            return Err(ApiError::invalid(name, format!("The header `{name}` is not supported yet")));
-        }
-    }
+async fn inputs(
+    call: &mut Call,
+    gateway: &Gateway,
+) -> Result<(Option<ByokFallback>, Brought, Bytes), ApiError> {
+    let brought = brought(call)?;
     let wishes: Vec<&[u8]> = given(call, "x-kairosroute-fallback").collect();
     let fallback = match wishes.as_slice() {
         [] => None,
@@ -153,13 +151,7 @@ async fn inputs(call: &mut Call, gateway: &Gateway) -> Result<(Option<ByokFallba
             return Err(ApiError::invalid("x-kairosroute-fallback", message));
         }
     };
-    Ok((fallback, call.bytes(gateway.settings.limits.body_bytes_max).await?))
-}
-
-/// The values of a header that are not blank.
-fn given<'a>(call: &'a Call, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-    let values = call.request.headers().get_all(name).map(|value| value.as_bytes().trim_ascii());
-    values.filter(|value| !value.is_empty())
+    Ok((fallback, brought, call.bytes(gateway.settings.limits.body_bytes_max).await?))
 }
 
 /// The head of a good answer.
@@ -186,6 +178,9 @@ fn each_header(told: &Told, mut put: impl FnMut(HeaderName, HeaderValue)) {
     put(BYOK, HeaderValue::from_static(if told.byok { "true" } else { "false" }));
     put(CACHE, HeaderValue::from_static("off"));
     put(ATTEMPTS, HeaderValue::from(told.attempts));
+    if told.by_byok_api_key {
+        put(RATE_LIMIT_BYPASS, HeaderValue::from_static("BYOK API key used"));
+    }
     let mut text = |name, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
             put(name, value);
@@ -224,6 +219,7 @@ fn error(failure: Failure) -> ApiError {
         }
         Failure::NoModels { message } => ApiError::new(Code::NoModelsAvailable, message),
         Failure::UnknownModel { message } => ApiError::new(Code::ModelNotFound, message).param("model"),
+        Failure::UnknownProvider { param } => ApiError::unknown_provider(param),
         Failure::InsufficientCredits { available } => {
             let message =
                 format!("Insufficient credits: {available} USD available. Add credit or a provider key");

@@ -54,6 +54,7 @@ struct Scene {
     key: String,
     key_id: String,
     provider_key: String,
+    brought_key: String,
     platform_key: String,
     password: String,
     email: String,
@@ -66,6 +67,7 @@ impl Scene {
         let master = Ambient::system().bytes::<32>();
         let (platform_key, stored_platform_key) = (format!("sk-{}", random()), format!("gsk_{}", random()));
         let (provider_key, password, port) = (format!("sk-proj-{}", random()), random(), free_port());
+        let brought_key = format!("sk-{}", random());
         let stack = Stack::builder()
             .env("KAIROSROUTE_LOG", "trace")
             // A failure is not waited out: what it says is all that matters here.
@@ -90,6 +92,7 @@ impl Scene {
         let (viewer, _) = join(&stack, &owner, "viewer").await;
         let canaries = vec![
             Canary::new("provider key", provider_key.as_bytes()),
+            Canary::new("brought key", brought_key.as_bytes()),
             Canary::new("platform key of the environment", platform_key.as_bytes()),
             Canary::new("stored platform key", stored_platform_key.as_bytes()),
             Canary::new("password", password.as_bytes()),
@@ -108,6 +111,7 @@ impl Scene {
             key,
             key_id,
             provider_key,
+            brought_key,
             platform_key,
             password,
             email,
@@ -188,26 +192,81 @@ impl Scene {
         self.fail(&self.platform_key.clone()).await;
         let body = json!({ "providerKeys": { "OpenAI": self.provider_key.clone() } });
         assert_eq!(self.patch(&body).await.status, 200);
-        for refused in [json!({ "model": MODEL, "byok_api_key": self.provider_key }), json!([self.key])] {
-            self.chat(&refused).await;
+        self.chat(&json!([self.key])).await;
+        self.bring_along().await;
+    }
+
+    /// A key that comes with the request, in each form, answered well and badly, and in places where none belongs.
+    async fn bring_along(&mut self) {
+        let key = self.brought_key.clone();
+        let with = |name: &str, value: Value| {
+            let mut body = hello(MODEL);
+            body[name] = value;
+            body
+        };
+        for body in [
+            with("byok_api_key", json!(key)),
+            with("extra", json!({ "byok": key })),
+            with("additional_params", json!({ "byok_api_key": key })),
+        ] {
+            assert_eq!(self.chat(&body).await.status, 200);
+            self.stream(&body).await;
+            self.fail_with(&key, &body).await;
         }
+        for body in [
+            with("byok_api_key", json!([key])),
+            with("byok_api_key", json!({ key.as_str(): 1 })),
+            with("byok_api_key", json!(format!("{key} {key}"))),
+            with("extra", json!(key)),
+            with("extra", json!({ key.as_str(): 1 })),
+            with("extra", json!({ "byok": [key] })),
+            with("extra", json!({ "byok": "a", "provider": key })),
+            with("extra", json!({ "byok": key, "retry": key })),
+            with("additional_params", json!(key)),
+            with("additional_params", json!({ "extra": { "byok": key }, "byok_api_key": key })),
+            json!({ "model": "gpt-4o", "messages": [], "byok_api_key": key }),
+            json!({ "model": "nobody/x", "byok_api_key": key }),
+        ] {
+            assert_eq!(self.chat(&body).await.status, 400, "{body}");
+        }
+        for (name, status) in [("x-provider-key", 200), ("x-provider", 400)] {
+            self.bring_in_header(name, &key, status).await;
+        }
+        for wrong in [format!("{key} {key}"), format!("{key}\u{e9}")] {
+            self.bring_in_header("x-provider-key", &wrong, 400).await;
+        }
+        self.stack.simulator.set_default("openai", Script::error(401, &echo(&key)));
+        self.bring_in_header("x-provider-key", &key, 401).await;
+        self.stack.simulator.clear();
+    }
+
+    async fn bring_in_header(&mut self, name: &str, value: &str, status: u16) {
+        let request = self.stack.request("POST", "/v1/chat/completions").bearer(&self.key);
+        let reply = request.header(name, value).json(&hello(MODEL)).send().await;
+        assert_eq!(reply.status, status, "{name}: {reply}");
+        self.seen.reply("an answer", &reply);
+        self.receipts.push(reply.receipt_id().to_owned());
     }
 
     async fn fail(&mut self, key: &str) {
+        self.fail_with(key, &hello(MODEL)).await;
+    }
+
+    async fn fail_with(&mut self, key: &str, request: &Value) {
         for status in [400, 401, 402, 403, 404, 422, 429, 500, 503] {
             for body in [echo(key), key.to_owned(), json!({ "detail": key }).to_string()] {
                 self.stack.simulator.set_default("openai", Script::error(status, &body));
-                let reply = self.chat(&hello(MODEL)).await;
+                let reply = self.chat(request).await;
                 assert!(reply.status >= 400);
             }
         }
         // Broken off after the answer has begun, with the key in the event.
         let late = Script { error: Some(echo(key)), error_after: Some(2), ..Script::long(5) };
         self.stack.simulator.set_default("openai", late);
-        self.stream(&hello(MODEL)).await;
+        self.stream(request).await;
         let inside = Script::raw_body(&echo(key));
         self.stack.simulator.set_default("openai", inside);
-        self.chat(&hello(MODEL)).await;
+        self.chat(request).await;
         self.stack.simulator.clear();
     }
 
@@ -292,7 +351,8 @@ async fn no_secret_is_written_answered_or_stored_in_any_spelling() {
 
 #[test]
 fn a_planted_leak_of_each_kind_in_each_spelling_is_found() {
-    let kinds = ["provider key", "platform key", "password", "master key", "session token", "API key"];
+    let kinds =
+        ["provider key", "brought key", "platform key", "password", "master key", "session token", "API key"];
     let secrets: Vec<String> = kinds.iter().map(|_| random()).collect();
     let canaries: Vec<Canary> =
         kinds.iter().zip(&secrets).map(|(kind, secret)| Canary::new(kind, secret.as_bytes())).collect();

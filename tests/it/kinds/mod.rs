@@ -9,7 +9,7 @@ mod refusals;
 mod speech;
 mod transcription;
 
-use crate::harness::{Customer, Reply, Stack, World, wait_for};
+use crate::harness::{Customer, Reply, Request, Stack, World, wait_for};
 use kairosroute::simulator::Call;
 use serde_json::{Value, json};
 
@@ -116,16 +116,15 @@ impl Form {
         self
     }
 
-    pub async fn post(mut self, stack: &World, path: &str, key: &str) -> Reply {
+    pub async fn post(self, stack: &World, path: &str, key: &str) -> Reply {
+        self.request(stack, path, key).send().await
+    }
+
+    /// To be sent later, with more headers perhaps.
+    pub fn request(mut self, stack: &World, path: &str, key: &str) -> Request {
         self.0.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
         let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
-        stack
-            .request("POST", path)
-            .bearer(key)
-            .header("content-type", &content_type)
-            .body(self.0)
-            .send()
-            .await
+        stack.request("POST", path).bearer(key).header("content-type", &content_type).body(self.0)
     }
 }
 

@@ -30,7 +30,7 @@ async fn a_body_that_nobody_could_serve_is_refused_by_the_name_of_its_field() {
         (embed, json!({"model": [], "input": "a"}), json!("model")),
         (
             embed,
-            json!({"model": "text-embedding-3-small", "input": "a", "byok_api_key": "k"}),
+            json!({"model": "text-embedding-3-small", "input": "a", "byok_api_key": 7}),
             json!("byok_api_key"),
         ),
         (embed, json!({"model": "together_ai/x", "input": "a", "dimensions": 3}), json!(null)),
@@ -87,7 +87,10 @@ async fn a_form_that_is_none_is_refused() {
         (whole().field("model", "whisper-1").field("model", "whisper-1"), json!("model")),
         (whole().field("model", "whisper-1").field("temperature", "hot"), json!("temperature")),
         (whole().field("model", "whisper-1").field("stream", "true"), json!("stream")),
-        (whole().field("model", "whisper-1").field("byok_api_key", "k"), json!("byok_api_key")),
+        (whole().field("model", "whisper-1").field("byok_api_key", "two words"), json!("byok_api_key")),
+        (whole().field("model", "whisper-1").field("extra[retry]", "9"), json!("extra.retry")),
+        (whole().field("model", "whisper-1").field("extra[other]", "k"), json!("extra")),
+        (whole().field("model", "whisper-1").field("zdr", "true"), json!("zdr")),
         (
             whole().field("model", "mistral/voxtral-mini-latest").field("response_format", "srt"),
             json!("response_format"),

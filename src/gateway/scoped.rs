@@ -1,0 +1,191 @@
+//! What a request brings along: a provider key of its own, in one of three forms, a provider it is pinned to, and how
+//! its chain shall be walked. Settles once, before anything is planned, which key serves which provider. A key lives
+//! here and in the choices made from it, and ends with the request.
+
+use super::failure::Failure;
+use crate::{
+    dialect::{Head, Invalid},
+    domain::{
+        catalog::{Catalog, Model, Resolved},
+        kind::Kind,
+        provider::ProviderId,
+        secret::Secret,
+    },
+    routing::strategy::Strategy,
+};
+use std::{borrow::Cow, sync::Arc};
+use time::Date;
+
+/// `X-Provider`, `X-Provider-Key` and `X-Provider-Model`.
+#[derive(Clone, Default)]
+pub struct Brought {
+    pub provider: Option<ProviderId>,
+    pub key: Option<Secret>,
+    pub model: Option<String>,
+}
+
+/// How a key was brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// `X-Provider-Key`
+    Header,
+    /// `byok_api_key`
+    ByokApiKey,
+    /// `extra.byok`
+    Extra,
+}
+
+/// The key of one request. It serves its own provider, at the operator's address of it, and nobody else.
+pub struct ScopedKey {
+    pub provider: ProviderId,
+    pub secret: Secret,
+    pub form: Form,
+}
+
+/// The request's own terms.
+pub struct Scope<'a> {
+    /// In the order to try them.
+    pub names: Vec<Cow<'a, str>>,
+    pub pin: Option<ProviderId>,
+    pub key: Option<ScopedKey>,
+    pub strategy: Option<Strategy>,
+    /// Repeats of one model before the next is tried; `None`: as the gateway does by itself.
+    pub retries: Option<u32>,
+}
+
+impl Form {
+    /// The name it goes by, in messages.
+    fn name(self) -> &'static str {
+        match self {
+            Form::Header => "x-provider-key",
+            Form::ByokApiKey => "byok_api_key",
+            Form::Extra => "extra.byok",
+        }
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// Settles what the headers and the body say together.
+    pub fn of(
+        brought: &Brought,
+        head: &Head<'a>,
+        kind: Kind,
+        catalog: &Catalog,
+        today: Date,
+    ) -> Result<Self, Failure> {
+        let wishes = &head.wishes;
+        let (strategy, named) = preferred(wishes.extra_provider.as_deref())?;
+        let pin = one_provider(brought.provider, named)?;
+        let mut names = head.models.clone();
+        if let Some(model) = &brought.model {
+            let at = pin.or_else(|| catalog.provider_of(names.first()?, today));
+            let counts = header_model_counts(catalog, at, model, kind, today);
+            if let Some(first) = names.first_mut().filter(|_| counts) {
+                *first = Cow::Owned(model.clone());
+            }
+        }
+        let forms = [
+            (Form::Header, &brought.key),
+            (Form::ByokApiKey, &wishes.byok_api_key),
+            (Form::Extra, &wishes.extra_byok),
+        ];
+        let keys = forms.into_iter().filter_map(|(form, key)| Some((form, key.clone()?)));
+        let key = match keys.collect::<Vec<_>>().as_slice() {
+            [] => None,
+            [(form, secret)] => {
+                let first = names.first().map(Cow::as_ref).unwrap_or_default();
+                let provider = owner(*form, pin, first, catalog, today)?;
+                Some(ScopedKey { provider, secret: secret.clone(), form: *form })
+            }
+            [.., (form, _)] => return Err(two_keys(*form)),
+        };
+        Ok(Self { names, pin, key, strategy, retries: wishes.retry })
+    }
+
+    /// The key that serves this provider.
+    pub fn key_for(&self, provider: ProviderId) -> Option<&ScopedKey> {
+        self.key.as_ref().filter(|key| key.provider == provider)
+    }
+}
+
+/// `extra.provider`: one of the two.
+fn preferred(said: Option<&str>) -> Result<(Option<Strategy>, Option<ProviderId>), Failure> {
+    let Some(said) = said.map(str::trim).filter(|said| !said.is_empty()) else { return Ok((None, None)) };
+    match (Strategy::by_name(said), ProviderId::by_name(said)) {
+        (None, None) => Err(Failure::UnknownProvider { param: "extra.provider" }),
+        (Some(strategy), _) => Ok((Some(strategy), None)),
+        (None, provider) => Ok((None, provider)),
+    }
+}
+
+fn one_provider(header: Option<ProviderId>, body: Option<ProviderId>) -> Result<Option<ProviderId>, Failure> {
+    match (header, body) {
+        (Some(header), Some(body)) if header != body => Err(invalid(
+            "extra.provider",
+            "`extra.provider` and the header `x-provider` name two providers: send one of them",
+        )),
+        _ => Ok(header.or(body)),
+    }
+}
+
+/// Whose key it is.
+fn owner(
+    form: Form,
+    pin: Option<ProviderId>,
+    model: &str,
+    catalog: &Catalog,
+    today: Date,
+) -> Result<ProviderId, Failure> {
+    if let Some(provider) = pin.or_else(|| catalog.provider_of(model, today)) {
+        return Ok(provider);
+    }
+    let is_unknown = matches!(catalog.resolve(model, today), Resolved::Unknown { .. });
+    if model.contains('/') && is_unknown {
+        return Err(Failure::UnknownProvider { param: "model" });
+    }
+    let message = format!(
+        "The key in `{}` serves one provider, and this model is not pinned to any: name it in the header \
+         `X-Provider`, or as `provider/model`",
+        form.name()
+    );
+    Err(invalid("x-provider", &message))
+}
+
+/// SDK clients leave an old one beside a new model, a new provider or another endpoint; such a one is passed over.
+fn header_model_counts(
+    catalog: &Catalog,
+    at: Option<ProviderId>,
+    model: &str,
+    kind: Kind,
+    today: Date,
+) -> bool {
+    let fits = |models: &[Arc<Model>]| models.iter().any(|model| kind.is_served_by(model.mode));
+    let Some(provider) = at else {
+        return match catalog.resolve(model, today) {
+            Resolved::Listed(models) | Resolved::Retired { models } => fits(&models),
+            Resolved::Unlisted { .. } => true,
+            Resolved::Unknown { .. } => false,
+        };
+    };
+    match catalog.resolve_pinned(provider, model, today) {
+        Resolved::Listed(models) | Resolved::Retired { models } => fits(&models),
+        Resolved::Unlisted { .. } => match catalog.resolve(model, today) {
+            Resolved::Listed(_) | Resolved::Retired { .. } => false,
+            Resolved::Unlisted { provider: named, .. } => named == provider,
+            Resolved::Unknown { .. } => true,
+        },
+        Resolved::Unknown { .. } => false,
+    }
+}
+
+fn two_keys(form: Form) -> Failure {
+    let message = "A request may bring one provider key: `X-Provider-Key`, `byok_api_key` or `extra.byok`";
+    invalid(form.name(), message)
+}
+
+fn invalid(param: &str, message: &str) -> Failure {
+    Failure::Invalid(Invalid { param: Some(param.to_owned()), message: message.to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! The headers with which a request brings a provider key, a provider or a model of its own. Looked at as bytes and
+//! wherever they stand, for one that is no text, or comes second, is a wish too. No message repeats a value: it may be
+//! a key in the wrong header.
+
+use crate::{
+    dialect::brought_key,
+    domain::provider::ProviderId,
+    gateway::scoped::Brought,
+    http::{error::ApiError, extract::Call},
+};
+
+const PROVIDER: &str = "x-provider";
+const KEY: &str = "x-provider-key";
+const MODEL: &str = "x-provider-model";
+
+/// Reads them; blank ones are absent.
+pub fn brought(call: &Call) -> Result<Brought, ApiError> {
+    let provider = match one(call, PROVIDER)? {
+        Some(name) => Some(ProviderId::by_name(name).ok_or_else(|| ApiError::unknown_provider(PROVIDER))?),
+        None => None,
+    };
+    let key = match one(call, KEY)? {
+        Some(text) => brought_key(KEY, text).map_err(|invalid| ApiError::invalid(KEY, invalid.message))?,
+        None => None,
+    };
+    let model = one(call, MODEL)?.map(str::to_owned);
+    Ok(Brought { provider, key, model })
+}
+
+/// The values of a header that are not blank.
+pub fn given<'a>(call: &'a Call, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    let values = call.request.headers().get_all(name).map(|value| value.as_bytes().trim_ascii());
+    values.filter(|value| !value.is_empty())
+}
+
+fn one<'a>(call: &'a Call, name: &'static str) -> Result<Option<&'a str>, ApiError> {
+    let mut values = given(call, name);
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        let what = if name == KEY { "; a request may bring one provider key" } else { "" };
+        return Err(ApiError::invalid(name, format!("The header `{name}` occurs twice{what}")));
+    }
+    let text = first.map(std::str::from_utf8).transpose();
+    text.map_err(|_| ApiError::invalid(name, format!("The header `{name}` must be text")))
+}

@@ -1,0 +1,113 @@
+//! What is tried after a brought key: other providers, on stored keys, and on the platform's only if the request says
+//! so.
+
+use super::{FORMS, Form, GOOD, WRONG, assert_no_money_moved, endpoints, rich, seen};
+use crate::harness::{Stack, hello};
+use kairosroute::simulator::Script;
+use serde_json::{Value, json};
+
+fn listed(models: &[&str]) -> Value {
+    let mut body = hello("");
+    body["model"] = json!(models);
+    body
+}
+
+fn chat(models: &[&str]) -> super::Asking {
+    endpoints().remove(0).ask().field("model", listed(models)["model"].clone())
+}
+
+#[tokio::test]
+async fn other_providers_of_the_chain_use_stored_keys_and_those_without_one_are_skipped() {
+    let stack = Stack::start().await;
+    let customer = rich(&stack).await;
+    let chain = ["openai/gpt-4o-mini", "groq/gpt-oss-120b", "mistral/mistral-large-4", "openai/gpt-4o"];
+    for form in FORMS {
+        let reply = chat(&chain).key(form, WRONG).send(&stack, &customer).await;
+        assert_eq!(reply.status, 200, "{form:?}: {reply}");
+        assert_eq!(
+            seen(&stack),
+            [format!("openai {WRONG}"), "mistral stored-mistral-1".to_owned()],
+            "{form:?}: nobody is asked on the operator's key"
+        );
+        assert_eq!(reply.header("x-kairosroute-byok"), "true");
+        assert_eq!(reply.header("x-ratelimit-bypass"), "", "the brought key did not serve");
+        let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
+        let candidates = receipt["candidates"].as_array().unwrap();
+        let skipped = candidates.iter().find(|line| line["provider"] == "Groq").unwrap();
+        assert_eq!(skipped["filtered_out_by"], "no_credential", "{receipt}");
+    }
+    assert_no_money_moved(&stack).await;
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn the_platform_joins_at_other_providers_where_the_request_says_so() {
+    let stack = Stack::start().await;
+    let customer = rich(&stack).await;
+    let chain = ["openai/gpt-4o-mini", "groq/gpt-oss-120b"];
+    // The API key's own setting is not enough.
+    let patch = json!({ "byokFallback": "platform" });
+    assert_eq!(stack.patch_key(&customer.session, &customer.key_id, &patch).await.status, 200);
+    for (wish, status) in [(None, 401), (Some("never"), 401), (Some("platform"), 200)] {
+        let asking = chat(&chain).key(Form::Header, WRONG);
+        let asking =
+            wish.into_iter().fold(asking, |asking, wish| asking.header("x-kairosroute-fallback", wish));
+        let reply = asking.send(&stack, &customer).await;
+        assert_eq!(reply.status, status, "{wish:?}: {reply}");
+        let mut expected = vec![format!("openai {WRONG}")];
+        if wish == Some("platform") {
+            expected.push("groq platform-groq".to_owned());
+            assert_eq!(reply.header("x-kairosroute-byok"), "false");
+            assert_eq!(reply.header("x-kairosroute-fallback-reason"), "bad_key");
+        }
+        assert_eq!(seen(&stack), expected, "{wish:?}");
+    }
+    stack.no_hold_is_open().await;
+    assert_eq!(stack.database.number("SELECT count(*) FROM entry WHERE kind = 'charge'").await, 1);
+    // Where the brought key serves, the platform is not needed and nothing is set aside.
+    let reply = chat(&chain).key(Form::Extra, GOOD).header("x-kairosroute-fallback", "platform");
+    assert_eq!(reply.send(&stack, &customer).await.status, 200);
+    assert_eq!(stack.database.number("SELECT count(*) FROM hold").await, 1);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_request_and_an_overloaded_provider_are_told_as_the_provider_says() {
+    let stack = Stack::builder().env("KAIROSROUTE_ATTEMPTS_MAX", "1").start().await;
+    let customer = rich(&stack).await;
+    for status in [400, 402, 403, 404, 429, 500, 503] {
+        for form in FORMS {
+            let body = format!(r#"{{"error":{{"message":"word for word {GOOD}","type":"t","code":"c"}}}}"#);
+            stack.simulator.enqueue("openai", Script::error(status, &body));
+            let reply = chat(&["openai/gpt-4o-mini"]).key(form, GOOD).send(&stack, &customer).await;
+            assert_eq!(reply.status, status, "{form:?}: {reply}");
+            assert_eq!(reply.message(), "word for word [key]", "{form:?}");
+            assert_eq!(seen(&stack), [format!("openai {GOOD}")], "{form:?} {status}");
+        }
+    }
+    assert_no_money_moved(&stack).await;
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_stream_on_a_brought_key_is_answered_and_costs_nothing() {
+    let stack = Stack::start().await;
+    let customer = rich(&stack).await;
+    for form in FORMS {
+        let asking = endpoints().remove(0).ask().key(form, GOOD).field("stream", json!(true));
+        let mut streamed = asking.request(&stack, &customer).stream().await;
+        assert_eq!(streamed.status, 200, "{form:?}");
+        assert_eq!(streamed.header("x-kairosroute-byok"), "true");
+        let bypass = if form == Form::ByokApiKey { "BYOK API key used" } else { "" };
+        assert_eq!(streamed.header("x-ratelimit-bypass"), bypass);
+        let frames = streamed.rest().await;
+        assert!(frames.last().unwrap().is_done(), "{form:?}");
+        let note =
+            frames.iter().map(|frame| frame.json()["x_kairosroute"].clone()).find(|note| !note.is_null());
+        let note = note.unwrap();
+        assert_eq!((&note["byok"], &note["charged_usd"]), (&json!(true), &json!(0)), "{form:?}");
+        assert_eq!(seen(&stack), [format!("openai {GOOD}")]);
+    }
+    assert_no_money_moved(&stack).await;
+    stack.finish().await;
+}
