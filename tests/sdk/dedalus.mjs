@@ -182,7 +182,8 @@ function mine(answer, provider) {
   return answer.choices[0].message;
 }
 
-const REQUEST_KEYS = {
+// A provider key that a request brings.
+const BROUGHT = {
   async a_key_in_the_headers() {
     const other = new Dedalus({ ...base, provider: "openai", providerKey: bring("openai") });
     await script("openai", { chunks: [], tool_calls: [toolCall()] });
@@ -229,6 +230,5 @@ const REQUEST_KEYS = {
   },
 };
 
-const requestKeys = harness.REQUEST_KEYS ? Object.entries(REQUEST_KEYS) : [];
-const cases = [...harness.onEach(EACH), ...Object.entries(ONCE), ...requestKeys];
+const cases = [...harness.onEach(EACH), ...Object.entries(ONCE), ...Object.entries(BROUGHT)];
 await harness.run(`dedalus-labs ${harness.load("dedalus-labs/version").VERSION}`, cases);

@@ -22,7 +22,6 @@ from harness import (
     check_note,
     on_each,
     once,
-    once_request_keys_work,
     raises,
     run,
     script,
@@ -296,8 +295,6 @@ run(
         a_list_of_models_is_tried_in_order,
         errors,
         a_failure_in_a_stream,
-    )
-    + once_request_keys_work(
         a_key_in_the_headers,
         a_key_from_the_environment,
         another_provider_for_one_request,

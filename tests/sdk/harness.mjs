@@ -2,8 +2,7 @@
 //
 // Takes from the environment: SDK_DIR (where the packages are), BASE_URL (the gateway's, with /v1), API_KEY,
 // CONTROL_URL (the simulated providers), KEY_PREFIX (each provider must see this and its own id as credential), BYOK
-// (true|false), REQUEST_KEYS (true|false: a request may bring a provider key of its own). It must never retry a case or
-// skip one.
+// (true|false). It must never retry a case or skip one.
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -11,7 +10,6 @@ import { createRequire } from "node:module";
 export const { BASE_URL, API_KEY, CONTROL_URL, KEY_PREFIX, SDK_DIR } = process.env;
 export const ROOT_URL = BASE_URL.replace(/\/v1$/, "");
 export const BYOK = process.env.BYOK === "true";
-export const REQUEST_KEYS = process.env.REQUEST_KEYS === "true";
 export const load = createRequire(`${SDK_DIR}/package.json`);
 
 // A model of each wire format that conversations are translated to.

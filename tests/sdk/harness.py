@@ -1,8 +1,8 @@
 """What the programs of the official Python SDKs share: the simulated providers, and a runner that names each case.
 
 Takes from the environment: BASE_URL (the gateway's, with /v1), API_KEY, CONTROL_URL (the simulated providers),
-KEY_PREFIX (each provider must see this and its own id as credential), BYOK (true|false), REQUEST_KEYS (true|false: a
-request may bring a provider key of its own). It must never retry a case or skip one.
+KEY_PREFIX (each provider must see this and its own id as credential), BYOK (true|false). It must never retry a case
+or skip one.
 """
 
 import json
@@ -17,7 +17,6 @@ API_KEY = os.environ["API_KEY"]
 CONTROL_URL = os.environ["CONTROL_URL"]
 KEY_PREFIX = os.environ["KEY_PREFIX"]
 BYOK = os.environ["BYOK"] == "true"
-REQUEST_KEYS = os.environ["REQUEST_KEYS"] == "true"
 
 # A model of each wire format that conversations are translated to.
 MODELS = {
@@ -109,11 +108,6 @@ def bring(provider):
     """A provider key that comes with the requests of this case, and with nothing else."""
     brought[provider] = f"brought-{provider}-0123456789"
     return brought[provider]
-
-
-def once_request_keys_work(*cases):
-    """Cases about provider keys that come with a request."""
-    return once(*cases) if REQUEST_KEYS else []
 
 
 def check_calls():

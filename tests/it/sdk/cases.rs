@@ -5,15 +5,10 @@ use std::collections::BTreeSet;
 /// Providers of the four wire formats that conversations are translated to.
 const WIRES: &[&str] = &["openai", "anthropic", "google", "mistral"];
 
-/// Whether a request may bring a provider key of its own (`X-Provider-Key`, `byok_api_key`), or further fields in
-/// `additional_params`. Programs tell the cases about that only if so.
-pub const REQUEST_KEYS: bool = false;
-
-/// Cases told once for each of [`WIRES`], cases told once, and those told once if [`REQUEST_KEYS`].
+/// Cases told once for each of [`WIRES`], and cases told once.
 pub struct Cases {
     each: &'static [&'static str],
     once: &'static [&'static str],
-    request_keys: &'static [&'static str],
 }
 
 pub const CHAT: Cases = Cases {
@@ -32,7 +27,6 @@ pub const CHAT: Cases = Cases {
         "a_failure_in_a_stream",
     ],
     once: &[],
-    request_keys: &[],
 };
 
 pub const RESPONSES: Cases = Cases {
@@ -47,7 +41,6 @@ pub const RESPONSES: Cases = Cases {
         "a_failure_in_a_stream",
     ],
     once: &[],
-    request_keys: &[],
 };
 
 pub const KINDS: Cases = Cases {
@@ -73,7 +66,6 @@ pub const KINDS: Cases = Cases {
         "models_are_listed_and_found",
         "a_refused_embedding_keeps_the_providers_words",
     ],
-    request_keys: &[],
 };
 
 pub const MESSAGES: Cases = Cases {
@@ -99,7 +91,6 @@ pub const MESSAGES: Cases = Cases {
         "an_unknown_model_is_not_found",
         "a_wrong_key_is_an_authentication_error",
     ],
-    request_keys: &[],
 };
 
 pub const KAIROSROUTE: Cases = Cases {
@@ -115,7 +106,6 @@ pub const KAIROSROUTE: Cases = Cases {
         "a_provider_that_fails",
         "a_failure_in_a_stream",
     ],
-    request_keys: &[],
 };
 
 pub const INDOXHUB: Cases = Cases {
@@ -134,8 +124,6 @@ pub const INDOXHUB: Cases = Cases {
         "the_connection",
         "errors_are_of_the_kind_that_is_meant",
         "a_failure_in_a_stream",
-    ],
-    request_keys: &[
         "further_arguments_reach_the_provider",
         "a_key_of_the_request",
         "a_refused_key_of_the_request_is_told_and_spends_nothing",
@@ -161,8 +149,6 @@ pub const DEDALUS: Cases = Cases {
         "a_list_of_models_is_tried_in_order",
         "errors",
         "a_failure_in_a_stream",
-    ],
-    request_keys: &[
         "a_key_in_the_headers",
         "a_key_from_the_environment",
         "another_provider_for_one_request",
@@ -175,9 +161,8 @@ pub const DEDALUS: Cases = Cases {
 pub fn each_is_told(cases: &Cases, told: &str) {
     let on_each =
         cases.each.iter().flat_map(|case| WIRES.iter().map(move |wire| format!("{case} on {wire}")));
-    let request_keys = cases.request_keys.iter().filter(|_| REQUEST_KEYS);
-    let once = cases.once.iter().chain(request_keys).map(|case| (*case).to_owned());
-    let expected: BTreeSet<String> = on_each.chain(once).collect();
+    let expected: BTreeSet<String> =
+        on_each.chain(cases.once.iter().map(|case| (*case).to_owned())).collect();
     let good: BTreeSet<String> =
         told.lines().filter_map(|line| line.strip_prefix("ok ")).map(str::to_owned).collect();
     assert_eq!(good, expected, "{told}");
@@ -185,7 +170,7 @@ pub fn each_is_told(cases: &Cases, told: &str) {
 
 #[test]
 fn a_case_that_is_missing_or_new_is_noticed() {
-    let cases = Cases { each: &["a"], once: &["b"], request_keys: &[] };
+    let cases = Cases { each: &["a"], once: &["b"] };
     let good = "ok a on openai\nok a on anthropic\nok a on google\nok a on mistral\nok b\n3 of 3 passed\n";
     each_is_told(&cases, good);
     for told in ["", &good.replace("ok b\n", ""), &format!("{good}ok c\n")] {

@@ -93,7 +93,6 @@ async fn run(mut command: Command, keys: Keys) -> Told {
         .env("KEY_PREFIX", keys.prefix())
         .env("UPSTREAM_KEY", format!("{}openai", keys.prefix()))
         .env("BYOK", byok.to_string())
-        .env("REQUEST_KEYS", cases::REQUEST_KEYS.to_string())
         .kill_on_drop(true)
         .output()
         .await
