@@ -5,9 +5,10 @@
 use super::{
     api_key::{ApiKeyHash, PlainApiKey},
     installation::Installation,
+    token::{self, Claims},
 };
 use crate::{
-    domain::{ambient::Ambient, ids::ApiKeyId},
+    domain::{ambient::Ambient, ids::ApiKeyId, secret::Secret},
     store::{
         Db, StoreError,
         api_keys::{self, Principal},
@@ -31,6 +32,10 @@ pub enum AuthError {
     LegacyForm,
     #[error("This is a session token; send an API key of the form kr-…")]
     SessionToken,
+    #[error("A token of this kind opens only the endpoints of indoxhub's client; send the API key")]
+    ClientToken,
+    #[error("The token has expired or was not issued here; log in again with the API key")]
+    TokenOver,
     #[error("The API key is unknown, revoked or expired")]
     Unknown,
     #[error("the key could not be looked up: {0}")]
@@ -61,8 +66,31 @@ impl Authenticator {
         self.find_by_hash(key.hash(&self.installation.pepper)).await
     }
 
+    /// A token that stands for a presented key for a while.
+    pub async fn issue_token(&self, presented: &str) -> Result<Secret, AuthError> {
+        let Some(key) = PlainApiKey::parse(presented) else { return Err(malformed(presented)) };
+        let hash = key.hash(&self.installation.pepper);
+        let principal = self.find_by_hash(hash).await?;
+        let claims = Claims {
+            org: principal.scope.org_id(),
+            api_key: principal.api_key_id,
+            hash,
+            ends_at: (self.ambient.now() + token::LIFETIME).unix_timestamp(),
+        };
+        Ok(claims.sign(&self.installation.signing))
+    }
+
+    /// The principal of the key that a presented token stands for; the key must still be live.
+    pub async fn authenticate_token(&self, presented: &str) -> Result<Arc<Principal>, AuthError> {
+        let claims = Claims::verify(presented, &self.installation.signing, self.ambient.now());
+        let claims = claims.ok_or(AuthError::TokenOver)?;
+        let principal = self.find_by_hash(claims.hash).await?;
+        let is_its = principal.scope.org_id() == claims.org && principal.api_key_id == claims.api_key;
+        if is_its { Ok(principal) } else { Err(AuthError::TokenOver) }
+    }
+
     /// The principal of a key known by its hash, as a short-lived token carries it.
-    pub async fn find_by_hash(&self, hash: ApiKeyHash) -> Result<Arc<Principal>, AuthError> {
+    async fn find_by_hash(&self, hash: ApiKeyHash) -> Result<Arc<Principal>, AuthError> {
         let now = self.ambient.now();
         let found = self
             .principals
@@ -96,6 +124,8 @@ impl Authenticator {
 fn malformed(presented: &str) -> AuthError {
     if presented.starts_with("kr_live_") || presented.starts_with("kr_test_") {
         AuthError::LegacyForm
+    } else if token::is_token(presented) {
+        AuthError::ClientToken
     } else if presented.starts_with("krs_") {
         AuthError::SessionToken
     } else {

@@ -13,6 +13,7 @@ pub mod patch;
 pub mod people;
 pub mod roles;
 mod throttle;
+pub mod token;
 
 pub use authenticator::{AuthError, Authenticator};
 

@@ -2,7 +2,10 @@
 //! bounded in range and rows. Money leaves as decimal strings, exact to the nano-dollar.
 
 use crate::{
-    domain::{ids::EntryId, money::NanoUsd},
+    domain::{
+        ids::{ApiKeyId, EntryId},
+        money::NanoUsd,
+    },
     store::{
         OrgScope, StoreError, entries,
         usage::{self, GroupBy, UsageSum},
@@ -197,8 +200,29 @@ pub async fn usage(
     range: Range,
     group_by: GroupBy,
 ) -> Result<UsageReport, StoreError> {
+    summed(connection, scope, None, range, group_by).await
+}
+
+/// As [`usage`], of one API key alone.
+pub async fn usage_of_key(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    api_key: ApiKeyId,
+    range: Range,
+    group_by: GroupBy,
+) -> Result<UsageReport, StoreError> {
+    summed(connection, scope, Some(api_key), range, group_by).await
+}
+
+async fn summed(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    api_key: Option<ApiKeyId>,
+    range: Range,
+    group_by: GroupBy,
+) -> Result<UsageReport, StoreError> {
     let bounds = (usage::first_id_at(range.from), usage::first_id_at(range.to));
-    let sums = usage::sum_by(connection, scope, group_by, bounds, GROUPS_MAX).await?;
+    let sums = usage::sum_by(connection, scope, api_key, group_by, bounds, GROUPS_MAX).await?;
     let rows = sums.into_iter().map(UsageLine::from).collect();
     Ok(UsageReport { from: range.from, to: range.to, group_by: group_by.as_str(), rows })
 }

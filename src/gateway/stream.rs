@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
+        money::NanoUsd,
         provider::{OnDisconnect, ProviderId},
         secret::Secret,
     },
@@ -31,6 +32,8 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 pub struct Metered {
     /// `None` once the answer has been brought to its end.
     running: Option<Running>,
+    /// Known at a good end.
+    charged: Option<NanoUsd>,
 }
 
 struct Running {
@@ -83,7 +86,7 @@ impl Metered {
         relay: Box<Relay>,
         until: Instant,
     ) -> Self {
-        let Some(open) = meter.get() else { return Self { running: None } };
+        let Some(open) = meter.get() else { return Self { running: None, charged: None } };
         let settings = &open.gateway.settings;
         let times = Times {
             idle: settings.deadlines.idle,
@@ -97,7 +100,12 @@ impl Metered {
         let (heard, said) = (now, now);
         let running =
             Running { meter, provider, response, relay, until, alarm, stopping, heard, said, times, secret };
-        Self { running: Some(running) }
+        Self { running: Some(running), charged: None }
+    }
+
+    /// What the answer cost, once it has ended well.
+    pub fn charged(&self) -> Option<NanoUsd> {
+        self.charged
     }
 
     /// The next bytes for the client; `None` at the end.
@@ -137,6 +145,7 @@ impl Metered {
         let mut running = self.running.take()?;
         let last = match settled {
             Ok((served, bill)) => {
+                self.charged = Some(bill.charge);
                 let note = note(request_id, &requested, &served, &bill);
                 Some(running.relay.conclude(&note, &bill.usage))
             }

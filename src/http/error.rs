@@ -110,6 +110,8 @@ pub enum Envelope {
     OpenAi,
     /// `{"type": "error", "error": {type, message}}`, on Messages paths.
     Anthropic,
+    /// OpenAI's, and beside it what indoxhub's client reads: `detail`, `success`, `message`.
+    Indox,
 }
 
 /// A refusal or failure on its way to the client. Boxed, for results carry it everywhere.
@@ -256,6 +258,14 @@ impl ApiError {
         match self.0.envelope {
             Envelope::OpenAi => self.openai_body(),
             Envelope::Anthropic => self.anthropic_body(),
+            Envelope::Indox => {
+                let mut body = self.openai_body();
+                if let Some(fields) = body.as_object_mut() {
+                    fields.insert("success".into(), json!(false));
+                    fields.insert("message".into(), json!(self.0.message));
+                }
+                body
+            }
         }
     }
 
@@ -372,7 +382,12 @@ impl From<PayloadError> for ApiError {
 /// What answers a path that is in no table.
 pub fn unknown_path(request: &HttpRequest) -> ApiError {
     let path: String = request.path().chars().take(200).collect();
-    ApiError::new(Code::NotFound, format!("No such endpoint: {path}"))
+    // What other gateways have and clients therefore ask for.
+    let gap = match path.split('/').any(|segment| segment == "videos") {
+        true => "; videos are not made here",
+        false => "",
+    };
+    ApiError::new(Code::NotFound, format!("No such endpoint: {path}{gap}"))
 }
 
 /// Anthropic's `type` by status (their API errors page).

@@ -3,7 +3,7 @@
 
 use super::error::{ApiError, Code};
 use crate::{
-    accounts::{Accounts, AuthError, Authenticator},
+    accounts::{Accounts, AuthError, Authenticator, token},
     store::{api_keys::Principal, sessions::Person},
 };
 use actix_web::{
@@ -19,6 +19,9 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 pub const ACCOUNT_BODY_BYTES_MAX: usize = 256 * 1024;
 /// How long a client may take to send its body.
 const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Where a token lies besides `Authorization`, for a client that wants a cookie.
+pub const TOKEN_COOKIE: &str = "access_token";
 
 /// One request and its unread body.
 pub struct Call {
@@ -94,6 +97,12 @@ impl Call {
         presented_key(self.request.headers())
     }
 
+    /// The token of indoxhub's client: where credentials stand, or in its cookie when nothing stands there.
+    pub(super) fn client_token(&self) -> Option<&str> {
+        let presented = self.credential().or_else(|| cookie(self.request.headers(), TOKEN_COOKIE));
+        presented.filter(|presented| token::is_token(presented))
+    }
+
     /// The address the request came from; `X-Forwarded-For` counts only behind a trusted proxy.
     pub fn client_ip(&self, trusted: &[ipnet::IpNet]) -> Option<IpAddr> {
         let peer = self.request.peer_addr()?.ip().to_canonical();
@@ -127,6 +136,17 @@ pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
     [bearer, header].into_iter().flatten().find(|token| !token.is_empty())
 }
 
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let texts = headers.get_all(header::COOKIE).filter_map(|value| value.to_str().ok());
+    let mut pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"'))
+}
+
+/// The principal of a request with a token of indoxhub's client.
+pub(super) async fn client(call: &Call, token: &str) -> Result<Arc<Principal>, ApiError> {
+    Ok(call.state::<Authenticator>()?.authenticate_token(token).await?)
+}
+
 /// The principal of a request with a platform API key.
 pub(super) async fn principal(call: &Call) -> Result<Arc<Principal>, ApiError> {
     let authenticator = call.state::<Authenticator>()?;
@@ -140,7 +160,7 @@ pub(super) async fn person(call: &Call) -> Result<Person, ApiError> {
     let token = call
         .credential()
         .ok_or_else(|| ApiError::new(Code::InvalidSession, "Log in and send the session token as Bearer"))?;
-    if token.starts_with("kr-") {
+    if token.starts_with("kr-") || token::is_token(token) {
         let message = "An API key cannot manage accounts; log in and use the session token";
         return Err(ApiError::new(Code::PermissionDenied, message));
     }
@@ -153,6 +173,8 @@ impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::Store(cause) => Self::from(&*cause),
+            // Not 401: another log-in would not help.
+            other @ AuthError::ClientToken => Self::new(Code::PermissionDenied, other.to_string()),
             other => Self::new(Code::InvalidApiKey, other.to_string()),
         }
     }

@@ -4,5 +4,6 @@ pub mod api;
 pub mod error;
 pub mod extract;
 pub mod health;
+mod indox;
 pub mod routes;
 pub mod v1;

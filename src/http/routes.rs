@@ -6,7 +6,7 @@ use super::{
     api::{auth, billing, keys, members, usage},
     error::{ApiError, Code, Envelope, unknown_path},
     extract::{self, Call},
-    health,
+    health, indox,
     v1::{
         conversation::{converse, infer},
         count_tokens::count_tokens,
@@ -19,7 +19,7 @@ use crate::{
     gateway::Gateway,
     store::{api_keys::Principal, sessions},
 };
-use Endpoint::{ApiKey, Operator, Person, Public, Session};
+use Endpoint::{ApiKey, Client, Either, Operator, Person, Public, Session};
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     http::{
@@ -33,6 +33,9 @@ use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
 /// What a handler returns.
 pub type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, ApiError>>>>;
+
+/// What is called for a platform API key, or for what stands for one.
+pub type Handler = fn(Call, Arc<Principal>) -> Reply;
 
 /// One route.
 pub struct Route {
@@ -50,7 +53,11 @@ pub enum Endpoint {
     /// Anyone.
     Public(fn(Call) -> Reply),
     /// A platform API key.
-    ApiKey(fn(Call, Arc<Principal>) -> Reply),
+    ApiKey(Handler),
+    /// The token that indoxhub's client was given for a platform API key.
+    Client(Handler),
+    /// A platform API key with the first handler, the token of indoxhub's client with the second.
+    Either(Handler, Handler),
     /// Anyone logged in, operators too.
     Person(fn(Call, sessions::Person) -> Reply),
     /// A member whose role has the capability.
@@ -64,6 +71,7 @@ pub enum Endpoint {
 pub enum Access {
     Public,
     ApiKey,
+    Client,
     Person,
     Session(Capability),
     Operator,
@@ -73,7 +81,8 @@ impl Route {
     pub fn access(&self) -> Access {
         match self.endpoint {
             Endpoint::Public(_) => Access::Public,
-            Endpoint::ApiKey(_) => Access::ApiKey,
+            Endpoint::ApiKey(_) | Endpoint::Either(..) => Access::ApiKey,
+            Endpoint::Client(_) => Access::Client,
             Endpoint::Person(_) => Access::Person,
             Endpoint::Session(capability, _) => Access::Session(capability),
             Endpoint::Operator(_) => Access::Operator,
@@ -109,7 +118,10 @@ pub static ROUTES: &[Route] = &[
     row(
         Method::POST,
         "/api/v1/chat/completions",
-        ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Chat))),
+        Either(
+            |call, who| Box::pin(converse(call, who, Dialect::Chat)),
+            |call, who| Box::pin(indox::inference::converse(call, who, Dialect::Chat)),
+        ),
     ),
     row(
         Method::POST,
@@ -119,7 +131,10 @@ pub static ROUTES: &[Route] = &[
     row(
         Method::POST,
         "/api/v1/completions",
-        ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Completions))),
+        Either(
+            |call, who| Box::pin(converse(call, who, Dialect::Completions)),
+            |call, who| Box::pin(indox::inference::converse(call, who, Dialect::Completions)),
+        ),
     ),
     row(Method::POST, "/v1/responses", ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Responses)))),
     row(
@@ -148,12 +163,22 @@ pub static ROUTES: &[Route] = &[
         ApiKey(|call, who| Box::pin(converse(call, who, Dialect::Messages))),
     ),
     row(Method::POST, "/v1/embeddings", ApiKey(|call, who| Box::pin(infer(call, who, Kind::Embeddings)))),
-    row(Method::POST, "/api/v1/embeddings", ApiKey(|call, who| Box::pin(infer(call, who, Kind::Embeddings)))),
+    row(
+        Method::POST,
+        "/api/v1/embeddings",
+        Either(
+            |call, who| Box::pin(infer(call, who, Kind::Embeddings)),
+            |call, who| Box::pin(indox::inference::infer(call, who, Kind::Embeddings)),
+        ),
+    ),
     row(Method::POST, "/v1/images/generations", ApiKey(|call, who| Box::pin(infer(call, who, Kind::Images)))),
     row(
         Method::POST,
         "/api/v1/images/generations",
-        ApiKey(|call, who| Box::pin(infer(call, who, Kind::Images))),
+        Either(
+            |call, who| Box::pin(infer(call, who, Kind::Images)),
+            |call, who| Box::pin(indox::inference::infer(call, who, Kind::Images)),
+        ),
     ),
     row(Method::POST, "/v1/images/edits", ApiKey(|call, who| Box::pin(infer(call, who, Kind::ImageEdits)))),
     row(
@@ -194,11 +219,43 @@ pub static ROUTES: &[Route] = &[
     row(Method::POST, "/v1/ocr", ApiKey(|call, who| Box::pin(infer(call, who, Kind::Ocr)))),
     row(Method::POST, "/api/v1/ocr", ApiKey(|call, who| Box::pin(infer(call, who, Kind::Ocr)))),
     row(Method::GET, "/v1/models", ApiKey(|call, who| Box::pin(models::list_models(call, who)))),
-    row(Method::GET, "/api/v1/models", ApiKey(|call, who| Box::pin(models::list_models(call, who)))),
+    row(
+        Method::GET,
+        "/api/v1/models",
+        Either(
+            |call, who| Box::pin(models::list_models(call, who)),
+            |call, who| Box::pin(indox::models::list_models(call, who)),
+        ),
+    ),
     row(Method::GET, "/v1/models/{id:.+}", ApiKey(|call, who| Box::pin(models::get_model(call, who)))),
-    row(Method::GET, "/api/v1/models/{id:.+}", ApiKey(|call, who| Box::pin(models::get_model(call, who)))),
+    row(
+        Method::GET,
+        "/api/v1/models/{id:.+}",
+        Either(
+            |call, who| Box::pin(models::get_model(call, who)),
+            |call, who| Box::pin(indox::models::get_models(call, who)),
+        ),
+    ),
     row(Method::GET, "/v1/receipts/{id}", ApiKey(|call, who| Box::pin(receipts::get_receipt(call, who)))),
     row(Method::GET, "/api/v1/receipts/{id}", ApiKey(|call, who| Box::pin(receipts::get_receipt(call, who)))),
+    row(
+        Method::POST,
+        "/api/v1/audio/tts/generations",
+        Client(|call, who| Box::pin(indox::inference::infer(call, who, Kind::Speech))),
+    ),
+    row(
+        Method::POST,
+        "/api/v1/audio/stt/transcriptions",
+        Client(|call, who| Box::pin(indox::inference::infer(call, who, Kind::Transcription))),
+    ),
+    row(
+        Method::POST,
+        "/api/v1/audio/stt/translations",
+        Client(|call, who| Box::pin(indox::inference::infer(call, who, Kind::Translation))),
+    ),
+    row(Method::GET, "/api/v1/user/usage", Client(|call, who| Box::pin(indox::usage::get_usage(call, who)))),
+    row(Method::POST, "/api/v1/auth/api-key", ApiKey(|call, who| Box::pin(indox::login::log_in(call, who)))),
+    row(Method::POST, "/api/v1/auth/token", Public(|call| Box::pin(indox::login::refuse_password(call)))),
     row(Method::POST, "/api/auth/signup", Public(|call| Box::pin(auth::sign_up(call)))),
     row(Method::POST, "/api/auth/login", Public(|call| Box::pin(auth::log_in(call)))),
     row(Method::POST, "/api/auth/logout", Person(|call, who| Box::pin(auth::log_out(call, who)))),
@@ -274,11 +331,17 @@ fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
 /// Checks the caller as the row demands, then calls its handler. A panic in a handler is one 500.
 async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
     let gateway = call.state::<Gateway>().ok();
+    let takes_token = matches!(route.endpoint, Client(_) | Either(..));
+    // The caller's own words, whatever becomes of it.
+    let envelope = match takes_token && call.client_token().is_some() {
+        true => Envelope::Indox,
+        false => route.envelope,
+    };
     let outcome = match AssertUnwindSafe(admit(route, call)).catch_unwind().await {
         Ok(outcome) => outcome,
         Err(_) => Err(ApiError::internal("a handler panicked")),
     };
-    let mut response = outcome.unwrap_or_else(|error| error.envelope(route.envelope).error_response());
+    let mut response = outcome.unwrap_or_else(|error| error.envelope(envelope).error_response());
     finish(&mut response, gateway.as_ref().map(|gateway| &***gateway));
     response
 }
@@ -305,6 +368,26 @@ async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiErr
             let principal = extract::principal(&call).await?;
             handler(call, principal).await
         }
+        Endpoint::Client(handler) => {
+            let Some(token) = call.client_token() else {
+                // Says what is wrong with anything but an API key.
+                extract::principal(&call).await?;
+                let hint = "ask POST /api/v1/auth/api-key for a token";
+                return Err(denied(&format!("This endpoint is for indoxhub's client: {hint}")));
+            };
+            let principal = extract::client(&call, token).await?;
+            handler(call, principal).await
+        }
+        Endpoint::Either(handler, for_token) => match call.client_token() {
+            Some(token) => {
+                let principal = extract::client(&call, token).await?;
+                for_token(call, principal).await
+            }
+            None => {
+                let principal = extract::principal(&call).await?;
+                handler(call, principal).await
+            }
+        },
         Endpoint::Person(handler) => {
             let person = extract::person(&call).await?;
             handler(call, person).await

@@ -244,10 +244,12 @@ pub struct UsageSum {
     pub charge: NanoUsd,
 }
 
-/// Sums an organization's usage of `from..to` (ids, see [`first_id_at`]) in groups, at most `limit` of them.
+/// Sums an organization's usage of `from..to` (ids, see [`first_id_at`]) in groups, at most `limit` of them; of one of
+/// its API keys alone, if one is given.
 pub async fn sum_by(
     connection: &mut PgConnection,
     scope: OrgScope,
+    api_key: Option<ApiKeyId>,
     group: GroupBy,
     (from, to): (Uuid, Uuid),
     limit: i64,
@@ -281,12 +283,14 @@ pub async fn sum_by(
                   COALESCE(sum(cost), 0)::bigint AS "cost!", sum(charge)::bigint AS "charge!"
            FROM usage
            WHERE org_id = $1 AND request_id >= $2 AND request_id < $3
+                 AND ($6::uuid IS NULL OR api_key_id = $6)
            GROUP BY 1 ORDER BY 1 LIMIT $5"#,
         scope.uuid(),
         from,
         to,
         group.as_str(),
         limit,
+        api_key.map(|id| id.0),
     )
     .fetch_all(connection)
     .await?;

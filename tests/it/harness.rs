@@ -355,6 +355,13 @@ impl Client {
         reply.json()
     }
 
+    /// A token of indoxhub's client for an API key.
+    pub async fn token(&self, key: &str) -> String {
+        let reply = self.request("POST", "/api/v1/auth/api-key").header("x-api-key", key).send().await;
+        assert_eq!(reply.status, 200, "{reply}");
+        text(&reply.json()["access_token"])
+    }
+
     /// A chat request.
     pub async fn chat(&self, key: &str, body: &Value) -> Reply {
         self.post("/v1/chat/completions", key, body).await

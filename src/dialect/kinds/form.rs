@@ -161,6 +161,21 @@ impl<'w> FormWriter<'w> {
     }
 }
 
+/// The form with its plain field `name`, when that holds a JSON list of texts, as one field `name[]` for each text.
+pub fn spread_list(content_type: &str, body: &[u8], name: &str) -> Option<Vec<u8>> {
+    let form = Form::read(content_type, body).ok()?;
+    let items: Vec<String> = serde_json::from_str(form.part(name)?.text()?).ok()?;
+    // A line end could begin a part of its own.
+    if items.iter().any(|item| item.contains(['\r', '\n'])) {
+        return None;
+    }
+    let repeated = format!("{name}[]");
+    let mut writer = FormWriter::new(&form.boundary, body.len());
+    form.parts.iter().filter(|part| part.name != name).for_each(|part| writer.part(part));
+    items.iter().for_each(|item| writer.text(&repeated, item));
+    Some(writer.end())
+}
+
 fn boundary(content_type: &str) -> Option<Cow<'_, str>> {
     let (essence, _) = content_type.split_once(';')?;
     if !essence.trim().eq_ignore_ascii_case("multipart/form-data") {

@@ -19,6 +19,7 @@ mod transcription;
 
 pub use answer::{Expected, KindAnswer, Refused, Wanted};
 pub use audio::Clock;
+pub use form::spread_list;
 pub use read::{read, texts};
 
 use super::{

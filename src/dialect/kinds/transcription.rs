@@ -62,7 +62,10 @@ fn write_gemini(request: &KindRequest<'_>, wanted: Wanted) -> Result<Written, Un
     let dropped = request.left_out(&GEMINI)?;
     let file = request.form().and_then(|form| form.part("file"));
     let file = file.ok_or_else(|| Unsupported::field("file"))?;
-    let named = file.content_type.filter(|mime| mime.starts_with("audio/") || mime.starts_with("video/"));
+    // A client that says `audio/*` says nothing.
+    let named = file
+        .content_type
+        .filter(|mime| (mime.starts_with("audio/") || mime.starts_with("video/")) && !mime.ends_with('*'));
     let mime = named.or_else(|| by_name(file.filename.as_deref().unwrap_or_default())).ok_or_else(|| {
         Unsupported::because("file", ": its content type or its name must say what kind of audio it is")
     })?;

@@ -60,7 +60,20 @@ pub async fn converse(
 }
 
 /// The handler.
-pub async fn infer(mut call: Call, principal: Arc<Principal>, kind: Kind) -> Result<HttpResponse, ApiError> {
+pub async fn infer(call: Call, principal: Arc<Principal>, kind: Kind) -> Result<HttpResponse, ApiError> {
+    Ok(respond(ask(call, principal, kind, |_, _, body| body).await?))
+}
+
+/// Turns a body that came in another shape into the kind's own; what it cannot read it leaves alone.
+pub(in crate::http) type Rewrite = fn(Kind, &str, Bytes) -> Bytes;
+
+/// An answer, not yet a response.
+pub(in crate::http) async fn ask(
+    mut call: Call,
+    principal: Arc<Principal>,
+    kind: Kind,
+    rewrite: Rewrite,
+) -> Result<Reply, ApiError> {
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
     let Some(place) = gateway.admit() else {
@@ -72,30 +85,34 @@ pub async fn infer(mut call: Call, principal: Arc<Principal>, kind: Kind) -> Res
         return Err(with_told(error.retry_after_s(1), &Told::default()));
     };
     let inbound = match inbound(&mut call, &gateway, &transport, principal.clone(), kind).await {
-        Ok(inbound) => inbound,
+        Ok(inbound) => Inbound { body: rewrite(kind, &inbound.content_type, inbound.body), ..inbound },
         Err(error) => {
             let told = inference::refuse(&gateway, principal, kind, place, error.message()).await;
             return Err(with_told(error, &told));
         }
     };
-    match inference::complete(inbound, place).await {
-        Ok(Reply::Whole { told, body, content_type }) => {
+    inference::complete(inbound, place).await.map_err(|(failure, told)| with_told(error(failure), &told))
+}
+
+/// An answer as it is.
+pub(in crate::http) fn respond(reply: Reply) -> HttpResponse {
+    match reply {
+        Reply::Whole { told, body, content_type } => {
             let mut response = answer(&told);
             response.insert_header((CONTENT_TYPE, header_of(&content_type)));
-            Ok(response.body(body))
+            response.body(body)
         }
-        Ok(Reply::Stream { told, body, content_type }) => {
+        Reply::Stream { told, body, content_type } => {
             let mut response = answer(&told);
             response
                 .insert_header((CONTENT_TYPE, header_of(&content_type)))
                 .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")))
                 .insert_header(("x-accel-buffering", "no"));
-            Ok(response.streaming(stream::unfold(body, |mut body| async move {
+            response.streaming(stream::unfold(body, |mut body| async move {
                 let bytes = body.next().await?;
                 Some((bytes, body))
-            })))
+            }))
         }
-        Err((failure, told)) => Err(with_told(error(failure), &told)),
     }
 }
 
@@ -138,7 +155,8 @@ async fn inputs(
     Ok((fallback, brought, call.bytes(gateway.settings.limits.body_bytes_max).await?))
 }
 
-fn answer(told: &Told) -> HttpResponseBuilder {
+/// The head of a good answer.
+pub(in crate::http) fn answer(told: &Told) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(StatusCode::OK);
     each_header(told, |name, value| {
         response.insert_header((name, value));
@@ -146,7 +164,8 @@ fn answer(told: &Told) -> HttpResponseBuilder {
     response
 }
 
-fn with_told(error: ApiError, told: &Told) -> ApiError {
+/// An error that says beside its body what every response of inference says.
+pub(in crate::http) fn with_told(error: ApiError, told: &Told) -> ApiError {
     let mut error = Some(error);
     each_header(told, |name, value| {
         error = error.take().map(|error| error.header_value(name, value));

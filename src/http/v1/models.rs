@@ -3,7 +3,7 @@
 
 use crate::{
     domain::{
-        catalog::{Catalog, Mode, Model, PricePeriod, Resolved, ServiceTier},
+        catalog::{Mode, Model, PricePeriod, Resolved, ServiceTier},
         kind::Kind,
         money::NanoUsd,
         provider::{Dialect, ProviderId},
@@ -24,7 +24,7 @@ use std::sync::Arc;
 const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
 
 /// Who asks, and in whose shape.
-struct Asking {
+pub(in crate::http) struct Asking {
     gateway: Arc<Gateway>,
     principal: Arc<Principal>,
     anthropic: bool,
@@ -39,9 +39,8 @@ pub async fn list_models(call: Call, principal: Arc<Principal>) -> Result<HttpRe
 /// One model by any of its names, else the models of a provider; slashes may arrive percent-encoded.
 pub async fn get_model(call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
     let asking = Asking::of(&call, principal)?;
-    // The router leaves an encoded slash encoded.
-    let name = percent_encoding::percent_decode_str(call.path("id")).decode_utf8_lossy().into_owned();
-    if let Some(model) = find(&asking.gateway.catalog.load(), &name, &asking.gateway) {
+    let name = named(&call);
+    if let Some(model) = asking.find(&name) {
         return Ok(HttpResponse::Ok().json(asking.told(&model)));
     }
     if let Some(provider) = ProviderId::by_name(&name) {
@@ -54,27 +53,38 @@ pub async fn get_model(call: Call, principal: Arc<Principal>) -> Result<HttpResp
     }
 }
 
-fn find(catalog: &Catalog, name: &str, gateway: &Gateway) -> Option<Arc<Model>> {
-    match catalog.resolve(name, gateway.ambient.now().date()) {
-        Resolved::Listed(models) | Resolved::Retired { models } => models.into_iter().next(),
-        Resolved::Unlisted { .. } | Resolved::Unknown { .. } => None,
-    }
+/// The name in the path. The router leaves an encoded slash encoded.
+pub(in crate::http) fn named(call: &Call) -> String {
+    percent_encoding::percent_decode_str(call.path("id")).decode_utf8_lossy().into_owned()
 }
 
 impl Asking {
-    fn of(call: &Call, principal: Arc<Principal>) -> Result<Self, ApiError> {
+    pub(in crate::http) fn of(call: &Call, principal: Arc<Principal>) -> Result<Self, ApiError> {
         let gateway = call.state::<Gateway>()?.into_inner();
         Ok(Self { gateway, principal, anthropic: call.header("anthropic-version").is_some() })
     }
 
-    fn list(&self, wanted: impl Fn(&Model) -> bool) -> HttpResponse {
-        let catalog = self.gateway.catalog.load_full();
+    /// The model of any such name, retired ones too.
+    pub(in crate::http) fn find(&self, name: &str) -> Option<Arc<Model>> {
+        match self.gateway.catalog.load().resolve(name, self.gateway.ambient.now().date()) {
+            Resolved::Listed(models) | Resolved::Retired { models } => models.into_iter().next(),
+            Resolved::Unlisted { .. } | Resolved::Unknown { .. } => None,
+        }
+    }
+
+    /// The models that are served today.
+    pub(in crate::http) fn live(&self, wanted: impl Fn(&Model) -> bool) -> Vec<Arc<Model>> {
+        let catalog = self.gateway.catalog.load();
         let today = self.gateway.ambient.now().date();
+        catalog.models().filter(|model| model.is_live(today) && wanted(model)).cloned().collect()
+    }
+
+    fn list(&self, wanted: impl Fn(&Model) -> bool) -> HttpResponse {
         // A client of Messages has no use for models that do not converse.
         let spoken =
             |model: &Model| !self.anthropic || Kind::Conversation(Dialect::Messages).is_served_by(model.mode);
-        let models = catalog.models().filter(|model| model.is_live(today) && wanted(model) && spoken(model));
-        let data: Vec<Value> = models.map(|model| self.told(model)).collect();
+        let models = self.live(|model| wanted(model) && spoken(model));
+        let data: Vec<Value> = models.iter().map(|model| self.told(model)).collect();
         let body = match self.anthropic {
             true => {
                 let id = |model: Option<&Value>| model.map(|model| model["id"].clone());
@@ -86,7 +96,7 @@ impl Asking {
         HttpResponse::Ok().json(body)
     }
 
-    fn told(&self, model: &Model) -> Value {
+    pub(in crate::http) fn told(&self, model: &Model) -> Value {
         if self.anthropic {
             return json!({
                 "type": "model",

@@ -93,6 +93,70 @@ pub const MESSAGES: Cases = Cases {
     ],
 };
 
+pub const KAIROSROUTE: Cases = Cases {
+    each: &["chat", "stream", "tools_over_two_steps", "a_text_completion"],
+    once: &[
+        "embeddings",
+        "models_are_listed",
+        "the_automatic_names_are_refused_until_there_is_routing",
+        "a_rate_limit",
+        "a_spent_budget",
+        "a_wrong_key",
+        "a_refused_request",
+        "a_provider_that_fails",
+        "a_failure_in_a_stream",
+    ],
+};
+
+pub const INDOXHUB: Cases = Cases {
+    each: &["chat", "a_stream", "a_text_completion"],
+    once: &[
+        "a_log_in",
+        "a_wrong_key_is_told_with_its_reason",
+        "a_lost_token_is_replaced",
+        "embeddings",
+        "images",
+        "speech",
+        "transcripts",
+        "a_translation",
+        "models_are_listed_and_found",
+        "the_usage",
+        "the_connection",
+        "errors_are_of_the_kind_that_is_meant",
+        "a_failure_in_a_stream",
+        "further_arguments_reach_the_provider",
+        "a_key_of_the_request",
+        "a_refused_key_of_the_request_is_told_and_spends_nothing",
+    ],
+};
+
+pub const DEDALUS: Cases = Cases {
+    each: &[
+        "chat",
+        "stream",
+        "structured_output",
+        "the_runner_with_two_tools_over_several_steps",
+        "the_streaming_runner",
+    ],
+    once: &[
+        "a_client_from_the_environment",
+        "a_client_with_other_options",
+        "embeddings",
+        "images",
+        "speech",
+        "transcripts",
+        "models_are_listed_and_found",
+        "a_list_of_models_is_tried_in_order",
+        "errors",
+        "a_failure_in_a_stream",
+        "a_key_in_the_headers",
+        "a_key_from_the_environment",
+        "another_provider_for_one_request",
+        "a_refused_key_comes_back_with_the_providers_words",
+        "an_unknown_provider_is_refused_with_the_list",
+    ],
+};
+
 /// Fails unless exactly these were told to be good.
 pub fn each_is_told(cases: &Cases, told: &str) {
     let on_each =

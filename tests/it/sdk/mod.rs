@@ -113,6 +113,20 @@ async fn both_languages(program: &str, cases: &Cases, keys: Keys) {
     each_is_told(cases, &node.lines);
 }
 
+/// A program that exists in one language only.
+async fn one_language(program: Command, cases: &Cases, keys: Keys) {
+    let told = run(program, keys).await;
+    told.check();
+    each_is_told(cases, &told.lines);
+}
+
+/// indoxhub's client, under either of its names.
+fn indoxhub(package: &str) -> Command {
+    let mut command = python("indoxhub_python");
+    command.env("PACKAGE", package);
+    command
+}
+
 #[tokio::test]
 async fn openais_python_package_works_on_an_own_key() {
     run(python("openai_python"), Keys::Own).await.check();
@@ -171,4 +185,39 @@ async fn anthropics_packages_get_messages_of_every_wire_format_on_own_keys() {
 #[tokio::test]
 async fn anthropics_packages_get_messages_of_every_wire_format_on_the_platforms_keys() {
     both_languages("anthropic_messages", &cases::MESSAGES, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn kairosroutes_own_package_works_on_own_keys() {
+    one_language(python("kairosroute_python"), &cases::KAIROSROUTE, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn kairosroutes_own_package_works_on_the_platforms_keys() {
+    one_language(python("kairosroute_python"), &cases::KAIROSROUTE, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn indoxhubs_own_package_works_on_own_keys() {
+    one_language(indoxhub("indoxhub"), &cases::INDOXHUB, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn indoxhubs_own_package_works_on_the_platforms_keys() {
+    one_language(indoxhub("indoxhub"), &cases::INDOXHUB, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn indoxhubs_package_works_under_its_old_name() {
+    one_language(indoxhub("indoxrouter"), &cases::INDOXHUB, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn dedalus_packages_work_on_own_keys() {
+    both_languages("dedalus", &cases::DEDALUS, Keys::Own).await;
+}
+
+#[tokio::test]
+async fn dedalus_packages_work_on_the_platforms_keys() {
+    both_languages("dedalus", &cases::DEDALUS, Keys::Platform).await;
 }

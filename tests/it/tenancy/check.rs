@@ -6,7 +6,7 @@ use crate::{
 };
 use kairosroute::{
     accounts::roles::Role,
-    http::routes::{Access, ROUTES, Route},
+    http::routes::{Access, Endpoint, ROUTES, Route},
 };
 use serde_json::{Value, json};
 
@@ -18,6 +18,8 @@ pub struct Tried {
     pub body: Option<Value>,
     /// The path has an id of the victim's organization.
     pub names_victim: bool,
+    /// Tokens of indoxhub's client are looked at.
+    pub takes_tokens: bool,
 }
 
 /// A victim with everything an id can name, its members, and a stranger.
@@ -31,6 +33,8 @@ pub struct World<'a> {
     member_id: String,
     invitation_id: String,
     receipt: String,
+    /// Of the victim.
+    token: String,
     tables: Vec<String>,
 }
 
@@ -65,6 +69,7 @@ impl<'a> World<'a> {
         Self {
             invitation_id: text(&invited["invitationId"]),
             receipt: reply.receipt_id().to_owned(),
+            token: stack.token(&victim.key).await,
             stack,
             victim,
             stranger,
@@ -98,15 +103,27 @@ impl<'a> World<'a> {
         add("nonsense", "nonsense", 401);
         let forged = format!("krs_{}", "x".repeat(43));
         add("a forged session", &forged, 401);
-        if row.access == Access::ApiKey {
+        let forged = format!("krt_{}", "x".repeat(140));
+        match row.takes_tokens {
+            true => add("a forged token", &forged, 401),
+            false => add("a forged token", &forged, 403),
+        }
+        if !row.takes_tokens && row.access == Access::ApiKey {
+            add("a token of indoxhub's client", &self.token, 403);
+        }
+        if matches!(row.access, Access::ApiKey | Access::Client) {
             add("a session", &self.victim.session, 401);
             add("the operator", &self.operator, 401);
             if row.names_victim {
                 add("another organization", &self.stranger.key, 404);
             }
+            if row.access == Access::Client {
+                add("an API key", &self.victim.key, 403);
+            }
             return list;
         }
         add("an API key", &self.victim.key, 403);
+        add("a token of indoxhub's client", &self.token, 403);
         match row.access {
             Access::Session(capability) => {
                 add("the operator", &self.operator, 403);
@@ -127,7 +144,7 @@ impl<'a> World<'a> {
                     add(&format!("a {}", role.as_str()), session, 403);
                 }
             }
-            Access::Public | Access::ApiKey | Access::Person => {}
+            Access::Public | Access::ApiKey | Access::Client | Access::Person => {}
         }
         list
     }
@@ -212,6 +229,7 @@ fn samples(route: &Route) -> Vec<Tried> {
         access: route.access(),
         body,
         names_victim,
+        takes_tokens: matches!(route.endpoint, Endpoint::Client(_) | Endpoint::Either(..)),
     };
     paths.into_iter().map(tried).collect()
 }

@@ -29,7 +29,14 @@ fn only_these_routes_are_open_to_anyone() {
         .collect();
     assert_eq!(
         open,
-        ["GET /", "GET /healthz", "GET /readyz", "POST /api/auth/signup", "POST /api/auth/login"]
+        [
+            "GET /",
+            "GET /healthz",
+            "GET /readyz",
+            "POST /api/v1/auth/token",
+            "POST /api/auth/signup",
+            "POST /api/auth/login"
+        ]
     );
 }
 
@@ -44,6 +51,7 @@ async fn an_unguarded_route_and_a_half_guarded_one_are_noticed() {
         access: Access::Session(Capability::WriteKeys),
         body: None,
         names_victim: true,
+        takes_tokens: false,
     };
     let found = problems(&world, &planted, &[row("/planted/open/{key}")]).await.join("\n");
     for problem in ["no credentials: 200", "an API key: 200", "a viewer: 200", "another organization: 200"] {

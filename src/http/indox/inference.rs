@@ -1,0 +1,77 @@
+//! Inference for indoxhub's client: asked as everybody asks, answered in its envelope. Streams stay as they are, for
+//! the client reads OpenAI's chunks; sound, which others get as it is made, is gathered into one JSON answer.
+
+use super::{answer::Answered, request::rewrite};
+use crate::{
+    domain::{kind::Kind, provider::Dialect},
+    gateway::{
+        Gateway,
+        inference::{Reply, Told},
+        stream::Metered,
+    },
+    http::{
+        error::{ApiError, Code},
+        extract::Call,
+        v1::conversation::{answer, ask, respond, with_told},
+    },
+    store::api_keys::Principal,
+};
+use actix_web::HttpResponse;
+use std::{borrow::Cow, sync::Arc};
+
+/// The handler of conversations.
+pub async fn converse(
+    call: Call,
+    principal: Arc<Principal>,
+    dialect: Dialect,
+) -> Result<HttpResponse, ApiError> {
+    infer(call, principal, Kind::Conversation(dialect)).await
+}
+
+/// The handler.
+pub async fn infer(call: Call, principal: Arc<Principal>, kind: Kind) -> Result<HttpResponse, ApiError> {
+    let gateway = call.state::<Gateway>()?.into_inner();
+    let started = gateway.ambient.now();
+    let (told, body, content_type) = match ask(call, principal, kind, rewrite).await? {
+        Reply::Whole { told, body, content_type } => (told, body, content_type),
+        Reply::Stream { told, body, content_type } if kind == Kind::Speech => {
+            gather(told, body, content_type, gateway.settings.limits.reply_bytes_max).await?
+        }
+        stream => return Ok(respond(stream)),
+    };
+    let ended = gateway.ambient.now();
+    let answered = Answered {
+        kind,
+        told: &told,
+        body: &body,
+        content_type: &content_type,
+        at: ended,
+        took_ms: u64::try_from((ended - started).whole_milliseconds()).unwrap_or(0),
+    };
+    match answered.envelope() {
+        Some(envelope) => Ok(answer(&told).content_type("application/json").body(envelope)),
+        None => Err(with_told(ApiError::internal("an answer is no JSON"), &told)),
+    }
+}
+
+type Whole = (Told, Vec<u8>, Cow<'static, str>);
+
+/// All of a streamed answer. What it cost is known at its end.
+async fn gather(
+    mut told: Told,
+    mut body: Box<Metered>,
+    content_type: Cow<'static, str>,
+    bytes_max: usize,
+) -> Result<Whole, ApiError> {
+    let mut gathered = Vec::new();
+    while let Some(bytes) = body.next().await {
+        let whole = bytes.ok().filter(|bytes| gathered.len().saturating_add(bytes.len()) <= bytes_max);
+        let Some(bytes) = whole else {
+            let error = ApiError::new(Code::UpstreamError, "The sound broke off or is too long");
+            return Err(with_told(error, &told));
+        };
+        gathered.extend_from_slice(&bytes);
+    }
+    told.cost = body.charged();
+    Ok((told, gathered, content_type))
+}
