@@ -13,7 +13,7 @@ mod usage;
 mod whole;
 
 use crate::{
-    harness::{Customer, Frame, Stack},
+    harness::{Customer, Stack},
     matrix::ask::Client,
 };
 use kairosroute::simulator::Call;
@@ -43,7 +43,6 @@ struct Heard {
     headers: HeaderMap,
     /// As it was sent: a body, or the frames of a stream.
     raw: String,
-    frames: Vec<Frame>,
     /// The body; of a stream, what the dialect's SDK puts together.
     body: Value,
 }
@@ -67,10 +66,6 @@ impl Heard {
         assert_eq!(self.status, status, "{}", self.raw);
         let message = self.body["error"]["message"].as_str();
         message.unwrap_or_else(|| panic!("no message: {}", self.raw)).to_owned()
-    }
-
-    fn note(&self) -> &Value {
-        &self.body["x_kairosroute"]
     }
 
     /// The calls of the answer: id, and arguments as text.
@@ -195,10 +190,6 @@ impl Talk {
         }
     }
 
-    fn says(&mut self, question: &str) {
-        self.push(json!({ "role": "user", "content": question }));
-    }
-
     fn push(&mut self, turn: Value) {
         self.body[self.client.history()].as_array_mut().unwrap().push(turn);
     }
@@ -216,13 +207,7 @@ async fn send(stack: &Stack, customer: &Customer, client: Client, body: &Value) 
     if body["stream"] != json!(true) {
         let reply = request.send().await;
         let raw = reply.text();
-        return Heard {
-            status: reply.status,
-            headers: reply.headers.clone(),
-            raw,
-            frames: Vec::new(),
-            body: reply.json(),
-        };
+        return Heard { status: reply.status, headers: reply.headers.clone(), raw, body: reply.json() };
     }
     let mut streamed = request.stream().await;
     let (status, headers) = (streamed.status, streamed.headers.clone());
@@ -233,7 +218,7 @@ async fn send(stack: &Stack, customer: &Customer, client: Client, body: &Value) 
         200 => whole::of(client, &frames),
         _ => serde_json::from_str(&raw).unwrap_or_else(|error| panic!("{error} in {raw}")),
     };
-    Heard { status, headers, raw, frames, body }
+    Heard { status, headers, raw, body }
 }
 
 /// The one call a provider saw last.
