@@ -325,29 +325,31 @@ impl Open {
         let serving = self.serving.as_ref()?;
         let prices = serving.model.as_ref()?.prices.as_ref()?;
         let reported = serving.consumed.service_tier.as_deref();
-        let priced = |usage: &Usage, tier| price::price(prices, usage, self.started_at, tier).ok();
-        let asked = self.service_tier.as_deref();
-        let exact = reported.and_then(|tier| priced(usage, Some(tier))).or_else(|| priced(usage, asked));
-        if exact.is_some() || serving.served.credential != CredentialKind::Platform {
-            return exact;
+        let priced = |tier| price::price(prices, usage, self.started_at, tier).ok();
+        reported.and_then(|tier| priced(Some(tier))).or_else(|| priced(self.service_tier.as_deref()))
+    }
+
+    /// A conversation on the operator's account with a kind of token that the catalogue does not price: never free,
+    /// billed as text.
+    fn priced_as_text(&self, usage: &Usage) -> Option<price::Priced> {
+        let served = self.served().filter(|served| served.credential == CredentialKind::Platform)?;
+        if !matches!(self.kind, Kind::Conversation(_)) {
+            return None;
         }
-        // A kind of token that the catalogue does not price: never free, billed as text.
-        let text = Usage {
+        tracing::error!(model.id = %served.model_id, "reported usage has no price: billed as text");
+        self.priced(&Usage {
             input: usage.prompt(),
             output: usage.completion(),
-            reasoning: usage.reasoning,
             basis: usage.basis,
             ..Usage::default()
-        };
-        tracing::error!(model.id = %serving.served.model_id, "reported usage has no price: billed as text");
-        priced(&text, asked).or_else(|| priced(&text, None))
+        })
     }
 
     fn bill(&self) -> Option<Bill> {
         let serving = self.serving.as_ref().filter(|serving| serving.committed)?;
         let usage = serving.consumed.reported?;
         let settings = &self.gateway.settings;
-        let priced = self.priced(&usage);
+        let priced = self.priced(&usage).or_else(|| self.priced_as_text(&usage));
         let cost = priced.as_ref().map_or(NanoUsd::ZERO, |priced| priced.cost);
         let (margin_bps, charge) = match serving.served.credential {
             CredentialKind::Platform => (settings.margin, money::charge(cost, settings.margin)),

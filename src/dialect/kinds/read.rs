@@ -146,7 +146,7 @@ fn read_form<'a>(
     Ok(KindRequest { kind, head, content: Content::default(), fields: Fields::Form(form) })
 }
 
-/// Whether a document, an image or a voice is named by what a provider keeps.
+/// Whether a document or an image is named by what a provider keeps.
 fn names_kept(member: &Member<'_>) -> bool {
     let by_address = |value: Raw<'_>| {
         let url = value.text().or_else(|| value.member("url").and_then(Raw::text));
@@ -158,7 +158,6 @@ fn names_kept(member: &Member<'_>) -> bool {
             value.member("file_id").is_some()
                 || ["document_url", "image_url"].iter().any(|name| value.member(name).is_some_and(by_address))
         }
-        "voice" => member.value.member("id").is_some(),
         "file_id" => true,
         _ => false,
     }

@@ -105,7 +105,9 @@ fn message(
                     cursor.value()?;
                     facts.add_part("messages")
                 })?;
-                facts.add_bytes(cursor.taken(mark).len());
+                let blocks = cursor.taken(mark);
+                traces.marks |= is_marked(blocks);
+                facts.add_bytes(blocks.len());
             }
             _ => {
                 traces.reasoning_content |= key == "reasoning_content";

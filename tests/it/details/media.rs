@@ -138,6 +138,10 @@ async fn what_a_provider_cannot_take_is_refused_by_name_and_nothing_is_sent() {
         (kept(Client::Responses), "google/gemini-3.8-flash"),
         (kept(Client::Messages), "openai/gpt-4o"),
     ];
+    // What a provider keeps is never reached with the platform's key: the dialect speaks on an own one.
+    let own =
+        json!({ "Anthropic": "sk-ant-own", "Google": "AQ.own", "OpenAI": "sk-proj-own", "Cohere": "own" });
+    stack.set_provider_keys(&customer, &own).await;
     for (talk, model) in cases {
         for stream in [false, true] {
             let heard = talk.ask(&stack, &customer, model, stream).await;

@@ -145,7 +145,7 @@ async fn without_credit_nothing_is_sent_and_nothing_is_owed() {
         ("/v1/rerank", json!({"model": "rerank-v4.0-pro", "query": "a", "documents": ["b"]})),
         (
             "/v1/ocr",
-            json!({"model": "mistral-ocr-latest", "document": {"type": "document_url", "document_url": "x"}}),
+            json!({"model": "mistral-ocr-latest", "document": {"type": "document_url", "document_url": "https://x.test/a.pdf"}}),
         ),
     ];
     for (path, body) in cases {
