@@ -187,8 +187,11 @@ impl<'a> Reading<'a> {
             | "max_tool_calls"
             | "prompt_cache_retention"
             | "prompt_cache_options"
-            | "moderation"
-            | "context_management" => What::Native,
+            | "moderation" => What::Native,
+            "context_management" => {
+                self.head.facts.note_context_management(member.value);
+                What::Native
+            }
             _ => {
                 self.head.facts.add_bytes(member.value.len());
                 What::Native

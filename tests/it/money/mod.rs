@@ -7,6 +7,7 @@ mod crash;
 mod database_away;
 mod departures;
 mod failover;
+mod holds;
 mod keys;
 mod oversell;
 mod usage;
