@@ -35,6 +35,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What the process was told and what follows from it.
@@ -73,6 +74,8 @@ pub struct Gateway {
     pub retries: RetryBudget,
     /// For customers' own keys: one whose provider is down must not spend what everybody's retries live on.
     pub own_key_retries: RetryBudget,
+    /// Counts of tokens on platform keys.
+    pub counts: Semaphore,
     pub metrics: Metrics,
     /// Ends of requests that nobody awaits, and abandoned answers that are read on: waited for at shutdown.
     pub tasks: TaskTracker,

@@ -3,6 +3,7 @@
 //! arithmetic may be the judge of it.
 
 mod broken;
+mod counting;
 mod crash;
 mod database_away;
 mod departures;
