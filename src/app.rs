@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, ids::InstanceId, provider::ProviderId, tokens},
-    gateway::{Gateway, Settings, metrics::Metrics},
+    gateway::{Gateway, Settings, counting, metrics::Metrics},
     http::routes,
     jobs,
     providers::{guard::AllowedNets, transport::Transport},
@@ -33,7 +33,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
     time::Duration,
 };
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Threads of the runtime that talks to the database.
@@ -217,6 +217,7 @@ async fn gateway(
         retries: RetryBudget::default(),
         own_key_retries: RetryBudget::default(),
         measurements: Measurements::default(),
+        counts: Semaphore::new(counting::ON_PLATFORM_MAX),
         metrics: Metrics::default(),
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),

@@ -2,7 +2,7 @@
 //! it in one pass and refuses what nobody could serve.
 
 use super::{
-    json::{DEPTH_LIMIT, JsonError, Kind, Member, Text},
+    json::{Cursor, DEPTH_LIMIT, JsonError, Kind, Member, Raw, Text},
     wishes::Wishes,
 };
 use std::borrow::Cow;
@@ -39,6 +39,8 @@ pub struct Head<'a> {
     pub include_usage: bool,
     /// Answers asked for; 1 when it is not said.
     pub n: u64,
+    /// Answers that are written, where the provider chooses among them (`best_of`); 0: as many as are given.
+    pub drafts: u64,
     /// Tokens of one answer.
     pub output_limit: Option<u64>,
     pub service_tier: Option<Cow<'a, str>>,
@@ -58,6 +60,7 @@ impl Default for Head<'_> {
             stream: false,
             include_usage: false,
             n: 1,
+            drafts: 0,
             output_limit: None,
             service_tier: None,
             own: Vec::new(),
@@ -98,10 +101,14 @@ pub struct Facts {
     pub media_bytes: u64,
     /// Of `media_bytes`: audio.
     pub audio_bytes: u64,
+    /// Of `media_bytes`: what is neither a picture nor audio. It may be text, up to a token a byte.
+    pub document_bytes: u64,
     pub images: u32,
     pub audio_parts: u32,
     /// Documents and videos.
     pub files: u32,
+    /// Of the media named by an address: videos, of which nobody can tell how long they last.
+    pub videos: u32,
     pub messages: u32,
     /// Pieces of all messages: texts, media, calls, results.
     pub parts: u32,
@@ -117,7 +124,15 @@ pub struct Facts {
     pub names_kept: bool,
     /// Output other than text is asked for.
     pub wants_audio_output: bool,
+    /// The provider may shorten the prompt before it answers, which is billed as an answer of its own.
+    pub compacts: bool,
 }
+
+/// Members that name a picture, and those that name or hold a document, wherever they stand.
+const PICTURE: &str = "image_url";
+const DOCUMENT: [&str; 3] = ["file_url", "file_id", "file_data"];
+/// Hosts whose addresses are videos to the provider that opens them.
+const VIDEO_HOSTS: [&str; 2] = ["youtube.com", "youtu.be"];
 
 impl Facts {
     pub(in crate::dialect) fn add_bytes(&mut self, bytes: usize) {
@@ -136,6 +151,53 @@ impl Facts {
             return Err(Invalid::at(field, message));
         }
         Ok(())
+    }
+
+    /// Adds embedded data, with the type that it is said to be of; empty: it is not said.
+    pub(in crate::dialect) fn add_media(&mut self, media_type: &str, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.media_bytes = self.media_bytes.saturating_add(bytes);
+        if media_type.starts_with("audio/") {
+            self.audio_bytes = self.audio_bytes.saturating_add(bytes);
+            self.audio_parts = self.audio_parts.saturating_add(1);
+        } else if !media_type.starts_with("image/") || media_type.starts_with("image/svg") {
+            self.document_bytes = self.document_bytes.saturating_add(bytes);
+        }
+    }
+
+    /// Adds an address, `bytes` long as written.
+    pub(in crate::dialect) fn add_url(&mut self, url: &str, bytes: usize) {
+        self.add_bytes(bytes);
+        let is_video = VIDEO_HOSTS.iter().any(|host| url.contains(host));
+        self.videos = self.videos.saturating_add(u32::from(is_video));
+    }
+
+    /// Adds an item that only its provider knows: its text, and whatever media its parts name.
+    pub(in crate::dialect) fn add_foreign(&mut self, item: Raw<'_>) {
+        self.add_bytes(item.len());
+        // The value was read before: it is whole, and no deeper than may be.
+        let _ = self.add_named_media(&mut item.cursor());
+    }
+
+    fn add_named_media(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        match cursor.kind()? {
+            Kind::Object => cursor.object(|cursor, key| {
+                let key = key.decode();
+                self.images = self.images.saturating_add(u32::from(key == PICTURE));
+                self.files = self.files.saturating_add(u32::from(DOCUMENT.contains(&key.as_ref())));
+                self.add_named_media(cursor)
+            }),
+            Kind::Array => cursor.array(|cursor, _| self.add_named_media(cursor)),
+            _ => cursor.value().map(drop),
+        }
+    }
+
+    /// Notes what `context_management` asks for, in the words of Anthropic or of OpenAI.
+    pub(in crate::dialect) fn note_context_management(&mut self, value: Raw<'_>) {
+        let edits = value.member("edits").unwrap_or(value);
+        self.compacts |= edits.elements().into_iter().any(|edit| {
+            edit.member("type").and_then(Raw::text).is_some_and(|typed| typed.contains("compact"))
+        });
     }
 
     /// Grows with every piece of content.

@@ -104,6 +104,8 @@ pub struct Provider {
     pub fetches_urls: bool,
     /// Some of its models or requests are served on Responses alone, at its own host.
     pub bridges_to_responses: bool,
+    /// A request that names no service tier gets the one its account is set to.
+    pub tier_by_account: bool,
     pub key_check: KeyCheck,
     /// How its keys usually begin. A hint for a warning, never a reason to refuse.
     pub key_prefixes: &'static [&'static str],
@@ -127,6 +129,7 @@ const COMPATIBLE: Provider = Provider {
     headers: &[],
     keeps_state: false,
     bridges_to_responses: false,
+    tier_by_account: false,
     fetches_urls: true,
     count: None,
     key_check: MODELS,
@@ -145,6 +148,7 @@ pub static PROVIDERS: &[Provider] = &[
         kinds: kinds::OPENAI,
         keeps_state: true,
         bridges_to_responses: true,
+        tier_by_account: true,
         also: &[(Dialect::Responses, "/responses")],
         key_prefixes: &["sk-proj-", "sk-svcacct-", "sk-service-", "sk-admin-"],
         quirks: Quirks { developer_as_system: false, ..PLAIN },

@@ -78,6 +78,12 @@ impl Call {
                     false => whole(exchange, body),
                 }
             }
+            // A failure that is told with the status of a success is not played.
+            (Awaited::Kind(exchange), true) if !may_be_sound(content_type(&response)) => {
+                let reading = read_body(response, exchange.reply_bytes_max);
+                let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
+                Err(Rejection::read(exchange.provider, 200, None, body.trim_ascii()))
+            }
             (Awaited::Kind(exchange), true) => {
                 let relay = Relay::bytes(&exchange, content_type(&response));
                 let said = Cow::Owned(content_type(&response).to_owned());
@@ -185,6 +191,12 @@ fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Res
     })?;
     let usage = answer.usage;
     Ok(Answer::Whole { body: Body::Kind(Box::new(answer)), usage, service_tier: None, text: Vec::new() })
+}
+
+/// Whether bytes of this type can be sound, bare or in events.
+fn may_be_sound(content_type: &str) -> bool {
+    let essence = content_type.to_ascii_lowercase();
+    essence.starts_with("text/event-stream") || !(essence.contains("json") || essence.starts_with("text/"))
 }
 
 fn broken_off() -> Rejection {

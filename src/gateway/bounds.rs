@@ -42,13 +42,14 @@ const CHUNKS_PER_QUERY: u64 = 100;
 /// The most a conversation can consume, and what a customer's credit must cover.
 pub fn conversation(head: &Head<'_>, model: &Model) -> (Usage, Usage) {
     let prompt = prompt(&head.facts, model.context_tokens);
-    let output = price::output_bound(model, head.n, head.output_limit);
+    let output = price::output_bound(model, head.n.max(head.drafts), head.output_limit);
     let with = |output| match head.facts.wants_audio_output {
         true => Usage { audio_output: output, ..prompt },
         false => Usage { output, ..prompt },
     };
     let least = if head.output_limit.is_some() { output } else { output.min(OUTPUT_TOKENS_FLOOR) };
-    (with(output), with(least))
+    let most = if head.facts.compacts { twice(&with(output)) } else { with(output) };
+    (most, with(least))
 }
 
 /// The same for a request of another kind.
@@ -112,6 +113,19 @@ pub fn kind(request: &KindRequest<'_>, model: &Model) -> (Usage, Usage) {
     }
 }
 
+/// A conversation that is first shortened, and then answered.
+fn twice(usage: &Usage) -> Usage {
+    let twice = |tokens: u64| tokens.saturating_mul(2);
+    Usage {
+        input: twice(usage.input),
+        audio_input: twice(usage.audio_input),
+        image_input: twice(usage.image_input),
+        output: twice(usage.output),
+        audio_output: twice(usage.audio_output),
+        ..*usage
+    }
+}
+
 /// How many times longer than usual the speech that was asked for may last.
 fn slowness(request: &KindRequest<'_>) -> u64 {
     if request.is_slowed() { 4 } else { 1 }
@@ -134,7 +148,10 @@ pub fn prompt(facts: &Facts, context: Option<u64>) -> Usage {
     };
     let audio_input = audio.min(context);
     let image_input = pieces(facts.images, IMAGE_TOKENS_MAX).min(context);
-    let text = facts.text_bytes.saturating_add(pieces(facts.files, FILE_TOKENS_MAX));
+    // What is said to be a document may be text throughout, and a video of any length.
+    let files = pieces(facts.files, FILE_TOKENS_MAX).max(facts.document_bytes);
+    let videos = if facts.videos > 0 { context } else { 0 };
+    let text = facts.text_bytes.saturating_add(files).saturating_add(videos);
     let input = text.min(context.saturating_sub(audio_input).saturating_sub(image_input));
     Usage { input, audio_input, image_input, ..Usage::default() }
 }

@@ -1,28 +1,35 @@
 //! Tokens of a prompt, before anything is answered: asked of the provider where it counts for free, else counted
-//! here. Nothing is billed and nothing recorded; a provider that does not say is no failure.
+//! here. Nothing is billed and nothing recorded; a provider that does not say is no failure. What it costs the operator
+//! is the rate of its account: that is lent to who could also pay, and to few at a time.
 
 use super::{
     course::fits,
     failure::Failure,
     inference::{Inbound, unplanned},
+    receipt::CredentialKind,
     scoped::Scope,
 };
 use crate::{
+    billing::report,
     credentials,
     dialect::{
         Dialect, Limits as RequestLimits, Target,
         messages::{self, MessagesRequest},
         prompt_of, write,
     },
-    domain::{kind::Kind, provider::Count, secret::Secret, tokens, usage::Basis},
+    domain::{kind::Kind, money::NanoUsd, provider::Count, secret::Secret, tokens, usage::Basis},
     providers::transport::{Destination, Outgoing, Url, read_body},
     routing::plan::{self, Candidate, Keys, Wanted},
+    store::StoreError,
 };
 use std::{borrow::Cow, sync::Arc, time::Duration};
+use tokio::sync::SemaphorePermit;
 
 /// How long a provider may take to count.
 const TIME_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Counts on platform keys at a time; more are counted here.
+pub const ON_PLATFORM_MAX: usize = 16;
 
 /// What was counted.
 pub struct Counted {
@@ -116,7 +123,11 @@ async fn ask(
             (path.into(), within(&candidate.upstream, &encoded.body)?, "totalTokens")
         }
     };
-    let (base, secret) = credential(inbound, candidate, scope)?;
+    let (kind, base, secret) = credential(inbound, candidate, scope)?;
+    let _lent = match kind {
+        CredentialKind::Platform => Some(lent(inbound).await?),
+        CredentialKind::Byok => None,
+    };
     let url = |base: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok();
     let to = match base {
         Some(base) => Destination::Customer(url(&base)?),
@@ -139,24 +150,37 @@ fn within(upstream_model: &str, request: &[u8]) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// The key that came with the request, else the customer's, else the platform's: counting costs nothing.
+/// The use of a platform key, for an organization with credit; `None` also when too many have one.
+async fn lent<'g>(inbound: &Inbound<'g>) -> Option<SemaphorePermit<'g>> {
+    let permit = inbound.gateway.counts.try_acquire().ok()?;
+    let (db, scope) = (inbound.gateway.db.clone(), inbound.principal.scope);
+    let pool = db.clone();
+    let balance =
+        db.run::<_, StoreError, _>(async move { report::balance(&mut *pool.acquire().await?, scope).await });
+    (balance.await.ok()?.available_usd > NanoUsd::ZERO).then_some(permit)
+}
+
+/// The key that came with the request, else the customer's, else the platform's.
 fn credential(
     inbound: &Inbound<'_>,
     candidate: &Candidate,
     scope: &Scope<'_>,
-) -> Option<(Option<String>, Secret)> {
+) -> Option<(CredentialKind, Option<String>, Secret)> {
     let (gateway, principal) = (inbound.gateway, &inbound.principal);
     if let Some(key) = scope.key_for(candidate.provider) {
-        return Some((None, key.secret.clone()));
+        return Some((CredentialKind::Byok, None, key.secret.clone()));
     }
     let stored = principal.keys_of(candidate.provider).find(|key| fits(key, candidate));
     match stored {
         Some(key) => {
             let ring = &gateway.installation.ring;
             let secret = credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()?;
-            Some((key.base_url.clone(), secret))
+            Some((CredentialKind::Byok, key.base_url.clone(), secret))
         }
         None if candidate.own_key_only => None,
-        None => Some((None, gateway.platform_keys.get(candidate.provider)?.secret.clone())),
+        None => {
+            let secret = gateway.platform_keys.get(candidate.provider)?.secret.clone();
+            Some((CredentialKind::Platform, None, secret))
+        }
     }
 }

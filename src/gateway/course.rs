@@ -203,7 +203,7 @@ impl<'a> Course<'a> {
     fn bounds(&self, candidate: &Candidate, open: &Open) -> Result<(NanoUsd, NanoUsd), PriceError> {
         let model = candidate.model.as_deref().ok_or(PriceError::Unpriced)?;
         let tier = self.head().service_tier.as_deref();
-        let bound = |most: &Usage| -> Result<NanoUsd, PriceError> {
+        let bound = |most: &Usage, tier| -> Result<NanoUsd, PriceError> {
             let cost = price::upper_bound(model, most, open.started_at, tier)?;
             Ok(money::charge(cost, self.inbound.gateway.settings.margin)?)
         };
@@ -211,8 +211,12 @@ impl<'a> Course<'a> {
             Asked::Conversation(_) => bounds::conversation(self.head(), model),
             Asked::Kind(request) => bounds::kind(request, model),
         };
-        let want = bound(&most)?;
-        Ok((want, bound(&least)?.min(want)))
+        let asked = bound(&most, tier)?;
+        // What serves a request that leaves it open is set by the account, and may be the dearer tier.
+        let is_open = matches!(tier, None | Some("auto")) && candidate.provider.row().tier_by_account;
+        let dearer = if is_open { bound(&most, Some("priority")).ok() } else { None };
+        let want = dearer.map_or(asked, |dearer| dearer.max(asked));
+        Ok((want, bound(&least, tier)?.min(want)))
     }
 
     /// Walks until one choice answers or none is left.

@@ -37,6 +37,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// What the process was told and what follows from it.
@@ -77,6 +78,8 @@ pub struct Gateway {
     pub own_key_retries: RetryBudget,
     /// How hosts have done lately.
     pub measurements: Measurements,
+    /// Counts of tokens on platform keys.
+    pub counts: Semaphore,
     pub metrics: Metrics,
     /// Ends of requests that nobody awaits, and abandoned answers that are read on: waited for at shutdown.
     pub tasks: TaskTracker,

@@ -124,7 +124,10 @@ async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -
         },
         Endpoint::Count { format, .. } => match who.or_else(|| refused(format, true)) {
             Some(refusal) => refusal,
-            None => counted(format, &asked),
+            None => {
+                shared.hold_back(&script).await;
+                counted(format, &asked)
+            }
         },
         Endpoint::Kind(found) => of_kind(&shared, found, who, &asked, &readable, &tally).await,
         Endpoint::CheckKey { good } => check_key(who, rest, good),

@@ -78,6 +78,8 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<CompletionsRequest<'a
         return Err(Invalid::at("prompt", "`prompt` is missing".into()));
     }
     request.head.n = request.canonical.n.max(1).saturating_mul(prompts);
+    let best_of = kept.iter().find(|member| member.key == "best_of").and_then(|member| member.value.count());
+    request.head.drafts = best_of.unwrap_or(0).saturating_mul(prompts);
     let asks = |member: &Member<'a>| !(member.key == "stop" && member.value.is_empty());
     request.members = kept.into_iter().filter(asks).collect();
     Ok(request)

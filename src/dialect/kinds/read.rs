@@ -280,6 +280,9 @@ fn measure(request: &mut KindRequest<'_>) -> Result<(), Invalid> {
         }
         Kind::Ocr => {
             request.content.pages = request.raw("pages").and_then(pages);
+            // A page that is read into a form of the client's costs more than a plain one, by a price we do not know.
+            let annotated = ["bbox_annotation_format", "document_annotation_format"];
+            request.head.facts.unpriced_tools |= annotated.iter().any(|format| request.has(format));
             request.content.usage = Usage { pages: 1, basis: Basis::Estimated, ..Usage::default() };
         }
         Kind::Moderation | Kind::Conversation(_) => {}

@@ -154,6 +154,10 @@ impl<'a> Reading<'a> {
             "thinking" => self.thinking(&Object::of(value))?,
             "output_config" => self.output_config(&Object::of(value))?,
             "output_format" => self.format(&Object::of(value), "output_format")?,
+            "context_management" => {
+                self.seen.facts.note_context_management(value);
+                self.set(What::Native, "context_management", Json::of(value));
+            }
             _ => self.set(What::Native, member.key.clone(), Json::of(value)),
         }
         Ok(())

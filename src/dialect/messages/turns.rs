@@ -37,11 +37,6 @@ impl Seen {
             self.lost.push(name.to_owned());
         }
     }
-
-    fn add_media(&mut self, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.facts.media_bytes = self.facts.media_bytes.saturating_add(bytes);
-    }
 }
 
 pub(super) fn read<'a>(
@@ -252,12 +247,13 @@ fn source<'a>(block: &Object<'a>, path: Path<'_>, seen: &mut Seen) -> Result<Sou
     Ok(match source.needed_text("type", path)?.decode().as_ref() {
         "base64" => {
             let data = source.needed_text("data", path)?;
-            seen.add_media(data.inner().len());
-            Source::Data { media_type: source.needed_text("media_type", path)?, data }
+            let media_type = source.needed_text("media_type", path)?;
+            seen.facts.add_media(&media_type.decode(), data.inner().len());
+            Source::Data { media_type, data }
         }
         "url" => {
             let url = source.needed_text("url", path)?;
-            seen.facts.add_bytes(url.inner().len());
+            seen.facts.add_url(&url.decode(), url.inner().len());
             Source::Url(url)
         }
         "file" => {

@@ -219,6 +219,7 @@ fn part(cursor: &mut Cursor<'_>, path: &impl Fn() -> String, facts: &mut Facts) 
     expect(cursor, Kind::Object, path)?;
     let mut typed = None;
     let (mut image, mut audio, mut file) = (false, false, false);
+    let heard = facts.audio_parts;
     let mut text = false;
     cursor.object(|cursor, key| {
         let key = key.decode();
@@ -239,8 +240,8 @@ fn part(cursor: &mut Cursor<'_>, path: &impl Fn() -> String, facts: &mut Facts) 
         }
         let before = facts.media_bytes;
         media(cursor, facts)?;
-        if key == "input_audio" {
-            facts.audio_bytes = facts.audio_bytes.saturating_add(facts.media_bytes.saturating_sub(before));
+        if key == "video_url" && facts.media_bytes == before {
+            facts.videos = facts.videos.saturating_add(1);
         }
         Ok::<(), Invalid>(())
     })?;
@@ -260,7 +261,7 @@ fn part(cursor: &mut Cursor<'_>, path: &impl Fn() -> String, facts: &mut Facts) 
         return Err(Invalid::at(&param, format!("`{param}` is missing or of the wrong kind")));
     }
     facts.images = facts.images.saturating_add(u32::from(image));
-    facts.audio_parts = facts.audio_parts.saturating_add(u32::from(audio));
+    facts.audio_parts = facts.audio_parts.max(heard.saturating_add(u32::from(audio)));
     facts.files = facts.files.saturating_add(u32::from(file));
     Ok(())
 }
@@ -297,9 +298,10 @@ fn add_medium(text: Text<'_>, key: &str, facts: &mut Facts) {
         _ => key == "file_id",
     };
     if inner.starts_with("data:") || matches!(key, "data" | "file_data") {
-        facts.media_bytes = facts.media_bytes.saturating_add(u64::try_from(inner.len()).unwrap_or(u64::MAX));
+        let bare = if key == "data" { "audio/" } else { "" };
+        facts.add_media(inner.strip_prefix("data:").unwrap_or(bare), inner.len());
     } else {
-        facts.add_bytes(inner.len());
+        facts.add_url(&text.decode(), inner.len());
     }
 }
 

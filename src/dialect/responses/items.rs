@@ -94,7 +94,7 @@ impl<'a> Conversation<'a> {
             }
             other => {
                 self.needs_state |= other == "item_reference";
-                facts.add_bytes(item.len());
+                facts.add_foreign(item);
                 self.note_native(path);
                 Ok(())
             }
@@ -185,17 +185,16 @@ impl<'a> Conversation<'a> {
                 file(&members, &path, facts)?
             }
             "input_audio" => {
-                facts.audio_parts = facts.audio_parts.saturating_add(1);
                 let audio = member(&members, "input_audio").ok_or_else(|| missing(&path, "input_audio"))?;
                 let path = format!("{path}.input_audio");
                 expect(audio, Kind::Object, &path)?;
                 let members = audio.members();
                 let data = needed(&members, "data", &path)?;
-                add_media(&data, facts);
+                facts.add_media("audio/", data.inner().len());
                 Part::Audio { data, format: needed(&members, "format", &path)? }
             }
             _ => {
-                facts.add_bytes(part.len());
+                facts.add_foreign(part);
                 self.note_native(path);
                 return Ok(None);
             }
@@ -260,7 +259,7 @@ fn file<'a>(members: &[Member<'a>], path: &str, facts: &mut Facts) -> Result<Par
             // Without the head of a data URL it is bare base64.
             None => {
                 let data = Escaped::from_inner(data);
-                add_media(&data, facts);
+                facts.add_media("", data.inner().len());
                 Source::Data { media_type: Escaped::from_text("application/pdf"), data }
             }
         }
@@ -277,17 +276,19 @@ fn file<'a>(members: &[Member<'a>], path: &str, facts: &mut Facts) -> Result<Par
 /// Where a URL, or a data URL, says the medium is.
 fn source<'a>(url: &'a str, facts: &mut Facts) -> Source<'a> {
     embedded(url, facts).unwrap_or_else(|| {
-        facts.add_bytes(url.len());
-        Source::Url(Escaped::from_inner(url))
+        let bytes = url.len();
+        let url = Escaped::from_inner(url);
+        facts.add_url(&url.decode(), bytes);
+        Source::Url(url)
     })
 }
 
 /// What a data URL holds.
 fn embedded<'a>(url: &'a str, facts: &mut Facts) -> Option<Source<'a>> {
     let (media_type, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
-    let data = Escaped::from_inner(data);
-    add_media(&data, facts);
-    Some(Source::Data { media_type: Escaped::from_inner(media_type), data })
+    facts.add_media(media_type, data.len());
+    let (media_type, data) = (Escaped::from_inner(media_type), Escaped::from_inner(data));
+    Some(Source::Data { media_type, data })
 }
 
 /// OpenAI marks a part up to which it shall cache; half an hour is its shortest.
@@ -299,11 +300,6 @@ fn cache(members: &[Member<'_>]) -> Option<Cache> {
 
 fn turn(role: Role, parts: Vec<Part<'_>>) -> Turn<'_> {
     Turn { role, name: None, parts }
-}
-
-fn add_media(data: &Escaped<'_>, facts: &mut Facts) {
-    let bytes = u64::try_from(data.inner().len()).unwrap_or(u64::MAX);
-    facts.media_bytes = facts.media_bytes.saturating_add(bytes);
 }
 
 /// The last member of that name; null counts as absent.

@@ -187,11 +187,14 @@ impl<'a> Reading<'a> {
             | "max_tool_calls"
             | "prompt_cache_retention"
             | "prompt_cache_options"
-            | "moderation"
-            | "context_management" => What::Native,
+            | "moderation" => What::Native,
             // Searches, further steps and other vendors' models, at fees that no answer tells.
             "preset" | "skills" | "max_steps" | "search_parameters" | "web_search_options" => {
                 self.head.facts.unpriced_tools = true;
+                What::Native
+            }
+            "context_management" => {
+                self.head.facts.note_context_management(member.value);
                 What::Native
             }
             _ => {

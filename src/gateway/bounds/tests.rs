@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    dialect::{Limits, kinds},
+    dialect::{ClientRequest, Dialect, Limits, kinds},
     domain::{
         catalog::{Catalog, Mode},
         usage::Basis,
@@ -143,4 +143,118 @@ fn slow_speech_and_unnamed_pages_are_bounded_higher() {
         &format!(r#"{{"model":"m","input":["{}","b"]}}"#, "a".repeat(5_000)),
     );
     assert_eq!(embedded.input, 1_024, "a text cannot have more tokens than the model reads");
+}
+
+/// The most that a conversation of this body can consume at a model of a million tokens of context.
+fn most(dialect: Dialect, body: &str) -> Usage {
+    let request = ClientRequest::read(dialect, body.as_bytes(), &Limits::default()).unwrap();
+    let catalog = Catalog::built_in().unwrap();
+    let model =
+        Model { context_tokens: Some(1_000_000), ..Model::clone(catalog.get("openai/gpt-4o").unwrap()) };
+    conversation(request.head(), &model).0
+}
+
+fn chat(part: &str) -> String {
+    format!(r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":[{part}]}}]}}"#)
+}
+
+fn responses(item: &str) -> String {
+    format!(r#"{{"model":"m","max_output_tokens":9,"input":[{item}]}}"#)
+}
+
+#[test]
+fn what_may_hold_more_than_its_part_costs_as_a_rule_is_bounded_by_its_size_or_by_the_context() {
+    let text = "AAAA".repeat(100_000);
+    let data = |media_type: &str| format!("data:{media_type};base64,{text}");
+    let image = |url: &str| chat(&format!(r#"{{"type":"image_url","image_url":{{"url":"{url}"}}}}"#));
+    let block = |typed: &str, media_type: &str| {
+        chat(&format!(
+            r#"{{"type":"{typed}","source":{{"type":"base64","media_type":"{media_type}","data":"{text}"}}}}"#
+        ))
+    };
+    let (chats, messages) = (Dialect::Chat, Dialect::Messages);
+    for (dialect, body, least, most_of_all) in [
+        (chats, image(&data("image/png")), 0, 1_000),
+        (chats, image(&data("text/plain")), 400_000, 402_000),
+        (chats, image(&data("image/svg+xml")), 400_000, 402_000),
+        (chats, chat(r#"{"type":"file","file":{"file_data":"AAAA"}}"#), 200_000, 201_000),
+        (chats, chat(&format!(r#"{{"type":"file","file":{{"file_data":"{text}"}}}}"#)), 400_000, 402_000),
+        (chats, image("https://example.test/a.png"), 0, 1_000),
+        (chats, image("https://www.youtube.com/watch?v=x"), 950_000, 950_000),
+        (chats, image(r"https://\u0079outu.be/x"), 950_000, 950_000),
+        (
+            chats,
+            chat(r#"{"type":"video_url","video_url":{"url":"https://example.test/a.mp4"}}"#),
+            1_000_000,
+            1_000_000,
+        ),
+        (messages, block("image", "image/png"), 0, 1_000),
+        (messages, block("document", "application/pdf"), 400_000, 402_000),
+        (
+            messages,
+            chat(r#"{"type":"image","source":{"type":"url","url":"https://youtu.be/x"}}"#),
+            950_000,
+            950_000,
+        ),
+        (
+            Dialect::Responses,
+            responses(&format!(
+                r#"{{"role":"user","content":[{{"type":"input_image","image_url":"{}"}}]}}"#,
+                data("text/plain")
+            )),
+            400_000,
+            402_000,
+        ),
+    ] {
+        let input = most(dialect, &body).input;
+        assert!((least..=most_of_all).contains(&input), "{input} {}", body.get(..200).unwrap_or(&body));
+    }
+    let heard = most(chats, &image(&data("audio/mp3")));
+    assert_eq!(heard.audio_input, 10_000 + wide(data("audio/mp3").len()) / 20);
+}
+
+#[test]
+fn items_that_only_their_provider_knows_are_bounded_by_the_media_they_name() {
+    let output = r#"[{"type":"input_text","text":"a"},{"type":"input_image","image_url":"https://example.test/a"},
+        {"type":"input_file","file_url":"https://example.test/b"}]"#;
+    let custom =
+        responses(&format!(r#"{{"type":"custom_tool_call_output","call_id":"c","output":{output}}}"#));
+    let bound = most(Dialect::Responses, &custom);
+    assert!(bound.image_input == 50_000 && bound.input > 200_000, "{bound:?}");
+    let screen = r#"{"type":"computer_call_output","call_id":"c","output":{"type":"computer_screenshot","image_url":"https://example.test/a"}}"#;
+    assert_eq!(most(Dialect::Responses, &responses(screen)).image_input, 50_000);
+    let by_id = r#"{"type":"computer_call_output","call_id":"c","output":{"type":"computer_screenshot","file_id":"f"}}"#;
+    assert!(most(Dialect::Responses, &responses(by_id)).input > 200_000);
+    let unknown = responses(r#"{"role":"user","content":[{"type":"new","parts":[{"file_data":"AAAA"}]}]}"#);
+    assert!(most(Dialect::Responses, &unknown).input > 200_000);
+}
+
+#[test]
+fn answers_that_are_chosen_from_and_prompts_that_are_shortened_first_are_bounded_too() {
+    for (body, output) in [
+        (r#"{"model":"m","prompt":"a","max_tokens":100}"#, 100),
+        (r#"{"model":"m","prompt":"a","max_tokens":100,"best_of":20}"#, 2_000),
+        (r#"{"model":"m","prompt":["a","b"],"max_tokens":100,"best_of":5,"n":2}"#, 1_000),
+        (r#"{"model":"m","prompt":"a","max_tokens":100,"best_of":1,"n":3}"#, 300),
+    ] {
+        assert_eq!(most(Dialect::Completions, body).output, output, "{body}");
+    }
+    for (dialect, management, times) in [
+        (Dialect::Messages, r#"{"edits":[{"type":"clear_tool_uses_20250919"}]}"#, 1),
+        (Dialect::Messages, r#"{"edits":[{"type":"compact_20260112"}]}"#, 2),
+        (Dialect::Responses, r#"[{"type":"compaction","compact_threshold":1000}]"#, 2),
+    ] {
+        let body = match dialect {
+            Dialect::Responses => responses(r#"{"role":"user","content":"a"}"#),
+            _ => chat(r#"{"type":"text","text":"a"}"#),
+        };
+        let with = body.replacen('{', &format!(r#"{{"context_management":{management},"#), 1);
+        let (plain, managed) = (most(dialect, &body), most(dialect, &with));
+        assert_eq!(managed.output, plain.output * times, "{with}");
+        assert!(managed.input >= plain.input * times, "{with}");
+    }
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap()
 }

@@ -1,7 +1,8 @@
 //! Sound for a client that asked for sound: bytes flow as they come, the last of them waits for the bill. Nothing is
-//! added to them, so that an end that is not clean can only be told by breaking the connection.
+//! added to them, so that an end that is not clean can only be told by breaking the connection. What is no sound is
+//! never played: an error that comes before the sound is one of the provider's, and commits to nothing.
 
-use super::Heard;
+use super::{Heard, Rejection};
 use crate::{
     dialect::{
         json::{Cursor, DEPTH_LIMIT, Raw},
@@ -33,16 +34,19 @@ impl Bytes {
         if bytes.is_empty() {
             return;
         }
-        heard.committed = true;
-        heard.out.append(&mut self.held);
-        self.held.extend_from_slice(bytes);
         match &mut self.events {
-            None => self.clock.feed(bytes),
+            None => {
+                heard.committed = true;
+                self.clock.feed(bytes);
+            }
             Some(splitter) => {
                 let clock = &mut self.clock;
                 let read = splitter.feed(bytes, |frame| {
-                    if let Some(data) = frame.data() {
-                        note(&data, clock, heard);
+                    if let Some(data) = frame.data().filter(|_| heard.failure.is_none()) {
+                        match frame.event() {
+                            Some(b"error") => fail(&data, heard),
+                            _ => note(&data, clock, heard),
+                        }
                     }
                 });
                 if let Err(too_long) = read {
@@ -50,6 +54,15 @@ impl Bytes {
                 }
             }
         }
+        if heard.failure.is_some() {
+            return;
+        }
+        // What came before the first sound waits for it.
+        if heard.committed {
+            heard.out.append(&mut self.held);
+        }
+        self.held.extend_from_slice(bytes);
+        heard.check_room(self.held.len());
         let tokens_told = heard.usage.is_some_and(|usage| usage.basis == Basis::Reported);
         if !tokens_told {
             let audio_ms = self.clock.ms().unwrap_or(0);
@@ -71,6 +84,11 @@ impl Bytes {
 fn note(data: &[u8], clock: &mut Clock, heard: &mut Heard) {
     let event = Cursor::new(data, DEPTH_LIMIT).and_then(|mut cursor| cursor.value());
     let Ok(event) = event else { return };
+    let failed = event.member("error").is_some_and(|error| !error.is_idle());
+    if failed || event.member("type").and_then(Raw::text).is_some_and(|typed| typed == "error") {
+        return fail(data, heard);
+    }
+    heard.committed = true;
     let sound = event.member("audio").and_then(Raw::text);
     if let Some(sound) = sound.and_then(|base64| STANDARD.decode(base64.as_bytes()).ok()) {
         clock.feed(&sound);
@@ -82,4 +100,9 @@ fn note(data: &[u8], clock: &mut Clock, heard: &mut Heard) {
     {
         heard.usage = Some(Usage { input, audio_output, basis: Basis::Reported, ..Usage::default() });
     }
+}
+
+/// The provider says that it has failed.
+fn fail(data: &[u8], heard: &mut Heard) {
+    heard.failure.get_or_insert(Rejection::read(heard.provider, 200, None, data));
 }

@@ -96,3 +96,32 @@ async fn documents_are_read_and_charged_by_the_page() {
     assert_eq!(sent(&only_call(&stack)), expected);
     stack.finish().await;
 }
+
+#[tokio::test]
+async fn annotated_pages_have_a_price_that_nobody_told_and_are_read_on_own_keys_alone() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("5").await;
+    let kinds = KindScript { pages: Some(vec!["# One".into()]), ..KindScript::default() };
+    stack.simulator.set_default("mistral", Script { kinds, ..Script::default() });
+    let document = json!({"type": "document_url", "document_url": "https://example.test/a.pdf"});
+    for own_key in [false, true] {
+        if own_key {
+            stack.set_provider_keys(&customer, &json!({ "Mistral": "customers-own-key" })).await;
+        }
+        for format in ["bbox_annotation_format", "document_annotation_format"] {
+            let mut body = json!({"model": "mistral-ocr-latest", "document": document});
+            body[format] = json!({"type": "json_object"});
+            let reply = stack.post("/v1/ocr", &customer.key, &body).await;
+            if own_key {
+                assert_eq!((reply.status, reply.header("x-kairosroute-byok")), (200, "true"), "{reply}");
+                assert_eq!(sent(&only_call(&stack))[format], body[format]);
+            } else {
+                assert_eq!((reply.status, reply.code().as_str()), (400, "no_models_available"), "{reply}");
+                assert!(reply.message().contains("unpriced_fees_refused_on_platform_key"), "{reply}");
+                assert!(stack.simulator.bill().is_empty());
+            }
+        }
+    }
+    assert_eq!(stack.account(&customer.organization_id).await, (5_000_000_000, 0));
+    stack.finish().await;
+}

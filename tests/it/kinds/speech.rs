@@ -157,6 +157,54 @@ async fn a_client_that_leaves_pays_for_the_characters_whose_sound_had_begun() {
 }
 
 #[tokio::test]
+async fn an_error_told_with_the_status_of_a_success_is_neither_played_nor_charged() {
+    let error = r#"{"error":{"message":"The engine is overloaded","type":"server_error"}}"#;
+    let named = format!("event: error\ndata: {}\n\n", r#"{"message":"The engine is overloaded"}"#);
+    for (content_type, raw_body) in [
+        ("application/json; charset=utf-8", error.to_owned()),
+        ("text/html", "<p>Bad gateway</p>".to_owned()),
+        ("text/event-stream", format!("data: {error}\n\n")),
+        ("text/event-stream", format!(": hold on\n\ndata: {{\"type\":\"error\",\"message\":\"no\"}}\n\n")),
+        ("text/event-stream", named),
+    ] {
+        let stack = Stack::start().await;
+        let customer = stack.customer("1").await;
+        let script = Script { raw_body: Some(raw_body.clone()), split_bytes: Some(7), ..Script::default() };
+        let headers = vec![("content-type".to_owned(), content_type.to_owned())];
+        stack.simulator.set_default("groq", Script { headers, ..script });
+        stack.simulator.set_default("openai", spoken(&[b"sound"]));
+        let till = Till::open(&stack, &customer).await;
+        let body = json!({"model": "groq/orpheus-v1-english", "models": ["openai/tts-1"], "input": "good day", "voice": "x"});
+        let reply = stack.post(PATH, &customer.key, &body).await;
+        till.charged(&reply, &[per_million(8, 15_000)], "counted").await;
+        assert_eq!(reply.body, b"sound", "{content_type} {raw_body}");
+        stack.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_error_among_the_events_of_sound_breaks_the_connection() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("1").await;
+    let sound = r#"data: {"type":"speech.audio.delta","audio":"c291bmQ="}"#;
+    let error = r#"data: {"type":"error","error":{"message":"gone"}}"#;
+    let headers = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
+    let raw_body = Some(format!("{sound}\n\n{error}\n\n"));
+    stack
+        .simulator
+        .set_default("openai", Script { raw_body, headers, split_bytes: Some(5), ..Script::default() });
+    let body = json!({"model": "openai/tts-1", "input": "good day", "voice": "x", "stream_format": "sse"});
+    let streamed = stack.request("POST", PATH).bearer(&customer.key).json(&body).stream().await;
+    assert_eq!(streamed.status, 200);
+    let receipt = streamed.receipt_id().to_owned();
+    assert!(!streamed.ended_cleanly().await);
+    let receipt = stack.receipt(&customer.key, &receipt).await;
+    assert_eq!(receipt["execution"]["status"], "aborted", "{receipt}");
+    assert_eq!(receipt["charged_nano_usd"], json!(charge(cost(&[per_million(8, 15_000)]))));
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn another_provider_speaks_when_the_first_fails_before_its_sound() {
     let stack = Stack::start().await;
     let customer = stack.customer("1").await;

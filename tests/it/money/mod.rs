@@ -3,10 +3,12 @@
 //! arithmetic may be the judge of it.
 
 mod broken;
+mod counting;
 mod crash;
 mod database_away;
 mod departures;
 mod failover;
+mod holds;
 mod keys;
 mod oversell;
 mod unpriced;
