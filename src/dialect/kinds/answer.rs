@@ -40,7 +40,11 @@ pub enum Wanted {
     /// Sound in this format, or events that hold it.
     Sound { format: Option<String>, events: bool },
     /// A transcript in this format.
-    Transcript { format: Option<String> },
+    Transcript {
+        format: Option<String>,
+        /// The provider was asked for another, that tells what it bills by.
+        is_rewritten: bool,
+    },
 }
 
 /// A whole answer in the client's form.
