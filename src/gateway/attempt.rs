@@ -182,7 +182,9 @@ fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Res
         Refused::Error => Rejection::read(provider, 200, None, body.trim_ascii()),
         Refused::Blocked(reason) => {
             let message = format!("the provider does not answer this request: {reason}");
-            Rejection { status: Some(400), ..Rejection::without_answer(Class::OurRequest, message) }
+            let billed = exchange.expected.made_in_vain(&body);
+            let rejection = Rejection::without_answer(Class::OurRequest, message);
+            Rejection { status: Some(400), billed, ..rejection }
         }
         Refused::Unreadable => {
             let message = "the provider's answer is not of the form it should have";

@@ -298,7 +298,14 @@ impl<'a> Course<'a> {
         self.note(choice, result.as_ref().err(), started, open);
         match result {
             Ok(answer) => Ok(Answered { answer, provider, secret, until: self.until }),
-            Err(rejection) => Err(Miss::Rejected(rejection)),
+            Err(rejection) => {
+                if rejection.billed.is_some() {
+                    // It is no answer, and paid for all the same.
+                    open.commit();
+                    open.consumed(rejection.billed, None, &[]);
+                }
+                Err(Miss::Rejected(rejection))
+            }
         }
     }
 
@@ -342,6 +349,9 @@ impl<'a> Course<'a> {
         let own = self.choices.get(at).is_some_and(|choice| choice.kind() == CredentialKind::Byok);
         if own {
             self.own_failure = Some(rejection.class);
+        }
+        if rejection.billed.is_some() {
+            return Next::GiveUp;
         }
         let gateway = self.inbound.gateway;
         let now = gateway.now_ms();

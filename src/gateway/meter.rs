@@ -96,13 +96,19 @@ async fn read_to_the_end(mut meter: Meter, answer: AbortOnDropHandle<Result<Answ
         answered = tokio::time::timeout_at(by, answer) => answered,
         () = stopping.cancelled() => return,
     };
-    let Ok(Ok(Ok(answer))) = answered else { return };
+    let Ok(Ok(answered)) = answered else { return };
+    if answered.as_ref().is_err_and(|rejection| rejection.billed.is_none()) {
+        return;
+    }
     open.commit();
-    match answer {
-        Answer::Whole { usage, service_tier, text, .. } => {
+    match answered {
+        Ok(Answer::Whole { usage, service_tier, text, .. }) => {
             open.consumed(usage, service_tier.as_deref(), &text);
         }
-        Answer::Stream { mut response, mut relay, .. } => drain(open, &mut response, &mut relay, by).await,
+        Ok(Answer::Stream { mut response, mut relay, .. }) => {
+            drain(open, &mut response, &mut relay, by).await;
+        }
+        Err(rejection) => open.consumed(rejection.billed, None, &[]),
     }
 }
 

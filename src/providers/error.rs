@@ -1,7 +1,7 @@
 //! What a provider's refusal means, by what to do next. Bodies come in a dozen shapes; whatever can be read
 //! of them is kept, and the credential that was sent is never among it.
 
-use crate::domain::provider::ProviderId;
+use crate::domain::{provider::ProviderId, usage::Usage};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub struct Rejection {
     pub param: Option<String>,
     /// How long the provider asks us to wait.
     pub retry_after: Option<Duration>,
+    /// What the provider made before it declined, and bills.
+    pub billed: Option<Usage>,
 }
 
 /// The longest provider message passed on, in bytes.
@@ -97,6 +99,7 @@ impl Rejection {
             code: None,
             param: None,
             retry_after: None,
+            billed: None,
         }
     }
 
@@ -114,6 +117,7 @@ impl Rejection {
             code,
             param: said.param,
             retry_after: retry_after.and_then(seconds).or_else(|| delay_in_body(&parsed)),
+            billed: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What an answer will have to be read as, and the answer in the client's form. An error inside an answer of status
 //! 200 is found here; usage is what the provider says, else nothing.
 
-use super::{Clock, embeddings, images, moderation, ocr, rerank, speech, transcription};
+use super::{Clock, embeddings, gemini, images, moderation, ocr, rerank, speech, transcription};
 use crate::{
     dialect::json::{self, JsonError, Kind as Json, Raw},
     domain::{
@@ -40,7 +40,11 @@ pub enum Wanted {
     /// Sound in this format, or events that hold it.
     Sound { format: Option<String>, events: bool },
     /// A transcript in this format.
-    Transcript { format: Option<String> },
+    Transcript {
+        format: Option<String>,
+        /// The provider was asked for another, that tells what it bills by.
+        is_rewritten: bool,
+    },
 }
 
 /// A whole answer in the client's form.
@@ -89,6 +93,13 @@ impl Expected {
             }),
             Err(refused) => Err((refused, body)),
         }
+    }
+
+    /// What was generated for an answer that was blocked: the provider bills it. A prompt that was not even begun
+    /// with is nothing.
+    pub fn made_in_vain(&self, body: &[u8]) -> Option<Usage> {
+        let usage = gemini::usage(object(body).ok()?, self.kind).filter(|_| self.shape == Shape::Gemini);
+        usage.filter(|usage| usage.completion() > 0)
     }
 
     fn made(&self, content_type: &str, body: &[u8]) -> Result<Made, Refused> {

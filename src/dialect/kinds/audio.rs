@@ -29,6 +29,8 @@ pub struct Measured {
     pub ms: u64,
     /// What a provider may make of it.
     pub most_ms: u64,
+    /// `ms`, or more where that is only what a head claims and the rest need not hold to.
+    pub slow_ms: u64,
     pub basis: Basis,
 }
 
@@ -38,14 +40,18 @@ pub fn measure(file: &[u8]) -> Measured {
     clock.feed(file);
     let bytes = u64::try_from(file.len()).unwrap_or(u64::MAX);
     let at_rate = |rate: u64| bytes.saturating_mul(1_000) / rate;
+    let slow_ms = at_rate(BYTES_PER_SECOND_MIN).clamp(1, MS_MAX);
     match clock.ms().or_else(|| container::ms(file)).filter(|ms| *ms > 0) {
         Some(ms) => {
             let ms = ms.max(at_rate(BYTES_PER_SECOND_MAX)).clamp(1, MS_MAX);
-            Measured { ms, most_ms: ms + ms / 10 + ROUNDING_MS, basis: Basis::Counted }
+            let slow_ms = if clock.counts() { ms } else { slow_ms.max(ms) };
+            let most_ms = slow_ms.max(ms + ms / 10).saturating_add(ROUNDING_MS);
+            Measured { ms, most_ms, slow_ms, basis: Basis::Counted }
         }
         None => Measured {
             ms: at_rate(BYTES_PER_SECOND).max(1),
-            most_ms: at_rate(BYTES_PER_SECOND_MIN).saturating_add(ROUNDING_MS),
+            most_ms: slow_ms.saturating_add(ROUNDING_MS),
+            slow_ms,
             basis: Basis::Estimated,
         },
     }
@@ -88,6 +94,15 @@ impl Clock {
             }
             State::Frames(frames) => frames.feed(bytes),
             State::Unknown => {}
+        }
+    }
+
+    /// Whether the length is counted from what is heard, and not what a head or a page claims.
+    fn counts(&self) -> bool {
+        match &self.0 {
+            State::Pcm(_) => true,
+            State::Frames(frames) => frames.counts(),
+            State::Start(_) | State::Unknown => false,
         }
     }
 

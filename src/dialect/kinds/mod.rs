@@ -15,6 +15,7 @@ mod ocr;
 mod read;
 mod rerank;
 mod speech;
+mod subtitles;
 mod transcription;
 
 pub use answer::{Expected, KindAnswer, Refused, Wanted};
@@ -31,7 +32,7 @@ use super::{
 use crate::domain::{
     kind::Kind,
     provider::{Serves, Shape},
-    usage::Usage,
+    usage::{Basis, Usage},
 };
 use edits::Edits;
 use form::Form;
@@ -59,6 +60,8 @@ pub struct Content {
     /// Of audio: bytes, and the most it can last.
     pub audio_bytes: u64,
     pub audio_ms_max: u64,
+    /// What it lasts if it is coded as slowly as may be and its head is not to be believed.
+    pub audio_ms_slow: u64,
     pub images: u64,
     /// Of a document: the pages named.
     pub pages: Option<u64>,
@@ -78,6 +81,8 @@ pub struct At<'t> {
     pub model: &'t str,
     /// Seconds since 1970, for answers that tell it.
     pub created: i64,
+    /// On the operator's account: what the client says of its size is not enough to bill by.
+    pub on_platform: bool,
 }
 
 /// A request as it is sent.
@@ -124,9 +129,19 @@ impl<'a> KindRequest<'a> {
                 model: at.model.to_owned(),
                 created: at.created,
                 wanted: written.wanted,
-                measured: self.content.usage,
+                measured: self.measured(at.on_platform),
             },
         })
+    }
+
+    /// What the request consumes, if the provider does not say. The operator is billed for all that a file holds,
+    /// whatever its head claims.
+    fn measured(&self, on_platform: bool) -> Usage {
+        let Content { usage, audio_ms_slow, .. } = self.content;
+        match on_platform && audio_ms_slow > usage.audio_ms {
+            true => Usage { audio_ms: audio_ms_slow, basis: Basis::Estimated, ..usage },
+            false => usage,
+        }
     }
 
     /// Speech that shall be slower than usual: a quarter of the speed is the least there is.

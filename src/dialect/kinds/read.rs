@@ -119,6 +119,10 @@ fn read_form<'a>(
         if !fields::may_repeat(name, rule) && kept.iter().any(|seen| seen.name == name) {
             return Err(Invalid::at(name, format!("`{name}` occurs twice")));
         }
+        if rule.is_none() && names_a_place(name) {
+            let message = format!("`{name}` is not supported: send the file itself, as `file` or `image`");
+            return Err(Invalid::at(name, message));
+        }
         if rule == Some(Rule::File) && !part.is_file() {
             return Err(Invalid::at(name, format!("`{name}` must be an uploaded file")));
         }
@@ -184,6 +188,13 @@ fn set_aside<'a>(
 /// The field that a form's name like `extra[byok]` belongs to.
 fn own_name(name: &str) -> &str {
     name.split('[').next().unwrap_or(name)
+}
+
+/// Whether an unknown field of a form names something that lies elsewhere: a provider may take that in place of the
+/// file that was measured.
+fn names_a_place(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["url", "uri", "file_id"].iter().any(|word| name.contains(word))
 }
 
 fn unsupported_own(name: &str) -> Invalid {
@@ -334,6 +345,7 @@ fn measure_audio(request: &mut KindRequest<'_>) {
     let measured = audio::measure(file.content);
     request.content.audio_bytes = wide(file.content.len());
     request.content.audio_ms_max = measured.most_ms;
+    request.content.audio_ms_slow = measured.slow_ms;
     request.content.usage = Usage { audio_ms: measured.ms, basis: measured.basis, ..Usage::default() };
 }
 

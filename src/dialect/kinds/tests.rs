@@ -48,6 +48,7 @@ fn at<'t>(kind: Kind, case: &'t Value) -> At<'t> {
         serves: provider.serves(kind).unwrap(),
         model: case["model"].as_str().unwrap(),
         created: 1_790_000_000,
+        on_platform: case["on_platform"] == true,
     }
 }
 
@@ -130,7 +131,12 @@ fn what_a_provider_of_the_same_form_gets_is_the_client_s_own_bytes() {
     let body = br#"{ "input" : ["\ud83d","\u00e3 \/"], "dimensions":12, "x":[1.0,1e5,12345678901234567890], "user":null, "model":"m"}"#;
     let request = read(Kind::Embeddings, "", body, &Limits::default()).unwrap();
     let openai = ProviderId::by_id("openai").unwrap();
-    let at = At { serves: openai.serves(Kind::Embeddings).unwrap(), model: "text", created: 0 };
+    let at = At {
+        serves: openai.serves(Kind::Embeddings).unwrap(),
+        model: "text",
+        created: 0,
+        on_platform: false,
+    };
     let sent = String::from_utf8(request.encode(&at).unwrap().body).unwrap();
     assert_eq!(
         sent,
@@ -148,7 +154,7 @@ fn every_kind_that_the_table_offers_can_be_written() {
         for serves in provider.row().kinds {
             let body = if kinds.contains(&serves.kind) { &body[..] } else { &form[..] };
             let request = read(serves.kind, FORM, body, &Limits::default()).unwrap();
-            let sent = request.encode(&At { serves, model: "a/b?c", created: 0 });
+            let sent = request.encode(&At { serves, model: "a/b?c", created: 0, on_platform: false });
             let path = sent.unwrap_or_else(|error| panic!("{provider} {:?}: {error}", serves.kind)).path;
             assert!(!path.contains('{') && !path.contains('?'), "{path}");
         }
@@ -161,7 +167,7 @@ fn a_model_s_name_cannot_forge_parts_of_a_form() {
     let form = b"--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nx\r\n--b--";
     let request = read(Kind::Transcription, FORM, form, &Limits::default()).unwrap();
     let serves = ProviderId::by_id("groq").unwrap().serves(Kind::Transcription).unwrap();
-    let sent = request.encode(&At { serves, model: "m\r\n--b\r\n", created: 0 });
+    let sent = request.encode(&At { serves, model: "m\r\n--b\r\n", created: 0, on_platform: false });
     assert_eq!(sent.unwrap_err().field, "model");
 }
 
@@ -282,7 +288,7 @@ proptest! {
         let Ok(request) = read(kind, "", text.as_bytes(), &Limits::default()) else { return Ok(()) };
         for provider in ProviderId::all() {
             if let Some(serves) = provider.serves(kind)
-                && let Ok(sent) = request.encode(&At { serves, model: "m", created: 0 })
+                && let Ok(sent) = request.encode(&At { serves, model: "m", created: 0, on_platform: false })
             {
                 prop_assert!(json::read_object(&sent.body, 128, 1_000).is_ok(), "{text}");
             }
@@ -294,7 +300,7 @@ proptest! {
         let wanted = match kind {
             Kind::Embeddings => Wanted::Vectors { base64 },
             Kind::Speech => Wanted::Sound { format: None, events: false },
-            Kind::Transcription => Wanted::Transcript { format: base64.then(|| "text".to_owned()) },
+            Kind::Transcription => Wanted::Transcript { format: base64.then(|| "text".to_owned()), is_rewritten: false },
             _ => Wanted::Object,
         };
         let expected =

@@ -5,6 +5,7 @@ use super::{
     At, Edits, Expected, KindRequest, Refused, Wanted, Written,
     answer::{Made, count, seconds},
     edits, gemini, no_such_form,
+    subtitles::Form,
 };
 use crate::{
     dialect::{
@@ -27,6 +28,11 @@ const MISTRAL: Edits = Edits {
     silent: &["response_format", "stream"],
     ..edits::PLAIN
 };
+/// In place of the client's format, one that tells how long the audio is, or how many tokens it took.
+const DETAILED: Edits =
+    Edits { silent: &["response_format"], added: &[("response_format", "verbose_json")], ..edits::PLAIN };
+const METERED: Edits =
+    Edits { silent: &["response_format"], added: &[("response_format", "json")], ..edits::PLAIN };
 const XAI: Edits = Edits {
     kept: Some(&["file", "language", "diarize"]),
     dropped: &["prompt", "temperature"],
@@ -45,9 +51,10 @@ const INSTRUCTION: &str = "Transcribe the audio word by word. Answer with the tr
 pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, Unsupported> {
     let format = request.text("response_format").map(Cow::into_owned);
     let plain = matches!(format.as_deref(), None | Some("json" | "text"));
-    let wanted = Wanted::Transcript { format };
+    let edits = instead(format.as_deref(), at);
+    let wanted = Wanted::Transcript { format, is_rewritten: edits.is_some() };
     match at.serves.shape {
-        Shape::OpenAi => request.edited(at, &edits::PLAIN, wanted),
+        Shape::OpenAi => request.edited(at, edits.unwrap_or(&edits::PLAIN), wanted),
         Shape::Mistral | Shape::Gemini | Shape::Xai if !plain => {
             Err(Unsupported::because("response_format", ": only `json` and `text`"))
         }
@@ -55,6 +62,22 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
         Shape::Xai => request.edited(at, &XAI, wanted),
         Shape::Gemini => write_gemini(request, wanted),
         shape => Err(no_such_form(shape)),
+    }
+}
+
+/// What is asked for instead of the client's format where that keeps to itself what is billed. An own key pays its
+/// own bill: there it passes as it is.
+fn instead(format: Option<&str>, at: &At<'_>) -> Option<&'static Edits> {
+    if !at.on_platform || at.serves.shape != Shape::OpenAi {
+        return None;
+    }
+    // Its successors know no details; their plain JSON has the usage.
+    let has_details = at.model.contains("whisper");
+    match format.unwrap_or("json") {
+        "text" | "srt" | "vtt" if has_details => Some(&DETAILED),
+        "json" if has_details && at.serves.length_in_detail => Some(&DETAILED),
+        "text" => Some(&METERED),
+        _ => None,
     }
 }
 
@@ -119,19 +142,32 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused
         _ => (answer.member("text").and_then(Raw::text).map(Cow::into_owned), reported(answer)),
     };
     let usage = Some(usage.unwrap_or(expected.measured));
-    let bare = matches!(&expected.wanted, Wanted::Transcript { format: Some(format) } if format == "text");
     let Some(text) = text else {
         return Err(Refused::Unreadable);
     };
-    if bare {
-        let content_type = "text/plain; charset=utf-8".into();
-        return Ok(Made { body: Some(text.into_bytes()), content_type, usage, lacks_usage: false });
+    let (format, is_rewritten) = match &expected.wanted {
+        Wanted::Transcript { format, is_rewritten } => (format.as_deref(), *is_rewritten),
+        _ => (None, false),
+    };
+    match format.and_then(Form::by_name) {
+        Some(form) if is_rewritten => {
+            let (body, content_type) = (Some(form.write(answer, &text).into_bytes()), form.content_type());
+            return Ok(Made { body, content_type: content_type.into(), usage, lacks_usage: false });
+        }
+        Some(Form::Text) => {
+            let content_type = Form::Text.content_type().into();
+            return Ok(Made { body: Some(text.into_bytes()), content_type, usage, lacks_usage: false });
+        }
+        _ => {}
     }
-    if expected.shape != Shape::Gemini {
+    if expected.shape != Shape::Gemini && !is_rewritten {
         return Ok(Made::passed(usage));
     }
     let mut out = ObjectWriter::new();
-    out.text("text", &text);
+    match answer.member("text") {
+        Some(text) => out.raw("text", text.get()),
+        None => out.text("text", &text),
+    }
     Ok(Made::object(out.end(), usage))
 }
 

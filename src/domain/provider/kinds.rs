@@ -12,6 +12,8 @@ pub struct Serves {
     pub path: &'static str,
     /// Documented fields of the form that it does not take: a request with one does not go there.
     pub refused: &'static [&'static str],
+    /// How long the audio of a transcript is, is told in the detailed answer alone.
+    pub length_in_detail: bool,
 }
 
 /// Whose form requests and answers of a kind have.
@@ -27,7 +29,12 @@ pub enum Shape {
 }
 
 const fn serves(kind: Kind, shape: Shape, path: &'static str) -> Serves {
-    Serves { kind, shape, path, refused: &[] }
+    Serves { kind, shape, path, refused: &[], length_in_detail: false }
+}
+
+/// A transcript whose length is told in detail alone.
+const fn detailed(kind: Kind, path: &'static str) -> Serves {
+    Serves { length_in_detail: true, ..serves(kind, Shape::OpenAi, path) }
 }
 
 /// Of transcripts: what only the form's author offers.
@@ -76,8 +83,8 @@ pub(super) const GROQ: &[Serves] = &[
         refused: &["instructions", "stream_format"],
         ..serves(Kind::Speech, Shape::OpenAi, "/audio/speech")
     },
-    Serves { refused: DIARIZED, ..serves(Kind::Transcription, Shape::OpenAi, "/audio/transcriptions") },
-    serves(Kind::Translation, Shape::OpenAi, "/audio/translations"),
+    Serves { refused: DIARIZED, ..detailed(Kind::Transcription, "/audio/transcriptions") },
+    detailed(Kind::Translation, "/audio/translations"),
 ];
 
 pub(super) const COHERE: &[Serves] = &[
@@ -89,8 +96,8 @@ pub(super) const PERPLEXITY: &[Serves] = &[serves(Kind::Embeddings, Shape::Perpl
 
 pub(super) const TOGETHER_AI: &[Serves] = &[
     serves(Kind::Embeddings, Shape::Together, "/embeddings"),
-    serves(Kind::Transcription, Shape::OpenAi, "/audio/transcriptions"),
-    serves(Kind::Translation, Shape::OpenAi, "/audio/translations"),
+    detailed(Kind::Transcription, "/audio/transcriptions"),
+    detailed(Kind::Translation, "/audio/translations"),
     serves(Kind::Rerank, Shape::Together, "/rerank"),
 ];
 

@@ -97,7 +97,8 @@ impl Course<'_> {
         let serves = provider.serves(request.kind);
         let serves = serves.ok_or_else(|| Miss::Unsupported(Unsupported::field("model")))?;
         let created = open.started_at.unix_timestamp();
-        let at = At { serves, model: &candidate.upstream, created };
+        let on_platform = matches!(choice.credential, Credential::Platform);
+        let at = At { serves, model: &candidate.upstream, created, on_platform };
         let sent = request.encode(&at).map_err(Miss::Unsupported)?;
         open.dropped = sent.dropped.into_iter().map(Cow::into_owned).collect();
         let to = self.destination(choice, &sent.path).ok_or(Miss::Unusable)?;

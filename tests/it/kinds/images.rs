@@ -132,6 +132,29 @@ async fn a_picture_that_a_provider_declines_is_a_refusal_and_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_picture_that_is_blocked_once_it_is_drawn_is_charged_as_the_provider_bills_it() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("5").await;
+    let blocked = r#"{"candidates":[{"finishReason":"IMAGE_SAFETY","index":0}],"usageMetadata":{"promptTokenCount":9,
+        "candidatesTokenCount":1120,"thoughtsTokenCount":300,"candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1120}]}}"#;
+    let (before, _) = stack.account(&customer.organization_id).await;
+    stack.simulator.set_default("google", Script { raw_body: Some(blocked.into()), ..Script::default() });
+    // Nobody else is asked to draw it again.
+    let body = json!({"model": "google/gemini-3.1-flash-image", "models": ["gpt-image-2"], "prompt": "no"});
+    let reply = stack.post(PATH, &customer.key, &body).await;
+    assert_eq!(reply.status, 400, "{reply}");
+    assert!(reply.message().contains("IMAGE_SAFETY"), "{reply}");
+    let terms = [per_million(9, 500), per_million(300, 3_000), per_million(1_120, 60_000)];
+    let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
+    assert_eq!(receipt["charged_nano_usd"], json!(charge(cost(&terms))), "{receipt}");
+    assert_eq!(receipt["execution"]["status"], "failed", "{receipt}");
+    stack.no_hold_is_open().await;
+    let spent = before - stack.account(&customer.organization_id).await.0;
+    assert_eq!((spent, stack.simulator.bill().len()), (charge(cost(&terms)), 1));
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_pays_for_the_picture_that_is_made_all_the_same() {
     let stack = Stack::start().await;
     let customer = stack.customer("5").await;

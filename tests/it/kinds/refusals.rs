@@ -92,6 +92,12 @@ async fn a_form_that_is_none_is_refused() {
         (whole().field("model", "whisper-1").field("extra[other]", "k"), json!("extra")),
         (whole().field("model", "whisper-1").field("zdr", "true"), json!("zdr")),
         (
+            whole().field("model", "groq/whisper-large-v3").field("url", "https://example.test/long"),
+            json!("url"),
+        ),
+        (whole().field("model", "whisper-1").field("file_id", "file-1"), json!("file_id")),
+        (whole().field("model", "whisper-1").field("Audio_URL", "https://example.test"), json!("Audio_URL")),
+        (
             whole().field("model", "mistral/voxtral-mini-latest").field("response_format", "srt"),
             json!("response_format"),
         ),

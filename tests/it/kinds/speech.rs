@@ -164,7 +164,7 @@ async fn an_error_told_with_the_status_of_a_success_is_neither_played_nor_charge
         ("application/json; charset=utf-8", error.to_owned()),
         ("text/html", "<p>Bad gateway</p>".to_owned()),
         ("text/event-stream", format!("data: {error}\n\n")),
-        ("text/event-stream", format!(": hold on\n\ndata: {{\"type\":\"error\",\"message\":\"no\"}}\n\n")),
+        ("text/event-stream", ": hold on\n\ndata: {\"type\":\"error\",\"message\":\"no\"}\n\n".to_owned()),
         ("text/event-stream", named),
     ] {
         let stack = Stack::start().await;

@@ -48,6 +48,8 @@ enum Form {
     Wav {
         rate: Option<u64>,
         left: Option<u64>,
+        /// Not compressed.
+        is_plain: bool,
     },
     Flac {
         known: Option<u64>,
@@ -64,7 +66,7 @@ impl Frames {
             [0xFF, second, ..] if second & 0xE0 == 0xE0 => Form::Mpeg,
             [b'O', b'g', b'g', b'S', ..] => Form::Ogg { rate: 0, lead: 0, granule: 0 },
             [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4', _, _, _, _, b'W', b'A', b'V', b'E', ..] => {
-                Form::Wav { rate: None, left: None }
+                Form::Wav { rate: None, left: None, is_plain: false }
             }
             [b'f', b'L', b'a', b'C', ..] => Form::Flac { known: None },
             _ => return None,
@@ -85,6 +87,11 @@ impl Frames {
                 Some(self.nanos.saturating_add(time(self.samples, self.rate)) / 1_000_000)
             }
         }
+    }
+
+    /// Whether every sample is counted. Compressed samples in WAV, the pages of Ogg and FLAC claim their number.
+    pub fn counts(&self) -> bool {
+        matches!(self.form, Form::Mpeg | Form::Wav { is_plain: true, .. })
     }
 
     pub fn feed(&mut self, bytes: &[u8]) {
@@ -184,7 +191,7 @@ impl Frames {
     }
 
     fn wav(&mut self, rest: &[u8]) -> Option<u64> {
-        let Form::Wav { rate, left } = &mut self.form else { return None };
+        let Form::Wav { rate, left, is_plain } = &mut self.form else { return None };
         if let (Some(rate), Some(left)) = (*rate, left.as_mut()) {
             let count = wide(rest.len()).min(*left);
             *left -= count;
@@ -197,6 +204,7 @@ impl Frames {
                 let format = rest.get(8..24)?;
                 let (channels, hertz) = (little(format.get(2..4))?, little(format.get(4..8))?);
                 let (bytes, bits) = (little(format.get(8..12))?, little(format.get(14..16))?);
+                *is_plain = matches!(little(format.get(..2)), Some(1 | 3 | 0xFFFE));
                 let plain = channels.saturating_mul(hertz).saturating_mul(bits) / 8;
                 // Compressed samples have no whole number of bits.
                 *rate = Some(if plain > 0 { plain } else { bytes }).filter(|rate| *rate > 0);

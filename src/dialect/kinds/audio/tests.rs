@@ -195,3 +195,29 @@ fn what_only_looks_like_audio_is_given_up() {
         assert_eq!(measure(&file).basis, Basis::Estimated);
     }
 }
+
+#[test]
+fn a_length_that_is_only_claimed_is_bounded_by_what_the_bytes_could_hold() {
+    // A second, says the head; what follows it may last an hour and more.
+    let claims = |file: Vec<u8>| {
+        let mut file = file;
+        file.resize(2_500_000, 0x5A);
+        file
+    };
+    let compressed = {
+        let mut file = wav(8_000, 1, 16, 16_000, 0);
+        let at = file.windows(4).position(|window| window == b"fmt ").unwrap() + 8;
+        file[at] = 0x55;
+        file
+    };
+    for file in [mp4(1_000), opus(1_000), flac(1_000), compressed] {
+        let measured = measure(&claims(file));
+        assert_eq!(measured.slow_ms, 4_000_000, "{measured:?}");
+        assert_eq!(measured.most_ms, 4_010_000);
+        assert!(measured.ms < measured.slow_ms);
+    }
+    for file in [mp3(400), adts(400), wav(8_000, 1, 16, 160_000, 160_000)] {
+        let measured = measure(&file);
+        assert_eq!(measured.slow_ms, measured.ms, "{measured:?}");
+    }
+}
