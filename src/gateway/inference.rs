@@ -9,7 +9,7 @@ use super::{
     failure::Failure,
     meter::{Meter, NotDurable},
     open::Open,
-    receipt::{self, Bill, CredentialKind, Ending, Served},
+    receipt::{self, Bill, CredentialKind, Ending, Served, Total},
     relay::NOTE,
     stream::Metered,
 };
@@ -150,7 +150,17 @@ fn written(body: Body, note: &str, bill: &Bill) -> (Vec<u8>, Cow<'static, str>) 
 }
 
 pub(super) fn note(request_id: Option<RequestId>, requested: &str, served: &Served, bill: &Bill) -> String {
-    request_id.map_or_else(|| "null".to_owned(), |id| receipt::note(id, requested, served, bill))
+    note_of(request_id, requested, served, Total::of([(served, bill)]))
+}
+
+pub(super) fn note_of(
+    request_id: Option<RequestId>,
+    requested: &str,
+    served: &Served,
+    total: Option<Total>,
+) -> String {
+    let known = request_id.zip(total);
+    known.map_or_else(|| "null".to_owned(), |(id, total)| receipt::note(id, requested, served, &total))
 }
 
 fn told(open: &Open) -> Told {
@@ -183,7 +193,10 @@ async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Fai
         open.measured = request.content.usage;
         open.prompt_tokens = request.content.token_ids;
     }
-    let plan = make_plan(inbound, open, head)?;
+    let mut plan = make_plan(inbound, open, head)?;
+    if let Some(before) = open.answered_before() {
+        plan.candidates.sort_by_key(|candidate| candidate.id != *before);
+    }
     open.considered = plan.considered;
     open.strategy = plan.strategy;
     open.chain = plan.candidates.iter().map(|candidate| candidate.id.clone()).collect();

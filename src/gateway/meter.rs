@@ -59,11 +59,34 @@ impl Meter {
         gateway.tasks.spawn_on(ended, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))
     }
 
-    /// Ends a request that nothing came of.
+    /// Ends a turn after which another follows: bills it, waits until that is durable, and opens the next. It runs
+    /// to its end by itself: a client that leaves meanwhile leaves a request that has its receipt.
+    pub async fn turn_over(mut self) -> Result<Meter, NotDurable> {
+        let Some(open) = self.open.take() else { return Err(NotDurable) };
+        let gateway = open.gateway.clone();
+        let over = async move {
+            let mut open = if open.needs_counting() { counted(open).await? } else { open };
+            let next = Meter::open(open.following());
+            open.turns.goes_on = true;
+            Ok((open.end(Ending::Completed, None, SETTLE_WAIT).await, next))
+        };
+        let (settled, mut next) =
+            gateway.tasks.spawn_on(over, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))?;
+        match settled {
+            Ok(_) => Ok(next),
+            Err(NotDurable) => {
+                next.fail("the bill could not be made durable in time").await;
+                Err(NotDurable)
+            }
+        }
+    }
+
+    /// Ends a request that nothing came of, or nothing more.
     pub async fn fail(&mut self, message: &str) {
         if let Some(open) = self.open.take() {
+            let ending = if open.turns.done.is_empty() { Ending::Failed } else { Ending::Aborted };
             // The void is queued by then; one that is slow to become durable changes nothing for the client.
-            let _ = open.end(Ending::Failed, Some(message), VOID_WAIT).await;
+            let _ = open.end(ending, Some(message), VOID_WAIT).await;
         }
     }
 }
@@ -137,7 +160,8 @@ async fn abandon(mut open: Box<Open>) {
             Err(NotDurable) => return,
         }
     }
-    let ending = if open.is_committed() { Ending::Aborted } else { Ending::Failed };
+    let begun = open.is_committed() || !open.turns.done.is_empty();
+    let ending = if begun { Ending::Aborted } else { Ending::Failed };
     let _ = open.end(ending, Some("the client left"), SETTLE_WAIT).await;
 }
 

@@ -46,6 +46,8 @@ pub struct Settings {
     /// and the base of everything else.
     pub chat_urls: Vec<Url>,
     pub base_urls: Vec<String>,
+    /// MCP servers that requests may name by slug, and where they are.
+    pub mcp_servers: Vec<(String, Url)>,
 }
 
 impl Settings {

@@ -15,6 +15,7 @@ fn several(usage_by_client: bool, choices: u64) -> Relay {
         upstream: Dialect::Chat,
         reading: Reading::default(),
         speaking: None,
+        gathers: false,
         choices,
         usage_by_client,
         usage_by_us,
