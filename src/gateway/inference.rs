@@ -11,7 +11,8 @@ use super::{
     open::Open,
     receipt::{self, Bill, CredentialKind, Ending, Served, Total},
     relay::NOTE,
-    stream::Metered,
+    stream::{Broken, Metered},
+    turns::{self, Turns},
 };
 use crate::{
     dialect::{self, Head, Invalid, Limits as RequestLimits, json},
@@ -40,7 +41,23 @@ pub struct Told {
 /// An answer.
 pub enum Reply {
     Whole { told: Told, body: Vec<u8>, content_type: Cow<'static, str> },
-    Stream { told: Told, body: Box<Metered>, content_type: Cow<'static, str> },
+    Stream { told: Told, body: Flow, content_type: Cow<'static, str> },
+}
+
+/// A body that flows.
+pub enum Flow {
+    One(Box<Metered>),
+    Turns(Turns),
+}
+
+impl Flow {
+    /// The next bytes for the client; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
+        match self {
+            Flow::One(metered) => metered.next().await,
+            Flow::Turns(turns) => turns.next().await,
+        }
+    }
 }
 
 /// One authenticated request.
@@ -66,6 +83,11 @@ pub async fn complete(inbound: Inbound<'_>, place: Place) -> Result<Reply, (Fail
     let open =
         Open::new(gateway.clone(), inbound.principal.clone(), inbound.kind, inbound.body.clone(), place);
     let mut meter = Meter::open(open);
+    match turns::read(&inbound) {
+        Ok(None) => {}
+        Ok(Some(ask)) => return turns::complete(&inbound, ask, meter).await,
+        Err(invalid) => return Err(refusal(Failure::Invalid(invalid), meter).await),
+    }
     let served = tokio::select! {
         biased;
         served = serve(&inbound, &mut meter) => served,
@@ -91,7 +113,7 @@ pub async fn refuse(
     told
 }
 
-async fn refusal(failure: Failure, mut meter: Meter) -> (Failure, Told) {
+pub(super) async fn refusal(failure: Failure, mut meter: Meter) -> (Failure, Told) {
     let told = meter.get().map(|open| told(open)).unwrap_or_default();
     meter.fail(&failure.text()).await;
     (failure, told)
@@ -124,7 +146,7 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
             }
             let origin = (answered.provider, answered.secret);
             let body = Box::new(Metered::new(meter, origin, response, relay, answered.until));
-            Ok(Reply::Stream { told, body, content_type })
+            Ok(Reply::Stream { told, body: Flow::One(body), content_type })
         }
     }
 }
@@ -163,7 +185,7 @@ pub(super) fn note_of(
     known.map_or_else(|| "null".to_owned(), |(id, total)| receipt::note(id, requested, served, &total))
 }
 
-fn told(open: &Open) -> Told {
+pub(super) fn told(open: &Open) -> Told {
     let served = open.served().filter(|_| !open.attempts.is_empty());
     Told {
         request_id: Some(open.request_id),
@@ -171,13 +193,14 @@ fn told(open: &Open) -> Told {
         provider: served.map(|served| served.provider),
         model: served.map(|served| served.model_name.clone()),
         attempts: open.attempts.len(),
-        cost: None,
+        cost: Total::of(open.turns.done.iter().map(|done| (&done.served, &done.bill)))
+            .map(|total| total.charge),
         fallback_reason: open.fallback_reason,
         dropped: open.dropped.clone(),
     }
 }
 
-async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Failure> {
+pub(super) async fn serve(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<Answered, Failure> {
     let limits = &inbound.gateway.settings.limits;
     let request_limits = RequestLimits { depth_max: limits.body_depth_max, ..RequestLimits::default() };
     let request = Asked::read(inbound.kind, &inbound.content_type, &inbound.body, &request_limits)

@@ -43,6 +43,12 @@ impl Meter {
         self.open.as_deref_mut()
     }
 
+    /// The number of the turn that is open.
+    pub fn turn(&self) -> u32 {
+        let turn = self.open.as_ref().map_or(0, |open| open.turns.number());
+        u32::try_from(turn).unwrap_or(0)
+    }
+
     pub fn request_id(&self) -> Option<RequestId> {
         self.open.as_ref().map(|open| open.request_id)
     }
@@ -78,6 +84,13 @@ impl Meter {
                 next.fail("the bill could not be made durable in time").await;
                 Err(NotDurable)
             }
+        }
+    }
+
+    /// Ends a request whose last turn was not begun: what the turns before it said is the answer.
+    pub async fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            let _ = open.end(Ending::Completed, None, VOID_WAIT).await;
         }
     }
 

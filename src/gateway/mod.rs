@@ -16,6 +16,7 @@ pub mod receipt;
 mod relay;
 pub mod stream;
 mod terminal;
+mod turns;
 
 use crate::{
     accounts::installation::Installation,

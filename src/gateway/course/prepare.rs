@@ -4,7 +4,7 @@ use super::{Choice, Course, Credential, Miss};
 use crate::{
     credentials,
     dialect::{
-        ClientRequest, Dialect, Encoded, Speaking, Target, Unsupported,
+        ClientRequest, Dialect, Encoded, Reading, Speaking, Target, Unsupported,
         canonical::Effort,
         kinds::{At, KindRequest},
         openai_chat,
@@ -101,7 +101,11 @@ impl Course<'_> {
             provider: target.provider,
             client,
             upstream: target.dialect,
-            reading: encoded.reading.clone(),
+            // Where chat meets chat no reader needed a seed so far.
+            reading: match gathers {
+                true => Reading { seed: target.seed.to_owned(), ..encoded.reading.clone() },
+                false => encoded.reading.clone(),
+            },
             speaking,
             gathers,
             choices: head.n,
