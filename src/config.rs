@@ -11,7 +11,14 @@ use crate::{
 };
 use ipnet::IpNet;
 use reqwest::Url;
-use std::{collections::{BTreeMap, BTreeSet}, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 /// One environment variable: its name, its default (empty: unset) and what it means.
 pub struct Variable {
@@ -88,7 +95,11 @@ pub static VARIABLES: &[Variable] = &[
         "slug=url, comma-separated: MCP servers that requests may name by slug; these may be private addresses",
     ),
     variable("KAIROSROUTE_MCP_SERVERS_MAX", "8", "MCP servers of one request"),
-    variable("KAIROSROUTE_MCP_TURNS_MAX", "32", "largest max_turns; 10, or this if less, when it is not said"),
+    variable(
+        "KAIROSROUTE_MCP_TURNS_MAX",
+        "32",
+        "largest max_turns; 10, or this if less, when it is not said",
+    ),
     variable("KAIROSROUTE_MCP_TOOLS_MAX", "128", "tools of MCP servers offered in one request"),
     variable(
         "KAIROSROUTE_MCP_RESULT_BYTES_MAX",

@@ -191,7 +191,9 @@ impl Relay {
         match &mut self.lane {
             Lane::Translate(translate) => translate.fail(code, message, provider, &mut out),
             Lane::Pass(pass) => out.extend(pass.fail(code, message, provider)),
-            Lane::Chat(_) | Lane::Gather(_) => out.extend(terminal::error(self.client, code, message, provider)),
+            Lane::Chat(_) | Lane::Gather(_) => {
+                out.extend(terminal::error(self.client, code, message, provider))
+            }
             Lane::Bytes(_) => return None,
         }
         Some(out)

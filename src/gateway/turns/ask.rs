@@ -59,7 +59,8 @@ pub fn read(body: &[u8], allowed: &Allowed<'_>) -> Result<Option<Ask>, Invalid> 
     let Ok(whole) = whole else { return Ok(None) };
     let members = whole.members();
     let named = |name: &str| members.iter().filter(|member| member.key == name).collect::<Vec<_>>();
-    let Some(servers) = named("mcp_servers").first().map(|member| member.value).filter(|raw| !raw.is_idle()) else {
+    let Some(servers) = named("mcp_servers").first().map(|member| member.value).filter(|raw| !raw.is_idle())
+    else {
         return Ok(None);
     };
     for name in ["mcp_servers", "max_turns", "automatic_tool_execution", "messages", "tools", "tool_choice"] {
@@ -117,7 +118,8 @@ impl Request {
             out.raw("tools", &joined(self.tools.as_deref(), tools));
         }
         // A demand for a call is met by the first; repeated, it would never end.
-        let choice = self.tool_choice.as_deref().filter(|choice| first || matches!(*choice, "\"auto\"" | "\"none\""));
+        let choice =
+            self.tool_choice.as_deref().filter(|choice| first || matches!(*choice, "\"auto\"" | "\"none\""));
         if let Some(choice) = choice {
             out.raw("tool_choice", choice);
         }
@@ -154,9 +156,7 @@ fn read_flag(raw: Option<Raw<'_>>) -> Result<bool, Invalid> {
     match raw.map(Raw::get) {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
-        Some(_) => {
-            Err(invalid("automatic_tool_execution", "`automatic_tool_execution` must be a boolean"))
-        }
+        Some(_) => Err(invalid("automatic_tool_execution", "`automatic_tool_execution` must be a boolean")),
     }
 }
 
@@ -189,14 +189,18 @@ fn by_word(word: Cow<'_, str>, path: &str, allowed: &Allowed<'_>) -> Result<Serv
         return Ok(Server { name, url: word.to_owned(), trusted: false, headers: Vec::new() });
     }
     match allowed.servers.iter().find(|(slug, _)| *slug == word) {
-        Some((slug, url)) => {
-            Ok(Server { name: (*slug).to_owned(), url: (*url).to_owned(), trusted: true, headers: Vec::new() })
-        }
+        Some((slug, url)) => Ok(Server {
+            name: (*slug).to_owned(),
+            url: (*url).to_owned(),
+            trusted: true,
+            headers: Vec::new(),
+        }),
         None => {
             let known: Vec<&str> = allowed.servers.iter().map(|(slug, _)| *slug).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             let word: String = word.chars().filter(|c| !c.is_control()).take(100).collect();
-            let message = format!("No MCP server `{word}` is configured here; give its URL. Configured: {known}");
+            let message =
+                format!("No MCP server `{word}` is configured here; give its URL. Configured: {known}");
             Err(invalid(path, message))
         }
     }
@@ -228,7 +232,9 @@ fn by_members(raw: Raw<'_>, path: &str, allowed: &Allowed<'_>) -> Result<Server,
         };
         let key = &member.key;
         let text = member.value.text().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        let wrong = || invalid(&format!("{path}.{key}"), format!("`{path}.{key}` must be a string that is not empty"));
+        let wrong = || {
+            invalid(&format!("{path}.{key}"), format!("`{path}.{key}` must be a string that is not empty"))
+        };
         *place = Some(text.ok_or_else(wrong)?);
     }
     let word = match (url, slug) {

@@ -18,11 +18,7 @@ use super::{
     receipt::{Done, Ending, Served, Total},
 };
 use crate::{
-    dialect::{
-        Dialect, Invalid, Speaking,
-        canonical::Finish,
-        json::ObjectWriter,
-    },
+    dialect::{Dialect, Invalid, Speaking, canonical::Finish, json::ObjectWriter},
     domain::{kind::Kind, policy::ByokFallback},
     mcp::session,
     providers::transport::Transport,
@@ -217,8 +213,13 @@ impl Run {
         let Ok(ended) = self.settle(meter).await else { return Err((Failure::NotDurable, told)) };
         told.cost = Some(ended.total.charge);
         let Self { telling, toolbox, executed, ask, .. } = self;
-        let closing =
-            Closing { note: &ended.note, executed: &executed, toolbox: &toolbox, turns: ended.turns, stopped };
+        let closing = Closing {
+            note: &ended.note,
+            executed: &executed,
+            toolbox: &toolbox,
+            turns: ended.turns,
+            stopped,
+        };
         let finish = stopped.map(|_| Finish::Length);
         let body = telling.body(finish, &closing, &ended.total.usage, ask.executes).unwrap_or_default();
         Ok(Reply::Whole { told, body, content_type: Cow::Borrowed("application/json") })
@@ -227,7 +228,8 @@ impl Run {
     /// What follows the turn that was just told. Its answer is whole and not billed yet.
     async fn step(&mut self, meter: Meter, speaking: &Speaking) -> Result<Next, Failure> {
         let (calls, own) = self.telling.calls(&self.toolbox);
-        let cut = matches!(self.telling.finish(), Some(Finish::Length | Finish::ContentFilter | Finish::Refusal));
+        let cut =
+            matches!(self.telling.finish(), Some(Finish::Length | Finish::ContentFilter | Finish::Refusal));
         if calls.is_empty() || cut || !self.ask.executes {
             return Ok(Next::End(meter, None));
         }

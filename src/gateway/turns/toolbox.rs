@@ -51,7 +51,8 @@ impl Toolbox {
         own_tools: &[String],
     ) -> Self {
         let patience = Patience { connect: limits.connect, call: limits.call };
-        let opening = servers.iter().map(|server| Session::open(server, transport, patience, limits.tools_max));
+        let opening =
+            servers.iter().map(|server| Session::open(server, transport, patience, limits.tools_max));
         let mut names = Names::new(own_tools.iter().cloned());
         let mut toolbox =
             Self { sessions: Vec::new(), offered: Vec::new(), definitions: Vec::new(), errors: Vec::new() };
@@ -93,7 +94,8 @@ impl Toolbox {
             return Executed::refused(name, arguments, "no server has this tool");
         };
         let called = tokio::time::timeout_at(by, session.call(&offered.tool, arguments)).await;
-        let outcome = called.unwrap_or(Err(McpError::Late)).unwrap_or_else(|error| Outcome::wrong(error.to_string()));
+        let outcome =
+            called.unwrap_or(Err(McpError::Late)).unwrap_or_else(|error| Outcome::wrong(error.to_string()));
         Executed {
             server: server.clone(),
             tool: offered.tool.clone(),
@@ -175,7 +177,8 @@ fn definition(name: &str, tool: &Tool) -> String {
 
 /// Some providers refuse a schema of an object that does not say which properties it has.
 fn parameters(schema: &str) -> String {
-    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(schema).unwrap_or_default();
+    let members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(schema).unwrap_or_default();
     let mut whole = schema.as_bytes().to_vec();
     for (name, value) in [("type", "\"object\""), ("properties", "{}")] {
         if !members.contains_key(name) {
