@@ -32,7 +32,7 @@ const PAGES_MAX: usize = 16;
 
 /// A server that was reached.
 pub struct Session {
-    running: RunningService<RoleClient, ClientConfig>,
+    running: Running,
     patience: Patience,
 }
 
@@ -103,10 +103,28 @@ impl Outcome {
     }
 }
 
-async fn start(
+type Running = RunningService<RoleClient, ClientConfig>;
+
+/// Servers of the newest protocol have no handshake, older ones know nothing else. The SDK tells most of them apart by
+/// itself; one that it does not understand is tried again the older way.
+async fn start(server: &Server, transport: &Transport) -> Result<Running, McpError> {
+    let either = ClientLifecycleMode::Auto {
+        preferred_versions: vec![ProtocolVersion::LATEST],
+        legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+    };
+    match begin(server, transport, either).await {
+        Err(McpError::NotMcp | McpError::Status(_) | McpError::Said(_)) => {
+            begin(server, transport, ClientLifecycleMode::Initialize).await
+        }
+        other => other,
+    }
+}
+
+async fn begin(
     server: &Server,
     transport: &Transport,
-) -> Result<RunningService<RoleClient, ClientConfig>, McpError> {
+    lifecycle: ClientLifecycleMode,
+) -> Result<Running, McpError> {
     let (operator, customer) = transport.clients();
     let client = Guarded(if server.trusted { operator } else { customer });
     let mut config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str());
@@ -114,12 +132,8 @@ async fn start(
     config.custom_headers = headers(server)?;
     let wire = StreamableHttpClientTransport::with_client(client, config);
     let myself = Implementation::new("kairosroute", env!("CARGO_PKG_VERSION"));
-    let info = ClientConfig::new(ClientCapabilities::default(), myself);
-    // Servers of the newest protocol have no handshake, older ones know nothing else.
-    let lifecycle = ClientLifecycleMode::Auto {
-        preferred_versions: vec![ProtocolVersion::LATEST],
-        legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
-    };
+    let mut info = ClientConfig::new(ClientCapabilities::default(), myself);
+    info.protocol_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
     info.serve_with_lifecycle(wire, lifecycle).await.map_err(|error| failure(&error))
 }
 
@@ -133,10 +147,7 @@ fn headers(server: &Server) -> Result<HashMap<HeaderName, HeaderValue>, McpError
     server.headers.iter().map(|pair| header(pair).ok_or(McpError::Header)).collect()
 }
 
-async fn list(
-    running: &RunningService<RoleClient, ClientConfig>,
-    tools_max: usize,
-) -> Result<Vec<Tool>, McpError> {
+async fn list(running: &Running, tools_max: usize) -> Result<Vec<Tool>, McpError> {
     let mut tools = Vec::new();
     let mut cursor = None;
     for _ in 0..PAGES_MAX {

@@ -2,7 +2,8 @@ use super::*;
 use crate::config::Config;
 use proptest::prelude::*;
 
-const SERVERS: &[(&str, &str)] = &[("acme/weather", "http://10.0.0.7/mcp"), ("notes", "https://n.example.com/")];
+const SERVERS: &[(&str, &str)] =
+    &[("acme/weather", "http://10.0.0.7/mcp"), ("notes", "https://n.example.com/")];
 
 fn read_body(body: &str) -> Result<Option<Ask>, Invalid> {
     let config = Config::read([]).unwrap();
@@ -41,8 +42,11 @@ fn servers_are_urls_slugs_and_objects_of_either() {
         r#""mcp_servers":["https://a.example.com/mcp","acme/weather",{"slug":"notes","name":"n","version":null},
            {"url":"https://a.example.com/two","headers":{"x-key":"k"},"credentials":{}}]"#,
     );
-    let told: Vec<_> =
-        ask.servers.iter().map(|server| (server.name.as_str(), server.url.as_str(), server.trusted)).collect();
+    let told: Vec<_> = ask
+        .servers
+        .iter()
+        .map(|server| (server.name.as_str(), server.url.as_str(), server.trusted))
+        .collect();
     assert_eq!(
         told,
         [
@@ -54,7 +58,8 @@ fn servers_are_urls_slugs_and_objects_of_either() {
     );
     assert_eq!(ask.servers[3].headers[0].0, "x-key");
     assert_eq!((ask.turns_max, ask.executes), (10, true));
-    let ask = asked(r#""mcp_servers":"notes","max_turns":3,"automatic_tool_execution":false,"credentials":null"#);
+    let ask =
+        asked(r#""mcp_servers":"notes","max_turns":3,"automatic_tool_execution":false,"credentials":null"#);
     assert_eq!((ask.servers.len(), ask.turns_max, ask.executes), (1, 3, false));
 }
 
