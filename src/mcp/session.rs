@@ -3,7 +3,7 @@
 
 use super::{
     McpError, Outcome, Patience, Server, Tool,
-    http::{Guarded, RawArguments},
+    http::{Guarded, MESSAGE_BYTES_MAX, RawArguments},
 };
 use crate::providers::{guard, transport::Transport};
 use reqwest::header::{HeaderName, HeaderValue};
@@ -148,16 +148,24 @@ fn headers(server: &Server) -> Result<HashMap<HeaderName, HeaderValue>, McpError
 }
 
 async fn list(running: &Running, tools_max: usize) -> Result<Vec<Tool>, McpError> {
-    let mut tools = Vec::new();
+    let (mut tools, mut bytes) = (Vec::new(), 0_usize);
     let mut cursor = None;
     for _ in 0..PAGES_MAX {
         let params = PaginatedRequestParams::default().with_cursor(cursor);
         let page = running.list_tools(Some(params)).await.map_err(|error| failure(&error))?;
-        tools.extend(page.tools.into_iter().map(|tool| Tool {
-            name: tool.name.into_owned(),
-            description: tool.description.map(|text| text.into_owned()),
-            parameters: serde_json::to_string(&tool.input_schema).unwrap_or_else(|_| "{}".to_owned()),
-        }));
+        for tool in page.tools {
+            let tool = Tool {
+                name: tool.name.into_owned(),
+                description: tool.description.map(|text| text.into_owned()),
+                parameters: serde_json::to_string(&tool.input_schema).unwrap_or_else(|_| "{}".to_owned()),
+            };
+            let described = tool.description.as_ref().map_or(0, String::len);
+            bytes = bytes.saturating_add(tool.name.len() + described + tool.parameters.len());
+            tools.push(tool);
+        }
+        if bytes > MESSAGE_BYTES_MAX {
+            return Err(McpError::TooLarge);
+        }
         cursor = page.next_cursor;
         if cursor.is_none() || tools.len() > tools_max {
             break;

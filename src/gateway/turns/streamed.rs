@@ -12,6 +12,7 @@ use crate::{
         stream::{Broken, Gathered, Metered},
         terminal,
     },
+    providers::error::Class,
 };
 use bytes::Bytes;
 use std::{borrow::Cow, time::Duration};
@@ -102,6 +103,9 @@ impl Outbox {
     /// The one error event that ends an answer which cannot be completed.
     async fn fail(&self, failure: &Failure) {
         let (code, provider) = match failure {
+            Failure::Upstream { rejection, provider, .. } if rejection.class == Class::Timeout => {
+                ("upstream_timeout", Some(provider.row().name))
+            }
             Failure::Upstream { provider, .. } => ("upstream_error", Some(provider.row().name)),
             Failure::InsufficientCredits { .. } => ("insufficient_credits", None),
             Failure::NotDurable | Failure::Unavailable(_) => ("service_unavailable", None),

@@ -272,3 +272,29 @@ async fn other_dialects_keep_their_own_field_of_that_name() {
     assert!(server.calls().is_empty());
     stack.finish().await;
 }
+
+#[tokio::test]
+async fn what_passes_between_gateway_and_servers_is_in_no_log() {
+    let stack = opened().env("KAIROSROUTE_LOG", "trace").start_child().await;
+    let (customer, good) = (stack.customer("5").await, Server::start().await);
+    let page =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 7\r\nconnection: close\r\n\r\nc4n4ry5";
+    let web = Server::start_saying(page.to_owned()).await;
+    let calls = vec![call("a", "tide", r#"{"port":"c4n4ry1"}"#), call("b", "fail", r#"{"port":"c4n4ry2"}"#)];
+    stack.simulator.enqueue("openai", Script::tools(calls));
+    let mut body = hello(MODEL);
+    let bad = format!("{}?key=c4n4ry4", web.url);
+    body["mcp_servers"] = json!([
+        { "url": format!("{}?key=c4n4ry3", good.url), "name": "a", "headers": { "x-key": "c4n4ry6" } },
+        { "url": bad, "name": "b" }
+    ]);
+    let reply = stack.chat(&customer.key, &body).await;
+    assert_eq!(reply.status, 200, "{reply}");
+    let told = reply.json();
+    assert_eq!(told["tools_executed"], json!(["tide", "fail"]), "{reply}");
+    assert!(!told["mcp_server_errors"].to_string().contains("c4n4ry"), "{reply}");
+    let log = stack.log();
+    assert!(log.len() > 1_000, "everything is logged: {log}");
+    let line = log.lines().find(|line| line.contains("c4n4ry"));
+    assert!(line.is_none(), "{line:?}");
+}

@@ -6,7 +6,7 @@ mod server;
 
 use crate::{
     harness::{Builder, Customer, Stack, hello, text, wait_until},
-    money::{GPT, charge, cost, nano_of},
+    money::{GPT, charge, cost, nano, nano_of},
 };
 use kairosroute::simulator::{Script, ToolCall};
 use serde_json::{Value, json};
@@ -52,6 +52,8 @@ async fn ask(stack: &Stack, customer: &Customer, body: &Value, streamed: bool) -
         assert_eq!(reply.status, 200, "{reply}");
         let whole = reply.json();
         let message = &whole["choices"][0]["message"];
+        let charged = nano_of(&whole["x_kairosroute"]["charged_usd"]);
+        assert_eq!(nano(reply.header("x-kairosroute-cost")), charged, "{reply}");
         return Heard {
             content: message["content"].as_str().unwrap_or_default().to_owned(),
             calls: calls_of(&message["tool_calls"]),
