@@ -206,6 +206,7 @@ async fn gateway(
             deadlines: config.deadlines,
             chat_urls: chat_urls(config)?,
             base_urls: config.providers.iter().map(|settings| settings.base_url.to_string()).collect(),
+            mcp_servers: config.mcp_servers.clone(),
         },
         ledger: Ledger::start(db, ambient.clone(), instance, LedgerLimits::default()),
         recorder: Recorder::start(db, ambient.clone(), RecordLimits::default()),

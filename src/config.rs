@@ -11,7 +11,14 @@ use crate::{
 };
 use ipnet::IpNet;
 use reqwest::Url;
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 /// One environment variable: its name, its default (empty: unset) and what it means.
 pub struct Variable {
@@ -82,6 +89,30 @@ pub static VARIABLES: &[Variable] = &[
         "largest total of images and documents fetched by URL for one request",
     ),
     variable("KAIROSROUTE_MEDIA_TIMEOUT_MS", "10000", "time to fetch them"),
+    variable(
+        "KAIROSROUTE_MCP_SERVERS",
+        "",
+        "slug=url, comma-separated: MCP servers that requests may name by slug; these may be private addresses",
+    ),
+    variable("KAIROSROUTE_MCP_SERVERS_MAX", "8", "MCP servers of one request"),
+    variable(
+        "KAIROSROUTE_MCP_TURNS_MAX",
+        "32",
+        "largest max_turns; 10, or this if less, when it is not said",
+    ),
+    variable("KAIROSROUTE_MCP_TOOLS_MAX", "128", "tools of MCP servers offered in one request"),
+    variable(
+        "KAIROSROUTE_MCP_RESULT_BYTES_MAX",
+        "65536",
+        "bytes of one MCP tool's result that the model gets; the rest is cut off and the model told",
+    ),
+    variable("KAIROSROUTE_MCP_CONNECT_TIMEOUT_MS", "15000", "time to reach an MCP server and list its tools"),
+    variable("KAIROSROUTE_MCP_CALL_TIMEOUT_MS", "60000", "time for one call of an MCP tool"),
+    variable(
+        "KAIROSROUTE_MCP_TOTAL_TIMEOUT_MS",
+        "600000",
+        "time after which a request with MCP servers begins no further turn and no further call",
+    ),
     variable("KAIROSROUTE_CONNECT_TIMEOUT_MS", "5000", "time to connect to a provider"),
     variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "300000", "time to the first content of an answer"),
     variable("KAIROSROUTE_IDLE_TIMEOUT_MS", "120000", "longest silence inside a stream"),
@@ -118,11 +149,24 @@ pub struct Limits {
     /// Of what a request names by URL and we have to fetch.
     pub media_bytes_max: usize,
     pub media_time: Duration,
+    pub mcp: McpLimits,
     pub heartbeat: Duration,
     pub drain: Duration,
     pub shutdown: Duration,
     /// How long new requests are still taken after the process has begun to say that it is not ready.
     pub shutdown_notice: Duration,
+}
+
+/// Bounds of a request with MCP servers.
+#[derive(Clone, Copy, Debug)]
+pub struct McpLimits {
+    pub servers_max: usize,
+    pub turns_max: u32,
+    pub tools_max: usize,
+    pub result_bytes_max: usize,
+    pub connect: Duration,
+    pub call: Duration,
+    pub total: Duration,
 }
 
 /// Everything the process is told from outside.
@@ -148,6 +192,8 @@ pub struct Config {
     pub database_connections_max: u32,
     pub limits: Limits,
     pub deadlines: Deadlines,
+    /// By slug.
+    pub mcp_servers: Vec<(String, Url)>,
     /// In the order of the provider table.
     pub providers: Vec<ProviderSettings>,
 }
@@ -227,6 +273,7 @@ impl Reader<'_> {
                 idle: self.millis("KAIROSROUTE_IDLE_TIMEOUT_MS"),
                 total: self.millis("KAIROSROUTE_TOTAL_TIMEOUT_MS"),
             },
+            mcp_servers: self.mcp_servers("KAIROSROUTE_MCP_SERVERS"),
             providers: PROVIDERS.iter().filter_map(|row| self.provider(row.env, row.base_url)).collect(),
         }
     }
@@ -238,6 +285,15 @@ impl Reader<'_> {
             body_depth_max: self.between("KAIROSROUTE_BODY_DEPTH_MAX", 8, 1_024),
             media_bytes_max: self.between("KAIROSROUTE_MEDIA_BYTES_MAX", 1_024, 1 << 30),
             media_time: self.millis("KAIROSROUTE_MEDIA_TIMEOUT_MS"),
+            mcp: McpLimits {
+                servers_max: self.between("KAIROSROUTE_MCP_SERVERS_MAX", 1, 64),
+                turns_max: self.between("KAIROSROUTE_MCP_TURNS_MAX", 1, 1_000),
+                tools_max: self.between("KAIROSROUTE_MCP_TOOLS_MAX", 1, 512),
+                result_bytes_max: self.between("KAIROSROUTE_MCP_RESULT_BYTES_MAX", 256, 1 << 22),
+                connect: self.millis("KAIROSROUTE_MCP_CONNECT_TIMEOUT_MS"),
+                call: self.millis("KAIROSROUTE_MCP_CALL_TIMEOUT_MS"),
+                total: self.millis("KAIROSROUTE_MCP_TOTAL_TIMEOUT_MS"),
+            },
             reply_bytes_max: self.between("KAIROSROUTE_REPLY_BYTES_MAX", 1_024, 1 << 30),
             frame_bytes_max: self.between("KAIROSROUTE_FRAME_BYTES_MAX", 1_024, 1 << 28),
             attempts_max: self.between("KAIROSROUTE_ATTEMPTS_MAX", 1, 10),
@@ -316,6 +372,25 @@ impl Reader<'_> {
         })
     }
 
+    fn mcp_servers(&mut self, name: &str) -> Vec<(String, Url)> {
+        let Some(list) = self.text(name) else { return Vec::new() };
+        let server = |pair: &str| {
+            let (slug, url) = pair.split_once('=')?;
+            let url = Url::parse(url.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+            let slug = slug.trim();
+            (!slug.is_empty() && !slug.contains("://")).then(|| (slug.to_owned(), url))
+        };
+        let servers: Option<Vec<_>> = list.split(',').map(server).collect();
+        let one_each = |servers: &Vec<(String, Url)>| {
+            let slugs: BTreeSet<&str> = servers.iter().map(|(slug, _)| slug.as_str()).collect();
+            slugs.len() == servers.len()
+        };
+        servers.filter(one_each).unwrap_or_else(|| {
+            self.errors.push(format!("{name}: expected slug=url, comma-separated, each slug once"));
+            Vec::new()
+        })
+    }
+
     fn refuse_unknown(&mut self) {
         let unknown = |name: &&String| {
             name.starts_with("KAIROSROUTE_")
@@ -372,58 +447,4 @@ pub fn example() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
-        Config::read(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
-    }
-
-    #[test]
-    fn defaults_are_valid_and_the_example_file_says_the_same() {
-        assert!(read(&[]).is_ok());
-        // The table has one provider more in tests: the recipe's example.
-        let of_the_recipe = "ACME_API_KEY=\nACME_BASE_URL=https://api.acme.example/v1\n";
-        assert!(example().contains(of_the_recipe));
-        assert_eq!(
-            include_str!("../.env.example"),
-            example().replace(of_the_recipe, ""),
-            "run `kairosroute example-env > .env.example`"
-        );
-        let lines = example();
-        let pairs: Vec<(&str, &str)> = lines
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.split_once('='))
-            .collect();
-        assert!(read(&pairs).is_ok());
-    }
-
-    #[test]
-    fn every_problem_is_told_at_once_and_no_value_is_repeated() {
-        let errors = read(&[
-            ("KAIROSROUTE_LISTEN", "s3cret"),
-            ("KAIROSROUTE_LISTENS", "x"),
-            ("KAIROSROUTE_MARGIN_BPS", "-1"),
-            ("KAIROSROUTE_TRUSTED_PROXIES", "10.0.0.0/99"),
-            ("KAIROSROUTE_BODY_BYTES_MAX", "1"),
-            ("OPENAI_BASE_URL", "https://u:s3cret@h/"),
-            ("DATABASE_URL", "postgres://x"),
-        ])
-        .err()
-        .unwrap();
-        assert_eq!(errors.0.len(), 7, "{errors}");
-        assert!(!errors.to_string().contains("s3cret"));
-    }
-
-    #[test]
-    fn provider_variables_follow_the_table() {
-        let config =
-            read(&[("TOGETHER_AI_API_KEY", "k"), ("GROQ_BASE_URL", "http://127.0.0.1:1/openai/v1/")])
-                .unwrap();
-        let of = |id| config.provider(ProviderId::by_id(id).unwrap()).unwrap();
-        assert!(of("together_ai").api_key.is_some());
-        assert_eq!(of("groq").base_url.as_str(), "http://127.0.0.1:1/openai/v1");
-        assert!(of("openai").api_key.is_none());
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod http;
 pub mod jobs;
 pub mod local_postgres;
+pub mod mcp;
 pub mod providers;
 pub mod routing;
 pub mod simulator;

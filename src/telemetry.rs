@@ -6,7 +6,11 @@ use std::{
     sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
 use tracing_subscriber::{
-    Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+    Layer,
+    filter::{LevelFilter, Targets},
+    fmt::MakeWriter,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
 };
 
 /// Lines waiting to be written.
@@ -15,7 +19,8 @@ const LINES_MAX: usize = 8_192;
 /// Starts logging; a second call in one process (tests) changes nothing. `filter` is a level or
 /// `target=level` pairs.
 pub fn start(filter: &str) -> anyhow::Result<()> {
-    let targets: Targets = filter.parse()?;
+    // The SDK that speaks MCP puts messages and addresses into its lines.
+    let targets = filter.parse::<Targets>()?.with_target("rmcp", LevelFilter::OFF);
     let (lines, inbox) = sync_channel(LINES_MAX);
     let layer =
         tracing_subscriber::fmt::layer().with_writer(Lines(lines)).with_ansi(false).with_filter(targets);

@@ -18,6 +18,15 @@ pub enum Basis {
 }
 
 impl Basis {
+    /// The less certain of two.
+    fn or_worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Basis::Estimated, _) | (_, Basis::Estimated) => Basis::Estimated,
+            (Basis::Counted, _) | (_, Basis::Counted) => Basis::Counted,
+            (Basis::Reported, Basis::Reported) => Basis::Reported,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Basis::Reported => "reported",
@@ -86,6 +95,31 @@ impl Usage {
         [self.cache_read, self.cache_write, self.cache_write_1h, self.audio_input, self.image_input]
             .into_iter()
             .fold(self.input, u64::saturating_add)
+    }
+
+    /// Both together.
+    pub fn plus(&self, other: &Usage) -> Usage {
+        let sum = u64::saturating_add;
+        Usage {
+            input: sum(self.input, other.input),
+            cache_read: sum(self.cache_read, other.cache_read),
+            cache_write: sum(self.cache_write, other.cache_write),
+            cache_write_1h: sum(self.cache_write_1h, other.cache_write_1h),
+            audio_input: sum(self.audio_input, other.audio_input),
+            image_input: sum(self.image_input, other.image_input),
+            output: sum(self.output, other.output),
+            reasoning: sum(self.reasoning, other.reasoning),
+            audio_output: sum(self.audio_output, other.audio_output),
+            image_output: sum(self.image_output, other.image_output),
+            images: sum(self.images, other.images),
+            input_images: sum(self.input_images, other.input_images),
+            characters: sum(self.characters, other.characters),
+            audio_ms: sum(self.audio_ms, other.audio_ms),
+            searches: sum(self.searches, other.searches),
+            queries: sum(self.queries, other.queries),
+            pages: sum(self.pages, other.pages),
+            basis: self.basis.or_worse(other.basis),
+        }
     }
 
     /// Every token the model generated.

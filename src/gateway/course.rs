@@ -317,6 +317,7 @@ impl<'a> Course<'a> {
         open.attempts.push(Attempt {
             provider: provider.row().name,
             model_id: choice.candidate.id.clone(),
+            turn: open.turns.number(),
             credential: choice.kind(),
             credential_id: match choice.credential {
                 Credential::Scoped(key) => {

@@ -16,6 +16,8 @@ pub struct Exchange {
     pub reading: Reading,
     /// How to write the answer, where it has to be written anew.
     pub speaking: Option<Speaking>,
+    /// The answer is not for the client as it comes: its events are gathered for the gateway itself.
+    pub gathers: bool,
     /// Answers (`n`).
     pub choices: u64,
     /// The client wants a usage chunk.

@@ -10,10 +10,11 @@ use super::{
     marked::marked,
     meter::{Meter, NotDurable},
     open::Open,
-    receipt::{self, Bill, CredentialKind, Ending, Served},
+    receipt::{self, Bill, CredentialKind, Ending, Served, Total},
     relay::NOTE,
     scoped::{Brought, Scope},
-    stream::Metered,
+    stream::{Broken, Metered},
+    turns::{self, Turns},
 };
 use crate::{
     dialect::{self, Head, Invalid, Limits as RequestLimits, json},
@@ -46,7 +47,31 @@ pub struct Told {
 /// An answer.
 pub enum Reply {
     Whole { told: Told, body: Vec<u8>, content_type: Cow<'static, str> },
-    Stream { told: Told, body: Box<Metered>, content_type: Cow<'static, str> },
+    Stream { told: Told, body: Flow, content_type: Cow<'static, str> },
+}
+
+/// A body that flows.
+pub enum Flow {
+    One(Box<Metered>),
+    Turns(Turns),
+}
+
+impl Flow {
+    /// The next bytes for the client; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
+        match self {
+            Flow::One(metered) => metered.next().await,
+            Flow::Turns(turns) => turns.next().await,
+        }
+    }
+
+    /// What the answer cost, once it has ended well; several turns tell it in their last frame alone.
+    pub fn charged(&self) -> Option<NanoUsd> {
+        match self {
+            Flow::One(metered) => metered.charged(),
+            Flow::Turns(_) => None,
+        }
+    }
 }
 
 /// One authenticated request.
@@ -76,6 +101,12 @@ pub async fn complete(mut inbound: Inbound<'_>, place: Place) -> Result<Reply, (
     let open =
         Open::new(gateway.clone(), inbound.principal.clone(), inbound.kind, inbound.body.clone(), place);
     let mut meter = Meter::open(open);
+    // What could not be unfolded is refused as every other request that cannot be read.
+    match unfolded.as_ref().map_or(Ok(None), |()| turns::read(&inbound)) {
+        Ok(None) => {}
+        Ok(Some(ask)) => return turns::complete(&inbound, ask, meter).await,
+        Err(invalid) => return Err(refusal(Failure::Invalid(invalid), meter).await),
+    }
     let served = tokio::select! {
         biased;
         served = serve(&inbound, &mut meter, unfolded) => served,
@@ -101,7 +132,7 @@ pub async fn refuse(
     told
 }
 
-async fn refusal(failure: Failure, mut meter: Meter) -> (Failure, Told) {
+pub(super) async fn refusal(failure: Failure, mut meter: Meter) -> (Failure, Told) {
     let told = meter.get().map(|open| told(open)).unwrap_or_default();
     meter.fail(&failure.text()).await;
     (failure, told)
@@ -137,7 +168,7 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
             }
             let origin = (answered.provider, answered.secret);
             let body = Box::new(Metered::new(meter, origin, response, relay, answered.until));
-            Ok(Reply::Stream { told, body, content_type })
+            Ok(Reply::Stream { told, body: Flow::One(body), content_type })
         }
     }
 }
@@ -162,10 +193,20 @@ fn written(body: Body, note: &str, bill: &Bill) -> (Vec<u8>, Cow<'static, str>) 
 }
 
 pub(super) fn note(request_id: Option<RequestId>, requested: &str, served: &Served, bill: &Bill) -> String {
-    request_id.map_or_else(|| "null".to_owned(), |id| receipt::note(id, requested, served, bill))
+    note_of(request_id, requested, served, Total::of([(served, bill)]))
 }
 
-fn told(open: &Open) -> Told {
+pub(super) fn note_of(
+    request_id: Option<RequestId>,
+    requested: &str,
+    served: &Served,
+    total: Option<Total>,
+) -> String {
+    let known = request_id.zip(total);
+    known.map_or_else(|| "null".to_owned(), |(id, total)| receipt::note(id, requested, served, &total))
+}
+
+pub(super) fn told(open: &Open) -> Told {
     let served = open.served().filter(|_| !open.attempts.is_empty());
     Told {
         request_id: Some(open.request_id),
@@ -173,7 +214,8 @@ fn told(open: &Open) -> Told {
         provider: served.map(|served| served.provider),
         model: served.map(|served| served.model_name.clone()),
         attempts: open.attempts.len(),
-        cost: None,
+        cost: Total::of(open.turns.done.iter().map(|done| (&done.served, &done.bill)))
+            .map(|total| total.charge),
         fallback_reason: open.fallback_reason,
         dropped: open.dropped.clone(),
         by_byok_api_key: served.is_some_and(|served| served.by_byok_api_key),
@@ -184,7 +226,7 @@ fn request_limits(gateway: &Gateway) -> RequestLimits {
     RequestLimits { depth_max: gateway.settings.limits.body_depth_max, ..RequestLimits::default() }
 }
 
-async fn serve(
+pub(super) async fn serve(
     inbound: &Inbound<'_>,
     meter: &mut Meter,
     unfolded: Result<(), Invalid>,
@@ -213,7 +255,10 @@ async fn serve(
     }
     let today = open.started_at.date();
     let scope = Scope::of(&inbound.brought, head, inbound.kind, &open.catalog, today)?;
-    let plan = make_plan(inbound, open, head, &scope)?;
+    let mut plan = make_plan(inbound, open, head, &scope)?;
+    if let Some(before) = open.answered_before() {
+        plan.candidates.sort_by_key(|candidate| candidate.id != *before);
+    }
     open.considered = plan.considered;
     open.strategy = plan.strategy;
     open.chain = plan.candidates.iter().map(|candidate| candidate.id.clone()).collect();

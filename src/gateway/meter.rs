@@ -43,6 +43,12 @@ impl Meter {
         self.open.as_deref_mut()
     }
 
+    /// The number of the turn that is open.
+    pub fn turn(&self) -> u32 {
+        let turn = self.open.as_ref().map_or(0, |open| open.turns.number());
+        u32::try_from(turn).unwrap_or(0)
+    }
+
     pub fn request_id(&self) -> Option<RequestId> {
         self.open.as_ref().map(|open| open.request_id)
     }
@@ -59,11 +65,41 @@ impl Meter {
         gateway.tasks.spawn_on(ended, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))
     }
 
-    /// Ends a request that nothing came of.
+    /// Ends a turn after which another follows: bills it, waits until that is durable, and opens the next. It runs
+    /// to its end by itself: a client that leaves meanwhile leaves a request that has its receipt.
+    pub async fn turn_over(mut self) -> Result<Meter, NotDurable> {
+        let Some(open) = self.open.take() else { return Err(NotDurable) };
+        let gateway = open.gateway.clone();
+        let over = async move {
+            let mut open = if open.needs_counting() { counted(open).await? } else { open };
+            let next = Meter::open(open.following());
+            open.turns.goes_on = true;
+            Ok((open.end(Ending::Completed, None, SETTLE_WAIT).await, next))
+        };
+        let (settled, mut next) =
+            gateway.tasks.spawn_on(over, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))?;
+        match settled {
+            Ok(_) => Ok(next),
+            Err(NotDurable) => {
+                next.fail("the bill could not be made durable in time").await;
+                Err(NotDurable)
+            }
+        }
+    }
+
+    /// Ends a request whose last turn was not begun: what the turns before it said is the answer.
+    pub async fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            let _ = open.end(Ending::Completed, None, VOID_WAIT).await;
+        }
+    }
+
+    /// Ends a request that nothing came of, or nothing more.
     pub async fn fail(&mut self, message: &str) {
         if let Some(open) = self.open.take() {
+            let ending = if open.turns.done.is_empty() { Ending::Failed } else { Ending::Aborted };
             // The void is queued by then; one that is slow to become durable changes nothing for the client.
-            let _ = open.end(Ending::Failed, Some(message), VOID_WAIT).await;
+            let _ = open.end(ending, Some(message), VOID_WAIT).await;
         }
     }
 }
@@ -143,7 +179,8 @@ async fn abandon(mut open: Box<Open>) {
             Err(NotDurable) => return,
         }
     }
-    let ending = if open.is_committed() { Ending::Aborted } else { Ending::Failed };
+    let begun = open.is_committed() || !open.turns.done.is_empty();
+    let ending = if begun { Ending::Aborted } else { Ending::Failed };
     let _ = open.end(ending, Some("the client left"), SETTLE_WAIT).await;
 }
 

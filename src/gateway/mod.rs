@@ -19,6 +19,7 @@ mod relay;
 pub mod scoped;
 pub mod stream;
 mod terminal;
+mod turns;
 
 use crate::{
     accounts::installation::Installation,
@@ -50,6 +51,8 @@ pub struct Settings {
     /// and the base of everything else.
     pub chat_urls: Vec<Url>,
     pub base_urls: Vec<String>,
+    /// MCP servers that requests may name by slug, and where they are.
+    pub mcp_servers: Vec<(String, Url)>,
 }
 
 impl Settings {

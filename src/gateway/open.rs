@@ -1,20 +1,21 @@
 //! A request that has not ended: what is known of it so far, what it has consumed, and how it is priced. Only
 //! [`super::meter::Meter`] brings it to its end.
 
+mod following;
 mod measure;
+mod record;
 
 use super::{
     Gateway, Place,
     attempt::{Answer, Call},
     meter::NotDurable,
-    receipt::{self, Attempt, Bill, CredentialKind, Ending, Served, Story},
+    receipt::{Attempt, Bill, CredentialKind, Done, Ending, Served},
     relay::Relay,
 };
 use crate::{
     billing::{
         ledger::{self, Checkpoint, HoldOutcome, HoldRequest, LedgerError, Settle},
         price,
-        record::{Record, UsageRow, UsageStatus},
     },
     dialect::{self, json, kinds},
     domain::{
@@ -67,14 +68,36 @@ pub struct Open {
     pub fallback_reason: Option<&'static str>,
     pub dropped: Vec<String>,
     pub ttft: Option<Duration>,
+    pub turns: Turns,
     pub(super) hold: Option<HoldId>,
     serving: Option<Serving>,
     /// Among the requests being served, abandoned ones too.
-    _place: Place,
+    place: Arc<Place>,
     /// The process does not end before this request has.
     _token: TaskTrackerToken,
     /// A call whose answer is billed even if nobody waits for it any more.
     pub(super) apart: Option<AbortOnDropHandle<Result<Answer, Rejection>>>,
+}
+
+/// Where a turn stands among those of its request. Most requests have one.
+#[derive(Default)]
+pub struct Turns {
+    /// The answer is read as events, for the gateway itself to act on.
+    pub gathers: bool,
+    /// Another turn follows, and the receipt is the last one's to write.
+    pub goes_on: bool,
+    /// Those before this one.
+    pub done: Vec<Done>,
+    /// When the first began.
+    began: Option<(OffsetDateTime, Instant)>,
+    /// The time to the first content of the first.
+    first_ttft: Option<Duration>,
+}
+
+impl Turns {
+    pub fn number(&self) -> i16 {
+        i16::try_from(self.done.len()).unwrap_or(i16::MAX)
+    }
 }
 
 /// The candidate and credential whose answer is being relayed.
@@ -137,7 +160,7 @@ impl Open {
             prompt_audio: 0,
             prompt_tokens: 0,
             measured: Usage::default(),
-            _place: place,
+            place: Arc::new(place),
             _token: gateway.tasks.token(),
             gateway,
             principal,
@@ -153,6 +176,7 @@ impl Open {
             fallback_reason: None,
             dropped: Vec::new(),
             ttft: None,
+            turns: Turns::default(),
             hold: None,
             serving: None,
             apart: None,
@@ -169,7 +193,7 @@ impl Open {
             scope: self.principal.scope,
             id,
             request_id: self.request_id,
-            turn: 0,
+            turn: self.turns.number(),
             api_key_id: self.principal.api_key_id,
             want,
             floor,
@@ -381,7 +405,9 @@ impl Open {
             self.gateway.ledger.settle(settle)
         });
         let recording = self.gateway.recorder.record(self.record(bill.as_ref(), ending, error));
-        self.gateway.metrics.ended(ending, on_platform);
+        if !self.turns.goes_on {
+            self.gateway.metrics.ended(ending, on_platform);
+        }
         let written = async move {
             recording.await;
             match settling {
@@ -394,55 +420,6 @@ impl Open {
             Ok(false) | Err(_) => return Err(NotDurable),
         }
         self.serving.map(|serving| serving.served).zip(bill).ok_or(NotDurable)
-    }
-
-    fn record(&self, bill: Option<&Bill>, ending: Ending, error: Option<&str>) -> Record {
-        let latency_ms = millis(self.started.elapsed());
-        let ttft_ms = self.ttft.map(millis);
-        let story = Story {
-            request_id: self.request_id,
-            requested: &self.requested,
-            considered: &self.considered,
-            strategy: self.strategy,
-            fallback_chain: &self.chain,
-            attempts: &self.attempts,
-            served: self.served(),
-            fallback_reason: self.fallback_reason,
-            dropped: &self.dropped,
-            bill,
-            price_version: &self.catalog.version,
-            stream: self.stream,
-            ending,
-            error,
-            latency_ms,
-            ttft_ms,
-            started_at: self.started_at,
-        };
-        let usage = self.served().zip(bill).map(|(served, bill)| UsageRow {
-            turn: 0,
-            kind: self.kind.as_str(),
-            provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()),
-            model: served.model_id.clone(),
-            byok: served.credential == CredentialKind::Byok,
-            category: None,
-            status: match ending {
-                Ending::Completed => UsageStatus::Completed,
-                Ending::Aborted => UsageStatus::Aborted,
-                Ending::Failed => UsageStatus::Failed,
-            },
-            usage: bill.usage,
-            cost: bill.cost(),
-            charge: bill.charge,
-            latency_ms: clamped(latency_ms),
-            ttft_ms: ttft_ms.map(clamped),
-        });
-        Record {
-            scope: self.principal.scope,
-            request_id: self.request_id,
-            api_key_id: self.principal.api_key_id,
-            usage,
-            receipt: receipt::write(&story),
-        }
     }
 }
 
@@ -484,12 +461,4 @@ fn count_prompt(family: Family, kind: Kind, body: &[u8]) -> u64 {
     };
     let prompt = dialect::prompt(dialect, body);
     tokens::count_prompt(family, prompt.pieces.iter().map(String::as_str), prompt.messages)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn clamped(millis: u64) -> i32 {
-    i32::try_from(millis).unwrap_or(i32::MAX)
 }

@@ -26,6 +26,9 @@ pub enum CredentialKind {
 pub struct Attempt {
     pub provider: &'static str,
     pub model_id: Arc<str>,
+    /// The turn it was made for, after the first.
+    #[serde(skip_serializing_if = "is_first")]
+    pub turn: i16,
     pub credential: CredentialKind,
     pub credential_id: Option<String>,
     /// The provider's status; `None` when there was no answer.
@@ -82,6 +85,52 @@ impl Bill {
     }
 }
 
+/// A turn of a request that goes on after it.
+#[derive(Clone, Debug)]
+pub struct Done {
+    pub served: Served,
+    pub bill: Bill,
+}
+
+/// What all turns of a request come to.
+#[derive(Clone, Debug)]
+pub struct Total {
+    pub usage: Usage,
+    pub charge: NanoUsd,
+    /// `None` when the cost of some turn is not known.
+    pub cost: Option<NanoUsd>,
+    pub margin: NanoUsd,
+    /// Every turn was served on an own key.
+    pub byok: bool,
+}
+
+impl Total {
+    /// `None` when there was no turn.
+    pub fn of<'t>(turns: impl IntoIterator<Item = (&'t Served, &'t Bill)>) -> Option<Total> {
+        turns.into_iter().fold(None, |total, (served, bill)| {
+            let one = Total {
+                usage: bill.usage,
+                charge: bill.charge,
+                cost: bill.cost(),
+                margin: bill.margin(served.credential),
+                byok: served.credential == CredentialKind::Byok,
+            };
+            Some(total.map_or(one.clone(), |total: Total| total.plus(&one)))
+        })
+    }
+
+    fn plus(&self, other: &Total) -> Total {
+        let sum = |a: NanoUsd, b: NanoUsd| NanoUsd(a.0.saturating_add(b.0));
+        Total {
+            usage: self.usage.plus(&other.usage),
+            charge: sum(self.charge, other.charge),
+            cost: self.cost.zip(other.cost).map(|(a, b)| sum(a, b)),
+            margin: sum(self.margin, other.margin),
+            byok: self.byok && other.byok,
+        }
+    }
+}
+
 /// Everything the receipt is written from.
 pub struct Story<'a> {
     pub request_id: RequestId,
@@ -94,6 +143,8 @@ pub struct Story<'a> {
     pub fallback_reason: Option<&'static str>,
     pub dropped: &'a [String],
     pub bill: Option<&'a Bill>,
+    /// Of a request that had several turns: those before the last.
+    pub earlier: &'a [Done],
     pub price_version: &'a str,
     pub stream: bool,
     pub ending: Ending,
@@ -122,7 +173,24 @@ struct Document<'a> {
     charged_nano_usd: i64,
     provider_cost_nano_usd: Option<i64>,
     margin_nano_usd: i64,
+    /// Of a request with several turns each with its own prices; the figures above are their sum.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    turns: Vec<Turn<'a>>,
     execution: Execution<'a>,
+}
+
+#[derive(Serialize)]
+struct Turn<'a> {
+    turn: usize,
+    model_id: &'a str,
+    provider: &'static str,
+    byok: bool,
+    usage: &'a Usage,
+    price: Option<Price<'a>>,
+    margin_bps: u32,
+    charged_nano_usd: i64,
+    provider_cost_nano_usd: Option<i64>,
+    margin_nano_usd: i64,
 }
 
 #[derive(Serialize)]
@@ -155,10 +223,14 @@ struct Execution<'a> {
 
 /// The receipt as JSON text.
 pub fn write(story: &Story<'_>) -> String {
-    let served = story.served;
+    let last_done = story.earlier.last().map(|done| &done.served);
+    let served = story.served.or(last_done);
     let bill = story.bill;
     let credential = served.map(|served| served.credential);
-    let cost = bill.and_then(Bill::cost);
+    let done = story.earlier.iter().map(|done| (&done.served, &done.bill));
+    let billed: Vec<_> = done.chain(story.served.zip(bill)).collect();
+    let total = Total::of(billed.iter().copied());
+    let single = bill.filter(|_| story.earlier.is_empty());
     let document = Document {
         receipt_id: story.request_id.receipt(),
         request_id: story.request_id,
@@ -172,15 +244,16 @@ pub fn write(story: &Story<'_>) -> String {
             fallback_chain: story.fallback_chain,
         },
         attempts: story.attempts,
-        byok: credential.map(|credential| credential == CredentialKind::Byok),
+        byok: total.as_ref().map(|total| total.byok).or(credential.map(|kind| kind == CredentialKind::Byok)),
         fallback_reason: story.fallback_reason,
         dropped: story.dropped,
-        usage: bill.map(|bill| &bill.usage),
-        price: bill.and_then(|bill| price(bill, story, credential)),
-        margin_bps: bill.map(|bill| bill.margin_bps.0),
-        charged_nano_usd: bill.map_or(0, |bill| bill.charge.0),
-        provider_cost_nano_usd: cost.map(|cost| cost.0),
-        margin_nano_usd: bill.zip(credential).map_or(0, |(bill, credential)| bill.margin(credential).0),
+        usage: total.as_ref().map(|total| &total.usage),
+        price: single.and_then(|bill| price(bill, story, credential)),
+        margin_bps: billed.last().map(|(_, bill)| bill.margin_bps.0),
+        charged_nano_usd: total.as_ref().map_or(0, |total| total.charge.0),
+        provider_cost_nano_usd: total.as_ref().and_then(|total| total.cost).map(|cost| cost.0),
+        margin_nano_usd: total.as_ref().map_or(0, |total| total.margin.0),
+        turns: if story.earlier.is_empty() { Vec::new() } else { turns(&billed, story) },
         execution: Execution {
             status: story.ending,
             stream: story.stream,
@@ -191,6 +264,26 @@ pub fn write(story: &Story<'_>) -> String {
     };
     // These types hold nothing that JSON cannot; an empty object would still be a valid document.
     serde_json::to_string(&document).unwrap_or_else(|_| "{}".to_owned())
+}
+
+fn turns<'a>(billed: &[(&'a Served, &'a Bill)], story: &Story<'a>) -> Vec<Turn<'a>> {
+    let turn = |(turn, (served, bill)): (usize, &(&'a Served, &'a Bill))| Turn {
+        turn,
+        model_id: &served.model_id,
+        provider: served.provider,
+        byok: served.credential == CredentialKind::Byok,
+        usage: &bill.usage,
+        price: price(bill, story, Some(served.credential)),
+        margin_bps: bill.margin_bps.0,
+        charged_nano_usd: bill.charge.0,
+        provider_cost_nano_usd: bill.cost().map(|cost| cost.0),
+        margin_nano_usd: bill.margin(served.credential).0,
+    };
+    billed.iter().enumerate().map(turn).collect()
+}
+
+fn is_first(turn: &i16) -> bool {
+    *turn == 0
 }
 
 fn price<'a>(bill: &'a Bill, story: &Story<'a>, credential: Option<CredentialKind>) -> Option<Price<'a>> {
@@ -223,7 +316,7 @@ fn arithmetic(lines: &[PriceLine], on_own_key: bool) -> &'static str {
 }
 
 /// `x_kairosroute`: who served and what it cost, as JSON numbers of at most nine decimals.
-pub fn note(request_id: RequestId, requested: &str, served: &Served, bill: &Bill) -> String {
+pub fn note(request_id: RequestId, requested: &str, served: &Served, total: &Total) -> String {
     #[derive(Serialize)]
     struct Note<'a> {
         provider: &'a str,
@@ -237,15 +330,15 @@ pub fn note(request_id: RequestId, requested: &str, served: &Served, bill: &Bill
         margin_usd: &'a RawValue,
     }
     let number = |amount: NanoUsd| RawValue::from_string(amount.to_string()).unwrap_or_default();
-    let charge = number(bill.charge);
-    let cost = bill.cost().map(number);
-    let margin = number(bill.margin(served.credential));
+    let charge = number(total.charge);
+    let cost = total.cost.map(number);
+    let margin = number(total.margin);
     let note = Note {
         provider: served.provider,
         cost_usd: &charge,
         savings_usd: 0,
         routed_from: requested,
-        byok: served.credential == CredentialKind::Byok,
+        byok: total.byok,
         receipt_id: request_id.receipt(),
         charged_usd: &charge,
         provider_cost_usd: cost.as_deref(),

@@ -3,6 +3,7 @@
 
 mod bytes;
 mod chat;
+mod gather;
 mod pass;
 mod translate;
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     dialect::{
-        Dialect,
+        Dialect, Speaking,
         canonical::{Delta, Event},
         json::Escaped,
         messages,
@@ -23,6 +24,7 @@ use crate::{
 };
 use bytes::Bytes;
 use chat::Chat;
+use gather::Gather;
 use pass::Pass;
 use translate::Translate;
 
@@ -47,6 +49,8 @@ enum Lane {
     /// Another dialect at both ends: frames pass, and are read beside.
     Pass(Pass),
     Translate(Translate),
+    /// Events for the gateway itself.
+    Gather(Box<Gather>),
     /// Sound: no frames of ours at all.
     Bytes(Box<Bytes>),
 }
@@ -71,12 +75,12 @@ impl Relay {
         let heard = Heard::new(exchange.provider, exchange.reply_bytes_max);
         let splitter = Splitter::new(exchange.frame_bytes_max);
         let client = exchange.client;
-        let lane = match Translate::new(&exchange) {
-            Some(translate) => Lane::Translate(translate),
-            None if matches!(client, Dialect::Chat | Dialect::Completions) => {
-                Lane::Chat(Chat::new(&exchange))
-            }
-            None => Lane::Pass(Pass::new(&exchange)),
+        let is_chat = matches!(client, Dialect::Chat | Dialect::Completions);
+        let lane = match (Gather::new(&exchange), Translate::new(&exchange)) {
+            (Some(gather), _) => Lane::Gather(Box::new(gather)),
+            (None, Some(translate)) => Lane::Translate(translate),
+            (None, None) if is_chat => Lane::Chat(Chat::new(&exchange)),
+            (None, None) => Lane::Pass(Pass::new(&exchange)),
         };
         Self { splitter, client, heard, lane }
     }
@@ -153,6 +157,22 @@ impl Relay {
         std::mem::take(&mut self.heard.out)
     }
 
+    /// What has happened since the last call, where the answer is gathered.
+    pub fn take_events(&mut self) -> Vec<Event<'static>> {
+        match &mut self.lane {
+            Lane::Gather(gather) => gather.take_events(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// How a gathered answer is written.
+    pub fn speaking(&self) -> Option<&Speaking> {
+        match &self.lane {
+            Lane::Gather(gather) => Some(gather.speaking()),
+            _ => None,
+        }
+    }
+
     /// The end of a billed answer: what was kept back, with `note` (JSON) as `x_kairosroute` on the frame that
     /// finishes, or on the usage chunk if the client asked for one, then the end mark.
     pub fn conclude(&mut self, note: &str, billed: &Usage) -> Vec<u8> {
@@ -161,6 +181,8 @@ impl Relay {
             Lane::Chat(chat) => chat.conclude(note, billed, &mut out),
             Lane::Pass(pass) => pass.conclude(note, &mut out),
             Lane::Translate(translate) => translate.conclude(note, billed, &mut out),
+            // Whoever took the events writes the end.
+            Lane::Gather(_) => {}
             Lane::Bytes(bytes) => bytes.conclude(&mut out),
         }
         out
@@ -173,7 +195,9 @@ impl Relay {
         match &mut self.lane {
             Lane::Translate(translate) => translate.fail(code, message, provider, &mut out),
             Lane::Pass(pass) => out.extend(pass.fail(code, message, provider)),
-            Lane::Chat(_) => out.extend(terminal::error(self.client, code, message, provider)),
+            Lane::Chat(_) | Lane::Gather(_) => {
+                out.extend(terminal::error(self.client, code, message, provider))
+            }
             Lane::Bytes(_) => return None,
         }
         Some(out)
@@ -199,6 +223,7 @@ impl Lane {
             Lane::Chat(chat) => chat.take(frame, heard),
             Lane::Pass(pass) => pass.take(frame, heard),
             Lane::Translate(translate) => translate.take(frame, heard),
+            Lane::Gather(gather) => gather.take(frame, heard),
             // It is given bytes before they are cut into frames.
             Lane::Bytes(_) => {}
         }
@@ -209,6 +234,7 @@ impl Lane {
             Lane::Chat(_) => {}
             Lane::Pass(pass) => pass.close(heard),
             Lane::Translate(translate) => translate.close(heard),
+            Lane::Gather(gather) => gather.close(heard),
             Lane::Bytes(bytes) => bytes.close(heard),
         }
     }

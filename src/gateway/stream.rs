@@ -11,6 +11,7 @@ use super::{
     relay::Relay,
 };
 use crate::{
+    dialect::{Speaking, canonical},
     domain::{
         money::NanoUsd,
         provider::{OnDisconnect, ProviderId},
@@ -57,6 +58,16 @@ struct Running {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer broke off")]
 pub struct Broken;
+
+/// What the next wait for a gathered answer brought.
+pub enum Gathered {
+    Events(Vec<canonical::Event<'static>>),
+    /// Nothing for a while: what keeps the client's connection alive.
+    Quiet(&'static [u8]),
+    Whole,
+    /// It ended in a failure, was billed, and this is the last for the client.
+    Broken(Result<Bytes, Broken>),
+}
 
 #[derive(Clone, Copy)]
 struct Times {
@@ -134,6 +145,40 @@ impl Metered {
                 Event::Stopping => return self.stop().await,
             }
         }
+    }
+
+    /// The next events of an answer that is gathered: nothing is billed and no end is written here.
+    pub async fn next_of_turn(&mut self) -> Gathered {
+        loop {
+            let Some(running) = self.running.as_mut() else { return Gathered::Broken(Err(Broken)) };
+            running.note();
+            let events = running.relay.take_events();
+            if !events.is_empty() {
+                running.said = Instant::now();
+                return Gathered::Events(events);
+            }
+            if let Some(failure) = running.relay.failure().cloned() {
+                return Gathered::Broken(self.break_off(failure).await.unwrap_or(Err(Broken)));
+            }
+            if running.relay.has_ended() {
+                return Gathered::Whole;
+            }
+            match running.listen().await {
+                Event::Bytes => {}
+                Event::Ended => running.relay.close(),
+                Event::Quiet => return Gathered::Quiet(running.relay.heartbeat()),
+                Event::Failed(rejection) => running.relay.cut(rejection),
+                Event::Stopping => return Gathered::Broken(self.stop().await.unwrap_or(Err(Broken))),
+            }
+        }
+    }
+
+    /// The meter of a gathered answer that is whole, and how that is written. The connection is free for the next.
+    pub fn into_turn(mut self) -> Option<(Meter, Speaking)> {
+        let running = self.running.take()?;
+        let speaking = running.relay.speaking().cloned();
+        tokio::task::spawn_local(read_out(running.response));
+        Some((running.meter, speaking?))
     }
 
     /// Bills the answer, then lets its last frame go.

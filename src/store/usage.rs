@@ -62,8 +62,8 @@ pub struct Record {
     pub api_key_id: ApiKeyId,
     /// `None` when no provider answered.
     pub usage: Option<UsageRow>,
-    /// The receipt, JSON text.
-    pub receipt: String,
+    /// The receipt, JSON text; `None` for a turn that others follow.
+    pub receipt: Option<String>,
 }
 
 /// Writes records, receipt and usage row together. A record that is there already is left as it is, so a
@@ -78,7 +78,9 @@ pub async fn insert(
     let column = |pick: fn(&UsageRow) -> u64| -> Vec<i64> {
         rows.iter().map(|(_, row)| i64::try_from(pick(row)).unwrap_or(i64::MAX)).collect()
     };
-    let receipts: Vec<&str> = records.iter().map(|r| r.receipt.as_str()).collect();
+    let told: Vec<(&Record, &str)> =
+        records.iter().filter_map(|record| record.receipt.as_deref().map(|text| (record, text))).collect();
+    let receipts: Vec<&str> = told.iter().map(|(_, text)| *text).collect();
     let providers: Vec<&str> = rows.iter().map(|(_, row)| row.provider).collect();
     let kinds: Vec<&str> = rows.iter().map(|(_, row)| row.kind).collect();
     let models: Vec<&str> = rows.iter().map(|(_, row)| row.model.as_ref()).collect();
@@ -130,11 +132,11 @@ pub async fn insert(
         &rows.iter().map(|(_, u)| u.latency_ms).collect::<Vec<i32>>(),
         &ttfts as &[Option<i32>],
         &rows.iter().map(|(r, _)| time_of(r.request_id.0, now)).collect::<Vec<OffsetDateTime>>(),
-        &records.iter().map(|r| r.scope.uuid()).collect::<Vec<Uuid>>(),
-        &records.iter().map(|r| r.request_id.receipt().0).collect::<Vec<Uuid>>(),
-        &records.iter().map(|r| r.api_key_id.0).collect::<Vec<Uuid>>(),
+        &told.iter().map(|(r, _)| r.scope.uuid()).collect::<Vec<Uuid>>(),
+        &told.iter().map(|(r, _)| r.request_id.receipt().0).collect::<Vec<Uuid>>(),
+        &told.iter().map(|(r, _)| r.api_key_id.0).collect::<Vec<Uuid>>(),
         &receipts as &[&str],
-        &records.iter().map(|r| time_of(r.request_id.0, now)).collect::<Vec<OffsetDateTime>>(),
+        &told.iter().map(|(r, _)| time_of(r.request_id.0, now)).collect::<Vec<OffsetDateTime>>(),
         &kinds as &[&str],
         &column(|u| u.usage.audio_input),
         &column(|u| u.usage.image_input),

@@ -208,7 +208,6 @@ async fn what_is_not_supported_yet_is_refused_by_name_and_never_passed_over() {
         ("extra", json!({ "sk-12345678": 1 })),
         ("byok_api_key", json!(["sk-12345678"])),
         ("additional_params", json!("sk-12345678")),
-        ("mcp_servers", json!(["x"])),
         ("credentials", json!([{ "x": "y" }])),
         ("data_collection", json!("deny")),
         ("zdr", json!(true)),

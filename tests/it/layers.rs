@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["dialect"],
     &["store", "vault"],
     &["providers"],
-    &["routing"],
+    &["routing", "mcp"],
     &["billing"],
     &["credentials"],
     &["accounts"],
@@ -190,7 +190,7 @@ fn holders(needles: &[&str], allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn http_clients_live_where_providers_are_called() {
-    let homes = ["providers", "credentials", "app", "commands"];
+    let homes = ["providers", "mcp", "credentials", "app", "commands"];
     // Settings hold URLs, and the account services two clients that were made for them; neither makes one.
     let named = [("config", "use reqwest::Url;"), ("accounts", "reqwest::Client,")];
     let is_named = |source: &Source, line: &str| {

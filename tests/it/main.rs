@@ -14,6 +14,7 @@ mod kinds;
 mod layers;
 mod limits;
 mod matrix;
+mod mcp;
 mod members;
 mod money;
 mod provider_keys;

@@ -147,7 +147,7 @@ async fn records_survive_killed_backends_and_a_bad_one_among_them() {
             request_id: RequestId(test.ambient.uuid()),
             api_key_id: ApiKeyId(test.ambient.uuid()),
             usage: (number % 2 == 0).then(|| reports::usage_row("m", number)),
-            receipt,
+            receipt: Some(receipt),
         };
         recorder.record(record).await;
         if number % 60 == 0 {

@@ -31,6 +31,23 @@ pub enum Event<'a> {
     End,
 }
 
+impl Event<'_> {
+    pub fn into_owned(self) -> Event<'static> {
+        match self {
+            Event::Start { id, model } => Event::Start { id: id.into_owned(), model: model.into_owned() },
+            Event::Said { choice, delta } => Event::Said { choice, delta: delta.into_owned() },
+            Event::Finish { choice, reason, stop_sequence } => {
+                Event::Finish { choice, reason, stop_sequence: stop_sequence.map(Escaped::into_owned) }
+            }
+            Event::Usage(usage) => Event::Usage(usage),
+            Event::ServiceTier(tier) => Event::ServiceTier(Cow::Owned(tier.into_owned())),
+            Event::Restart => Event::Restart,
+            Event::Failed(error) => Event::Failed(error.into_owned()),
+            Event::End => Event::End,
+        }
+    }
+}
+
 /// A piece of what is said. Pieces of one kind append to each other; another kind in between begins anew.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Delta<'a> {
@@ -65,6 +82,35 @@ pub enum Delta<'a> {
         media_type: Escaped<'a>,
         data: Escaped<'a>,
     },
+}
+
+impl Delta<'_> {
+    fn into_owned(self) -> Delta<'static> {
+        match self {
+            Delta::Text(text) => Delta::Text(text.into_owned()),
+            Delta::Reasoning(text) => Delta::Reasoning(text.into_owned()),
+            Delta::Signature(bare) => Delta::Signature(bare.into_owned()),
+            Delta::Redacted(data) => Delta::Redacted(data.into_owned()),
+            Delta::Refusal(text) => Delta::Refusal(text.into_owned()),
+            Delta::ToolStart { tool, id, name, signature } => Delta::ToolStart {
+                tool,
+                id: id.into_owned(),
+                name: name.into_owned(),
+                signature: signature.map(Escaped::into_owned),
+            },
+            Delta::ToolArguments { tool, piece } => Delta::ToolArguments { tool, piece: piece.into_owned() },
+            Delta::ToolEnd { tool } => Delta::ToolEnd { tool },
+            Delta::Citation(Citation { url, title, span }) => Delta::Citation(Citation {
+                url: url.into_owned(),
+                title: title.map(Escaped::into_owned),
+                span,
+            }),
+            Delta::Logprobs(json) => Delta::Logprobs(json.into_owned()),
+            Delta::Image { media_type, data } => {
+                Delta::Image { media_type: media_type.into_owned(), data: data.into_owned() }
+            }
+        }
+    }
 }
 
 /// A source that the text before it rests on.

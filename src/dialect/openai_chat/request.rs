@@ -208,6 +208,9 @@ impl<'a> Reading<'a> {
 pub(in crate::dialect) fn asks_nothing(name: &str, value: Raw<'_>) -> bool {
     value.is_idle()
         || name == "data_collection" && value.get() == "\"allow\""
+        // Without a server there is nothing to take turns with and nothing to execute.
+        || name == "max_turns" && value.count().is_some()
+        || name == "automatic_tool_execution" && value.kind() == Kind::Bool
         || name == "byok_api_key" && value.text().is_some_and(|key| key.trim().is_empty())
 }
 

@@ -4,7 +4,7 @@ use super::{Choice, Course, Credential, Miss};
 use crate::{
     credentials,
     dialect::{
-        ClientRequest, Dialect, Encoded, Speaking, Target, Unsupported,
+        ClientRequest, Dialect, Encoded, Reading, Speaking, Target, Unsupported,
         canonical::Effort,
         kinds::{At, KindRequest},
         openai_chat,
@@ -38,7 +38,7 @@ impl Course<'_> {
         open: &mut Open,
     ) -> Result<(Call, Secret), Miss> {
         let candidate = choice.candidate;
-        let seed = open.request_id.0.simple().to_string();
+        let seed = seed(open);
         let target = Target {
             provider: candidate.provider,
             upstream_model: &candidate.upstream,
@@ -118,7 +118,8 @@ impl Course<'_> {
     ) -> Exchange {
         let limits = &self.inbound.gateway.settings.limits;
         let (head, client) = (request.head(), request.dialect());
-        let speaking = (client != target.dialect).then(|| Speaking {
+        let gathers = open.turns.gathers;
+        let speaking = (gathers || client != target.dialect).then(|| Speaking {
             seed: target.seed.to_owned(),
             created: open.started_at.unix_timestamp(),
             provider: target.provider,
@@ -130,8 +131,13 @@ impl Course<'_> {
             provider: target.provider,
             client,
             upstream: target.dialect,
-            reading: encoded.reading.clone(),
+            // Where chat meets chat no reader needed a seed so far.
+            reading: match gathers {
+                true => Reading { seed: target.seed.to_owned(), ..encoded.reading.clone() },
+                false => encoded.reading.clone(),
+            },
             speaking,
+            gathers,
             choices: head.n,
             usage_by_client: head.include_usage,
             usage_by_us: encoded.asked_for_usage,
@@ -191,6 +197,15 @@ impl Course<'_> {
                 credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()
             }
         }
+    }
+}
+
+/// Ids of calls are made from it, and those of two turns meet in one conversation.
+fn seed(open: &Open) -> String {
+    let id = open.request_id.0.simple();
+    match open.turns.number() {
+        0 => id.to_string(),
+        turn => format!("{id}t{turn}"),
     }
 }
 

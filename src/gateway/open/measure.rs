@@ -15,9 +15,10 @@ impl Open {
         let (Some(since), Some(ttft), Some(bill)) = (serving.measured_since, self.ttft, bill) else { return };
         let begun = self.started + ttft;
         let writing = if self.stream { begun.elapsed() } else { since.elapsed() };
-        let written = bill.usage.output.saturating_mul(1_000).checked_div(super::millis(writing).max(1));
+        let written =
+            bill.usage.output.saturating_mul(1_000).checked_div(super::record::millis(writing).max(1));
         let sample = Sample::Answered {
-            latency_ms: super::millis(begun.saturating_duration_since(since)),
+            latency_ms: super::record::millis(begun.saturating_duration_since(since)),
             tokens_per_second: written.filter(|speed| *speed > 0),
         };
         self.gateway.measurements.note(&serving.served.model_id, self.gateway.now_ms(), sample);

@@ -6,8 +6,7 @@ use crate::{
     domain::{kind::Kind, provider::Dialect},
     gateway::{
         Gateway,
-        inference::{Reply, Told},
-        stream::Metered,
+        inference::{Flow, Reply, Told},
     },
     http::{
         error::{ApiError, Code},
@@ -59,7 +58,7 @@ type Whole = (Told, Vec<u8>, Cow<'static, str>);
 /// All of a streamed answer. What it cost is known at its end.
 async fn gather(
     mut told: Told,
-    mut body: Box<Metered>,
+    mut body: Flow,
     content_type: Cow<'static, str>,
     bytes_max: usize,
 ) -> Result<Whole, ApiError> {

@@ -1,0 +1,64 @@
+use super::*;
+
+fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    Config::read(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+#[test]
+fn defaults_are_valid_and_the_example_file_says_the_same() {
+    assert!(read(&[]).is_ok());
+    // The table has one provider more in tests: the recipe's example.
+    let of_the_recipe = "ACME_API_KEY=\nACME_BASE_URL=https://api.acme.example/v1\n";
+    assert!(example().contains(of_the_recipe));
+    assert_eq!(
+        include_str!("../../.env.example"),
+        example().replace(of_the_recipe, ""),
+        "run `kairosroute example-env > .env.example`"
+    );
+    let lines = example();
+    let pairs: Vec<(&str, &str)> =
+        lines.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')).collect();
+    assert!(read(&pairs).is_ok());
+}
+
+#[test]
+fn every_problem_is_told_at_once_and_no_value_is_repeated() {
+    let errors = read(&[
+        ("KAIROSROUTE_LISTEN", "s3cret"),
+        ("KAIROSROUTE_LISTENS", "x"),
+        ("KAIROSROUTE_MARGIN_BPS", "-1"),
+        ("KAIROSROUTE_TRUSTED_PROXIES", "10.0.0.0/99"),
+        ("KAIROSROUTE_BODY_BYTES_MAX", "1"),
+        ("OPENAI_BASE_URL", "https://u:s3cret@h/"),
+        ("DATABASE_URL", "postgres://x"),
+    ])
+    .err()
+    .unwrap();
+    assert_eq!(errors.0.len(), 7, "{errors}");
+    assert!(!errors.to_string().contains("s3cret"));
+}
+
+#[test]
+fn provider_variables_follow_the_table() {
+    let config =
+        read(&[("TOGETHER_AI_API_KEY", "k"), ("GROQ_BASE_URL", "http://127.0.0.1:1/openai/v1/")]).unwrap();
+    let of = |id| config.provider(ProviderId::by_id(id).unwrap()).unwrap();
+    assert!(of("together_ai").api_key.is_some());
+    assert_eq!(of("groq").base_url.as_str(), "http://127.0.0.1:1/openai/v1");
+    assert!(of("openai").api_key.is_none());
+}
+
+#[test]
+fn mcp_servers_are_slugs_with_urls() {
+    let servers = |text: &str| read(&[("KAIROSROUTE_MCP_SERVERS", text)]).map(|config| config.mcp_servers);
+    let told = servers("acme/weather=http://10.0.0.7:9000/mcp, notes=https://notes.example.com/mcp?team=a=b")
+        .unwrap();
+    let told: Vec<_> = told.iter().map(|(slug, url)| (slug.as_str(), url.as_str())).collect();
+    assert_eq!(
+        told,
+        [("acme/weather", "http://10.0.0.7:9000/mcp"), ("notes", "https://notes.example.com/mcp?team=a=b")]
+    );
+    for wrong in ["x", "=http://h/", "a=ftp://h/", "a=http://h/,a=http://i/", "http://h/?a=http://h/"] {
+        assert!(servers(wrong).is_err(), "{wrong}");
+    }
+}

@@ -1,0 +1,56 @@
+//! From one turn of a request to the next: the same request, with credit, usage and prices of its own.
+
+use super::{Open, Turns};
+use crate::gateway::receipt::Done;
+use bytes::Bytes;
+use std::{sync::Arc, time::Instant};
+
+impl Open {
+    /// The turn after this one, whose answer is whole and its usage known. It knows what all before it came to.
+    pub(in crate::gateway) fn following(&self) -> Open {
+        let mut done = self.turns.done.clone();
+        done.extend(self.served().cloned().zip(self.bill()).map(|(served, bill)| Done { served, bill }));
+        let turns = Turns {
+            gathers: self.turns.gathers,
+            goes_on: false,
+            done,
+            began: self.turns.began.or(Some((self.started_at, self.started))),
+            first_ttft: self.turns.first_ttft.or(self.ttft),
+        };
+        Open {
+            gateway: self.gateway.clone(),
+            principal: self.principal.clone(),
+            request_id: self.request_id,
+            started_at: self.gateway.ambient.now(),
+            started: Instant::now(),
+            catalog: self.catalog.clone(),
+            kind: self.kind,
+            body: Bytes::new(),
+            requested: self.requested.clone(),
+            prompt_bytes: 0,
+            prompt_audio: 0,
+            prompt_tokens: 0,
+            measured: Default::default(),
+            stream: self.stream,
+            service_tier: self.service_tier.clone(),
+            considered: self.considered.clone(),
+            strategy: self.strategy,
+            chain: self.chain.clone(),
+            attempts: self.attempts.clone(),
+            fallback_reason: self.fallback_reason,
+            dropped: self.dropped.clone(),
+            ttft: None,
+            turns,
+            hold: None,
+            serving: None,
+            place: Arc::clone(&self.place),
+            _token: self.gateway.tasks.token(),
+            apart: None,
+        }
+    }
+
+    /// The model that answered the turn before, which the next one prefers.
+    pub(in crate::gateway) fn answered_before(&self) -> Option<&Arc<str>> {
+        self.turns.done.last().map(|done| &done.served.model_id)
+    }
+}

@@ -1,0 +1,69 @@
+//! What is kept of a request once it has ended: its usage row, and its receipt.
+
+use super::Open;
+use crate::{
+    billing::record::{Record, UsageRow, UsageStatus},
+    gateway::receipt::{self, Bill, CredentialKind, Ending, Story},
+};
+use std::time::Duration;
+
+impl Open {
+    pub(super) fn record(&self, bill: Option<&Bill>, ending: Ending, error: Option<&str>) -> Record {
+        let latency_ms = millis(self.started.elapsed());
+        let ttft_ms = self.ttft.map(millis);
+        let (started_at, began) = self.turns.began.unwrap_or((self.started_at, self.started));
+        let story = Story {
+            request_id: self.request_id,
+            requested: &self.requested,
+            considered: &self.considered,
+            strategy: self.strategy,
+            fallback_chain: &self.chain,
+            attempts: &self.attempts,
+            served: self.served(),
+            fallback_reason: self.fallback_reason,
+            dropped: &self.dropped,
+            bill,
+            earlier: &self.turns.done,
+            price_version: &self.catalog.version,
+            stream: self.stream,
+            ending,
+            error,
+            latency_ms: millis(began.elapsed()),
+            ttft_ms: self.turns.first_ttft.map(millis).or(ttft_ms),
+            started_at,
+        };
+        let usage = self.served().zip(bill).map(|(served, bill)| UsageRow {
+            turn: self.turns.number(),
+            kind: self.kind.as_str(),
+            provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()),
+            model: served.model_id.clone(),
+            byok: served.credential == CredentialKind::Byok,
+            category: None,
+            status: match ending {
+                Ending::Completed => UsageStatus::Completed,
+                Ending::Aborted => UsageStatus::Aborted,
+                Ending::Failed => UsageStatus::Failed,
+            },
+            usage: bill.usage,
+            cost: bill.cost(),
+            charge: bill.charge,
+            latency_ms: clamped(latency_ms),
+            ttft_ms: ttft_ms.map(clamped),
+        });
+        Record {
+            scope: self.principal.scope,
+            request_id: self.request_id,
+            api_key_id: self.principal.api_key_id,
+            usage,
+            receipt: (!self.turns.goes_on).then(|| receipt::write(&story)),
+        }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn clamped(millis: u64) -> i32 {
+    i32::try_from(millis).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,224 @@
+//! The tools of the servers of one request: reached side by side, offered under names of their own, called, and what
+//! came of each call kept for the caller. A server that fails takes nothing with it but its tools.
+
+use crate::{
+    config::McpLimits,
+    dialect::json::{self, ObjectWriter},
+    mcp::{McpError, Outcome, Patience, Server, Tool, naming::Names, session::Session},
+    providers::transport::Transport,
+};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+/// The open servers of one request.
+pub struct Toolbox {
+    sessions: Vec<(String, Session)>,
+    offered: Vec<Offered>,
+    /// The tools as a chat request describes them.
+    pub definitions: Vec<String>,
+    /// What went wrong with which server.
+    pub errors: Vec<(String, ServerError)>,
+}
+
+struct Offered {
+    name: String,
+    session: usize,
+    tool: String,
+}
+
+/// What is told of a server that failed.
+pub struct ServerError {
+    pub code: &'static str,
+    pub message: String,
+}
+
+/// A call that was made.
+pub struct Executed {
+    pub server: String,
+    pub tool: String,
+    /// JSON text of an object.
+    pub arguments: String,
+    pub outcome: Outcome,
+    pub duration_ms: u64,
+}
+
+impl Toolbox {
+    /// Reaches every server.
+    pub async fn open(
+        servers: &[Server],
+        transport: &Transport,
+        limits: &McpLimits,
+        own_tools: &[String],
+    ) -> Self {
+        let patience = Patience { connect: limits.connect, call: limits.call };
+        let opening =
+            servers.iter().map(|server| Session::open(server, transport, patience, limits.tools_max));
+        let mut names = Names::new(own_tools.iter().cloned());
+        let mut toolbox =
+            Self { sessions: Vec::new(), offered: Vec::new(), definitions: Vec::new(), errors: Vec::new() };
+        for (server, opened) in servers.iter().zip(join_all(opening).await) {
+            match opened {
+                Ok((session, tools)) => toolbox.add(server, session, tools, limits.tools_max, &mut names),
+                Err(error) => toolbox.errors.push((server.name.clone(), ServerError::of(&error))),
+            }
+        }
+        toolbox
+    }
+
+    fn add(&mut self, server: &Server, session: Session, tools: Vec<Tool>, most: usize, names: &mut Names) {
+        let room = most.saturating_sub(self.offered.len());
+        if tools.len() > room {
+            let message = format!("only {room} of its tools are offered: a request may have {most} in all");
+            self.errors.push((server.name.clone(), ServerError { code: "too_many_tools", message }));
+        }
+        for tool in tools.into_iter().take(room) {
+            let name = names.offer(&server.name, &tool.name);
+            self.definitions.push(definition(&name, &tool));
+            self.offered.push(Offered { name, session: self.sessions.len(), tool: tool.name });
+        }
+        self.sessions.push((server.name.clone(), session));
+    }
+
+    /// Whether a tool of this name is one of a server's.
+    pub fn has(&self, name: &str) -> bool {
+        self.offered.iter().any(|offered| offered.name == name)
+    }
+
+    /// Calls the tool offered as `name`, for which there is time until `by`.
+    pub async fn call(&self, name: &str, arguments: &str, limits: &McpLimits, by: Instant) -> Executed {
+        let offered = self.offered.iter().find(|offered| offered.name == name);
+        let session = offered.and_then(|offered| Some((offered, self.sessions.get(offered.session)?)));
+        let arguments = if matches!(arguments.trim(), "" | "null") { "{}" } else { arguments };
+        let started = Instant::now();
+        let Some((offered, (server, session))) = session else {
+            return Executed::refused(name, arguments, "no server has this tool");
+        };
+        let called = tokio::time::timeout_at(by, session.call(&offered.tool, arguments)).await;
+        let outcome =
+            called.unwrap_or(Err(McpError::Late)).unwrap_or_else(|error| Outcome::wrong(error.to_string()));
+        Executed {
+            server: server.clone(),
+            tool: offered.tool.clone(),
+            arguments: object(arguments),
+            outcome: within(outcome, limits.result_bytes_max),
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl ServerError {
+    fn of(error: &McpError) -> Self {
+        Self { code: error.code(), message: error.to_string() }
+    }
+}
+
+impl Executed {
+    /// A call that was not made.
+    pub fn refused(name: &str, arguments: &str, why: &str) -> Self {
+        Self {
+            server: String::new(),
+            tool: name.to_owned(),
+            arguments: object(arguments),
+            outcome: Outcome::wrong(why),
+            duration_ms: 0,
+        }
+    }
+
+    /// As the caller is told.
+    pub fn write(&self) -> String {
+        let mut out = ObjectWriter::new();
+        out.text("server_name", &self.server);
+        out.text("tool_name", &self.tool);
+        out.raw("arguments", &self.arguments);
+        match &self.outcome.structured {
+            Some(structured) => out.raw("result", structured),
+            None => out.text("result", &self.outcome.text),
+        }
+        out.raw("is_error", if self.outcome.is_error { "true" } else { "false" });
+        out.raw("duration_ms", &self.duration_ms.to_string());
+        text_of(out.end())
+    }
+}
+
+/// What the model wrote, where it is an object; clients' readers demand one.
+fn object(arguments: &str) -> String {
+    let is_object = arguments.trim_start().starts_with('{')
+        && serde_json::from_str::<&serde_json::value::RawValue>(arguments).is_ok();
+    if is_object { arguments.to_owned() } else { "{}".to_owned() }
+}
+
+/// The outcome, cut to what the model gets, which is told so.
+fn within(outcome: Outcome, bytes_max: usize) -> Outcome {
+    let structured = outcome.structured.filter(|json| json.len() <= bytes_max);
+    if outcome.text.len() <= bytes_max {
+        return Outcome { structured, ..outcome };
+    }
+    let mut end = bytes_max;
+    while !outcome.text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    let kept = outcome.text.get(..end).unwrap_or_default();
+    let text = format!("{kept}\n[cut off: {end} of {} bytes are shown]", outcome.text.len());
+    Outcome { text, structured: None, is_error: outcome.is_error }
+}
+
+fn definition(name: &str, tool: &Tool) -> String {
+    let mut function = ObjectWriter::new();
+    function.text("name", name);
+    if let Some(description) = &tool.description {
+        function.text("description", description);
+    }
+    function.raw("parameters", &parameters(&tool.parameters));
+    let mut out = ObjectWriter::new();
+    out.text("type", "function");
+    out.key("function").extend(function.end());
+    text_of(out.end())
+}
+
+/// Some providers refuse a schema of an object that does not say which properties it has.
+fn parameters(schema: &str) -> String {
+    let members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(schema).unwrap_or_default();
+    let mut whole = schema.as_bytes().to_vec();
+    for (name, value) in [("type", "\"object\""), ("properties", "{}")] {
+        if !members.contains_key(name) {
+            whole = json::with_member(&whole, name, value).unwrap_or(whole);
+        }
+    }
+    text_of(whole)
+}
+
+/// Objects are written from text, so they are text.
+fn text_of(json: Vec<u8>) -> String {
+    String::from_utf8(json).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_result_is_cut_and_says_so() {
+        let long = Outcome { text: "é".repeat(300), structured: Some("1".repeat(600)), is_error: false };
+        let cut = within(long, 301);
+        assert_eq!(cut.text, format!("{}\n[cut off: 300 of 600 bytes are shown]", "é".repeat(150)));
+        assert_eq!(cut.structured, None);
+        let short = Outcome { text: "é".into(), structured: Some("1".into()), is_error: true };
+        assert_eq!(within(short.clone(), 301), short);
+    }
+
+    #[test]
+    fn arguments_are_told_as_written_or_not_at_all() {
+        assert_eq!(object(r#"{"a": 1.0 }"#), r#"{"a": 1.0 }"#);
+        for wrong in ["[1]", "{", "7", "", "{}x"] {
+            assert_eq!(object(wrong), "{}", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_schema_without_properties_gets_some() {
+        assert_eq!(parameters("{}"), r#"{"type":"object","properties":{}}"#);
+        let whole = r#"{"type":"object","properties":{"a":{}}}"#;
+        assert_eq!(parameters(whole), whole);
+    }
+}

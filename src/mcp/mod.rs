@@ -1,0 +1,90 @@
+//! Talking to MCP servers: which tools they have, and calling them. A server is reached over streamable HTTP alone,
+//! by the guarded clients that providers are reached by. Knows nothing of conversations, models or money.
+
+mod http;
+pub mod naming;
+pub mod session;
+
+use crate::domain::secret::Secret;
+use std::time::Duration;
+
+/// A server as a request names it.
+#[derive(Clone)]
+pub struct Server {
+    /// What results and errors call it; unique within a request.
+    pub name: String,
+    pub url: String,
+    /// An address of the operator's, which may point anywhere; else the customer's, which may not.
+    pub trusted: bool,
+    /// Headers that go with every request to it, and nowhere else.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// A tool as its server describes it.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    pub name: String,
+    pub description: Option<String>,
+    /// JSON Schema of the arguments, as JSON text.
+    pub parameters: String,
+}
+
+/// How long a server may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// To be reached and to say which tools it has.
+    pub connect: Duration,
+    /// For one call.
+    pub call: Duration,
+}
+
+/// What came of a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// What the model reads.
+    pub text: String,
+    /// The structured result, as JSON text, where the tool gave one.
+    pub structured: Option<String>,
+    pub is_error: bool,
+}
+
+/// Why a server or a call failed; the text is for the customer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum McpError {
+    #[error("the URL {0}")]
+    Refused(String),
+    #[error("a header of this server is not valid")]
+    Header,
+    #[error("the server could not be reached")]
+    Unreachable,
+    #[error("the server did not answer in time")]
+    Late,
+    #[error("the server asks for a credential (HTTP {0})")]
+    Unauthorized(u16),
+    #[error("the server answered HTTP {0}")]
+    Status(u16),
+    #[error("the server's answer is too large")]
+    TooLarge,
+    #[error("the server does not speak MCP over streamable HTTP")]
+    NotMcp,
+    /// In the server's own words.
+    #[error("the server refused: {0}")]
+    Said(String),
+    #[error("the tool asks for input, which nobody here can give")]
+    AsksForInput,
+}
+
+impl McpError {
+    /// A word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            McpError::Refused(_) | McpError::Header => "refused",
+            McpError::Unreachable => "unreachable",
+            McpError::Late => "timeout",
+            McpError::Unauthorized(_) => "unauthorized",
+            McpError::Status(_) | McpError::NotMcp | McpError::TooLarge => "bad_answer",
+            McpError::Said(_) => "server_error",
+            McpError::AsksForInput => "input_required",
+        }
+    }
+}
