@@ -24,4 +24,4 @@ pub use prompt::{Prompt, of as prompt_of, prompt};
 pub use request::{Facts, Head, Invalid, Limits};
 pub use responses::failed_event;
 pub use target::{Encoded, Reading, Target, Unsupported};
-pub use upstream::{AnswerReader, Unreadable, write};
+pub use upstream::{AnswerReader, Unreadable, opens, write};

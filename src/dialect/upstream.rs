@@ -42,6 +42,11 @@ pub fn write(request: &canonical::Request<'_>, target: &Target<'_>) -> Result<En
     }
 }
 
+/// Whether who speaks this dialect opens such a URL by itself, even if it fetches no others.
+pub fn opens(dialect: Dialect, url: &str) -> bool {
+    dialect == Dialect::Gemini && gemini::opens(url)
+}
+
 impl AnswerReader {
     pub fn new(dialect: Dialect, reading: Reading) -> Self {
         match dialect {

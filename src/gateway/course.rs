@@ -10,6 +10,7 @@ use super::{
     bounds,
     failure::{Failure, told_of},
     inference::Inbound,
+    media::Embedded,
     open::Open,
     receipt::{Attempt, CredentialKind},
 };
@@ -90,6 +91,8 @@ pub struct Course<'a> {
     fallback: ByokFallback,
     until: Instant,
     choices: Vec<Choice<'a>>,
+    /// What was fetched for the request, for every attempt that needs it.
+    embedded: Embedded<'a>,
     /// Calls that ended in overload, rate or time-out.
     passing_failures: u32,
     /// The credit did not suffice: platform keys are out of this request.
@@ -115,6 +118,7 @@ impl<'a> Course<'a> {
             fallback: inbound.fallback.unwrap_or(inbound.principal.policy.byok_fallback),
             until: Instant::now() + inbound.gateway.settings.deadlines.total,
             choices: Vec::new(),
+            embedded: Embedded::default(),
             passing_failures: 0,
             platform_closed: None,
             own_failure: None,
