@@ -12,6 +12,7 @@ mod kinds;
 mod layers;
 mod limits;
 mod matrix;
+mod media;
 mod members;
 mod money;
 mod provider_keys;
