@@ -304,8 +304,8 @@ impl Effort {
     pub fn of_budget(tokens: u64) -> Effort {
         match tokens {
             0 => Effort::None,
-            ..=LOW_TOKENS_MAX => Effort::Low,
-            ..=MEDIUM_TOKENS_MAX => Effort::Medium,
+            1..=LOW_TOKENS_MAX => Effort::Low,
+            _ if tokens <= MEDIUM_TOKENS_MAX => Effort::Medium,
             _ => Effort::High,
         }
     }
