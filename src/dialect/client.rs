@@ -119,8 +119,13 @@ impl<'a> ClientRequest<'a> {
                 dropped::tell(&mut encoded.dropped);
                 Ok(encoded)
             }
-            Err(unsupported) => Err(Unsupported { field: called(dialect, unsupported.field), ..unsupported }),
+            Err(unsupported) => Err(self.named(unsupported)),
         }
+    }
+
+    /// The same refusal by the client's name of the field.
+    pub fn named(&self, unsupported: Unsupported) -> Unsupported {
+        Unsupported { field: called(self.dialect(), unsupported.field), ..unsupported }
     }
 
     /// The request in the canonical form.

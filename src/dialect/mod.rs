@@ -28,5 +28,5 @@ pub use request::{Facts, Head, Invalid, Limits};
 pub use responses::failed_event;
 pub use target::{Encoded, Reading, Target, Unsupported};
 pub use unfold::unfold;
-pub use upstream::{AnswerReader, Unreadable, write};
+pub use upstream::{AnswerReader, Unreadable, opens, write};
 pub use wishes::{Wishes, brought_key};

@@ -7,6 +7,7 @@ use super::{
     cohere, completions, gemini, messages, openai_chat, responses,
     sse::Frame,
 };
+use std::borrow::Cow;
 
 /// Not an answer: broken JSON, or none at all.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -25,6 +26,12 @@ pub enum AnswerReader {
 
 /// Writes `request` for `target`, in the target's dialect.
 pub fn write(request: &canonical::Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsupported> {
+    // Only Gemini's models draw in their own turns.
+    let shown = match target.dialect {
+        Dialect::Gemini => Cow::Borrowed(request),
+        _ => canonical::shown_by_user(request),
+    };
+    let request = &*shown;
     match target.dialect {
         Dialect::Chat => openai_chat::write(request, target),
         Dialect::Messages => messages::write(request, target),
@@ -33,6 +40,11 @@ pub fn write(request: &canonical::Request<'_>, target: &Target<'_>) -> Result<En
         Dialect::Cohere => cohere::write(request, target),
         Dialect::Completions => Err(Unsupported::because("model", ": it has no conversations")),
     }
+}
+
+/// Whether who speaks this dialect opens such a URL by itself, even if it fetches no others.
+pub fn opens(dialect: Dialect, url: &str) -> bool {
+    dialect == Dialect::Gemini && gemini::opens(url)
 }
 
 impl AnswerReader {

@@ -3,6 +3,7 @@
 //! nothing is tried twice without need. A customer that said `never` is never served on the operator's account after
 //! its own key failed, and one that brought a key only where it asked for that.
 
+mod ending;
 mod prepare;
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     bounds,
     failure::{Failure, told_of},
     inference::Inbound,
+    media::Embedded,
     open::Open,
     receipt::{Attempt, CredentialKind, Served},
     scoped::{Form, Scope, ScopedKey},
@@ -20,7 +22,7 @@ use crate::{
         ledger::LedgerError,
         price::{self, PriceError},
     },
-    dialect::{Head, Invalid, Unsupported},
+    dialect::{Head, Unsupported},
     domain::{
         catalog::Flag,
         money::{self, NanoUsd},
@@ -30,10 +32,7 @@ use crate::{
         usage::Usage,
     },
     providers::error::{Class, Rejection},
-    routing::{
-        plan::{Candidate, Considered},
-        retry,
-    },
+    routing::{plan::Candidate, retry},
     store::provider_keys::StoredProviderKey,
 };
 
@@ -111,6 +110,8 @@ pub struct Course<'a> {
     fallback: ByokFallback,
     until: Instant,
     choices: Vec<Choice<'a>>,
+    /// What was fetched for the request, for every attempt that needs it.
+    embedded: Embedded<'a>,
     /// Calls that ended in overload, rate or time-out.
     passing_failures: u32,
     /// The candidate that is being repeated because the request asks for that, and how often it was.
@@ -144,6 +145,7 @@ impl<'a> Course<'a> {
             fallback: inbound.fallback.unwrap_or(unsaid),
             until: Instant::now() + inbound.gateway.settings.deadlines.total,
             choices: Vec::new(),
+            embedded: Embedded::default(),
             passing_failures: 0,
             repeated: None,
             platform_closed: None,
@@ -452,36 +454,6 @@ impl<'a> Course<'a> {
             && !self.unusable;
         self.platform_closed.is_none() && (!falls_back || allowed)
     }
-
-    fn failure(self, open: &Open) -> Failure {
-        let head = self.head();
-        let needs_account = head.needs_state || head.facts.names_kept;
-        let last = self.last.and_then(|(rejection, at)| {
-            let choice = self.choices.get(at)?;
-            let (provider, credential) = (choice.candidate.provider, choice.kind());
-            let rejection = Box::new(told_of(&rejection, provider, credential));
-            Some(Failure::Upstream { rejection, provider, credential, tried: open.attempts.len() })
-        });
-        match (last, self.unsupported, self.platform_closed) {
-            (Some(failure), _, _) => failure,
-            (None, Some(unsupported), _) => Failure::Invalid(Invalid {
-                param: Some(unsupported.field.to_string()),
-                message: unsupported.to_string(),
-            }),
-            (None, None, Some(available)) => Failure::InsufficientCredits { available },
-            (None, None, None) if self.unusable => Failure::NoModels {
-                message: "The stored provider key cannot be used; enter it again".to_owned(),
-            },
-            (None, None, None) if needs_account => Failure::Invalid(Invalid {
-                param: None,
-                message: "What a provider keeps (earlier responses, files by id, containers) belongs to the account \
-                          it was asked with, and the platform's account is shared: store your own key of this \
-                          provider to use it"
-                    .to_owned(),
-            }),
-            (None, None, None) => Failure::NoModels { message: nothing_tried(&open.considered) },
-        }
-    }
 }
 
 /// Whether the operator's key may serve at this provider: never where the request brought one of its own, and beside
@@ -494,16 +466,4 @@ pub fn has_platform_key(inbound: &Inbound<'_>, scope: &Scope<'_>, provider: Prov
 /// A stored key limited to some models serves no others.
 pub fn fits(key: &StoredProviderKey, candidate: &Candidate) -> bool {
     key.fits(&candidate.id, &candidate.name, &candidate.upstream)
-}
-
-fn nothing_tried(considered: &[Considered]) -> String {
-    let reasons: Vec<String> = considered
-        .iter()
-        .take(5)
-        .map(|line| {
-            let reason = line.filtered_out_by.or(line.reasons.last().copied()).unwrap_or("-");
-            format!("{}: {reason}", line.model_id)
-        })
-        .collect();
-    format!("No credential may serve this request ({})", reasons.join("; "))
 }

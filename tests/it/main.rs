@@ -15,6 +15,7 @@ mod layers;
 mod limits;
 mod matrix;
 mod mcp;
+mod media;
 mod members;
 mod money;
 mod provider_keys;

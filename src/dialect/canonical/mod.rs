@@ -4,11 +4,13 @@
 
 mod answer;
 mod event;
+mod pictures;
 mod request;
 mod signature;
 
 pub use answer::{Answer, AnswerPart, Choice};
 pub use event::{Citation, Delta, Event, Finish};
+pub use pictures::shown_by_user;
 pub use request::{
     Cache, Effort, Format, Json, Logprobs, Part, Reasoning, Request, Role, Setting, Source, Thinking, Tool,
     ToolCall, ToolChoice, ToolKind, ToolResult, Turn, What, is_kept_at,

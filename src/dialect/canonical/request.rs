@@ -333,7 +333,34 @@ impl<'a> ToolCall<'a> {
     }
 }
 
+/// Budgets of thinking up to these many tokens count as little and as medium effort.
+const LOW_TOKENS_MAX: u64 = 1024;
+const MEDIUM_TOKENS_MAX: u64 = 8192;
+
 impl Effort {
+    /// What a budget of thinking comes to, for models that take words.
+    pub fn of_budget(tokens: u64) -> Effort {
+        match tokens {
+            0 => Effort::None,
+            1..=LOW_TOKENS_MAX => Effort::Low,
+            _ if tokens <= MEDIUM_TOKENS_MAX => Effort::Medium,
+            _ => Effort::High,
+        }
+    }
+
+    /// What it comes to for models that take a budget: the tokens that common client libraries send for the words.
+    pub fn budget_tokens(self) -> u64 {
+        match self {
+            Effort::None => 0,
+            Effort::Minimal => 512,
+            Effort::Low => 1024,
+            Effort::Medium => 2048,
+            Effort::High => 4096,
+            Effort::XHigh => 8192,
+            Effort::Max => 16_384,
+        }
+    }
+
     pub fn by_name(name: &str) -> Option<Effort> {
         Some(match name {
             "none" => Effort::None,
@@ -357,5 +384,33 @@ impl Effort {
             Effort::XHigh => "xhigh",
             Effort::Max => "max",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_becomes_an_effort_by_one_table() {
+        for (tokens, effort) in [
+            (0, Effort::None),
+            (1, Effort::Low),
+            (1024, Effort::Low),
+            (1025, Effort::Medium),
+            (8192, Effort::Medium),
+            (8193, Effort::High),
+            (u64::MAX, Effort::High),
+        ] {
+            assert_eq!(Effort::of_budget(tokens), effort, "{tokens}");
+        }
+    }
+
+    #[test]
+    fn more_effort_is_more_budget() {
+        use Effort::{High, Low, Max, Medium, Minimal, None, XHigh};
+        let budgets = [None, Minimal, Low, Medium, High, XHigh, Max].map(Effort::budget_tokens);
+        assert!(budgets.is_sorted_by(|less, more| less < more));
+        assert_eq!(Effort::of_budget(0).budget_tokens(), 0, "none is none both ways");
     }
 }

@@ -5,7 +5,7 @@ use super::request::{Dropped, lacks};
 use crate::{
     dialect::{
         Target, Unsupported,
-        canonical::{Part, Request, Role, Source, ToolCall, ToolResult, Turn},
+        canonical::{Part, Reasoning, Request, Role, Source, ToolCall, ToolResult, Turn},
         json::{Escaped, ObjectWriter},
     },
     domain::catalog::Flag,
@@ -155,6 +155,12 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn is_own(&self, reasoning: &Reasoning<'_>) -> bool {
+        let Target { provider, upstream_model, dialect, .. } = *self.target;
+        let signature = reasoning.signature.as_ref();
+        signature.is_none_or(|signature| signature.bare(provider, upstream_model, dialect).is_some())
+    }
+
     fn assistant(&mut self, index: usize, turn: &Turn<'_>) -> Result<(), Unsupported> {
         let mut plan = Escaped::default();
         let mut content = Vec::new();
@@ -167,8 +173,8 @@ impl Writer<'_> {
                     ("text", text)
                 }
                 Part::Refusal(text) => ("text", text),
-                // This provider signs nothing: what is signed is another's and means nothing here.
-                Part::Reasoning(reasoning) if reasoning.signature.is_some() => continue,
+                // This provider signs nothing: what bears more than our mark for it is another's and means nothing here.
+                Part::Reasoning(reasoning) if !self.is_own(reasoning) => continue,
                 Part::Reasoning(reasoning) => ("thinking", &reasoning.text),
                 Part::ToolCall(call) => {
                     self.note_cache(call.cache.is_some());

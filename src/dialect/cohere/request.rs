@@ -175,10 +175,5 @@ fn write_thinking(
 
 /// Less than all it wants; from high on there is no bound.
 fn budget_of(effort: Effort) -> Option<u64> {
-    match effort {
-        Effort::Minimal => Some(512),
-        Effort::Low => Some(1024),
-        Effort::Medium => Some(2048),
-        Effort::None | Effort::High | Effort::XHigh | Effort::Max => None,
-    }
+    (effort > Effort::None && effort < Effort::High).then(|| effort.budget_tokens())
 }

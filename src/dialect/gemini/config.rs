@@ -127,15 +127,17 @@ fn write_thinking(request: &Request<'_>, model: &Model<'_>, out: &mut ObjectWrit
             return;
         }
         ThinkingForm::Level { from_low } => {
-            let level = asked.effort.or(asked.budget_tokens.map(effort_of));
+            let level = asked.effort.or(asked.budget_tokens.map(Effort::of_budget));
             if let Some(level) = level.map(|effort| level_of(effort, from_low)) {
                 thinking.text("thinkingLevel", level);
             }
         }
-        ThinkingForm::Budget { tokens_min } => {
-            let budget = asked.budget_tokens.or(asked.effort.map(budget_of));
+        ThinkingForm::Budget { can_be_off, tokens_min, tokens_max } => {
+            let budget = asked.budget_tokens.or(asked.effort.map(Effort::budget_tokens));
             if let Some(budget) = budget {
-                thinking.raw("thinkingBudget", &budget.max(tokens_min).to_string());
+                let is_off = budget == 0 && can_be_off;
+                let budget = if is_off { 0 } else { budget.clamp(tokens_min, tokens_max) };
+                thinking.raw("thinkingBudget", &budget.to_string());
             }
         }
     }
@@ -155,28 +157,5 @@ fn level_of(effort: Effort, from_low: bool) -> &'static str {
         Effort::None | Effort::Minimal | Effort::Low => "low",
         Effort::Medium => "medium",
         Effort::High | Effort::XHigh | Effort::Max => "high",
-    }
-}
-
-/// The budgets that the common client libraries send for OpenAI's words. The smallest is what every model of that
-/// generation takes.
-fn budget_of(effort: Effort) -> u64 {
-    match effort {
-        Effort::None => 0,
-        Effort::Minimal => 512,
-        Effort::Low => 1024,
-        Effort::Medium => 2048,
-        Effort::High | Effort::XHigh | Effort::Max => 4096,
-    }
-}
-
-/// The other way: the level whose budget is nearest below.
-fn effort_of(budget_tokens: u64) -> Effort {
-    match budget_tokens {
-        0 => Effort::None,
-        1..1024 => Effort::Minimal,
-        1024..2048 => Effort::Low,
-        2048..4096 => Effort::Medium,
-        4096.. => Effort::High,
     }
 }

@@ -263,7 +263,9 @@ impl<'r> Writer<'_, 'r> {
     }
 
     fn bare<'s>(&self, signature: &'s Signature<'_>) -> Option<Escaped<'s>> {
-        signature.bare(self.target.provider, self.target.upstream_model, self.target.dialect)
+        let bare = signature.bare(self.target.provider, self.target.upstream_model, self.target.dialect);
+        // Under our mark there may be nothing: the model did not sign.
+        bare.filter(|bare| !bare.is_empty())
     }
 
     fn call(

@@ -13,6 +13,7 @@ mod reader;
 mod request;
 mod usage;
 
+pub(in crate::dialect) use parts::opens;
 pub use reader::Reader;
 pub use request::write;
 

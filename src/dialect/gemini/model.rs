@@ -12,8 +12,8 @@ struct Generation(u32, u32);
 pub(super) enum ThinkingForm {
     /// By word. `from_low`: the larger models know nothing below `low`.
     Level { from_low: bool },
-    /// By tokens, at least this many.
-    Budget { tokens_min: u64 },
+    /// By tokens, from so many to so many, which the model refuses to leave; 0 is not to think where that can be.
+    Budget { can_be_off: bool, tokens_min: u64, tokens_max: u64 },
     /// Not at all.
     Absent,
 }
@@ -69,13 +69,19 @@ impl<'t> Model<'t> {
     }
 
     pub(super) fn thinking(&self) -> ThinkingForm {
-        let is_pro = self.target.upstream_model.split('-').any(|word| word == "pro");
+        let is_called = |name: &str| self.target.upstream_model.split('-').any(|word| word == name);
+        let is_pro = is_called("pro");
         if self.lacks(Flag::Reasoning) || self.generation < SECOND_AND_A_HALF {
             ThinkingForm::Absent
         } else if self.is_modern() {
             ThinkingForm::Level { from_low: is_pro }
         } else {
-            ThinkingForm::Budget { tokens_min: if is_pro { 128 } else { 0 } }
+            let (tokens_min, tokens_max) = match () {
+                () if is_pro => (128, 32_768),
+                () if is_called("lite") => (512, 24_576),
+                () => (1, 24_576),
+            };
+            ThinkingForm::Budget { can_be_off: !is_pro, tokens_min, tokens_max }
         }
     }
 }

@@ -121,7 +121,7 @@ fn push_source(
     match source {
         Source::Data { media_type, data } => push_inline(media_type, data, out),
         Source::Text(text) => push_text(out, text),
-        Source::Url(url) if is_reachable(&url.decode()) => push_stored(url, out),
+        Source::Url(url) if opens(&url.decode()) => push_stored(url, out),
         Source::Url(_) => {
             return Err(place.refuse(": media by URL are not fetched for this provider, send them as base64"));
         }
@@ -132,7 +132,7 @@ fn push_source(
 }
 
 /// What the provider opens by itself: its own file store, Google's cloud, and videos of YouTube.
-fn is_reachable(url: &str) -> bool {
+pub(in crate::dialect) fn opens(url: &str) -> bool {
     const STARTS: [&str; 7] = [
         "gs://",
         "files/",
@@ -142,7 +142,8 @@ fn is_reachable(url: &str) -> bool {
         "https://m.youtube.com/",
         "https://youtu.be/",
     ];
-    STARTS.iter().any(|start| url.starts_with(start))
+    let starts = |start: &str| url.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+    STARTS.iter().any(|start| starts(start))
 }
 
 fn push_inline(media_type: &Escaped<'_>, data: &Escaped<'_>, out: &mut Vec<u8>) {

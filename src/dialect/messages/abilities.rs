@@ -2,14 +2,7 @@
 //! provider's migration notes of November 2026 say of the model's family and version, told from its name. A name
 //! without a version counts as the newest. Asks nothing of the request.
 
-use crate::{
-    dialect::{Target, canonical::Effort},
-    domain::catalog::Flag,
-};
-
-/// Budgets of thinking up to these many tokens count as little and as medium effort.
-const LOW_BUDGET_TOKENS: u64 = 1024;
-const MEDIUM_BUDGET_TOKENS: u64 = 8192;
+use crate::{dialect::Target, domain::catalog::Flag};
 
 /// How a model is told to think.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,15 +99,6 @@ impl Abilities {
             images: listed(Flag::Vision),
             pdf: listed(Flag::Pdf),
         }
-    }
-}
-
-/// What a budget of thinking comes to as an effort.
-pub(super) fn effort_of(budget_tokens: Option<u64>) -> Effort {
-    match budget_tokens {
-        Some(0..=LOW_BUDGET_TOKENS) => Effort::Low,
-        Some(..=MEDIUM_BUDGET_TOKENS) => Effort::Medium,
-        _ => Effort::High,
     }
 }
 

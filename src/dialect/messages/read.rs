@@ -3,7 +3,6 @@
 //! keep their bytes for [`MessagesRequest::encode`].
 
 use super::{
-    abilities::effort_of,
     fields::{self, Rule},
     object::{Object, missing},
     turns::{self, Seen},
@@ -208,7 +207,7 @@ impl<'a> Reading<'a> {
             "disabled" => said.effort = Some(Effort::None),
             "enabled" => {
                 said.budget_tokens = budget;
-                said.effort = said.effort.or(Some(effort_of(budget)));
+                said.effort = said.effort.or(Some(budget.map_or(Effort::High, Effort::of_budget)));
             }
             "adaptive" => said.effort = said.effort.or(Some(Effort::High)),
             // Between calls only: to others that is no thinking, unless an effort is named.

@@ -1,9 +1,11 @@
 //! A Responses request for a provider of Responses: the members' bytes as the client sent them, the model's name
-//! replaced. What another provider made is taken out of the history, what this one made loses our mark.
+//! replaced. What another provider made is taken out of the history, what this one made loses our mark, and no id of
+//! ours leaves.
 
 use super::{
-    REDACTED,
+    MADE_HERE, REDACTED,
     abilities::{Abilities, is_narrow},
+    input::push_data_url,
     items,
     request::ResponsesRequest,
     write::{encoded, write},
@@ -11,7 +13,7 @@ use super::{
 use crate::dialect::{
     Dialect, Encoded, Target, Unsupported,
     canonical::{Format, MARK, Signature},
-    json::{Escaped, Kind, ObjectWriter, Raw, push_text, with_member},
+    json::{Escaped, Kind, Member, ObjectWriter, Raw, push_text, with_member},
 };
 use std::borrow::Cow;
 
@@ -77,11 +79,12 @@ fn is_one(number: &str) -> bool {
     number.parse() == Ok(1.0_f64)
 }
 
-/// The items without what another maker's model encrypted and with this one's own as it made it; `None` when they are
-/// that already.
+/// The items without what another maker's model thought, with this one's own as it made it, and without ids that we
+/// made; `None` when they are that already.
 fn history(input: Raw<'_>, target: &Target<'_>) -> Option<Vec<u8>> {
-    // An escaped spelling of the mark still has a backslash, and nobody but us writes marks.
-    if input.kind() != Kind::Array || !input.get().contains(MARK) {
+    // An escaped spelling still has a backslash, and nobody but us writes marks and such ids.
+    let ours = |text: &str| text.contains(MARK) || text.contains(MADE_HERE);
+    if input.kind() != Kind::Array || !ours(input.get()) {
         return None;
     }
     let mut out = vec![b'['];
@@ -108,29 +111,65 @@ enum Edited {
 
 fn edited(item: Raw<'_>, target: &Target<'_>) -> Edited {
     let members = item.members();
-    let is_reasoning =
-        items::member(&members, "type").and_then(Raw::text).is_some_and(|typed| typed == "reasoning");
-    let value = items::member(&members, "encrypted_content").and_then(Escaped::of);
-    let Some(value) = value.filter(|_| is_reasoning) else { return Edited::Kept };
+    let text = |key: &str| items::member(&members, key).and_then(Escaped::of);
+    let typed = items::member(&members, "type").and_then(Raw::text);
+    let made_here = items::made_here(&members);
+    let value = text("encrypted_content").filter(|_| typed.as_deref() == Some("reasoning"));
+    match (typed.as_deref(), value) {
+        (Some("reasoning"), Some(value)) => thought(&members, value, made_here, target),
+        (Some("reasoning"), None) if made_here => Edited::Removed,
+        (Some("image_generation_call"), _) if made_here => match text("result") {
+            Some(data) => Edited::Written(shown(&items::drawn_as(&members), &data)),
+            None => Edited::Removed,
+        },
+        // The provider would look it up and find nothing.
+        (kind, _) if made_here && kind != Some("item_reference") => {
+            Edited::Written(without_id(&members, None))
+        }
+        _ => Edited::Kept,
+    }
+}
+
+/// Reasoning that brings something along for its maker.
+fn thought(members: &[Member<'_>], value: Escaped<'_>, made_here: bool, target: &Target<'_>) -> Edited {
     let redacted = value.inner().strip_prefix(REDACTED).is_some_and(|rest| rest.starts_with(MARK));
     if redacted {
         return Edited::Removed;
     }
     if !value.inner().starts_with(MARK) {
-        return Edited::Kept;
+        return if made_here { Edited::Removed } else { Edited::Kept };
     }
     let signature = Signature::new(value, Dialect::Responses);
-    let Some(bare) = signature.bare(target.provider, target.upstream_model, target.dialect) else {
-        return Edited::Removed;
-    };
-    let mut out = ObjectWriter::with_capacity(item.len());
-    for member in &members {
-        match member.key.as_ref() {
-            "encrypted_content" => bare.push_quoted(out.raw_key(member.raw_key)),
-            // Made by us, and unknown to the provider.
-            "id" => {}
-            _ => out.raw_key(member.raw_key).extend(member.value.get().as_bytes()),
+    let bare = signature.bare(target.provider, target.upstream_model, target.dialect);
+    let Some(bare) = bare.filter(|bare| !bare.is_empty()) else { return Edited::Removed };
+    Edited::Written(without_id(members, Some(&bare)))
+}
+
+/// The item without its id, and with this in place of what is encrypted.
+fn without_id(members: &[Member<'_>], bare: Option<&Escaped<'_>>) -> Vec<u8> {
+    let mut out = ObjectWriter::new();
+    for member in members.iter().filter(|member| member.key != "id") {
+        let place = out.raw_key(member.raw_key);
+        match bare.filter(|_| member.key == "encrypted_content") {
+            Some(bare) => bare.push_quoted(place),
+            None => place.extend(member.value.get().as_bytes()),
         }
     }
-    Edited::Written(out.end())
+    out.end()
+}
+
+/// Another model's picture, which only the user can show here.
+fn shown(media_type: &Escaped<'_>, data: &Escaped<'_>) -> Vec<u8> {
+    let mut image = ObjectWriter::new();
+    image.text("type", "input_image");
+    image.text("detail", "auto");
+    push_data_url(media_type, data, image.key("image_url"));
+    let mut item = ObjectWriter::new();
+    item.text("type", "message");
+    item.text("role", "user");
+    let content = item.key("content");
+    content.push(b'[');
+    content.extend(image.end());
+    content.push(b']');
+    item.end()
 }

@@ -247,7 +247,7 @@ impl<'w, 't> InputWriter<'w, 't> {
         let bare = signature.and_then(|signature| {
             signature.bare(self.target.provider, self.target.upstream_model, self.target.dialect)
         });
-        let Some(bare) = bare else {
+        let Some(bare) = bare.filter(|bare| !bare.is_empty()) else {
             if !reasoning.text.is_empty() {
                 self.drop("reasoning");
             }
@@ -305,7 +305,7 @@ fn joined<'p>(content: &[&'p Part<'_>]) -> Option<Escaped<'p>> {
     Some(whole.unwrap_or_default())
 }
 
-fn push_data_url(media_type: &Escaped<'_>, data: &Escaped<'_>, out: &mut Vec<u8>) {
+pub(super) fn push_data_url(media_type: &Escaped<'_>, data: &Escaped<'_>, out: &mut Vec<u8>) {
     for piece in ["\"data:", media_type.inner(), ";base64,", data.inner(), "\""] {
         out.extend_from_slice(piece.as_bytes());
     }

@@ -1,7 +1,7 @@
 //! The walk over `input`: items become turns, and what the model will read is measured. An item that only speakers of
 //! Responses understand is noted, so that it goes nowhere else. Must never drop an item.
 
-use super::{REDACTED, members::expect};
+use super::{REDACTED, is_made_here, members::expect};
 use crate::dialect::{
     Dialect,
     canonical::{Cache, MARK, Part, Reasoning, Role, Signature, Source, ToolCall, ToolResult, Turn},
@@ -90,6 +90,10 @@ impl<'a> Conversation<'a> {
                 facts.add_bytes(item.len());
                 let reasoning = reasoning(&members, &path)?;
                 self.add_assistant_item(Part::Reasoning(reasoning));
+                Ok(())
+            }
+            "image_generation_call" if made_here(&members) => {
+                self.add_assistant_item(picture(&members, &path, facts)?);
                 Ok(())
             }
             other => {
@@ -213,6 +217,29 @@ impl<'a> Conversation<'a> {
     fn note_native(&mut self, path: String) {
         self.native.get_or_insert(path);
         self.last = Last::Other;
+    }
+}
+
+pub(super) fn made_here(members: &[Member<'_>]) -> bool {
+    member(members, "id").and_then(Raw::text).is_some_and(|id| is_made_here(&id))
+}
+
+/// A picture that we wrote as OpenAI's tool for drawing would have.
+fn picture<'a>(members: &[Member<'a>], path: &str, facts: &mut Facts) -> Result<Part<'a>, Invalid> {
+    facts.images = facts.images.saturating_add(1);
+    let data = needed(members, "result", path)?;
+    let media_type = drawn_as(members);
+    facts.add_media(&media_type.decode(), data.inner().len());
+    Ok(Part::Image { source: Source::Data { media_type, data }, detail: None, cache: None })
+}
+
+/// The type of a picture that we wrote.
+pub(super) fn drawn_as(members: &[Member<'_>]) -> Escaped<'static> {
+    let format = member(members, "output_format").and_then(Raw::text).unwrap_or("png".into());
+    if format.contains('/') {
+        Escaped::from_text(&format)
+    } else {
+        Escaped::from_text(&format!("image/{format}"))
     }
 }
 

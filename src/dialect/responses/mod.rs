@@ -28,5 +28,13 @@ pub use writer::Writer;
 /// Stands before our mark on a block that its maker sent redacted, so that it goes back as one.
 const REDACTED: &str = "redacted.";
 
+/// Stands in the id of every item that we made, after the prefix that tells its kind. No provider's ids have it.
+const MADE_HERE: &str = "gw1_";
+
+/// Whether the item of this id was made here, so that no provider knows it.
+fn is_made_here(id: &str) -> bool {
+    id.split_once('_').is_some_and(|(_, rest)| rest.starts_with(MADE_HERE))
+}
+
 #[cfg(test)]
 mod tests;

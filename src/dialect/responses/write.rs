@@ -192,7 +192,7 @@ impl<'w, 'r> Writing<'w, 'r, '_> {
 
     fn thinking(&mut self) {
         let Thinking { effort, budget_tokens, visible } = self.request.thinking;
-        let asked = effort.or(budget_tokens.map(effort_by_budget));
+        let asked = effort.or(budget_tokens.map(Effort::of_budget));
         let effort = asked.and_then(|effort| self.abilities.effort(effort));
         if asked.is_some() && effort.is_none() {
             self.drop("reasoning_effort".into());
@@ -365,13 +365,4 @@ fn format(format: &Format<'_>, flat: bool) -> Option<Vec<u8>> {
         out.key("json_schema").extend(deeper.end());
     }
     Some(out.end())
-}
-
-/// A budget of tokens as the effort it comes near.
-fn effort_by_budget(tokens: u64) -> Effort {
-    match tokens {
-        0..=1024 => Effort::Low,
-        1025..=8192 => Effort::Medium,
-        _ => Effort::High,
-    }
 }

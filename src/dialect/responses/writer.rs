@@ -3,7 +3,7 @@
 //! that the two cannot differ. Calls come one after the other, however the provider mixes their pieces.
 
 use super::{
-    REDACTED,
+    MADE_HERE, REDACTED,
     frames::Frames,
     output::{self, Content, Response, Status},
     usage,
@@ -158,7 +158,7 @@ impl Writer {
             Delta::Signature(bare) => {
                 let marked = self.mark(bare);
                 match self.open {
-                    Open::Reasoning { .. } => self.close_reasoning(Some(&marked), out),
+                    Open::Reasoning { .. } => self.close_reasoning(&marked, out),
                     _ => {
                         self.close(Status::Completed, out);
                         self.encrypted(&marked, out);
@@ -358,7 +358,8 @@ impl Writer {
     fn close(&mut self, status: Status, out: &mut Vec<u8>) {
         match &self.open {
             Open::Nothing => {}
-            Open::Reasoning { .. } => self.close_reasoning(None, out),
+            // Nobody signed it. The mark alone tells whose it is.
+            Open::Reasoning { .. } => self.close_reasoning(&self.mark(&Escaped::default()), out),
             Open::Message { .. } => self.close_message(status, out),
         }
     }
@@ -388,7 +389,7 @@ impl Writer {
         self.done(index, output::message(&id, status, Some(&content)), out);
     }
 
-    fn close_reasoning(&mut self, marked: Option<&Escaped<'_>>, out: &mut Vec<u8>) {
+    fn close_reasoning(&mut self, marked: &Escaped<'_>, out: &mut Vec<u8>) {
         let Open::Reasoning { index, id, text } = std::mem::replace(&mut self.open, Open::Nothing) else {
             return;
         };
@@ -400,7 +401,7 @@ impl Writer {
         self.frames.part(name, place, Some("summary_index"), out, |frame| {
             frame.key("part").extend(output::summary_part(&text));
         });
-        self.done(index, output::reasoning(&id, &text, marked), out);
+        self.done(index, output::reasoning(&id, &text, Some(marked)), out);
     }
 
     fn close_all(&mut self, status: Status, out: &mut Vec<u8>) {
@@ -424,7 +425,7 @@ impl Writer {
     fn place(&mut self, prefix: &str) -> (usize, String) {
         let index = self.items.len();
         self.items.push(Vec::new());
-        (index, format!("{prefix}{}{index}", self.speaking.seed))
+        (index, format!("{prefix}{MADE_HERE}{}_{index}", self.speaking.seed))
     }
 
     fn mark(&self, bare: &Escaped<'_>) -> Escaped<'static> {

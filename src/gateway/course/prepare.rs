@@ -23,7 +23,7 @@ use std::borrow::Cow;
 
 const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
 
-impl Course<'_> {
+impl<'a> Course<'a> {
     pub(super) async fn prepare(&self, choice: &Choice<'_>, open: &mut Open) -> Result<(Call, Secret), Miss> {
         match self.request {
             Asked::Conversation(request) => self.conversation(request, choice, open).await,
@@ -33,7 +33,7 @@ impl Course<'_> {
 
     async fn conversation(
         &self,
-        request: &ClientRequest<'_>,
+        request: &ClientRequest<'a>,
         choice: &Choice<'_>,
         open: &mut Open,
     ) -> Result<(Call, Secret), Miss> {
@@ -65,24 +65,23 @@ impl Course<'_> {
         self.assemble(choice, outgoing, Awaited::Conversation(exchange), request.head().stream)
     }
 
-    /// The body for the target. What it does not fetch itself is fetched for it.
+    /// The body for the target. What it does not fetch itself is fetched for it, once for all attempts.
     async fn encoded(
         &self,
-        request: &ClientRequest<'_>,
+        request: &ClientRequest<'a>,
         target: &Target<'_>,
     ) -> Result<Encoded, Unsupported> {
         if request.dialect() == target.dialect || target.provider.row().fetches_urls {
             return request.encode(target);
         }
         let canonical = request.canonical()?;
-        if !media::has_urls(&canonical) {
+        if !media::has_urls(&canonical, target.dialect) {
             return request.translate(&canonical, target);
         }
         let limits = &self.inbound.gateway.settings.limits;
         let bounds = media::Bounds { bytes_max: limits.media_bytes_max, within: limits.media_time };
-        let mut canonical = canonical.into_owned();
-        media::embed(&mut canonical, self.inbound.transport, bounds).await?;
-        request.translate(&canonical, target)
+        let embedded = self.embedded.get(&canonical, target.dialect, self.inbound.transport, bounds).await;
+        request.translate(&*embedded.map_err(|refused| request.named(refused))?, target)
     }
 
     fn kind(

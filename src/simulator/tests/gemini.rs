@@ -185,6 +185,7 @@ fn the_conversation_is_judged() {
             ("must be an object", saying(&good.replace(r#"{"result":1}"#, "\"x\""))),
             ("Cannot fetch", part(r#"{"fileData":{"mimeType":"image/png","fileUri":"https://a/b.png"}}"#)),
             ("", part(r#"{"fileData":{"mimeType":"image/png","fileUri":"files/abc"}}"#)),
+            ("", part(r#"{"fileData":{"fileUri":"https://www.youtube.com/watch?v=1"}}"#)),
             ("oneof", part(r#"{"thought":true}"#)),
             ("valid role", saying(r#"{"role":"assistant","parts":[{"text":"x"}]}"#)),
         ],

@@ -330,6 +330,12 @@ fn thinking_is_a_level_a_budget_or_nothing_by_generation() {
             ask(Some(Effort::High), Some(5000), Some(true)),
             r#"{"thinkingBudget":5000,"includeThoughts":true}"#,
         ),
+        // No more and no less than the family takes.
+        ("gemini-2.5-flash", ask(None, Some(32_000), None), r#"{"thinkingBudget":24576}"#),
+        ("gemini-2.5-pro", ask(None, Some(64_000), None), r#"{"thinkingBudget":32768}"#),
+        ("gemini-2.5-flash-lite", ask(None, Some(100), None), r#"{"thinkingBudget":512}"#),
+        ("gemini-2.5-flash-lite", ask(None, Some(0), None), r#"{"thinkingBudget":0}"#),
+        ("gemini-2.5-flash", ask(Some(Effort::Max), None, None), r#"{"thinkingBudget":16384}"#),
         ("gemini-2.0-flash", ask(Some(Effort::High), Some(5), Some(true)), ""),
         ("gemini-2.0-flash", ask(Some(Effort::None), Some(0), None), ""),
     ] {

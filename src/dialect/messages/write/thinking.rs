@@ -4,7 +4,7 @@ use super::{Writing, format::Shape};
 use crate::dialect::{
     canonical::{Effort, Thinking},
     json::ObjectWriter,
-    messages::abilities::{Thinks, effort_of},
+    messages::abilities::Thinks,
 };
 
 /// The least budget that is taken.
@@ -36,7 +36,9 @@ const NOTHING: Thought = Thought { thinking: Said::Nothing, effort: None, displa
 pub(super) fn plan(wish: &Thinking, barred: bool, limit: u64, writing: &mut Writing<'_>) -> Thought {
     let abilities = writing.abilities;
     let display = wish.visible.map(|visible| if visible { "summarized" } else { "omitted" });
-    match (wish.effort, wish.budget_tokens) {
+    // No budget is no thinking.
+    let effort = wish.effort.or(wish.budget_tokens.filter(|tokens| *tokens == 0).map(Effort::of_budget));
+    match (effort, wish.budget_tokens) {
         // It thinks anyway; what is asked is whether that can be read.
         (None, None) if abilities.thinks_always && display.is_some() && !barred => {
             Thought { thinking: Said::Adaptive, effort: None, display }
@@ -55,12 +57,13 @@ pub(super) fn plan(wish: &Thinking, barred: bool, limit: u64, writing: &mut Writ
             NOTHING
         }
         (effort, budget) if abilities.thinks == Thinks::Adaptive => {
-            let effort = effort.unwrap_or_else(|| effort_of(budget));
+            let effort = effort.or(budget.map(Effort::of_budget)).unwrap_or(Effort::High);
             let effort = if effort == Effort::Minimal { Effort::Low } else { effort };
             Thought { thinking: Said::Adaptive, effort: Some(effort.as_str()), display }
         }
         (effort, budget) => {
-            let budget = budget.unwrap_or_else(|| budget_tokens(effort)).max(BUDGET_TOKENS_MIN);
+            let budget = budget.unwrap_or_else(|| effort.unwrap_or(Effort::High).budget_tokens());
+            let budget = budget.max(BUDGET_TOKENS_MIN);
             let budget = budget.min(limit.saturating_sub(1));
             if budget < BUDGET_TOKENS_MIN {
                 writing.drop_named(NAME);
@@ -68,17 +71,6 @@ pub(super) fn plan(wish: &Thinking, barred: bool, limit: u64, writing: &mut Writ
             }
             Thought { thinking: Said::Budget(budget), ..NOTHING }
         }
-    }
-}
-
-/// What an effort comes to for models that take a budget.
-fn budget_tokens(effort: Option<Effort>) -> u64 {
-    match effort {
-        Some(Effort::None | Effort::Minimal | Effort::Low) => 1024,
-        Some(Effort::Medium) => 2048,
-        Some(Effort::High) | None => 4096,
-        Some(Effort::XHigh) => 8192,
-        Some(Effort::Max) => 16384,
     }
 }
 

@@ -22,20 +22,10 @@ pub(super) enum Say {
     Dropped,
 }
 
-/// Budgets up to this many tokens count as low effort.
-const LOW_TOKENS_MAX: u64 = 1024;
-/// Budgets up to this many tokens count as medium effort.
-const MEDIUM_TOKENS_MAX: u64 = 8192;
-
 /// What to tell the target's model.
 pub(super) fn say(thinking: Thinking, target: &Target<'_>) -> Say {
-    let by_budget = |tokens: u64| match tokens {
-        0 => Effort::None,
-        _ if tokens <= LOW_TOKENS_MAX => Effort::Low,
-        _ if tokens <= MEDIUM_TOKENS_MAX => Effort::Medium,
-        _ => Effort::High,
-    };
-    let Some(effort) = thinking.effort.or(thinking.budget_tokens.map(by_budget)) else { return Say::Nothing };
+    let by_budget = thinking.budget_tokens.map(Effort::of_budget);
+    let Some(effort) = thinking.effort.or(by_budget) else { return Say::Nothing };
     let model = target.upstream_model;
     if !reasons(target) {
         return if effort == Effort::None { Say::Nothing } else { Say::Dropped };

@@ -2,6 +2,7 @@ use super::*;
 use crate::dialect::canonical::{
     Effort, Format, Logprobs, MARK, Part, Role, Signature, Source, ToolChoice, ToolKind, What,
 };
+use crate::domain::catalog::Flag;
 
 const REQUEST: &str = golden!("request.json");
 
@@ -252,6 +253,96 @@ fn reasoning_of_another_maker_leaves_the_history_and_ones_own_loses_the_mark() {
             item("gBBB")
         )
     );
+}
+
+/// What a client of Responses sends back of an answer that was written here.
+fn answered_by(provider: &str, model: &str, events: &[Event<'_>]) -> String {
+    let provider = ProviderId::by_id(provider).unwrap();
+    let speaking = Speaking { provider, upstream_model: model.into(), ..speaking() };
+    let mut answer = Answer::default();
+    events.iter().for_each(|event| answer.absorb(event.clone()));
+    let body = write_answer(&answer, &speaking, "{}", &usage());
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let output = body["output"].as_array().unwrap().iter().map(ToString::to_string);
+    let user = |text: &str| format!(r#"{{"role":"user","content":"{text}"}}"#);
+    let items: Vec<String> = [user("a")].into_iter().chain(output).chain([user("b")]).collect();
+    format!(r#"{{"model":"m","input":[{}]}}"#, items.join(","))
+}
+
+/// Unsigned reasoning, a picture, text and a call.
+fn drawn() -> Vec<Event<'static>> {
+    let text = Escaped::from_inner;
+    let said = |delta| Event::Said { choice: 0, delta };
+    vec![
+        said(Delta::Reasoning(text("Hm."))),
+        said(Delta::Image { media_type: text("image/png"), data: text("iVBO") }),
+        said(Delta::Text(text("Here."))),
+        said(Delta::ToolStart { tool: 0, id: text("call_1"), name: text("f"), signature: None }),
+        said(Delta::ToolEnd { tool: 0 }),
+    ]
+}
+
+#[test]
+fn no_provider_gets_an_id_that_was_made_here() {
+    let body = answered_by("deepseek", "deepseek-chat", &drawn());
+    let (sent, _) = encoded(&body, "openai", "gpt-5.4");
+    assert!(!sent.contains("gw1"), "{sent}");
+    let sent: serde_json::Value = serde_json::from_str(&sent).unwrap();
+    let items = sent["input"].as_array().unwrap();
+    let kinds: Vec<&str> = items.iter().map(|item| item["type"].as_str().unwrap_or("-")).collect();
+    assert_eq!(kinds, ["-", "message", "message", "function_call", "-"], "unsigned reasoning is nobody's");
+    assert_eq!(items[1]["content"][0]["image_url"], "data:image/png;base64,iVBO");
+    assert_eq!(items[1]["role"], "user");
+    assert_eq!((&items[2]["role"], &items[3]["call_id"]), (&"assistant".into(), &"call_1".into()));
+    assert!(items.iter().all(|item| item.get("id").is_none()));
+    let stripped = body.replace(r#""encrypted_content":"gw1.deepseek.ZGVlcHNlZWstY2hhdA.","#, "");
+    assert_ne!(stripped, body);
+    assert_eq!(encoded(&stripped, "openai", "gpt-5.4"), encoded(&body, "openai", "gpt-5.4"));
+}
+
+#[test]
+fn a_picture_that_was_written_here_goes_on_in_the_conversation_anywhere() {
+    let body = answered_by("google", "gemini-3.1-flash-image", &drawn()[..3]);
+    let request = request(&body);
+    assert_eq!((request.head.facts.images, request.head.facts.media_bytes), (1, 4));
+    let canonical = request.canonical().unwrap();
+    for (provider, model, dialect, part) in [
+        (
+            "google",
+            "gemini-3.1-flash-image",
+            Dialect::Gemini,
+            r#"{"inlineData":{"mimeType":"image/png","data":"iVBO"}}"#,
+        ),
+        ("anthropic", "claude-opus-5", Dialect::Messages, r#""media_type":"image/png","data":"iVBO""#),
+        ("openai", "gpt-4o", Dialect::Chat, "data:image/png;base64,iVBO"),
+    ] {
+        let flags = Some([Flag::Vision].into_iter().collect());
+        let target = Target { dialect, flags, ..target(provider, model) };
+        let body = crate::dialect::write(canonical, &target).unwrap().body;
+        let body = String::from_utf8(body).unwrap();
+        assert!(body.contains(part), "{provider}: {body}");
+        assert!(!body.contains("gw1") && !body.contains("Hm."), "{provider}: {body}");
+    }
+    let theirs = body.replace("ig_gw1_", "ig_");
+    assert!(super::request(&theirs).canonical().is_err(), "OpenAI's own drawing goes nowhere else");
+}
+
+#[test]
+fn unsigned_reasoning_goes_back_to_who_thought_it() {
+    for (provider, model, dialect) in [
+        ("deepseek", "deepseek-chat", Dialect::Chat),
+        ("cohere", "command-a-reasoning-08-2025", Dialect::Cohere),
+    ] {
+        let body = answered_by(provider, model, &[drawn().remove(0), drawn().remove(2)]);
+        let request = request(&body);
+        for (to, other, expected) in [(provider, model, true), ("fireworks_ai", "kimi-k3", false)] {
+            let dialect = if to == provider { dialect } else { Dialect::Chat };
+            let written =
+                crate::dialect::write(request.canonical().unwrap(), &Target { dialect, ..target(to, other) });
+            let written = String::from_utf8(written.unwrap().body).unwrap();
+            assert_eq!(written.contains("Hm."), expected, "{provider} {to}: {written}");
+        }
+    }
 }
 
 #[test]

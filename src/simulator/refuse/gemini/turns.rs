@@ -60,7 +60,8 @@ fn one(part: &Value, at: &str, role: &str, third: bool) -> Verdict {
         let uri = text(data, "fileUri");
         let own = uri.starts_with("files/")
             || uri.starts_with("gs://")
-            || uri.starts_with("https://generativelanguage.googleapis.com/v1beta/files/");
+            || uri.starts_with("https://generativelanguage.googleapis.com/v1beta/files/")
+            || uri.starts_with("https://www.youtube.com/watch?");
         refuse_if(!own, at, "Cannot fetch content from the provided URL.")?;
     }
     if let Some(call) = member(part, "functionCall") {

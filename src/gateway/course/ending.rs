@@ -1,0 +1,55 @@
+//! What is told when no choice has answered: the last provider's word, else what kept every choice from being tried.
+
+use super::Course;
+use crate::{
+    dialect::Invalid,
+    gateway::{
+        failure::{Failure, told_of},
+        open::Open,
+    },
+    routing::plan::Considered,
+};
+
+impl Course<'_> {
+    pub(super) fn failure(self, open: &Open) -> Failure {
+        let head = self.head();
+        let needs_account = head.needs_state || head.facts.names_kept;
+        let last = self.last.and_then(|(rejection, at)| {
+            let choice = self.choices.get(at)?;
+            let (provider, credential) = (choice.candidate.provider, choice.kind());
+            let rejection = Box::new(told_of(&rejection, provider, credential));
+            Some(Failure::Upstream { rejection, provider, credential, tried: open.attempts.len() })
+        });
+        match (last, self.unsupported, self.platform_closed) {
+            (Some(failure), _, _) => failure,
+            (None, Some(unsupported), _) => Failure::Invalid(Invalid {
+                param: Some(unsupported.field.to_string()),
+                message: unsupported.to_string(),
+            }),
+            (None, None, Some(available)) => Failure::InsufficientCredits { available },
+            (None, None, None) if self.unusable => Failure::NoModels {
+                message: "The stored provider key cannot be used; enter it again".to_owned(),
+            },
+            (None, None, None) if needs_account => Failure::Invalid(Invalid {
+                param: None,
+                message: "What a provider keeps (earlier responses, files by id, containers) belongs to the account \
+                          it was asked with, and the platform's account is shared: store your own key of this \
+                          provider to use it"
+                    .to_owned(),
+            }),
+            (None, None, None) => Failure::NoModels { message: nothing_tried(&open.considered) },
+        }
+    }
+}
+
+fn nothing_tried(considered: &[Considered]) -> String {
+    let reasons: Vec<String> = considered
+        .iter()
+        .take(5)
+        .map(|line| {
+            let reason = line.filtered_out_by.or(line.reasons.last().copied()).unwrap_or("-");
+            format!("{}: {reason}", line.model_id)
+        })
+        .collect();
+    format!("No credential may serve this request ({})", reasons.join("; "))
+}
