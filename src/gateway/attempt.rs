@@ -182,7 +182,7 @@ fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Res
         Refused::Error => Rejection::read(provider, 200, None, body.trim_ascii()),
         Refused::Blocked(reason) => {
             let message = format!("the provider does not answer this request: {reason}");
-            let billed = exchange.expected.made_in_vain(&body);
+            let billed = exchange.expected.made_in_vain(&body).map(Box::new);
             let rejection = Rejection::without_answer(Class::OurRequest, message);
             Rejection { status: Some(400), billed, ..rejection }
         }

@@ -301,10 +301,10 @@ impl<'a> Course<'a> {
         match result {
             Ok(answer) => Ok(Answered { answer, provider, secret, until: self.until }),
             Err(rejection) => {
-                if rejection.billed.is_some() {
+                if let Some(billed) = rejection.billed.as_deref() {
                     // It is no answer, and paid for all the same.
                     open.commit();
-                    open.consumed(rejection.billed, None, &[]);
+                    open.consumed(Some(*billed), None, &[]);
                 }
                 Err(Miss::Rejected(rejection))
             }

@@ -69,5 +69,5 @@ pub fn told_of(rejection: &Rejection, provider: ProviderId, credential: Credenti
         Class::Overload | Class::Timeout => format!("{name} is overloaded or failing; try again"),
         _ => format!("{name} refused the platform's credential"),
     };
-    Rejection { message, kind: None, code: None, param: None, ..rejection.clone() }
+    Rejection { message, kind: None, param: None, ..rejection.clone() }
 }

@@ -144,7 +144,7 @@ async fn read_to_the_end(mut meter: Meter, answer: AbortOnDropHandle<Result<Answ
         Ok(Answer::Stream { mut response, mut relay, .. }) => {
             drain(open, &mut response, &mut relay, by).await;
         }
-        Err(rejection) => open.consumed(rejection.billed, None, &[]),
+        Err(rejection) => open.consumed(rejection.billed.as_deref().copied(), None, &[]),
     }
 }
 

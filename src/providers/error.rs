@@ -77,12 +77,11 @@ pub struct Rejection {
     /// The provider's message, or ours when it gave none.
     pub message: String,
     pub kind: Option<String>,
-    pub code: Option<String>,
     pub param: Option<String>,
     /// How long the provider asks us to wait.
     pub retry_after: Option<Duration>,
     /// What the provider made before it declined, and bills.
-    pub billed: Option<Usage>,
+    pub billed: Option<Box<Usage>>,
 }
 
 /// The longest provider message passed on, in bytes.
@@ -96,7 +95,6 @@ impl Rejection {
             status: None,
             message: message.into(),
             kind: None,
-            code: None,
             param: None,
             retry_after: None,
             billed: None,
@@ -108,13 +106,11 @@ impl Rejection {
         let parsed: Value = serde_json::from_slice(body.trim_ascii()).unwrap_or(Value::Null);
         let said = Said::find(&parsed);
         let message = said.message.unwrap_or_else(|| plain_text(body, status));
-        let code = said.code;
         Self {
-            class: classify(provider, status, said.kind.as_deref(), code.as_deref(), &message),
+            class: classify(provider, status, said.kind.as_deref(), said.code.as_deref(), &message),
             status: Some(status),
             message: clipped(message),
             kind: said.kind,
-            code,
             param: said.param,
             retry_after: retry_after.and_then(seconds).or_else(|| delay_in_body(&parsed)),
             billed: None,
@@ -124,8 +120,7 @@ impl Rejection {
     /// Removes a credential that a provider echoes.
     pub fn without(mut self, secret: &str) -> Self {
         if secret.len() >= 8 {
-            for text in [Some(&mut self.message), self.kind.as_mut(), self.code.as_mut(), self.param.as_mut()]
-            {
+            for text in [Some(&mut self.message), self.kind.as_mut(), self.param.as_mut()] {
                 if let Some(text) = text
                     && text.contains(secret)
                 {
