@@ -49,6 +49,17 @@ pub enum OnDisconnect {
     Drain,
 }
 
+/// What is seen of the thoughts of its models that think.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Thoughts {
+    /// All of them are shown as text.
+    Shown,
+    /// Hidden or summed up, of models that were asked to think and of those that are known to think unasked.
+    Hidden,
+    /// The same, and its models think unless they are told not to.
+    HiddenByDefault,
+}
+
 /// How a provider is asked for the tokens of a prompt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Count {
@@ -110,6 +121,7 @@ pub struct Provider {
     /// How its keys usually begin. A hint for a warning, never a reason to refuse.
     pub key_prefixes: &'static [&'static str],
     pub on_disconnect: OnDisconnect,
+    pub thoughts: Thoughts,
     pub quirks: Quirks,
 }
 
@@ -135,6 +147,7 @@ const COMPATIBLE: Provider = Provider {
     key_check: MODELS,
     key_prefixes: &[],
     on_disconnect: OnDisconnect::Cancel,
+    thoughts: Thoughts::Shown,
     quirks: PLAIN,
 };
 
@@ -149,6 +162,7 @@ pub static PROVIDERS: &[Provider] = &[
         keeps_state: true,
         bridges_to_responses: true,
         tier_by_account: true,
+        thoughts: Thoughts::Hidden,
         also: &[(Dialect::Responses, "/responses")],
         key_prefixes: &["sk-proj-", "sk-svcacct-", "sk-service-", "sk-admin-"],
         quirks: Quirks { developer_as_system: false, ..PLAIN },
@@ -167,6 +181,7 @@ pub static PROVIDERS: &[Provider] = &[
         headers: &[("anthropic-version", "2023-06-01")],
         key_check: KeyCheck { path: "/v1/models", ..MODELS },
         key_prefixes: &["sk-ant-"],
+        thoughts: Thoughts::Hidden,
         ..COMPATIBLE
     },
     Provider {
@@ -182,6 +197,7 @@ pub static PROVIDERS: &[Provider] = &[
         dialect: Dialect::Gemini,
         chat_path: "",
         key_prefixes: &["AQ.", "AIza"],
+        thoughts: Thoughts::HiddenByDefault,
         on_disconnect: OnDisconnect::Drain,
         ..COMPATIBLE
     },
@@ -196,6 +212,7 @@ pub static PROVIDERS: &[Provider] = &[
         also: &[(Dialect::Responses, "/responses")],
         key_check: KeyCheck { path: "/api-key", ..MODELS },
         key_prefixes: &["xai-"],
+        thoughts: Thoughts::HiddenByDefault,
         quirks: Quirks {
             refused: &["search_parameters", "web_search_options", "modalities", "audio"],
             loose_tool_schemas: true,

@@ -1,4 +1,4 @@
-//! The most a request's prompt can hold, for the credit that is set aside, and what stands in for audio that no
+//! The most a request's prompt can hold, for the credit that is set aside, and what stands in for media that no
 //! provider reported. Sizes alone: nothing is decoded, so that it costs nothing before a call.
 
 use crate::{
@@ -19,6 +19,12 @@ const AUDIO_TOKENS_MIN: u64 = 10_000;
 const AUDIO_BYTES_PER_TOKEN_MIN: u64 = 20;
 /// The same for an estimate: recordings are mostly coded at 64 kbit/s or more, 10,700 bytes of base64 a second.
 const AUDIO_BYTES_PER_TOKEN: u64 = 500;
+/// And of an image: what providers charge for a photograph, between 258 and 4,800.
+const IMAGE_TOKENS: u64 = 1_500;
+/// Of a document at the least, two pages of text and picture; or one token for so many bytes of base64, which is
+/// between written pages (few bytes, many tokens) and scanned ones.
+const FILE_TOKENS: u64 = 5_000;
+const FILE_BYTES_PER_TOKEN: u64 = 20;
 
 /// Output tokens that a customer's credit must cover when the client set no limit.
 const OUTPUT_TOKENS_FLOOR: u64 = 1_024;
@@ -156,9 +162,17 @@ pub fn prompt(facts: &Facts, context: Option<u64>) -> Usage {
     Usage { input, audio_input, image_input, ..Usage::default() }
 }
 
-/// Tokens of the prompt's audio where the provider keeps them to itself.
-pub fn audio_estimate(facts: &Facts) -> u64 {
-    facts.audio_bytes / AUDIO_BYTES_PER_TOKEN
+/// Tokens of the prompt's media where the provider keeps them to itself: too many for some and too few for others, but
+/// never nothing, which would make every large prompt free to who hangs up.
+pub fn media_estimate(facts: &Facts) -> Usage {
+    let pieces = |number: u32, each: u64| u64::from(number).saturating_mul(each);
+    let documents = facts.document_bytes / FILE_BYTES_PER_TOKEN;
+    Usage {
+        input: pieces(facts.files, FILE_TOKENS).max(documents),
+        image_input: pieces(facts.images, IMAGE_TOKENS),
+        audio_input: facts.audio_bytes / AUDIO_BYTES_PER_TOKEN,
+        ..Usage::default()
+    }
 }
 
 /// Whether the audio a request holds and asks for has prices of its own. Without one it would be billed as text,

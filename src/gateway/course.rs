@@ -16,6 +16,7 @@ use super::{
     open::Open,
     receipt::{Attempt, CredentialKind, Served},
     scoped::{Form, Scope, ScopedKey},
+    unseen::{self, Unseen},
 };
 use crate::{
     billing::{
@@ -289,6 +290,7 @@ impl<'a> Course<'a> {
         metrics.attempts.fetch_add(1, Ordering::Relaxed);
         metrics.fallbacks.fetch_add(u64::from(fell_back.is_some()), Ordering::Relaxed);
         open.serving(choice.candidate, choice.served(), choice.is_measured());
+        self.note_thoughts(choice.candidate, open);
         // What comes whole is made whole, whether or not anybody waits for it.
         let comes_whole = matches!(self.request, Asked::Kind(_)) && !call.stream;
         let result = if comes_whole || provider.row().on_disconnect == OnDisconnect::Drain {
@@ -308,6 +310,17 @@ impl<'a> Course<'a> {
                 }
                 Err(Miss::Rejected(rejection))
             }
+        }
+    }
+
+    /// A model that thinks unseen is billed for that, however its answer ends.
+    fn note_thoughts(&self, candidate: &Candidate, open: &mut Open) {
+        let (Asked::Conversation(request), Some(model)) = (self.request, &candidate.model) else { return };
+        if unseen::thinks(candidate, request.thinking()) {
+            let head = request.head();
+            let answers = head.n.max(head.drafts);
+            let most = price::output_bound(model, answers, head.output_limit);
+            open.thinks_unseen(Unseen::begin(answers, most));
         }
     }
 

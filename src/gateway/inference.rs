@@ -241,7 +241,7 @@ pub(super) async fn serve(
     open.stream = head.stream;
     open.service_tier = head.service_tier.as_deref().map(str::to_owned);
     open.prompt_bytes = head.facts.text_bytes;
-    open.prompt_audio = bounds::audio_estimate(&head.facts);
+    open.prompt_media = bounds::media_estimate(&head.facts);
     if let Asked::Kind(request) = &request {
         open.measured = request.content.usage;
         open.prompt_tokens = request.content.token_ids;

@@ -20,6 +20,7 @@ pub mod scoped;
 pub mod stream;
 mod terminal;
 mod turns;
+mod unseen;
 
 use crate::{
     accounts::installation::Installation,

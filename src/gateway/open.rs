@@ -4,6 +4,7 @@
 mod following;
 mod measure;
 mod record;
+mod uncertain;
 
 use super::{
     Gateway, Place,
@@ -11,13 +12,14 @@ use super::{
     meter::NotDurable,
     receipt::{Attempt, Bill, CredentialKind, Done, Ending, Served},
     relay::Relay,
+    unseen::Unseen,
 };
 use crate::{
     billing::{
         ledger::{self, Checkpoint, HoldOutcome, HoldRequest, LedgerError, Settle},
         price,
     },
-    dialect::{self, json, kinds},
+    dialect::json,
     domain::{
         catalog::{Catalog, Model},
         ids::{EntryId, HoldId, RequestId},
@@ -53,8 +55,8 @@ pub struct Open {
     pub requested: String,
     /// Bytes of text the model reads, for estimates.
     pub prompt_bytes: u64,
-    /// Tokens of audio it hears, estimated.
-    pub prompt_audio: u64,
+    /// Tokens of the audio, the images and the documents in it, estimated.
+    pub prompt_media: Usage,
     /// Tokens that came as numbers.
     pub prompt_tokens: u64,
     /// What is consumed whatever comes of it: characters, time, queries.
@@ -111,6 +113,8 @@ struct Serving {
     /// Content has gone or is going to the client: from here on it is billed.
     committed: bool,
     consumed: Consumed,
+    /// Of a model that thinks without showing it.
+    unseen: Option<Unseen>,
     checkpoint: CheckpointState,
 }
 
@@ -118,6 +122,8 @@ struct Serving {
 #[derive(Default)]
 struct Consumed {
     reported: Option<Usage>,
+    /// The prompt as the provider counted it before it answered.
+    prompt: Option<Usage>,
     service_tier: Option<String>,
     /// The text counted so far, and the text since, escaped as JSON.
     counter: Option<Counter>,
@@ -157,7 +163,7 @@ impl Open {
             started: Instant::now(),
             catalog: gateway.catalog.load_full(),
             prompt_bytes: 0,
-            prompt_audio: 0,
+            prompt_media: Usage::default(),
             prompt_tokens: 0,
             measured: Usage::default(),
             place: Arc::new(place),
@@ -219,8 +225,24 @@ impl Open {
             family: tokens::family(candidate.provider, &candidate.upstream),
             committed: false,
             consumed: Consumed::default(),
+            unseen: None,
             checkpoint: CheckpointState { last: Instant::now(), counted: 0 },
         });
+    }
+
+    /// The model called last thinks before it answers, and nobody sees what.
+    pub fn thinks_unseen(&mut self, unseen: Unseen) {
+        if let Some(serving) = &mut self.serving {
+            serving.unseen = Some(unseen);
+        }
+    }
+
+    /// Whether the usage of an answer is worth a wait after its client has left: on the operator's account nothing else
+    /// tells how much was thought. A customer's own key is better off hung up at once.
+    pub fn awaits_thoughts(&self) -> bool {
+        self.serving.as_ref().is_some_and(|serving| {
+            serving.unseen.is_some() && serving.served.credential == CredentialKind::Platform
+        })
     }
 
     pub fn served(&self) -> Option<&Served> {
@@ -251,6 +273,12 @@ impl Open {
     /// Notes what a relay has seen since the last time.
     pub fn relayed(&mut self, relay: &mut Relay) {
         let text = relay.take_text();
+        if let Some(serving) = &mut self.serving {
+            serving.consumed.prompt = relay.prompt();
+            let said_bytes = serving.consumed.said_bytes;
+            let unseen = serving.unseen.as_mut().filter(|_| relay.is_answering());
+            unseen.into_iter().for_each(|unseen| unseen.answer(said_bytes));
+        }
         self.consumed(relay.usage(), relay.service_tier(), &text);
         self.checkpoint();
     }
@@ -305,42 +333,6 @@ impl Open {
             (Kind::Conversation(_), Some(_)) => false,
             // What the provider tells need not be what the catalogue prices: it is completed by what we know.
             (_, Some(usage)) => serving.has_prices() && self.priced(usage).is_none(),
-        }
-    }
-
-    /// Stands in for a usage the provider did not report.
-    pub(super) fn count(&mut self) {
-        let Some(serving) = &mut self.serving else { return };
-        let output = serving.consumed.count(serving.family);
-        let reported = serving.consumed.reported;
-        let counted = count_prompt(serving.family, self.kind, &self.body);
-        let input = counted.saturating_add(self.prompt_tokens);
-        let usage = match reported {
-            None => self.uncertain(input, output, Basis::Counted),
-            Some(usage) => completed(usage, &self.uncertain(input, output, Basis::Counted)),
-        };
-        self.report(usage);
-    }
-
-    /// The last resort: a figure from sizes alone.
-    pub(super) fn estimate(&mut self) {
-        let Some(serving) = &self.serving else { return };
-        let said = u64::try_from(serving.consumed.said_bytes).unwrap_or(u64::MAX);
-        let usage =
-            self.uncertain(self.prompt_bytes / BYTES_PER_TOKEN, said / BYTES_PER_TOKEN, Basis::Estimated);
-        self.report(usage);
-    }
-
-    /// Text as it was found, and audio by its size: there is nothing to count in it.
-    fn uncertain(&self, input: u64, output: u64, basis: Basis) -> Usage {
-        let guessed = self.prompt_audio > 0 || self.measured.basis == Basis::Estimated;
-        let basis = if guessed { Basis::Estimated } else { basis };
-        Usage { input, output, audio_input: self.prompt_audio, basis, ..self.measured }
-    }
-
-    fn report(&mut self, usage: Usage) {
-        if let Some(serving) = &mut self.serving {
-            serving.consumed.reported = Some(usage);
         }
     }
 
@@ -438,27 +430,4 @@ impl Consumed {
         }
         counter.total()
     }
-}
-
-/// A usage with what it leaves out.
-fn completed(usage: Usage, known: &Usage) -> Usage {
-    let or = |told: u64, known: u64| if told > 0 { told } else { known };
-    Usage {
-        input: or(usage.input, known.input),
-        characters: or(usage.characters, known.characters),
-        audio_ms: or(usage.audio_ms, known.audio_ms),
-        queries: or(usage.queries, known.queries),
-        pages: or(usage.pages, known.pages),
-        basis: known.basis,
-        ..usage
-    }
-}
-
-fn count_prompt(family: Family, kind: Kind, body: &[u8]) -> u64 {
-    let Kind::Conversation(dialect) = kind else {
-        let texts = kinds::texts(kind, body);
-        return texts.iter().fold(0, |sum, text| sum.saturating_add(family.count(text)));
-    };
-    let prompt = dialect::prompt(dialect, body);
-    tokens::count_prompt(family, prompt.pieces.iter().map(String::as_str), prompt.messages)
 }

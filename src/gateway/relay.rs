@@ -65,6 +65,9 @@ struct Heard {
     finished: u64,
     ended: bool,
     failure: Option<Rejection>,
+    /// Of the answer itself, and not only of thoughts before it.
+    answering: bool,
+    prompt: Option<Usage>,
     usage: Option<Usage>,
     service_tier: Option<String>,
     text: Vec<u8>,
@@ -137,6 +140,16 @@ impl Relay {
 
     pub fn failure(&self) -> Option<&Rejection> {
         self.heard.failure.as_ref()
+    }
+
+    /// The answer has begun, as far as can be seen: what came before it were thoughts.
+    pub fn is_answering(&self) -> bool {
+        self.heard.answering || (self.heard.committed && matches!(self.lane, Lane::Chat(_)))
+    }
+
+    /// The prompt, where the provider has counted it before it answers.
+    pub fn prompt(&self) -> Option<Usage> {
+        self.heard.prompt
     }
 
     pub fn usage(&self) -> Option<Usage> {
@@ -250,6 +263,8 @@ impl Heard {
             finished: 0,
             ended: false,
             failure: None,
+            answering: false,
+            prompt: None,
             usage: None,
             service_tier: None,
             text: Vec::new(),
@@ -276,6 +291,7 @@ impl Heard {
                 self.committed = true;
                 self.finished += 1;
             }
+            Event::Prompt(prompt) => self.prompt = Some(*prompt),
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::ServiceTier(tier) => self.service_tier = Some(tier.clone().into_owned()),
             // The answer is whole; what the host says after it changes nothing.
@@ -305,6 +321,11 @@ impl Heard {
         } else {
             self.committed |= !matches!(delta, Delta::ToolEnd { .. });
         }
+        self.answering |= match delta {
+            Delta::Text(text) | Delta::Refusal(text) => !text.is_empty(),
+            Delta::ToolStart { .. } | Delta::Image { .. } => true,
+            _ => false,
+        };
         // A call commits by its name.
         self.committed |= matches!(delta, Delta::ToolStart { .. });
     }

@@ -79,6 +79,10 @@ struct Times {
 /// What leaves in one write at the most.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
+/// How long an answer that hanging up would end is read on for the thoughts in its usage: a short one ends by then, and
+/// the rest of a long one costs more than the guess is off.
+const THOUGHTS_WAIT: Duration = Duration::from_secs(5);
+
 /// What one read brought.
 enum Event {
     Bytes,
@@ -297,7 +301,9 @@ impl Running {
 
     /// Reads an abandoned answer on to its usage, within limits.
     async fn drain(mut self) {
-        let by = self.until.min(Instant::now() + self.times.drain);
+        let stops = self.provider.row().on_disconnect == OnDisconnect::Cancel;
+        let within = if stops { self.times.drain.min(THOUGHTS_WAIT) } else { self.times.drain };
+        let by = self.until.min(Instant::now() + within);
         if let Some(open) = self.meter.get() {
             drain(open, &mut self.response, &mut self.relay, by).await;
         }
@@ -306,16 +312,17 @@ impl Running {
 }
 
 impl Drop for Metered {
-    /// The client has left. Where hanging up stops the provider's bill, dropping the connection does it; where
-    /// it does not, the answer is read to its usage by a task of this worker.
+    /// The client has left. Where hanging up stops the provider's bill, dropping the connection does it; where it does
+    /// not, the answer is read to its usage by a task of this worker. So is for a moment that of a model which has
+    /// thought unseen: those tokens are billed, and nothing but the end of the answer says how many they were.
     fn drop(&mut self) {
         let Some(mut running) = self.running.take() else { return };
         running.note();
-        let drains = running.provider.row().on_disconnect == OnDisconnect::Drain;
-        let Some(open) = running.meter.get().filter(|open| drains && !open.gateway.stopping.is_cancelled())
-        else {
+        let goes_on = running.provider.row().on_disconnect == OnDisconnect::Drain;
+        let Some(open) = running.meter.get() else { return };
+        if !(goes_on || open.awaits_thoughts()) || open.gateway.stopping.is_cancelled() {
             return;
-        };
+        }
         let tasks = open.gateway.tasks.clone();
         tasks.spawn_local(running.drain());
     }

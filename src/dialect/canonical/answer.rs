@@ -82,7 +82,7 @@ impl Answer {
             Event::ServiceTier(tier) => self.service_tier = Some(tier.into_owned()),
             Event::Restart => self.choices.clear(),
             Event::Failed(error) => self.failed = Some(error.into_owned()),
-            Event::End => {}
+            Event::Prompt(_) | Event::End => {}
         }
     }
 

@@ -19,6 +19,8 @@ pub enum Event<'a> {
         /// Which of the stop sequences matched, where the wire tells.
         stop_sequence: Option<Escaped<'a>>,
     },
+    /// The prompt as the provider counts it, before the answer. What bills an answer that breaks off; no report.
+    Prompt(Usage),
     /// Everything consumed so far; the last one counts.
     Usage(Usage),
     /// The service tier that was used.
@@ -40,6 +42,7 @@ impl Event<'_> {
                 Event::Finish { choice, reason, stop_sequence: stop_sequence.map(Escaped::into_owned) }
             }
             Event::Usage(usage) => Event::Usage(usage),
+            Event::Prompt(usage) => Event::Prompt(usage),
             Event::ServiceTier(tier) => Event::ServiceTier(Cow::Owned(tier.into_owned())),
             Event::Restart => Event::Restart,
             Event::Failed(error) => Event::Failed(error.into_owned()),

@@ -310,15 +310,17 @@ impl Reader {
         emit(Event::Finish { choice: 0, reason, stop_sequence });
     }
 
-    /// What `message_start` reports is a beginning, not a bill: it is kept for what comes later.
+    /// What `message_start` reports is a beginning, not a bill: only its prompt is final.
     fn consumed(&mut self, usage: Raw<'_>, is_final: bool, emit: Emit<'_>) {
         self.usage.add(usage);
         if let Some(tier) = Object::of(usage).get("service_tier").and_then(Raw::text) {
             emit(Event::ServiceTier(tier));
         }
-        if let Some(usage) = self.usage.usage().filter(|_| is_final) {
-            emit(Event::Usage(usage));
-        }
+        let event = match is_final {
+            true => self.usage.usage().map(Event::Usage),
+            false => self.usage.prompt().map(Event::Prompt),
+        };
+        event.into_iter().for_each(emit);
     }
 
     fn end(&mut self, emit: Emit<'_>) {

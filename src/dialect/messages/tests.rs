@@ -89,6 +89,7 @@ fn owned(event: Event<'_>) -> Event<'static> {
         Event::Finish { choice, reason, stop_sequence } => {
             Event::Finish { choice, reason, stop_sequence: stop_sequence.map(own) }
         }
+        Event::Prompt(usage) => Event::Prompt(usage),
         Event::Usage(usage) => Event::Usage(usage),
         Event::ServiceTier(tier) => Event::ServiceTier(tier.into_owned().into()),
         Event::Restart => Event::Restart,

@@ -63,6 +63,12 @@ impl Gathered {
         }
     }
 
+    /// The prompt alone.
+    pub fn prompt(&self) -> Option<Usage> {
+        let read = Counts { output_tokens: Some(0), output_tokens_details: None, ..self.counts };
+        read.usage().filter(|usage| !self.broken && usage.prompt() <= TOKENS_MAX)
+    }
+
     /// What there is to bill by. Where the server worked in several steps (it compacted the prompt, or another
     /// model took over) each step's counts are listed; they are billed when they come to more than the totals,
     /// which leave some steps out.

@@ -94,6 +94,7 @@ impl Writer {
             // One answer is all this wire has; usage is written from the bill, errors by who ends the stream.
             Event::Said { .. }
             | Event::Finish { .. }
+            | Event::Prompt(_)
             | Event::Usage(_)
             | Event::ServiceTier(_)
             | Event::Failed(_)

@@ -86,7 +86,7 @@ impl Traits {
 /// to, later ones unless told not to, and two of them always.
 pub fn needs_responses(upstream_model: &str, has_tools: bool, effort: Option<&str>) -> bool {
     let model = upstream_model.strip_prefix("ft:").unwrap_or(upstream_model);
-    if model.contains("-pro") || model.contains("codex") {
+    if only_on_responses(model) {
         return true;
     }
     let Some((major, rest)) = model.strip_prefix("gpt-").and_then(number) else { return false };
@@ -94,6 +94,11 @@ pub fn needs_responses(upstream_model: &str, has_tools: bool, effort: Option<&st
     let refuses = has_tools && (major, minor) >= (5, 4);
     let always = model.starts_with("gpt-6-astra") || model.starts_with("gpt-6.1-sol");
     refuses && (always || openai(model).reasons(effort))
+}
+
+/// Models made for long work. They have no chat endpoint and no effort of `none`.
+fn only_on_responses(model: &str) -> bool {
+    model.contains("-pro") || model.contains("codex")
 }
 
 /// OpenAI's reasoning models: the o-series, and gpt-5 and later.
@@ -124,7 +129,7 @@ fn openai(model: &str) -> Traits {
     let minor = rest.strip_prefix('.').and_then(number).map_or(0, |(minor, _)| minor);
     let reasoning = if model.contains("-chat") {
         Reasoning::Never
-    } else if major == 5 && matches!(minor, 1..=4) {
+    } else if major == 5 && matches!(minor, 1..=4) && !only_on_responses(model) {
         Reasoning::OnRequest
     } else {
         Reasoning::ByDefault

@@ -101,7 +101,12 @@ impl Writer {
                 self.close_all(Status::Incomplete, out);
                 self.items.iter_mut().for_each(Vec::clear);
             }
-            Event::Said { .. } | Event::Finish { .. } | Event::Usage(_) | Event::Failed(_) | Event::End => {}
+            Event::Said { .. }
+            | Event::Finish { .. }
+            | Event::Prompt(_)
+            | Event::Usage(_)
+            | Event::Failed(_)
+            | Event::End => {}
         }
     }
 

@@ -22,10 +22,14 @@ fn every_part_counts_and_the_context_bounds_them_all() {
 }
 
 #[test]
-fn an_estimate_of_audio_is_within_its_bound() {
-    for audio_bytes in [0, 1, 499, 1_000_000, u64::MAX] {
-        let facts = Facts { audio_parts: 1, audio_bytes, ..Facts::default() };
-        assert!(audio_estimate(&facts) <= prompt(&facts, None).audio_input, "{audio_bytes}");
+fn an_estimate_of_media_is_within_its_bound_and_never_nothing() {
+    for bytes in [0, 1, 499, 1_000_000, u64::MAX] {
+        let heard = Facts { audio_parts: 1, audio_bytes: bytes, ..Facts::default() };
+        assert!(media_estimate(&heard).audio_input <= prompt(&heard, None).audio_input, "{bytes}");
+        let read = Facts { files: 3, images: 2, document_bytes: bytes, ..Facts::default() };
+        let (estimate, most) = (media_estimate(&read), prompt(&read, None));
+        assert!((15_000..=most.input).contains(&estimate.input), "{bytes} {estimate:?}");
+        assert!((1..=most.image_input).contains(&estimate.image_input), "{bytes} {estimate:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! From one turn of a request to the next: the same request, with credit, usage and prices of its own.
 
 use super::{Open, Turns};
-use crate::gateway::receipt::Done;
+use crate::{domain::usage::Usage, gateway::receipt::Done};
 use bytes::Bytes;
 use std::{sync::Arc, time::Instant};
 
@@ -28,7 +28,7 @@ impl Open {
             body: Bytes::new(),
             requested: self.requested.clone(),
             prompt_bytes: 0,
-            prompt_audio: 0,
+            prompt_media: Usage::default(),
             prompt_tokens: 0,
             measured: Default::default(),
             stream: self.stream,

@@ -1,6 +1,6 @@
 //! How answers end, well or badly, in every client's words.
 
-use super::{CLIENTS, Client, Talk, WIRES, provider};
+use super::{CLIENTS, Client, Talk, WIRES, provider, unreported_basis};
 use crate::harness::Stack;
 use kairosroute::simulator::Script;
 use serde_json::{Value, json};
@@ -144,9 +144,12 @@ async fn an_answer_that_fails_or_breaks_after_content_ends_in_one_error_and_cost
                 terminal_error(client, &heard.raw);
                 let receipt = stack.receipt(&customer.key, heard.header("x-kairosroute-receipt")).await;
                 let told = format!("{client:?} {model}: {receipt:#}");
-                assert_eq!(receipt["usage"]["basis"], "counted", "{told}");
-                let output = receipt["usage"]["output"].as_u64().unwrap();
-                assert!((1..=9).contains(&output), "{told}");
+                let usage = &receipt["usage"];
+                assert_eq!(usage["basis"], unreported_basis(model), "{told}");
+                let thought = usage["reasoning"].as_u64().unwrap();
+                assert_eq!(thought > 0, unreported_basis(model) == "estimated", "{told}");
+                let said = usage["output"].as_u64().unwrap() - thought;
+                assert!((1..=9).contains(&said), "{told}");
                 assert_eq!(receipt["execution"]["status"], "aborted", "{told}");
             }
         }

@@ -233,3 +233,10 @@ fn sent(stack: &Stack) -> (Call, Value) {
 fn provider(model: &str) -> &str {
     model.split('/').next().unwrap()
 }
+
+/// What an answer without a report is billed by: counted text, and where the model thinks unseen and unasked, as these
+/// do by their makers' documents, an estimate of that.
+pub fn unreported_basis(model: &str) -> &'static str {
+    let thinks = ["google/", "xai/", "openai/gpt-5"].iter().any(|start| model.starts_with(start));
+    if thinks { "estimated" } else { "counted" }
+}

@@ -12,6 +12,7 @@ mod holds;
 mod keys;
 mod oversell;
 mod unpriced;
+mod unseen;
 mod usage;
 
 use crate::harness::{Customer, Stack, World, hello, wait_for};

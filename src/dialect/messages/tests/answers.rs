@@ -80,9 +80,10 @@ pub(super) const CASES: &[Case] = &[
     ("halves of a pair", golden!("halves.sse"), golden!("halves.events"), None),
 ];
 
-/// One event a line, the usage in words of this file.
+/// One event a line, the usage in words of this file. Prompts have a test of their own.
 pub(super) fn lines(events: &[Event<'_>]) -> String {
     let line = |event: &Event<'_>| match event {
+        Event::Prompt(_) => String::new(),
         Event::Usage(u) => format!(
             "Usage {} read {} written {}+{} output {} reasoning {}\n",
             u.input, u.cache_read, u.cache_write, u.cache_write_1h, u.output, u.reasoning
@@ -106,6 +107,30 @@ fn whole_answers_give_what_their_streams_give() {
         let Some(body) = body else { continue };
         let streamed = gathered(streamed(&[stream.as_bytes()], Reading::default()));
         assert_eq!(gathered(whole(body, Reading::default())), streamed, "{case}");
+    }
+}
+
+#[test]
+fn the_prompt_is_told_before_the_answer_and_a_broken_one_is_not() {
+    let start = |usage: &str| {
+        let start = format!(
+            "data: {{\"type\":\"message_start\",\"message\":{{\"id\":\"m\",\"model\":\"c\",\"usage\":{usage}}}}}\n\n"
+        );
+        let mut told =
+            streamed(&[start.as_bytes()], Reading::default()).into_iter().filter_map(|event| match event {
+                Event::Prompt(prompt) => Some(prompt),
+                _ => None,
+            });
+        let first = told.next();
+        assert_eq!(told.next(), None);
+        first.map(|u| (u.input, u.cache_read, u.cache_write, u.cache_write_1h, u.output))
+    };
+    let caches = r#"{"input_tokens":7,"output_tokens":3,"cache_read_input_tokens":100,
+        "cache_creation_input_tokens":30,"cache_creation":{"ephemeral_1h_input_tokens":20}}"#;
+    assert_eq!(start(&caches.replace('\n', "")), Some((7, 100, 10, 20, 0)));
+    assert_eq!(start(r#"{"input_tokens":7}"#), Some((7, 0, 0, 0, 0)));
+    for usage in ["null", "{}", r#"{"input_tokens":"7"}"#, r#"{"input_tokens":99999999999}"#] {
+        assert_eq!(start(usage), None, "{usage}");
     }
 }
 

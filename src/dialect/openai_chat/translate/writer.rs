@@ -58,7 +58,7 @@ impl Writer {
             Event::ServiceTier(tier) => self.service_tier = Some(tier.clone().into_owned()),
             // Billed usage is written at the end; a restart before content has nothing to undo, and errors are
             // told by whoever ends the stream.
-            Event::Usage(_) | Event::Restart | Event::Failed(_) | Event::End => {}
+            Event::Prompt(_) | Event::Usage(_) | Event::Restart | Event::Failed(_) | Event::End => {}
         }
     }
 

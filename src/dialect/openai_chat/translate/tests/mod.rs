@@ -62,6 +62,7 @@ fn line(event: &Event<'_>) -> String {
     match event {
         Event::Start { id, model } => format!("start {} {}", id.inner(), model.inner()),
         Event::Finish { choice, reason, .. } => format!("{choice} finish {reason:?}"),
+        Event::Prompt(u) => format!("prompt {}", u.prompt()),
         Event::Usage(u) => format!(
             "usage {} read {} written {} output {} reasoning {}",
             u.input, u.cache_read, u.cache_write, u.output, u.reasoning
