@@ -1,7 +1,9 @@
 //! Bodies that some clients write in their own way, made plain before anything else reads them: members inside
-//! `additional_params` come up to the request, and in chat `input` and `instructions` become messages. A body without
-//! these names is not even parsed for it. Values keep their bytes; what cannot be read is left to the reader that
-//! says what is wrong with it.
+//! `additional_params` come up to the request, and in chat `input` and `instructions` become messages, and tool
+//! results that lost their calls get them back. A body without these names is not even parsed for it. Values keep
+//! their bytes; what cannot be read is left to the reader that says what is wrong with it.
+
+mod orphans;
 
 use super::{
     Dialect,
@@ -11,15 +13,20 @@ use super::{
 use crate::domain::kind::Kind;
 
 const WRAPPER: &str = "additional_params";
+/// What the runner says in every request, whether or not there are any.
+const RUNNERS: &str = "mcp_servers";
 
 /// The plain body; `None` when it is that already.
 pub fn unfold(kind: Kind, body: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, Invalid> {
     let is_form = matches!(kind, Kind::ImageEdits | Kind::Transcription | Kind::Translation);
     let holds = |name: &str| memchr::memmem::find(body, name.as_bytes()).is_some();
     let wrapped = !is_form && holds(WRAPPER);
-    let renamed =
-        kind == Kind::Conversation(Dialect::Chat) && (holds("\"input\"") || holds("\"instructions\""));
-    if !wrapped && !renamed {
+    let is_chat = kind == Kind::Conversation(Dialect::Chat);
+    let renamed = is_chat && (holds("\"input\"") || holds("\"instructions\""));
+    // Only in what the runner writes that loses them: elsewhere a result without a call is a mistake, and the
+    // provider's to judge.
+    let bereft = is_chat && holds(RUNNERS) && holds("tool_call_id");
+    if !wrapped && !renamed && !bereft {
         return Ok(None);
     }
     let Ok(members) = json::read_object(body, limits.depth_max, limits.members_max) else { return Ok(None) };
@@ -27,6 +34,7 @@ pub fn unfold(kind: Kind, body: &[u8], limits: &Limits) -> Result<Option<Vec<u8>
     let is_merged = merged.is_some();
     let members = merged.unwrap_or(members);
     let messages = if renamed { messages(&members)? } else { None };
+    let messages = messages.or_else(|| with_calls(&members).filter(|_| bereft));
     if !is_merged && messages.is_none() {
         return Ok(None);
     }
@@ -111,6 +119,13 @@ fn messages(members: &[Member<'_>]) -> Result<Option<Vec<u8>>, Invalid> {
     }
     out.push(b']');
     Ok(Some(out))
+}
+
+/// The messages with a call for every tool result; `None` when they have one.
+fn with_calls(members: &[Member<'_>]) -> Option<Vec<u8>> {
+    let member = |name: &str| members.iter().find(|member| member.key == name).map(|member| member.value);
+    member(RUNNERS)?;
+    orphans::with_calls(&member("messages")?.elements(), member("tools"))
 }
 
 fn push(out: &mut Vec<u8>, role: &str, content: Raw<'_>) {
@@ -206,6 +221,8 @@ mod tests {
             assert_eq!(plain(CHAT, body), None, "{body}");
         }
         assert_eq!(plain(Kind::Embeddings, r#"{"input":"a","instructions":"b"}"#), None);
+        let lost = r#""messages":[{"role":"tool","tool_call_id":"a","content":"mcp_servers"}]"#;
+        assert_eq!(plain(CHAT, &format!("{{{lost}}}")), None, "only of the runner that loses calls");
         assert_eq!(plain(Kind::Transcription, r#"{"additional_params":{"a":1}}"#), None);
     }
 
@@ -229,6 +246,18 @@ mod tests {
             ),
         ] {
             assert_eq!(plain(CHAT, body).as_deref(), Some(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_runners_results_get_their_calls_back() {
+        let result = r#"{"role":"tool","tool_call_id":"a","content":"59"}"#;
+        let call = r#"{"role":"assistant","tool_calls":[{"id":"a","type":"function","function":{"name":"unknown_tool","arguments":"{}"}}]}"#;
+        for servers in ["[]", "null", r#"["notes"]"#] {
+            let body = format!(r#"{{"mcp_servers":{servers},"messages":[{result}],"n" :1}}"#);
+            let expected = format!(r#"{{"mcp_servers":{servers},"n":1,"messages":[{call},{result}]}}"#);
+            assert_eq!(plain(CHAT, &body), Some(expected));
+            assert_eq!(plain(Kind::Conversation(Dialect::Completions), &body), None);
         }
     }
 

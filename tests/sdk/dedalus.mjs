@@ -84,7 +84,45 @@ const EACH = {
     const [, second] = await calls();
     assert(sentArguments(provider, second) && second.body.includes("27 degrees"), second.body);
   },
+  async the_runner_with_two_tools_and_a_server(provider) {
+    const result = await new DedalusRunner(client).run(await threeSteps(provider));
+    assert.equal(result.finalOutput, "Sunny, 59 and 7 m.");
+    assert.equal(result.stepsUsed, 3);
+    await checkThreeSteps();
+  },
+  async the_streaming_runner_with_two_tools_and_a_server(provider) {
+    const ask = { ...(await threeSteps(provider)), stream: true };
+    const [text, chunks] = await textOf(await new DedalusRunner(client).run(ask));
+    assert.equal(text, "Sunny, 59 and 7 m.");
+    const finish = chunks.map((chunk) => chunk.choices[0].finish_reason).filter(Boolean);
+    assert.deepEqual(finish, ["tool_calls", "tool_calls", "stop"]);
+    const results = chunks.at(-1).mcp_tool_results.map((told) => [told.tool_name, told.result]);
+    assert.deepEqual(results, [["tide", "7 m at Brest"]]);
+    await checkThreeSteps();
+  },
 };
+
+// A server's tool and a local one, another local one, the server's again and the end.
+async function threeSteps(provider) {
+  seen.length = 0;
+  const tide = { id: "toolcall8", name: "tide", pieces: ['{\\"port\\":', '\\"Brest\\"}'] };
+  const sum = { id: "toolcall2", name: "add", pieces: ['{\\"a\\":42,', '\\"b\\":17}'] };
+  for (const call of [tide, toolCall(), sum, { ...tide, id: "toolcall9" }]) {
+    await script(provider, { chunks: [], tool_calls: [call] });
+  }
+  await script(provider, { chunks: ["Sunny,", " 59 and 7 m."] });
+  const mcpServers = [process.env.MCP_URL];
+  return { input: "All of it?", model: MODELS[provider], tools: [look_up, add], mcpServers, maxSteps: 5 };
+}
+
+async function checkThreeSteps() {
+  assert.deepEqual(seen, [["look_up", "São Paulo", 1, 1e5], ["add", 42, 17]]);
+  const [asked, told, , again, last] = (await calls()).map((call) => call.body);
+  assert(asked.includes('"tide"') && asked.includes('"look_up"') && !asked.includes("7 m at Brest"), asked);
+  assert(told.includes("7 m at Brest"), told);
+  assert(again.includes("27 degrees") && again.includes("59"), again);
+  assert(last.includes("7 m at Brest"), last);
+}
 
 async function withEnvironment(variables, work) {
   Object.assign(process.env, variables);

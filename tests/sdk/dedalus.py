@@ -32,8 +32,7 @@ from harness import (
 ASK = [{"role": "user", "content": "Hello"}]
 MODEL = MODELS["openai"]
 SOUND = [[255, 251, 144, 0], [13, 10, 128], [254, 1, 0]]
-# Models that are asked in OpenAI's chat format, tools included.
-OPENAI_WIRE = {"openai": "openai/gpt-4o-mini", "mistral": MODELS["mistral"]}
+MCP_URL = os.environ["MCP_URL"]
 
 
 class Weather(BaseModel):
@@ -114,22 +113,56 @@ def the_streaming_runner(provider):
     seen.clear()
     script(provider, chunks=[], tool_calls=[tool_call()])
     script(provider, chunks=["Sunny."])
-    model = OPENAI_WIRE.get(provider, MODELS[provider])
-    running = DedalusRunner(client).run(input="Weather?", model=model, tools=[look_up], stream=True)
-
-    def text():
-        return "".join(chunk.choices[0].delta.content or "" for chunk in running)
-
-    # Its second request holds the tool's answer without the message that made the call. Providers of OpenAI's format
-    # get it as it is and judge it themselves; for the others there is nothing to translate it to.
-    if provider in OPENAI_WIRE:
-        assert text() == "Sunny."
-        assert '"tool_call_id":"toolcall1"' in calls()[1]["body"].replace(" ", "")
-    else:
-        error = raises(dedalus_labs.BadRequestError, text)
-        assert error.body["error"]["code"] == "invalid_request", error.body
-        assert "a tool result" in error.body["detail"] and len(calls()) == 1, error.body
+    running = DedalusRunner(client).run(input="Weather?", model=MODELS[provider], tools=[look_up], stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in running) == "Sunny."
     assert seen == [("São Paulo", 12345678901234567890, 1.0, 1e5)], seen
+    # Its second request leaves out the message that made the call; the provider sees one.
+    _, second = calls()
+    assert "27 degrees" in second["body"] and "look_up" in second["body"], second["body"]
+
+
+def three_steps(provider):
+    """A server's tool and a local one, another local one, the server's again and the end."""
+    seen.clear()
+    tide = {"id": "toolcall8", "name": "tide", "pieces": ['{\\"port\\":', '\\"Brest\\"}']}
+    script(provider, chunks=[], tool_calls=[tide])
+    script(provider, chunks=[], tool_calls=[tool_call()])
+    script(provider, chunks=[], tool_calls=[{"id": "toolcall2", "name": "add", "pieces": ['{\\"a\\":42,', '\\"b\\":17}']}])
+    script(provider, chunks=[], tool_calls=[{**tide, "id": "toolcall9"}])
+    script(provider, chunks=["Sunny,", " 59 and 7 m."])
+    return {
+        "input": "All of it?",
+        "model": MODELS[provider],
+        "tools": [look_up, add],
+        "mcp_servers": [MCP_URL],
+        "max_steps": 5,
+    }
+
+
+def check_three_steps(results):
+    assert seen == [("São Paulo", 12345678901234567890, 1.0, 1e5), (42, 17)], seen
+    asked, told, _, again, last = (call["body"] for call in calls())
+    assert '"tide"' in asked and '"look_up"' in asked and "7 m at Brest" not in asked
+    assert "7 m at Brest" in told and "27 degrees" in again and "59" in again and "7 m at Brest" in last
+    assert [(result["tool_name"], result["result"]) for result in results] == [("tide", "7 m at Brest")], results
+
+
+def the_runner_with_two_tools_and_a_server(provider):
+    result = DedalusRunner(client).run(**three_steps(provider))
+    assert result.final_output == "Sunny, 59 and 7 m." and result.steps_used == 3, result
+    assert result.tools_called == ["look_up", "add"], result
+    check_three_steps([vars(told) for told in result.mcp_results])
+
+
+def the_streaming_runner_with_two_tools_and_a_server(provider):
+    chunks = list(DedalusRunner(client).run(**three_steps(provider), stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Sunny, 59 and 7 m."
+    assert [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason] == [
+        "tool_calls",
+        "tool_calls",
+        "stop",
+    ]
+    check_three_steps(chunks[-1].model_extra["mcp_tool_results"])
 
 
 def a_client_from_the_environment():
@@ -283,6 +316,8 @@ run(
         structured_output,
         the_runner_with_two_tools_over_several_steps,
         the_streaming_runner,
+        the_runner_with_two_tools_and_a_server,
+        the_streaming_runner_with_two_tools_and_a_server,
     )
     + once(
         a_client_from_the_environment,

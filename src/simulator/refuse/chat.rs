@@ -92,7 +92,10 @@ pub(super) fn first(row: &Row, request: &Request<'_>) -> Option<Reply> {
     if let Some(field) = field {
         return Some(refusal(row, field, "not supported with this model"));
     }
-    if let Some((field, message)) = shape(row, request).or_else(|| message_shape(row, request)) {
+    let wrong = shape(row, request)
+        .or_else(|| message_shape(row, request))
+        .or_else(|| result_without_its_call(request).then_some(("messages", ORPHAN)));
+    if let Some((field, message)) = wrong {
         return Some(refusal(row, field, message));
     }
     match row.id {
@@ -193,6 +196,26 @@ fn message_shape(row: &Row, request: &Request<'_>) -> Option<(&'static str, &'st
                 Some(("messages", "reasoning_content is not supported"))
             }
             _ => None,
+        }
+    })
+}
+
+const ORPHAN: &str = "messages with role 'tool' must be a response to a preceding message with 'tool_calls'";
+
+/// Whether a tool message answers no call of the last assistant message before it.
+fn result_without_its_call(request: &Request<'_>) -> bool {
+    let mut open: Vec<String> = Vec::new();
+    request.messages.iter().any(|message| {
+        let id = |fields: &Fields<'_>, name: &str| get(fields, name).unwrap_or_default().to_owned();
+        match get(message, "role") {
+            Some("\"tool\"") => !open.contains(&id(message, "tool_call_id")),
+            Some("\"assistant\"") => {
+                let calls = get(message, "tool_calls").and_then(|raw| serde_json::from_str(raw).ok());
+                let calls: Vec<Fields<'_>> = calls.unwrap_or_default();
+                open = calls.iter().map(|call| id(call, "id")).collect();
+                false
+            }
+            _ => false,
         }
     })
 }
@@ -346,7 +369,18 @@ mod tests {
             ("mistral", r#"{"role":"user","name":"a","content":"x"}"#, 422),
             ("mistral", r#"{"role":"assistant","content":""}"#, 422),
             ("mistral", r#"{"role":"tool","tool_call_id":"call_abcdefg","content":"x"}"#, 422),
-            ("mistral", r#"{"role":"tool","tool_call_id":"abcdefghi","content":"x"}"#, 200),
+            ("mistral", r#"{"role":"tool","tool_call_id":"abcdefghi","content":"x"}"#, 422),
+            (
+                "mistral",
+                r#"{"role":"assistant","tool_calls":[{"id":"abcdefghi"}]},{"role":"tool","tool_call_id":"abcdefghi","content":"x"}"#,
+                200,
+            ),
+            ("openai", r#"{"role":"tool","tool_call_id":"a","content":"x"}"#, 400),
+            (
+                "openai",
+                r#"{"role":"assistant","tool_calls":[{"id":"a"},{"id":"b"}]},{"role":"tool","tool_call_id":"b"},{"role":"tool","tool_call_id":"a"}"#,
+                200,
+            ),
             ("cerebras", r#"{"role":"assistant","content":"x","reasoning_content":"y"}"#, 400),
         ] {
             let body = format!(r#"{{"model":"m","messages":[{message}]}}"#);

@@ -10,12 +10,13 @@ use crate::{
 };
 use kairosroute::simulator::{Script, ToolCall};
 use serde_json::{Value, json};
-use server::Server;
+pub use server::Server;
 
 const MODEL: &str = "openai/gpt-5.4-mini";
 const OPENED: (&str, &str) = ("KAIROSROUTE_ALLOW_PRIVATE_NETS", "127.0.0.0/8");
 
-fn opened() -> Builder {
+/// A gateway that calls servers on loopback.
+pub fn opened() -> Builder {
     Stack::builder().env(OPENED.0, OPENED.1)
 }
 

@@ -137,6 +137,8 @@ pub const DEDALUS: Cases = Cases {
         "structured_output",
         "the_runner_with_two_tools_over_several_steps",
         "the_streaming_runner",
+        "the_runner_with_two_tools_and_a_server",
+        "the_streaming_runner_with_two_tools_and_a_server",
     ],
     once: &[
         "a_client_from_the_environment",

@@ -4,7 +4,10 @@
 
 mod cases;
 
-use crate::harness::{Customer, Stack};
+use crate::{
+    harness::{Customer, Stack},
+    mcp,
+};
 use cases::{Cases, each_is_told};
 use serde_json::{Value, json};
 use std::{
@@ -81,7 +84,7 @@ impl Told {
 }
 
 async fn run(mut command: Command, keys: Keys) -> Told {
-    let stack = Stack::start().await;
+    let (stack, server) = (mcp::opened().start().await, mcp::Server::start().await);
     let byok = keys == Keys::Own;
     let customer = if byok { with_own_keys(&stack).await } else { stack.customer("10").await };
     let poor = stack.customer("0").await;
@@ -93,6 +96,7 @@ async fn run(mut command: Command, keys: Keys) -> Told {
         .env("KEY_PREFIX", keys.prefix())
         .env("UPSTREAM_KEY", format!("{}openai", keys.prefix()))
         .env("BYOK", byok.to_string())
+        .env("MCP_URL", &server.url)
         .kill_on_drop(true)
         .output()
         .await

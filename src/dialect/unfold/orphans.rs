@@ -1,0 +1,169 @@
+//! Tool results without their calls: one client's runner, when it streams, sends a tool's result and leaves out the
+//! message in which the model asked for it. No provider takes that. Results stay results, for what a tool says must
+//! not gain the weight of what a user says: each gets back a call with its id. Whose name was lost says so.
+
+use super::separate;
+use crate::dialect::json::{ObjectWriter, Raw};
+use std::{borrow::Cow, collections::HashSet};
+
+/// Stands for a name that nothing tells.
+const UNNAMED: &str = "unknown_tool";
+
+/// The messages with a call for every result; `None` when they have one.
+pub fn with_calls(messages: &[Raw<'_>], tools: Option<Raw<'_>>) -> Option<Vec<u8>> {
+    let mut called: HashSet<Cow<'_, str>> = HashSet::new();
+    let mut out = b"[".to_vec();
+    let mut is_mended = false;
+    let mut rest = messages;
+    while let Some((message, after)) = rest.split_first() {
+        rest = after;
+        separate(&mut out);
+        if !is_result(*message) {
+            called.extend(ids_of_calls(*message));
+            out.extend_from_slice(message.get().as_bytes());
+            continue;
+        }
+        // Results that follow each other answer calls of one message.
+        let more = after.iter().take_while(|next| is_result(**next)).count();
+        let (others, after) = after.split_at_checked(more).unwrap_or((after, &[]));
+        rest = after;
+        let results = || std::iter::once(message).chain(others);
+        let orphans = results().filter_map(|result| {
+            let id = result.member("tool_call_id").filter(|id| id.text().is_some_and(|id| !id.is_empty()))?;
+            called.insert(id.text()?).then_some((*result, id))
+        });
+        let calls: Vec<u8> = orphans.fold(Vec::new(), |mut calls, (result, id)| {
+            if !calls.is_empty() {
+                calls.push(b',');
+            }
+            calls.extend(call(id, result.member("name").and_then(Raw::text).or_else(|| only(tools))));
+            calls
+        });
+        if !calls.is_empty() {
+            is_mended = true;
+            let mut asked = ObjectWriter::new();
+            asked.text("role", "assistant");
+            asked.key("tool_calls").extend([b"[", calls.as_slice(), b"]"].concat());
+            out.extend(asked.end());
+            out.push(b',');
+        }
+        for (number, result) in results().enumerate() {
+            if number > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(result.get().as_bytes());
+        }
+    }
+    out.push(b']');
+    is_mended.then_some(out)
+}
+
+fn is_result(message: Raw<'_>) -> bool {
+    message.member("role").is_some_and(|role| role.text().as_deref() == Some("tool"))
+}
+
+fn ids_of_calls(message: Raw<'_>) -> Vec<Cow<'_, str>> {
+    let calls = message.member("tool_calls").map(Raw::elements).unwrap_or_default();
+    calls.into_iter().filter_map(|call| call.member("id")?.text()).collect()
+}
+
+/// The name of the tool, where there is no other.
+fn only(tools: Option<Raw<'_>>) -> Option<Cow<'_, str>> {
+    match tools?.elements().as_slice() {
+        [tool] => tool.member("function")?.member("name")?.text(),
+        _ => None,
+    }
+}
+
+fn call(id: Raw<'_>, name: Option<Cow<'_, str>>) -> Vec<u8> {
+    let mut function = ObjectWriter::new();
+    function.text("name", name.filter(|name| !name.is_empty()).as_deref().unwrap_or(UNNAMED));
+    function.text("arguments", "{}");
+    let mut call = ObjectWriter::new();
+    call.raw("id", id.get());
+    call.text("type", "function");
+    call.key("function").extend(function.end());
+    call.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::json;
+
+    fn mended(messages: &str, tools: &str) -> Option<String> {
+        let body = format!(r#"{{"messages":{messages},"tools":{tools}}}"#);
+        let members = json::read_object(body.as_bytes(), 16, 16).unwrap();
+        let value = |name: &str| members.iter().find(|member| member.key == name).unwrap().value;
+        with_calls(&value("messages").elements(), Some(value("tools"))).map(|out| {
+            serde_json::from_slice::<serde_json::Value>(&out).unwrap();
+            String::from_utf8(out).unwrap()
+        })
+    }
+
+    fn asked(calls: &[(&str, &str)]) -> String {
+        let calls: Vec<String> = calls
+            .iter()
+            .map(|(id, name)| {
+                format!(
+                    r#"{{"id":"{id}","type":"function","function":{{"name":"{name}","arguments":"{{}}"}}}}"#
+                )
+            })
+            .collect();
+        format!(r#"{{"role":"assistant","tool_calls":[{}]}}"#, calls.join(","))
+    }
+
+    const USER: &str = r#"{"role":"user","content":"a"}"#;
+
+    fn result(id: &str) -> String {
+        format!(r#"{{"role" : "tool","tool_call_id":"{id}","content":"\u00e9"}}"#)
+    }
+
+    #[test]
+    fn a_result_without_its_call_gets_one_and_keeps_its_bytes() {
+        let one = r#"[{"type":"function","function":{"name":"add"}}]"#;
+        let (first, second, third) = (result("a"), result("b"), result("c"));
+        for (messages, tools, expected) in [
+            (format!("[{USER}, {first}]"), one, format!("[{USER},{},{first}]", asked(&[("a", "add")]))),
+            (
+                format!("[{USER},{first} ,{second},{USER},{third}]"),
+                "null",
+                format!(
+                    "[{USER},{},{first},{second},{USER},{},{third}]",
+                    asked(&[("a", UNNAMED), ("b", UNNAMED)]),
+                    asked(&[("c", UNNAMED)])
+                ),
+            ),
+            (
+                format!("[{},{first},{second}]", asked(&[("a", "x")])),
+                one,
+                format!("[{},{},{first},{second}]", asked(&[("a", "x")]), asked(&[("b", "add")])),
+            ),
+            (
+                r#"[{"role":"tool","tool_call_id":"a","name":"look","content":""}]"#.into(),
+                one,
+                format!(
+                    r#"[{},{{"role":"tool","tool_call_id":"a","name":"look","content":""}}]"#,
+                    asked(&[("a", "look")])
+                ),
+            ),
+        ] {
+            assert_eq!(mended(&messages, tools), Some(expected), "{messages}");
+        }
+    }
+
+    #[test]
+    fn what_has_its_calls_or_cannot_have_any_stays_as_it_is() {
+        let call = asked(&[("a", "x"), ("b", "y")]);
+        for messages in [
+            "[]".to_owned(),
+            format!("[{USER},{call},{},{}]", result("b"), result("a")),
+            format!("[{call},{},{USER},{}]", result("a"), result("a")),
+            r#"[{"role":"tool","content":"x"},{"role":"tool","tool_call_id":7},{"role":"tool","tool_call_id":""}]"#
+                .to_owned(),
+            r#"[1,null,"tool",[{"role":"tool","tool_call_id":"a"}]]"#.to_owned(),
+        ] {
+            assert_eq!(mended(&messages, "[]"), None, "{messages}");
+        }
+    }
+}
