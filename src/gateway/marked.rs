@@ -6,6 +6,13 @@ use crate::dialect::json::{self, Kind, Member, ObjectWriter, Raw};
 /// Members of an answer that are looked at.
 const MEMBERS_MAX: usize = 1_024;
 
+/// A note with the mark behind it, wherever in an object it is put. For streams: their usage, where there is any, has
+/// no cost.
+pub fn marked_note(mut note: String) -> String {
+    note.push_str(r#","byok_api_key":true"#);
+    note
+}
+
 /// The body with the marks; as it was where it is no object.
 pub fn marked(body: Vec<u8>) -> Vec<u8> {
     let Ok(members) = json::read_object(&body, json::DEPTH_LIMIT, MEMBERS_MAX) else { return body };

@@ -6,6 +6,7 @@ use super::{
     attempt::read_out,
     failure::told_of,
     inference::note,
+    marked::marked_note,
     meter::{Meter, NotDurable, drain},
     receipt::Ending,
     relay::Relay,
@@ -196,6 +197,7 @@ impl Metered {
             Ok((served, bill)) => {
                 self.charged = Some(bill.charge);
                 let note = note(request_id, &requested, &served, &bill);
+                let note = if served.by_byok_api_key { marked_note(note) } else { note };
                 Some(running.relay.conclude(&note, &bill.usage))
             }
             Err(NotDurable) => {

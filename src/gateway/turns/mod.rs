@@ -14,6 +14,7 @@ use super::{
     course::Answered,
     failure::Failure,
     inference::{Inbound, Reply, Told, note_of, refusal, serve, told},
+    marked::{marked, marked_note},
     meter::{Meter, NotDurable},
     receipt::{Done, Ending, Served, Total},
     scoped::Brought,
@@ -226,6 +227,7 @@ impl Run {
         };
         let finish = stopped.map(|_| Finish::Length);
         let body = telling.body(finish, &closing, &ended.total.usage, ask.executes).unwrap_or_default();
+        let body = if told.by_byok_api_key { marked(body) } else { body };
         Ok(Reply::Whole { told, body, content_type: Cow::Borrowed("application/json") })
     }
 
@@ -309,6 +311,7 @@ impl Run {
         let total = Total::of(done.iter().map(|done| (&done.served, &done.bill))).ok_or(NotDurable)?;
         let served: &Served = &done.last().ok_or(NotDurable)?.served;
         let note = note_of(Some(request_id), &requested, served, Some(total.clone()));
+        let note = if served.by_byok_api_key { marked_note(note) } else { note };
         Ok(Ended { note, total, turns: done.len() })
     }
 }

@@ -32,6 +32,15 @@ pub struct Seen {
     pub gate: Semaphore,
     /// `authorization` of each request.
     pub authorizations: Mutex<Vec<String>>,
+    /// All headers of each request.
+    pub headers: Mutex<Vec<String>>,
+}
+
+impl Seen {
+    fn new() -> Self {
+        let (calls, authorizations, headers) = Default::default();
+        Self { calls, gate: Semaphore::new(0), authorizations, headers }
+    }
 }
 
 /// A running server. Dropping it ends it.
@@ -109,8 +118,7 @@ impl Server {
     }
 
     async fn of(old: bool) -> Self {
-        let (calls, authorizations) = (Mutex::default(), Mutex::default());
-        let seen = Arc::new(Seen { calls, gate: Semaphore::new(0), authorizations });
+        let seen = Arc::new(Seen::new());
         let tools = Tools { seen: seen.clone(), old };
         let service = StreamableHttpService::new(
             move || Ok(tools.clone()),
@@ -128,6 +136,7 @@ impl Server {
                     let given = request.headers().get("authorization");
                     let given = given.map(|value| value.to_str().unwrap().to_owned());
                     watching.authorizations.lock().unwrap().push(given.unwrap_or_default());
+                    watching.headers.lock().unwrap().push(format!("{:?}", request.headers()));
                     hyper::service::Service::call(&service, request)
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
@@ -141,8 +150,7 @@ impl Server {
     /// One that answers everything with this, whatever was asked.
     pub async fn start_saying(answer: String) -> Self {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let (calls, authorizations) = (Mutex::default(), Mutex::default());
-        let seen = Arc::new(Seen { calls, gate: Semaphore::new(0), authorizations });
+        let seen = Arc::new(Seen::new());
         let listener = RUNTIME.spawn(TcpListener::bind(("127.0.0.1", 0))).await.unwrap().unwrap();
         let url = url(listener.local_addr().unwrap());
         let serving = RUNTIME.spawn(async move {

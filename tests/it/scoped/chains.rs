@@ -102,6 +102,8 @@ async fn a_stream_on_a_brought_key_is_answered_and_costs_nothing() {
         assert_eq!(streamed.header("x-ratelimit-bypass"), bypass);
         let frames = streamed.rest().await;
         assert!(frames.last().unwrap().is_done(), "{form:?}");
+        let marks = frames.iter().filter(|frame| frame.text.contains("\"byok_api_key\":true")).count();
+        assert_eq!(marks, usize::from(form == Form::ByokApiKey), "{form:?}: {frames:?}");
         let note =
             frames.iter().map(|frame| frame.json()["x_kairosroute"].clone()).find(|note| !note.is_null());
         let note = note.unwrap();

@@ -4,6 +4,7 @@
 mod bodies;
 mod chains;
 mod pins;
+mod servers;
 mod strategies;
 
 use crate::{
