@@ -1,6 +1,6 @@
 //! Bodies that some clients write in their own way, made plain before anything else reads them: members inside
-//! `additional_params` come up to the request, and in chat `input` and `instructions` become messages, and tool
-//! results that lost their calls get them back. A body without these names is not even parsed for it. Values keep
+//! `additional_params` come up to the request, and in chat `input`, `instructions` and `system_instruction` become
+//! messages, and tool results that lost their calls get them back. A body without these names is not even parsed for it. Values keep
 //! their bytes; what cannot be read is left to the reader that says what is wrong with it.
 
 mod orphans;
@@ -13,6 +13,9 @@ use super::{
 use crate::domain::kind::Kind;
 
 const WRAPPER: &str = "additional_params";
+/// Names under which some clients send what `messages` is for.
+const OTHER_NAMES: [&str; 3] = ["input", "instructions", SYSTEM];
+const SYSTEM: &str = "system_instruction";
 /// What the runner says in every request, whether or not there are any.
 const RUNNERS: &str = "mcp_servers";
 
@@ -22,7 +25,7 @@ pub fn unfold(kind: Kind, body: &[u8], limits: &Limits) -> Result<Option<Vec<u8>
     let holds = |name: &str| memchr::memmem::find(body, name.as_bytes()).is_some();
     let wrapped = !is_form && holds(WRAPPER);
     let is_chat = kind == Kind::Conversation(Dialect::Chat);
-    let renamed = is_chat && (holds("\"input\"") || holds("\"instructions\""));
+    let renamed = is_chat && OTHER_NAMES.iter().any(|name| holds(name));
     // Only in what the runner writes that loses them: elsewhere a result without a call is a mistake, and the
     // provider's to judge.
     let bereft = is_chat && holds(RUNNERS) && holds("tool_call_id");
@@ -40,7 +43,8 @@ pub fn unfold(kind: Kind, body: &[u8], limits: &Limits) -> Result<Option<Vec<u8>
     }
     let mut out = ObjectWriter::with_capacity(body.len());
     for member in &members {
-        let renamed = messages.is_some() && ["messages", "input", "instructions"].contains(&&*member.key);
+        let key = member.key.as_ref();
+        let renamed = messages.is_some() && (key == "messages" || OTHER_NAMES.contains(&key));
         if !renamed {
             out.raw_key(member.raw_key).extend_from_slice(member.value.get().as_bytes());
         }
@@ -73,12 +77,12 @@ fn merged<'a>(members: &[Member<'a>]) -> Result<Option<Vec<Member<'a>>>, Invalid
     Ok(Some(outer.chain(come_up).cloned().collect()))
 }
 
-/// The messages that a chat request's `messages`, `input` and `instructions` amount to; `None` when the first says it
-/// all.
+/// The messages that a chat request's `messages`, `input`, `instructions` and `system_instruction` amount to; `None`
+/// when the first says it all.
 fn messages(members: &[Member<'_>]) -> Result<Option<Vec<u8>>, Invalid> {
     let member = |name: &str| members.iter().find(|member| member.key == name).map(|member| member.value);
-    let (input, instructions) = (member("input"), member("instructions"));
-    if input.is_none() && instructions.is_none() {
+    let [input, instructions, system] = OTHER_NAMES.map(member);
+    if input.is_none() && instructions.is_none() && system.is_none() {
         return Ok(None);
     }
     let given = member("messages").filter(|messages| !messages.is_null() && !messages.is_empty());
@@ -88,7 +92,11 @@ fn messages(members: &[Member<'_>]) -> Result<Option<Vec<u8>>, Invalid> {
         return Err(Invalid::at("input", message.into()));
     }
     let is_idle = |value: Option<Raw<'_>>| value.is_none_or(Raw::is_idle);
-    if given.is_none() && said.is_none() && !is_idle(instructions) {
+    if !is_idle(instructions) && !is_idle(system) {
+        let message = format!("`{SYSTEM}` is another name for `instructions`: send one of them");
+        return Err(Invalid::at(SYSTEM, message));
+    }
+    if given.is_none() && said.is_none() && !(is_idle(instructions) && is_idle(system)) {
         // There is nothing to instruct about: the reader says what is missing.
         return Ok(None);
     }
@@ -98,12 +106,15 @@ fn messages(members: &[Member<'_>]) -> Result<Option<Vec<u8>>, Invalid> {
             return Err(Invalid::kind("instructions", "a string".into(), text.kind()));
         }
         if text.get() != "\"\"" {
-            push(&mut out, "system", text);
+            push(&mut out, "system", text.get());
         }
+    }
+    if let Some(system) = system.filter(|system| !system.is_idle()) {
+        push(&mut out, "system", &spoken(system)?);
     }
     match given.or(said) {
         None => {}
-        Some(text) if text.kind() == Json::String && given.is_none() => push(&mut out, "user", text),
+        Some(text) if text.kind() == Json::String && given.is_none() => push(&mut out, "user", text.get()),
         Some(list) if list.kind() == Json::Array => {
             for message in list.elements() {
                 separate(&mut out);
@@ -128,11 +139,27 @@ fn with_calls(members: &[Member<'_>]) -> Option<Vec<u8>> {
     orphans::with_calls(&member("messages")?.elements(), member("tools"))
 }
 
-fn push(out: &mut Vec<u8>, role: &str, content: Raw<'_>) {
+/// What a message holds that says this, in Google's words: text, or an object of parts with text.
+fn spoken(system: Raw<'_>) -> Result<String, Invalid> {
+    if system.kind() == Json::String {
+        return Ok(system.get().to_owned());
+    }
+    let parts = system.member("parts").filter(|parts| parts.kind() == Json::Array && !parts.is_empty());
+    let texts = parts.map(Raw::elements).unwrap_or_default().into_iter().map(|part| part.member("text"));
+    let texts = texts.map(|text| text.filter(|text| text.kind() == Json::String)).collect::<Option<Vec<_>>>();
+    let parts = texts.filter(|texts| !texts.is_empty()).ok_or_else(|| {
+        Invalid::at(SYSTEM, format!("`{SYSTEM}` must be text, or an object whose `parts` are text"))
+    })?;
+    let parts: Vec<String> =
+        parts.into_iter().map(|text| format!(r#"{{"type":"text","text":{}}}"#, text.get())).collect();
+    Ok(format!("[{}]", parts.join(",")))
+}
+
+fn push(out: &mut Vec<u8>, role: &str, content: &str) {
     separate(out);
     let mut message = ObjectWriter::with_capacity(content.len().saturating_add(40));
     message.text("role", role);
-    message.raw("content", content.get());
+    message.raw("content", content);
     out.extend(message.end());
 }
 
@@ -215,6 +242,7 @@ mod tests {
             r#"{"a":1,"additional_params":null}"#,
             r#"{"messages":[{"role":"user","content":"additional_params and \"input\""}]}"#,
             r#"{"messages":[],"tools":[{"parameters":{"properties":{"input":{}}}}]}"#,
+            r#"{"messages":[{"role":"user","content":"instructions, system_instruction"}]}"#,
             r#"{"a":1,"a":2,"additional_params":{"b":1}}"#,
             "additional_params",
         ] {
@@ -240,6 +268,18 @@ mod tests {
             ),
             (r#"{"messages":[ {"role":"user"} ],"instructions":""}"#, r#"{"messages":[{"role":"user"}]}"#),
             (r#"{"messages":null,"input":"a"}"#, r#"{"messages":[{"role":"user","content":"a"}]}"#),
+            (
+                r#"{"messages":[{"role":"user"}],"system_instruction":"\u00e9","instructions":null}"#,
+                r#"{"messages":[{"role":"system","content":"\u00e9"},{"role":"user"}]}"#,
+            ),
+            (
+                r#"{"input":"a","system_instruction":{"role":"system","parts":[{"text":"b"},{"text":"c"}]}}"#,
+                r#"{"messages":[{"role":"system","content":[{"type":"text","text":"b"},{"type":"text","text":"c"}]},{"role":"user","content":"a"}]}"#,
+            ),
+            (
+                r#"{"messages":[{"role":"user"}],"system_instruction":{}}"#,
+                r#"{"messages":[{"role":"user"}]}"#,
+            ),
             (
                 r#"{"input":null,"additional_params":{"input":"a"}}"#,
                 r#"{"messages":[{"role":"user","content":"a"}]}"#,
@@ -271,6 +311,10 @@ mod tests {
             (r#"{"input":{"a":1}}"#, "input"),
             (r#"{"input":"a","instructions":["b"]}"#, "instructions"),
             (r#"{"messages":"a","instructions":"b"}"#, "messages"),
+            (r#"{"input":"a","instructions":"b","system_instruction":"c"}"#, SYSTEM),
+            (r#"{"input":"a","system_instruction":["c"]}"#, SYSTEM),
+            (r#"{"input":"a","system_instruction":{"text":"c"}}"#, SYSTEM),
+            (r#"{"input":"a","system_instruction":{"parts":[{"text":"c"},{"inline_data":{}}]}}"#, SYSTEM),
         ] {
             let invalid = unfold(CHAT, body.as_bytes(), &Limits::default()).unwrap_err();
             assert_eq!(invalid.param.as_deref(), Some(param), "{body}");

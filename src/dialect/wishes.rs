@@ -54,8 +54,11 @@ impl<'a> Wishes<'a> {
                 .and_then(|()| brought_key(name, text).map(|key| self.byok_api_key = key))?,
             "extra[byok]" => once(&self.extra_byok, name)
                 .and_then(|()| brought_key(name, text).map(|key| self.extra_byok = key))?,
-            "extra[provider]" => self.extra_provider = Some(text.trim().into()),
-            "extra[retry]" => self.retry = Some(retries(text.trim())?),
+            "extra[provider]" => once(&self.extra_provider, name).map(|()| {
+                self.extra_provider = Some(text.trim()).filter(|text| !text.is_empty()).map(Into::into)
+            })?,
+            "extra[retry]" => once(&self.retry, name)
+                .and_then(|()| retries(text.trim()).map(|count| self.retry = Some(count)))?,
             "extra[fallback_models]" | "extra[fallback_models][]" => {
                 self.fallback_models.push(text.trim().into());
             }
@@ -82,12 +85,20 @@ impl<'a> Wishes<'a> {
             }
             match key.as_ref() {
                 _ if value.is_null() => {}
-                "byok" => self.extra_byok = key_of("extra.byok", *value)?,
+                // A form may have said it already, in a field of its own.
+                "byok" => {
+                    once(&self.extra_byok, "extra.byok")?;
+                    self.extra_byok = key_of("extra.byok", *value)?;
+                }
                 "provider" => {
+                    once(&self.extra_provider, "extra.provider")?;
                     let text = string("extra.provider", *value)?;
                     self.extra_provider = Some(text).filter(|text| !text.trim().is_empty());
                 }
-                "retry" => self.retry = Some(retries(value.get())?),
+                "retry" => {
+                    once(&self.retry, "extra.retry")?;
+                    self.retry = Some(retries(value.get())?);
+                }
                 "fallback_models" => self.fallback_models(*value, limits)?,
                 _ => return Err(unknown_extra()),
             }
@@ -149,7 +160,7 @@ fn retries(text: &str) -> Result<u32, Invalid> {
     count.ok_or_else(|| Invalid::at("extra.retry", message()))
 }
 
-fn once(known: &Option<Secret>, name: &str) -> Result<(), Invalid> {
+fn once<T>(known: &Option<T>, name: &str) -> Result<(), Invalid> {
     match known {
         None => Ok(()),
         Some(_) => Err(Invalid::at(name, format!("`{name}` occurs twice"))),
@@ -238,6 +249,21 @@ mod tests {
         assert_eq!(whole.extra_byok.unwrap().expose(), "k");
         assert!(Wishes::default().field("extra", "nonsense", &limits).is_err());
         assert!(Wishes::default().field("extra[sk-canary]", "x", &limits).is_err());
+        // Said twice, in the same words or in others, nobody can know which was meant.
+        for (name, text) in [
+            ("extra[byok]", "other"),
+            ("extra[provider]", "mistral"),
+            ("extra[retry]", "1"),
+            ("extra", r#"{"byok":"other"}"#),
+            ("extra", r#"{"provider":"mistral"}"#),
+            ("extra", r#"{"retry":1}"#),
+        ] {
+            assert!(read.field(name, text, &limits).is_err(), "{name} {text}");
+        }
+        let mut whole = Wishes::default();
+        assert!(whole.field("extra", r#"{"byok":"a"}"#, &limits).unwrap());
+        assert!(whole.field("extra", r#"{"byok":"b"}"#, &limits).is_err());
+        assert!(whole.field("extra[byok]", "c", &limits).is_err());
         assert_eq!(format!("{read:?}"), "Wishes with 2 keys and 2 fallback models");
     }
 }

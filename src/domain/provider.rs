@@ -235,6 +235,7 @@ pub static PROVIDERS: &[Provider] = &[
             user: Field::Drop,
             dropped: &["store", "logit_bias", "verbosity", "safety_identifier"],
             refused: &["web_search_options", "modalities", "audio"],
+            guardrails: true,
             stream_options: false,
             message_name: MessageName::ToolOnly,
             reasoning_field: "",

@@ -29,6 +29,21 @@ const OWN_FIELDS: &[&str] = &[
     "provider",
     "cache",
     "x_kairosroute",
+    "automatic_tool_execution",
+    "max_turns",
+    "data_collection",
+    "zdr",
+    "preferred_max_latency",
+    "preferred_min_throughput",
+    "quantizations",
+    "max_price",
+    "agent_attributes",
+    "model_attributes",
+    "handoff_config",
+    "handoff_mode",
+    "correlation_id",
+    "deferred_calls",
+    "usage",
 ];
 
 /// Beginnings of header names that no provider may ever see.

@@ -16,6 +16,8 @@ use crate::{
     domain::provider::{Field, Quirks},
 };
 
+const GUARDRAILS: &str = "guardrails";
+
 /// What becomes of one member.
 enum Verdict {
     Keep,
@@ -107,6 +109,9 @@ impl Rules<'_, '_> {
         }
         if let Some(name) = self.quirks.refused.iter().find(|name| **name == key) {
             return refuse(name, value);
+        }
+        if key == GUARDRAILS && !self.quirks.guardrails {
+            return refuse(GUARDRAILS, value);
         }
         let Some(name) = fields::static_name(key) else { return Ok(Verdict::Keep) };
         match name {

@@ -93,10 +93,14 @@ pub(in crate::dialect) const OWN: &[&str] = &[
     "model_attributes",
     "handoff_config",
     "handoff_mode",
+    "correlation_id",
+    "deferred_calls",
+    "usage",
 ];
 
-/// Of [`OWN`], those that are acted on; the others are refused when they ask for something.
-pub(in crate::dialect) const OWN_SUPPORTED: &[&str] = &["models", "byok_api_key", "extra"];
+/// Of [`OWN`], those that are acted on; the others are refused when they ask for something. `usage` asks for what is
+/// always given.
+pub(in crate::dialect) const OWN_SUPPORTED: &[&str] = &["models", "byok_api_key", "extra", "usage"];
 
 const STOP_MAX: usize = 16;
 

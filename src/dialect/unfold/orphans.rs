@@ -23,39 +23,38 @@ pub fn with_calls(messages: &[Raw<'_>], tools: Option<Raw<'_>>) -> Option<Vec<u8
             out.extend_from_slice(message.get().as_bytes());
             continue;
         }
+        let lost = |result: Raw<'_>| id_of(result).is_some_and(|id| !called.contains(&id));
+        if !lost(*message) {
+            out.extend_from_slice(message.get().as_bytes());
+            continue;
+        }
         // Results that follow each other answer calls of one message.
-        let more = after.iter().take_while(|next| is_result(**next)).count();
+        let more = after.iter().take_while(|next| is_result(**next) && lost(**next)).count();
         let (others, after) = after.split_at_checked(more).unwrap_or((after, &[]));
         rest = after;
         let results = || std::iter::once(message).chain(others);
-        let orphans = results().filter_map(|result| {
-            let id = result.member("tool_call_id").filter(|id| id.text().is_some_and(|id| !id.is_empty()))?;
-            called.insert(id.text()?).then_some((*result, id))
-        });
-        let calls: Vec<u8> = orphans.fold(Vec::new(), |mut calls, (result, id)| {
-            if !calls.is_empty() {
-                calls.push(b',');
-            }
-            calls.extend(call(id, result.member("name").and_then(Raw::text).or_else(|| only(tools))));
-            calls
-        });
-        if !calls.is_empty() {
-            is_mended = true;
-            let mut asked = ObjectWriter::new();
-            asked.text("role", "assistant");
-            asked.key("tool_calls").extend([b"[", calls.as_slice(), b"]"].concat());
-            out.extend(asked.end());
-            out.push(b',');
+        let mut calls = Vec::new();
+        for result in results() {
+            let Some(id) = id_of(*result).filter(|id| called.insert(id.clone())) else { continue };
+            let name = result.member("name").and_then(Raw::text).or_else(|| only(tools));
+            calls.push(call(&id, name.as_deref()));
         }
-        for (number, result) in results().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
+        is_mended = true;
+        let mut asked = ObjectWriter::new();
+        asked.text("role", "assistant");
+        asked.raw("tool_calls", &format!("[{}]", calls.join(",")));
+        out.extend(asked.end());
+        for result in results() {
+            out.push(b',');
             out.extend_from_slice(result.get().as_bytes());
         }
     }
     out.push(b']');
     is_mended.then_some(out)
+}
+
+fn id_of(result: Raw<'_>) -> Option<Cow<'_, str>> {
+    result.member("tool_call_id")?.text().filter(|id| !id.is_empty())
 }
 
 fn is_result(message: Raw<'_>) -> bool {
@@ -75,15 +74,15 @@ fn only(tools: Option<Raw<'_>>) -> Option<Cow<'_, str>> {
     }
 }
 
-fn call(id: Raw<'_>, name: Option<Cow<'_, str>>) -> Vec<u8> {
+fn call(id: &str, name: Option<&str>) -> String {
     let mut function = ObjectWriter::new();
-    function.text("name", name.filter(|name| !name.is_empty()).as_deref().unwrap_or(UNNAMED));
+    function.text("name", name.filter(|name| !name.is_empty()).unwrap_or(UNNAMED));
     function.text("arguments", "{}");
     let mut call = ObjectWriter::new();
-    call.raw("id", id.get());
+    call.text("id", id);
     call.text("type", "function");
     call.key("function").extend(function.end());
-    call.end()
+    String::from_utf8(call.end()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -137,7 +136,7 @@ mod tests {
             (
                 format!("[{},{first},{second}]", asked(&[("a", "x")])),
                 one,
-                format!("[{},{},{first},{second}]", asked(&[("a", "x")]), asked(&[("b", "add")])),
+                format!("[{},{first},{},{second}]", asked(&[("a", "x")]), asked(&[("b", "add")])),
             ),
             (
                 r#"[{"role":"tool","tool_call_id":"a","name":"look","content":""}]"#.into(),

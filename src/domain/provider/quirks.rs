@@ -24,6 +24,8 @@ pub struct Quirks {
     pub dropped: &'static [&'static str],
     /// Fields that change the answer and that the provider refuses: such a request does not go there.
     pub refused: &'static [&'static str],
+    /// `guardrails` are the provider's own. Elsewhere they would not guard, so that such a request does not go there.
+    pub guardrails: bool,
     /// `n` above 1 is refused.
     pub single_choice: bool,
     /// `stream_options` may be sent; otherwise usage comes unasked and the field is removed.
@@ -73,6 +75,7 @@ pub const PLAIN: Quirks = Quirks {
     user: Field::Keep,
     dropped: &[],
     refused: &[],
+    guardrails: false,
     single_choice: false,
     stream_options: true,
     no_json_schema: false,

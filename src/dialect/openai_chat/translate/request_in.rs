@@ -15,6 +15,10 @@ use crate::dialect::{
 };
 use std::borrow::Cow;
 
+/// What other providers are asked for under these names changes the answer, and nothing else stands for it.
+const FOREIGN: [&str; 5] =
+    ["guardrails", "generation_config", "tool_config", "cached_content", "search_parameters"];
+
 impl<'a> ChatRequest<'a> {
     /// The request as every other dialect's writer takes it.
     pub fn canonical(&self) -> Result<Request<'a>, Unsupported> {
@@ -80,6 +84,9 @@ impl<'a> Reading<'a> {
             // An empty object asks for a search as well.
             "web_search_options" => return Err(Unsupported::field("web_search_options")),
             "prediction" | "audio" if value.is_idle() => {}
+            _ if FOREIGN.contains(&name) && !value.is_idle() => {
+                return Err(Unsupported::field(name.to_owned()));
+            }
             "prediction" => return Err(Unsupported::field("prediction")),
             "audio" => return Err(Unsupported::field("audio")),
             "modalities" => {
