@@ -113,6 +113,12 @@ pub static VARIABLES: &[Variable] = &[
         "600000",
         "time after which a request with MCP servers begins no further turn and no further call",
     ),
+    variable(
+        "KAIROSROUTE_MCP_MEMORY_BYTES_MAX",
+        "67108864",
+        "what MCP servers said, kept in memory while callers run their own tools; 0: nothing is kept",
+    ),
+    variable("KAIROSROUTE_MCP_MEMORY_MS", "600000", "how long that is kept after it was last asked for"),
     variable("KAIROSROUTE_CONNECT_TIMEOUT_MS", "5000", "time to connect to a provider"),
     variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "300000", "time to the first content of an answer"),
     variable("KAIROSROUTE_IDLE_TIMEOUT_MS", "120000", "longest silence inside a stream"),
@@ -167,6 +173,9 @@ pub struct McpLimits {
     pub connect: Duration,
     pub call: Duration,
     pub total: Duration,
+    /// What servers said, kept while callers run their own tools.
+    pub memory_bytes_max: usize,
+    pub memory: Duration,
 }
 
 /// Everything the process is told from outside.
@@ -293,6 +302,8 @@ impl Reader<'_> {
                 connect: self.millis("KAIROSROUTE_MCP_CONNECT_TIMEOUT_MS"),
                 call: self.millis("KAIROSROUTE_MCP_CALL_TIMEOUT_MS"),
                 total: self.millis("KAIROSROUTE_MCP_TOTAL_TIMEOUT_MS"),
+                memory_bytes_max: self.between("KAIROSROUTE_MCP_MEMORY_BYTES_MAX", 0, 1 << 40),
+                memory: self.millis("KAIROSROUTE_MCP_MEMORY_MS"),
             },
             reply_bytes_max: self.between("KAIROSROUTE_REPLY_BYTES_MAX", 1_024, 1 << 30),
             frame_bytes_max: self.between("KAIROSROUTE_FRAME_BYTES_MAX", 1_024, 1 << 28),

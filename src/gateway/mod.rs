@@ -35,6 +35,8 @@ use crate::{
 use arc_swap::ArcSwap;
 use metrics::Metrics;
 
+pub use turns::Memory;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -82,6 +84,8 @@ pub struct Gateway {
     pub own_key_retries: RetryBudget,
     /// How hosts have done lately.
     pub measurements: Measurements,
+    /// What MCP servers said, for callers who are at work on their own tools.
+    pub heard: Memory,
     /// Counts of tokens on platform keys.
     pub counts: Semaphore,
     pub metrics: Metrics,

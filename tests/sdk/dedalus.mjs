@@ -88,7 +88,7 @@ const EACH = {
     const result = await new DedalusRunner(client).run(await threeSteps(provider));
     assert.equal(result.finalOutput, "Sunny, 59 and 7 m.");
     assert.equal(result.stepsUsed, 3);
-    await checkThreeSteps();
+    await checkThreeSteps(provider);
   },
   async the_streaming_runner_with_two_tools_and_a_server(provider) {
     const ask = { ...(await threeSteps(provider)), stream: true };
@@ -98,7 +98,7 @@ const EACH = {
     assert.deepEqual(finish, ["tool_calls", "tool_calls", "stop"]);
     const results = chunks.at(-1).mcp_tool_results.map((told) => [told.tool_name, told.result]);
     assert.deepEqual(results, [["tide", "7 m at Brest"]]);
-    await checkThreeSteps();
+    await checkThreeSteps(provider);
   },
 };
 
@@ -115,8 +115,11 @@ async function threeSteps(provider) {
   return { input: "All of it?", model: MODELS[provider], tools: [look_up, add], mcpServers, maxSteps: 5 };
 }
 
-async function checkThreeSteps() {
+async function checkThreeSteps(provider) {
   assert.deepEqual(seen, [["look_up", "São Paulo", 1, 1e5], ["add", 42, 17]]);
+  const [, , second] = await calls();
+  // What the server said and the runner does not know is still known.
+  assert(second.body.includes("7 m at Brest") && sentArguments(provider, second), second.body);
   const [asked, told, , again, last] = (await calls()).map((call) => call.body);
   assert(asked.includes('"tide"') && asked.includes('"look_up"') && !asked.includes("7 m at Brest"), asked);
   assert(told.includes("7 m at Brest"), told);

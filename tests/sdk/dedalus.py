@@ -139,8 +139,11 @@ def three_steps(provider):
     }
 
 
-def check_three_steps(results):
+def check_three_steps(provider, results):
     assert seen == [("São Paulo", 12345678901234567890, 1.0, 1e5), (42, 17)], seen
+    _, _, second, *_ = calls()
+    # What the server said and the runner does not know is still known, and the call is as the model made it.
+    assert "7 m at Brest" in second["body"] and sent_arguments(provider, second), second["body"]
     asked, told, _, again, last = (call["body"] for call in calls())
     assert '"tide"' in asked and '"look_up"' in asked and "7 m at Brest" not in asked
     assert "7 m at Brest" in told and "27 degrees" in again and "59" in again and "7 m at Brest" in last
@@ -151,7 +154,7 @@ def the_runner_with_two_tools_and_a_server(provider):
     result = DedalusRunner(client).run(**three_steps(provider))
     assert result.final_output == "Sunny, 59 and 7 m." and result.steps_used == 3, result
     assert result.tools_called == ["look_up", "add"], result
-    check_three_steps([vars(told) for told in result.mcp_results])
+    check_three_steps(provider, [vars(told) for told in result.mcp_results])
 
 
 def the_streaming_runner_with_two_tools_and_a_server(provider):
@@ -162,7 +165,7 @@ def the_streaming_runner_with_two_tools_and_a_server(provider):
         "tool_calls",
         "stop",
     ]
-    check_three_steps(chunks[-1].model_extra["mcp_tool_results"])
+    check_three_steps(provider, chunks[-1].model_extra["mcp_tool_results"])
 
 
 def a_client_from_the_environment():

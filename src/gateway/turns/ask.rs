@@ -31,7 +31,7 @@ pub struct Request {
     /// Every other member.
     rest: Vec<(String, String)>,
     /// Arrays, without their brackets.
-    messages: Option<String>,
+    pub messages: Option<String>,
     tools: Option<String>,
     tool_choice: Option<String>,
     /// Names of the caller's own tools.

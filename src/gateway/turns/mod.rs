@@ -4,6 +4,7 @@
 //! whatever cuts this short ends in a receipt of all that was done.
 
 mod ask;
+mod memory;
 mod streamed;
 mod telling;
 mod toolbox;
@@ -20,7 +21,11 @@ use super::{
     scoped::Brought,
 };
 use crate::{
-    dialect::{Dialect, Invalid, Speaking, canonical::Finish, json::ObjectWriter},
+    dialect::{
+        Dialect, Invalid, Speaking,
+        canonical::{AnswerPart, Finish},
+        json::{Escaped, ObjectWriter},
+    },
     domain::{kind::Kind, policy::ByokFallback},
     mcp::session,
     providers::transport::Transport,
@@ -34,6 +39,7 @@ use telling::{Called, Closing, Stopped, Telling};
 use tokio::time::Instant;
 use toolbox::{Executed, Toolbox};
 
+pub use memory::Memory;
 pub use streamed::Turns;
 
 /// Calls of one turn that are made; a model that asks for more is told to ask again.
@@ -127,7 +133,11 @@ pub fn read(inbound: &Inbound<'_>) -> Result<Option<Ask>, Invalid> {
 }
 
 /// Serves a request that asks for MCP servers.
-pub async fn complete(inbound: &Inbound<'_>, ask: Ask, mut meter: Meter) -> Result<Reply, (Failure, Told)> {
+pub async fn complete(
+    inbound: &Inbound<'_>,
+    mut ask: Ask,
+    mut meter: Meter,
+) -> Result<Reply, (Failure, Told)> {
     let limits = inbound.gateway.settings.limits.mcp;
     let until = Instant::now() + limits.total;
     let opening = Toolbox::open(&ask.servers, inbound.transport, &limits, &ask.request.own_tools);
@@ -138,6 +148,10 @@ pub async fn complete(inbound: &Inbound<'_>, ask: Ask, mut meter: Meter) -> Resu
             return Err(refusal(stopping(), meter).await);
         }
     };
+    if let Some(messages) = &ask.request.messages {
+        let recalled = inbound.gateway.heard.recall(inbound.principal.api_key_id, messages).await;
+        ask.request.messages = recalled.or(ask.request.messages);
+    }
     let caller = Caller::of(inbound);
     let telling = Telling::new();
     let mut run = Run { caller, ask, toolbox, telling, said: Vec::new(), executed: Vec::new(), until };
@@ -237,6 +251,9 @@ impl Run {
         let cut =
             matches!(self.telling.finish(), Some(Finish::Length | Finish::ContentFilter | Finish::Refusal));
         if calls.is_empty() || cut || !self.ask.executes {
+            if own > 0 && self.ask.executes {
+                self.remember(&calls, speaking).await;
+            }
             return Ok(Next::End(meter, None));
         }
         if own > 0 {
@@ -246,6 +263,7 @@ impl Run {
                 meter.fail(&failure.text()).await;
                 return Err(failure);
             }
+            self.remember(&calls, speaking).await;
             return Ok(Next::End(meter, None));
         }
         if meter.turn().saturating_add(1) >= self.ask.turns_max {
@@ -259,12 +277,42 @@ impl Run {
             meter.fail(&failure.text()).await;
             return Err(failure);
         }
-        let Some(message) = self.telling.message(speaking) else { return Ok(Next::End(meter, None)) };
+        let Some(message) = self.telling.message(speaking, |_| true) else {
+            return Ok(Next::End(meter, None));
+        };
         self.said.push(message);
-        let results = self.executed.iter().rev().take(calls.len()).rev();
-        self.said.extend(calls.iter().zip(results).map(|(call, executed)| result(call, executed)));
+        self.said.extend(self.results(&calls));
         let stopped = self.may_not_go_on();
         Ok(if stopped.is_some() { Next::End(meter, stopped) } else { Next::Turn(meter) })
+    }
+
+    /// What came of the last calls, as messages of the conversation, JSON.
+    fn results(&self, calls: &[Called]) -> Vec<String> {
+        let results = self.executed.iter().rev().take(calls.len()).rev();
+        calls.iter().zip(results).map(|(call, executed)| result(call, executed)).collect()
+    }
+
+    /// Keeps what the caller is not told, for the request in which it answers its own calls.
+    async fn remember(&self, calls: &[Called], speaking: &Speaking) {
+        let is_servers = |name: &Escaped<'_>| self.toolbox.has(&name.decode());
+        let own = self.telling.message(speaking, |part| match part {
+            AnswerPart::ToolCall { name, .. } => !is_servers(name),
+            _ => false,
+        });
+        let others = self.telling.message(speaking, |part| match part {
+            AnswerPart::ToolCall { name, .. } => is_servers(name),
+            // The caller has the words.
+            AnswerPart::Reasoning { .. } | AnswerPart::Redacted(_) => true,
+            _ => false,
+        });
+        let mut said = self.said.clone();
+        if !calls.is_empty() {
+            said.extend(others);
+            said.extend(self.results(calls));
+        }
+        if let Some(own) = own {
+            self.caller.gateway.heard.keep(self.caller.principal.api_key_id, said, &own).await;
+        }
     }
 
     fn may_not_go_on(&self) -> Option<Stopped> {

@@ -160,14 +160,16 @@ impl Telling {
         self.turn.choices.first().and_then(|choice| choice.finish)
     }
 
-    /// This turn as a message of the conversation, JSON.
-    pub fn message(&self, speaking: &Speaking) -> Option<String> {
+    /// This turn, or these parts of it, as a message of the conversation, JSON.
+    pub fn message(&self, speaking: &Speaking, keep: impl Fn(&AnswerPart) -> bool) -> Option<String> {
         let mut said = self.turn.clone();
         said.choices.truncate(1);
         for choice in &mut said.choices {
             choice.logprobs.clear();
             // What no model reads of its own words.
-            choice.parts.retain(|part| !matches!(part, AnswerPart::Citation(_) | AnswerPart::Image { .. }));
+            let unread =
+                |part: &AnswerPart| matches!(part, AnswerPart::Citation(_) | AnswerPart::Image { .. });
+            choice.parts.retain(|part| !unread(part) && keep(part));
         }
         let body = dialect::write_answer(Dialect::Chat, &said, speaking, "null", &Usage::default())?;
         let body: Body<'_> = serde_json::from_slice(&body).ok()?;

@@ -320,3 +320,57 @@ async fn a_forced_call_is_forced_once() {
     assert!(bill[0].body.contains("tool_choice") && !bill[1].body.contains("tool_choice"));
     stack.finish().await;
 }
+
+#[tokio::test]
+async fn what_servers_said_is_told_again_when_the_caller_has_run_its_own_tool() {
+    let (stack, server) = (opened().start().await, Server::start().await);
+    let (customer, stranger) = (stack.customer("50").await, stack.customer("50").await);
+    for model in [MODEL, "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash"] {
+        let provider = model.split('/').next().unwrap();
+        for streamed in [false, true] {
+            stack.simulator.clear();
+            server.seen.calls.lock().unwrap().clear();
+            for script in [
+                Script::tools(vec![call("call_1", "tide", r#"{"port":"Brest"}"#)]),
+                Script::tools(vec![
+                    call("call_2", "tide", r#"{"port":"Calais"}"#),
+                    call("call_3", "ask_captain", r#"{"q":1.0}"#),
+                ]),
+                Script::text(&["Sail."]),
+                Script::text(&["Who asks?"]),
+            ] {
+                stack.simulator.enqueue(provider, script);
+            }
+            let mut body = with_servers(model, &[&server.url]);
+            body["tools"] = json!([local("ask_captain")]);
+            let first = ask(&stack, &customer, &body, streamed).await;
+            assert_eq!(first.names(), ["tide", "tide"], "{first:?}");
+            let id = if streamed {
+                "call_3".to_owned()
+            } else {
+                text(&first.whole["choices"][0]["message"]["tool_calls"][0]["id"])
+            };
+            let messages = body["messages"].as_array_mut().unwrap();
+            messages.push(json!({ "role": "assistant", "tool_calls": [
+                { "id": id, "type": "function", "function": { "name": "ask_captain", "arguments": "{\"q\":1.0}" } }] }));
+            messages.push(json!({ "role": "tool", "tool_call_id": id, "content": "Aye" }));
+            let last = ask(&stack, &customer, &body, streamed).await;
+            assert_eq!((last.content.as_str(), last.names().len()), ("Sail.", 0), "{last:?}");
+            // Another key with the same conversation is told nothing of it.
+            ask(&stack, &stranger, &body, streamed).await;
+            let bill = stack.simulator.bill();
+            assert!(bill.iter().all(|call| call.status == 200), "{bill:#?}");
+            let places = |body: &str| ["7 m at Brest", "7 m at Calais", "Aye"].map(|said| body.find(said));
+            let told = places(&bill[2].body);
+            assert!(
+                told.iter().all(Option::is_some) && told.is_sorted(),
+                "{model} {streamed}: {}",
+                bill[2].body
+            );
+            let [brest, calais, aye] = places(&bill[3].body);
+            assert!(brest.is_none() && calais.is_none() && aye.is_some(), "{}", bill[3].body);
+            assert_eq!(server.calls().len(), 2, "nothing is called twice");
+        }
+    }
+    stack.finish().await;
+}

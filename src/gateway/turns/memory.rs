@@ -1,0 +1,191 @@
+//! What servers said to the model before it called a tool of the caller's own. The caller answers that call in a new
+//! request and knows nothing of the turns before it: without them the model would not know what it has learned, and
+//! would ask, and act, again. Kept for a while and within bounds in this process's memory, never written anywhere;
+//! what was forgotten is done without.
+
+use crate::{
+    config::Limits,
+    dialect::json::{Cursor, DEPTH_LIMIT, ObjectWriter, Raw},
+    domain::ids::ApiKeyId,
+};
+use moka::future::Cache;
+use std::{borrow::Cow, sync::Arc};
+
+/// What is kept of a turn that ended with calls of the caller's own tools.
+#[derive(Debug)]
+pub struct Kept {
+    /// The messages that came before those calls and that the caller never saw, JSON.
+    said: Vec<String>,
+    /// The calls, by id, JSON.
+    calls: Vec<(String, String)>,
+}
+
+/// Found by whose request it was and the id of any of the calls.
+pub struct Memory {
+    kept: Cache<(ApiKeyId, String), Arc<Kept>>,
+    bytes_each_max: usize,
+}
+
+impl Memory {
+    /// Within these limits. What is larger than a request may be is not kept.
+    pub fn new(limits: &Limits) -> Self {
+        let kept = Cache::builder()
+            .max_capacity(u64::try_from(limits.mcp.memory_bytes_max).unwrap_or(u64::MAX))
+            .weigher(|key: &(ApiKeyId, String), kept: &Arc<Kept>| {
+                // Each call has an entry, and all have the same content.
+                let bytes = key.1.len().saturating_add(kept.bytes() / kept.calls.len().max(1));
+                u32::try_from(bytes).unwrap_or(u32::MAX)
+            })
+            .time_to_idle(limits.mcp.memory)
+            .build();
+        Self { kept, bytes_each_max: limits.body_bytes_max }
+    }
+
+    /// Keeps what was said before these calls.
+    pub async fn keep(&self, api_key: ApiKeyId, said: Vec<String>, asked: &str) {
+        let calls = calls_of(asked);
+        let kept = Arc::new(Kept { said, calls });
+        if kept.bytes() <= self.bytes_each_max {
+            for (id, _) in &kept.calls {
+                self.kept.insert((api_key, id.clone()), kept.clone()).await;
+            }
+        }
+    }
+
+    /// The messages of a request, an array without its brackets, with what was said before the calls that they answer;
+    /// `None` when there is nothing to add.
+    pub async fn recall(&self, api_key: ApiKeyId, messages: &str) -> Option<String> {
+        let array = format!("[{messages}]");
+        let elements = Cursor::new(array.as_bytes(), DEPTH_LIMIT).ok()?.value().ok()?.elements();
+        let mut out = Recalled { messages: Vec::with_capacity(elements.len()), told: Vec::new() };
+        let mut rest = elements.as_slice();
+        while let Some((message, after)) = rest.split_first() {
+            rest = after;
+            let groups = self.groups(api_key, *message).await;
+            if groups.iter().all(|group| group.kept.is_none()) {
+                out.messages.push(message.get().to_owned());
+                continue;
+            }
+            let results = after.iter().take_while(|next| is_result(**next)).count();
+            let (results, after) = after.split_at_checked(results).unwrap_or((after, &[]));
+            rest = after;
+            out.tell(*message, &groups, results);
+        }
+        let added: usize = out.messages.iter().map(String::len).sum();
+        let fits = added <= messages.len().saturating_add(self.bytes_each_max);
+        (!out.told.is_empty() && fits).then(|| out.messages.join(","))
+    }
+
+    /// The calls of a message, those next to each other that belong together in one group.
+    async fn groups<'m>(&self, api_key: ApiKeyId, message: Raw<'m>) -> Vec<Group<'m>> {
+        let mut groups: Vec<Group<'m>> = Vec::new();
+        for call in message.member("tool_calls").map(Raw::elements).unwrap_or_default() {
+            let id = call.member("id").and_then(Raw::text);
+            let kept = match &id {
+                Some(id) => self.kept.get(&(api_key, id.clone().into_owned())).await,
+                None => None,
+            };
+            let call = (id.unwrap_or_default(), call);
+            match groups.last_mut().filter(|group| same(&group.kept, &kept)) {
+                Some(group) => group.calls.push(call),
+                None => groups.push(Group { kept, calls: vec![call] }),
+            }
+        }
+        groups
+    }
+}
+
+/// Calls that were made in one turn.
+struct Group<'m> {
+    kept: Option<Arc<Kept>>,
+    calls: Vec<(Cow<'m, str>, Raw<'m>)>,
+}
+
+struct Recalled {
+    messages: Vec<String>,
+    /// What was told already: a conversation may hold a call twice.
+    told: Vec<Arc<Kept>>,
+}
+
+impl Recalled {
+    /// A message with calls, and the results after it: for each group what came before it, its calls, its results.
+    fn tell(&mut self, message: Raw<'_>, groups: &[Group<'_>], results: &[Raw<'_>]) {
+        let last = groups.len().saturating_sub(1);
+        for (index, group) in groups.iter().enumerate() {
+            if let Some(kept) = &group.kept
+                && !self.told.iter().any(|told| Arc::ptr_eq(told, kept))
+            {
+                self.messages.extend(kept.said.iter().cloned());
+                self.told.push(kept.clone());
+            }
+            self.messages.push(asking(message, group, index == 0));
+            let of = |result: &Raw<'_>, group: &Group<'_>| {
+                let id = result.member("tool_call_id").and_then(Raw::text).unwrap_or_default();
+                group.calls.iter().any(|(call, _)| *call == id)
+            };
+            let nobodys = |result: &Raw<'_>| !groups.iter().any(|group| of(result, group));
+            let its = results.iter().filter(|result| of(result, group) || (index == last && nobodys(result)));
+            self.messages.extend(its.map(|result| result.get().to_owned()));
+        }
+    }
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        let said = self.said.iter().map(String::len);
+        said.chain(self.calls.iter().map(|(id, call)| id.len().saturating_add(call.len()))).sum()
+    }
+}
+
+/// The message with the calls of one group; what else it says is said once.
+fn asking(message: Raw<'_>, group: &Group<'_>, is_first: bool) -> String {
+    let mut out = ObjectWriter::new();
+    for member in message.members() {
+        match member.key.as_ref() {
+            "tool_calls" => {
+                let calls: Vec<Cow<'_, str>> = group.calls.iter().map(|call| group.call(call)).collect();
+                out.raw("tool_calls", &format!("[{}]", calls.join(",")));
+            }
+            "role" => out.raw("role", member.value.get()),
+            _ if is_first => out.raw_key(member.raw_key).extend(member.value.get().as_bytes()),
+            _ => {}
+        }
+    }
+    String::from_utf8(out.end()).unwrap_or_default()
+}
+
+impl Group<'_> {
+    /// The call as the caller has it, or as the model made it where the caller has lost its arguments.
+    fn call<'c>(&'c self, (id, call): &'c (Cow<'_, str>, Raw<'_>)) -> Cow<'c, str> {
+        let arguments = call.member("function").and_then(|function| function.member("arguments"));
+        let is_bare = arguments.and_then(Raw::text).is_none_or(|arguments| arguments == "{}");
+        let made = self.kept.iter().flat_map(|kept| &kept.calls).find(|(made, _)| made == id);
+        match made.filter(|_| is_bare) {
+            Some((_, made)) => Cow::Borrowed(made),
+            None => Cow::Borrowed(call.get()),
+        }
+    }
+}
+
+fn same(one: &Option<Arc<Kept>>, other: &Option<Arc<Kept>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn is_result(message: Raw<'_>) -> bool {
+    message.member("role").is_some_and(|role| role.text().as_deref() == Some("tool"))
+}
+
+/// The calls of an assistant's message, by id.
+fn calls_of(message: &str) -> Vec<(String, String)> {
+    let message = Cursor::new(message.as_bytes(), DEPTH_LIMIT).and_then(|mut cursor| cursor.value());
+    let calls = message.ok().and_then(|message| message.member("tool_calls")).map(Raw::elements);
+    let named = |call: Raw<'_>| Some((call.member("id")?.text()?.into_owned(), call.get().to_owned()));
+    calls.unwrap_or_default().into_iter().filter_map(named).collect()
+}
+
+#[cfg(test)]
+mod tests;

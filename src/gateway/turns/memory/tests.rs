@@ -1,0 +1,90 @@
+use super::*;
+use crate::config::Config;
+use uuid::Uuid;
+
+const ONE: ApiKeyId = ApiKeyId(Uuid::from_u128(1));
+const OTHER: ApiKeyId = ApiKeyId(Uuid::from_u128(2));
+const USER: &str = r#"{"role":"user","content":"a"}"#;
+
+fn memory(bytes: &str) -> Memory {
+    let given = [("KAIROSROUTE_MCP_MEMORY_BYTES_MAX".to_owned(), bytes.to_owned())];
+    Memory::new(&Config::read(given).unwrap().limits)
+}
+
+fn call(id: &str, arguments: &str) -> String {
+    format!(r#"{{"id":"{id}","type":"function","function":{{"name":"f","arguments":"{arguments}"}}}}"#)
+}
+
+fn asked(more: &str, calls: &[String]) -> String {
+    format!(r#"{{"role":"assistant"{more},"tool_calls":[{}]}}"#, calls.join(","))
+}
+
+fn result(id: &str) -> String {
+    format!(r#"{{"role":"tool","tool_call_id":"{id}","content":"\u00e9"}}"#)
+}
+
+fn said(what: &str) -> String {
+    format!(r#"{{"role":"assistant","content":"{what}"}}"#)
+}
+
+#[tokio::test]
+async fn what_was_said_before_a_call_stands_before_it_again() {
+    let memory = memory("1000000");
+    let made = asked("", &[call("a", "1"), call("b", "2")]);
+    memory.keep(ONE, vec![said("x"), said("y")], &made).await;
+    memory.keep(ONE, vec![said("z")], &asked("", &[call("c", "3")])).await;
+    let echoed = asked(r#","content":"hm" "#, &[call("a", "1"), call("b", "2")]);
+    let (ab, c) = (format!("{echoed},{},{}", result("b"), result("a")), asked("", &[call("c", "3")]));
+    let told = memory.recall(ONE, &format!("{USER},{ab},{c} ,{}", result("c"))).await.unwrap();
+    let echoed = echoed.replace("\"hm\" ", "\"hm\"");
+    let expected = format!(
+        "{USER},{},{},{echoed},{},{},{},{c},{}",
+        said("x"),
+        said("y"),
+        result("b"),
+        result("a"),
+        said("z"),
+        result("c")
+    );
+    assert_eq!(told, expected);
+    // Nobody else's, nothing without the calls, and nothing that was never kept.
+    assert_eq!(memory.recall(OTHER, &ab).await, None);
+    assert_eq!(memory.recall(ONE, USER).await, None);
+    assert_eq!(memory.recall(ONE, &asked("", &[call("d", "1")])).await, None);
+    for odd in ["", "1,null", "{", r#"{"tool_calls":7}"#, r#"{"tool_calls":[{"id":["a"]},null]}"#] {
+        assert_eq!(memory.recall(ONE, odd).await, None, "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_were_lost_come_back_as_they_were_made_turn_by_turn() {
+    let memory = memory("1000000");
+    memory.keep(ONE, vec![said("x")], &asked("", &[call("a", r#"{\"p\":1.0}"#)])).await;
+    memory.keep(ONE, vec![said("y")], &asked("", &[call("b", r#"{\"q\":2}"#)])).await;
+    // What a client without the calls sends: one message stands for both turns.
+    let mended = asked("", &[call("a", "{}"), call("b", "{}"), call("c", "{}")]);
+    let sent = format!("{USER},{mended},{},{},{}", result("a"), result("b"), result("c"));
+    let told = memory.recall(ONE, &sent).await.unwrap();
+    let expected = format!(
+        "{USER},{},{},{},{},{},{},{},{}",
+        said("x"),
+        asked("", &[call("a", r#"{\"p\":1.0}"#)]),
+        result("a"),
+        said("y"),
+        asked("", &[call("b", r#"{\"q\":2}"#)]),
+        result("b"),
+        asked("", &[call("c", "{}")]),
+        result("c")
+    );
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn too_much_is_not_kept() {
+    for bytes in ["0", "100"] {
+        let memory = memory(bytes);
+        memory.keep(ONE, vec![said(&"x".repeat(100))], &asked("", &[call("a", "1")])).await;
+        memory.kept.run_pending_tasks().await;
+        assert_eq!(memory.recall(ONE, &asked("", &[call("a", "1")])).await, None);
+    }
+}
