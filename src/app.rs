@@ -17,6 +17,7 @@ use crate::{
     gateway::{Gateway, Memory, Settings, counting, metrics::Metrics},
     http::routes,
     jobs,
+    mcp::sealed::Opener,
     providers::{guard::AllowedNets, transport::Transport},
     routing::{measured::Measurements, retry::RetryBudget},
     store::{self, Db, PoolLimits, instances},
@@ -207,6 +208,12 @@ async fn gateway(
             chat_urls: chat_urls(config)?,
             base_urls: config.providers.iter().map(|settings| settings.base_url.to_string()).collect(),
             mcp_servers: config.mcp_servers.clone(),
+            mcp_opener: config
+                .mcp_credentials_key
+                .as_ref()
+                .map(Opener::read)
+                .transpose()
+                .context("KAIROSROUTE_MCP_CREDENTIALS_KEY")?,
         },
         ledger: Ledger::start(db, ambient.clone(), instance, LedgerLimits::default()),
         recorder: Recorder::start(db, ambient.clone(), RecordLimits::default()),

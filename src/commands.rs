@@ -9,6 +9,7 @@ use crate::{
     config::{self, Config},
     domain::{ambient::Ambient, secret::Secret},
     local_postgres::LocalPostgres,
+    mcp::sealed::Opener,
     simulator,
     store::Db,
     telemetry,
@@ -61,6 +62,8 @@ enum Command {
         #[command(subcommand)]
         action: admin::AdminAction,
     },
+    /// Makes a private key for KAIROSROUTE_MCP_CREDENTIALS_KEY and prints it.
+    McpKey,
     /// Prints the settings and their defaults, as in .env.example.
     ExampleEnv,
 }
@@ -71,6 +74,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::ExampleEnv => {
             print!("{}", config::example());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::McpKey => {
+            println!("{}", Opener::generate()?.expose());
             return Ok(ExitCode::SUCCESS);
         }
         Command::Simulate { listen, workers, lean } => {
@@ -99,7 +106,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Audit => return with_database(&config, print_audit).await,
         Command::Vault { action } => admin::vault(&config, action).await?,
         Command::Admin { action } => admin::run(&config, action).await?,
-        Command::Simulate { .. } | Command::ExampleEnv => {}
+        Command::Simulate { .. } | Command::ExampleEnv | Command::McpKey => {}
     }
     Ok(ExitCode::SUCCESS)
 }

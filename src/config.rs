@@ -94,6 +94,11 @@ pub static VARIABLES: &[Variable] = &[
         "",
         "slug=url, comma-separated: MCP servers that requests may name by slug; these may be private addresses",
     ),
+    variable(
+        "KAIROSROUTE_MCP_CREDENTIALS_KEY",
+        "",
+        "RSA private key that opens credentials which clients seal for MCP servers; made by `kairosroute mcp-key`",
+    ),
     variable("KAIROSROUTE_MCP_SERVERS_MAX", "8", "MCP servers of one request"),
     variable(
         "KAIROSROUTE_MCP_TURNS_MAX",
@@ -203,6 +208,7 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// By slug.
     pub mcp_servers: Vec<(String, Url)>,
+    pub mcp_credentials_key: Option<Secret>,
     /// In the order of the provider table.
     pub providers: Vec<ProviderSettings>,
 }
@@ -283,6 +289,7 @@ impl Reader<'_> {
                 total: self.millis("KAIROSROUTE_TOTAL_TIMEOUT_MS"),
             },
             mcp_servers: self.mcp_servers("KAIROSROUTE_MCP_SERVERS"),
+            mcp_credentials_key: self.text("KAIROSROUTE_MCP_CREDENTIALS_KEY").map(Secret::new),
             providers: PROVIDERS.iter().filter_map(|row| self.provider(row.env, row.base_url)).collect(),
         }
     }

@@ -28,6 +28,7 @@ use crate::{
     config::Limits,
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, money::Bps, provider::ProviderId},
+    mcp::sealed::Opener,
     providers::transport::{Deadlines, Url},
     routing::{measured::Measurements, retry::RetryBudget},
     store::Db,
@@ -56,6 +57,8 @@ pub struct Settings {
     pub base_urls: Vec<String>,
     /// MCP servers that requests may name by slug, and where they are.
     pub mcp_servers: Vec<(String, Url)>,
+    /// Opens credentials that clients seal for them.
+    pub mcp_opener: Option<Opener>,
 }
 
 impl Settings {

@@ -1,11 +1,11 @@
-//! Whether the process lives and may be sent traffic, and what answers at the root.
+//! Whether the process lives and may be sent traffic, and what it says of itself to anybody.
 
 use super::{
     error::{ApiError, Code},
     extract::Call,
 };
 use crate::{gateway::Gateway, store};
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, http::header};
 use serde_json::json;
 use std::time::Duration;
 
@@ -39,4 +39,13 @@ pub async fn root(_call: Call) -> Result<HttpResponse, ApiError> {
         "api": "/v1",
         "accounts": "/api/auth",
     })))
+}
+
+/// `GET /.well-known/jwks.json`: the public key that credentials for MCP servers are sealed with. `{"keys": [JWK]}`,
+/// without a key where the operator has configured none.
+pub async fn keys(call: Call) -> Result<HttpResponse, ApiError> {
+    let gateway = call.state::<Gateway>()?;
+    let jwks = gateway.settings.mcp_opener.as_ref().map_or(r#"{"keys":[]}"#, |opener| opener.jwks());
+    let headers = (header::CACHE_CONTROL, "public, max-age=300");
+    Ok(HttpResponse::Ok().insert_header(headers).content_type("application/json").body(jwks.to_owned()))
 }

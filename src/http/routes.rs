@@ -110,6 +110,7 @@ pub static ROUTES: &[Route] = &[
     row(Method::GET, "/", Public(|call| Box::pin(health::root(call)))),
     row(Method::GET, "/healthz", Public(|call| Box::pin(health::alive(call)))),
     row(Method::GET, "/readyz", Public(|call| Box::pin(health::ready(call)))),
+    row(Method::GET, "/.well-known/jwks.json", Public(|call| Box::pin(health::keys(call)))),
     row(
         Method::POST,
         "/v1/chat/completions",

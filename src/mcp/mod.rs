@@ -3,6 +3,7 @@
 
 mod http;
 pub mod naming;
+pub mod sealed;
 pub mod session;
 
 use crate::domain::secret::Secret;

@@ -1,6 +1,8 @@
 //! What a chat request says of MCP servers, and the request without it. Pure: nothing is reached here. A request that
 //! names no server is none of this module's business.
 
+mod credentials;
+
 use crate::{
     config::McpLimits,
     dialect::{
@@ -8,7 +10,7 @@ use crate::{
         json::{Cursor, Kind, Member, ObjectWriter, Raw},
     },
     domain::secret::Secret,
-    mcp::{Server, naming},
+    mcp::{Server, naming, sealed::Opener},
 };
 use std::borrow::Cow;
 
@@ -44,6 +46,8 @@ pub struct Allowed<'a> {
     /// By slug.
     pub servers: Vec<(&'a str, &'a str)>,
     pub depth_max: u32,
+    /// Opens sealed credentials, where there is a key for them.
+    pub opener: Option<&'a Opener>,
 }
 
 /// Reads the fields about MCP servers. `None`: there is no server, or no readable body, and the request is an
@@ -208,6 +212,7 @@ fn by_word(word: Cow<'_, str>, path: &str, allowed: &Allowed<'_>) -> Result<Serv
 
 fn by_members(raw: Raw<'_>, path: &str, allowed: &Allowed<'_>) -> Result<Server, Invalid> {
     let (mut url, mut slug, mut name, mut version, mut headers) = (None, None, None, None, Vec::new());
+    let mut sealed = None;
     for member in raw.members().iter().filter(|member| !member.value.is_null()) {
         let place = match member.key.as_ref() {
             "url" => &mut url,
@@ -220,10 +225,8 @@ fn by_members(raw: Raw<'_>, path: &str, allowed: &Allowed<'_>) -> Result<Server,
             }
             "credentials" if member.value.is_idle() => continue,
             "credentials" => {
-                let message = format!(
-                    "`{path}.credentials` are sealed for another service and cannot be opened here: give `headers`"
-                );
-                return Err(invalid(&format!("{path}.credentials"), message));
+                sealed = Some(member.value);
+                continue;
             }
             key => {
                 let key: String = key.chars().filter(|c| !c.is_control()).take(60).collect();
@@ -247,7 +250,11 @@ fn by_members(raw: Raw<'_>, path: &str, allowed: &Allowed<'_>) -> Result<Server,
     };
     let server = by_word(Cow::Owned(word), path, allowed)?;
     let name = name.filter(|name| name.len() <= NAME_BYTES_MAX).unwrap_or(server.name);
-    Ok(Server { name, headers, ..server })
+    let mut server = Server { name, headers, ..server };
+    if let Some(sealed) = sealed {
+        credentials::open(sealed, &format!("{path}.credentials"), allowed.opener, &mut server)?;
+    }
+    Ok(server)
 }
 
 fn read_headers(raw: Raw<'_>, path: &str) -> Result<Vec<(String, Secret)>, Invalid> {

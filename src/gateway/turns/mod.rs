@@ -121,7 +121,12 @@ pub fn read(inbound: &Inbound<'_>) -> Result<Option<Ask>, Invalid> {
     }
     let settings = &inbound.gateway.settings;
     let servers = settings.mcp_servers.iter().map(|(slug, url)| (slug.as_str(), url.as_str())).collect();
-    let allowed = Allowed { limits: settings.limits.mcp, servers, depth_max: settings.limits.body_depth_max };
+    let allowed = Allowed {
+        limits: settings.limits.mcp,
+        servers,
+        depth_max: settings.limits.body_depth_max,
+        opener: settings.mcp_opener.as_ref(),
+    };
     let Some(ask) = ask::read(&inbound.body, &allowed)? else { return Ok(None) };
     for (index, server) in ask.servers.iter().enumerate() {
         session::check(server, inbound.transport).map_err(|refused| Invalid {

@@ -130,6 +130,9 @@ pub const INDOXHUB: Cases = Cases {
     ],
 };
 
+pub const SEALED: Cases =
+    Cases { each: &[], once: &["a_sealed_credential", "a_credential_for_another_host"] };
+
 pub const DEDALUS: Cases = Cases {
     each: &[
         "chat",

@@ -9,6 +9,7 @@ use crate::{
     mcp,
 };
 use cases::{Cases, each_is_told};
+use kairosroute::mcp::sealed::Opener;
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,
@@ -75,6 +76,8 @@ struct Told {
     lines: String,
     errors: String,
     good: bool,
+    /// The credentials that the MCP server saw.
+    authorizations: Vec<String>,
 }
 
 impl Told {
@@ -84,7 +87,12 @@ impl Told {
 }
 
 async fn run(mut command: Command, keys: Keys) -> Told {
-    let (stack, server) = (mcp::opened().start().await, mcp::Server::start().await);
+    let server = mcp::Server::start().await;
+    let stack = mcp::opened()
+        .env("KAIROSROUTE_MCP_SERVERS", &format!("acme/tides={}", server.url))
+        .env("KAIROSROUTE_MCP_CREDENTIALS_KEY", Opener::generate().unwrap().expose())
+        .start()
+        .await;
     let byok = keys == Keys::Own;
     let customer = if byok { with_own_keys(&stack).await } else { stack.customer("10").await };
     let poor = stack.customer("0").await;
@@ -106,7 +114,8 @@ async fn run(mut command: Command, keys: Keys) -> Told {
     assert!(!good || (charges == 0) == byok, "only the platform's key costs credit");
     stack.finish().await;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Told { lines: text(&output.stdout), errors: text(&output.stderr), good }
+    let authorizations = server.seen.authorizations.lock().unwrap().clone();
+    Told { lines: text(&output.stdout), errors: text(&output.stderr), good, authorizations }
 }
 
 /// The program in both languages, each with its own gateway.
@@ -224,4 +233,13 @@ async fn dedalus_packages_work_on_own_keys() {
 #[tokio::test]
 async fn dedalus_packages_work_on_the_platforms_keys() {
     both_languages("dedalus", &cases::DEDALUS, Keys::Platform).await;
+}
+
+#[tokio::test]
+async fn a_credential_that_dedalus_package_seals_reaches_its_server_alone() {
+    let told = run(python("dedalus_sealed"), Keys::Own).await;
+    told.check();
+    each_is_told(&cases::SEALED, &told.lines);
+    let seen = told.authorizations;
+    assert!(!seen.is_empty() && seen.iter().all(|given| given == "Bearer s3aled-0001"), "{seen:?}");
 }

@@ -7,7 +7,8 @@ const SERVERS: &[(&str, &str)] =
 
 fn read_body(body: &str) -> Result<Option<Ask>, Invalid> {
     let config = Config::read([]).unwrap();
-    let allowed = Allowed { limits: config.limits.mcp, servers: SERVERS.to_vec(), depth_max: 64 };
+    let allowed =
+        Allowed { limits: config.limits.mcp, servers: SERVERS.to_vec(), depth_max: 64, opener: None };
     read(body.as_bytes(), &allowed)
 }
 
