@@ -18,13 +18,14 @@ use super::{
 };
 use crate::{
     dialect::{self, Head, Invalid, Limits as RequestLimits, json},
-    domain::{ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback},
+    domain::{catalog::Catalog, ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback},
     providers::transport::Transport,
     routing::plan::{self, Considered, Keys, NoPlan, Plan, Wanted},
     store::api_keys::Principal,
 };
 use bytes::Bytes;
 use std::{borrow::Cow, sync::Arc};
+use time::OffsetDateTime;
 
 const JSON: &str = "application/json";
 
@@ -222,7 +223,7 @@ pub(super) fn told(open: &Open) -> Told {
     }
 }
 
-fn request_limits(gateway: &Gateway) -> RequestLimits {
+pub(super) fn request_limits(gateway: &Gateway) -> RequestLimits {
     RequestLimits { depth_max: gateway.settings.limits.body_depth_max, ..RequestLimits::default() }
 }
 
@@ -271,6 +272,24 @@ fn make_plan(
     head: &Head<'_>,
     scope: &Scope<'_>,
 ) -> Result<Plan, Failure> {
+    planned(inbound, head, scope, &open.catalog, open.started_at).map_err(|no_plan| {
+        let failure = unplanned(&no_plan);
+        if let NoPlan::NothingLeft { considered } = no_plan {
+            open.considered = considered;
+        }
+        failure
+    })
+}
+
+/// Who may serve a request, by what it wants and the keys there are for it: the same whether it is to be answered or
+/// only counted.
+pub(super) fn planned(
+    inbound: &Inbound<'_>,
+    head: &Head<'_>,
+    scope: &Scope<'_>,
+    catalog: &Catalog,
+    at: OffsetDateTime,
+) -> Result<Plan, NoPlan> {
     let (principal, gateway) = (&inbound.principal, inbound.gateway);
     let now_ms = gateway.now_ms();
     let wanted = Wanted {
@@ -283,7 +302,7 @@ fn make_plan(
         pin: scope.pin,
         strategy: scope.strategy,
         measured: &|id| gateway.measurements.of(id, now_ms),
-        at: open.started_at,
+        at,
     };
     let keys = Keys {
         own: &|provider, candidate| {
@@ -291,13 +310,7 @@ fn make_plan(
         },
         platform: &|provider| has_platform_key(inbound, scope, provider),
     };
-    plan::plan(&open.catalog, &wanted, &principal.policy, &keys).map_err(|no_plan| {
-        let failure = unplanned(&no_plan);
-        if let NoPlan::NothingLeft { considered } = no_plan {
-            open.considered = considered;
-        }
-        failure
-    })
+    plan::plan(catalog, &wanted, &principal.policy, &keys)
 }
 
 /// Why nothing can be tried, for the client.
