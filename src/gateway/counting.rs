@@ -4,7 +4,7 @@
 //! costs the operator is the rate of its account: that is lent to who could also pay, and to few at a time.
 
 use super::{
-    course::{fits, has_platform_key},
+    course::{fits, has_platform_key, rejects_key},
     failure::{Failure, told_of},
     inference::{Inbound, Told, planned, request_limits, unplanned},
     receipt::CredentialKind,
@@ -14,7 +14,13 @@ use crate::{
     billing::report,
     credentials,
     dialect::{self, ClientRequest, Invalid, Target, Unsupported, prompt_of},
-    domain::{money::NanoUsd, provider::Count, secret::Secret, tokens, usage::Basis},
+    domain::{
+        money::NanoUsd,
+        provider::{Count, ProviderId},
+        secret::Secret,
+        tokens,
+        usage::Basis,
+    },
     providers::{
         error::{Class, Rejection},
         transport::{Destination, Outgoing, Url, read_body},
@@ -23,9 +29,12 @@ use crate::{
     store::StoreError,
 };
 use std::{borrow::Cow, time::Duration};
-use tokio::sync::SemaphorePermit;
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, timeout_at},
+};
 
-/// How long a provider may take to count.
+/// How long providers may take to count.
 const TIME_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Counts on platform keys at a time; more are counted here.
@@ -43,7 +52,7 @@ pub struct Counted {
 /// What a provider said.
 enum Said {
     Tokens(u64),
-    /// That the key which the request brought is none.
+    /// That the key which the request brought may not do this.
     Rejected(Rejection),
 }
 
@@ -66,23 +75,25 @@ async fn counted(inbound: &Inbound<'_>, told: &mut Told) -> Result<(u64, Basis),
     let scope = Scope::of(&inbound.brought, request.head(), inbound.kind, &catalog, now.date())?;
     let plan = planned(inbound, request.head(), &scope, &catalog, now);
     let plan = plan.map_err(|no_plan| unplanned(&no_plan))?;
-    let mut rejected = None;
+    let until = Instant::now() + TIME_MAX;
+    let mut last: Option<(Rejection, ProviderId)> = None;
     for candidate in &plan.candidates {
         let provider = candidate.provider;
-        if rejected.is_some() && scope.key_for(provider).is_some() {
+        let key_rejected = last.as_ref().is_some_and(|(rejection, _)| rejects_key(rejection.class));
+        if key_rejected && scope.key_for(provider).is_some() {
             continue;
         }
         (told.provider, told.model) = (Some(provider.row().name), Some(candidate.name.clone()));
-        match tokio::time::timeout(TIME_MAX, ask(inbound, &request, candidate, &scope, told)).await {
+        match timeout_at(until, ask(inbound, &request, candidate, &scope, told)).await {
             Ok(Some(Said::Tokens(tokens))) => return Ok((tokens, Basis::Reported)),
-            Ok(Some(Said::Rejected(rejection))) => rejected = Some((rejection, provider)),
+            Ok(Some(Said::Rejected(rejection))) => last = Some((rejection, provider)),
             Ok(None) | Err(_) => {
                 (told.byok, told.by_byok_api_key) = (false, false);
                 return Ok((here(&request, candidate).await?, Basis::Counted));
             }
         }
     }
-    let Some((rejection, provider)) = rejected else {
+    let Some((rejection, provider)) = last else {
         return Err(Failure::NoModels { message: "No model is left".into() });
     };
     let credential = CredentialKind::Byok;
@@ -153,7 +164,7 @@ async fn ask(
     let response = match inbound.transport.post(provider, outgoing, &secret).await {
         Ok(response) => response,
         Err(rejection) => {
-            let about_the_key = matches!(rejection.class, Class::BadKey | Class::NoMoney | Class::Permission);
+            let about_the_key = rejects_key(rejection.class) || rejection.class == Class::Permission;
             return (brought.is_some() && about_the_key).then_some(Said::Rejected(rejection));
         }
     };

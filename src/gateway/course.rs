@@ -121,6 +121,8 @@ pub struct Course<'a> {
     platform_closed: Option<NanoUsd>,
     /// What the last failed call on an own key died of.
     own_failure: Option<Class>,
+    /// The brought key was turned down, whatever the model.
+    key_rejected: bool,
     last: Option<(Rejection, usize)>,
     unsupported: Option<Unsupported>,
     unusable: bool,
@@ -151,6 +153,7 @@ impl<'a> Course<'a> {
             repeated: None,
             platform_closed: None,
             own_failure: None,
+            key_rejected: false,
             last: None,
             unsupported: None,
             unusable: false,
@@ -362,10 +365,13 @@ impl<'a> Course<'a> {
         let Miss::Rejected(rejection) = miss else {
             return self.step(self.after_uncalled(at, matches!(miss, Miss::Unusable)));
         };
-        let own = self.choices.get(at).is_some_and(|choice| choice.kind() == CredentialKind::Byok);
+        let choice = self.choices.get(at);
+        let own = choice.is_some_and(|choice| choice.kind() == CredentialKind::Byok);
         if own {
             self.own_failure = Some(rejection.class);
         }
+        let brought = choice.is_some_and(|choice| matches!(choice.credential, Credential::Scoped(_)));
+        self.key_rejected |= brought && rejects_key(rejection.class);
         if rejection.billed.is_some() {
             return Next::GiveUp;
         }
@@ -452,8 +458,15 @@ impl<'a> Course<'a> {
     }
 
     fn first_ahead(&self, at: usize, may: impl Fn(&Choice<'_>) -> bool) -> usize {
+        // Providers lock accounts on whose keys they refuse call after call.
+        let is_rejected =
+            |choice: &Choice<'_>| self.key_rejected && matches!(choice.credential, Credential::Scoped(_));
         let ahead = self.choices.iter().enumerate().skip(at + 1);
-        ahead.filter(|(_, choice)| may(choice)).map(|(index, _)| index).next().unwrap_or(self.choices.len())
+        ahead
+            .filter(|(_, choice)| !is_rejected(choice) && may(choice))
+            .map(|(index, _)| index)
+            .next()
+            .unwrap_or(self.choices.len())
     }
 
     /// Whether the operator's account may serve in place of a key of the customer's that failed.
@@ -474,6 +487,11 @@ impl<'a> Course<'a> {
 pub fn has_platform_key(inbound: &Inbound<'_>, scope: &Scope<'_>, provider: ProviderId) -> bool {
     let joins = scope.key.is_none() || inbound.fallback == Some(ByokFallback::Platform);
     joins && scope.key_for(provider).is_none() && inbound.gateway.platform_keys.get(provider).is_some()
+}
+
+/// Whether a provider that answers so would turn the same key down for every model.
+pub fn rejects_key(class: Class) -> bool {
+    matches!(class, Class::BadKey | Class::NoMoney)
 }
 
 /// A stored key limited to some models serves no others.

@@ -6,14 +6,14 @@ use super::failure::Failure;
 use crate::{
     dialect::{Head, Invalid},
     domain::{
-        catalog::{Catalog, Model, Resolved},
+        catalog::{Catalog, Resolved},
         kind::Kind,
         provider::ProviderId,
         secret::Secret,
     },
     routing::strategy::Strategy,
 };
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 use time::Date;
 
 /// `X-Provider`, `X-Provider-Key` and `X-Provider-Model`.
@@ -77,12 +77,10 @@ impl<'a> Scope<'a> {
         let (strategy, named) = preferred(wishes.extra_provider.as_deref())?;
         let pin = one_provider(brought.provider, named)?;
         let mut names = head.models.clone();
-        if let Some(model) = &brought.model {
-            if let Some(first) = names.first_mut()
-                && header_model_counts(catalog, pin, model, first, kind, today)
-            {
-                *first = Cow::Owned(model.clone());
-            }
+        if let (Some(model), Some(first)) = (&brought.model, names.first_mut())
+            && header_model_counts(catalog, pin, model, first, kind, today)
+        {
+            *first = Cow::Owned(model.clone());
         }
         let forms = [
             (Form::Header, &brought.key),

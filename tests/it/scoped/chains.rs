@@ -20,7 +20,7 @@ fn chat(models: &[&str]) -> super::Asking {
 async fn other_providers_of_the_chain_use_stored_keys_and_those_without_one_are_skipped() {
     let stack = Stack::start().await;
     let customer = rich(&stack).await;
-    let chain = ["openai/gpt-4o-mini", "groq/gpt-oss-120b", "mistral/mistral-large-4", "openai/gpt-4o"];
+    let chain = ["openai/gpt-4o-mini", "openai/gpt-4o", "groq/gpt-oss-120b", "mistral/mistral-large-4"];
     for form in FORMS {
         let reply = chat(&chain).key(form, WRONG).send(&stack, &customer).await;
         assert_eq!(reply.status, 200, "{form:?}: {reply}");
@@ -35,6 +35,27 @@ async fn other_providers_of_the_chain_use_stored_keys_and_those_without_one_are_
         let candidates = receipt["candidates"].as_array().unwrap();
         let skipped = candidates.iter().find(|line| line["provider"] == "Groq").unwrap();
         assert_eq!(skipped["filtered_out_by"], "no_credential", "{receipt}");
+    }
+    assert_no_money_moved(&stack).await;
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_rejected_key_is_not_sent_again_for_other_models_of_its_provider() {
+    let stack = Stack::start().await;
+    let customer = rich(&stack).await;
+    let chain = ["openai/gpt-4o-mini", "openai/gpt-4o", "openai/gpt-4.1"];
+    for form in FORMS {
+        let reply = chat(&chain).key(form, WRONG).send(&stack, &customer).await;
+        assert_eq!(reply.status, 401, "{form:?}: {reply}");
+        assert_eq!(seen(&stack), [format!("openai {WRONG}")], "{form:?}");
+        for (status, calls) in [(401, 1), (402, 1), (403, 3), (404, 3)] {
+            (0..calls).for_each(|_| stack.simulator.enqueue("openai", Script::failing(status)));
+            let reply = chat(&chain).key(form, GOOD).send(&stack, &customer).await;
+            assert_eq!(reply.status, status, "{form:?}: {reply}");
+            // Another model may be open to the account, or there at all.
+            assert_eq!(seen(&stack), vec![format!("openai {GOOD}"); calls], "{form:?} {status}");
+        }
     }
     assert_no_money_moved(&stack).await;
     stack.finish().await;

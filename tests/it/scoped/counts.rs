@@ -73,20 +73,20 @@ async fn a_rejected_key_is_the_providers_answer_and_falls_back_to_nothing() {
         assert_eq!(seen(&stack), [format!("anthropic {WRONG}")], "{what}");
         assert_eq!(reply.header("x-kairosroute-byok"), "true", "{what}");
         for status in [401, 402, 403] {
-            stack.simulator.enqueue("anthropic", Script::failing(status));
+            stack.simulator.set_default("anthropic", Script::failing(status));
             let reply = asking().key(form, GOOD).send(&stack, &customer).await;
             assert_eq!(reply.status, status, "{what}: {reply}");
             assert_eq!(reply.message(), "The request failed as scripted.", "{what}");
             assert_eq!(seen(&stack).len(), 1, "{what} {status}");
         }
         // What says nothing about the key is no reason not to count.
-        stack.simulator.enqueue("anthropic", Script::failing(503));
+        stack.simulator.set_default("anthropic", Script::failing(503));
         let reply = asking().key(form, GOOD).send(&stack, &customer).await;
         assert_counted(&reply, "counted", &what);
         assert_eq!(seen(&stack), [format!("anthropic {GOOD}")], "{what}");
     }
     // Nor is a stored key's failure anything but a count made here.
-    stack.simulator.enqueue("anthropic", Script::failing(401));
+    stack.simulator.set_default("anthropic", Script::failing(401));
     assert_counted(&counting(CLAUDE).ask().send(&stack, &customer).await, "counted", "stored");
     assert_no_money_moved(&stack).await;
     stack.finish().await;
@@ -108,6 +108,11 @@ async fn a_chain_is_counted_for_who_would_answer_and_never_on_the_operators_key_
         let reply = chain(&[CLAUDE, "anthropic/claude-haiku-4-5"]).key(form, WRONG).send(&stack, &bare).await;
         assert_eq!(reply.status, 401, "{reply}");
         assert_eq!(seen(&stack), [format!("anthropic {WRONG}")], "{form:?}");
+        // That it may not do this says nothing of the next.
+        stack.simulator.set_default("anthropic", Script::failing(403));
+        let reply = chain(&[CLAUDE, "anthropic/claude-haiku-4-5"]).key(form, GOOD).send(&stack, &bare).await;
+        assert_eq!((reply.status, reply.header("x-kairosroute-attempts")), (403, "2"), "{reply}");
+        assert_eq!(seen(&stack), vec![format!("anthropic {GOOD}"); 2], "{form:?}");
         for (wish, expected) in [(None, 0), (Some("never"), 0), (Some("platform"), 1)] {
             let wished = |asking: Asking| {
                 wish.into_iter().fold(asking, |asking, wish| asking.header("x-kairosroute-fallback", wish))
