@@ -20,7 +20,7 @@ use crate::{
     dialect::{self, Head, Invalid, Limits as RequestLimits, json},
     domain::{catalog::Catalog, ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback},
     providers::transport::Transport,
-    routing::plan::{self, Considered, Keys, NoPlan, Plan, Wanted},
+    routing::plan::{self, Considered, Keys, NoPlan, Plan, Wanted, shown},
     store::api_keys::Principal,
 };
 use bytes::Bytes;
@@ -274,7 +274,7 @@ fn make_plan(
 ) -> Result<Plan, Failure> {
     planned(inbound, head, scope, &open.catalog, open.started_at).map_err(|no_plan| {
         let failure = unplanned(&no_plan);
-        if let NoPlan::NothingLeft { considered } = no_plan {
+        if let NoPlan::NothingLeft { considered } | NoPlan::UnknownModel { considered, .. } = no_plan {
             open.considered = considered;
         }
         failure
@@ -320,7 +320,7 @@ pub(super) fn unplanned(no_plan: &NoPlan) -> Failure {
             message: "Automatic routing is not available yet: name a model, such as openai/gpt-5.4-mini"
                 .into(),
         },
-        NoPlan::UnknownModel { name, instead } => {
+        NoPlan::UnknownModel { name, instead, .. } => {
             let hint = instead.as_ref().map(|id| format!(" Try `{id}`.")).unwrap_or_default();
             Failure::UnknownModel { message: format!("No model `{}` can be served.{hint}", shown(name)) }
         }
@@ -335,11 +335,8 @@ pub(super) fn unplanned(no_plan: &NoPlan) -> Failure {
 }
 
 fn lacks_state(considered: &[Considered]) -> bool {
-    considered.iter().all(|line| line.filtered_out_by == Some("keeps_no_state"))
-}
-
-fn shown(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(200).collect()
+    let mut known = considered.iter().filter(|line| !line.is_unknown());
+    known.all(|line| line.filtered_out_by == Some("keeps_no_state"))
 }
 
 fn left_out(considered: &[Considered]) -> String {
