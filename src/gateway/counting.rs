@@ -4,11 +4,11 @@
 //! costs the operator is the rate of its account: that is lent to who could also pay, and to few at a time.
 
 use super::{
-    course::{fits, has_platform_key, rejects_key},
+    course::{fits, has_platform_key},
     failure::{Failure, told_of},
     inference::{Inbound, Told, planned, request_limits, unplanned},
     receipt::CredentialKind,
-    scoped::{Form, Scope},
+    scoped::{Form, Scope, rejects_key},
 };
 use crate::{
     billing::report,

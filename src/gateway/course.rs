@@ -15,7 +15,7 @@ use super::{
     media::Embedded,
     open::Open,
     receipt::{Attempt, CredentialKind, Served},
-    scoped::{Form, Scope, ScopedKey},
+    scoped::{Form, Scope, ScopedKey, rejects_key},
     unseen::{self, Unseen},
 };
 use crate::{
@@ -36,7 +36,6 @@ use crate::{
     routing::{plan::Candidate, retry},
     store::provider_keys::StoredProviderKey,
 };
-
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 
@@ -417,11 +416,13 @@ impl<'a> Course<'a> {
     /// the provider may bill each try.
     fn wait(&self, retry: u32, rejection: &Rejection, own: bool) -> Option<Duration> {
         let gateway = self.inbound.gateway;
-        let budget = if own { &gateway.own_key_retries } else { &gateway.retries };
         let wait = retry::wait(retry, rejection.retry_after, &gateway.ambient)
             .filter(|_| matches!(rejection.class, Class::Rate | Class::Overload))
             .filter(|wait| Instant::now() + *wait < self.until)?;
-        budget.take(gateway.now_ms()).then_some(wait)
+        let (org_id, now) = (self.inbound.principal.scope.org_id(), gateway.now_ms());
+        let may =
+            if own { gateway.own_key_retries.take_share(org_id, now) } else { gateway.retries.take(now) };
+        may.then_some(wait)
     }
 
     fn step(&self, to: usize) -> Next {
@@ -487,11 +488,6 @@ impl<'a> Course<'a> {
 pub fn has_platform_key(inbound: &Inbound<'_>, scope: &Scope<'_>, provider: ProviderId) -> bool {
     let joins = scope.key.is_none() || inbound.fallback == Some(ByokFallback::Platform);
     joins && scope.key_for(provider).is_none() && inbound.gateway.platform_keys.get(provider).is_some()
-}
-
-/// Whether a provider that answers so would turn the same key down for every model.
-pub fn rejects_key(class: Class) -> bool {
-    matches!(class, Class::BadKey | Class::NoMoney)
 }
 
 /// A stored key limited to some models serves no others.

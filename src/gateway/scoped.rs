@@ -11,6 +11,7 @@ use crate::{
         provider::ProviderId,
         secret::Secret,
     },
+    providers::error::Class,
     routing::strategy::Strategy,
 };
 use std::borrow::Cow;
@@ -104,6 +105,11 @@ impl<'a> Scope<'a> {
     pub fn key_for(&self, provider: ProviderId) -> Option<&ScopedKey> {
         self.key.as_ref().filter(|key| key.provider == provider)
     }
+}
+
+/// Whether a provider that answers so would turn the same key down for every model.
+pub fn rejects_key(class: Class) -> bool {
+    matches!(class, Class::BadKey | Class::NoMoney)
 }
 
 /// `extra.provider`: one of the two.

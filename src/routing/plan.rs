@@ -178,13 +178,16 @@ pub fn plan(
     }
 }
 
+/// One of the hosts of a name, with the estimated cost there.
+type Host = (Candidate, Option<NanoUsd>);
+
 /// The hosts that a name stands for, with the estimated cost at each. Of one that means nothing: what may be meant.
 fn named(
     catalog: &Catalog,
     index: usize,
     name: &str,
     wanted: &Wanted<'_>,
-) -> Result<Vec<(Candidate, Option<NanoUsd>)>, Option<Arc<str>>> {
+) -> Result<Vec<Host>, Option<Arc<str>>> {
     let listed = |model: &Arc<Model>, own_key_only| {
         let candidate = Candidate {
             provider: model.provider,

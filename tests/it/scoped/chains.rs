@@ -5,6 +5,7 @@ use super::{FORMS, Form, GOOD, WRONG, assert_no_money_moved, endpoints, rich, se
 use crate::harness::{Customer, Reply, Stack, hello};
 use kairosroute::simulator::Script;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn listed(models: &[&str]) -> Value {
     let mut body = hello("");
@@ -210,5 +211,38 @@ async fn a_stream_on_a_brought_key_is_answered_and_costs_nothing() {
         assert_eq!(seen(&stack), [format!("openai {GOOD}")]);
     }
     assert_no_money_moved(&stack).await;
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_customer_whose_calls_all_fail_leaves_the_others_their_retries() {
+    let stack = Stack::start().await;
+    let (greedy, other) = (rich(&stack).await, rich(&stack).await);
+    let (gateway, organization) = (stack.gateway(), greedy.organization_id.parse().unwrap());
+    let draining = async {
+        loop {
+            while gateway.own_key_retries.take_share(organization, gateway.now_ms()) {}
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let calls = async |customer: &Customer| {
+        stack.simulator.set_default("openai", Script::failing(503));
+        let asking = chat(&["openai/gpt-4o-mini"]).key(Form::Extra, GOOD).extra("retry", json!(1));
+        assert_eq!(asking.send(&stack, customer).await.status, 503);
+        seen(&stack).len()
+    };
+    // Just as a second begins there may be one left for it.
+    let asking = async {
+        let mut of_greedy = Vec::new();
+        for _ in 0..3 {
+            of_greedy.push(calls(&greedy).await);
+            assert_eq!(calls(&other).await, 2);
+        }
+        assert!(of_greedy.contains(&1), "{of_greedy:?}");
+    };
+    tokio::select! {
+        () = asking => {}
+        () = draining => {}
+    }
     stack.finish().await;
 }
