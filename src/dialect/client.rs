@@ -49,7 +49,7 @@ pub enum ClientWriter {
 impl<'a> ClientRequest<'a> {
     /// Reads a request in a dialect that clients speak. An error means that nothing may be sent anywhere.
     pub fn read(dialect: Dialect, body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
-        let mut request = match dialect {
+        let request = match dialect {
             Dialect::Chat => Self::Chat(Box::new(openai_chat::read(body, limits)?)),
             Dialect::Completions => Self::Completions(Box::new(completions::read(body, limits)?)),
             Dialect::Messages => Self::Messages(Box::new(messages::read(body, limits)?)),
@@ -58,8 +58,18 @@ impl<'a> ClientRequest<'a> {
                 return Err(Invalid { param: None, message: "no client is served in this dialect".into() });
             }
         };
-        request.head_mut().heed(limits)?;
-        Ok(request)
+        request.heeding(limits)
+    }
+
+    /// Reads a Messages request whose tokens are to be counted: the same, without a limit on the answer.
+    pub fn read_for_count(body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
+        Self::Messages(Box::new(messages::read_for_count(body, limits)?)).heeding(limits)
+    }
+
+    /// With what it asks of the gateway itself.
+    fn heeding(mut self, limits: &Limits) -> Result<Self, Invalid> {
+        self.head_mut().heed(limits)?;
+        Ok(self)
     }
 
     fn head_mut(&mut self) -> &mut Head<'a> {

@@ -1,31 +1,40 @@
 //! Tokens of a prompt, before anything is answered: asked of the provider where it counts for free, else counted
-//! here. Nothing is billed and nothing recorded; a provider that does not say is no failure. What it costs the operator
-//! is the rate of its account: that is lent to who could also pay, and to few at a time.
+//! here. Nothing is billed and nothing recorded; a provider that does not say is no failure, but one that rejects the
+//! key which the request brought is its answer. Who is asked, and on which key, is settled as for an answer. What it
+//! costs the operator is the rate of its account: that is lent to who could also pay, and to few at a time.
 
 use super::{
-    course::fits,
-    failure::Failure,
-    inference::{Inbound, unplanned},
+    course::{fits, has_platform_key},
+    failure::{Failure, told_of},
+    inference::{Inbound, Told, planned, request_limits, unplanned},
     receipt::CredentialKind,
-    scoped::Scope,
+    scoped::{Form, Scope, rejects_key},
 };
 use crate::{
     billing::report,
     credentials,
-    dialect::{
-        Dialect, Limits as RequestLimits, Target,
-        messages::{self, MessagesRequest},
-        prompt_of, write,
+    dialect::{self, ClientRequest, Invalid, Target, Unsupported, prompt_of},
+    domain::{
+        money::NanoUsd,
+        provider::{Count, ProviderId},
+        secret::Secret,
+        tokens,
+        usage::Basis,
     },
-    domain::{kind::Kind, money::NanoUsd, provider::Count, secret::Secret, tokens, usage::Basis},
-    providers::transport::{Destination, Outgoing, Url, read_body},
-    routing::plan::{self, Candidate, Keys, Wanted},
+    providers::{
+        error::{Class, Rejection},
+        transport::{Destination, Outgoing, Url, read_body},
+    },
+    routing::plan::Candidate,
     store::StoreError,
 };
-use std::{borrow::Cow, sync::Arc, time::Duration};
-use tokio::sync::SemaphorePermit;
+use std::{borrow::Cow, time::Duration};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, timeout_at},
+};
 
-/// How long a provider may take to count.
+/// How long providers may take to count.
 const TIME_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Counts on platform keys at a time; more are counted here.
@@ -36,94 +45,108 @@ pub struct Counted {
     pub tokens: u64,
     /// `Reported` by the provider, or `Counted` here.
     pub basis: Basis,
-    pub provider: &'static str,
-    pub model: Arc<str>,
+    /// For whom, and on whose key where a provider counted.
+    pub told: Told,
+}
+
+/// What a provider said.
+enum Said {
+    Tokens(u64),
+    /// That the key which the request brought may not do this.
+    Rejected(Rejection),
 }
 
 /// Counts the prompt of a Messages request for the first model that could answer it.
-pub async fn count(inbound: &Inbound<'_>) -> Result<Counted, Failure> {
-    let gateway = inbound.gateway;
-    let limits =
-        RequestLimits { depth_max: gateway.settings.limits.body_depth_max, ..RequestLimits::default() };
-    let request = messages::read_for_count(&inbound.body, &limits).map_err(Failure::Invalid)?;
-    let now = gateway.ambient.now();
-    let kind = Kind::Conversation(Dialect::Messages);
-    let scope = Scope::of(&inbound.brought, &request.head, kind, &gateway.catalog.load(), now.date())?;
-    let candidate = first(inbound, &request, &scope)?;
-    let counted = |tokens, basis| Counted {
-        tokens,
-        basis,
-        provider: candidate.provider.row().name,
-        model: candidate.name.clone(),
-    };
-    let asked = tokio::time::timeout(TIME_MAX, ask(inbound, &request, &candidate, &scope)).await;
-    if let Ok(Some(tokens)) = asked {
-        return Ok(counted(tokens, Basis::Reported));
+pub async fn count(inbound: &Inbound<'_>) -> Result<Counted, (Failure, Told)> {
+    let mut told = Told::default();
+    match counted(inbound, &mut told).await {
+        Ok((tokens, basis)) => Ok(Counted { tokens, basis, told }),
+        Err(failure) => Err((failure, told)),
     }
+}
+
+async fn counted(inbound: &Inbound<'_>, told: &mut Told) -> Result<(u64, Basis), Failure> {
+    let gateway = inbound.gateway;
+    let limits = request_limits(gateway);
+    let plain = dialect::unfold(inbound.kind, &inbound.body, &limits).map_err(Failure::Invalid)?;
+    let body = plain.as_deref().unwrap_or(&inbound.body);
+    let request = ClientRequest::read_for_count(body, &limits).map_err(Failure::Invalid)?;
+    let (catalog, now) = (gateway.catalog.load(), gateway.ambient.now());
+    let scope = Scope::of(&inbound.brought, request.head(), inbound.kind, &catalog, now.date())?;
+    let plan = planned(inbound, request.head(), &scope, &catalog, now);
+    let plan = plan.map_err(|no_plan| unplanned(&no_plan))?;
+    let until = Instant::now() + TIME_MAX;
+    let mut last: Option<(Rejection, ProviderId)> = None;
+    for candidate in &plan.candidates {
+        let provider = candidate.provider;
+        let key_rejected = last.as_ref().is_some_and(|(rejection, _)| rejects_key(rejection.class));
+        if key_rejected && scope.key_for(provider).is_some() {
+            continue;
+        }
+        (told.provider, told.model) = (Some(provider.row().name), Some(candidate.name.clone()));
+        match timeout_at(until, ask(inbound, &request, candidate, &scope, told)).await {
+            Ok(Some(Said::Tokens(tokens))) => return Ok((tokens, Basis::Reported)),
+            Ok(Some(Said::Rejected(rejection))) => last = Some((rejection, provider)),
+            Ok(None) | Err(_) => {
+                (told.byok, told.by_byok_api_key) = (false, false);
+                return Ok((here(&request, candidate).await?, Basis::Counted));
+            }
+        }
+    }
+    let Some((rejection, provider)) = last else {
+        return Err(Failure::NoModels { message: "No model is left".into() });
+    };
+    let credential = CredentialKind::Byok;
+    let rejection = Box::new(told_of(&rejection, provider, credential));
+    Err(Failure::Upstream { rejection, provider, credential, tried: told.attempts })
+}
+
+/// Our own count.
+async fn here(request: &ClientRequest<'_>, candidate: &Candidate) -> Result<u64, Failure> {
     let family = tokens::family(candidate.provider, &candidate.upstream);
-    let prompt = prompt_of(request.canonical());
+    let prompt = prompt_of(&*request.canonical().map_err(refused)?);
     let counting = tokio::task::spawn_blocking(move || {
         tokens::count_prompt(family, prompt.pieces.iter().map(String::as_str), prompt.messages)
     });
-    let tokens =
-        counting.await.map_err(|_| Failure::Unavailable("the prompt could not be counted".into()))?;
-    Ok(counted(tokens, Basis::Counted))
+    counting.await.map_err(|_| Failure::Unavailable("the prompt could not be counted".into()))
 }
 
-fn first(
-    inbound: &Inbound<'_>,
-    request: &MessagesRequest<'_>,
-    scope: &Scope<'_>,
-) -> Result<Candidate, Failure> {
-    let (gateway, principal, head) = (inbound.gateway, &inbound.principal, &request.head);
-    let wanted = Wanted {
-        names: &scope.names,
-        facts: &head.facts,
-        output_limit: head.output_limit,
-        service_tier: None,
-        kind: Kind::Conversation(Dialect::Messages),
-        needs_state: false,
-        pin: scope.pin,
-        strategy: scope.strategy,
-        measured: &|id| gateway.measurements.of(id, gateway.now_ms()),
-        at: gateway.ambient.now(),
-    };
-    let keys = Keys {
-        own: &|provider, candidate| {
-            scope.key_for(provider).is_some() || principal.keys_of(provider).any(|key| fits(key, candidate))
-        },
-        platform: &|provider| gateway.platform_keys.get(provider).is_some(),
-    };
-    let planned = plan::plan(&gateway.catalog.load(), &wanted, &principal.policy, &keys);
-    let plan = planned.map_err(|no_plan| unplanned(&no_plan))?;
-    plan.candidates.into_iter().next().ok_or_else(|| Failure::NoModels { message: "No model is left".into() })
+fn refused(unsupported: Unsupported) -> Failure {
+    let (param, message) = (Some(unsupported.field.to_string()), unsupported.to_string());
+    Failure::Invalid(Invalid { param, message })
 }
 
 /// The provider's own count, where it gives one.
 async fn ask(
     inbound: &Inbound<'_>,
-    request: &MessagesRequest<'_>,
+    request: &ClientRequest<'_>,
     candidate: &Candidate,
     scope: &Scope<'_>,
-) -> Option<u64> {
-    let count = candidate.provider.row().count?;
+    told: &mut Told,
+) -> Option<Said> {
+    let provider = candidate.provider;
+    let count = provider.row().count?;
     let target = Target {
-        provider: candidate.provider,
+        provider,
         upstream_model: &candidate.upstream,
-        dialect: candidate.provider.row().dialect,
+        dialect: provider.row().dialect,
         flags: candidate.model.as_ref().map(|model| model.flags),
         output_tokens_max: candidate.model.as_ref().and_then(|model| model.output_tokens_max),
         seed: "",
     };
+    let encoded = request.encode(&target).ok()?;
     let (path, body, said): (Cow<'_, str>, _, _) = match count {
-        Count::Messages(path) => (path.into(), request.encode(&target).ok()?.body, "input_tokens"),
+        Count::Messages(path) => (path.into(), encoded.body, "input_tokens"),
         Count::Gemini => {
-            let encoded = write(request.canonical(), &target).ok()?;
             let path = encoded.path?.split_once(":generateContent")?.0.to_owned() + ":countTokens";
             (path.into(), within(&candidate.upstream, &encoded.body)?, "totalTokens")
         }
     };
-    let (kind, base, secret) = credential(inbound, candidate, scope)?;
+    let brought = scope.key_for(provider);
+    let (kind, base, secret) = match brought {
+        Some(key) => (CredentialKind::Byok, None, key.secret.clone()),
+        None => credential(inbound, candidate, scope)?,
+    };
     let _lent = match kind {
         CredentialKind::Platform => Some(lent(inbound).await?),
         CredentialKind::Byok => None,
@@ -131,13 +154,23 @@ async fn ask(
     let url = |base: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok();
     let to = match base {
         Some(base) => Destination::Customer(url(&base)?),
-        None => Destination::Operator(url(inbound.gateway.settings.base_url(candidate.provider)?)?),
+        None => Destination::Operator(url(inbound.gateway.settings.base_url(provider)?)?),
     };
     let beta = inbound.beta.clone().filter(|_| matches!(count, Count::Messages(_)));
     let outgoing = Outgoing { to, body, content_type: "application/json".into(), beta };
-    let response = inbound.transport.post(candidate.provider, outgoing, &secret).await.ok()?;
+    told.byok = kind == CredentialKind::Byok;
+    told.by_byok_api_key = brought.is_some_and(|key| key.form == Form::ByokApiKey);
+    told.attempts += 1;
+    let response = match inbound.transport.post(provider, outgoing, &secret).await {
+        Ok(response) => response,
+        Err(rejection) => {
+            let about_the_key = rejects_key(rejection.class) || rejection.class == Class::Permission;
+            return (brought.is_some() && about_the_key).then_some(Said::Rejected(rejection));
+        }
+    };
     let answer = read_body(response, ANSWER_BYTES_MAX).await.ok()?;
-    serde_json::from_slice::<serde_json::Value>(&answer).ok()?.get(said)?.as_u64()
+    let answer = serde_json::from_slice::<serde_json::Value>(&answer).ok()?;
+    answer.get(said)?.as_u64().map(Said::Tokens)
 }
 
 /// The request as `countTokens` wants it.
@@ -160,16 +193,13 @@ async fn lent<'g>(inbound: &Inbound<'g>) -> Option<SemaphorePermit<'g>> {
     (balance.await.ok()?.available_usd > NanoUsd::ZERO).then_some(permit)
 }
 
-/// The key that came with the request, else the customer's, else the platform's.
+/// The customer's stored key, else the platform's.
 fn credential(
     inbound: &Inbound<'_>,
     candidate: &Candidate,
     scope: &Scope<'_>,
 ) -> Option<(CredentialKind, Option<String>, Secret)> {
     let (gateway, principal) = (inbound.gateway, &inbound.principal);
-    if let Some(key) = scope.key_for(candidate.provider) {
-        return Some((CredentialKind::Byok, None, key.secret.clone()));
-    }
     let stored = principal.keys_of(candidate.provider).find(|key| fits(key, candidate));
     match stored {
         Some(key) => {
@@ -177,7 +207,7 @@ fn credential(
             let secret = credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()?;
             Some((CredentialKind::Byok, key.base_url.clone(), secret))
         }
-        None if candidate.own_key_only => None,
+        None if candidate.own_key_only || !has_platform_key(inbound, scope, candidate.provider) => None,
         None => {
             let secret = gateway.platform_keys.get(candidate.provider)?.secret.clone();
             Some((CredentialKind::Platform, None, secret))

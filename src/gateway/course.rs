@@ -15,7 +15,7 @@ use super::{
     media::Embedded,
     open::Open,
     receipt::{Attempt, CredentialKind, Served},
-    scoped::{Form, Scope, ScopedKey},
+    scoped::{Form, Scope, ScopedKey, rejects_key},
     unseen::{self, Unseen},
 };
 use crate::{
@@ -36,7 +36,6 @@ use crate::{
     routing::{plan::Candidate, retry},
     store::provider_keys::StoredProviderKey,
 };
-
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 
@@ -121,6 +120,8 @@ pub struct Course<'a> {
     platform_closed: Option<NanoUsd>,
     /// What the last failed call on an own key died of.
     own_failure: Option<Class>,
+    /// The brought key was turned down, whatever the model.
+    key_rejected: bool,
     last: Option<(Rejection, usize)>,
     unsupported: Option<Unsupported>,
     unusable: bool,
@@ -151,6 +152,7 @@ impl<'a> Course<'a> {
             repeated: None,
             platform_closed: None,
             own_failure: None,
+            key_rejected: false,
             last: None,
             unsupported: None,
             unusable: false,
@@ -362,10 +364,13 @@ impl<'a> Course<'a> {
         let Miss::Rejected(rejection) = miss else {
             return self.step(self.after_uncalled(at, matches!(miss, Miss::Unusable)));
         };
-        let own = self.choices.get(at).is_some_and(|choice| choice.kind() == CredentialKind::Byok);
+        let choice = self.choices.get(at);
+        let own = choice.is_some_and(|choice| choice.kind() == CredentialKind::Byok);
         if own {
             self.own_failure = Some(rejection.class);
         }
+        let brought = choice.is_some_and(|choice| matches!(choice.credential, Credential::Scoped(_)));
+        self.key_rejected |= brought && rejects_key(rejection.class);
         if rejection.billed.is_some() {
             return Next::GiveUp;
         }
@@ -411,11 +416,13 @@ impl<'a> Course<'a> {
     /// the provider may bill each try.
     fn wait(&self, retry: u32, rejection: &Rejection, own: bool) -> Option<Duration> {
         let gateway = self.inbound.gateway;
-        let budget = if own { &gateway.own_key_retries } else { &gateway.retries };
         let wait = retry::wait(retry, rejection.retry_after, &gateway.ambient)
             .filter(|_| matches!(rejection.class, Class::Rate | Class::Overload))
             .filter(|wait| Instant::now() + *wait < self.until)?;
-        budget.take(gateway.now_ms()).then_some(wait)
+        let (org_id, now) = (self.inbound.principal.scope.org_id(), gateway.now_ms());
+        let may =
+            if own { gateway.own_key_retries.take_share(org_id, now) } else { gateway.retries.take(now) };
+        may.then_some(wait)
     }
 
     fn step(&self, to: usize) -> Next {
@@ -452,8 +459,15 @@ impl<'a> Course<'a> {
     }
 
     fn first_ahead(&self, at: usize, may: impl Fn(&Choice<'_>) -> bool) -> usize {
+        // Providers lock accounts on whose keys they refuse call after call.
+        let is_rejected =
+            |choice: &Choice<'_>| self.key_rejected && matches!(choice.credential, Credential::Scoped(_));
         let ahead = self.choices.iter().enumerate().skip(at + 1);
-        ahead.filter(|(_, choice)| may(choice)).map(|(index, _)| index).next().unwrap_or(self.choices.len())
+        ahead
+            .filter(|(_, choice)| !is_rejected(choice) && may(choice))
+            .map(|(index, _)| index)
+            .next()
+            .unwrap_or(self.choices.len())
     }
 
     /// Whether the operator's account may serve in place of a key of the customer's that failed.

@@ -18,13 +18,14 @@ use super::{
 };
 use crate::{
     dialect::{self, Head, Invalid, Limits as RequestLimits, json},
-    domain::{ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback},
+    domain::{catalog::Catalog, ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback},
     providers::transport::Transport,
-    routing::plan::{self, Considered, Keys, NoPlan, Plan, Wanted},
+    routing::plan::{self, Considered, Keys, NoPlan, Plan, Wanted, shown},
     store::api_keys::Principal,
 };
 use bytes::Bytes;
 use std::{borrow::Cow, sync::Arc};
+use time::OffsetDateTime;
 
 const JSON: &str = "application/json";
 
@@ -222,7 +223,7 @@ pub(super) fn told(open: &Open) -> Told {
     }
 }
 
-fn request_limits(gateway: &Gateway) -> RequestLimits {
+pub(super) fn request_limits(gateway: &Gateway) -> RequestLimits {
     RequestLimits { depth_max: gateway.settings.limits.body_depth_max, ..RequestLimits::default() }
 }
 
@@ -271,6 +272,24 @@ fn make_plan(
     head: &Head<'_>,
     scope: &Scope<'_>,
 ) -> Result<Plan, Failure> {
+    planned(inbound, head, scope, &open.catalog, open.started_at).map_err(|no_plan| {
+        let failure = unplanned(&no_plan);
+        if let NoPlan::NothingLeft { considered } | NoPlan::UnknownModel { considered, .. } = no_plan {
+            open.considered = considered;
+        }
+        failure
+    })
+}
+
+/// Who may serve a request, by what it wants and the keys there are for it: the same whether it is to be answered or
+/// only counted.
+pub(super) fn planned(
+    inbound: &Inbound<'_>,
+    head: &Head<'_>,
+    scope: &Scope<'_>,
+    catalog: &Catalog,
+    at: OffsetDateTime,
+) -> Result<Plan, NoPlan> {
     let (principal, gateway) = (&inbound.principal, inbound.gateway);
     let now_ms = gateway.now_ms();
     let wanted = Wanted {
@@ -283,7 +302,7 @@ fn make_plan(
         pin: scope.pin,
         strategy: scope.strategy,
         measured: &|id| gateway.measurements.of(id, now_ms),
-        at: open.started_at,
+        at,
     };
     let keys = Keys {
         own: &|provider, candidate| {
@@ -291,13 +310,7 @@ fn make_plan(
         },
         platform: &|provider| has_platform_key(inbound, scope, provider),
     };
-    plan::plan(&open.catalog, &wanted, &principal.policy, &keys).map_err(|no_plan| {
-        let failure = unplanned(&no_plan);
-        if let NoPlan::NothingLeft { considered } = no_plan {
-            open.considered = considered;
-        }
-        failure
-    })
+    plan::plan(catalog, &wanted, &principal.policy, &keys)
 }
 
 /// Why nothing can be tried, for the client.
@@ -307,7 +320,7 @@ pub(super) fn unplanned(no_plan: &NoPlan) -> Failure {
             message: "Automatic routing is not available yet: name a model, such as openai/gpt-5.4-mini"
                 .into(),
         },
-        NoPlan::UnknownModel { name, instead } => {
+        NoPlan::UnknownModel { name, instead, .. } => {
             let hint = instead.as_ref().map(|id| format!(" Try `{id}`.")).unwrap_or_default();
             Failure::UnknownModel { message: format!("No model `{}` can be served.{hint}", shown(name)) }
         }
@@ -322,11 +335,8 @@ pub(super) fn unplanned(no_plan: &NoPlan) -> Failure {
 }
 
 fn lacks_state(considered: &[Considered]) -> bool {
-    considered.iter().all(|line| line.filtered_out_by == Some("keeps_no_state"))
-}
-
-fn shown(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(200).collect()
+    let mut known = considered.iter().filter(|line| !line.is_unknown());
+    known.all(|line| line.filtered_out_by == Some("keeps_no_state"))
 }
 
 fn left_out(considered: &[Considered]) -> String {

@@ -83,7 +83,8 @@ pub struct Gateway {
     pub key_uses: KeyUses,
     pub catalog: ArcSwap<Catalog>,
     pub retries: RetryBudget,
-    /// For customers' own keys: one whose provider is down must not spend what everybody's retries live on.
+    /// For customers' own keys: one whose provider is down must not spend what everybody's retries live on, nor what
+    /// other customers' do, so that each has a share of it.
     pub own_key_retries: RetryBudget,
     /// How hosts have done lately.
     pub measurements: Measurements,

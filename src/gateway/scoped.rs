@@ -6,14 +6,15 @@ use super::failure::Failure;
 use crate::{
     dialect::{Head, Invalid},
     domain::{
-        catalog::{Catalog, Model, Resolved},
+        catalog::{Catalog, Resolved},
         kind::Kind,
         provider::ProviderId,
         secret::Secret,
     },
+    providers::error::Class,
     routing::strategy::Strategy,
 };
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 use time::Date;
 
 /// `X-Provider`, `X-Provider-Key` and `X-Provider-Model`.
@@ -77,12 +78,10 @@ impl<'a> Scope<'a> {
         let (strategy, named) = preferred(wishes.extra_provider.as_deref())?;
         let pin = one_provider(brought.provider, named)?;
         let mut names = head.models.clone();
-        if let Some(model) = &brought.model {
-            let at = pin.or_else(|| catalog.provider_of(names.first()?, today));
-            let counts = header_model_counts(catalog, at, model, kind, today);
-            if let Some(first) = names.first_mut().filter(|_| counts) {
-                *first = Cow::Owned(model.clone());
-            }
+        if let (Some(model), Some(first)) = (&brought.model, names.first_mut())
+            && header_model_counts(catalog, pin, model, first, kind, today)
+        {
+            *first = Cow::Owned(model.clone());
         }
         let forms = [
             (Form::Header, &brought.key),
@@ -106,6 +105,11 @@ impl<'a> Scope<'a> {
     pub fn key_for(&self, provider: ProviderId) -> Option<&ScopedKey> {
         self.key.as_ref().filter(|key| key.provider == provider)
     }
+}
+
+/// Whether a provider that answers so would turn the same key down for every model.
+pub fn rejects_key(class: Class) -> bool {
+    matches!(class, Class::BadKey | Class::NoMoney)
 }
 
 /// `extra.provider`: one of the two.
@@ -151,30 +155,37 @@ fn owner(
     Err(invalid("x-provider", &message))
 }
 
-/// SDK clients leave an old one beside a new model, a new provider or another endpoint; such a one is passed over.
+/// Whether the model of the header takes the place of `first`, the body's. SDK clients leave an old one beside a new
+/// model, a new provider or another endpoint; such a one is passed over. Of one that the catalogue does not know it
+/// cannot be told what it is for: beyond conversations it counts only where the body's own would not do.
 fn header_model_counts(
     catalog: &Catalog,
-    at: Option<ProviderId>,
+    pin: Option<ProviderId>,
     model: &str,
+    first: &str,
     kind: Kind,
     today: Date,
 ) -> bool {
-    let fits = |models: &[Arc<Model>]| models.iter().any(|model| kind.is_served_by(model.mode));
-    let Some(provider) = at else {
-        return match catalog.resolve(model, today) {
-            Resolved::Listed(models) | Resolved::Retired { models } => fits(&models),
-            Resolved::Unlisted { .. } => true,
-            Resolved::Unknown { .. } => false,
-        };
+    let fits = |resolved: Resolved| match resolved {
+        Resolved::Listed(models) | Resolved::Retired { models } => {
+            models.iter().any(|model| kind.is_served_by(model.mode))
+        }
+        Resolved::Unlisted { .. } | Resolved::Unknown { .. } => false,
     };
-    match catalog.resolve_pinned(provider, model, today) {
-        Resolved::Listed(models) | Resolved::Retired { models } => fits(&models),
-        Resolved::Unlisted { .. } => match catalog.resolve(model, today) {
+    let at = pin.or_else(|| catalog.provider_of(first, today));
+    let resolve = |name: &str| match at {
+        Some(provider) => catalog.resolve_pinned(provider, name, today),
+        None => catalog.resolve(name, today),
+    };
+    let may_be_meant = || matches!(kind, Kind::Conversation(_)) || !fits(resolve(first));
+    match (resolve(model), at) {
+        (Resolved::Unlisted { .. }, None) => may_be_meant(),
+        (Resolved::Unlisted { .. }, Some(provider)) => match catalog.resolve(model, today) {
             Resolved::Listed(_) | Resolved::Retired { .. } => false,
-            Resolved::Unlisted { provider: named, .. } => named == provider,
-            Resolved::Unknown { .. } => true,
+            Resolved::Unlisted { provider: named, .. } => named == provider && may_be_meant(),
+            Resolved::Unknown { .. } => may_be_meant(),
         },
-        Resolved::Unknown { .. } => false,
+        (known, _) => fits(known),
     }
 }
 

@@ -22,6 +22,8 @@ pub const CANDIDATES_MAX: usize = 16;
 const BYTES_PER_TOKEN: u64 = 4;
 /// Output tokens assumed for an estimate when the client set no limit.
 const OUTPUT_TOKENS_ASSUMED: u64 = 500;
+/// Characters told of a name that means nothing.
+const SHOWN_MAX: usize = 200;
 
 /// One model at one provider that may serve the request.
 #[derive(Clone, Debug)]
@@ -42,8 +44,10 @@ pub struct Candidate {
 /// One line of the receipt's `candidates`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Considered {
+    /// Of a name that means nothing: the name.
     pub model_id: Arc<str>,
-    pub provider: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub est_cost_usd: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -66,7 +70,7 @@ pub enum NoPlan {
     /// Routing by the gateway's own choice was asked for.
     Automatic,
     /// The name means nothing here, or only a retired model; `instead` is what to use.
-    UnknownModel { name: String, instead: Option<Arc<str>> },
+    UnknownModel { name: String, instead: Option<Arc<str>>, considered: Vec<Considered> },
     /// Every candidate was filtered out.
     NothingLeft { considered: Vec<Considered> },
 }
@@ -102,6 +106,29 @@ fn is_automatic(name: &str) -> bool {
     matches!(name, "auto" | "kr-auto" | "kr-auto-embed" | "kairosroute/auto")
 }
 
+impl Considered {
+    /// A name of the request that means nothing here.
+    fn unknown(name: &str) -> Self {
+        Self {
+            model_id: shown(name).into(),
+            provider: None,
+            est_cost_usd: None,
+            reasons: Vec::new(),
+            filtered_out_by: Some("unknown_model"),
+        }
+    }
+
+    /// Whether the name meant nothing.
+    pub fn is_unknown(&self) -> bool {
+        self.provider.is_none()
+    }
+}
+
+/// A client's name of a model, fit to be told.
+pub fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(SHOWN_MAX).collect()
+}
+
 /// Makes the plan.
 pub fn plan(
     catalog: &Catalog,
@@ -128,29 +155,39 @@ pub fn plan(
                     consider(&mut plan, candidate, estimate, wanted, policy, keys);
                 }
             }
-            Err(unknown) => first_unknown = first_unknown.or(Some(unknown)),
+            Err(instead) => {
+                plan.considered.push(Considered::unknown(name));
+                first_unknown = first_unknown.or(Some((name.to_string(), instead)));
+            }
         }
     }
     if wanted.names.len() > 1 {
         plan.strategy = "list";
     }
     plan.strategy = wanted.strategy.map_or(plan.strategy, Strategy::as_str);
-    let only_own_keys_could = plan.considered.iter().all(|line| line.filtered_out_by == Some("own_key_only"));
+    let mut known = plan.considered.iter().filter(|line| !line.is_unknown());
+    let nothing_known = known.clone().next().is_none();
+    let only_own_keys_could = known.all(|line| line.filtered_out_by == Some("own_key_only"));
     match first_unknown {
         _ if !plan.candidates.is_empty() => Ok(plan),
-        Some(unknown) if plan.considered.is_empty() => Err(unknown),
-        _ if only_own_keys_could => Err(gone(catalog, wanted)),
+        Some((name, instead)) if nothing_known => {
+            Err(NoPlan::UnknownModel { name, instead, considered: plan.considered })
+        }
+        _ if only_own_keys_could => Err(gone(catalog, wanted, plan.considered)),
         _ => Err(NoPlan::NothingLeft { considered: plan.considered }),
     }
 }
 
-/// The hosts that a name stands for, with the estimated cost at each.
+/// One of the hosts of a name, with the estimated cost there.
+type Host = (Candidate, Option<NanoUsd>);
+
+/// The hosts that a name stands for, with the estimated cost at each. Of one that means nothing: what may be meant.
 fn named(
     catalog: &Catalog,
     index: usize,
     name: &str,
     wanted: &Wanted<'_>,
-) -> Result<Vec<(Candidate, Option<NanoUsd>)>, NoPlan> {
+) -> Result<Vec<Host>, Option<Arc<str>>> {
     let listed = |model: &Arc<Model>, own_key_only| {
         let candidate = Candidate {
             provider: model.provider,
@@ -176,10 +213,7 @@ fn named(
             };
             Ok(vec![(candidate, None)])
         }
-        Resolved::Unknown { closest } => Err(NoPlan::UnknownModel {
-            name: name.to_owned(),
-            instead: closest.map(|model| model.id.clone()),
-        }),
+        Resolved::Unknown { closest } => Err(closest.map(|model| model.id.clone())),
     }
 }
 
@@ -195,6 +229,8 @@ fn resolved(catalog: &Catalog, index: usize, name: &str, wanted: &Wanted<'_>) ->
                 }
                 Resolved::Listed(hosts)
             }
+            // It names nobody else: whether it means anything is for the pinned provider to say.
+            Resolved::Unknown { .. } => catalog.resolve_at(provider, name, today),
             other => other,
         },
     }
@@ -226,7 +262,7 @@ fn consider(
     }
     plan.considered.push(Considered {
         model_id: candidate.id.clone(),
-        provider: candidate.provider.row().name,
+        provider: Some(candidate.provider.row().name),
         est_cost_usd: estimate.map(|cost| cost.to_string()),
         reasons,
         filtered_out_by: filter,
@@ -302,11 +338,11 @@ fn estimate(model: &Model, wanted: &Wanted<'_>) -> Option<NanoUsd> {
 }
 
 /// All that was found is retired or unlisted, and the caller has no key of its own for it.
-fn gone(catalog: &Catalog, wanted: &Wanted<'_>) -> NoPlan {
+fn gone(catalog: &Catalog, wanted: &Wanted<'_>, considered: Vec<Considered>) -> NoPlan {
     let name = wanted.names.first().map(|name| name.to_string()).unwrap_or_default();
     let instead = match catalog.resolve(&name, wanted.at.date()) {
         Resolved::Retired { models } => models.iter().find_map(|model| model.successor.clone()),
         _ => None,
     };
-    NoPlan::UnknownModel { name, instead }
+    NoPlan::UnknownModel { name, instead, considered }
 }

@@ -1,8 +1,12 @@
 //! Retries: how long to wait, and a budget over all requests that keeps a broken provider from being hammered.
 
-use crate::domain::ambient::Ambient;
+use crate::domain::{ambient::Ambient, ids::OrgId};
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +33,14 @@ pub fn wait(retry: u32, asked: Option<Duration>, ambient: &Ambient) -> Option<Du
 pub struct RetryBudget {
     milli: AtomicI64,
     refilled_ms: AtomicI64,
+    shares: Mutex<Shares>,
+}
+
+/// What organizations have taken of it in the running second.
+#[derive(Default)]
+struct Shares {
+    second: i64,
+    tries: HashMap<OrgId, i64>,
 }
 
 const MILLI_PER_REQUEST: i64 = 200;
@@ -36,10 +48,16 @@ const MILLI_PER_SECOND: i64 = 10_000;
 const MILLI_PER_TRY: i64 = 1_000;
 /// What can be saved up: ten seconds' worth.
 const MILLI_MAX: i64 = 10 * MILLI_PER_SECOND;
+/// Organizations that may take tries in one second.
+const SHARES_MAX: usize = 1_024;
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self { milli: AtomicI64::new(MILLI_PER_SECOND), refilled_ms: AtomicI64::new(0) }
+        Self {
+            milli: AtomicI64::new(MILLI_PER_SECOND),
+            refilled_ms: AtomicI64::new(0),
+            shares: Mutex::default(),
+        }
     }
 }
 
@@ -53,6 +71,32 @@ impl RetryBudget {
 
     /// Takes one try, if there is one. `now_ms` rises with the clock.
     pub fn take(&self, now_ms: i64) -> bool {
+        self.refill(now_ms);
+        self.take_one()
+    }
+
+    /// Takes one try for an organization, which may have as many within a second as it leaves to the others: one whose
+    /// calls all fail gets half of what there is, and the first try of somebody else finds the other half.
+    pub fn take_share(&self, organization: OrgId, now_ms: i64) -> bool {
+        self.refill(now_ms);
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = now_ms.div_euclid(1_000);
+        if shares.second != second {
+            shares.second = second;
+            shares.tries.clear();
+        }
+        let taken = shares.tries.get(&organization).copied();
+        // So many organizations that fail at once are an outage: there is nothing to gain by more tries.
+        let has_room = taken.is_some() || shares.tries.len() < SHARES_MAX;
+        let left = self.milli.load(Ordering::Relaxed) / MILLI_PER_TRY;
+        let may = has_room && taken.unwrap_or(0) < left && self.take_one();
+        if may {
+            *shares.tries.entry(organization).or_default() += 1;
+        }
+        may
+    }
+
+    fn refill(&self, now_ms: i64) {
         let last = self.refilled_ms.load(Ordering::Relaxed);
         let elapsed = (now_ms - last).clamp(0, 1_000);
         if elapsed > 0
@@ -62,6 +106,9 @@ impl RetryBudget {
             let room = (MILLI_MAX - self.milli.load(Ordering::Relaxed)).max(0);
             self.milli.fetch_add(refill.min(room), Ordering::Relaxed);
         }
+    }
+
+    fn take_one(&self) -> bool {
         let taken = self.milli.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
             (left >= MILLI_PER_TRY).then(|| left - MILLI_PER_TRY)
         });
@@ -96,5 +143,45 @@ mod tests {
         }
         // Ten seconds of a thousand requests each.
         assert!((2_000..=2_000 + 120).contains(&tries), "{tries}");
+    }
+
+    fn organization(number: u128) -> OrgId {
+        OrgId(uuid::Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn whoever_fails_all_the_time_leaves_the_others_as_much_as_it_takes() {
+        let budget = RetryBudget::default();
+        let (greedy, other) = (organization(1), organization(2));
+        for second in 1_000..1_030_i64 {
+            let mut taken = 0;
+            for ms in 0..1_000 {
+                while budget.take_share(greedy, second * 1_000 + ms) {
+                    taken += 1;
+                }
+            }
+            assert!((5..=15).contains(&taken), "{second}: {taken}");
+            let now = second * 1_000 + 999;
+            let others = (0..).take_while(|_| budget.take_share(other, now)).count();
+            assert!(others >= 2, "{second}: {others}");
+            assert!(budget.take_share(organization(3), now), "{second}: somebody new finds some, too");
+        }
+    }
+
+    #[test]
+    fn all_together_take_no_more_than_there_is_and_the_table_is_bounded() {
+        let budget = RetryBudget::default();
+        (0..2 * SHARES_MAX).for_each(|_| budget.earn());
+        let now = 5_000_000;
+        let tries = (0..5_000).filter(|number| budget.take_share(organization(*number), now)).count();
+        assert_eq!(tries, 100, "what was saved up");
+        let tries = (0..5_000).filter(|number| budget.take_share(organization(*number), now + 999)).count();
+        assert_eq!(tries, 9);
+        budget.milli.store(i64::MAX, Ordering::Relaxed);
+        let tries = (0..5_000).filter(|number| budget.take_share(organization(*number), now + 999)).count();
+        assert!((1_024 - 109..=1_024).contains(&tries), "{tries}");
+        assert_eq!(budget.shares.lock().unwrap().tries.len(), SHARES_MAX);
+        assert!(budget.take_share(organization(9), now + 1_000), "the next second begins anew");
+        assert_eq!(budget.shares.lock().unwrap().tries.len(), 1);
     }
 }

@@ -128,6 +128,11 @@ fn a_model_in_the_header_counts_only_where_it_can_be_meant() {
         ("google", "openai/made-up", "google/gemini-2.5-pro", CHAT, "google/gemini-2.5-pro"),
         ("openai", "gpt-4o", "openai/tts-1", Kind::Speech, "openai/tts-1"),
         ("openai", "text-embedding-3-small", "openai/gpt-4o", CHAT, "openai/gpt-4o"),
+        // Unknown to the catalogue, and so perhaps from another endpoint.
+        ("openai", "ft:made-by-me", "openai/tts-1", Kind::Speech, "openai/tts-1"),
+        ("openai", "openai/ft:made-by-me", "openai/tts-1", Kind::Speech, "openai/tts-1"),
+        ("openai", "ft:made-by-me", "openai/gpt-4o", Kind::Speech, "ft:made-by-me"),
+        ("openai", "ft:made-by-me", "openai/new-voice", Kind::Speech, "ft:made-by-me"),
         // The host's own spelling of a model that another provider made.
         ("groq", "openai/gpt-oss-20b", "openai/gpt-4o", CHAT, "openai/gpt-oss-20b"),
     ] {
@@ -138,4 +143,6 @@ fn a_model_in_the_header_counts_only_where_it_can_be_meant() {
     assert_eq!(first(&alone("gpt-4o"), "anthropic/any", CHAT), "anthropic/any");
     assert_eq!(first(&alone("openai/gpt-4o"), "auto", CHAT), "openai/gpt-4o");
     assert_eq!(first(&alone("never-made"), "auto", CHAT), "auto");
+    assert_eq!(first(&alone("openai/ft:mine"), "gpt-4o", CHAT), "openai/ft:mine");
+    assert_eq!(first(&alone("openai/ft:mine"), "tts-1", Kind::Speech), "tts-1");
 }

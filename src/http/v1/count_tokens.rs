@@ -1,6 +1,6 @@
 //! `POST /v1/messages/count_tokens`: what a prompt would be billed by. Free, and without a receipt.
 
-use super::conversation::{error, inbound};
+use super::conversation::{answer, error, inbound, with_told};
 use crate::{
     dialect::messages,
     domain::{kind::Kind, provider::Dialect},
@@ -25,11 +25,10 @@ pub async fn count_tokens(mut call: Call, principal: Arc<Principal>) -> Result<H
     };
     let kind = Kind::Conversation(Dialect::Messages);
     let inbound = inbound(&mut call, &gateway, &transport, principal, kind).await?;
-    let counted = counting::count(&inbound).await.map_err(error)?;
-    Ok(HttpResponse::Ok()
+    let counted = counting::count(&inbound).await;
+    let counted = counted.map_err(|(failure, told)| with_told(error(failure), &told))?;
+    Ok(answer(&counted.told)
         .insert_header((CONTENT_TYPE, "application/json"))
-        .insert_header(("x-kairosroute-provider", counted.provider))
-        .insert_header(("x-kairosroute-model", counted.model.to_string()))
         .insert_header(("x-kairosroute-basis", counted.basis.as_str()))
         .body(messages::write_count(counted.tokens)))
 }

@@ -2,9 +2,10 @@
 //! so.
 
 use super::{FORMS, Form, GOOD, WRONG, assert_no_money_moved, endpoints, rich, seen};
-use crate::harness::{Stack, hello};
+use crate::harness::{Customer, Reply, Stack, hello};
 use kairosroute::simulator::Script;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn listed(models: &[&str]) -> Value {
     let mut body = hello("");
@@ -20,7 +21,7 @@ fn chat(models: &[&str]) -> super::Asking {
 async fn other_providers_of_the_chain_use_stored_keys_and_those_without_one_are_skipped() {
     let stack = Stack::start().await;
     let customer = rich(&stack).await;
-    let chain = ["openai/gpt-4o-mini", "groq/gpt-oss-120b", "mistral/mistral-large-4", "openai/gpt-4o"];
+    let chain = ["openai/gpt-4o-mini", "openai/gpt-4o", "groq/gpt-oss-120b", "mistral/mistral-large-4"];
     for form in FORMS {
         let reply = chat(&chain).key(form, WRONG).send(&stack, &customer).await;
         assert_eq!(reply.status, 200, "{form:?}: {reply}");
@@ -35,6 +36,27 @@ async fn other_providers_of_the_chain_use_stored_keys_and_those_without_one_are_
         let candidates = receipt["candidates"].as_array().unwrap();
         let skipped = candidates.iter().find(|line| line["provider"] == "Groq").unwrap();
         assert_eq!(skipped["filtered_out_by"], "no_credential", "{receipt}");
+    }
+    assert_no_money_moved(&stack).await;
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_rejected_key_is_not_sent_again_for_other_models_of_its_provider() {
+    let stack = Stack::start().await;
+    let customer = rich(&stack).await;
+    let chain = ["openai/gpt-4o-mini", "openai/gpt-4o", "openai/gpt-4.1"];
+    for form in FORMS {
+        let reply = chat(&chain).key(form, WRONG).send(&stack, &customer).await;
+        assert_eq!(reply.status, 401, "{form:?}: {reply}");
+        assert_eq!(seen(&stack), [format!("openai {WRONG}")], "{form:?}");
+        for (status, calls) in [(401, 1), (402, 1), (403, 3), (404, 3)] {
+            (0..calls).for_each(|_| stack.simulator.enqueue("openai", Script::failing(status)));
+            let reply = chat(&chain).key(form, GOOD).send(&stack, &customer).await;
+            assert_eq!(reply.status, status, "{form:?}: {reply}");
+            // Another model may be open to the account, or there at all.
+            assert_eq!(seen(&stack), vec![format!("openai {GOOD}"); calls], "{form:?} {status}");
+        }
     }
     assert_no_money_moved(&stack).await;
     stack.finish().await;
@@ -68,6 +90,84 @@ async fn the_platform_joins_at_other_providers_where_the_request_says_so() {
     let reply = chat(&chain).key(Form::Extra, GOOD).header("x-kairosroute-fallback", "platform");
     assert_eq!(reply.send(&stack, &customer).await.status, 200);
     assert_eq!(stack.database.number("SELECT count(*) FROM hold").await, 1);
+    stack.finish().await;
+}
+
+/// What the receipt says of each candidate: its id, and why it was left out.
+async fn considered(stack: &Stack, customer: &Customer, reply: &Reply) -> Vec<(String, Value)> {
+    let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
+    let lines = receipt["candidates"].as_array().unwrap().iter();
+    lines
+        .map(|line| (line["model_id"].as_str().unwrap().to_owned(), line["filtered_out_by"].clone()))
+        .collect()
+}
+
+#[tokio::test]
+async fn names_that_mean_nothing_are_in_the_receipt() {
+    let stack = Stack::start().await;
+    let customer = rich(&stack).await;
+    let line = |id: &str, filter: Value| (id.to_owned(), filter);
+    let (typo, nobody) =
+        (line("gpt-4o-mni-typo", json!("unknown_model")), line("nobody/x", json!("unknown_model")));
+    let served = line("openai/gpt-4o-mini", Value::Null);
+    let ask = |models: &[&str]| chat(models).send(&stack, &customer);
+    let later = endpoints()[0].ask().extra("fallback_models", json!(["gpt-4o-mni-typo", "nobody/x"]));
+    let reply = later.send(&stack, &customer).await;
+    assert_eq!(reply.status, 200, "{reply}");
+    assert_eq!(considered(&stack, &customer, &reply).await, [served.clone(), typo.clone(), nobody.clone()]);
+    let reply = ask(&["gpt-4o-mni-typo", "openai/gpt-4o-mini"]).await;
+    assert_eq!(reply.status, 200, "{reply}");
+    assert_eq!(considered(&stack, &customer, &reply).await, [typo.clone(), served]);
+    // What would have been tried does not change what is said when nothing can be.
+    let reply = ask(&["gpt-4o-mni-typo", "nobody/x"]).await;
+    assert_eq!((reply.status, reply.code().as_str()), (404, "model_not_found"), "{reply}");
+    assert!(reply.message().contains("gpt-4o-mni-typo"), "{reply}");
+    assert_eq!(considered(&stack, &customer, &reply).await, [typo.clone(), nobody]);
+    let reply = ask(&["groq/never-made", "gpt-4o-mni-typo"]).await;
+    assert_eq!((reply.status, reply.code().as_str()), (404, "model_not_found"), "{reply}");
+    let expected = [line("groq/never-made", json!("own_key_only")), typo.clone()];
+    assert_eq!(considered(&stack, &customer, &reply).await, expected);
+    let reply = ask(&["openai/text-embedding-3-small", "gpt-4o-mni-typo"]).await;
+    assert_eq!((reply.status, reply.code().as_str()), (400, "no_models_available"), "{reply}");
+    assert!(reply.message().contains("gpt-4o-mni-typo: unknown_model"), "{reply}");
+    let reply = endpoints()[2].ask().field("model", json!(["groq/gpt-oss-120b", "gpt-4o-mni-typo"]));
+    let reply = reply.field("previous_response_id", json!("resp_1")).send(&stack, &customer).await;
+    assert_eq!(
+        (reply.status, &reply.json()["error"]["param"]),
+        (400, &json!("previous_response_id")),
+        "{reply}"
+    );
+    // Any text may stand for a name.
+    let long = format!("{}\n{}", "x".repeat(150), "y".repeat(500));
+    let reply = ask(&["openai/gpt-4o-mini", &long]).await;
+    let told = format!("{}{}", "x".repeat(150), "y".repeat(50));
+    assert_eq!(considered(&stack, &customer, &reply).await[1], line(&told, json!("unknown_model")));
+    assert_no_money_moved(&stack).await;
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_later_name_that_the_catalogue_does_not_know_is_served_where_the_request_is_pinned() {
+    let stack = Stack::start().await;
+    let customer = rich(&stack).await;
+    for form in FORMS {
+        stack.simulator.enqueue("openai", Script::failing(404));
+        let asking = chat(&["gpt-4o", "ft:mine"]).key(form, GOOD).header("x-provider", "openai");
+        let reply = asking.send(&stack, &customer).await;
+        assert_eq!(reply.status, 200, "{form:?}: {reply}");
+        let models: Vec<_> = stack.simulator.bill().into_iter().map(|call| call.model).collect();
+        assert_eq!(models, ["gpt-4o", "ft:mine"], "{form:?}");
+        assert_eq!(seen(&stack), vec![format!("openai {GOOD}"); 2], "{form:?}");
+    }
+    // Who is named in the list serves, and without a key nobody pays for what has no price.
+    stack.simulator.enqueue("openai", Script::failing(404));
+    let bare = stack.customer("1").await;
+    let chain = ["gpt-4o", "ft:mine", "groq/gpt-oss-120b"];
+    let reply = chat(&chain).header("x-provider", "openai").send(&stack, &bare).await;
+    assert_eq!(reply.status, 200, "{reply}");
+    assert_eq!(seen(&stack), ["openai platform-openai", "groq platform-groq"]);
+    let filters = considered(&stack, &bare, &reply).await;
+    assert_eq!(filters[1], ("openai/ft:mine".to_owned(), json!("own_key_only")));
     stack.finish().await;
 }
 
@@ -111,5 +211,38 @@ async fn a_stream_on_a_brought_key_is_answered_and_costs_nothing() {
         assert_eq!(seen(&stack), [format!("openai {GOOD}")]);
     }
     assert_no_money_moved(&stack).await;
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_customer_whose_calls_all_fail_leaves_the_others_their_retries() {
+    let stack = Stack::start().await;
+    let (greedy, other) = (rich(&stack).await, rich(&stack).await);
+    let (gateway, organization) = (stack.gateway(), greedy.organization_id.parse().unwrap());
+    let draining = async {
+        loop {
+            while gateway.own_key_retries.take_share(organization, gateway.now_ms()) {}
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let calls = async |customer: &Customer| {
+        stack.simulator.set_default("openai", Script::failing(503));
+        let asking = chat(&["openai/gpt-4o-mini"]).key(Form::Extra, GOOD).extra("retry", json!(1));
+        assert_eq!(asking.send(&stack, customer).await.status, 503);
+        seen(&stack).len()
+    };
+    // Just as a second begins there may be one left for it.
+    let asking = async {
+        let mut of_greedy = Vec::new();
+        for _ in 0..3 {
+            of_greedy.push(calls(&greedy).await);
+            assert_eq!(calls(&other).await, 2);
+        }
+        assert!(of_greedy.contains(&1), "{of_greedy:?}");
+    };
+    tokio::select! {
+        () = asking => {}
+        () = draining => {}
+    }
     stack.finish().await;
 }

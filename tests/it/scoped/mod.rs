@@ -3,6 +3,7 @@
 
 mod bodies;
 mod chains;
+mod counts;
 mod pins;
 mod servers;
 mod strategies;

@@ -67,6 +67,8 @@ async fn a_model_left_over_in_the_header_is_passed_over() {
     };
     let embed = json!({ "model": "openai/text-embedding-3-small", "input": "a" });
     let speak = json!({ "model": "openai/tts-1", "input": "a", "voice": "alloy" });
+    let unsure = json!({ "model": "openai/gpt-4o-mini", "input": "a" });
+    let complete = json!({ "model": "openai/gpt-4o-mini", "prompt": "a" });
     let google = hello("google/gemini-2.5-pro");
     for (headers, path, body, model) in [
         (ask("openai", "gpt-4o"), CHAT, &hello("openai/gpt-4o-mini"), "gpt-4o"),
@@ -74,6 +76,11 @@ async fn a_model_left_over_in_the_header_is_passed_over() {
         (ask("google", "gpt-4o"), CHAT, &google, "gemini-2.5-pro"),
         (ask("openai", "gpt-4o"), "/v1/embeddings", &embed, "text-embedding-3-small"),
         (ask("openai", "gpt-4o"), "/v1/audio/speech", &speak, "tts-1"),
+        // What the catalogue does not know may be for anything: the body's own model is sure.
+        (ask("openai", "ft:mine"), "/v1/embeddings", &embed, "text-embedding-3-small"),
+        (ask("openai", "openai/ft:mine"), "/v1/audio/speech", &speak, "tts-1"),
+        (ask("openai", "ft:mine"), "/v1/embeddings", &unsure, "ft:mine"),
+        (ask("openai", "ft:mine"), "/v1/completions", &complete, "ft:mine"),
         (ask("openai", " "), CHAT, &hello("openai/gpt-4o-mini"), "gpt-4o-mini"),
     ] {
         let reply = with(&stack, &customer, &headers, path, body).await;
