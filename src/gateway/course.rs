@@ -407,13 +407,13 @@ impl<'a> Course<'a> {
         Some(wait)
     }
 
-    /// How long to wait before the same call is made again; `None` where it must not be. A time-out is not repeated:
-    /// the provider may bill each try.
+    /// How long to wait before the same call is made again; `None` where it must not be. A time-out is not repeated,
+    /// nor an answer that could not be used: the provider may bill each try.
     fn wait(&self, retry: u32, rejection: &Rejection, own: bool) -> Option<Duration> {
         let gateway = self.inbound.gateway;
         let budget = if own { &gateway.own_key_retries } else { &gateway.retries };
         let wait = retry::wait(retry, rejection.retry_after, &gateway.ambient)
-            .filter(|_| matches!(rejection.class, Class::Rate | Class::Overload))
+            .filter(|_| matches!(rejection.class, Class::Rate | Class::Overload) && !rejection.in_vain)
             .filter(|wait| Instant::now() + *wait < self.until)?;
         budget.take(gateway.now_ms()).then_some(wait)
     }

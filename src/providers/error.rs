@@ -85,6 +85,9 @@ pub struct Rejection {
     pub retry_after: Option<Duration>,
     /// What the provider made before it declined, and bills.
     pub billed: Option<Box<Usage>>,
+    /// The provider said that all is well, and its answer cannot be used. It may bill that one, and every other that
+    /// is asked of it in its place.
+    pub in_vain: bool,
 }
 
 /// The longest provider message passed on, in bytes.
@@ -103,7 +106,13 @@ impl Rejection {
             param: None,
             retry_after: None,
             billed: None,
+            in_vain: false,
         }
+    }
+
+    /// An answer that nothing can be made of.
+    pub fn unusable(message: impl Into<String>) -> Self {
+        Self { in_vain: true, ..Self::without_answer(Class::Overload, message) }
     }
 
     /// Reads an error answer. `retry_after` is the header's value.
@@ -119,6 +128,7 @@ impl Rejection {
             param: said.param,
             retry_after: retry_after.and_then(seconds).or_else(|| delay_in_body(&parsed)),
             billed: None,
+            in_vain: false,
         }
     }
 

@@ -156,7 +156,7 @@ pub async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u
     let mut body = Vec::with_capacity(expected.min(bytes_max).min(1 << 20));
     while let Some(bytes) = response.chunk().await.map_err(|error| unreachable_host(&error))? {
         if body.len() + bytes.len() > bytes_max {
-            return Err(Rejection::without_answer(Class::Overload, "the provider's answer is too long"));
+            return Err(Rejection::unusable("the provider's answer is too long"));
         }
         body.extend_from_slice(&bytes);
     }
