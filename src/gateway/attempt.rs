@@ -15,11 +15,13 @@ use crate::{
     domain::{provider::ProviderId, secret::Secret, usage::Usage},
     providers::{
         error::{Class, Rejection},
-        transport::{Deadlines, Outgoing, Response, Transport, content_type, read_body, unreachable_host},
+        transport::{
+            Deadlines, Outgoing, Pace, Response, Transport, content_type, read_body, unreachable_host,
+        },
     },
 };
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// What a streamed conversation is.
@@ -35,6 +37,8 @@ pub struct Call {
     pub deadlines: Deadlines,
     /// The end of the whole request's time.
     pub until: Instant,
+    /// Told when the answer's bytes come.
+    pub pace: Arc<Pace>,
 }
 
 /// How the answer is read.
@@ -64,8 +68,9 @@ impl Call {
     pub async fn dial(self) -> Result<Answer, Rejection> {
         // Of a whole answer the head comes when all of it is there: one limit serves both.
         let first_byte_by = self.until.min(Instant::now() + self.deadlines.first_byte);
+        self.pace.call(Instant::now().into_std());
         let calling = self.transport.post(self.awaited.provider(), self.outgoing, &self.secret);
-        let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??;
+        let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??.paced_by(self.pace);
         let answered = match (self.awaited, self.stream) {
             (Awaited::Conversation(exchange), true) => {
                 first_content(response, Relay::new(exchange), EVENTS, first_byte_by).await
@@ -133,6 +138,7 @@ async fn first_content(
             return Err(Rejection { in_vain, ..failure.clone() });
         }
     }
+    response.pace().has_content();
     Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay), content_type })
 }
 

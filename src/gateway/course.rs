@@ -289,7 +289,8 @@ impl<'a> Course<'a> {
         let metrics = &self.inbound.gateway.metrics;
         metrics.attempts.fetch_add(1, Ordering::Relaxed);
         metrics.fallbacks.fetch_add(u64::from(fell_back.is_some()), Ordering::Relaxed);
-        open.serving(choice.candidate, choice.served(), choice.is_measured());
+        let pace = choice.is_measured().then(|| call.pace.clone());
+        open.serving(choice.candidate, choice.served(), pace);
         self.note_thoughts(choice.candidate, open);
         // What comes whole is made whole, whether or not anybody waits for it.
         let comes_whole = matches!(self.request, Asked::Kind(_)) && !call.stream;
