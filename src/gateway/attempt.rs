@@ -15,11 +15,13 @@ use crate::{
     domain::{provider::ProviderId, secret::Secret, usage::Usage},
     providers::{
         error::{Class, Rejection},
-        transport::{Deadlines, Outgoing, Response, Transport, content_type, read_body, unreachable_host},
+        transport::{
+            Deadlines, Outgoing, Pace, Response, Transport, content_type, read_body, unreachable_host,
+        },
     },
 };
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// What a streamed conversation is.
@@ -35,6 +37,8 @@ pub struct Call {
     pub deadlines: Deadlines,
     /// The end of the whole request's time.
     pub until: Instant,
+    /// Told when the answer's bytes come.
+    pub pace: Arc<Pace>,
 }
 
 /// How the answer is read.
@@ -64,8 +68,9 @@ impl Call {
     pub async fn dial(self) -> Result<Answer, Rejection> {
         // Of a whole answer the head comes when all of it is there: one limit serves both.
         let first_byte_by = self.until.min(Instant::now() + self.deadlines.first_byte);
+        self.pace.call(Instant::now().into_std());
         let calling = self.transport.post(self.awaited.provider(), self.outgoing, &self.secret);
-        let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??;
+        let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??.paced_by(self.pace);
         let answered = match (self.awaited, self.stream) {
             (Awaited::Conversation(exchange), true) => {
                 first_content(response, Relay::new(exchange), EVENTS, first_byte_by).await
@@ -117,16 +122,23 @@ async fn first_content(
     content_type: Cow<'static, str>,
     by: Instant,
 ) -> Result<Answer, Rejection> {
+    let mut cut = false;
     while !relay.is_committed() {
         match timeout_at(by, response.chunk()).await.map_err(|_| late())? {
             Ok(Some(bytes)) => relay.absorb(&bytes),
             Ok(None) => relay.close(),
-            Err(error) => relay.cut(unreachable_host(&error)),
+            Err(error) => {
+                cut = true;
+                relay.cut(unreachable_host(&error));
+            }
         }
         if let Some(failure) = relay.failure().filter(|_| !relay.is_committed()) {
-            return Err(failure.clone());
+            // A failure of the provider's own telling has a status: the rest is a stream that we can make nothing of.
+            let in_vain = !cut && failure.status.is_none();
+            return Err(Rejection { in_vain, ..failure.clone() });
         }
     }
+    response.pace().has_content();
     Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay), content_type })
 }
 
@@ -135,10 +147,12 @@ fn whole_chat(exchange: &Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
     let mut text = Vec::new();
     // DeepSeek sends blank lines while a request is queued.
     let json = body.trim_ascii();
-    let seen = reply::read(json, &mut text)
-        .map_err(|unreadable| Rejection::without_answer(Class::Overload, unreadable.to_string()))?;
+    let seen =
+        reply::read(json, &mut text).map_err(|unreadable| Rejection::unusable(unreadable.to_string()))?;
     if seen.error.is_some() || seen.no_choices {
-        return Err(Rejection::read(exchange.provider, 200, None, json));
+        // What says that it failed is no answer.
+        let in_vain = seen.error.is_none();
+        return Err(Rejection { in_vain, ..Rejection::read(exchange.provider, 200, None, json) });
     }
     if seen.host_failed {
         return Err(broken_off());
@@ -164,9 +178,9 @@ fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
     if let Some(error) = &answer.failed {
         return Err(Rejection::read(exchange.provider, 200, None, error.get().as_bytes()));
     }
-    read.map_err(|unreadable| Rejection::without_answer(Class::Overload, unreadable.to_string()))?;
+    read.map_err(|unreadable| Rejection::unusable(unreadable.to_string()))?;
     if !finished {
-        return Err(broken_off());
+        return Err(Rejection { in_vain: true, ..broken_off() });
     }
     let (usage, service_tier) = (answer.usage, answer.service_tier.clone());
     let body = match exchange.speaking {
@@ -186,10 +200,7 @@ fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Res
             let rejection = Rejection::without_answer(Class::OurRequest, message);
             Rejection { status: Some(400), billed, ..rejection }
         }
-        Refused::Unreadable => {
-            let message = "the provider's answer is not of the form it should have";
-            Rejection::without_answer(Class::Overload, message)
-        }
+        Refused::Unreadable => Rejection::unusable("the provider's answer is not of the form it should have"),
     })?;
     let usage = answer.usage;
     Ok(Answer::Whole { body: Body::Kind(Box::new(answer)), usage, service_tier: None, text: Vec::new() })

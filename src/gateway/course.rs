@@ -291,7 +291,8 @@ impl<'a> Course<'a> {
         let metrics = &self.inbound.gateway.metrics;
         metrics.attempts.fetch_add(1, Ordering::Relaxed);
         metrics.fallbacks.fetch_add(u64::from(fell_back.is_some()), Ordering::Relaxed);
-        open.serving(choice.candidate, choice.served(), choice.is_measured());
+        let pace = choice.is_measured().then(|| call.pace.clone());
+        open.serving(choice.candidate, choice.served(), pace);
         self.note_thoughts(choice.candidate, open);
         // What comes whole is made whole, whether or not anybody waits for it.
         let comes_whole = matches!(self.request, Asked::Kind(_)) && !call.stream;
@@ -412,12 +413,12 @@ impl<'a> Course<'a> {
         Some(wait)
     }
 
-    /// How long to wait before the same call is made again; `None` where it must not be. A time-out is not repeated:
-    /// the provider may bill each try.
+    /// How long to wait before the same call is made again; `None` where it must not be. A time-out is not repeated,
+    /// nor an answer that could not be used: the provider may bill each try.
     fn wait(&self, retry: u32, rejection: &Rejection, own: bool) -> Option<Duration> {
         let gateway = self.inbound.gateway;
         let wait = retry::wait(retry, rejection.retry_after, &gateway.ambient)
-            .filter(|_| matches!(rejection.class, Class::Rate | Class::Overload))
+            .filter(|_| matches!(rejection.class, Class::Rate | Class::Overload) && !rejection.in_vain)
             .filter(|wait| Instant::now() + *wait < self.until)?;
         let (org_id, now) = (self.inbound.principal.scope.org_id(), gateway.now_ms());
         let may =

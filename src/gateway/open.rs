@@ -29,7 +29,10 @@ use crate::{
         tokens::{self, Counter, Family},
         usage::{Basis, Usage},
     },
-    providers::error::{Class, Rejection},
+    providers::{
+        error::{Class, Rejection},
+        transport::Pace,
+    },
     routing::plan::{Candidate, Considered},
     store::api_keys::Principal,
 };
@@ -108,8 +111,8 @@ struct Serving {
     served: Served,
     model: Option<Arc<Model>>,
     family: Family,
-    /// When it was called, if how it does says something about the provider.
-    measured_since: Option<Instant>,
+    /// When its bytes come, if that says something about the provider.
+    pace: Option<Arc<Pace>>,
     /// Content has gone or is going to the client: from here on it is billed.
     committed: bool,
     consumed: Consumed,
@@ -216,11 +219,12 @@ impl Open {
     }
 
     /// This candidate and credential are about to be called.
-    pub fn serving(&mut self, candidate: &Candidate, served: Served, is_measured: bool) {
+    pub fn serving(&mut self, candidate: &Candidate, served: Served, pace: Option<Arc<Pace>>) {
         self.serving = Some(Serving {
             provider: candidate.provider,
             served,
-            measured_since: is_measured.then(Instant::now),
+            // A name that the catalogue does not know can be any, and there are too many of them.
+            pace: pace.filter(|_| candidate.model.is_some()),
             model: candidate.model.clone(),
             family: tokens::family(candidate.provider, &candidate.upstream),
             committed: false,

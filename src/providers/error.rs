@@ -1,7 +1,10 @@
 //! What a provider's refusal means, by what to do next. Bodies come in a dozen shapes; whatever can be read
 //! of them is kept, and the credential that was sent is never among it.
 
+mod scrub;
+
 use crate::domain::{provider::ProviderId, usage::Usage};
+use scrub::{clipped, without_key};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -74,7 +77,7 @@ pub struct Rejection {
     pub class: Class,
     /// The provider's status; `None` when there was no answer.
     pub status: Option<u16>,
-    /// The provider's message, or ours when it gave none.
+    /// The provider's message, or ours when it gave none. Long until [`Rejection::without`] has been through it.
     pub message: String,
     pub kind: Option<String>,
     pub param: Option<String>,
@@ -82,10 +85,15 @@ pub struct Rejection {
     pub retry_after: Option<Duration>,
     /// What the provider made before it declined, and bills.
     pub billed: Option<Box<Usage>>,
+    /// The provider said that all is well, and its answer cannot be used. It may bill that one, and every other that
+    /// is asked of it in its place.
+    pub in_vain: bool,
 }
 
 /// The longest provider message passed on, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2_000;
+/// What is kept of one until the key is out of it: enough for a key that begins at the end of what is passed on.
+const MESSAGE_READ_BYTES_MAX: usize = 64 * 1024;
 
 impl Rejection {
     /// A failure without an answer.
@@ -98,7 +106,13 @@ impl Rejection {
             param: None,
             retry_after: None,
             billed: None,
+            in_vain: false,
         }
+    }
+
+    /// An answer that nothing can be made of.
+    pub fn unusable(message: impl Into<String>) -> Self {
+        Self { in_vain: true, ..Self::without_answer(Class::Overload, message) }
     }
 
     /// Reads an error answer. `retry_after` is the header's value.
@@ -109,24 +123,19 @@ impl Rejection {
         Self {
             class: classify(provider, status, said.kind.as_deref(), said.code.as_deref(), &message),
             status: Some(status),
-            message: clipped(message),
+            message: clipped(message, MESSAGE_READ_BYTES_MAX),
             kind: said.kind,
             param: said.param,
             retry_after: retry_after.and_then(seconds).or_else(|| delay_in_body(&parsed)),
             billed: None,
+            in_vain: false,
         }
     }
 
-    /// Removes a credential that a provider echoes.
+    /// Removes a credential that a provider echoes, and then what is too long.
     pub fn without(mut self, secret: &str) -> Self {
-        if secret.len() >= 8 {
-            for text in [Some(&mut self.message), self.kind.as_mut(), self.param.as_mut()] {
-                if let Some(text) = text
-                    && text.contains(secret)
-                {
-                    *text = text.replace(secret, "[key]");
-                }
-            }
+        for text in [Some(&mut self.message), self.kind.as_mut(), self.param.as_mut()].into_iter().flatten() {
+            *text = without_key(text, secret, MESSAGE_BYTES_MAX);
         }
         self
     }
@@ -229,14 +238,6 @@ fn plain_text(body: &[u8], status: u16) -> String {
     }
 }
 
-fn clipped(mut message: String) -> String {
-    if message.len() > MESSAGE_BYTES_MAX {
-        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
-        message.truncate(end);
-    }
-    message
-}
-
 /// `Retry-After` in whole or decimal seconds. Dates are ignored: none of the providers sends one.
 fn seconds(header: &str) -> Option<Duration> {
     let (whole, fraction) = header.trim().split_once('.').unwrap_or((header.trim(), ""));
@@ -329,6 +330,28 @@ mod tests {
         let echo = r#"{"error":{"message":"key sk-secret-123 is wrong"}}"#;
         let rejection = Rejection::read(openai, 401, None, echo.as_bytes()).without("sk-secret-123");
         assert_eq!(rejection.message, "key [key] is wrong");
+    }
+
+    #[test]
+    fn a_key_that_the_limit_goes_through_leaves_nothing_behind() {
+        let openai = ProviderId::by_id("openai").unwrap();
+        for key in ["k", "sk-12", "sk-proj-CANARY-CANARY-CANARY"] {
+            for before in MESSAGE_BYTES_MAX - 40..=MESSAGE_BYTES_MAX {
+                let filled = "-".repeat(before).replace("--", "+ ");
+                for body in [
+                    format!("{filled}{key}{filled}"),
+                    serde_json::json!({ "error": { "message": format!("{filled}{key}"), "type": format!("{filled}{key}") } })
+                        .to_string(),
+                ] {
+                    let rejection = Rejection::read(openai, 401, None, body.as_bytes()).without(key);
+                    for text in [Some(rejection.message), rejection.kind].into_iter().flatten() {
+                        assert!(text.len() <= MESSAGE_BYTES_MAX);
+                        let left = text.replace("[key]", "").replace(['+', ' ', '-'], "");
+                        assert!("[key]".starts_with(&left), "{left}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

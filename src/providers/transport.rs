@@ -2,6 +2,8 @@
 //! the header its provider wants, to the host it belongs to. No redirects, no proxy from the environment.
 //! One value per actix worker: a connection pool shared between workers costs up to half the throughput.
 
+mod pace;
+
 use super::{
     error::{Class, Rejection},
     guard::{self, AllowedNets},
@@ -11,13 +13,19 @@ use crate::domain::{
     provider::{Auth, ProviderId},
     secret::Secret,
 };
+use bytes::Bytes;
 use reqwest::{
     Client,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-pub use reqwest::{Response, Url};
+pub use pace::{Pace, Paced};
+pub use reqwest::Url;
 
 /// How long a call may take, by phase.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +55,12 @@ pub struct Outgoing {
     pub content_type: Cow<'static, str>,
     /// `anthropic-beta`, as the client sent it.
     pub beta: Option<String>,
+}
+
+/// The answer to a call: its head, and its body as it comes.
+pub struct Response {
+    inner: reqwest::Response,
+    pace: Arc<Pace>,
 }
 
 /// The HTTP clients of one worker.
@@ -92,7 +106,7 @@ impl Transport {
     }
 
     /// Gets a customer-given URL that was judged; its name resolves under guard.
-    pub async fn get(&self, url: Url) -> Result<Response, reqwest::Error> {
+    pub async fn get(&self, url: Url) -> Result<reqwest::Response, reqwest::Error> {
         self.customer.get(url).send().await
     }
 
@@ -129,9 +143,48 @@ impl Transport {
         }
         let response = request.send().await.map_err(|error| unreachable_host(&error))?;
         if response.status().is_success() {
-            return Ok(response);
+            return Ok(Response { inner: response, pace: Arc::default() });
         }
         Err(refusal(provider, response).await.without(secret.expose()))
+    }
+}
+
+impl Response {
+    /// Has its bytes timed by `pace`.
+    #[must_use]
+    pub fn paced_by(self, pace: Arc<Pace>) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// When its bytes came.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// The next bytes of the body; `None` at its end. A wait that is given up loses none.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, reqwest::Error> {
+        let waiting = Waiting::begin(&self.pace);
+        let read = self.inner.chunk().await;
+        if matches!(&read, Ok(Some(bytes)) if !bytes.is_empty()) {
+            waiting.0.came(Instant::now());
+        }
+        read
+    }
+}
+
+/// Somebody waits for bytes, until they come or the wait is given up.
+struct Waiting<'p>(&'p Pace);
+
+impl<'p> Waiting<'p> {
+    fn begin(pace: &'p Pace) -> Self {
+        pace.wait(Instant::now());
+        Self(pace)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.leave(Instant::now());
     }
 }
 
@@ -147,23 +200,24 @@ pub fn credential(provider: ProviderId, secret: &Secret) -> Option<(HeaderName, 
 
 /// What the answer says it is; empty when it says nothing.
 pub fn content_type(response: &Response) -> &str {
-    response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    response.inner.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// Reads a whole answer of at most `bytes_max` bytes.
 pub async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Rejection> {
-    let expected = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let expected =
+        response.inner.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut body = Vec::with_capacity(expected.min(bytes_max).min(1 << 20));
     while let Some(bytes) = response.chunk().await.map_err(|error| unreachable_host(&error))? {
         if body.len() + bytes.len() > bytes_max {
-            return Err(Rejection::without_answer(Class::Overload, "the provider's answer is too long"));
+            return Err(Rejection::unusable("the provider's answer is too long"));
         }
         body.extend_from_slice(&bytes);
     }
     Ok(body)
 }
 
-async fn refusal(provider: ProviderId, mut response: Response) -> Rejection {
+async fn refusal(provider: ProviderId, mut response: reqwest::Response) -> Rejection {
     let status = response.status().as_u16();
     let retry_after =
         response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);

@@ -1,26 +1,35 @@
 //! How hosts have done lately: the last calls of each model at each provider, for orderings. In memory, bounded, of
 //! this process alone; nothing that must not be lost rests on it, so a note may be passed over when another thread is
-//! at it.
+//! at it. Every customer's orderings go by all customers' calls, and so no organization may settle them: each has one
+//! voice, however often it calls.
 
+use crate::domain::ids::OrgId;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex},
 };
 
 /// Older samples do not count.
 const WINDOW_MS: i64 = 300_000;
-/// Samples kept of one model.
+/// Samples kept of one model, and of one organization among them.
 const SAMPLES_MAX: usize = 64;
-/// Models kept.
+const SAMPLES_OF_ONE_MAX: usize = 16;
+/// Models kept. The catalogue has fewer.
 const MODELS_MAX: usize = 2_048;
 /// Fewer samples say nothing.
 const SAMPLES_MIN: usize = 3;
+/// From so many organizations on, none alone can move what they come to.
+const ORGANIZATIONS_MIN: usize = 3;
 
 /// One call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sample {
-    /// Until the first byte of the answer, and how fast it came. No speed where nothing was written in tokens.
-    Answered { latency_ms: u64, tokens_per_second: Option<u64> },
+    Answered {
+        /// From the call to the first byte of content, where the answer was streamed or nothing was written in tokens.
+        latency_ms: Option<u64>,
+        /// Tokens written, by the time from the call to the last byte.
+        tokens_per_second: Option<u64>,
+    },
     /// The provider failed. What the caller's key or request is to blame for is no sample.
     Failed,
 }
@@ -28,52 +37,58 @@ pub enum Sample {
 /// What the samples amount to; `None` where they are too few.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Measured {
-    /// Three answers of four began within this time.
+    /// For half of the organizations, three answers of four began within this time.
     pub latency_ms: Option<u64>,
-    /// Half of the answers came at least as fast.
+    /// For half of the organizations, half of the answers were at least as fast.
     pub tokens_per_second: Option<u64>,
+    /// Of the calls of each organization, on average. The best and the worst off do not count once there are three.
     pub success_permille: Option<u64>,
 }
 
-/// The latest calls of one model, each with its time.
-type Samples = VecDeque<(i64, Sample)>;
+struct Noted {
+    at_ms: i64,
+    org: OrgId,
+    sample: Sample,
+}
 
 /// The samples of every model, by its id with the provider. Times are Unix milliseconds.
 #[derive(Default)]
 pub struct Measurements {
-    models: Mutex<HashMap<Arc<str>, Samples>>,
+    models: Mutex<HashMap<Arc<str>, VecDeque<Noted>>>,
 }
 
 impl Measurements {
-    /// Notes a call. Never waits.
-    pub fn note(&self, id: &Arc<str>, now_ms: i64, sample: Sample) {
+    /// Notes a call of an organization. Never waits.
+    pub fn note(&self, id: &Arc<str>, org: OrgId, now_ms: i64, sample: Sample) {
         let Ok(mut models) = self.models.try_lock() else { return };
         if models.len() >= MODELS_MAX && !models.contains_key(id) {
-            models.retain(|_, samples| samples.back().is_some_and(|(at, _)| is_recent(*at, now_ms)));
+            models.retain(|_, samples| samples.back().is_some_and(|noted| is_recent(noted.at_ms, now_ms)));
             if models.len() >= MODELS_MAX {
                 return;
             }
         }
         let samples = models.entry(id.clone()).or_default();
+        // Whoever calls often takes no room from the others.
+        let its_own = samples.iter().filter(|noted| noted.org == org).count();
+        if its_own >= SAMPLES_OF_ONE_MAX
+            && let Some(oldest) = samples.iter().position(|noted| noted.org == org)
+        {
+            samples.remove(oldest);
+        }
         if samples.len() >= SAMPLES_MAX {
             samples.pop_front();
         }
-        samples.push_back((now_ms, sample));
+        samples.push_back(Noted { at_ms: now_ms, org, sample });
     }
 
     /// What is known of a model now.
     pub fn of(&self, id: &str, now_ms: i64) -> Measured {
-        let recent: Vec<Sample> = match self.models.lock() {
-            Ok(models) => match models.get(id) {
-                Some(samples) => {
-                    let recent = samples.iter().filter(|(at, _)| is_recent(*at, now_ms));
-                    recent.map(|(_, sample)| *sample).collect()
-                }
-                None => return Measured::default(),
-            },
-            Err(_) => return Measured::default(),
-        };
-        summed_up(&recent)
+        let mut voices: BTreeMap<OrgId, Voice> = BTreeMap::new();
+        if let Ok(models) = self.models.lock() {
+            let recent = models.get(id).into_iter().flatten().filter(|noted| is_recent(noted.at_ms, now_ms));
+            recent.for_each(|noted| voices.entry(noted.org).or_default().hear(noted.sample));
+        }
+        summed_up(voices.into_values().collect())
     }
 }
 
@@ -81,78 +96,62 @@ fn is_recent(at_ms: i64, now_ms: i64) -> bool {
     now_ms.saturating_sub(at_ms) < WINDOW_MS
 }
 
-fn summed_up(samples: &[Sample]) -> Measured {
-    let mut latencies = Vec::with_capacity(samples.len());
-    let mut speeds = Vec::with_capacity(samples.len());
-    for sample in samples {
+/// The calls of one organization.
+#[derive(Default)]
+struct Voice {
+    calls: usize,
+    answers: usize,
+    latencies: Vec<u64>,
+    speeds: Vec<u64>,
+}
+
+impl Voice {
+    fn hear(&mut self, sample: Sample) {
+        self.calls += 1;
         if let Sample::Answered { latency_ms, tokens_per_second } = sample {
-            latencies.push(*latency_ms);
-            speeds.extend(tokens_per_second);
+            self.answers += 1;
+            self.latencies.extend(latency_ms);
+            self.speeds.extend(tokens_per_second);
         }
     }
-    let share = latencies.len().saturating_mul(1_000).checked_div(samples.len()).unwrap_or(0);
+
+    fn success_permille(&self) -> Option<u64> {
+        u64::try_from(self.answers.saturating_mul(1_000).checked_div(self.calls)?).ok()
+    }
+}
+
+fn summed_up(mut voices: Vec<Voice>) -> Measured {
+    let calls: usize = voices.iter().map(|voice| voice.calls).sum();
+    let shares = voices.iter().filter_map(Voice::success_permille).collect();
+    let mut over_all = |figures: fn(&mut Voice) -> &mut Vec<u64>, quarters| {
+        let heard: usize = voices.iter_mut().map(|voice| figures(voice).len()).sum();
+        let each = voices.iter_mut().filter_map(|voice| quartile(std::mem::take(figures(voice)), quarters));
+        let each: Vec<u64> = each.collect();
+        quartile(each, 2).filter(|_| heard >= SAMPLES_MIN)
+    };
     Measured {
-        success_permille: (samples.len() >= SAMPLES_MIN).then(|| u64::try_from(share).unwrap_or(0)),
-        latency_ms: quartile(latencies, 3),
-        tokens_per_second: quartile(speeds, 2),
+        latency_ms: over_all(|voice| &mut voice.latencies, 3),
+        tokens_per_second: over_all(|voice| &mut voice.speeds, 2),
+        success_permille: middle_mean(shares).filter(|_| calls >= SAMPLES_MIN),
     }
 }
 
 /// The figure that so many quarters of the others do not exceed.
 fn quartile(mut figures: Vec<u64>, quarters: usize) -> Option<u64> {
-    if figures.len() < SAMPLES_MIN {
-        return None;
-    }
     figures.sort_unstable();
-    figures.get((figures.len() * quarters).div_ceil(4).saturating_sub(1)).copied()
+    figures.get((figures.len() * quarters).div_ceil(4).checked_sub(1)?).copied()
+}
+
+/// The mean without the least and the greatest. A median would not do: of organizations with a call each, it says that
+/// all went well while hardly more than half did.
+fn middle_mean(mut figures: Vec<u64>) -> Option<u64> {
+    figures.sort_unstable();
+    let middle = match figures.len() {
+        few if few < ORGANIZATIONS_MIN => figures.get(..)?,
+        many => figures.get(1..many - 1)?,
+    };
+    middle.iter().sum::<u64>().checked_div(u64::try_from(middle.len()).ok()?)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answered(latency_ms: u64) -> Sample {
-        Sample::Answered { latency_ms, tokens_per_second: Some(latency_ms * 10) }
-    }
-
-    #[test]
-    fn three_samples_say_something_and_fewer_nothing() {
-        let (measurements, id) = (Measurements::default(), Arc::from("openai/m"));
-        for latency in [100, 300] {
-            measurements.note(&id, 1, answered(latency));
-        }
-        assert_eq!(measurements.of("openai/m", 2), Measured::default());
-        measurements.note(&id, 1, Sample::Failed);
-        let measured = measurements.of("openai/m", 2);
-        assert_eq!((measured.latency_ms, measured.success_permille), (None, Some(666)));
-        measurements.note(&id, 1, answered(200));
-        let measured = measurements.of("openai/m", 2);
-        assert_eq!((measured.latency_ms, measured.tokens_per_second), (Some(300), Some(2_000)));
-        assert_eq!(measurements.of("groq/m", 2), Measured::default());
-    }
-
-    #[test]
-    fn the_window_slides() {
-        let (measurements, id) = (Measurements::default(), Arc::from("a"));
-        for at in 0..3 {
-            measurements.note(&id, at, answered(5));
-        }
-        assert_eq!(measurements.of("a", 3).latency_ms, Some(5));
-        assert_eq!(measurements.of("a", WINDOW_MS + 1).latency_ms, None);
-    }
-
-    #[test]
-    fn memory_is_bounded_and_makes_room_for_what_is_new() {
-        let measurements = Measurements::default();
-        for index in 0..MODELS_MAX + 10 {
-            measurements.note(&Arc::from(index.to_string()), 0, answered(1));
-        }
-        assert_eq!(measurements.models.lock().unwrap().len(), MODELS_MAX);
-        let late: Arc<str> = Arc::from("late");
-        for _ in 0..1_000 {
-            measurements.note(&late, WINDOW_MS, answered(1));
-        }
-        let models = measurements.models.lock().unwrap();
-        assert_eq!((models.len(), models.get("late").unwrap().len()), (1, SAMPLES_MAX));
-    }
-}
+mod tests;

@@ -8,19 +8,18 @@ use crate::domain::money::NanoUsd;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Strategy {
     Cheap,
-    /// The whole of an ordinary answer soonest.
+    /// The whole of an answer soonest: by tokens a second, the wait for the first one included; where no host writes in
+    /// tokens, by the first byte.
     Fast,
-    /// The first byte soonest.
+    /// The first byte of content soonest.
     Latency,
     /// The most tokens a second.
     Throughput,
+    /// The fewest failures.
     Reliable,
-    /// Price, speed and reliability alike.
+    /// Price, and what fast and reliable go by, alike.
     Balanced,
 }
-
-/// Tokens of an ordinary answer.
-const ANSWER_TOKENS: u64 = 500;
 
 impl Strategy {
     pub const ALL: [Strategy; 6] =
@@ -57,12 +56,12 @@ impl Strategy {
         let by = |figure: fn(&Row) -> Option<u64>| ranks(&rows.iter().map(figure).collect::<Vec<_>>());
         match self {
             Self::Cheap => by(|row| row.price),
-            Self::Fast => by(Row::answer_ms),
-            Self::Latency => by(|row| row.measured.latency_ms),
+            Self::Fast => speeds(rows),
+            Self::Latency => by(Row::latency),
             Self::Throughput => by(Row::slowness),
             Self::Reliable => by(Row::failures),
             Self::Balanced => {
-                let sums = by(|row| row.price).into_iter().zip(by(Row::answer_ms)).zip(by(Row::failures));
+                let sums = by(|row| row.price).into_iter().zip(speeds(rows)).zip(by(Row::failures));
                 sums.map(|((price, speed), failures)| price + speed + failures).collect()
             }
         }
@@ -80,9 +79,8 @@ impl Row {
         Self { price: price.and_then(|price| u64::try_from(price.0).ok()), measured }
     }
 
-    fn answer_ms(&self) -> Option<u64> {
-        let speed = self.measured.tokens_per_second?.max(1);
-        Some(self.measured.latency_ms?.saturating_add(ANSWER_TOKENS * 1_000 / speed))
+    fn latency(&self) -> Option<u64> {
+        self.measured.latency_ms
     }
 
     fn slowness(&self) -> Option<u64> {
@@ -92,6 +90,14 @@ impl Row {
     fn failures(&self) -> Option<u64> {
         self.measured.success_permille.map(|permille| 1_000_u64.saturating_sub(permille))
     }
+}
+
+/// The places by how soon an answer is whole. Tokens a second are not weighed against a latency: one host's first byte
+/// comes before another's whole answer whichever of them is faster.
+fn speeds(rows: &[Row]) -> Vec<u64> {
+    let writes = rows.iter().any(|row| row.slowness().is_some());
+    let figure = if writes { Row::slowness } else { Row::latency };
+    ranks(&rows.iter().map(figure).collect::<Vec<_>>())
 }
 
 /// Twice the number of known figures that are better, and once for each that is equal; an unknown one has as many
@@ -141,7 +147,6 @@ mod tests {
             (Strategy::Cheap, ["cheap", "quick", "dear"]),
             (Strategy::Latency, ["dear", "quick", "cheap"]),
             (Strategy::Throughput, ["quick", "dear", "cheap"]),
-            // 100 + 10,000 ms, 900 + 12,500 ms, 400 + 1,000 ms.
             (Strategy::Fast, ["quick", "dear", "cheap"]),
             (Strategy::Reliable, ["dear", "quick", "cheap"]),
             (Strategy::Balanced, ["quick", "dear", "cheap"]),
@@ -162,6 +167,26 @@ mod tests {
         }
         let unpriced = [("unpriced", -1, Measured::default()), ("b", 2, Measured::default())];
         assert_eq!(order(Strategy::Cheap, &unpriced), ["b", "unpriced"]);
+    }
+
+    #[test]
+    fn where_nothing_is_written_in_tokens_the_first_byte_tells_who_is_fast() {
+        let embeds = |latency_ms| Measured { latency_ms: Some(latency_ms), ..Measured::default() };
+        let hosts = [("slow", 10, embeds(900)), ("quick", 30, embeds(100)), ("new", 20, Measured::default())];
+        assert_eq!(order(Strategy::Fast, &hosts), ["quick", "new", "slow"]);
+        assert_eq!(order(Strategy::Throughput, &hosts), ["slow", "new", "quick"], "by price");
+        // The dear host's speed weighs as much as its price.
+        let pair = [("slow", 10, embeds(900)), ("quick", 20, embeds(100))];
+        assert_eq!(order(Strategy::Balanced, &pair), ["slow", "quick"]);
+        let reliable = Measured { success_permille: Some(900), ..embeds(100) };
+        let failing = Measured { success_permille: Some(800), ..embeds(900) };
+        let pair = [("slow", 10, failing), ("quick", 20, reliable)];
+        assert_eq!(order(Strategy::Balanced, &pair), ["quick", "slow"]);
+        // Of hosts that write, one whose speed is not known does not win by its first byte.
+        let hosts = [("begun", 10, embeds(1)), ("written", 20, measured(300, 50, 1_000))];
+        assert_eq!(order(Strategy::Fast, &hosts), ["begun", "written"], "neither is known to be faster");
+        let hosts = [("begun", 20, embeds(1)), ("written", 10, measured(300, 50, 1_000))];
+        assert_eq!(order(Strategy::Fast, &hosts), ["written", "begun"]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     },
     providers::transport::{Destination, Outgoing, Url},
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
 
@@ -161,6 +161,7 @@ impl<'a> Course<'a> {
             awaited,
             deadlines: self.inbound.gateway.settings.deadlines,
             until: self.until,
+            pace: Arc::default(),
         };
         Ok((call, secret))
     }

@@ -1,42 +1,51 @@
 //! What a request tells about the provider that served it, for the orderings of later ones. A caller's own key, its
-//! own host and its own mistakes say nothing about a provider.
+//! own host, its own mistakes and its own pace of reading say nothing about a provider.
 
-use super::Open;
+use super::{Open, record::millis};
 use crate::{
+    domain::usage::Basis,
     gateway::receipt::{Bill, CredentialKind, Ending},
-    providers::error::Class,
+    providers::{error::Class, transport::Paced},
     routing::measured::Sample,
 };
 
 impl Open {
-    /// A whole answer.
+    /// An answer that is whole.
     pub(super) fn measure(&self, ending: Ending, bill: Option<&Bill>) {
         let Some(serving) = self.serving.as_ref().filter(|_| ending == Ending::Completed) else { return };
-        let (Some(since), Some(ttft), Some(bill)) = (serving.measured_since, self.ttft, bill) else { return };
-        let begun = self.started + ttft;
-        let writing = if self.stream { begun.elapsed() } else { since.elapsed() };
-        let written =
-            bill.usage.output.saturating_mul(1_000).checked_div(super::record::millis(writing).max(1));
-        let sample = Sample::Answered {
-            latency_ms: super::record::millis(begun.saturating_duration_since(since)),
-            tokens_per_second: written.filter(|speed| *speed > 0),
+        let Some((paced, bill)) = serving.pace.as_ref().and_then(|pace| pace.so_far()).zip(bill) else {
+            return;
         };
-        self.gateway.measurements.note(&serving.served.model_id, self.gateway.now_ms(), sample);
+        let written = bill.usage.output;
+        // What comes whole begins when all is written: that is no first byte, but where nothing is written.
+        let began = paced.content.or_else(|| (written == 0).then_some(paced.first));
+        let is_known = written > 0 && bill.usage.basis != Basis::Estimated && paced.is_the_providers();
+        let tokens_per_second = is_known.then(|| speed(written, &paced));
+        self.sample(Sample::Answered { latency_ms: began.map(millis), tokens_per_second });
     }
 
     /// A call that failed, before or after its answer began.
     pub fn blame(&self, class: Class) {
-        let Some(serving) = self.serving.as_ref().filter(|serving| serving.measured_since.is_some()) else {
-            return;
-        };
         let is_its_fault = match class {
             Class::Overload | Class::Timeout => true,
             // How much of its limit a customer has left is its own affair.
-            Class::Rate => serving.served.credential == CredentialKind::Platform,
+            Class::Rate => self.served().is_some_and(|served| served.credential == CredentialKind::Platform),
             _ => false,
         };
         if is_its_fault {
-            self.gateway.measurements.note(&serving.served.model_id, self.gateway.now_ms(), Sample::Failed);
+            self.sample(Sample::Failed);
         }
     }
+
+    fn sample(&self, sample: Sample) {
+        let Some(serving) = self.serving.as_ref().filter(|serving| serving.pace.is_some()) else { return };
+        let (id, org) = (&serving.served.model_id, self.principal.scope.org_id());
+        self.gateway.measurements.note(id, org, self.gateway.now_ms(), sample);
+    }
+}
+
+/// Of the whole answer: one that comes in a burst was not written any faster.
+fn speed(written: u64, paced: &Paced) -> u64 {
+    let micros = u64::try_from(paced.last.as_micros()).unwrap_or(u64::MAX).max(1);
+    (written.saturating_mul(1_000_000) / micros).max(1)
 }

@@ -67,6 +67,82 @@ async fn a_stream_that_breaks_before_its_first_content_goes_to_the_next_host() {
     close(stack).await;
 }
 
+/// Answers with status 200 that cannot be used, streamed and whole.
+fn unusable() -> Vec<(bool, Script)> {
+    let whole = [r#"{"id":"x","choices":[]}"#, "{}", "not JSON", "", r#"{"choices":[{"#];
+    let whole = whole.into_iter().map(Script::raw_body).chain([Script::text(&[&"x".repeat(9_000)])]);
+    let streams: [&[&str]; 3] = [
+        &["data: {\"choices\":[]}\n\n", "data: [DONE]\n\n"],
+        &["data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"}}]}\n\n"],
+        &["data: not JSON\n\n"],
+    ];
+    let streams = streams.into_iter().map(Script::raw_frames);
+    whole.map(|script| (false, script)).chain(streams.map(|script| (true, script))).collect()
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_used_is_asked_of_another_host_and_of_the_same_one_never_again() {
+    let stack = Stack::builder().env("KAIROSROUTE_REPLY_BYTES_MAX", "4096").start().await;
+    let customer = stack.customer("10").await;
+    let (before, _) = stack.account(&customer.organization_id).await;
+    for (streamed, script) in unusable() {
+        for (retry, model) in [(None, GPT.model), (Some(3), GPT.model)] {
+            stack.simulator.clear();
+            stack.simulator.set_default("openai", script.clone());
+            let mut body = ask(model);
+            body["stream"] = json!(streamed);
+            body["extra"] = json!({ "retry": retry });
+            let reply = stack.chat(&customer.key, &body).await;
+            assert_eq!((reply.status, reply.code().as_str()), (502, "upstream_error"), "{script:?} {reply}");
+            assert_eq!(hosts(&stack), ["openai"], "{retry:?} {script:?}");
+        }
+        stack.simulator.clear();
+        stack.simulator.enqueue("groq", script.clone());
+        let mut body = ask(ROAMING);
+        body["stream"] = json!(streamed);
+        let reply = stack.chat(&customer.key, &body).await;
+        assert_eq!((reply.status, reply.header("x-kairosroute-provider")), (200, "Together AI"), "{reply}");
+        assert_eq!(hosts(&stack), ["groq", "together_ai"], "{script:?}");
+    }
+    // What says of itself that it failed was not made, and is asked for again.
+    stack.simulator.clear();
+    let failed = r#"{"code":"The service is currently unavailable","error":"try again"}"#;
+    stack.simulator.enqueue("xai", Script::raw_body(failed));
+    let reply = stack.chat(&customer.key, &ask(super::XAI.model)).await;
+    assert_eq!((reply.status, hosts(&stack)), (200, vec!["xai".to_owned(); 2]), "{reply}");
+    assert!(spent_since(&stack, &customer, before).await > 0);
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn an_unusable_answer_is_not_asked_for_again_in_any_dialect_or_kind() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let said = json!([{ "role": "user", "content": "Hello" }]);
+    for (path, provider, body) in [
+        (
+            "/v1/chat/completions",
+            "anthropic",
+            json!({ "model": "anthropic/claude-sonnet-4-6", "messages": said }),
+        ),
+        (
+            "/v1/messages",
+            "anthropic",
+            json!({ "model": "anthropic/claude-sonnet-4-6", "messages": said, "max_tokens": 9 }),
+        ),
+        ("/v1/responses", "openai", json!({ "model": "openai/gpt-4o-mini", "input": "Hello" })),
+        ("/v1/embeddings", "openai", json!({ "model": "openai/text-embedding-3-small", "input": "Hello" })),
+    ] {
+        for raw in ["{}", "not JSON"] {
+            stack.simulator.clear();
+            stack.simulator.set_default(provider, Script::raw_body(raw));
+            let reply = stack.post(path, &customer.key, &body).await;
+            assert_eq!((reply.status, hosts(&stack).len()), (502, 1), "{path} {raw}: {reply}");
+        }
+    }
+    close(stack).await;
+}
+
 #[tokio::test]
 async fn once_content_has_gone_out_no_other_host_is_asked() {
     let stack = Stack::start().await;

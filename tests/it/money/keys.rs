@@ -265,3 +265,27 @@ async fn a_key_with_its_own_address_falls_back_to_the_operators_host() {
     assert_eq!(spent_since(&stack, &customer, before).await, 2 * charge(cost(GPT, 11, 0, 13)));
     close(stack).await;
 }
+
+#[tokio::test]
+async fn of_a_key_in_a_long_error_nothing_comes_back_and_nothing_is_kept() {
+    let stack = Stack::start().await;
+    let customer = with_own_key(&stack, "10").await;
+    let patch = json!({ "byokFallback": "never" });
+    assert_eq!(stack.patch_key(&customer.session, &customer.key_id, &patch).await.status, 200);
+    // What is passed on of a message ends at 2,000 bytes.
+    for before in [1_900, 1_960, 1_974, 1_975, 1_976, 1_990, 1_999, 2_000] {
+        let dumped = format!("{}Bearer {OWN}{}", "+".repeat(before - "Bearer ".len()), "+".repeat(3_000));
+        let escaped = json!({ "authorization": dumped }).to_string().replace('-', "\\u002d");
+        for body in [dumped.clone(), json!({ "error": { "message": escaped, "type": dumped } }).to_string()] {
+            stack.simulator.enqueue("openai", Script::error(401, &body));
+            let reply = stack.chat(&customer.key, &ask(GPT.model)).await;
+            assert_eq!(reply.status, 401, "{reply}");
+            let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
+            for text in [reply.text(), receipt.to_string()] {
+                assert!(text.contains("++++"), "{text}");
+                assert!(!text.contains("sk") && !text.contains("proj"), "{before}: {text}");
+            }
+        }
+    }
+    close(stack).await;
+}

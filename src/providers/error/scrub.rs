@@ -1,0 +1,177 @@
+//! A provider's text without the key that was sent to it. Nothing may be cut off a text before the key is out of it: a
+//! key that a cut goes through is not found any more, and most of it stays.
+
+/// What stands where the key stood.
+const MARK: &str = "[key]";
+/// The longest run of backslashes that is looked through: the longest key, of nothing else, in JSON within JSON.
+const BACKSLASHES_MAX: usize = 4_096;
+/// How a character is named by its number, behind a backslash.
+const NAMED: &str = "u0000";
+
+/// The first `bytes_max` bytes of the text at the most, with a mark for every place in them where the key begins. A
+/// key is also found in JSON that was put into a string, its characters escaped once or several times. The key may be
+/// of any length.
+pub fn without_key(text: &str, key: &str, bytes_max: usize) -> String {
+    // A key may itself look like something escaped, and is then found as what it says and as what it seems to say.
+    let letters: Vec<char> = key.chars().filter(|letter| *letter != '\\').collect();
+    let seeming: Vec<char> = unescaped(key).map(|(letter, _)| letter).collect();
+    let mut told = String::with_capacity(text.len().min(bytes_max));
+    let mut rest = text;
+    // How much of the text was looked at, and not how much is told: marks are shorter than keys, and what they leave
+    // free is not filled from behind. So a text that was cut far behind this ends in no part of a key here.
+    while text.len() - rest.len() < bytes_max
+        && let Some(letter) = rest.chars().next()
+    {
+        let (piece, taken) = match key_at(rest, key, &[&letters, &seeming]) {
+            Some(taken) => (MARK, taken),
+            None => {
+                rest.split_at_checked(letter.len_utf8()).map_or(("", rest.len()), |(one, _)| (one, one.len()))
+            }
+        };
+        told.push_str(piece);
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    clipped(told, bytes_max)
+}
+
+/// Cuts at a character.
+pub fn clipped(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
+
+/// The bytes that the key takes where the text begins with it.
+fn key_at(text: &str, key: &str, readings: &[&[char]]) -> Option<usize> {
+    let escaped = readings.iter().find_map(|letters| letters_at(text, letters));
+    let taken = escaped.or_else(|| text.starts_with(key).then_some(key.len()))?;
+    // Backslashes at its own end belong to no letter.
+    let tail = if key.ends_with('\\') { backslashes(text.get(taken..).unwrap_or_default()) } else { 0 };
+    Some(taken + tail).filter(|taken| *taken > 0)
+}
+
+/// The bytes that these characters take where the text begins with them.
+fn letters_at(text: &str, letters: &[char]) -> Option<usize> {
+    let mut found = unescaped(text);
+    letters.iter().try_fold(0, |_, letter| found.next().filter(|(own, _)| own == letter).map(|(_, end)| end))
+}
+
+/// The characters of a text, each with where it ends; one that is escaped, by however many backslashes, as itself.
+/// Backslashes are never told: none can be known from an escape.
+fn unescaped(text: &str) -> impl Iterator<Item = (char, usize)> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let run = backslashes(text.get(at..)?);
+        let escaped = text.get(at + run..)?;
+        let letter = escaped.chars().next().filter(|letter| *letter != '\\')?;
+        let (letter, length) = match unicode(escaped).filter(|_| run > 0) {
+            Some(named) => (named, NAMED.len()),
+            None => (letter, letter.len_utf8()),
+        };
+        at += run + length;
+        Some((letter, at))
+    })
+}
+
+/// The bytes of the backslashes that the text begins with, those named by number among them.
+fn backslashes(text: &str) -> usize {
+    let mut run = 0;
+    while run < BACKSLASHES_MAX
+        && let Some(rest) = text.get(run..)
+    {
+        match rest.strip_prefix('\\') {
+            Some(_) => run += 1,
+            None if run > 0 && unicode(rest) == Some('\\') => run += NAMED.len(),
+            None => break,
+        }
+    }
+    run
+}
+
+/// The character that `u` and four digits name.
+fn unicode(escaped: &str) -> Option<char> {
+    let digits = escaped.strip_prefix('u')?.get(..NAMED.len() - 1)?;
+    let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    char::from_u32(u32::from_str_radix(digits, 16).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    /// As JSON writes it within a string, so many times over; `\u` for every character the first time, if so wished.
+    fn spelled(key: &str, times: usize, by_number: bool) -> String {
+        let json = |text: &str| {
+            let quoted = serde_json::to_string(text).unwrap();
+            quoted[1..quoted.len() - 1].replace('/', "\\/")
+        };
+        let first = match by_number {
+            true => key.chars().map(|letter| format!("\\u{:04x}", u32::from(letter))).collect(),
+            false => key.to_owned(),
+        };
+        (0..times).fold(first, |text, _| json(&text))
+    }
+
+    #[test]
+    fn a_key_is_found_as_it_is_and_in_json_within_json() {
+        for (text, told) in [
+            ("Bearer sk-a/b+c= is wrong", "Bearer [key] is wrong"),
+            (r#"{"authorization":"Bearer sk-a\/b+c="}"#, r#"{"authorization":"Bearer [key]"}"#),
+            (
+                r#"{\"authorization\":\"Bearer sk-a\\\/b\u002Bc\\u003d\"}"#,
+                r#"{\"authorization\":\"Bearer [key]\"}"#,
+            ),
+            (r"line\nsk-a/b+c=\n", r"line\n[key]\n"),
+            ("sk-a/b+c=sk-a/b+c=", "[key][key]"),
+            ("sk-a/b+c", "sk-a/b+c"),
+            (r"\\\ end\", r"\\\ end\"),
+        ] {
+            assert_eq!(without_key(text, "sk-a/b+c=", 2_000), told);
+        }
+        // Short and odd ones too.
+        for (text, key, told) in [
+            ("no x here", "x", "no [key] here"),
+            (r"a \ b", r"\", "a [key] b"),
+            (r"a k\\ b", r"k\", "a [key] b"),
+            (r"a k\u0041 b", r"k\u00", "a [key]41 b"),
+            (r"a k\\u0041 b", r"k\u0041", "a [key] b"),
+            ("nothing", "", "nothing"),
+        ] {
+            assert_eq!(without_key(text, key, 2_000), told, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_marks_leave_free_is_not_filled_from_behind() {
+        let key = "k".repeat(512);
+        let text = key.repeat(8);
+        assert_eq!(without_key(&text, &key, 2_000), "[key]".repeat(4));
+        assert_eq!(without_key(&"\u{e9}".repeat(5), "k", 3), "\u{e9}");
+    }
+
+    proptest! {
+        // The text around it holds no character that a key could hold: whatever is left of the key is seen.
+        #[test]
+        fn nothing_of_a_key_is_left_wherever_a_limit_falls(
+            key in prop_oneof![vec(b'!'..=b'~', 1..=512), vec(select(b"\\/\"u05c"), 1..40)],
+            around in vec(0..2_300_usize, 1..12),
+            (times, by_number) in (0..4_usize, any::<bool>()),
+            cut in 8_000..40_000_usize,
+        ) {
+            let key = String::from_utf8(key).unwrap();
+            let times = if by_number { times.min(1) } else { times };
+            let spelled = spelled(&key, times, by_number);
+            let mut text = String::new();
+            for length in around {
+                text.push_str(&"\u{e9}".repeat(length / 2));
+                text.push_str(&spelled);
+            }
+            let text = clipped(text, cut);
+            let told = without_key(&text, &key, 2_000);
+            prop_assert!(told.len() <= 2_000);
+            let left = told.replace(MARK, "").replace('\u{e9}', "");
+            // The last mark may itself be cut.
+            prop_assert!(MARK.starts_with(&left), "{left}");
+        }
+    }
+}
