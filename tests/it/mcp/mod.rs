@@ -2,6 +2,7 @@
 //! books. Each turn is billed by what the provider emitted for it.
 
 mod faults;
+mod money;
 mod server;
 
 use crate::{
