@@ -207,10 +207,11 @@ pub(super) fn note_of(
 }
 
 pub(super) fn told(open: &Open) -> Told {
-    let served = open.served().filter(|_| !open.attempts.is_empty());
+    let served = open.answering().filter(|_| !open.attempts.is_empty());
+    let all = || open.turns.done.iter().map(|done| &done.served).chain(served);
     Told {
         request_id: Some(open.request_id),
-        byok: served.is_some_and(|served| served.credential == CredentialKind::Byok),
+        byok: served.is_some() && all().all(|served| served.credential == CredentialKind::Byok),
         provider: served.map(|served| served.provider),
         model: served.map(|served| served.model_name.clone()),
         attempts: open.attempts.len(),
@@ -218,7 +219,7 @@ pub(super) fn told(open: &Open) -> Told {
             .map(|total| total.charge),
         fallback_reason: open.fallback_reason,
         dropped: open.dropped.clone(),
-        by_byok_api_key: served.is_some_and(|served| served.by_byok_api_key),
+        by_byok_api_key: served.is_some() && all().all(|served| served.by_byok_api_key),
     }
 }
 

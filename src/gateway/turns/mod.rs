@@ -78,6 +78,8 @@ struct Ended {
     note: String,
     total: Total,
     turns: usize,
+    /// Every turn was served on a key that came as `byok_api_key`.
+    marked: bool,
 }
 
 impl Caller {
@@ -186,7 +188,7 @@ impl Run {
             match self.step(meter, &speaking).await {
                 Ok(Next::Turn(next)) => meter = next,
                 Ok(Next::End(meter, stopped)) => return self.reply(meter, stopped, told).await,
-                Err(failure) => return Err((failure, told)),
+                Err(refused) => return Err(refused),
             }
             answered = match self.turn(&mut meter).await {
                 Ok(answered) => answered,
@@ -217,6 +219,8 @@ impl Run {
     ) -> Result<Reply, (Failure, Told)> {
         let Ok(ended) = self.settle(meter).await else { return Err((Failure::NotDurable, told)) };
         told.cost = Some(ended.total.charge);
+        told.byok = ended.total.byok;
+        told.by_byok_api_key = ended.marked;
         let Self { telling, toolbox, executed, ask, .. } = self;
         let closing = Closing {
             note: &ended.note,
@@ -227,37 +231,33 @@ impl Run {
         };
         let finish = stopped.map(|_| Finish::Length);
         let body = telling.body(finish, &closing, &ended.total.usage, ask.executes).unwrap_or_default();
-        let body = if told.by_byok_api_key { marked(body) } else { body };
+        let body = if ended.marked { marked(body) } else { body };
         Ok(Reply::Whole { told, body, content_type: Cow::Borrowed("application/json") })
     }
 
     /// What follows the turn that was just told. Its answer is whole and not billed yet.
-    async fn step(&mut self, meter: Meter, speaking: &Speaking) -> Result<Next, Failure> {
+    async fn step(&mut self, mut meter: Meter, speaking: &Speaking) -> Result<Next, (Failure, Told)> {
         let (calls, own) = self.telling.calls(&self.toolbox);
         let cut =
             matches!(self.telling.finish(), Some(Finish::Length | Finish::ContentFilter | Finish::Refusal));
         if calls.is_empty() || cut || !self.ask.executes {
             return Ok(Next::End(meter, None));
         }
-        if own > 0 {
-            // The caller has to act first: this is the answer, with what the servers gave beside it.
-            let mut meter = meter;
-            if let Err(failure) = self.call(&calls).await {
-                meter.fail(&failure.text()).await;
-                return Err(failure);
-            }
-            return Ok(Next::End(meter, None));
-        }
-        if meter.turn().saturating_add(1) >= self.ask.turns_max {
+        if own == 0 && meter.turn().saturating_add(1) >= self.ask.turns_max {
             return Ok(Next::End(meter, Some(Stopped::MaxTurns)));
         }
-        if Instant::now() >= self.until {
+        if own == 0 && Instant::now() >= self.until {
             return Ok(Next::End(meter, Some(Stopped::Time)));
         }
-        let mut meter = meter.turn_over().await.map_err(|NotDurable| Failure::NotDurable)?;
+        // Calls may take minutes. Whatever cuts them short finds the turn that asked for them paid.
+        let told = meter.get().map(|open| told(open)).unwrap_or_default();
+        let meter = meter.turn_over().await.map_err(|NotDurable| (Failure::NotDurable, told))?;
         if let Err(failure) = self.call(&calls).await {
-            meter.fail(&failure.text()).await;
-            return Err(failure);
+            return Err(refusal(failure, meter).await);
+        }
+        if own > 0 {
+            // The caller has to act first: this is the answer, with what the servers gave beside it.
+            return Ok(Next::End(meter, None));
         }
         let Some(message) = self.telling.message(speaking) else { return Ok(Next::End(meter, None)) };
         self.said.push(message);
@@ -311,8 +311,9 @@ impl Run {
         let total = Total::of(done.iter().map(|done| (&done.served, &done.bill))).ok_or(NotDurable)?;
         let served: &Served = &done.last().ok_or(NotDurable)?.served;
         let note = note_of(Some(request_id), &requested, served, Some(total.clone()));
-        let note = if served.by_byok_api_key { marked_note(note) } else { note };
-        Ok(Ended { note, total, turns: done.len() })
+        let marked = done.iter().all(|done| done.served.by_byok_api_key);
+        let note = if marked { marked_note(note) } else { note };
+        Ok(Ended { note, total, turns: done.len(), marked })
     }
 }
 

@@ -129,7 +129,7 @@ impl Run {
                     let finish = stopped.map(|_| Finish::Length);
                     return self.conclude(meter, finish, stopped, outbox).await;
                 }
-                Err(failure) => return outbox.fail(&failure).await,
+                Err((failure, _)) => return outbox.fail(&failure).await,
             }
             answered = match outbox.wait(self.turn(&mut meter)).await {
                 Ok(answered) => answered,
