@@ -13,13 +13,14 @@ use super::{
     attempt::{Answer, Body},
     course::Answered,
     failure::Failure,
-    inference::{Inbound, Reply, Told, note_of, refusal, serve, told},
+    inference::{Inbound, Reply, Told, foresee, note_of, refusal, serve, told},
     marked::{marked, marked_note},
     meter::{Meter, NotDurable},
     receipt::{Done, Ending, Served, Total},
     scoped::Brought,
 };
 use crate::{
+    accounts::authenticator::AuthError,
     dialect::{Dialect, Invalid, Speaking, canonical::Finish, json::ObjectWriter},
     domain::{kind::Kind, policy::ByokFallback},
     mcp::session,
@@ -132,6 +133,17 @@ pub fn read(inbound: &Inbound<'_>) -> Result<Option<Ask>, Invalid> {
 pub async fn complete(inbound: &Inbound<'_>, ask: Ask, mut meter: Meter) -> Result<Reply, (Failure, Told)> {
     let limits = inbound.gateway.settings.limits.mcp;
     let until = Instant::now() + limits.total;
+    let caller = Caller::of(inbound);
+    // Strangers are dialed only for what would be served: the tools they have change nothing about these refusals.
+    let bare = caller.inbound(ask.request.write(&[], &[], true).into());
+    let foreseen = tokio::select! {
+        biased;
+        foreseen = foresee(&bare, &mut meter) => foreseen,
+        () = inbound.gateway.stopping.cancelled() => Err(stopping()),
+    };
+    if let Err(failure) = foreseen {
+        return Err(refusal(failure, meter).await);
+    }
     let opening = Toolbox::open(&ask.servers, inbound.transport, &limits, &ask.request.own_tools);
     let toolbox = tokio::select! {
         biased;
@@ -140,7 +152,6 @@ pub async fn complete(inbound: &Inbound<'_>, ask: Ask, mut meter: Meter) -> Resu
             return Err(refusal(stopping(), meter).await);
         }
     };
-    let caller = Caller::of(inbound);
     let telling = Telling::new();
     let mut run = Run { caller, ask, toolbox, telling, said: Vec::new(), executed: Vec::new(), until };
     let answered = match run.turn(&mut meter).await {
@@ -164,6 +175,14 @@ impl Run {
     /// Asks the model for one turn.
     async fn turn(&mut self, meter: &mut Meter) -> Result<Answered, Failure> {
         let first = self.said.is_empty();
+        let gateway = self.caller.gateway.clone();
+        if !first {
+            tokio::select! {
+                biased;
+                renewed = self.renew(meter) => renewed?,
+                () = gateway.stopping.cancelled() => return Err(stopping()),
+            }
+        }
         let body = self.ask.request.write(&self.toolbox.definitions, &self.said, first);
         let body = Bytes::from(body);
         let open = meter.get().ok_or_else(ended)?;
@@ -173,8 +192,22 @@ impl Run {
         tokio::select! {
             biased;
             served = serve(&inbound, meter, Ok(())) => served,
-            () = self.caller.gateway.stopping.cancelled() => Err(stopping()),
+            () = gateway.stopping.cancelled() => Err(stopping()),
         }
+    }
+
+    /// Whoever asks must still be one who may, by the same look-up that let the request in. A database that is away has
+    /// revoked nobody.
+    async fn renew(&mut self, meter: &mut Meter) -> Result<(), Failure> {
+        let gateway = &self.caller.gateway;
+        let principal = match gateway.authenticator.renew(&self.caller.principal).await {
+            Ok(principal) => principal,
+            Err(AuthError::Store(_)) if self.caller.principal.is_live(gateway.ambient.now()) => return Ok(()),
+            Err(_) => return Err(Failure::KeyOver),
+        };
+        meter.get().ok_or_else(ended)?.principal = principal.clone();
+        self.caller.principal = principal;
+        Ok(())
     }
 
     /// An answer that is not streamed.

@@ -108,6 +108,7 @@ impl Outbox {
             }
             Failure::Upstream { provider, .. } => ("upstream_error", Some(provider.row().name)),
             Failure::InsufficientCredits { .. } => ("insufficient_credits", None),
+            Failure::KeyOver => ("invalid_api_key", None),
             Failure::NotDurable | Failure::Unavailable(_) => ("service_unavailable", None),
             Failure::NoModels { .. } => ("no_models_available", None),
             Failure::Invalid(_) | Failure::UnknownModel { .. } | Failure::UnknownProvider { .. } => {

@@ -243,6 +243,7 @@ pub(super) fn error(failure: Failure) -> ApiError {
                 format!("Insufficient credits: {available} USD available. Add credit or a provider key");
             ApiError::new(Code::InsufficientCredits, message)
         }
+        failure @ Failure::KeyOver => ApiError::new(Code::InvalidApiKey, failure.text()),
         Failure::Unavailable(cause) => ApiError::unavailable(cause),
         Failure::NotDurable => {
             // The answer has been paid for and will be billed: a second try would be billed again.

@@ -1,6 +1,7 @@
 //! Chat requests with MCP servers: a real server on loopback, the simulated providers playing the model, and the
 //! books. Each turn is billed by what the provider emitted for it.
 
+mod doors;
 mod faults;
 mod money;
 mod server;
