@@ -5,6 +5,7 @@ mod doors;
 mod faults;
 mod money;
 mod server;
+mod thoughts;
 
 use crate::{
     harness::{Builder, Customer, Stack, hello, text, wait_until},
