@@ -144,8 +144,10 @@ pub async fn build(
     let registering = db.clone();
     db.run(async move { instances::register(&mut *registering.acquire().await?, instance).await }).await?;
     let installation = Arc::new(Installation::load(&db, ring, ambient.clone()).await?);
-    let gateway = Arc::new(gateway(config, &db, &installation, instance, &ambient).await?);
-    let accounts = accounts(config, &db, &installation, &ambient)?;
+    let authenticator = Arc::new(Authenticator::new(db.clone(), installation.clone(), ambient.clone()));
+    let gateway = gateway(config, &db, &installation, &authenticator, instance, &ambient).await?;
+    let gateway = Arc::new(gateway);
+    let accounts = accounts(config, &db, &installation, authenticator, &ambient)?;
     let jobs_stopping = CancellationToken::new();
     jobs::start(&gateway, instance, config, &jobs_stopping);
     tokio::task::spawn_blocking(tokens::warm_up);
@@ -182,6 +184,7 @@ async fn gateway(
     config: &Config,
     db: &Db,
     installation: &Arc<Installation>,
+    authenticator: &Arc<Authenticator>,
     instance: InstanceId,
     ambient: &Ambient,
 ) -> anyhow::Result<Gateway> {
@@ -219,6 +222,7 @@ async fn gateway(
         recorder: Recorder::start(db, ambient.clone(), RecordLimits::default()),
         db: db.clone(),
         installation: installation.clone(),
+        authenticator: authenticator.clone(),
         platform_keys,
         key_uses: KeyUses::default(),
         catalog: ArcSwap::from_pointee(catalog),
@@ -251,12 +255,12 @@ fn accounts(
     config: &Config,
     db: &Db,
     installation: &Arc<Installation>,
+    authenticator: Arc<Authenticator>,
     ambient: &Ambient,
 ) -> anyhow::Result<AccountServices> {
     let allowed_nets = AllowedNets(config.allow_private_nets.clone());
     let (operator, customer) =
         Transport::new(config.deadlines.connect, Arc::new(allowed_nets.clone()))?.clients();
-    let authenticator = Arc::new(Authenticator::new(db.clone(), installation.clone(), ambient.clone()));
     let provider_urls = ProviderId::all()
         .zip(&config.providers)
         .map(|(provider, settings)| (provider, settings.base_url.as_str().trim_end_matches('/').to_owned()))

@@ -89,6 +89,12 @@ impl Authenticator {
         if is_its { Ok(principal) } else { Err(AuthError::TokenOver) }
     }
 
+    /// The principal as it is now, for a request that goes on for long: what was changed about the key since holds, and
+    /// one that was revoked or has expired is none any more.
+    pub async fn renew(&self, known: &Principal) -> Result<Arc<Principal>, AuthError> {
+        self.find_by_hash(ApiKeyHash(known.key_hash.0)).await
+    }
+
     /// The principal of a key known by its hash, as a short-lived token carries it.
     async fn find_by_hash(&self, hash: ApiKeyHash) -> Result<Arc<Principal>, AuthError> {
         let now = self.ambient.now();

@@ -4,6 +4,7 @@
 //! its own key failed, and one that brought a key only where it asked for that.
 
 mod ending;
+mod foresee;
 mod prepare;
 
 use super::{
@@ -266,11 +267,7 @@ impl<'a> Course<'a> {
         if self.platform_closed.is_some() {
             return Ok(false);
         }
-        let ahead = self.choices.iter().skip(at).filter(|choice| choice.kind() == CredentialKind::Platform);
-        let bounds = ahead.filter_map(|choice| self.bounds(choice.candidate, open).ok());
-        let (want, floor) = bounds.fold((NanoUsd::ZERO, NanoUsd::ZERO), |(want, floor), bound| {
-            (want.max(bound.0), floor.max(bound.1))
-        });
+        let (want, floor) = self.credit_ahead(at, open);
         match open.hold(want, floor).await {
             Ok(Ok(())) => Ok(true),
             Ok(Err(available)) => {

@@ -26,6 +26,8 @@ pub enum Failure {
     InsufficientCredits {
         available: NanoUsd,
     },
+    /// The API key was revoked or has expired while the request was being served.
+    KeyOver,
     /// The last provider's refusal.
     Upstream {
         /// As it may be told: see [`told_of`].
@@ -48,6 +50,7 @@ impl Failure {
             Failure::NoModels { message } | Failure::UnknownModel { message } => message.clone(),
             Failure::UnknownProvider { param } => format!("unknown provider in {param}"),
             Failure::InsufficientCredits { .. } => "insufficient credits".to_owned(),
+            Failure::KeyOver => "The API key was revoked or has expired meanwhile".to_owned(),
             Failure::Upstream { rejection, .. } => rejection.message.clone(),
             Failure::NotDurable => "the bill could not be made durable in time".to_owned(),
             Failure::Unavailable(cause) => cause.clone(),

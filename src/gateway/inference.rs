@@ -20,7 +20,7 @@ use crate::{
     dialect::{self, Head, Invalid, Limits as RequestLimits, json},
     domain::{catalog::Catalog, ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback},
     providers::transport::Transport,
-    routing::plan::{self, Considered, Keys, NoPlan, Plan, Wanted, shown},
+    routing::plan::{self, Candidate, Considered, Keys, NoPlan, Plan, Wanted, shown},
     store::api_keys::Principal,
 };
 use bytes::Bytes;
@@ -208,10 +208,11 @@ pub(super) fn note_of(
 }
 
 pub(super) fn told(open: &Open) -> Told {
-    let served = open.served().filter(|_| !open.attempts.is_empty());
+    let served = open.answering().filter(|_| !open.attempts.is_empty());
+    let all = || open.turns.done.iter().map(|done| &done.served).chain(served);
     Told {
         request_id: Some(open.request_id),
-        byok: served.is_some_and(|served| served.credential == CredentialKind::Byok),
+        byok: served.is_some() && all().all(|served| served.credential == CredentialKind::Byok),
         provider: served.map(|served| served.provider),
         model: served.map(|served| served.model_name.clone()),
         attempts: open.attempts.len(),
@@ -219,7 +220,7 @@ pub(super) fn told(open: &Open) -> Told {
             .map(|total| total.charge),
         fallback_reason: open.fallback_reason,
         dropped: open.dropped.clone(),
-        by_byok_api_key: served.is_some_and(|served| served.by_byok_api_key),
+        by_byok_api_key: served.is_some() && all().all(|served| served.by_byok_api_key),
     }
 }
 
@@ -232,18 +233,40 @@ pub(super) async fn serve(
     meter: &mut Meter,
     unfolded: Result<(), Invalid>,
 ) -> Result<Answered, Failure> {
-    let limits = request_limits(inbound.gateway);
-    let request = unfolded
-        .and_then(|()| Asked::read(inbound.kind, &inbound.content_type, &inbound.body, &limits))
-        .map_err(Failure::Invalid)?;
-    let head = request.head();
+    unfolded.map_err(Failure::Invalid)?;
+    let request = read(inbound)?;
     let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
+    let (scope, plan) = prepared(inbound, &request, open)?;
+    Course::new(inbound, &request, &scope, &plan, open).run(open).await
+}
+
+/// What [`serve`] would refuse before it called anybody, refused before anything else is done for the request. Less
+/// than everything: what is not seen here is refused there.
+pub(super) async fn foresee(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<(), Failure> {
+    let request = read(inbound)?;
+    let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
+    let (scope, plan) = prepared(inbound, &request, open)?;
+    Course::new(inbound, &request, &scope, &plan, open).foresee(open).await
+}
+
+fn read<'a>(inbound: &'a Inbound<'_>) -> Result<Asked<'a>, Failure> {
+    let limits = request_limits(inbound.gateway);
+    Asked::read(inbound.kind, &inbound.content_type, &inbound.body, &limits).map_err(Failure::Invalid)
+}
+
+/// What is brought and who may serve, in their order; noted on the way.
+fn prepared<'a>(
+    inbound: &'a Inbound<'_>,
+    request: &'a Asked<'a>,
+    open: &mut Open,
+) -> Result<(Scope<'a>, Vec<Candidate>), Failure> {
+    let head = request.head();
     open.requested = head.models.first().map(|name| name.to_string()).unwrap_or_default();
     open.stream = head.stream;
     open.service_tier = head.service_tier.as_deref().map(str::to_owned);
     open.prompt_bytes = head.facts.text_bytes;
     open.prompt_media = bounds::media_estimate(&head.facts);
-    if let Asked::Kind(request) = &request {
+    if let Asked::Kind(request) = request {
         open.measured = request.content.usage;
         open.prompt_tokens = request.content.token_ids;
     }
@@ -263,7 +286,7 @@ pub(super) async fn serve(
     open.considered = plan.considered;
     open.strategy = plan.strategy;
     open.chain = plan.candidates.iter().map(|candidate| candidate.id.clone()).collect();
-    Course::new(inbound, &request, &scope, &plan.candidates, open).run(open).await
+    Ok((scope, plan.candidates))
 }
 
 fn make_plan(

@@ -23,7 +23,7 @@ mod turns;
 mod unseen;
 
 use crate::{
-    accounts::installation::Installation,
+    accounts::{Authenticator, installation::Installation},
     billing::{batch::Ledger, record::Recorder},
     config::Limits,
     credentials::{platform::PlatformKeys, uses::KeyUses},
@@ -79,6 +79,8 @@ pub struct Gateway {
     pub ledger: Ledger,
     pub recorder: Recorder,
     pub installation: Arc<Installation>,
+    /// Asked again by requests that go on for long.
+    pub authenticator: Arc<Authenticator>,
     pub platform_keys: Arc<PlatformKeys>,
     pub key_uses: KeyUses,
     pub catalog: ArcSwap<Catalog>,

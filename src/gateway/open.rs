@@ -402,7 +402,9 @@ impl Open {
         });
         let recording = self.gateway.recorder.record(self.record(bill.as_ref(), ending, error));
         if !self.turns.goes_on {
-            self.gateway.metrics.ended(ending, on_platform);
+            let by_platform =
+                self.answering().is_some_and(|last| last.credential == CredentialKind::Platform);
+            self.gateway.metrics.ended(ending, by_platform);
         }
         let written = async move {
             recording.await;

@@ -10,6 +10,7 @@ use crate::domain::{
     provider::ProviderId,
 };
 use sqlx::PgConnection;
+use std::fmt;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -18,9 +19,21 @@ use uuid::Uuid;
 pub struct Principal {
     pub scope: OrgScope,
     pub api_key_id: ApiKeyId,
+    /// What it was found by, for a request that has to ask again.
+    pub key_hash: KeyHash,
     pub policy: KeyPolicy,
     /// By provider, then in the order in which they are tried; disabled ones too.
     pub provider_keys: Vec<StoredProviderKey>,
+}
+
+/// The keyed hash of an API key. It opens nothing by itself, and is no business of a log all the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash(pub [u8; 32]);
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash(..)")
+    }
 }
 
 impl Principal {
@@ -86,7 +99,7 @@ pub async fn find_principal(
         true => provider_keys::list_of_api_key(connection, scope, id).await?,
         false => Vec::new(),
     };
-    Ok(Some(Principal { scope, api_key_id: id, policy, provider_keys }))
+    Ok(Some(Principal { scope, api_key_id: id, key_hash: KeyHash(*key_hash), policy, provider_keys }))
 }
 
 /// The API keys in `scope`: live ones first, the newest first; revoked ones up to the bound of the list.

@@ -247,7 +247,7 @@ pub struct UsageSum {
 }
 
 /// Sums an organization's usage of `from..to` (ids, see [`first_id_at`]) in groups, at most `limit` of them; of one of
-/// its API keys alone, if one is given.
+/// its API keys alone, if one is given. A request of several turns is one, in every group that some turn of it is in.
 pub async fn sum_by(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -266,7 +266,7 @@ pub async fn sum_by(
                       WHEN 'kind' THEN kind
                       ELSE COALESCE(category, '')
                   END AS "key!",
-                  count(*) AS "requests!", sum(input_tokens)::bigint AS "input!",
+                  count(DISTINCT request_id) AS "requests!", sum(input_tokens)::bigint AS "input!",
                   sum(cache_read_tokens)::bigint AS "cache_read!",
                   sum(cache_write_tokens)::bigint AS "cache_write!",
                   sum(cache_write_1h_tokens)::bigint AS "cache_write_1h!",

@@ -1,7 +1,10 @@
 //! From one turn of a request to the next: the same request, with credit, usage and prices of its own.
 
 use super::{Open, Turns};
-use crate::{domain::usage::Usage, gateway::receipt::Done};
+use crate::{
+    domain::usage::Usage,
+    gateway::receipt::{Done, Served},
+};
 use bytes::Bytes;
 use std::{sync::Arc, time::Instant};
 
@@ -47,6 +50,11 @@ impl Open {
             _token: self.gateway.tasks.token(),
             apart: None,
         }
+    }
+
+    /// Who serves, else who answered the turn before.
+    pub(in crate::gateway) fn answering(&self) -> Option<&Served> {
+        self.served().or(self.turns.done.last().map(|done| &done.served))
     }
 
     /// The model that answered the turn before, which the next one prefers.

@@ -14,13 +14,14 @@ use super::{
     attempt::{Answer, Body},
     course::Answered,
     failure::Failure,
-    inference::{Inbound, Reply, Told, note_of, refusal, serve, told},
+    inference::{Inbound, Reply, Told, foresee, note_of, refusal, serve, told},
     marked::{marked, marked_note},
     meter::{Meter, NotDurable},
     receipt::{Done, Ending, Served, Total},
     scoped::Brought,
 };
 use crate::{
+    accounts::authenticator::AuthError,
     dialect::{
         Dialect, Invalid, Speaking,
         canonical::{AnswerPart, Finish},
@@ -84,6 +85,8 @@ struct Ended {
     note: String,
     total: Total,
     turns: usize,
+    /// Every turn was served on a key that came as `byok_api_key`.
+    marked: bool,
 }
 
 impl Caller {
@@ -145,6 +148,17 @@ pub async fn complete(
 ) -> Result<Reply, (Failure, Told)> {
     let limits = inbound.gateway.settings.limits.mcp;
     let until = Instant::now() + limits.total;
+    let caller = Caller::of(inbound);
+    // Strangers are dialed only for what would be served: the tools they have change nothing about these refusals.
+    let bare = caller.inbound(ask.request.write(&[], &[], true).into());
+    let foreseen = tokio::select! {
+        biased;
+        foreseen = foresee(&bare, &mut meter) => foreseen,
+        () = inbound.gateway.stopping.cancelled() => Err(stopping()),
+    };
+    if let Err(failure) = foreseen {
+        return Err(refusal(failure, meter).await);
+    }
     let opening = Toolbox::open(&ask.servers, inbound.transport, &limits, &ask.request.own_tools);
     let toolbox = tokio::select! {
         biased;
@@ -157,7 +171,6 @@ pub async fn complete(
         let recalled = inbound.gateway.heard.recall(inbound.principal.api_key_id, messages).await;
         ask.request.messages = recalled.or(ask.request.messages);
     }
-    let caller = Caller::of(inbound);
     let telling = Telling::new();
     let mut run = Run { caller, ask, toolbox, telling, said: Vec::new(), executed: Vec::new(), until };
     let answered = match run.turn(&mut meter).await {
@@ -181,6 +194,14 @@ impl Run {
     /// Asks the model for one turn.
     async fn turn(&mut self, meter: &mut Meter) -> Result<Answered, Failure> {
         let first = self.said.is_empty();
+        let gateway = self.caller.gateway.clone();
+        if !first {
+            tokio::select! {
+                biased;
+                renewed = self.renew(meter) => renewed?,
+                () = gateway.stopping.cancelled() => return Err(stopping()),
+            }
+        }
         let body = self.ask.request.write(&self.toolbox.definitions, &self.said, first);
         let body = Bytes::from(body);
         let open = meter.get().ok_or_else(ended)?;
@@ -190,8 +211,22 @@ impl Run {
         tokio::select! {
             biased;
             served = serve(&inbound, meter, Ok(())) => served,
-            () = self.caller.gateway.stopping.cancelled() => Err(stopping()),
+            () = gateway.stopping.cancelled() => Err(stopping()),
         }
+    }
+
+    /// Whoever asks must still be one who may, by the same look-up that let the request in. A database that is away has
+    /// revoked nobody.
+    async fn renew(&mut self, meter: &mut Meter) -> Result<(), Failure> {
+        let gateway = &self.caller.gateway;
+        let principal = match gateway.authenticator.renew(&self.caller.principal).await {
+            Ok(principal) => principal,
+            Err(AuthError::Store(_)) if self.caller.principal.is_live(gateway.ambient.now()) => return Ok(()),
+            Err(_) => return Err(Failure::KeyOver),
+        };
+        meter.get().ok_or_else(ended)?.principal = principal.clone();
+        self.caller.principal = principal;
+        Ok(())
     }
 
     /// An answer that is not streamed.
@@ -205,7 +240,7 @@ impl Run {
             match self.step(meter, &speaking).await {
                 Ok(Next::Turn(next)) => meter = next,
                 Ok(Next::End(meter, stopped)) => return self.reply(meter, stopped, told).await,
-                Err(failure) => return Err((failure, told)),
+                Err(refused) => return Err(refused),
             }
             answered = match self.turn(&mut meter).await {
                 Ok(answered) => answered,
@@ -236,6 +271,8 @@ impl Run {
     ) -> Result<Reply, (Failure, Told)> {
         let Ok(ended) = self.settle(meter).await else { return Err((Failure::NotDurable, told)) };
         told.cost = Some(ended.total.charge);
+        told.byok = ended.total.byok;
+        told.by_byok_api_key = ended.marked;
         let Self { telling, toolbox, executed, ask, .. } = self;
         let closing = Closing {
             note: &ended.note,
@@ -246,12 +283,12 @@ impl Run {
         };
         let finish = stopped.map(|_| Finish::Length);
         let body = telling.body(finish, &closing, &ended.total.usage, ask.executes).unwrap_or_default();
-        let body = if told.by_byok_api_key { marked(body) } else { body };
+        let body = if ended.marked { marked(body) } else { body };
         Ok(Reply::Whole { told, body, content_type: Cow::Borrowed("application/json") })
     }
 
     /// What follows the turn that was just told. Its answer is whole and not billed yet.
-    async fn step(&mut self, meter: Meter, speaking: &Speaking) -> Result<Next, Failure> {
+    async fn step(&mut self, mut meter: Meter, speaking: &Speaking) -> Result<Next, (Failure, Told)> {
         let (calls, own) = self.telling.calls(&self.toolbox);
         let cut =
             matches!(self.telling.finish(), Some(Finish::Length | Finish::ContentFilter | Finish::Refusal));
@@ -261,26 +298,22 @@ impl Run {
             }
             return Ok(Next::End(meter, None));
         }
-        if own > 0 {
-            // The caller has to act first: this is the answer, with what the servers gave beside it.
-            let mut meter = meter;
-            if let Err(failure) = self.call(&calls).await {
-                meter.fail(&failure.text()).await;
-                return Err(failure);
-            }
-            self.remember(&calls, speaking).await;
-            return Ok(Next::End(meter, None));
-        }
-        if meter.turn().saturating_add(1) >= self.ask.turns_max {
+        if own == 0 && meter.turn().saturating_add(1) >= self.ask.turns_max {
             return Ok(Next::End(meter, Some(Stopped::MaxTurns)));
         }
-        if Instant::now() >= self.until {
+        if own == 0 && Instant::now() >= self.until {
             return Ok(Next::End(meter, Some(Stopped::Time)));
         }
-        let mut meter = meter.turn_over().await.map_err(|NotDurable| Failure::NotDurable)?;
+        // Calls may take minutes. Whatever cuts them short finds the turn that asked for them paid.
+        let told = meter.get().map(|open| told(open)).unwrap_or_default();
+        let meter = meter.turn_over().await.map_err(|NotDurable| (Failure::NotDurable, told))?;
         if let Err(failure) = self.call(&calls).await {
-            meter.fail(&failure.text()).await;
-            return Err(failure);
+            return Err(refusal(failure, meter).await);
+        }
+        if own > 0 {
+            // The caller has to act first: this is the answer, with what the servers gave beside it.
+            self.remember(&calls, speaking).await;
+            return Ok(Next::End(meter, None));
         }
         let Some(message) = self.telling.message(speaking, |_| true) else {
             return Ok(Next::End(meter, None));
@@ -364,8 +397,9 @@ impl Run {
         let total = Total::of(done.iter().map(|done| (&done.served, &done.bill))).ok_or(NotDurable)?;
         let served: &Served = &done.last().ok_or(NotDurable)?.served;
         let note = note_of(Some(request_id), &requested, served, Some(total.clone()));
-        let note = if served.by_byok_api_key { marked_note(note) } else { note };
-        Ok(Ended { note, total, turns: done.len() })
+        let marked = done.iter().all(|done| done.served.by_byok_api_key);
+        let note = if marked { marked_note(note) } else { note };
+        Ok(Ended { note, total, turns: done.len(), marked })
     }
 }
 

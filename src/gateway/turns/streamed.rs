@@ -108,6 +108,7 @@ impl Outbox {
             }
             Failure::Upstream { provider, .. } => ("upstream_error", Some(provider.row().name)),
             Failure::InsufficientCredits { .. } => ("insufficient_credits", None),
+            Failure::KeyOver => ("invalid_api_key", None),
             Failure::NotDurable | Failure::Unavailable(_) => ("service_unavailable", None),
             Failure::NoModels { .. } => ("no_models_available", None),
             Failure::Invalid(_) | Failure::UnknownModel { .. } | Failure::UnknownProvider { .. } => {
@@ -129,7 +130,7 @@ impl Run {
                     let finish = stopped.map(|_| Finish::Length);
                     return self.conclude(meter, finish, stopped, outbox).await;
                 }
-                Err(failure) => return outbox.fail(&failure).await,
+                Err((failure, _)) => return outbox.fail(&failure).await,
             }
             answered = match outbox.wait(self.turn(&mut meter)).await {
                 Ok(answered) => answered,

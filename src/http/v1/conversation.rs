@@ -91,7 +91,10 @@ pub(in crate::http) async fn ask(
             return Err(with_told(error, &told));
         }
     };
-    inference::complete(inbound, place).await.map_err(|(failure, told)| with_told(error(failure), &told))
+    inference::complete(inbound, place).await.map_err(|(failure, told)| {
+        let error = if told.cost.is_some() { broken_off(failure) } else { error(failure) };
+        with_told(error, &told)
+    })
 }
 
 /// An answer as it is.
@@ -209,6 +212,20 @@ fn each_header(told: &Told, mut put: impl FnMut(HeaderName, HeaderValue)) {
     }
 }
 
+/// Of a request whose earlier turns were answered: they have been charged, and their tools called. A second try would
+/// do all of that again.
+fn broken_off(failure: Failure) -> ApiError {
+    let error = match failure {
+        Failure::Unavailable(cause) => {
+            let message =
+                "The gateway could not go on; what was answered until then is charged as the receipt says";
+            ApiError::new(Code::ServiceUnavailable, message).cause(cause)
+        }
+        failure => error(failure),
+    };
+    error.retry_is_useless()
+}
+
 pub(super) fn error(failure: Failure) -> ApiError {
     match failure {
         Failure::Invalid(invalid) => {
@@ -226,6 +243,7 @@ pub(super) fn error(failure: Failure) -> ApiError {
                 format!("Insufficient credits: {available} USD available. Add credit or a provider key");
             ApiError::new(Code::InsufficientCredits, message)
         }
+        failure @ Failure::KeyOver => ApiError::new(Code::InvalidApiKey, failure.text()),
         Failure::Unavailable(cause) => ApiError::unavailable(cause),
         Failure::NotDurable => {
             // The answer has been paid for and will be billed: a second try would be billed again.

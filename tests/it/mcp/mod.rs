@@ -1,8 +1,11 @@
 //! Chat requests with MCP servers: a real server on loopback, the simulated providers playing the model, and the
 //! books. Each turn is billed by what the provider emitted for it.
 
+mod doors;
 mod faults;
+mod money;
 mod server;
+mod thoughts;
 
 use crate::{
     harness::{Builder, Customer, Stack, hello, text, wait_until},
