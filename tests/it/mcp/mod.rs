@@ -3,6 +3,7 @@
 
 mod faults;
 mod server;
+mod words;
 
 use crate::{
     harness::{Builder, Customer, Stack, hello, text, wait_until},
