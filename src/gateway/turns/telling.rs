@@ -245,7 +245,7 @@ impl Closing<'_> {
     fn write(&self) -> String {
         let mut rest = ObjectWriter::new();
         let mut names: Vec<String> = Vec::new();
-        for call in self.executed {
+        for call in self.executed.iter().filter(|call| call.made) {
             let mut name = Vec::new();
             dialect::json::push_text(&mut name, &call.tool);
             names.push(String::from_utf8(name).unwrap_or_default());

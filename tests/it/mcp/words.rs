@@ -1,8 +1,8 @@
 //! What passes from turn to turn and to the caller: sizes, bytes, signatures, restrictions, and which calls were made.
 
 use super::{MODEL, ask, call, local, opened, server::Server, with_servers};
-use crate::harness::{Stack, wait_until};
-use kairosroute::simulator::Script;
+use crate::harness::{Stack, hello, text, wait_until};
+use kairosroute::simulator::{Script, ToolCall};
 use serde_json::{Value, json};
 
 fn chunk(delta: &str, finish: &str) -> String {
@@ -50,6 +50,106 @@ async fn an_answer_that_nobody_waits_for_is_read_to_its_usage_and_not_kept() {
     wait_until("the usage row", async || stack.database.number("SELECT count(*) FROM usage").await == 1)
         .await;
     assert_eq!(stack.database.number("SELECT output_tokens::bigint FROM usage").await, 777);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn line_ends_in_arguments_do_not_break_a_frame() {
+    let (stack, server) = (opened().start().await, Server::start().await);
+    let customer = stack.customer("5").await;
+    let pretty = "{\r\n \"port\":\r\"Brest\"\r\n}";
+    stack.simulator.enqueue("openai", Script::tools(vec![call("a", "tide", pretty)]));
+    let half = ToolCall::new("b", "tide", &[r#"{\"port\":\"\\ud83d\"}"#]);
+    stack.simulator.enqueue("openai", Script::tools(vec![half]));
+    let mut stream = stack.stream(&customer.key, &with_servers(MODEL, &[&server.url])).await;
+    let frames = stream.rest().await;
+    assert!(frames.iter().all(|frame| !frame.text.contains('\r')), "{frames:?}");
+    let last = &frames[frames.len() - 2].text;
+    assert!(last.contains(r#""result":"7 m at Brest""#) && last.contains("turns_consumed"), "{last}");
+    assert!(last.contains(r#""arguments":{"port":"\ud83d"}"#), "as the model wrote it: {last}");
+    assert_eq!(server.calls()[0].1, json!({ "port": "Brest" }));
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_restriction_of_tools_is_sent_with_every_turn() {
+    let (stack, server) = (opened().start().await, Server::start().await);
+    let customer = stack.customer("5").await;
+    stack.simulator.enqueue("openai", Script::tools(vec![call("a", "tide", "{}")]));
+    let mut body = with_servers(MODEL, &[&server.url]);
+    let allowed = json!([{ "type": "function", "function": { "name": "tide" } }]);
+    body["tool_choice"] =
+        json!({ "type": "allowed_tools", "allowed_tools": { "mode": "required", "tools": allowed } });
+    let heard = ask(&stack, &customer, &body, true).await;
+    assert_eq!((heard.finish.as_str(), heard.names().len()), ("stop", 1), "{heard:?}");
+    let sent: Vec<Value> = stack
+        .simulator
+        .bill()
+        .iter()
+        .map(|call| {
+            serde_json::from_str::<Value>(&call.body).unwrap()["tool_choice"]["allowed_tools"].clone()
+        })
+        .collect();
+    assert_eq!(
+        sent,
+        [json!({ "mode": "required", "tools": allowed }), json!({ "mode": "auto", "tools": allowed })]
+    );
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn without_a_tool_left_nothing_is_said_of_tools() {
+    let stack = opened().start().await;
+    let customer = stack.customer("5").await;
+    let mut body = with_servers(MODEL, &["http://127.0.0.1:9/mcp"]);
+    body["parallel_tool_calls"] = json!(false);
+    for (tools, choice) in [(json!(null), json!("required")), (json!([]), json!("auto"))] {
+        stack.simulator.clear();
+        body["tools"] = tools;
+        body["tool_choice"] = choice;
+        let heard = ask(&stack, &customer, &body, true).await;
+        assert_eq!(heard.finish, "stop", "{heard:?}");
+        assert!(!stack.simulator.bill()[0].body.contains("tool"), "{:?}", stack.simulator.bill());
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn only_calls_that_were_made_are_named_as_executed() {
+    let (stack, server) = (opened().start().await, Server::start().await);
+    let customer = stack.customer("5").await;
+    let mut calls: Vec<ToolCall> = (0..33).map(|n| call(&format!("c{n}"), "get_wind_now", "{}")).collect();
+    calls[1] = call("c1", "tide", "7");
+    stack.simulator.enqueue("openai", Script::tools(calls));
+    let mut body = hello(MODEL);
+    body["mcp_servers"] = json!([{ "url": server.url, "name": "w" }]);
+    let heard = ask(&stack, &customer, &body, false).await;
+    assert_eq!(heard.names(), vec!["get.wind/now"; 31], "{heard:?}");
+    assert_eq!(server.calls().len(), 31);
+    let results = heard.whole["mcp_tool_results"].as_array().unwrap();
+    assert_eq!(results.len(), 33);
+    for (at, tool, why) in [(1, "tide", "not a JSON object"), (32, "get.wind/now", "not called")] {
+        let told = &results[at];
+        assert_eq!((&told["server_name"], &told["tool_name"]), (&json!("w"), &json!(tool)), "{told}");
+        assert!(text(&told["result"]).contains(why) && told["is_error"] == true, "{told}");
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn the_callers_own_tools_count_against_how_many_there_may_be() {
+    let stack = opened().env("KAIROSROUTE_MCP_TOOLS_MAX", "4").start().await;
+    let (customer, server) = (stack.customer("5").await, Server::start().await);
+    for (own, offered) in [(3, 4), (5, 5)] {
+        stack.simulator.clear();
+        let mut body = with_servers(MODEL, &[&server.url]);
+        body["tools"] = (0..own).map(|n| local(&format!("own_{n}"))).collect();
+        let heard = ask(&stack, &customer, &body, false).await;
+        let errors = heard.whole["mcp_server_errors"].as_object().unwrap();
+        assert!(errors.values().all(|error| error["code"] == "too_many_tools"), "{errors:?}");
+        let sent: Value = serde_json::from_str(&stack.simulator.bill()[0].body).unwrap();
+        assert_eq!(sent["tools"].as_array().unwrap().len(), offered, "{sent}");
+    }
     stack.finish().await;
 }
 
