@@ -153,7 +153,7 @@ async fn the_callers_own_tools_count_against_how_many_there_may_be() {
     stack.finish().await;
 }
 
-/// Signatures in an answer, each with the member that holds it.
+/// Signatures in an answer: maker and bare value of each.
 fn signatures(answer: &str) -> Vec<String> {
     let mut found: Vec<String> = answer
         .split('"')
