@@ -76,7 +76,11 @@ pub static VARIABLES: &[Variable] = &[
     ),
     variable("KAIROSROUTE_BODY_BYTES_MAX", "33554432", "largest request body"),
     variable("KAIROSROUTE_BODY_DEPTH_MAX", "128", "deepest nesting of a request body"),
-    variable("KAIROSROUTE_REPLY_BYTES_MAX", "67108864", "largest unary answer of a provider"),
+    variable(
+        "KAIROSROUTE_REPLY_BYTES_MAX",
+        "67108864",
+        "largest unary answer of a provider, and largest turn of an answer with MCP servers",
+    ),
     variable("KAIROSROUTE_FRAME_BYTES_MAX", "8388608", "largest frame of a streamed answer"),
     variable(
         "KAIROSROUTE_ATTEMPTS_MAX",
@@ -105,7 +109,11 @@ pub static VARIABLES: &[Variable] = &[
         "32",
         "largest max_turns; 10, or this if less, when it is not said",
     ),
-    variable("KAIROSROUTE_MCP_TOOLS_MAX", "128", "tools of MCP servers offered in one request"),
+    variable(
+        "KAIROSROUTE_MCP_TOOLS_MAX",
+        "128",
+        "tools of one request with MCP servers, the caller's own included",
+    ),
     variable(
         "KAIROSROUTE_MCP_RESULT_BYTES_MAX",
         "65536",

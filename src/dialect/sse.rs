@@ -2,7 +2,7 @@
 //! same frames; a frame longer than the limit is an error, so memory stays bounded. Never decodes text: a
 //! character or a surrogate pair may be cut anywhere.
 
-use memchr::{memchr2, memchr3};
+use memchr::{memchr, memchr2, memchr3};
 use std::borrow::Cow;
 
 /// A frame grew past the configured limit.
@@ -175,10 +175,18 @@ impl<'a> Iterator for Lines<'a> {
 
 /// Appends `data: {json}` and a blank line. Line separators that some clients' readers take for line ends
 /// (U+2028, U+2029, U+0085) are written as escapes; they can stand only inside a JSON string, where the
-/// escape means the same character.
+/// escape means the same character. Line ends, which are white space between tokens, become spaces.
 pub fn write_data(out: &mut Vec<u8>, json: &[u8]) {
     out.extend_from_slice(b"data: ");
-    write_escaped(out, json);
+    let mut rest = json;
+    // Only what a model or a tool wrote and we embed can hold one of these: frames were cut at theirs.
+    while let Some(at) = memchr(b'\r', rest) {
+        let (before, tail) = rest.split_at(at);
+        write_escaped(out, before);
+        out.push(b' ');
+        rest = tail.get(1..).unwrap_or_default();
+    }
+    write_escaped(out, rest);
     out.extend_from_slice(b"\n\n");
 }
 
@@ -286,6 +294,26 @@ mod tests {
             }
             pieces.push(&bytes[from..]);
             prop_assert_eq!(frames(&pieces), frames(&[bytes]));
+        }
+
+        /// Whatever JSON a model or a tool wrote: the frame is one for every reader, those that end lines at more than
+        /// the standard's two characters included, and means the same.
+        #[test]
+        fn a_frame_stays_one_frame(
+            text in any::<String>(),
+            space in "[ \t\r\n]{0,4}",
+            raw in "[\u{7f}\u{85}\u{2028}\u{2029}é]{0,4}",
+        ) {
+            let quoted = serde_json::to_string(&text).unwrap();
+            let json = format!("{{{space}\"a\"{space}:{space}[{quoted},{space}\"{raw}\"{space}]}}");
+            let mut out = Vec::new();
+            write_data(&mut out, json.as_bytes());
+            let line = std::str::from_utf8(&out).unwrap().strip_suffix("\n\n").unwrap();
+            let ends = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+            prop_assert!(!line.contains(ends), "{:?}", line);
+            let read: serde_json::Value = serde_json::from_str(line.strip_prefix("data: ").unwrap()).unwrap();
+            let meant: serde_json::Value = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(read, meant);
         }
 
         #[test]

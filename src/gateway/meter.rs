@@ -166,7 +166,9 @@ pub(super) async fn drain(
             Ok(Ok(None)) => relay.close(),
             Ok(Err(_)) | Err(_) => break,
         }
+        // Nobody waits for it any more.
         relay.take_out();
+        relay.take_events();
         open.relayed(relay);
     }
 }

@@ -44,8 +44,12 @@ impl<'a> Signature<'a> {
 
     /// The value under our mark.
     pub fn mark(provider: ProviderId, upstream_model: &str, bare: &Escaped<'_>) -> Escaped<'static> {
-        let model = URL_SAFE_NO_PAD.encode(upstream_model);
-        Escaped::from_inner(format!("{MARK}{provider}.{model}.{}", bare.inner()))
+        Escaped::from_inner(Self::mark_of(provider, upstream_model) + bare.inner())
+    }
+
+    /// What stands before every signature of this maker's under our mark.
+    pub fn mark_of(provider: ProviderId, upstream_model: &str) -> String {
+        format!("{MARK}{provider}.{}.", URL_SAFE_NO_PAD.encode(upstream_model))
     }
 }
 

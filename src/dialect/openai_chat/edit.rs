@@ -35,7 +35,7 @@ enum Verdict {
 /// What all members' verdicts depend on.
 struct Rules<'r, 'a> {
     request: &'r ChatRequest<'a>,
-    upstream_model: &'r str,
+    target: &'r Target<'r>,
     quirks: Quirks,
     traits: Traits,
     /// The model will reason when asked like this.
@@ -50,7 +50,7 @@ impl ChatRequest<'_> {
         let effort = self.reasoning_effort.as_deref();
         let rules = Rules {
             request: self,
-            upstream_model: target.upstream_model,
+            target,
             quirks: target.provider.row().quirks,
             traits,
             reasons: traits.reasons(effort),
@@ -115,8 +115,8 @@ impl Rules<'_, '_> {
         }
         let Some(name) = fields::static_name(key) else { return Ok(Verdict::Keep) };
         match name {
-            "model" => Ok(Verdict::Replace(text(self.upstream_model))),
-            "messages" => Ok(rewrite::messages(value, &self.quirks, &self.request.traces)
+            "model" => Ok(Verdict::Replace(text(self.target.upstream_model))),
+            "messages" => Ok(rewrite::messages(value, self.target, &self.request.traces)
                 .map_or(Verdict::Keep, Verdict::Replace)),
             "tools" if self.quirks.loose_tool_schemas => {
                 Ok(rewrite::loose_tools(value).map_or(Verdict::Keep, Verdict::Replace))

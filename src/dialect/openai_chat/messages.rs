@@ -285,10 +285,28 @@ fn media(cursor: &mut Cursor<'_>, facts: &mut Facts) -> Result<(), Invalid> {
 
 /// Holds a string under our mark. Inside a string the quote before it would be escaped.
 pub(super) fn is_marked(value: Raw<'_>) -> bool {
-    value
-        .get()
-        .match_indices(MARK)
-        .any(|(at, _)| value.get().get(..at).is_some_and(|head| head.ends_with('"')))
+    holds_mark(value.get())
+}
+
+fn holds_mark(json: &str) -> bool {
+    json.match_indices(MARK).any(|(at, _)| begins_a_string(json, at))
+}
+
+/// A quote inside a string has a backslash before it.
+fn begins_a_string(json: &str, at: usize) -> bool {
+    json.get(..at).and_then(|head| head.strip_suffix('"')).is_some_and(|head| !head.ends_with('\\'))
+}
+
+/// The value with its strings bare that stand under `mark`; `None` when another maker's are among them.
+pub(super) fn bared(value: Raw<'_>, mark: &str) -> Option<String> {
+    let json = value.get();
+    let (mut out, mut from) = (String::with_capacity(json.len()), 0);
+    for (at, _) in json.match_indices(mark).filter(|(at, _)| begins_a_string(json, *at)) {
+        out.push_str(json.get(from..at).unwrap_or_default());
+        from = at.saturating_add(mark.len());
+    }
+    out.push_str(json.get(from..).unwrap_or_default());
+    (!holds_mark(&out)).then_some(out)
 }
 
 fn add_medium(text: Text<'_>, key: &str, facts: &mut Facts) {

@@ -18,7 +18,7 @@ pub(in crate::dialect) use messages::expect;
 pub use request::{ChatRequest, read};
 pub(in crate::dialect) use request::{asks_nothing, models};
 pub use traits::{Reasoning, Sampling, Traits, needs_responses};
-pub use translate::{Reader, Writer, write, write_answer};
+pub use translate::{Reader, Said, Writer, write, write_answer, write_turns};
 
 #[cfg(test)]
 mod tests;

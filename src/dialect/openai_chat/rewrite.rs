@@ -4,9 +4,13 @@
 
 use sha2::{Digest, Sha256};
 
-use super::messages::{ANSWER_NOTES, Traces, is_marked};
+use super::messages::{ANSWER_NOTES, Traces, bared, is_marked};
 use crate::{
-    dialect::json::{self, Cursor, JsonError, Kind, Member, ObjectWriter, Raw},
+    dialect::{
+        Target,
+        canonical::Signature,
+        json::{self, Cursor, JsonError, Kind, Member, ObjectWriter, Raw},
+    },
     domain::provider::{MessageName, Quirks},
 };
 
@@ -20,8 +24,8 @@ struct Edits {
     short_ids: bool,
     no_empty_assistant: bool,
     prefix_last: bool,
-    /// Signatures under our mark: their maker does not speak chat.
-    marks: bool,
+    /// Signatures stand under our mark; this is before those that this provider and model made.
+    mark: Option<String>,
     answer_notes: bool,
 }
 
@@ -35,7 +39,8 @@ pub(super) fn removes_names(quirks: &Quirks, traces: &Traces) -> bool {
 }
 
 /// The messages as the provider wants them; `None` when they are that already.
-pub(super) fn messages(messages: Raw<'_>, quirks: &Quirks, traces: &Traces) -> Option<Vec<u8>> {
+pub(super) fn messages(messages: Raw<'_>, target: &Target<'_>, traces: &Traces) -> Option<Vec<u8>> {
+    let quirks = &target.provider.row().quirks;
     let reasoning = match quirks.reasoning_field {
         "" => traces.reasoning_content || traces.reasoning,
         "reasoning" => traces.reasoning_content,
@@ -49,7 +54,7 @@ pub(super) fn messages(messages: Raw<'_>, quirks: &Quirks, traces: &Traces) -> O
         short_ids: quirks.short_tool_ids && traces.call_ids,
         no_empty_assistant: quirks.strict_assistant && traces.empty_assistant,
         prefix_last: quirks.strict_assistant && traces.ends_with_assistant,
-        marks: traces.marks,
+        mark: traces.marks.then(|| Signature::mark_of(target.provider, target.upstream_model)),
         answer_notes: quirks.strict_messages && traces.answer_notes,
     };
     if !edits.any() {
@@ -100,7 +105,7 @@ impl Edits {
             || self.short_ids
             || self.no_empty_assistant
             || self.prefix_last
-            || self.marks
+            || self.mark.is_some()
             || self.answer_notes
     }
 }
@@ -130,11 +135,12 @@ fn message(members: &[Member<'_>], role: &str, edits: &Edits, prefix: bool) -> O
             "tool_call_id" if edits.short_ids => {
                 changed |= push_id(value, out.raw_key(member.raw_key));
             }
-            "tool_calls" if edits.short_ids || edits.marks => {
+            "tool_calls" if edits.short_ids || edits.mark.is_some() => {
                 changed |= push_calls(value, edits, out.raw_key(member.raw_key));
             }
             name if edits.answer_notes && drops_note(role, name, value) => changed = true,
-            "thinking_blocks" if edits.marks && is_marked(value) => changed = true,
+            // No speaker of chat signs these.
+            "thinking_blocks" if edits.mark.is_some() && is_marked(value) => changed = true,
             _ => out.raw_key(member.raw_key).extend(value.get().as_bytes()),
         }
     }
@@ -169,8 +175,11 @@ fn push_calls(calls: Raw<'_>, edits: &Edits, out: &mut Vec<u8>) -> bool {
                 "id" if edits.short_ids => {
                     call_changed |= push_id(member.value, edited.raw_key(member.raw_key));
                 }
-                "extra_content" | "thought_signature" if edits.marks && is_marked(member.value) => {
+                "extra_content" | "thought_signature" if edits.mark.is_some() && is_marked(member.value) => {
                     call_changed = true;
+                    // What this provider signed goes back to it bare, what another did to nobody here.
+                    let own = edits.mark.as_deref().and_then(|mark| bared(member.value, mark));
+                    own.into_iter().for_each(|own| edited.raw_key(member.raw_key).extend(own.as_bytes()));
                 }
                 _ => edited.raw_key(member.raw_key).extend(member.value.get().as_bytes()),
             }

@@ -1,12 +1,27 @@
 //! Frames of any dialect as the events they mean, for the gateway to act on before the client gets anything.
 
 use super::{Exchange, Heard};
-use crate::dialect::{AnswerReader, Speaking, canonical::Event, sse::Frame};
+use crate::dialect::{
+    AnswerReader, Speaking,
+    canonical::{AnswerPart, Delta, Event},
+    sse::Frame,
+};
+use std::mem::{Discriminant, discriminant, size_of};
 
 pub(super) struct Gather {
     reader: AnswerReader,
     speaking: Speaking,
+    gathered: Gathered,
+}
+
+/// What nobody has taken yet, and what keeping the whole answer costs: it is gathered until it ends, so it may be no
+/// larger than one that comes in one body.
+#[derive(Default)]
+struct Gathered {
     events: Vec<Event<'static>>,
+    kept_bytes: usize,
+    /// What was said last. More of the same is kept in one piece with it.
+    last: Option<Discriminant<Delta<'static>>>,
 }
 
 impl Gather {
@@ -14,23 +29,23 @@ impl Gather {
     pub(super) fn new(exchange: &Exchange) -> Option<Self> {
         let speaking = exchange.speaking.clone().filter(|_| exchange.gathers)?;
         let reader = AnswerReader::new(exchange.upstream, exchange.reading.clone());
-        Some(Self { reader, speaking, events: Vec::new() })
+        Some(Self { reader, speaking, gathered: Gathered::default() })
     }
 
     pub(super) fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
-        let Self { reader, events, .. } = self;
-        if let Err(unreadable) = reader.frame(frame, &mut |event| take_event(event, events, heard)) {
+        let Self { reader, gathered, .. } = self;
+        if let Err(unreadable) = reader.frame(frame, &mut |event| gathered.take(event, heard)) {
             heard.fail(unreadable.to_string());
         }
     }
 
     pub(super) fn close(&mut self, heard: &mut Heard) {
-        let Self { reader, events, .. } = self;
-        reader.close(&mut |event| take_event(event, events, heard));
+        let Self { reader, gathered, .. } = self;
+        reader.close(&mut |event| gathered.take(event, heard));
     }
 
     pub(super) fn take_events(&mut self) -> Vec<Event<'static>> {
-        std::mem::take(&mut self.events)
+        std::mem::take(&mut self.gathered.events)
     }
 
     pub(super) fn speaking(&self) -> &Speaking {
@@ -38,17 +53,41 @@ impl Gather {
     }
 }
 
-fn take_event(event: Event<'_>, events: &mut Vec<Event<'static>>, heard: &mut Heard) {
-    if heard.ended || heard.failure.is_some() {
-        return;
-    }
-    if matches!(event, Event::Restart) {
-        if heard.committed {
-            return heard.fail("the provider began its answer anew".to_owned());
+impl Gathered {
+    fn take(&mut self, event: Event<'_>, heard: &mut Heard) {
+        if heard.ended || heard.failure.is_some() {
+            return;
         }
-        return events.clear();
+        if matches!(event, Event::Restart) {
+            if heard.committed {
+                return heard.fail("the provider began its answer anew".to_owned());
+            }
+            return *self = Self::default();
+        }
+        if !heard.note(&event) {
+            return;
+        }
+        let event = event.into_owned();
+        if let Event::Said { delta, .. } = &event {
+            self.keep(delta);
+        }
+        self.events.push(event);
+        let waiting = self.events.len().saturating_mul(size_of::<Event<'_>>());
+        if self.kept_bytes.saturating_add(waiting) > heard.bytes_max {
+            heard.fail("the provider's answer is too large".to_owned());
+        }
     }
-    if heard.note(&event) {
-        events.push(event.into_owned());
+
+    /// A part of its own costs more than its words.
+    fn keep(&mut self, delta: &Delta<'static>) {
+        let kind = Some(discriminant(delta));
+        let goes_on = match delta {
+            Delta::Text(_) | Delta::Reasoning(_) | Delta::Refusal(_) => self.last == kind,
+            Delta::ToolArguments { .. } | Delta::ToolEnd { .. } => true,
+            _ => false,
+        };
+        let part = if goes_on { 0 } else { size_of::<AnswerPart>() };
+        self.kept_bytes = self.kept_bytes.saturating_add(part).saturating_add(delta.size_bytes());
+        self.last = kind;
     }
 }

@@ -205,6 +205,11 @@ fn a_message_that_begins_anew_replaces_silence_and_breaks_off_an_answer() {
 
 /// Chat frames, written for a client of another dialect.
 fn translated(client: Dialect) -> Relay {
+    written(client, false)
+}
+
+/// Chat frames, written anew or gathered.
+fn written(client: Dialect, gathers: bool) -> Relay {
     let provider = ProviderId::by_id("openai").unwrap();
     let speaking = Speaking {
         seed: "1".to_owned(),
@@ -220,7 +225,7 @@ fn translated(client: Dialect) -> Relay {
         upstream: Dialect::Chat,
         reading: Reading::default(),
         speaking: Some(speaking),
-        gathers: false,
+        gathers,
         choices: 1,
         usage_by_client: false,
         usage_by_us: true,
@@ -260,4 +265,39 @@ fn a_provider_cannot_fill_the_memory_with_what_a_writer_keeps() {
         assert_eq!(relay.failure().is_some(), limited, "{client:?} {begin}");
         assert!(pieces > 20, "{client:?}: what fits is kept");
     }
+}
+
+#[test]
+fn a_gathered_answer_may_be_no_larger_than_a_whole_one() {
+    let begun = call(0, ",\"id\":\"a\"", "\"name\":\"f\",\"arguments\":\"{\"");
+    let argued = |bytes: usize| call(0, "", &format!("\"arguments\":\"{}\"", "x".repeat(bytes)));
+    let thought = TEXT.replace("content", "reasoning_content").replace("hi", "x");
+    let said = TEXT.replace("hi", "x");
+    // Few long pieces, many short ones, and parts without end that say next to nothing.
+    for (piece, least, most) in
+        [(argued(1_000), 60, 67), (argued(1), 60_000, 66_000), (format!("{thought}{said}"), 100, 1_000)]
+    {
+        let mut relay = written(Dialect::Chat, true);
+        relay.absorb(begun.as_bytes());
+        let mut pieces = 0;
+        while relay.failure().is_none() && pieces < 100_000 {
+            relay.absorb(piece.as_bytes());
+            relay.take_events();
+            relay.take_text();
+            pieces += 1;
+        }
+        assert!((least..most).contains(&pieces), "{pieces} of {} bytes", piece.len());
+    }
+}
+
+#[test]
+fn events_that_nobody_takes_do_not_pile_up() {
+    let mut relay = written(Dialect::Chat, true);
+    let tier = |n: u32| format!("data: {{\"choices\":[],\"service_tier\":\"{}\"}}\n\n", n % 2);
+    let mut frames = 0;
+    while relay.failure().is_none() && frames < 10_000 {
+        relay.absorb(tier(frames).as_bytes());
+        frames += 1;
+    }
+    assert!(relay.failure().is_some() && !relay.is_committed());
 }

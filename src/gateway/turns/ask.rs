@@ -1,7 +1,9 @@
 //! What a chat request says of MCP servers, and the request without it. Pure: nothing is reached here. A request that
 //! names no server is none of this module's business.
 
+mod choice;
 mod credentials;
+mod headers;
 
 use crate::{
     config::McpLimits,
@@ -19,6 +21,17 @@ const TURNS: u32 = 10;
 const HEADERS_MAX: usize = 16;
 const NAME_BYTES_MAX: usize = 64;
 
+/// Members that do not simply stay where they are.
+const LIFTED: [&str; 7] = [
+    "mcp_servers",
+    "max_turns",
+    "automatic_tool_execution",
+    "messages",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+];
+
 /// What is asked for.
 pub struct Ask {
     pub servers: Vec<Server>,
@@ -35,8 +48,12 @@ pub struct Request {
     /// Arrays, without their brackets.
     pub messages: Option<String>,
     tools: Option<String>,
+    /// Members that are about tools: where there are none in the end, providers refuse them.
+    about_tools: Vec<(String, String)>,
     tool_choice: Option<String>,
-    /// Names of the caller's own tools.
+    /// What stands in its place after the first turn.
+    later_choice: Option<String>,
+    /// Names of the caller's own tools, empty where one has none.
     pub own_tools: Vec<String>,
 }
 
@@ -67,7 +84,7 @@ pub fn read(body: &[u8], allowed: &Allowed<'_>) -> Result<Option<Ask>, Invalid> 
     else {
         return Ok(None);
     };
-    for name in ["mcp_servers", "max_turns", "automatic_tool_execution", "messages", "tools", "tool_choice"] {
+    for name in LIFTED {
         if named(name).len() > 1 {
             return Err(invalid(name, format!("`{name}` occurs twice")));
         }
@@ -88,7 +105,9 @@ impl Request {
             rest: Vec::with_capacity(members.len()),
             messages: None,
             tools: None,
+            about_tools: Vec::new(),
             tool_choice: None,
+            later_choice: None,
             own_tools: Vec::new(),
         };
         for member in members {
@@ -97,11 +116,17 @@ impl Request {
                 "mcp_servers" | "max_turns" | "automatic_tool_execution" | "credentials" => {}
                 "messages" if value.kind() == Kind::Array => request.messages = Some(inside(value)),
                 "tools" if value.kind() == Kind::Array => {
-                    request.own_tools = value.elements().into_iter().filter_map(name_of_tool).collect();
+                    request.own_tools = value.elements().into_iter().map(name_of_tool).collect();
                     request.tools = Some(inside(value));
                 }
                 "tools" | "tool_choice" if value.is_null() => {}
-                "tool_choice" => request.tool_choice = Some(value.get().to_owned()),
+                "tool_choice" if matches!(value.kind(), Kind::String | Kind::Object) => {
+                    request.tool_choice = Some(value.get().to_owned());
+                    request.later_choice = choice::undemanding(value);
+                }
+                "parallel_tool_calls" if value.kind() == Kind::Bool => {
+                    request.about_tools.push((member.raw_key.to_owned(), value.get().to_owned()));
+                }
                 // What is not what it should be is refused where every request is read.
                 _ => request.rest.push((member.raw_key.to_owned(), value.get().to_owned())),
             }
@@ -118,14 +143,16 @@ impl Request {
         if let Some(messages) = &self.messages {
             out.raw("messages", &joined(Some(messages), said));
         }
-        if self.tools.is_some() || !tools.is_empty() {
+        // Without any tool nothing may be said of tools. There is none where every server has failed.
+        if !self.own_tools.is_empty() || !tools.is_empty() {
             out.raw("tools", &joined(self.tools.as_deref(), tools));
-        }
-        // A demand for a call is met by the first; repeated, it would never end.
-        let choice =
-            self.tool_choice.as_deref().filter(|choice| first || matches!(*choice, "\"auto\"" | "\"none\""));
-        if let Some(choice) = choice {
-            out.raw("tool_choice", choice);
+            for (key, value) in &self.about_tools {
+                out.raw_key(key).extend(value.as_bytes());
+            }
+            let choice = if first { &self.tool_choice } else { &self.later_choice };
+            if let Some(choice) = choice {
+                out.raw("tool_choice", choice);
+            }
         }
         out.end()
     }
@@ -143,6 +170,22 @@ fn refuse_unfit<'a>(one: &impl Fn(&str) -> Option<Raw<'a>>) -> Result<(), Invali
     for name in ["functions", "function_call"] {
         if one(name).is_some_and(|raw| !raw.is_idle()) {
             return Err(invalid(name, format!("`{name}` does not go with `mcp_servers`: use `tools`")));
+        }
+    }
+    // Answers of several turns are put together from text and calls of functions.
+    let spoken = |raw: Raw<'_>| raw.elements().iter().any(|one| one.text().is_some_and(|one| one != "text"));
+    let audio = [
+        ("audio", one("audio").is_some_and(|raw| !raw.is_idle())),
+        ("modalities", one("modalities").is_some_and(spoken)),
+    ];
+    if let Some((name, _)) = audio.into_iter().find(|(_, asked)| *asked) {
+        return Err(invalid(name, format!("`{name}`: with `mcp_servers` answers are text only")));
+    }
+    for (index, tool) in one("tools").map(Raw::elements).unwrap_or_default().into_iter().enumerate() {
+        if tool.member("type").and_then(Raw::text).is_some_and(|typed| typed == "custom") {
+            let param = format!("tools[{index}].type");
+            let message = format!("`{param}`: with `mcp_servers` your own tools must be functions");
+            return Err(invalid(&param, message));
         }
     }
     Ok(())
@@ -229,7 +272,7 @@ fn by_members(raw: Raw<'_>, path: &str, allowed: &Allowed<'_>) -> Result<Server,
                 continue;
             }
             key => {
-                let key: String = key.chars().filter(|c| !c.is_control()).take(60).collect();
+                let key = shown(key);
                 return Err(invalid(&format!("{path}.{key}"), format!("`{path}.{key}` is not known")));
             }
         };
@@ -263,11 +306,21 @@ fn read_headers(raw: Raw<'_>, path: &str) -> Result<Vec<(String, Secret)>, Inval
         return Err(invalid(path, format!("`{path}` must be an object of at most {HEADERS_MAX} strings")));
     }
     let header = |member: &Member<'_>| {
+        let name = shown(&member.key);
+        if headers::is_not_the_callers(&member.key) {
+            let message = format!("`{path}.{name}` is not a header that a request may set");
+            return Err(invalid(&format!("{path}.{name}"), message));
+        }
         let value = member.value.text().map(|text| Secret::new(text.into_owned()));
-        value.map(|value| (member.key.clone().into_owned(), value))
+        let value = value.ok_or_else(|| invalid(path, format!("`{path}` must be an object of strings")))?;
+        Ok((member.key.clone().into_owned(), value))
     };
-    let headers: Option<Vec<_>> = members.iter().map(header).collect();
-    headers.ok_or_else(|| invalid(path, format!("`{path}` must be an object of strings")))
+    members.iter().map(header).collect()
+}
+
+/// A key of the request's as an answer may repeat it.
+fn shown(key: &str) -> String {
+    key.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 /// The host of a URL, to call a server by.
@@ -278,9 +331,9 @@ fn host(url: &str) -> &str {
     if host.is_empty() { "server" } else { host }
 }
 
-fn name_of_tool(tool: Raw<'_>) -> Option<String> {
-    let described = tool.member("function").or_else(|| tool.member("custom"))?;
-    described.member("name").and_then(Raw::text).map(Cow::into_owned)
+fn name_of_tool(tool: Raw<'_>) -> String {
+    let name = tool.member("function").and_then(|function| function.member("name"));
+    name.and_then(Raw::text).map(Cow::into_owned).unwrap_or_default()
 }
 
 /// An array without its brackets.

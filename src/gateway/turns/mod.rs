@@ -369,7 +369,7 @@ impl Run {
         let made = calls.iter().enumerate().map(|(index, call)| async move {
             if index >= CALLS_MAX {
                 let why = format!("not called: at most {CALLS_MAX} calls are made at once, ask again");
-                return Executed::refused(&call.name, &call.arguments, &why);
+                return toolbox.refused(&call.name, &call.arguments, &why);
             }
             toolbox.call(&call.name, &call.arguments, limits, until).await
         });

@@ -155,7 +155,7 @@ impl Run {
             return None;
         };
         meter.get()?.commit();
-        self.telling.begin(relay.speaking()?);
+        self.telling.begin_stream(relay.speaking()?);
         let origin = (answered.provider, answered.secret);
         let mut metered = Metered::new(meter, origin, response, relay, answered.until);
         loop {

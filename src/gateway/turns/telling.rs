@@ -4,21 +4,24 @@
 use super::toolbox::{Executed, Toolbox};
 use crate::{
     dialect::{
-        self, ClientWriter, Dialect, Speaking,
+        self, Dialect, Speaking,
         canonical::{Answer, AnswerPart, Delta, Event, Finish},
         json::{Escaped, ObjectWriter},
+        openai_chat::{self, Said, Writer},
     },
     domain::usage::Usage,
 };
 
 /// Everything told so far.
 pub struct Telling {
-    /// Writes what is streamed.
-    writer: Option<ClientWriter>,
-    /// How the first turn's answer is written, which gives the whole its name.
+    /// Writes what is streamed; `None` for an answer that is not.
+    writer: Option<Writer>,
+    /// How this turn's answer is written.
     speaking: Option<Speaking>,
     /// The words of earlier turns, for an answer that is not streamed.
-    before: Vec<AnswerPart>,
+    before: Vec<Said>,
+    /// The caller was told what the whole answer is called.
+    named: bool,
     /// This turn as the model said it.
     pub turn: Answer,
     /// For each call of this turn by its number: ours for the caller, or none for a server's.
@@ -67,27 +70,34 @@ impl Telling {
             writer: None,
             speaking: None,
             before: Vec::new(),
+            named: false,
             turn: Answer::default(),
             routes: Vec::new(),
             own_calls: 0,
         }
     }
 
-    /// A turn begins, whose answer is written like this.
+    /// A turn begins, whose answer is written like this, and not streamed.
     pub fn begin(&mut self, speaking: &Speaking) {
-        if self.speaking.is_none() {
-            self.writer = ClientWriter::new(Dialect::Chat, speaking.clone());
-            self.speaking = Some(speaking.clone());
-        }
-        self.next();
+        let Answer { choices, .. } = std::mem::take(&mut self.turn);
+        let mut parts = choices.into_iter().next().map(|choice| choice.parts).unwrap_or_default();
+        parts.retain(|part| !matches!(part, AnswerPart::ToolCall { .. }));
+        self.before.extend(self.speaking.take().map(|speaking| Said { parts, speaking }));
+        self.speaking = Some(speaking.clone());
     }
 
-    /// A turn has ended, and another follows.
-    fn next(&mut self) {
-        let Answer { choices, .. } = std::mem::take(&mut self.turn);
-        let parts = choices.into_iter().next().map(|choice| choice.parts).unwrap_or_default();
-        self.before.extend(parts.into_iter().filter(|part| !matches!(part, AnswerPart::ToolCall { .. })));
+    /// A turn begins, which is streamed. What was said before it has left.
+    pub fn begin_stream(&mut self, speaking: &Speaking) {
+        self.turn = Answer::default();
         self.routes.clear();
+        match &mut self.writer {
+            Some(writer) => {
+                // What it is not called by now it is not called in the middle of it.
+                self.named = true;
+                writer.go_on(speaking.clone());
+            }
+            None => self.writer = Some(Writer::new(speaking.clone())),
+        }
     }
 
     /// Takes what happened, and writes what of it is for the caller.
@@ -109,9 +119,11 @@ impl Telling {
         use std::borrow::Cow;
         let Event::Said { choice: 0, delta } = event else {
             return match event {
-                // The end is written once, at the end.
-                Event::Start { .. } if self.before.is_empty() => Some(Cow::Borrowed(event)),
+                Event::Start { .. } if !std::mem::replace(&mut self.named, true) => {
+                    Some(Cow::Borrowed(event))
+                }
                 Event::ServiceTier(_) => Some(Cow::Borrowed(event)),
+                // The end is written once, at the end.
                 _ => None,
             };
         };
@@ -148,7 +160,7 @@ impl Telling {
             AnswerPart::ToolCall { id, name, arguments, .. } => Some(Called {
                 id: id.clone(),
                 name: name.decode().into_owned(),
-                arguments: arguments.decode().into_owned(),
+                arguments: arguments.decode_json().into_owned(),
             }),
             _ => None,
         });
@@ -212,20 +224,20 @@ impl Telling {
             _ => false,
         };
         choice.parts.retain(|part| !ours(part));
-        choice.parts.splice(0..0, std::mem::take(&mut self.before));
         choice.finish = finish.or(choice.finish);
-        dialect::write_answer(Dialect::Chat, &answer, &speaking, &closing.write(), billed)
+        let note = closing.write();
+        Some(openai_chat::write_turns(&self.before, &answer, &speaking, &note, billed))
     }
 }
 
 #[derive(serde::Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
-    choices: Vec<Said<'a>>,
+    choices: Vec<Message<'a>>,
 }
 
 #[derive(serde::Deserialize)]
-struct Said<'a> {
+struct Message<'a> {
     #[serde(borrow)]
     message: &'a serde_json::value::RawValue,
 }
@@ -235,7 +247,7 @@ impl Closing<'_> {
     fn write(&self) -> String {
         let mut rest = ObjectWriter::new();
         let mut names: Vec<String> = Vec::new();
-        for call in self.executed {
+        for call in self.executed.iter().filter(|call| call.made) {
             let mut name = Vec::new();
             dialect::json::push_text(&mut name, &call.tool);
             names.push(String::from_utf8(name).unwrap_or_default());

@@ -32,10 +32,12 @@ pub struct ServerError {
     pub message: String,
 }
 
-/// A call that was made.
+/// A call of a server's tool, and what came of it.
 pub struct Executed {
     pub server: String,
     pub tool: String,
+    /// The server was asked.
+    pub made: bool,
     /// JSON text of an object.
     pub arguments: String,
     pub outcome: Outcome,
@@ -54,11 +56,13 @@ impl Toolbox {
         let opening =
             servers.iter().map(|server| Session::open(server, transport, patience, limits.tools_max));
         let mut names = Names::new(own_tools.iter().cloned());
+        // The caller's own tools take their share of what a request may have.
+        let room = limits.tools_max.saturating_sub(own_tools.len());
         let mut toolbox =
             Self { sessions: Vec::new(), offered: Vec::new(), definitions: Vec::new(), errors: Vec::new() };
         for (server, opened) in servers.iter().zip(join_all(opening).await) {
             match opened {
-                Ok((session, tools)) => toolbox.add(server, session, tools, limits.tools_max, &mut names),
+                Ok((session, tools)) => toolbox.add(server, session, tools, room, &mut names),
                 Err(error) => toolbox.errors.push((server.name.clone(), ServerError::of(&error))),
             }
         }
@@ -68,7 +72,8 @@ impl Toolbox {
     fn add(&mut self, server: &Server, session: Session, tools: Vec<Tool>, most: usize, names: &mut Names) {
         let room = most.saturating_sub(self.offered.len());
         if tools.len() > room {
-            let message = format!("only {room} of its tools are offered: a request may have {most} in all");
+            let message =
+                format!("only {room} of its tools are offered: beside your own there may be {most}");
             self.errors.push((server.name.clone(), ServerError { code: "too_many_tools", message }));
         }
         for tool in tools.into_iter().take(room) {
@@ -86,23 +91,40 @@ impl Toolbox {
 
     /// Calls the tool offered as `name`, for which there is time until `by`.
     pub async fn call(&self, name: &str, arguments: &str, limits: &McpLimits, by: Instant) -> Executed {
-        let offered = self.offered.iter().find(|offered| offered.name == name);
-        let session = offered.and_then(|offered| Some((offered, self.sessions.get(offered.session)?)));
-        let arguments = if matches!(arguments.trim(), "" | "null") { "{}" } else { arguments };
-        let started = Instant::now();
-        let Some((offered, (server, session))) = session else {
-            return Executed::refused(name, arguments, "no server has this tool");
+        let Some((offered, (server, session))) = self.find(name) else {
+            return self.refused(name, arguments, "no server has this tool");
         };
+        let arguments = if matches!(arguments.trim(), "" | "null") { "{}" } else { arguments };
+        let Some(told) = object(arguments) else {
+            return self.refused(name, arguments, "the arguments are not a JSON object");
+        };
+        let started = Instant::now();
         let called = tokio::time::timeout_at(by, session.call(&offered.tool, arguments)).await;
         let outcome =
             called.unwrap_or(Err(McpError::Late)).unwrap_or_else(|error| Outcome::wrong(error.to_string()));
         Executed {
             server: server.clone(),
             tool: offered.tool.clone(),
-            arguments: object(arguments),
+            made: true,
+            arguments: told,
             outcome: within(outcome, limits.result_bytes_max),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// A call of the tool offered as `name` that is not made.
+    pub fn refused(&self, name: &str, arguments: &str, why: &str) -> Executed {
+        let (server, tool) = match self.find(name) {
+            Some((offered, (server, _))) => (server.clone(), offered.tool.clone()),
+            None => (String::new(), name.to_owned()),
+        };
+        let arguments = object(arguments).unwrap_or_else(|| "{}".to_owned());
+        Executed { server, tool, made: false, arguments, outcome: Outcome::wrong(why), duration_ms: 0 }
+    }
+
+    fn find(&self, name: &str) -> Option<(&Offered, &(String, Session))> {
+        let offered = self.offered.iter().find(|offered| offered.name == name)?;
+        Some((offered, self.sessions.get(offered.session)?))
     }
 }
 
@@ -113,17 +135,6 @@ impl ServerError {
 }
 
 impl Executed {
-    /// A call that was not made.
-    pub fn refused(name: &str, arguments: &str, why: &str) -> Self {
-        Self {
-            server: String::new(),
-            tool: name.to_owned(),
-            arguments: object(arguments),
-            outcome: Outcome::wrong(why),
-            duration_ms: 0,
-        }
-    }
-
     /// As the caller is told.
     pub fn write(&self) -> String {
         let mut out = ObjectWriter::new();
@@ -141,10 +152,10 @@ impl Executed {
 }
 
 /// What the model wrote, where it is an object; clients' readers demand one.
-fn object(arguments: &str) -> String {
+fn object(arguments: &str) -> Option<String> {
     let is_object = arguments.trim_start().starts_with('{')
         && serde_json::from_str::<&serde_json::value::RawValue>(arguments).is_ok();
-    if is_object { arguments.to_owned() } else { "{}".to_owned() }
+    is_object.then(|| arguments.to_owned())
 }
 
 /// The outcome, cut to what the model gets, which is told so.
@@ -209,9 +220,9 @@ mod tests {
 
     #[test]
     fn arguments_are_told_as_written_or_not_at_all() {
-        assert_eq!(object(r#"{"a": 1.0 }"#), r#"{"a": 1.0 }"#);
-        for wrong in ["[1]", "{", "7", "", "{}x"] {
-            assert_eq!(object(wrong), "{}", "{wrong}");
+        assert_eq!(object(r#"{"a": 1.0 }"#).unwrap(), r#"{"a": 1.0 }"#);
+        for wrong in ["[1]", "{", "7", "", "{}x", "{\"a\":\"\r\"}"] {
+            assert_eq!(object(wrong), None, "{wrong}");
         }
     }
 

@@ -239,11 +239,17 @@ fn short_ids(message: &Fields<'_>) -> bool {
         && calls.iter().all(|call| get(call, "id").is_none_or(short))
 }
 
-/// Reasoning models: fixed sampling while they reason, no tools on chat from 5.4 on, some only on Responses.
+/// Nothing about tools without tools. Reasoning models: fixed sampling while they reason, no tools on chat from 5.4 on, some only on Responses.
 fn openai(row: &Row, request: &Request<'_>, model: &str) -> Option<Reply> {
     if model.ends_with("-pro") || model.contains("codex") {
         let message = "This is not a chat model and thus not supported in the v1/chat/completions endpoint.";
         return Some(fault(row, 404, message, Some("model")));
+    }
+    let about_tools = ["tool_choice", "parallel_tool_calls"];
+    if let Some(field) = about_tools.into_iter().find(|name| request.has(name) && !request.has("tools")) {
+        let message =
+            format!("Invalid value for '{field}': '{field}' is only allowed when 'tools' are specified.");
+        return Some(fault(row, 400, &message, Some(field)));
     }
     if !concerns(&["gpt-5", "gpt-6", "o1", "o3", "o4"], model) {
         return None;
@@ -337,6 +343,9 @@ mod tests {
             ("openai", "gpt-5.5-pro", "", 404),
             ("openai", "gpt-5.3-codex", "", 404),
             ("openai", "gpt-4o", r#","tools":[]"#, 400),
+            ("openai", "gpt-4o", r#","tool_choice":"auto""#, 400),
+            ("openai", "gpt-5", r#","parallel_tool_calls":false"#, 400),
+            ("openai", "gpt-5", r#","parallel_tool_calls":false,"tools":[{"type":"function"}]"#, 200),
             ("openai", "gpt-4o", r#","stream_options":{"include_usage":true}"#, 400),
             ("mistral", "m", r#","stream":true,"stream_options":{"include_usage":true}"#, 422),
             ("mistral", "m", r#","max_completion_tokens":5"#, 422),

@@ -115,6 +115,11 @@ async fn what_may_not_be_reached_or_is_not_known_is_refused_before_anything_is_s
             "mcp_servers[0].credentials",
             "sealed",
         ),
+        (
+            json!([{ "slug": "acme/a", "headers": { "authorization": "x", "Host": "admin.internal" } }]),
+            "mcp_servers[0].headers.Host",
+            "not a header",
+        ),
         (json!([7]), "mcp_servers[0]", "must be"),
         (json!(long), "mcp_servers", "at most 8"),
     ] {
@@ -132,6 +137,8 @@ async fn what_may_not_be_reached_or_is_not_known_is_refused_before_anything_is_s
         ("automatic_tool_execution", json!("yes")),
         ("n", json!(2)),
         ("functions", json!([{ "name": "f" }])),
+        ("modalities", json!(["text", "audio"])),
+        ("audio", json!({ "voice": "alloy", "format": "wav" })),
     ] {
         let mut body = hello(MODEL);
         body["mcp_servers"] = json!(["acme/a"]);
@@ -257,7 +264,7 @@ async fn books_agree_in_sum(stack: &Stack, key: &str, receipt: &str, charged: i6
 }
 
 #[tokio::test]
-async fn other_dialects_keep_their_own_field_of_that_name() {
+async fn other_dialects_refuse_the_field_by_its_name() {
     let stack = Stack::builder().env(OPENED.0, OPENED.1).start().await;
     let customer = stack.customer("5").await;
     let server = Server::start().await;
@@ -268,8 +275,12 @@ async fn other_dialects_keep_their_own_field_of_that_name() {
         body["mcp_servers"] = json!([server.url]);
         let reply = stack.post(path, &customer.key, &body).await;
         assert_eq!(reply.status, 400, "{path} {reply}");
+        assert!(reply.message().contains("`mcp_servers` is not supported"), "{path} {reply}");
+        if path == "/v1/responses" {
+            assert_eq!(reply.json()["error"]["param"], "mcp_servers", "{reply}");
+        }
     }
-    assert!(server.calls().is_empty());
+    assert!(server.seen.headers.lock().unwrap().is_empty(), "nobody was asked");
     stack.finish().await;
 }
 

@@ -6,6 +6,7 @@ mod faults;
 mod money;
 mod server;
 mod thoughts;
+mod words;
 
 use crate::{
     harness::{Builder, Customer, Stack, hello, text, wait_until},

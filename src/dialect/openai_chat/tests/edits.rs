@@ -1,6 +1,7 @@
 //! One input and what each provider gets of it.
 
 use super::*;
+use crate::dialect::canonical::Signature;
 
 /// Provider, model, further members, what becomes of them, what is named as dropped.
 const CASES: &[(&str, &str, &str, &str, &[&str])] = &[
@@ -185,6 +186,34 @@ fn tool_ids_become_nine_characters_in_call_and_result_alike() {
     assert!(made.len() == 9 && made.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{made}");
     assert_eq!(sent, messages.replace("call_1", made).replace("call_\\u0031", made));
     assert_eq!(messages_for("deepseek", messages), messages);
+}
+
+#[test]
+fn a_signature_under_our_mark_goes_back_bare_to_its_maker_alone() {
+    let maker = |provider: &str| Signature::mark_of(ProviderId::by_id(provider).unwrap(), "m");
+    let signed = |name: &str, signature: &str| {
+        format!(
+            r#"{{"id":"call_1","type":"function","{name}":{{"google":{{"thought_signature":"{signature}"}}}},"function":{{"name":"f","arguments":"{{\"a\":\"gw1.\"}}"}}}}"#
+        )
+    };
+    let messages = |calls: &[String]| {
+        let calls = calls.join(",");
+        format!(r#"[{{"role":"assistant","tool_calls":[{calls}]}},{{"role":"user","content":"x"}}]"#)
+    };
+    for name in ["extra_content", "thought_signature"] {
+        let own = maker("openai") + "QUJD/+=";
+        let two = [signed(name, &own), signed(name, &(maker("google") + "RUZH"))];
+        let sent = messages_for("openai", &messages(&two));
+        let gone =
+            signed(name, "").replace(&format!(r#""{name}":{{"google":{{"thought_signature":""}}}},"#), "");
+        assert_eq!(sent, messages(&[signed(name, "QUJD/+="), gone.clone()]), "{name}");
+        assert_eq!(messages_for("deepseek", &messages(&two[..1])), messages(&[gone]), "{name}");
+        let bare = messages(&[signed(name, "QUJD")]);
+        assert_eq!(messages_for("openai", &bare), bare);
+    }
+    // What only looks like a mark is text.
+    let quoted = r#"[{"role":"user","content":"x","note":"say \"gw1.a.b.c\""}]"#;
+    assert_eq!(messages_for("openai", quoted), quoted);
 }
 
 #[test]

@@ -13,8 +13,26 @@ use crate::{
     domain::usage::Usage,
 };
 
+/// What was said in an earlier turn of an answer that took several, and how that turn is written: signatures are its
+/// maker's.
+pub struct Said {
+    pub parts: Vec<AnswerPart>,
+    pub speaking: Speaking,
+}
+
 /// The body of a whole answer.
 pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &Usage) -> Vec<u8> {
+    write_turns(&[], answer, speaking, note, billed)
+}
+
+/// The body of an answer whose first choice began in the turns before.
+pub fn write_turns(
+    before: &[Said],
+    answer: &Answer,
+    speaking: &Speaking,
+    note: &str,
+    billed: &Usage,
+) -> Vec<u8> {
     let mut out = Name::new(speaking, &answer.id, &answer.model).opened("chat.completion");
     let nothing = [Choice::default()];
     let choices = if answer.choices.is_empty() { nothing.as_slice() } else { answer.choices.as_slice() };
@@ -22,9 +40,12 @@ pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &U
     for (index, choice) in choices.iter().enumerate() {
         list.push(if index == 0 { b'[' } else { b',' });
         let calls = choice.parts.iter().any(|part| matches!(part, AnswerPart::ToolCall { .. }));
+        let before = before.iter().filter(|_| index == 0);
+        let before = before.flat_map(|said| said.parts.iter().map(|part| (part, &said.speaking)));
+        let parts = before.chain(choice.parts.iter().map(|part| (part, speaking)));
         let mut written = ObjectWriter::new();
         written.raw("index", &index.to_string());
-        written.key("message").extend(message(choice, calls, speaking));
+        written.key("message").extend(message(parts, calls));
         match logprobs(&choice.logprobs) {
             Some(logprobs) => written.raw("logprobs", &logprobs),
             None => written.raw("logprobs", "null"),
@@ -41,10 +62,10 @@ pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &U
     out.end()
 }
 
-fn message(choice: &Choice, calls: bool, speaking: &Speaking) -> Vec<u8> {
+fn message<'p>(parts: impl Iterator<Item = (&'p AnswerPart, &'p Speaking)>, calls: bool) -> Vec<u8> {
     let (mut said, mut thought, mut refusal) = (Escaped::default(), Escaped::default(), Escaped::default());
     let (mut blocks, mut called, mut cited, mut images) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for part in &choice.parts {
+    for (part, speaking) in parts {
         match part {
             AnswerPart::Text(text) => said.push(text),
             AnswerPart::Refusal(text) => refusal.push(text),

@@ -13,7 +13,7 @@ mod turns_in;
 mod turns_out;
 mod writer;
 
-pub use answer::write_answer;
+pub use answer::{Said, write_answer, write_turns};
 pub use reader::Reader;
 pub use request_out::write;
 pub use writer::Writer;

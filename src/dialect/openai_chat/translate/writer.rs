@@ -46,6 +46,16 @@ impl Writer {
         Self { speaking, name, service_tier: None, choices: Vec::new() }
     }
 
+    /// Another turn of the same answer follows, which may have another maker. What the answer as a whole is called
+    /// stays.
+    pub fn go_on(&mut self, speaking: Speaking) {
+        self.speaking = speaking;
+        // Reasoning that was not signed by then is signed by nobody.
+        for choice in &mut self.choices {
+            choice.thought = Some(Escaped::default());
+        }
+    }
+
     pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match event {
             Event::Start { id, model } => self.name = Name::new(&self.speaking, id, model),

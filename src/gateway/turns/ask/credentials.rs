@@ -1,6 +1,6 @@
 //! Credentials of a server that were sealed for this gateway: `{connection: envelope}`, each a header for the server.
 
-use super::invalid;
+use super::{headers::is_not_the_callers, invalid};
 use crate::{
     dialect::{
         Invalid,
@@ -41,6 +41,9 @@ pub(super) fn open(
         let host = Url::parse(&server.url).ok().and_then(|url| url.host_str().map(str::to_owned));
         if credential.host.is_some() && credential.host != host {
             return Err(refused("is for another host than this server's".to_owned()));
+        }
+        if is_not_the_callers(&credential.header) {
+            return Err(refused("is for a header that is not the caller's to set".to_owned()));
         }
         add(&mut server.headers, credential.header, credential.value)
             .map_err(|()| refused("is for a header that the server has already".to_owned()))?;

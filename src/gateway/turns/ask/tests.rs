@@ -76,6 +76,24 @@ fn what_is_wrong_is_named() {
         (r#""mcp_servers":"notes","max_turns":1.5"#, "max_turns"),
         (r#""mcp_servers":"notes","n":2"#, "n"),
         (r#""mcp_servers":"notes","credentials":[{"a":"b"}]"#, "credentials"),
+        (
+            r#""mcp_servers":"notes","parallel_tool_calls":true,"parallel_tool_calls":true"#,
+            "parallel_tool_calls",
+        ),
+        (r#""mcp_servers":"notes","audio":{"voice":"alloy","format":"wav"}"#, "audio"),
+        (r#""mcp_servers":"notes","modalities":["text","audio"]"#, "modalities"),
+        (
+            r#""mcp_servers":"notes","tools":[{"type":"function","function":{"name":"f"}},{"type":"custom","custom":{"name":"sql"}}]"#,
+            "tools[1].type",
+        ),
+        (
+            r#""mcp_servers":[{"slug":"notes","headers":{"x-key":"k","Host":"admin.internal"}}]"#,
+            "mcp_servers[0].headers.Host",
+        ),
+        (
+            r#""mcp_servers":["notes",{"url":"https://a.example.com/","headers":{"x-forwarded-for":"::1"}}]"#,
+            "mcp_servers[1].headers.x-forwarded-for",
+        ),
     ] {
         assert_eq!(param(rest), at, "{rest}");
     }
@@ -98,10 +116,45 @@ fn turns_are_written_with_the_bytes_that_came() {
 }
 
 #[test]
-fn without_any_tool_there_is_no_list_of_them() {
-    let ask = asked(r#""tools":null,"mcp_servers":"notes""#);
+fn text_alone_may_be_asked_for_by_name() {
+    asked(r#""mcp_servers":"notes","modalities":["text"],"audio":null,"tools":[]"#);
+}
+
+#[test]
+fn without_any_tool_nothing_is_said_of_tools() {
+    let about = r#""parallel_tool_calls":false,"tool_choice":"required""#;
+    for tools in ["null", "[]", "[ ]"] {
+        let ask = asked(&format!(r#""tools":{tools},{about},"mcp_servers":"notes""#));
+        let written = String::from_utf8(ask.request.write(&[], &[], true)).unwrap();
+        assert!(!written.contains("tool"), "{written}");
+        let with_one = String::from_utf8(ask.request.write(&["T".to_owned()], &[], true)).unwrap();
+        assert!(with_one.ends_with(&format!(r#""tools":[T],{about}}}"#)), "{with_one}");
+    }
+    // What is of the wrong kind is refused where every request is read.
+    let ask = asked(r#""tool_choice":7,"mcp_servers":"notes""#);
     let written = String::from_utf8(ask.request.write(&[], &[], true)).unwrap();
-    assert!(!written.contains("tools"), "{written}");
+    assert!(written.contains(r#""tool_choice":7"#), "{written}");
+}
+
+#[test]
+fn a_restriction_of_tools_holds_for_every_turn() {
+    let choice = |mode: &str| {
+        format!(
+            r#"{{"type":"allowed_tools","allowed_tools":{{"mode":"{mode}","tools":[{{"type":"function","function":{{"name":"read"}}}}]}}}}"#
+        )
+    };
+    let ask = asked(&format!(r#""mcp_servers":"notes","tool_choice":{}"#, choice("required")));
+    let write = |first| String::from_utf8(ask.request.write(&["T".to_owned()], &[], first)).unwrap();
+    assert!(write(true).contains(&choice("required")), "{}", write(true));
+    assert!(write(false).contains(&choice("auto")), "{}", write(false));
+}
+
+#[test]
+fn every_tool_of_the_callers_own_counts() {
+    let ask = asked(
+        r#""mcp_servers":"notes","tools":[{"type":"function","function":{"name":"own"}},{"type":"web_search"}]"#,
+    );
+    assert_eq!(ask.request.own_tools, ["own", ""]);
 }
 
 proptest! {

@@ -164,3 +164,38 @@ fn reasoning_too_long_to_keep_is_written_and_goes_without_its_block() {
         !out.contains("lost") && out.contains(r#""thinking":"short","signature":"gw1.anthropic.Yw.kept""#)
     );
 }
+
+#[test]
+fn signatures_of_every_turn_name_who_made_them() {
+    let thinks = |bare: &'static str| [say(Delta::Reasoning(text("Hm"))), say(Delta::Signature(text(bare)))];
+    let calls = [tool(0, "call_1", "f", Some("T"))];
+    let (first, last) = (speaking("anthropic", "m"), speaking("google", "m"));
+    let mut writer = Writer::new(first.clone());
+    let mut out = Vec::new();
+    // Reasoning whose signature never came is not signed by the next.
+    for event in thinks("A").iter().chain(&[start("msg_1", "claude"), say(Delta::Reasoning(text("So")))]) {
+        writer.event(event, &mut out);
+    }
+    writer.go_on(last.clone());
+    for event in thinks("B").iter().chain(&calls) {
+        writer.event(event, &mut out);
+    }
+    writer.conclude("1", &billed(), &mut out);
+    let streamed = String::from_utf8(out).unwrap();
+    let answer = |events: &[Event<'static>]| {
+        let mut answer = Answer::default();
+        events.iter().for_each(|event| answer.absorb(event.clone()));
+        answer
+    };
+    let parts = answer(&thinks("A")).choices.remove(0).parts;
+    let rest = answer(&[thinks("B").as_slice(), &calls].concat());
+    let before = [openai_chat::Said { parts, speaking: first }];
+    let whole = openai_chat::write_turns(&before, &rest, &last, "1", &billed());
+    let whole = String::from_utf8(whole).unwrap();
+    for said in [streamed, whole] {
+        for mark in ["gw1.anthropic.bQ.A", "gw1.google.bQ.B", "gw1.google.bQ.T"] {
+            assert_eq!(said.matches(&format!("\"{mark}\"")).count(), 1, "{mark} in {said}");
+        }
+        assert_eq!(said.matches(r#""thinking":"Hm""#).count(), 2, "{said}");
+    }
+}
