@@ -2,7 +2,9 @@
 //! books. Each turn is billed by what the provider emitted for it.
 
 mod faults;
+mod raw;
 mod server;
+mod servers;
 
 use crate::{
     harness::{Builder, Customer, Stack, hello, text, wait_until},
