@@ -1,15 +1,22 @@
-//! The wire below an MCP session: the SDK's own HTTP client behind our guarded one, with three differences. A call's
-//! arguments leave as the model wrote them, byte for byte; answers are bounded by our own limit; and no stream is
-//! opened for what a server would say by itself, since a session lives no longer than one request.
+//! The wire below an MCP session: HTTP of our own where the SDK would bring its own. What is written is the SDK's
+//! message, with a call's arguments as the model wrote them, byte for byte. What is read, JSON or server-sent events,
+//! is bounded for each message and for the session, and is read to the one answer that was asked for: the SDK never
+//! sees a stream, nor what a server says unasked. Nothing here outlives the session but its farewell, which has a few
+//! seconds.
 
-use crate::dialect::sse::Splitter;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use super::{
+    Bounds,
+    message::{self, Asked, Heard, Wanted},
+};
+use crate::dialect::sse::{Frame, Splitter};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use reqwest::{
-    Client, Response, StatusCode,
+    Client, RequestBuilder, Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use rmcp::{
-    model::{ClientJsonRpcMessage, ClientRequest, GetExtensions, JsonRpcMessage, ServerJsonRpcMessage},
+    model::{ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, ServerJsonRpcMessage},
     transport::streamable_http_client::{
         HttpStatusError, SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
     },
@@ -18,27 +25,64 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sse_stream::Sse;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    io,
-    sync::Arc,
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
-
-/// The largest message of a server.
-pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+use tokio_util::sync::CancellationToken;
 
 const BOTH: HeaderValue = HeaderValue::from_static("text/event-stream, application/json");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// What only the protocol itself may say.
+const RESERVED: [HeaderName; 3] = [ACCEPT, SESSION, HeaderName::from_static("last-event-id")];
+/// Requests of a server's own that are answered in one session. It has been told that we can do nothing for it, so
+/// few are honest: a look whether we are still there.
+const REPLIES_MAX: usize = 16;
+const REPLY_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long the end of an answered stream is waited for, so that its connection serves the next message.
+const END_TIME_MAX: Duration = Duration::from_millis(20);
 
-/// The arguments of a call as the model wrote them: a JSON object.
+/// A client of one session's own, under guard or, for the operator's servers, without.
 #[derive(Clone)]
-pub struct RawArguments(pub Arc<RawValue>);
+pub struct Guarded(Arc<Wire>);
 
-/// One of the guarded clients.
-#[derive(Clone)]
-pub struct Guarded(pub Client);
+struct Wire {
+    client: Client,
+    /// The session is over; whatever is under way ends.
+    gone: CancellationToken,
+    message_bytes_max: usize,
+    /// What the server may still send in this session.
+    bytes_left: AtomicUsize,
+    replies_left: AtomicUsize,
+}
 
 type Error = StreamableHttpError<reqwest::Error>;
 type Headers = HashMap<HeaderName, HeaderValue>;
+
+/// Where messages of a session go, and what goes with them.
+struct Route {
+    uri: Arc<str>,
+    session: Option<Arc<str>>,
+    headers: Headers,
+}
+
+impl Guarded {
+    /// Ends everything it has begun when `gone` is cancelled.
+    pub fn new(client: Client, bounds: &Bounds, gone: CancellationToken) -> Self {
+        Self(Arc::new(Wire {
+            client,
+            gone,
+            message_bytes_max: bounds.message_bytes_max,
+            bytes_left: AtomicUsize::new(bounds.session_bytes_max),
+            replies_left: AtomicUsize::new(REPLIES_MAX),
+        }))
+    }
+}
 
 impl StreamableHttpClient for Guarded {
     type Error = reqwest::Error;
@@ -48,23 +92,19 @@ impl StreamableHttpClient for Guarded {
         uri: Arc<str>,
         message: ClientJsonRpcMessage,
         session: Option<Arc<str>>,
-        auth: Option<String>,
+        _auth: Option<String>,
         headers: Headers,
     ) -> Result<StreamableHttpPostResponse, Error> {
-        match raw_arguments(&message) {
-            Some(arguments) => {
-                let body = with_arguments(&message, &arguments.0)?;
-                let posting =
-                    self.0.post(&*uri).header(ACCEPT, BOTH).header(CONTENT_TYPE, "application/json");
-                let posting = session.iter().fold(posting, |posting, id| posting.header(SESSION, &**id));
-                let posting =
-                    headers.into_iter().fold(posting, |posting, (name, value)| posting.header(name, value));
-                answered(posting.body(body).send().await?, session.is_some()).await
-            }
-            None => {
-                let max = MESSAGE_BYTES_MAX;
-                self.0.post_message_with_max_sse_event_size(uri, message, session, auth, headers, max).await
-            }
+        let wire = &*self.0;
+        if let Some(name) = headers.keys().find(|name| RESERVED.contains(name)) {
+            return Err(StreamableHttpError::ReservedHeaderConflict(name.to_string()));
+        }
+        let route = Route { uri, session, headers };
+        // The SDK looks at the end of a session only between some of its messages.
+        tokio::select! {
+            biased;
+            () = wire.gone.cancelled() => Err(StreamableHttpError::TransportChannelClosed),
+            answered = wire.post(&route, &message) => answered,
         }
     }
 
@@ -75,7 +115,7 @@ impl StreamableHttpClient for Guarded {
         auth: Option<String>,
         headers: Headers,
     ) -> Result<(), Error> {
-        self.0.delete_session(uri, session, auth, headers).await
+        self.0.client.delete_session(uri, session, auth, headers).await
     }
 
     async fn get_stream(
@@ -90,10 +130,179 @@ impl StreamableHttpClient for Guarded {
     }
 }
 
-fn raw_arguments(message: &ClientJsonRpcMessage) -> Option<RawArguments> {
-    let JsonRpcMessage::Request(request) = message else { return None };
-    let ClientRequest::CallToolRequest(call) = &request.request else { return None };
-    call.extensions().get::<RawArguments>().cloned()
+impl Wire {
+    async fn post(
+        &self,
+        route: &Route,
+        message: &ClientJsonRpcMessage,
+    ) -> Result<StreamableHttpPostResponse, Error> {
+        let posting = self.posting(route).headers(route.headers.iter().map(owned).collect());
+        let response = posting.body(body_of(message)?).send().await?;
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND && route.session.is_some() {
+            return Err(StreamableHttpError::SessionExpired);
+        }
+        let JsonRpcMessage::Request(request) = message else {
+            // Nothing is said in return.
+            return match status.is_success() {
+                true => Ok(StreamableHttpPostResponse::Accepted),
+                false => Err(HttpStatusError::new(status.as_u16(), None).into()),
+            };
+        };
+        let asked = Asked { id: &request.id, wanted: wanted(&request.request) };
+        let session = response.headers().get(SESSION).and_then(|value| value.to_str().ok());
+        let session = session.map(str::to_owned);
+        let content_type = content_type(&response);
+        if status.is_success() && content_type.starts_with("text/event-stream") {
+            let answer = self.answer_of_stream(route, response, &asked).await?;
+            return Ok(StreamableHttpPostResponse::Json(answer, session));
+        }
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(HttpStatusError::new(status.as_u16(), None).into());
+        }
+        // A refusal may come as an error of the protocol in an answer of any status.
+        if content_type.starts_with("application/json") {
+            let body = self.body(response).await?;
+            match message::read(&body, &asked, true)? {
+                Heard::Answer(answer)
+                    if status.is_success() || matches!(*answer, JsonRpcMessage::Error(_)) =>
+                {
+                    return Ok(StreamableHttpPostResponse::Json(*answer, session));
+                }
+                _ if status.is_success() => {
+                    return Err(StreamableHttpError::UnexpectedServerResponse("no answer".into()));
+                }
+                _ => {}
+            }
+        }
+        if matches!(request.request, ClientRequest::DiscoverRequest(_)) && status.is_client_error() {
+            // A server that knows nothing but the handshake may say so by any status.
+            let error = ErrorData::invalid_request(format!("HTTP {status}"), None);
+            let error = ServerJsonRpcMessage::error(error, Some(request.id.clone()));
+            return Ok(StreamableHttpPostResponse::Json(error, None));
+        }
+        match status == StatusCode::OK {
+            true => Err(StreamableHttpError::UnexpectedContentType(None)),
+            false => Err(HttpStatusError::new(status.as_u16(), None).into()),
+        }
+    }
+
+    fn posting(&self, route: &Route) -> RequestBuilder {
+        let posting = self.client.post(&*route.uri).header(ACCEPT, BOTH).header(CONTENT_TYPE, JSON);
+        route.session.iter().fold(posting, |posting, id| posting.header(SESSION, &**id))
+    }
+
+    /// Reads a stream to the answer that was asked for.
+    async fn answer_of_stream(
+        &self,
+        route: &Route,
+        mut response: Response,
+        asked: &Asked<'_>,
+    ) -> Result<ServerJsonRpcMessage, Error> {
+        let mut splitter = Splitter::new(self.message_bytes_max);
+        loop {
+            let mut events: Vec<Vec<u8>> = Vec::new();
+            let each = |frame: Frame<'_>| events.extend(frame.data().map(|data| data.into_owned()));
+            let bytes = self.chunk(&mut response).await?;
+            match &bytes {
+                Some(bytes) => splitter.feed(bytes, each).map_err(|_| self.too_large())?,
+                None => splitter.finish(each),
+            }
+            for event in events {
+                match message::read(&event, asked, false)? {
+                    Heard::Answer(answer) => {
+                        let end = async { while let Ok(Some(_)) = self.chunk(&mut response).await {} };
+                        let _ = tokio::time::timeout(END_TIME_MAX, end).await;
+                        return Ok(*answer);
+                    }
+                    Heard::Request { id, is_ping } => self.reply(route, &id, is_ping).await,
+                    Heard::Nothing => {}
+                }
+            }
+            if bytes.is_none() {
+                return Err(StreamableHttpError::UnexpectedEndOfStream);
+            }
+        }
+    }
+
+    /// Answers a request of the server's, one at a time: while it does not take the answer, nothing more of its is
+    /// read.
+    async fn reply(&self, route: &Route, id: &RawValue, is_ping: bool) {
+        if !spend(&self.replies_left, 1) {
+            return;
+        }
+        let said = match is_ping {
+            true => r#""result":{}"#,
+            false => r#""error":{"code":-32601,"message":"Method not found"}"#,
+        };
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{},{said}}}"#, id.get());
+        // The other headers of the protocol tell of the message that they came with.
+        let headers = route.headers.iter().filter(|(name, _)| !is_of_protocol(name) || **name == VERSION);
+        let posting = self.posting(route).headers(headers.map(owned).collect()).body(body);
+        let _ = tokio::time::timeout(REPLY_TIME_MAX, posting.send()).await;
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(bytes) = self.chunk(&mut response).await? {
+            if body.len().saturating_add(bytes.len()) > self.message_bytes_max {
+                return Err(self.too_large());
+            }
+            body.extend_from_slice(&bytes);
+        }
+        Ok(body)
+    }
+
+    /// The only place that reads what a server sends.
+    async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Error> {
+        let bytes = response.chunk().await?;
+        match bytes.as_ref().is_none_or(|bytes| spend(&self.bytes_left, bytes.len())) {
+            true => Ok(bytes),
+            false => Err(self.too_large()),
+        }
+    }
+
+    fn too_large(&self) -> Error {
+        StreamableHttpError::ResponseBodyTooLarge { max_size: self.message_bytes_max }
+    }
+}
+
+/// Takes `count` of what is left, if that much is.
+pub fn spend(left: &AtomicUsize, count: usize) -> bool {
+    left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(count)).is_ok()
+}
+
+fn owned((name, value): (&HeaderName, &HeaderValue)) -> (HeaderName, HeaderValue) {
+    (name.clone(), value.clone())
+}
+
+fn is_of_protocol(name: &HeaderName) -> bool {
+    name.as_str().starts_with("mcp-")
+}
+
+fn content_type(response: &Response) -> String {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_ascii_lowercase()
+}
+
+fn wanted(request: &ClientRequest) -> Wanted {
+    let extensions = match request {
+        ClientRequest::CallToolRequest(call) => &call.extensions,
+        ClientRequest::ListToolsRequest(list) => &list.extensions,
+        _ => return Wanted::Handshake,
+    };
+    extensions.get::<Wanted>().cloned().unwrap_or(Wanted::Handshake)
+}
+
+/// The message as the SDK writes it, but for a call's arguments.
+fn body_of(message: &ClientJsonRpcMessage) -> Result<Vec<u8>, serde_json::Error> {
+    match message {
+        JsonRpcMessage::Request(request) => match wanted(&request.request) {
+            Wanted::Call { arguments, .. } => with_arguments(message, &arguments),
+            _ => serde_json::to_vec(message),
+        },
+        _ => serde_json::to_vec(message),
+    }
 }
 
 /// The message with other arguments than the SDK would write.
@@ -118,94 +327,21 @@ fn with_arguments(
     serde_json::to_vec(&call)
 }
 
-/// The answer to a call.
-async fn answered(response: Response, in_session: bool) -> Result<StreamableHttpPostResponse, Error> {
-    let status = response.status();
-    if status == StatusCode::NOT_FOUND && in_session {
-        return Err(StreamableHttpError::SessionExpired);
-    }
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.unwrap_or_default().to_owned();
-    if status.is_success() && content_type.starts_with("text/event-stream") {
-        return Ok(StreamableHttpPostResponse::Sse(events(response), None));
-    }
-    if !content_type.starts_with("application/json") {
-        return Err(HttpStatusError::new(status.as_u16(), None).into());
-    }
-    let body = read(response).await?;
-    match serde_json::from_slice::<ServerJsonRpcMessage>(&body) {
-        // A refusal may come as an error of the protocol in an answer of any status.
-        Ok(message @ JsonRpcMessage::Error(_)) => Ok(StreamableHttpPostResponse::Json(message, None)),
-        Ok(message) if status.is_success() => Ok(StreamableHttpPostResponse::Json(message, None)),
-        Err(unreadable) if status.is_success() => Err(unreadable.into()),
-        _ => Err(HttpStatusError::new(status.as_u16(), None).into()),
-    }
-}
-
-async fn read(mut response: Response) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    while let Some(bytes) = response.chunk().await? {
-        if body.len().saturating_add(bytes.len()) > MESSAGE_BYTES_MAX {
-            return Err(StreamableHttpError::ResponseBodyTooLarge { max_size: MESSAGE_BYTES_MAX });
-        }
-        body.extend_from_slice(&bytes);
-    }
-    Ok(body)
-}
-
-/// The events of a stream; the last is an error when it breaks or one is too long.
-fn events(response: Response) -> BoxStream<'static, Result<Sse, SseError>> {
-    struct Reading {
-        response: Option<Response>,
-        splitter: Splitter,
-        ready: VecDeque<Sse>,
-    }
-    let splitter = Splitter::new(MESSAGE_BYTES_MAX);
-    let reading = Reading { response: Some(response), splitter, ready: VecDeque::new() };
-    let next = |mut reading: Reading| async move {
-        loop {
-            if let Some(event) = reading.ready.pop_front() {
-                return Some((Ok(event), reading));
-            }
-            let mut response = reading.response.take()?;
-            let ready = &mut reading.ready;
-            let mut each = |frame: crate::dialect::sse::Frame<'_>| {
-                let data = frame.data().map(|data| String::from_utf8_lossy(&data).into_owned());
-                ready.extend(data.map(|data| Sse::default().data(data)));
-            };
-            match response.chunk().await {
-                Ok(Some(bytes)) => match reading.splitter.feed(&bytes, each) {
-                    Ok(()) => reading.response = Some(response),
-                    Err(too_long) => {
-                        return Some((
-                            Err(SseError::Body(Box::new(io::Error::other(too_long.to_string())))),
-                            reading,
-                        ));
-                    }
-                },
-                Ok(None) => reading.splitter.finish(&mut each),
-                Err(error) => return Some((Err(SseError::Body(Box::new(error))), reading)),
-            }
-        }
-    };
-    stream::unfold(reading, next).boxed()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::message::Slot;
     use rmcp::model::{CallToolRequest, CallToolRequestParams, NumberOrString};
 
     #[test]
     fn arguments_leave_as_the_model_wrote_them() {
         let odd = r#"{"id":12345678901234567890123, "a": 1.0,"b":1e5, "c":"\ud83d \u00e3" }"#;
-        let arguments = RawArguments(RawValue::from_string(odd.to_owned()).unwrap().into());
+        let arguments: Arc<RawValue> = RawValue::from_string(odd.to_owned()).unwrap().into();
         let mut call = CallToolRequest::new(CallToolRequestParams::new("tide"));
-        call.extensions.insert(arguments);
+        call.extensions.insert(Wanted::Call { arguments, answer: Slot::default() });
         let message =
             ClientJsonRpcMessage::request(ClientRequest::CallToolRequest(call), NumberOrString::Number(7));
-        let arguments = raw_arguments(&message).unwrap();
-        let body = String::from_utf8(with_arguments(&message, &arguments.0).unwrap()).unwrap();
+        let body = String::from_utf8(body_of(&message).unwrap()).unwrap();
         assert!(body.contains(odd), "{body}");
         assert!(body.contains(r#""name":"tide""#) && body.contains(r#""id":7"#), "{body}");
     }

@@ -2,12 +2,16 @@
 //! by the guarded clients that providers are reached by. Knows nothing of conversations, models or money.
 
 mod http;
+mod message;
 pub mod naming;
 pub mod sealed;
 pub mod session;
 
 use crate::domain::secret::Secret;
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 /// A server as a request names it.
 #[derive(Clone)]
@@ -30,13 +34,20 @@ pub struct Tool {
     pub parameters: String,
 }
 
-/// How long a server may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// To be reached and to say which tools it has.
+/// What a server may take.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Time to be reached and to say which tools it has.
     pub connect: Duration,
-    /// For one call.
+    /// Time for one call.
     pub call: Duration,
+    pub tools_max: usize,
+    /// Bytes of names, descriptions and schemas of tools that are left to the servers of one request together.
+    pub tools_bytes: Arc<AtomicUsize>,
+    /// Bytes of one message.
+    pub message_bytes_max: usize,
+    /// Bytes of all that it sends in one request.
+    pub session_bytes_max: usize,
 }
 
 /// What came of a call.
@@ -66,6 +77,8 @@ pub enum McpError {
     Status(u16),
     #[error("the server's answer is too large")]
     TooLarge,
+    #[error("the tools of this request's servers are described in more bytes than may be offered to a model")]
+    TooMuchTold,
     #[error("the server does not speak MCP over streamable HTTP")]
     NotMcp,
     /// In the server's own words.
@@ -84,6 +97,7 @@ impl McpError {
             McpError::Late => "timeout",
             McpError::Unauthorized(_) => "unauthorized",
             McpError::Status(_) | McpError::NotMcp | McpError::TooLarge => "bad_answer",
+            McpError::TooMuchTold => "too_many_tools",
             McpError::Said(_) => "server_error",
             McpError::AsksForInput => "input_required",
         }

@@ -1,39 +1,45 @@
-//! One server for the time of one request: reached, asked for its tools, called. Every wait is bounded. Dropping a
-//! session ends it at the server as well; a task of the SDK's sees to that.
+//! One server for the time of one request: reached, asked for its tools, called. Every wait is bounded, and so is what
+//! is read. Dropping a session ends it at the server as well, for which a task of the SDK's has five seconds; every
+//! other wait of that task, and every connection, ends at once.
 
 use super::{
-    McpError, Outcome, Patience, Server, Tool,
-    http::{Guarded, MESSAGE_BYTES_MAX, RawArguments},
+    Bounds, McpError, Outcome, Server, Tool,
+    http::Guarded,
+    message::{PageOf, Slot, Wanted},
 };
 use crate::providers::{guard, transport::Transport};
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::{
     RoleClient, ServiceError,
     model::{
-        CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig,
-        ClientRequest, ContentBlock, Implementation, JsonObject, PaginatedRequestParams, ProtocolVersion,
-        ResourceContents, ServerResult,
+        CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest,
+        Implementation, JsonObject, ListToolsRequest, PaginatedRequestParams, ProtocolVersion, ServerResult,
     },
     service::{ClientLifecycleMode, ClientServiceExt, PeerRequestOptions, RunningService},
     transport::{
         StreamableHttpClientTransport,
         common::client_side_sse::SseRetryPolicy,
-        streamable_http_client::{
-            AuthRequiredError, HttpStatusError, InsufficientScopeError, StreamableHttpClientTransportConfig,
-            StreamableHttpError,
-        },
+        streamable_http_client::{HttpStatusError, StreamableHttpClientTransportConfig, StreamableHttpError},
     },
 };
 use serde_json::value::RawValue;
 use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Pages of a list of tools that are asked for.
-const PAGES_MAX: usize = 16;
+const PAGES_MAX: usize = 64;
 
 /// A server that was reached.
 pub struct Session {
     running: Running,
-    patience: Patience,
+    call_time: Duration,
+}
+
+/// What runs for a session.
+struct Running {
+    service: RunningService<RoleClient, ClientConfig>,
+    /// The SDK's tasks hear of the end of a session only where they look for it; this ends what they wait for.
+    _alive: DropGuard,
 }
 
 /// A stream that breaks is not taken up again: the call has failed.
@@ -56,20 +62,19 @@ pub fn check(server: &Server, transport: &Transport) -> Result<(), McpError> {
 }
 
 impl Session {
-    /// Reaches a server and asks for its tools, at most `tools_max` of them.
+    /// Reaches a server and asks for its tools: no more than one above the most that a request may have.
     pub async fn open(
         server: &Server,
         transport: &Transport,
-        patience: Patience,
-        tools_max: usize,
+        bounds: &Bounds,
     ) -> Result<(Self, Vec<Tool>), McpError> {
         check(server, transport)?;
         let opening = async {
-            let running = start(server, transport).await?;
-            let tools = list(&running, tools_max).await?;
-            Ok((Self { running, patience }, tools))
+            let running = start(server, transport, bounds).await?;
+            let tools = list(&running, bounds).await?;
+            Ok((Self { running, call_time: bounds.call }, tools))
         };
-        tokio::time::timeout(patience.connect, opening).await.unwrap_or(Err(McpError::Late))
+        tokio::time::timeout(bounds.connect, opening).await.unwrap_or(Err(McpError::Late))
     }
 
     /// Calls a tool with `arguments`, the text of a JSON object.
@@ -80,19 +85,26 @@ impl Session {
         let parsed: JsonObject = serde_json::from_str(arguments).unwrap_or_default();
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(parsed);
         let mut request = CallToolRequest::new(params);
-        request.extensions.insert(RawArguments(raw.into()));
-        let options = PeerRequestOptions::with_timeout(self.patience.call);
-        let calling = async {
-            let request = ClientRequest::CallToolRequest(request);
-            self.running.send_cancellable_request(request, options).await?.await_response().await
-        };
+        let answer = Slot::default();
+        request.extensions.insert(Wanted::Call { arguments: raw.into(), answer: answer.clone() });
+        let options = PeerRequestOptions::with_timeout(self.call_time);
+        let calling = self.running.ask(ClientRequest::CallToolRequest(request), options);
         // The SDK's time begins when the request has left.
-        let answered = tokio::time::timeout(self.patience.call.saturating_mul(2), calling);
-        match answered.await.map_err(|_| McpError::Late)?.map_err(|error| failure(&error))? {
-            ServerResult::CallToolResult(result) => Ok(outcome(result)),
-            ServerResult::InputRequiredResult(_) => Err(McpError::AsksForInput),
-            _ => Err(McpError::NotMcp),
-        }
+        let answered = tokio::time::timeout(self.call_time.saturating_mul(2), calling);
+        answered.await.map_err(|_| McpError::Late)??;
+        answer.take()
+    }
+}
+
+impl Running {
+    async fn ask(
+        &self,
+        request: ClientRequest,
+        options: PeerRequestOptions,
+    ) -> Result<ServerResult, McpError> {
+        let asking =
+            async { self.service.send_cancellable_request(request, options).await?.await_response().await };
+        asking.await.map_err(|error: ServiceError| failure(&error))
     }
 }
 
@@ -103,18 +115,16 @@ impl Outcome {
     }
 }
 
-type Running = RunningService<RoleClient, ClientConfig>;
-
 /// Servers of the newest protocol have no handshake, older ones know nothing else. The SDK tells most of them apart by
 /// itself; one that it does not understand is tried again the older way.
-async fn start(server: &Server, transport: &Transport) -> Result<Running, McpError> {
+async fn start(server: &Server, transport: &Transport, bounds: &Bounds) -> Result<Running, McpError> {
     let either = ClientLifecycleMode::Auto {
         preferred_versions: vec![ProtocolVersion::LATEST],
         legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
     };
-    match begin(server, transport, either).await {
+    match begin(server, transport, bounds, either).await {
         Err(McpError::NotMcp | McpError::Status(_) | McpError::Said(_)) => {
-            begin(server, transport, ClientLifecycleMode::Initialize).await
+            begin(server, transport, bounds, ClientLifecycleMode::Initialize).await
         }
         other => other,
     }
@@ -123,10 +133,13 @@ async fn start(server: &Server, transport: &Transport) -> Result<Running, McpErr
 async fn begin(
     server: &Server,
     transport: &Transport,
+    bounds: &Bounds,
     lifecycle: ClientLifecycleMode,
 ) -> Result<Running, McpError> {
-    let (operator, customer) = transport.clients();
-    let client = Guarded(if server.trusted { operator } else { customer });
+    let gone = CancellationToken::new();
+    let alive = gone.clone().drop_guard();
+    let client = transport.apart(server.trusted).map_err(|_| McpError::Unreachable)?;
+    let client = Guarded::new(client, bounds, gone);
     let mut config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str());
     config.retry_config = Arc::new(Never);
     config.custom_headers = headers(server)?;
@@ -134,7 +147,8 @@ async fn begin(
     let myself = Implementation::new("kairosroute", env!("CARGO_PKG_VERSION"));
     let mut info = ClientConfig::new(ClientCapabilities::default(), myself);
     info.protocol_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
-    info.serve_with_lifecycle(wire, lifecycle).await.map_err(|error| failure(&error))
+    let service = info.serve_with_lifecycle(wire, lifecycle).await.map_err(|error| failure(&error))?;
+    Ok(Running { service, _alive: alive })
 }
 
 fn headers(server: &Server) -> Result<HashMap<HeaderName, HeaderValue>, McpError> {
@@ -147,57 +161,28 @@ fn headers(server: &Server) -> Result<HashMap<HeaderName, HeaderValue>, McpError
     server.headers.iter().map(|pair| header(pair).ok_or(McpError::Header)).collect()
 }
 
-async fn list(running: &Running, tools_max: usize) -> Result<Vec<Tool>, McpError> {
-    let (mut tools, mut bytes) = (Vec::new(), 0_usize);
+async fn list(running: &Running, bounds: &Bounds) -> Result<Vec<Tool>, McpError> {
+    let wanted = bounds.tools_max.saturating_add(1);
+    let mut tools: Vec<Tool> = Vec::new();
     let mut cursor = None;
     for _ in 0..PAGES_MAX {
         let params = PaginatedRequestParams::default().with_cursor(cursor);
-        let page = running.list_tools(Some(params)).await.map_err(|error| failure(&error))?;
-        for tool in page.tools {
-            let tool = Tool {
-                name: tool.name.into_owned(),
-                description: tool.description.map(|text| text.into_owned()),
-                parameters: serde_json::to_string(&tool.input_schema).unwrap_or_else(|_| "{}".to_owned()),
-            };
-            let described = tool.description.as_ref().map_or(0, String::len);
-            bytes = bytes.saturating_add(tool.name.len() + described + tool.parameters.len());
-            tools.push(tool);
-        }
-        if bytes > MESSAGE_BYTES_MAX {
-            return Err(McpError::TooLarge);
-        }
+        let mut request = ListToolsRequest::with_param(params);
+        let answer = Slot::default();
+        let tools_max = wanted.saturating_sub(tools.len());
+        let page_of = PageOf { tools_max, bytes_left: bounds.tools_bytes.clone(), answer: answer.clone() };
+        request.extensions.insert(Wanted::Tools(page_of));
+        let asking = running.ask(ClientRequest::ListToolsRequest(request), PeerRequestOptions::no_options());
+        let ServerResult::ListToolsResult(page) = asking.await? else { return Err(McpError::NotMcp) };
+        // The SDK leaves out those whose schema it cannot serve.
+        let serves = |tool: &Tool| page.tools.iter().any(|told| told.name == tool.name);
+        tools.extend(answer.take()?.into_iter().filter(serves));
         cursor = page.next_cursor;
-        if cursor.is_none() || tools.len() > tools_max {
-            break;
+        if cursor.is_none() || tools.len() >= wanted {
+            return Ok(tools);
         }
     }
-    Ok(tools)
-}
-
-fn outcome(result: CallToolResult) -> Outcome {
-    let texts: Vec<String> = result.content.iter().map(readable).collect();
-    let structured = result.structured_content.map(|value| value.to_string());
-    let text = match (texts.is_empty(), &structured) {
-        (true, Some(json)) => json.clone(),
-        _ => texts.join("\n"),
-    };
-    Outcome { text, structured, is_error: result.is_error.unwrap_or(false) }
-}
-
-/// What a model that reads text gets of a piece of a result.
-fn readable(block: &ContentBlock) -> String {
-    match block {
-        ContentBlock::Text(text) => text.text.clone(),
-        ContentBlock::Image(image) => format!("[image of {} left out]", image.mime_type),
-        ContentBlock::Audio(audio) => format!("[audio of {} left out]", audio.mime_type),
-        ContentBlock::ResourceLink(link) => format!("[{}]({})", link.name, link.uri),
-        ContentBlock::Resource(resource) => match &resource.resource {
-            ResourceContents::TextResourceContents { text, .. } => text.clone(),
-            ResourceContents::BlobResourceContents { uri, .. } => format!("[binary resource {uri} left out]"),
-            _ => "[resource left out]".to_owned(),
-        },
-        _ => "[content of an unknown kind left out]".to_owned(),
-    }
+    Err(McpError::TooLarge)
 }
 
 /// What an error of the SDK's comes down to. Its texts may hold addresses and bodies, so none of them is repeated
@@ -237,18 +222,12 @@ fn known(cause: &(dyn Error + 'static)) -> Option<McpError> {
         return match error {
             StreamableHttpError::HttpStatus(status) => Some(of_status(status.status)),
             StreamableHttpError::ResponseBodyTooLarge { .. } => Some(McpError::TooLarge),
-            StreamableHttpError::AuthRequired(_) => Some(McpError::Unauthorized(401)),
-            StreamableHttpError::InsufficientScope(_) => Some(McpError::Unauthorized(403)),
             StreamableHttpError::ReservedHeaderConflict(_) => Some(McpError::Header),
-            StreamableHttpError::Client(_) => Some(McpError::Unreachable),
+            StreamableHttpError::Client(_) | StreamableHttpError::UnexpectedEndOfStream => {
+                Some(McpError::Unreachable)
+            }
             _ => None,
         };
-    }
-    if cause.is::<AuthRequiredError>() {
-        return Some(McpError::Unauthorized(401));
-    }
-    if cause.is::<InsufficientScopeError>() {
-        return Some(McpError::Unauthorized(403));
     }
     if let Some(status) = cause.downcast_ref::<HttpStatusError>() {
         return Some(of_status(status.status));

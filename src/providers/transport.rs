@@ -15,9 +15,11 @@ use crate::domain::{
 };
 use bytes::Bytes;
 use reqwest::{
-    Client,
+    Client, ClientBuilder,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
+use rustls::ClientConfig;
+use rustls_platform_verifier::ConfigVerifierExt;
 use std::{
     borrow::Cow,
     sync::Arc,
@@ -69,30 +71,46 @@ pub struct Transport {
     operator: Client,
     customer: Client,
     allowed: Arc<AllowedNets>,
+    connect: Duration,
+    /// To read the system's certificates takes milliseconds, so it is done once for all clients.
+    tls: ClientConfig,
+    resolver: Arc<GuardedResolver>,
+}
+
+/// No HTTP client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NoClient {
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the HTTP client cannot be set up: {0}")]
+    Http(#[from] reqwest::Error),
 }
 
 /// Bytes of an error body that are read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 impl Transport {
-    pub fn new(connect: Duration, allowed: Arc<AllowedNets>) -> Result<Self, reqwest::Error> {
-        let builder = || {
-            Client::builder()
-                .http1_only()
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .connect_timeout(connect)
-                .pool_idle_timeout(Duration::from_secs(60))
-                .pool_max_idle_per_host(512)
-                .tcp_nodelay(true)
-                .user_agent(concat!("kairosroute/", env!("CARGO_PKG_VERSION")))
-        };
-        let resolver = GuardedResolver::new(allowed.clone());
+    pub fn new(connect: Duration, allowed: Arc<AllowedNets>) -> Result<Self, NoClient> {
+        let mut tls = ClientConfig::with_platform_verifier()?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let resolver = Arc::new(GuardedResolver::new(allowed.clone()));
         Ok(Self {
-            operator: builder().build()?,
-            customer: builder().dns_resolver(resolver).build()?,
+            operator: builder(connect, &tls).build()?,
+            customer: builder(connect, &tls).dns_resolver(resolver.clone()).build()?,
             allowed,
+            connect,
+            tls,
+            resolver,
         })
+    }
+
+    /// A client with connections of its own, which end with it: to the operator's addresses, or to customers'.
+    pub fn apart(&self, operator: bool) -> Result<Client, reqwest::Error> {
+        let client = builder(self.connect, &self.tls);
+        match operator {
+            true => client.build(),
+            false => client.dns_resolver(self.resolver.clone()).build(),
+        }
     }
 
     /// The two clients, for calls outside the request path: to the operator's addresses and to customers'.
@@ -186,6 +204,19 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.leave(Instant::now());
     }
+}
+
+fn builder(connect: Duration, tls: &ClientConfig) -> ClientBuilder {
+    Client::builder()
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(connect)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_max_idle_per_host(512)
+        .tcp_nodelay(true)
+        .user_agent(concat!("kairosroute/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls.clone())
 }
 
 /// The header that carries a key to this provider.

@@ -4,10 +4,11 @@
 use crate::{
     config::McpLimits,
     dialect::json::{self, ObjectWriter},
-    mcp::{McpError, Outcome, Patience, Server, Tool, naming::Names, session::Session},
+    mcp::{Bounds, McpError, Outcome, Server, Tool, naming::Names, session::Session},
     providers::transport::Transport,
 };
 use futures_util::future::join_all;
+use std::sync::{Arc, atomic::AtomicUsize};
 use tokio::time::Instant;
 
 /// The open servers of one request.
@@ -52,9 +53,15 @@ impl Toolbox {
         limits: &McpLimits,
         own_tools: &[String],
     ) -> Self {
-        let patience = Patience { connect: limits.connect, call: limits.call };
-        let opening =
-            servers.iter().map(|server| Session::open(server, transport, patience, limits.tools_max));
+        let bounds = Bounds {
+            connect: limits.connect,
+            call: limits.call,
+            tools_max: limits.tools_max,
+            tools_bytes: Arc::new(AtomicUsize::new(limits.tools_bytes_max)),
+            message_bytes_max: limits.message_bytes_max,
+            session_bytes_max: limits.session_bytes_max,
+        };
+        let opening = servers.iter().map(|server| Session::open(server, transport, &bounds));
         let mut names = Names::new(own_tools.iter().cloned());
         // The caller's own tools take their share of what a request may have.
         let room = limits.tools_max.saturating_sub(own_tools.len());

@@ -4,7 +4,9 @@
 mod doors;
 mod faults;
 mod money;
+mod raw;
 mod server;
+mod servers;
 mod thoughts;
 mod words;
 
