@@ -33,6 +33,7 @@ fn only_these_routes_are_open_to_anyone() {
             "GET /",
             "GET /healthz",
             "GET /readyz",
+            "GET /.well-known/jwks.json",
             "POST /api/v1/auth/token",
             "POST /api/auth/signup",
             "POST /api/auth/login"
