@@ -122,20 +122,14 @@ async fn first_content(
     content_type: Cow<'static, str>,
     by: Instant,
 ) -> Result<Answer, Rejection> {
-    let mut cut = false;
     while !relay.is_committed() {
         match timeout_at(by, response.chunk()).await.map_err(|_| late())? {
             Ok(Some(bytes)) => relay.absorb(&bytes),
             Ok(None) => relay.close(),
-            Err(error) => {
-                cut = true;
-                relay.cut(unreachable_host(&error));
-            }
+            Err(error) => relay.cut(unreachable_host(&error)),
         }
         if let Some(failure) = relay.failure().filter(|_| !relay.is_committed()) {
-            // A failure of the provider's own telling has a status: the rest is a stream that we can make nothing of.
-            let in_vain = !cut && failure.status.is_none();
-            return Err(Rejection { in_vain, ..failure.clone() });
+            return Err(failure.clone());
         }
     }
     response.pace().has_content();
@@ -212,7 +206,7 @@ fn may_be_sound(content_type: &str) -> bool {
     essence.starts_with("text/event-stream") || !(essence.contains("json") || essence.starts_with("text/"))
 }
 
-fn broken_off() -> Rejection {
+pub(super) fn broken_off() -> Rejection {
     Rejection::without_answer(Class::Overload, "the provider broke off its answer")
 }
 

@@ -241,14 +241,6 @@ impl Open {
         }
     }
 
-    /// Whether the usage of an answer is worth a wait after its client has left: on the operator's account nothing else
-    /// tells how much was thought. A customer's own key is better off hung up at once.
-    pub fn awaits_thoughts(&self) -> bool {
-        self.serving.as_ref().is_some_and(|serving| {
-            serving.unseen.is_some() && serving.served.credential == CredentialKind::Platform
-        })
-    }
-
     pub fn served(&self) -> Option<&Served> {
         self.serving.as_ref().map(|serving| &serving.served)
     }

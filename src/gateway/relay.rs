@@ -20,7 +20,7 @@ use crate::{
         sse::{Frame, Splitter},
     },
     domain::{provider::ProviderId, usage::Usage},
-    providers::error::{Class, Rejection},
+    providers::error::Rejection,
 };
 use bytes::Bytes;
 use chat::Chat;
@@ -144,7 +144,7 @@ impl Relay {
 
     /// The answer has begun, as far as can be seen: what came before it were thoughts.
     pub fn is_answering(&self) -> bool {
-        self.heard.answering || (self.heard.committed && matches!(self.lane, Lane::Chat(_)))
+        self.heard.answering
     }
 
     /// The prompt, where the provider has counted it before it answers.
@@ -271,8 +271,9 @@ impl Heard {
         }
     }
 
+    /// What came is no answer.
     fn fail(&mut self, message: String) {
-        self.failure.get_or_insert(Rejection::without_answer(Class::Overload, message));
+        self.failure.get_or_insert_with(|| Rejection::unusable(message));
     }
 
     /// More waits for the client than may.

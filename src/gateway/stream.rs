@@ -24,7 +24,6 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use futures_util::FutureExt;
 
 use std::{pin::Pin, time::Duration};
 use tokio::time::{Instant, Sleep};
@@ -79,10 +78,6 @@ struct Times {
 
 /// What leaves in one write at the most.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
-
-/// How long an answer that hanging up would end is read on for the thoughts in its usage: a short one ends by then, and
-/// the rest of a long one costs more than the guess is off.
-const THOUGHTS_WAIT: Duration = Duration::from_secs(5);
 
 /// What one read brought.
 enum Event {
@@ -256,7 +251,7 @@ impl Running {
         while gathered < GATHERED_BYTES_MAX {
             // The connection's task hands over one piece at a time, when it is its turn.
             tokio::task::yield_now().await;
-            match self.response.chunk().now_or_never() {
+            match self.response.chunk_at_once().await {
                 Some(Ok(Some(bytes))) => {
                     gathered += bytes.len();
                     self.relay.absorb(&bytes);
@@ -303,9 +298,7 @@ impl Running {
 
     /// Reads an abandoned answer on to its usage, within limits.
     async fn drain(mut self) {
-        let stops = self.provider.row().on_disconnect == OnDisconnect::Cancel;
-        let within = if stops { self.times.drain.min(THOUGHTS_WAIT) } else { self.times.drain };
-        let by = self.until.min(Instant::now() + within);
+        let by = self.until.min(Instant::now() + self.times.drain);
         if let Some(open) = self.meter.get() {
             drain(open, &mut self.response, &mut self.relay, by).await;
         }
@@ -315,14 +308,13 @@ impl Running {
 
 impl Drop for Metered {
     /// The client has left. Where hanging up stops the provider's bill, dropping the connection does it; where it does
-    /// not, the answer is read to its usage by a task of this worker. So is for a moment that of a model which has
-    /// thought unseen: those tokens are billed, and nothing but the end of the answer says how many they were.
+    /// not, the answer is read to its usage by a task of this worker.
     fn drop(&mut self) {
         let Some(mut running) = self.running.take() else { return };
         running.note();
         let goes_on = running.provider.row().on_disconnect == OnDisconnect::Drain;
         let Some(open) = running.meter.get() else { return };
-        if !(goes_on || open.awaits_thoughts()) || open.gateway.stopping.is_cancelled() {
+        if !goes_on || open.gateway.stopping.is_cancelled() {
             return;
         }
         let tasks = open.gateway.tasks.clone();

@@ -22,7 +22,9 @@ use rustls::ClientConfig;
 use rustls_platform_verifier::ConfigVerifierExt;
 use std::{
     borrow::Cow,
+    future::{Future, poll_fn},
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -179,15 +181,41 @@ impl Response {
         &self.pace
     }
 
+    /// The next bytes that are here already; `None` when there are none. Nobody has waited.
+    pub async fn chunk_at_once(&mut self) -> Option<Result<Option<Bytes>, reqwest::Error>> {
+        let Self { inner, pace } = self;
+        let mut reading = std::pin::pin!(inner.chunk());
+        let read = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await;
+        match read {
+            Poll::Ready(read) => Some(timed(read, pace)),
+            Poll::Pending => None,
+        }
+    }
+
     /// The next bytes of the body; `None` at its end. A wait that is given up loses none.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, reqwest::Error> {
-        let waiting = Waiting::begin(&self.pace);
-        let read = self.inner.chunk().await;
-        if matches!(&read, Ok(Some(bytes)) if !bytes.is_empty()) {
-            waiting.0.came(Instant::now());
-        }
-        read
+        let Self { inner, pace } = self;
+        let mut reading = std::pin::pin!(inner.chunk());
+        // What is here already costs one look at the clock: streams without pauses are made of that.
+        let at_once = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await;
+        let read = match at_once {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                let waiting = Waiting::begin(pace);
+                let read = reading.await;
+                drop(waiting);
+                read
+            }
+        };
+        timed(read, pace)
     }
+}
+
+fn timed(read: Result<Option<Bytes>, reqwest::Error>, pace: &Pace) -> Result<Option<Bytes>, reqwest::Error> {
+    if matches!(&read, Ok(Some(bytes)) if !bytes.is_empty()) {
+        pace.came(Instant::now());
+    }
+    read
 }
 
 /// Somebody waits for bytes, until they come or the wait is given up.

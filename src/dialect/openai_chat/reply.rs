@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 pub struct Seen<'a> {
     /// Has text, reasoning, a refusal, a tool call, audio or a finish: from here on no other provider may answer.
     pub commits: bool,
+    /// Has some of that which is no reasoning.
+    pub answers: bool,
     /// `choices` is empty or missing (a usage chunk, a content-filter preamble).
     pub no_choices: bool,
     /// How many choices carry a finish reason.
@@ -114,9 +116,13 @@ pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadab
         if let Some(reason) = present(choice.finish_reason).filter(|raw| *raw != "\"\"") {
             seen.finished += 1;
             seen.commits = true;
+            seen.answers = true;
             seen.host_failed |= matches!(reason, "\"error\"" | "\"insufficient_system_resource\"");
         }
-        seen.commits |= choice.delta.as_ref().is_some_and(|delta| delta.say(text)) || choice.completes(text);
+        let said = choice.delta.as_ref().map_or(Said::Nothing, |delta| delta.say(text));
+        let answers = said == Said::Answer || (said == Said::Nothing && choice.completes(text));
+        seen.answers |= answers;
+        seen.commits |= answers || said == Said::Thought;
     }
     Ok(seen)
 }
@@ -130,24 +136,35 @@ impl Choice<'_> {
     }
 }
 
+/// What a piece of an answer is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    /// Reasoning alone.
+    Thought,
+    Answer,
+}
+
 impl Delta<'_> {
-    /// Appends what is said; true when anything is.
-    fn say(&self, text: &mut Vec<u8>) -> bool {
-        let mut said = false;
-        let reasoning = self.reasoning_content.or(self.reasoning);
-        for part in [reasoning, self.content, self.refusal] {
-            if let Some(raw) = present(part).filter(|raw| !matches!(*raw, "\"\"" | "[]")) {
-                said = true;
-                spoken(raw, text);
-            }
-        }
+    /// Appends what is said.
+    fn say(&self, text: &mut Vec<u8>) -> Said {
+        let mut say = |part| {
+            let raw = present(part).filter(|raw| !matches!(*raw, "\"\"" | "[]"));
+            raw.inspect(|raw| spoken(raw, text)).is_some()
+        };
+        let thought = say(self.reasoning_content.or(self.reasoning));
+        let mut said = say(self.content) | say(self.refusal);
         for call in [self.tool_calls, self.function_call] {
             if let Some(raw) = present(call).filter(|raw| *raw != "[]") {
                 said = true;
                 spoken_in_calls(raw, text);
             }
         }
-        said | present(self.audio).is_some()
+        match (said || present(self.audio).is_some(), thought) {
+            (true, _) => Said::Answer,
+            (false, true) => Said::Thought,
+            (false, false) => Said::Nothing,
+        }
     }
 }
 

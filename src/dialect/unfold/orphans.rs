@@ -4,7 +4,7 @@
 
 use super::separate;
 use crate::dialect::json::{ObjectWriter, Raw};
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, cell::LazyCell, collections::HashSet};
 
 /// Stands for a name that nothing tells.
 const UNNAMED: &str = "unknown_tool";
@@ -15,6 +15,8 @@ pub fn with_calls(messages: &[Raw<'_>], tools: Option<Raw<'_>>) -> Option<Vec<u8
     let mut out = b"[".to_vec();
     let mut is_mended = false;
     let mut rest = messages;
+    // The tools may be many megabytes: they are looked at once, if at all.
+    let only = LazyCell::new(|| only(tools));
     while let Some((message, after)) = rest.split_first() {
         rest = after;
         separate(&mut out);
@@ -36,7 +38,7 @@ pub fn with_calls(messages: &[Raw<'_>], tools: Option<Raw<'_>>) -> Option<Vec<u8
         let mut calls = Vec::new();
         for result in results() {
             let Some(id) = id_of(*result).filter(|id| called.insert(id.clone())) else { continue };
-            let name = result.member("name").and_then(Raw::text).or_else(|| only(tools));
+            let name = result.member("name").and_then(Raw::text).or_else(|| (*only).clone());
             calls.push(call(&id, name.as_deref()));
         }
         is_mended = true;
@@ -164,5 +166,15 @@ mod tests {
         ] {
             assert_eq!(mended(&messages, "[]"), None, "{messages}");
         }
+    }
+
+    #[test]
+    fn many_results_and_a_megabyte_of_tools_are_looked_at_once() {
+        let results: Vec<String> = (0..5_000).map(|number| result(&number.to_string())).collect();
+        let tools = format!("[{}0]", "0,".repeat(500_000));
+        let begun = std::time::Instant::now();
+        assert!(mended(&format!("[{}]", results.join(",")), &tools).is_some());
+        // Once takes milliseconds, once for each result minutes.
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
 }

@@ -54,11 +54,15 @@ impl Open {
         if let Some(prompt) = told {
             return Usage { output, reasoning, basis, ..prompt };
         }
+        // Together they fit into the model's context, as in the hold; media first, which are never the cheaper.
         let context = serving.and_then(|serving| serving.model.as_ref()?.context_tokens).unwrap_or(u64::MAX);
+        let audio_input = media.audio_input.min(context);
+        let image_input = media.image_input.min(context.saturating_sub(audio_input));
+        let room = context.saturating_sub(audio_input).saturating_sub(image_input);
         Usage {
-            input: input.saturating_add(media.input.min(context)),
-            image_input: media.image_input,
-            audio_input: media.audio_input,
+            input: input.saturating_add(media.input).min(room),
+            image_input,
+            audio_input,
             output,
             reasoning,
             basis,

@@ -12,6 +12,7 @@ use crate::{
         sse::{self, Frame},
     },
     domain::usage::Usage,
+    gateway::attempt,
     providers::error::Rejection,
 };
 
@@ -81,7 +82,9 @@ impl Chat {
             return;
         }
         if seen.host_failed {
-            return heard.fail("the provider stopped in the middle of the answer".to_owned());
+            // The host says itself that it failed, as in an error.
+            heard.failure.get_or_insert_with(attempt::broken_off);
+            return;
         }
         if let Some(raw) = seen.usage {
             heard.usage = usage::read(raw, self.reasoning_outside_output).or(heard.usage);
@@ -90,6 +93,7 @@ impl Chat {
             heard.service_tier = Some(tier.to_owned());
         }
         heard.committed |= seen.commits;
+        heard.answering |= seen.answers;
         heard.finished += seen.finished;
         if seen.no_choices {
             // Clients index the first choice: a frame without one goes only to who asked for it.

@@ -160,8 +160,8 @@ impl Request {
 
 fn refuse_unfit<'a>(one: &impl Fn(&str) -> Option<Raw<'a>>) -> Result<(), Invalid> {
     if one("credentials").is_some_and(|raw| !raw.is_idle()) {
-        let message = "`credentials` are sealed for another service and cannot be opened here: give the server's \
-                       own `headers` in `mcp_servers` instead";
+        let message = "`credentials` stand with the server that they are for: sealed ones in its object in \
+                       `mcp_servers`, others among its `headers`";
         return Err(invalid("credentials", message));
     }
     if one("n").is_some_and(|raw| raw.count().is_some_and(|n| n > 1)) {

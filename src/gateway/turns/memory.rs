@@ -5,11 +5,20 @@
 
 use crate::{
     config::Limits,
-    dialect::json::{Cursor, DEPTH_LIMIT, ObjectWriter, Raw},
+    dialect::json::{Cursor, DEPTH_LIMIT, Member, ObjectWriter, Raw},
     domain::ids::ApiKeyId,
 };
-use moka::future::Cache;
-use std::{borrow::Cow, sync::Arc};
+use moka::{future::Cache, policy::EvictionPolicy};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+/// The share of all that one answer may have.
+const ONE_OF: usize = 16;
+/// Calls of one message that are looked at: a message with more is no answer of a model's.
+const CALLS_MAX: usize = 128;
 
 /// What is kept of a turn that ended with calls of the caller's own tools.
 #[derive(Debug)]
@@ -27,7 +36,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Within these limits. What is larger than a request may be is not kept.
+    /// Within these limits. What is larger than a request may be, or than its share, is not kept.
     pub fn new(limits: &Limits) -> Self {
         let kept = Cache::builder()
             .max_capacity(u64::try_from(limits.mcp.memory_bytes_max).unwrap_or(u64::MAX))
@@ -37,8 +46,11 @@ impl Memory {
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
             .time_to_idle(limits.mcp.memory)
+            // What is new is what will be asked for next.
+            .eviction_policy(EvictionPolicy::lru())
             .build();
-        Self { kept, bytes_each_max: limits.body_bytes_max }
+        let bytes_each_max = limits.body_bytes_max.min(limits.mcp.memory_bytes_max / ONE_OF);
+        Self { kept, bytes_each_max }
     }
 
     /// Keeps what was said before these calls.
@@ -57,29 +69,36 @@ impl Memory {
     pub async fn recall(&self, api_key: ApiKeyId, messages: &str) -> Option<String> {
         let array = format!("[{messages}]");
         let elements = Cursor::new(array.as_bytes(), DEPTH_LIMIT).ok()?.value().ok()?.elements();
-        let mut out = Recalled { messages: Vec::with_capacity(elements.len()), told: Vec::new() };
+        let room = self.bytes_each_max.saturating_add(messages.len()).saturating_add(elements.len());
+        let mut out = Recalled { text: String::with_capacity(messages.len()), told: HashSet::new() };
         let mut rest = elements.as_slice();
         while let Some((message, after)) = rest.split_first() {
             rest = after;
             let groups = self.groups(api_key, *message).await;
             if groups.iter().all(|group| group.kept.is_none()) {
-                out.messages.push(message.get().to_owned());
+                out.push(message.get());
                 continue;
             }
             let results = after.iter().take_while(|next| is_result(**next)).count();
             let (results, after) = after.split_at_checked(results).unwrap_or((after, &[]));
             rest = after;
             out.tell(*message, &groups, results);
+            if out.text.len() > room {
+                return None;
+            }
         }
-        let added: usize = out.messages.iter().map(String::len).sum();
-        let fits = added <= messages.len().saturating_add(self.bytes_each_max);
-        (!out.told.is_empty() && fits).then(|| out.messages.join(","))
+        (!out.told.is_empty()).then_some(out.text)
     }
 
     /// The calls of a message, those next to each other that belong together in one group.
     async fn groups<'m>(&self, api_key: ApiKeyId, message: Raw<'m>) -> Vec<Group<'m>> {
         let mut groups: Vec<Group<'m>> = Vec::new();
-        for call in message.member("tool_calls").map(Raw::elements).unwrap_or_default() {
+        let calls = message.member("tool_calls").map(Raw::elements).unwrap_or_default();
+        let ids: HashSet<_> = calls.iter().filter_map(|call| call.member("id")?.text()).collect();
+        if calls.len() > CALLS_MAX || ids.len() < calls.len() {
+            return groups;
+        }
+        for call in calls {
             let id = call.member("id").and_then(Raw::text);
             let kept = match &id {
                 Some(id) => self.kept.get(&(api_key, id.clone().into_owned())).await,
@@ -102,30 +121,42 @@ struct Group<'m> {
 }
 
 struct Recalled {
-    messages: Vec<String>,
+    /// Messages, with commas between them.
+    text: String,
     /// What was told already: a conversation may hold a call twice.
-    told: Vec<Arc<Kept>>,
+    told: HashSet<*const Kept>,
 }
 
 impl Recalled {
+    fn push(&mut self, message: &str) {
+        if !self.text.is_empty() {
+            self.text.push(',');
+        }
+        self.text.push_str(message);
+    }
+
     /// A message with calls, and the results after it: for each group what came before it, its calls, its results.
     fn tell(&mut self, message: Raw<'_>, groups: &[Group<'_>], results: &[Raw<'_>]) {
+        let members = message.members();
+        let owners = groups
+            .iter()
+            .enumerate()
+            .flat_map(|(at, group)| group.calls.iter().map(move |(id, _)| (id.as_ref(), at)));
+        let owners: HashMap<&str, usize> = owners.collect();
+        // What answers none of them stays at the end.
         let last = groups.len().saturating_sub(1);
-        for (index, group) in groups.iter().enumerate() {
-            if let Some(kept) = &group.kept
-                && !self.told.iter().any(|told| Arc::ptr_eq(told, kept))
-            {
-                self.messages.extend(kept.said.iter().cloned());
-                self.told.push(kept.clone());
-            }
-            self.messages.push(asking(message, group, index == 0));
-            let of = |result: &Raw<'_>, group: &Group<'_>| {
-                let id = result.member("tool_call_id").and_then(Raw::text).unwrap_or_default();
-                group.calls.iter().any(|(call, _)| *call == id)
-            };
-            let nobodys = |result: &Raw<'_>| !groups.iter().any(|group| of(result, group));
-            let its = results.iter().filter(|result| of(result, group) || (index == last && nobodys(result)));
-            self.messages.extend(its.map(|result| result.get().to_owned()));
+        let mut of: Vec<Vec<&str>> = groups.iter().map(|_| Vec::new()).collect();
+        for result in results {
+            let id = result.member("tool_call_id").and_then(Raw::text).unwrap_or_default();
+            let at = owners.get(id.as_ref()).copied().unwrap_or(last);
+            of.get_mut(at).into_iter().for_each(|results| results.push(result.get()));
+        }
+        for (at, (group, results)) in groups.iter().zip(of).enumerate() {
+            let kept = group.kept.iter().filter(|kept| self.told.insert(Arc::as_ptr(kept)));
+            let said: Vec<&String> = kept.flat_map(|kept| &kept.said).collect();
+            said.into_iter().for_each(|said| self.push(said));
+            self.push(&asking(&members, group, at == 0));
+            results.into_iter().for_each(|result| self.push(result));
         }
     }
 }
@@ -138,15 +169,24 @@ impl Kept {
 }
 
 /// The message with the calls of one group; what else it says is said once.
-fn asking(message: Raw<'_>, group: &Group<'_>, is_first: bool) -> String {
+fn asking(members: &[Member<'_>], group: &Group<'_>, is_first: bool) -> String {
     let mut out = ObjectWriter::new();
-    for member in message.members() {
+    for member in members {
         match member.key.as_ref() {
             "tool_calls" => {
                 let calls: Vec<Cow<'_, str>> = group.calls.iter().map(|call| group.call(call)).collect();
                 out.raw("tool_calls", &format!("[{}]", calls.join(",")));
             }
             "role" => out.raw("role", member.value.get()),
+            "thinking_blocks" if is_first => {
+                let said = |block: &Raw<'_>| {
+                    group.kept.iter().flat_map(|kept| &kept.said).any(|said| said.contains(block.get()))
+                };
+                // Signed thoughts of the turns before stand with their calls, and only there.
+                let blocks = member.value.elements().into_iter().filter(|block| !said(block));
+                let blocks: Vec<&str> = blocks.map(Raw::get).collect();
+                out.raw(&member.key, &format!("[{}]", blocks.join(",")));
+            }
             _ if is_first => out.raw_key(member.raw_key).extend(member.value.get().as_bytes()),
             _ => {}
         }

@@ -67,6 +67,8 @@ struct Run {
     telling: Telling,
     /// What was said since the request: messages, JSON.
     said: Vec<String>,
+    /// What of it the caller does not get to see.
+    hidden: Vec<String>,
     executed: Vec<Executed>,
     /// No turn and no call begins after this.
     until: Instant,
@@ -171,8 +173,21 @@ pub async fn complete(
         let recalled = inbound.gateway.heard.recall(inbound.principal.api_key_id, messages).await;
         ask.request.messages = recalled.or(ask.request.messages);
     }
-    let telling = Telling::new();
-    let mut run = Run { caller, ask, toolbox, telling, said: Vec::new(), executed: Vec::new(), until };
+    let request = match meter.get() {
+        Some(open) => open.request_id,
+        None => return Err(refusal(ended(), meter).await),
+    };
+    let telling = Telling::new(request);
+    let mut run = Run {
+        caller,
+        ask,
+        toolbox,
+        telling,
+        said: Vec::new(),
+        hidden: Vec::new(),
+        executed: Vec::new(),
+        until,
+    };
     let answered = match run.turn(&mut meter).await {
         Ok(answered) => answered,
         Err(failure) => return Err(refusal(failure, meter).await),
@@ -259,7 +274,7 @@ impl Run {
         let (answer, exchange) = *answer;
         let speaking = exchange.speaking?;
         self.telling.begin(&speaking);
-        self.telling.turn = answer;
+        self.telling.take(answer, &self.toolbox, self.ask.executes);
         Some(speaking)
     }
 
@@ -294,7 +309,8 @@ impl Run {
             matches!(self.telling.finish(), Some(Finish::Length | Finish::ContentFilter | Finish::Refusal));
         if calls.is_empty() || cut || !self.ask.executes {
             if own > 0 && self.ask.executes {
-                self.remember(&calls, speaking).await;
+                // A turn that was cut short has calls that nobody made.
+                self.remember(&[], speaking).await;
             }
             return Ok(Next::End(meter, None));
         }
@@ -318,8 +334,11 @@ impl Run {
         let Some(message) = self.telling.message(speaking, |_| true) else {
             return Ok(Next::End(meter, None));
         };
+        let hidden = self.telling.message(speaking, is_hidden);
+        let results = self.results(&calls);
         self.said.push(message);
-        self.said.extend(self.results(&calls));
+        self.said.extend(results.iter().cloned());
+        self.hidden.extend(hidden.into_iter().chain(results));
         let stopped = self.may_not_go_on();
         Ok(if stopped.is_some() { Next::End(meter, stopped) } else { Next::Turn(meter) })
     }
@@ -339,11 +358,9 @@ impl Run {
         });
         let others = self.telling.message(speaking, |part| match part {
             AnswerPart::ToolCall { name, .. } => is_servers(name),
-            // The caller has the words.
-            AnswerPart::Reasoning { .. } | AnswerPart::Redacted(_) => true,
-            _ => false,
+            part => is_hidden(part),
         });
-        let mut said = self.said.clone();
+        let mut said = self.hidden.clone();
         if !calls.is_empty() {
             said.extend(others);
             said.extend(self.results(calls));
@@ -401,6 +418,11 @@ impl Run {
         let note = if marked { marked_note(note) } else { note };
         Ok(Ended { note, total, turns: done.len(), marked })
     }
+}
+
+/// Calls, and thoughts that some providers want to see before them; the words go to the caller.
+fn is_hidden(part: &AnswerPart) -> bool {
+    matches!(part, AnswerPart::ToolCall { .. } | AnswerPart::Reasoning { .. } | AnswerPart::Redacted(_))
 }
 
 fn ended() -> Failure {

@@ -9,11 +9,14 @@ use crate::{
         json::{Escaped, ObjectWriter},
         openai_chat::{self, Said, Writer},
     },
-    domain::usage::Usage,
+    domain::{ids::RequestId, usage::Usage},
 };
 
 /// Everything told so far.
 pub struct Telling {
+    request: RequestId,
+    /// Ids that were given to the caller's own calls.
+    ids: u32,
     /// Writes what is streamed; `None` for an answer that is not.
     writer: Option<Writer>,
     /// How this turn's answer is written.
@@ -65,11 +68,14 @@ pub struct Closing<'a> {
 }
 
 impl Telling {
-    pub fn new() -> Self {
+    /// For this request.
+    pub fn new(request: RequestId) -> Self {
         Self {
+            request,
             writer: None,
             speaking: None,
             before: Vec::new(),
+            ids: 0,
             named: false,
             turn: Answer::default(),
             routes: Vec::new(),
@@ -100,8 +106,34 @@ impl Telling {
         }
     }
 
+    /// Takes a turn that came whole.
+    pub fn take(&mut self, mut turn: Answer, toolbox: &Toolbox, executes: bool) {
+        for part in turn.choices.iter_mut().flat_map(|choice| &mut choice.parts) {
+            if let AnswerPart::ToolCall { id, name, .. } = part
+                && executes
+                && !toolbox.has(&name.decode())
+            {
+                *id = self.new_id();
+            }
+        }
+        self.turn = turn;
+    }
+
+    /// An id for a call of the caller's own tool. It comes back with the result, and what was said before the call is
+    /// found by it: some models count their calls from 0 in every answer, so that theirs would find another's.
+    fn new_id(&mut self) -> Escaped<'static> {
+        self.ids = self.ids.saturating_add(1);
+        Escaped::from_inner(format!("call_{}{}", self.request.0.simple(), self.ids))
+    }
+
     /// Takes what happened, and writes what of it is for the caller.
-    pub fn hear(&mut self, event: Event<'static>, toolbox: &Toolbox, executes: bool, out: &mut Vec<u8>) {
+    pub fn hear(&mut self, mut event: Event<'static>, toolbox: &Toolbox, executes: bool, out: &mut Vec<u8>) {
+        if let Event::Said { delta: Delta::ToolStart { id, name, .. }, .. } = &mut event
+            && executes
+            && !toolbox.has(&name.decode())
+        {
+            *id = self.new_id();
+        }
         if let Some(told) = self.for_the_caller(&event, |name| executes && toolbox.has(name))
             && let Some(writer) = &mut self.writer
         {

@@ -1,10 +1,14 @@
 //! A provider's text without the key that was sent to it. Nothing may be cut off a text before the key is out of it: a
 //! key that a cut goes through is not found any more, and most of it stays.
 
+use std::cell::Cell;
+
 /// What stands where the key stood.
 const MARK: &str = "[key]";
 /// The longest run of backslashes that is looked through: the longest key, of nothing else, in JSON within JSON.
 const BACKSLASHES_MAX: usize = 4_096;
+/// Bytes that are looked at in one text: far more than any that is not made to take long.
+const STEPS_MAX: usize = 1_000_000;
 /// How a character is named by its number, behind a backslash.
 const NAMED: &str = "u0000";
 
@@ -14,15 +18,19 @@ const NAMED: &str = "u0000";
 pub fn without_key(text: &str, key: &str, bytes_max: usize) -> String {
     // A key may itself look like something escaped, and is then found as what it says and as what it seems to say.
     let letters: Vec<char> = key.chars().filter(|letter| *letter != '\\').collect();
-    let seeming: Vec<char> = unescaped(key).map(|(letter, _)| letter).collect();
+    let seeming: Vec<char> = unescaped(key, &Cell::new(0)).map(|(letter, _)| letter).collect();
+    let readings = if seeming == letters { vec![letters] } else { vec![letters, seeming] };
+    let steps = Cell::new(0);
     let mut told = String::with_capacity(text.len().min(bytes_max));
     let mut rest = text;
     // How much of the text was looked at, and not how much is told: marks are shorter than keys, and what they leave
     // free is not filled from behind. So a text that was cut far behind this ends in no part of a key here.
+    // A text that takes too long is cut where that became known.
     while text.len() - rest.len() < bytes_max
+        && steps.get() < STEPS_MAX
         && let Some(letter) = rest.chars().next()
     {
-        let (piece, taken) = match key_at(rest, key, &[&letters, &seeming]) {
+        let (piece, taken) = match key_at(rest, key, &readings, &steps) {
             Some(taken) => (MARK, taken),
             None => {
                 rest.split_at_checked(letter.len_utf8()).map_or(("", rest.len()), |(one, _)| (one, one.len()))
@@ -41,8 +49,8 @@ pub fn clipped(mut text: String, bytes_max: usize) -> String {
 }
 
 /// The bytes that the key takes where the text begins with it.
-fn key_at(text: &str, key: &str, readings: &[&[char]]) -> Option<usize> {
-    let escaped = readings.iter().find_map(|letters| letters_at(text, letters));
+fn key_at(text: &str, key: &str, readings: &[Vec<char>], steps: &Cell<usize>) -> Option<usize> {
+    let escaped = readings.iter().find_map(|letters| letters_at(text, letters, steps));
     let taken = escaped.or_else(|| text.starts_with(key).then_some(key.len()))?;
     // Backslashes at its own end belong to no letter.
     let tail = if key.ends_with('\\') { backslashes(text.get(taken..).unwrap_or_default()) } else { 0 };
@@ -50,17 +58,18 @@ fn key_at(text: &str, key: &str, readings: &[&[char]]) -> Option<usize> {
 }
 
 /// The bytes that these characters take where the text begins with them.
-fn letters_at(text: &str, letters: &[char]) -> Option<usize> {
-    let mut found = unescaped(text);
+fn letters_at(text: &str, letters: &[char], steps: &Cell<usize>) -> Option<usize> {
+    let mut found = unescaped(text, steps);
     letters.iter().try_fold(0, |_, letter| found.next().filter(|(own, _)| own == letter).map(|(_, end)| end))
 }
 
 /// The characters of a text, each with where it ends; one that is escaped, by however many backslashes, as itself.
-/// Backslashes are never told: none can be known from an escape.
-fn unescaped(text: &str) -> impl Iterator<Item = (char, usize)> + '_ {
+/// Backslashes are never told: none can be known from an escape. `steps` gets the bytes that were looked at.
+fn unescaped<'t>(text: &'t str, steps: &'t Cell<usize>) -> impl Iterator<Item = (char, usize)> + 't {
     let mut at = 0;
     std::iter::from_fn(move || {
         let run = backslashes(text.get(at..)?);
+        steps.set(steps.get().saturating_add(run).saturating_add(1));
         let escaped = text.get(at + run..)?;
         let letter = escaped.chars().next().filter(|letter| *letter != '\\')?;
         let (letter, length) = match unicode(escaped).filter(|_| run > 0) {
@@ -173,5 +182,19 @@ mod tests {
             // The last mark may itself be cut.
             prop_assert!(MARK.starts_with(&left), "{left}");
         }
+    }
+
+    #[test]
+    fn a_text_that_is_made_to_take_long_is_cut_short_and_tells_no_key() {
+        let key = format!("{}b", "a".repeat(500));
+        let text = format!("{}a", "\\".repeat(4_090)).repeat(500);
+        let steps = Cell::new(0);
+        assert_eq!(letters_at(&text, &key.chars().collect::<Vec<_>>(), &steps), None);
+        assert!(steps.get() > STEPS_MAX, "one look at it is enough");
+        let told = without_key(&format!("{text} {key}"), &key, 2_000);
+        assert!(told.len() < 10 && !told.contains(&key), "{told}");
+        // What nobody has made so is told in full.
+        let usual = "Incorrect API key provided. ".repeat(70);
+        assert_eq!(without_key(&usual, &key, 2_000), usual);
     }
 }

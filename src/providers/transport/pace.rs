@@ -54,12 +54,14 @@ impl Pace {
         });
     }
 
-    /// Some have come.
+    /// Some have come, and nobody waits any more. Whoever did not have to wait need not say that it did.
     pub fn came(&self, now: Instant) {
         self.note(|times| {
+            let away =
+                times.left.replace(now).map_or(Duration::ZERO, |left| now.saturating_duration_since(left));
             times.first.get_or_insert(now);
             times.last = Some(now);
-            times.held += std::mem::take(&mut times.idle);
+            times.held += std::mem::take(&mut times.idle) + away;
         });
     }
 

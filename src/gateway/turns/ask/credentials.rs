@@ -11,7 +11,8 @@ use crate::{
     providers::transport::Url,
 };
 
-const ENVELOPES_MAX: usize = 8;
+/// A server is given one; each costs the time of a decryption.
+const ENVELOPES_MAX: usize = 2;
 
 /// Opens them and adds them to the headers of the server they came with.
 pub(super) fn open(

@@ -88,3 +88,47 @@ async fn too_much_is_not_kept() {
         assert_eq!(memory.recall(ONE, &asked("", &[call("a", "1")])).await, None);
     }
 }
+
+#[tokio::test]
+async fn thoughts_of_earlier_turns_are_not_told_twice() {
+    let memory = memory("1000000");
+    let block = |text: &str| format!(r#"{{"type":"thinking","thinking":"{text}","signature":"s"}}"#);
+    let thought = format!(r#"{{"role":"assistant","thinking_blocks":[{}],"tool_calls":[]}}"#, block("x"));
+    memory.keep(ONE, vec![thought.clone()], &asked("", &[call("a", "1")])).await;
+    let echoed = |blocks: &str| asked(&format!(r#","thinking_blocks":[{blocks}]"#), &[call("a", "1")]);
+    let sent = echoed(&format!("{},{}", block("x"), block("y")));
+    assert_eq!(memory.recall(ONE, &sent).await, Some(format!("{thought},{}", echoed(&block("y")))));
+}
+
+#[tokio::test]
+async fn a_message_that_is_made_to_take_long_is_left_alone() {
+    let memory = memory("67108864");
+    memory.keep(ONE, vec![said("x")], &asked("", &[call("a", "1")])).await;
+    let often: Vec<String> = (0..50).flat_map(|_| [call("a", "1"), call("b", "2")]).collect();
+    let many: Vec<String> =
+        (0..200).map(|number| call(&number.to_string(), "1")).chain([call("a", "1")]).collect();
+    for calls in [often, many] {
+        let results = vec![result("a"); 50].join(",");
+        assert_eq!(memory.recall(ONE, &format!("{},{results}", asked("", &calls))).await, None);
+    }
+    // More than one answer may have is not told either.
+    let large = said(&"x".repeat(3_000_000));
+    for id in ["c", "d"] {
+        memory.keep(ONE, vec![large.clone()], &asked("", &[call(id, "1")])).await;
+    }
+    let one = asked("", &[call("c", "1")]);
+    assert!(memory.recall(ONE, &one).await.is_some());
+    assert_eq!(memory.recall(ONE, &format!("{one},{}", asked("", &[call("d", "1")]))).await, None);
+}
+
+#[tokio::test]
+async fn what_is_new_takes_the_place_of_what_is_old() {
+    let memory = memory("1000000");
+    for number in 0..200 {
+        let asked = asked("", &[call(&number.to_string(), "1")]);
+        memory.keep(ONE, vec![said(&"x".repeat(50_000))], &asked).await;
+        memory.kept.run_pending_tasks().await;
+        assert!(memory.recall(ONE, &asked).await.is_some(), "{number}");
+    }
+    assert!(memory.kept.weighted_size() <= 1_000_000);
+}
