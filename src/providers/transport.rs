@@ -201,9 +201,9 @@ impl Response {
         let read = match at_once {
             Poll::Ready(read) => read,
             Poll::Pending => {
-                let waiting = Waiting::begin(pace);
+                let mut waiting = Waiting::begin(pace);
                 let read = reading.await;
-                drop(waiting);
+                waiting.is_over = true;
                 read
             }
         };
@@ -219,18 +219,23 @@ fn timed(read: Result<Option<Bytes>, reqwest::Error>, pace: &Pace) -> Result<Opt
 }
 
 /// Somebody waits for bytes, until they come or the wait is given up.
-struct Waiting<'p>(&'p Pace);
+struct Waiting<'p> {
+    pace: &'p Pace,
+    is_over: bool,
+}
 
 impl<'p> Waiting<'p> {
     fn begin(pace: &'p Pace) -> Self {
         pace.wait(Instant::now());
-        Self(pace)
+        Self { pace, is_over: false }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.leave(Instant::now());
+        if !self.is_over {
+            self.pace.leave(Instant::now());
+        }
     }
 }
 
