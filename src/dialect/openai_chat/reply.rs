@@ -275,6 +275,21 @@ mod tests {
     }
 
     #[test]
+    fn thoughts_are_told_from_the_answer() {
+        for (delta, answers) in [
+            (r#"{"reasoning_content":"x"}"#, false),
+            (r#"{"reasoning":"x","content":""}"#, false),
+            (r#"{"reasoning_content":"x","content":"y"}"#, true),
+            (r#"{"content":"y"}"#, true),
+            (r#"{"tool_calls":[{"index":0,"function":{"name":"f"}}]}"#, true),
+        ] {
+            let json = format!(r#"{{"choices":[{{"delta":{delta}}}]}}"#);
+            let seen = seen(&json).0;
+            assert!(seen.commits && seen.answers == answers, "{json}");
+        }
+    }
+
+    #[test]
     fn finds_usage_and_errors_wherever_a_provider_puts_them() {
         assert_eq!(seen(r#"{"choices":[],"x_groq":{"usage":{"a":1}}}"#).0.usage, Some(r#"{"a":1}"#));
         assert_eq!(seen(r#"{"choices":[{"delta":{},"usage":{"a":2}}]}"#).0.usage, Some(r#"{"a":2}"#));

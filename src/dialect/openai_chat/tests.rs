@@ -258,6 +258,19 @@ fn our_own_fields_never_leave_and_are_refused_by_name_when_they_ask_for_somethin
 }
 
 #[test]
+fn guardrails_go_to_the_provider_that_has_them_and_to_no_other() {
+    let members = r#""guardrails":[{"name":"pii"}]"#;
+    assert!(sent("mistral", "mistral-large-2512", members).unwrap().0.contains("guardrails"));
+    for (provider, model) in [("openai", "gpt-4o"), ("groq", "m"), ("moonshot", "kimi-k3")] {
+        assert_eq!(sent(provider, model, members).unwrap_err().field, "guardrails", "{provider}");
+        assert!(
+            !sent(provider, model, r#""guardrails":null"#).unwrap().0.contains("guardrails"),
+            "{provider}"
+        );
+    }
+}
+
+#[test]
 fn null_and_empty_values_of_documented_fields_are_left_out() {
     let members =
         r#""max_tokens":null,"tools":[],"tool_choice":"auto","stop":[],"stream":null,"unknown":null"#;
