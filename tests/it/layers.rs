@@ -46,11 +46,12 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The files of the gateway's own crate, and of the crates beside it: there the crate's name is the module.
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     gather(&root().join("src"), &mut found);
     assert!(found.len() > 50);
-    found
+    let mut sources: Vec<Source> = found
         .into_iter()
         .map(|path| {
             let relative = path.strip_prefix(root().join("src")).unwrap();
@@ -59,7 +60,20 @@ fn sources() -> Vec<Source> {
             let module = if ["main", "lib"].contains(&module) { "" } else { module };
             Source { module: module.to_owned(), text: fs::read_to_string(&path).unwrap(), path }
         })
-        .collect()
+        .collect();
+    for member in fs::read_dir(root().join("crates")).unwrap() {
+        let member = member.unwrap();
+        let module = member.file_name().into_string().unwrap();
+        let mut found = Vec::new();
+        gather(&member.path().join("src"), &mut found);
+        assert!(!found.is_empty(), "{module} has no sources");
+        sources.extend(found.into_iter().map(|path| Source {
+            module: module.clone(),
+            text: fs::read_to_string(&path).unwrap(),
+            path,
+        }));
+    }
+    sources
 }
 
 fn gather(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -134,7 +148,8 @@ fn wrong_arrow(from: &str, to: &str) -> Option<&'static str> {
 #[test]
 fn layers_point_one_way() {
     let mut wrong = Vec::new();
-    for source in sources() {
+    // The borders between the crates are held by the compiler; here are those inside the gateway's own.
+    for source in sources().into_iter().filter(|source| source.path.starts_with(root().join("src"))) {
         for to in imports(product(&source)) {
             if let Some(problem) = wrong_arrow(&source.module, &to) {
                 wrong.push(format!("{}: {} -> {to} {problem}", source.path.display(), source.module));

@@ -1,0 +1,263 @@
+//! The client's side: a request in whichever dialect it came, and the answer in that dialect. The one place that
+//! knows which dialects clients may speak.
+
+use super::{
+    Dialect, Encoded, Head, Invalid, Limits, Target, Unsupported,
+    canonical::{self, Answer, Effort, Event, Thinking},
+    completions::{self, CompletionsRequest},
+    dropped,
+    messages::{self, MessagesRequest},
+    openai_chat::{self, ChatRequest},
+    responses::{self, ResponsesRequest},
+    upstream,
+};
+use kairosroute_domain::{provider::ProviderId, usage::Usage};
+use std::borrow::Cow;
+
+/// A request that was read.
+pub enum ClientRequest<'a> {
+    Chat(Box<ChatRequest<'a>>),
+    Completions(Box<CompletionsRequest<'a>>),
+    Messages(Box<MessagesRequest<'a>>),
+    Responses(Box<ResponsesRequest<'a>>),
+}
+
+/// What an answer is written with, beside its events.
+#[derive(Clone, Debug)]
+pub struct Speaking {
+    /// Unique to the request, letters and digits only; ids that the client's dialect wants are made from it.
+    pub seed: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// Who answers, for the marks on signatures.
+    pub provider: ProviderId,
+    pub upstream_model: String,
+    /// The client wants a usage chunk (chat, completions).
+    pub include_usage: bool,
+    /// What the answer has to repeat of the request (Responses): JSON members, without braces.
+    pub echo: String,
+}
+
+/// Writes a streamed answer in the client's dialect.
+pub enum ClientWriter {
+    Chat(Box<openai_chat::Writer>),
+    Completions(Box<completions::Writer>),
+    Messages(Box<messages::Writer>),
+    Responses(Box<responses::Writer>),
+}
+
+impl<'a> ClientRequest<'a> {
+    /// Reads a request in a dialect that clients speak. An error means that nothing may be sent anywhere.
+    pub fn read(dialect: Dialect, body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
+        let request = match dialect {
+            Dialect::Chat => Self::Chat(Box::new(openai_chat::read(body, limits)?)),
+            Dialect::Completions => Self::Completions(Box::new(completions::read(body, limits)?)),
+            Dialect::Messages => Self::Messages(Box::new(messages::read(body, limits)?)),
+            Dialect::Responses => Self::Responses(Box::new(responses::read(body, limits)?)),
+            Dialect::Gemini | Dialect::Cohere => {
+                return Err(Invalid { param: None, message: "no client is served in this dialect".into() });
+            }
+        };
+        request.heeding(limits)
+    }
+
+    /// Reads a Messages request whose tokens are to be counted: the same, without a limit on the answer.
+    pub fn read_for_count(body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
+        Self::Messages(Box::new(messages::read_for_count(body, limits)?)).heeding(limits)
+    }
+
+    /// With what it asks of the gateway itself.
+    fn heeding(mut self, limits: &Limits) -> Result<Self, Invalid> {
+        self.head_mut().heed(limits)?;
+        Ok(self)
+    }
+
+    fn head_mut(&mut self) -> &mut Head<'a> {
+        match self {
+            Self::Chat(request) => &mut request.head,
+            Self::Completions(request) => &mut request.head,
+            Self::Messages(request) => &mut request.head,
+            Self::Responses(request) => &mut request.head,
+        }
+    }
+
+    pub fn head(&self) -> &Head<'a> {
+        match self {
+            Self::Chat(request) => &request.head,
+            Self::Completions(request) => &request.head,
+            Self::Messages(request) => &request.head,
+            Self::Responses(request) => &request.head,
+        }
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Chat(_) => Dialect::Chat,
+            Self::Completions(_) => Dialect::Completions,
+            Self::Messages(_) => Dialect::Messages,
+            Self::Responses(_) => Dialect::Responses,
+        }
+    }
+
+    /// What goes to `target`: the client's bytes with small edits where it speaks the client's dialect, a
+    /// translation elsewhere.
+    pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
+        if target.dialect != self.dialect() {
+            return self.translate(&*self.canonical()?, target);
+        }
+        let mut encoded = match self {
+            Self::Chat(request) => request.encode(target),
+            Self::Completions(request) => request.encode(target),
+            Self::Messages(request) => request.encode(target),
+            Self::Responses(request) => request.encode(target),
+        }?;
+        dropped::tell(&mut encoded.dropped);
+        Ok(encoded)
+    }
+
+    /// `request`, which is this one in the canonical form, for a target that speaks another dialect. What is left
+    /// out or refused goes by the client's names.
+    pub fn translate(
+        &self,
+        request: &canonical::Request<'_>,
+        target: &Target<'_>,
+    ) -> Result<Encoded, Unsupported> {
+        let dialect = self.dialect();
+        match upstream::write(request, target) {
+            Ok(mut encoded) => {
+                encoded.dropped.iter_mut().for_each(|name| *name = called(dialect, std::mem::take(name)));
+                dropped::tell(&mut encoded.dropped);
+                Ok(encoded)
+            }
+            Err(unsupported) => Err(self.named(unsupported)),
+        }
+    }
+
+    /// The same refusal by the client's name of the field.
+    pub fn named(&self, unsupported: Unsupported) -> Unsupported {
+        Unsupported { field: called(self.dialect(), unsupported.field), ..unsupported }
+    }
+
+    /// The request in the canonical form.
+    pub fn canonical(&self) -> Result<Cow<'_, canonical::Request<'a>>, Unsupported> {
+        Ok(match self {
+            Self::Chat(request) => Cow::Owned(request.canonical()?),
+            Self::Completions(request) => Cow::Borrowed(request.canonical()?),
+            Self::Messages(request) => Cow::Borrowed(request.canonical()),
+            Self::Responses(request) => Cow::Borrowed(request.canonical()?),
+        })
+    }
+
+    /// How much the model shall think.
+    pub fn thinking(&self) -> Thinking {
+        match self {
+            Self::Chat(request) => Thinking {
+                effort: request.reasoning_effort.as_deref().and_then(Effort::by_name),
+                ..Thinking::default()
+            },
+            Self::Completions(_) => Thinking::default(),
+            Self::Messages(request) => request.canonical().thinking,
+            Self::Responses(request) => request.canonical().map(|said| said.thinking).unwrap_or_default(),
+        }
+    }
+
+    /// See [`Speaking::echo`].
+    pub fn echo(&self) -> String {
+        match self {
+            Self::Responses(request) => request.echo(),
+            Self::Chat(_) | Self::Completions(_) | Self::Messages(_) => String::new(),
+        }
+    }
+}
+
+/// What a client of this dialect calls a field that writers name as chat does.
+fn called(dialect: Dialect, name: Cow<'static, str>) -> Cow<'static, str> {
+    let own = match (dialect, name.as_ref()) {
+        (Dialect::Messages, "stop") => "stop_sequences",
+        (Dialect::Messages, "response_format") => "output_config.format",
+        (Dialect::Messages, "reasoning_effort") => "thinking",
+        (Dialect::Messages, "max_completion_tokens") => "max_tokens",
+        (Dialect::Messages, "parallel_tool_calls") => "tool_choice.disable_parallel_tool_use",
+        (Dialect::Messages, "user") => "metadata.user_id",
+        (Dialect::Responses, "messages") => "input",
+        (Dialect::Responses, "response_format") => "text.format",
+        (Dialect::Responses, "reasoning_effort") => "reasoning.effort",
+        (Dialect::Responses, "verbosity") => "text.verbosity",
+        (Dialect::Responses, "max_tokens" | "max_completion_tokens") => "max_output_tokens",
+        // Where in the conversation is counted in turns, which are not this client's messages or items.
+        (Dialect::Messages, place) if is_placed(place) => "messages",
+        (Dialect::Responses, place) if is_placed(place) => "input",
+        _ => return name,
+    };
+    Cow::Borrowed(own)
+}
+
+/// A message by its number.
+fn is_placed(name: &str) -> bool {
+    let number = name.strip_prefix("messages[");
+    number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+impl ClientWriter {
+    /// `None` for a dialect no client is served in.
+    pub fn new(dialect: Dialect, speaking: Speaking) -> Option<Self> {
+        Some(match dialect {
+            Dialect::Chat => Self::Chat(Box::new(openai_chat::Writer::new(speaking))),
+            Dialect::Completions => Self::Completions(Box::new(completions::Writer::new(speaking))),
+            Dialect::Messages => Self::Messages(Box::new(messages::Writer::new(speaking))),
+            Dialect::Responses => Self::Responses(Box::new(responses::Writer::new(speaking))),
+            Dialect::Gemini | Dialect::Cohere => return None,
+        })
+    }
+
+    /// Writes what the client gets of an event at once. What finishes the answer is kept for [`Self::conclude`].
+    pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Chat(writer) => writer.event(event, out),
+            Self::Completions(writer) => writer.event(event, out),
+            Self::Messages(writer) => writer.event(event, out),
+            Self::Responses(writer) => writer.event(event, out),
+        }
+    }
+
+    /// Bytes of the answer that are kept for a later event or for the end, so that whoever drives this can bound
+    /// them.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Chat(writer) => writer.held_bytes(),
+            // Each event is written at once.
+            Self::Completions(_) => 0,
+            Self::Messages(writer) => writer.held_bytes(),
+            Self::Responses(writer) => writer.held_bytes(),
+        }
+    }
+
+    /// Writes the end of a billed answer, with `note` (JSON) as the member `x_kairosroute` of the frame that
+    /// finishes.
+    pub fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
+        match self {
+            Self::Chat(writer) => writer.conclude(note, billed, out),
+            Self::Completions(writer) => writer.conclude(note, billed, out),
+            Self::Messages(writer) => writer.conclude(note, billed, out),
+            Self::Responses(writer) => writer.conclude(note, billed, out),
+        }
+    }
+}
+
+/// A whole answer in the client's dialect, with `note` (JSON) as its member `x_kairosroute`. `None` for a dialect
+/// no client is served in.
+pub fn write_answer(
+    dialect: Dialect,
+    answer: &Answer,
+    speaking: &Speaking,
+    note: &str,
+    billed: &Usage,
+) -> Option<Vec<u8>> {
+    Some(match dialect {
+        Dialect::Chat => openai_chat::write_answer(answer, speaking, note, billed),
+        Dialect::Completions => completions::write_answer(answer, speaking, note, billed),
+        Dialect::Messages => messages::write_answer(answer, speaking, note, billed),
+        Dialect::Responses => responses::write_answer(answer, speaking, note, billed),
+        Dialect::Gemini | Dialect::Cohere => return None,
+    })
+}

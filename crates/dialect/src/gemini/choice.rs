@@ -1,0 +1,257 @@
+//! One candidate of an answer: its parts become what is said, its finish reason an end. Knows which calls came
+//! and what sources were named, not what was said.
+
+use super::{logprobs, partial::Arguments, reader::Ids};
+use crate::{
+    Unreadable,
+    canonical::{Citation, Delta, Finish, Json},
+    json::{Escaped, Raw},
+};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// State of one candidate.
+#[derive(Default)]
+pub(super) struct Choice {
+    /// Calls that were said.
+    tools: u32,
+    /// Said anything but thoughts.
+    has_said: bool,
+    has_finished: bool,
+    /// A call whose arguments are not complete.
+    open: Option<Call>,
+    /// Hashes of the addresses that were cited: later chunks name them again.
+    cited: Vec<u64>,
+}
+
+struct Call {
+    id: Option<Escaped<'static>>,
+    name: Escaped<'static>,
+    signature: Option<Escaped<'static>>,
+    /// JSON that came in one piece.
+    whole: Option<String>,
+    pieces: Option<Arguments>,
+}
+
+/// Why a candidate ended, in the provider's words.
+pub(super) struct Reason<'a> {
+    name: Escaped<'a>,
+    /// The model failed to write what it meant to: an error, unless something was said.
+    pub is_fault: bool,
+}
+
+type Say<'s> = &'s mut dyn FnMut(Delta<'_>);
+
+/// Sources beyond this number are not told.
+const CITED_MAX: usize = 256;
+
+impl Choice {
+    pub(super) fn has_said(&self) -> bool {
+        self.has_said
+    }
+
+    pub(super) fn has_finished(&self) -> bool {
+        self.has_finished
+    }
+
+    /// Says what a candidate of one chunk holds. Gives its reason if this is its last.
+    pub(super) fn read<'a>(
+        &mut self,
+        candidate: Raw<'a>,
+        ids: &mut Ids,
+        say: Say<'_>,
+    ) -> Result<Option<Reason<'a>>, Unreadable> {
+        let (mut content, mut grounding, mut logprobs, mut reason) = (None, None, None, None);
+        for member in candidate.members() {
+            match &*member.key {
+                "content" => content = member.value.member("parts"),
+                "groundingMetadata" => grounding = Some(member.value),
+                "logprobsResult" => logprobs = Some(member.value),
+                "finishReason" => reason = Escaped::of(member.value).filter(|reason| !reason.is_empty()),
+                _ => {}
+            }
+        }
+        for part in content.map(Raw::elements).unwrap_or_default() {
+            self.part(part, ids, say)?;
+        }
+        if let Some(json) = logprobs.and_then(logprobs::read) {
+            say(Delta::Logprobs(json));
+        }
+        if let Some(grounding) = grounding {
+            self.cite(grounding, say);
+        }
+        if reason.is_some() {
+            self.end_call(ids, say);
+        }
+        Ok(reason.map(Reason::of))
+    }
+
+    /// Marks the end; `None` if that has been before.
+    pub(super) fn finish(&mut self, reason: &Reason<'_>) -> Option<Finish> {
+        let is_first = !std::mem::replace(&mut self.has_finished, true);
+        is_first.then(|| reason.finish(self.tools > 0))
+    }
+
+    /// Marks the end of one that never began; false if it did.
+    pub(super) fn block(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_finished, true)
+    }
+
+    /// Says the call whose arguments came in pieces, if there is one.
+    pub(super) fn end_call(&mut self, ids: &mut Ids, say: Say<'_>) {
+        let Some(call) = self.open.take() else { return };
+        let tool = self.tools;
+        self.tools = tool.saturating_add(1);
+        self.has_said = true;
+        let id = call.id.unwrap_or_else(|| ids.make());
+        say(Delta::ToolStart { tool, id, name: call.name, signature: call.signature });
+        if let Some(json) = call.whole.or(call.pieces.map(|pieces| pieces.json())) {
+            say(Delta::ToolArguments { tool, piece: Escaped::from_text(&json) });
+        }
+        say(Delta::ToolEnd { tool });
+    }
+
+    fn part(&mut self, part: Raw<'_>, ids: &mut Ids, say: Say<'_>) -> Result<(), Unreadable> {
+        let members = part.members();
+        let get =
+            |name: &str| members.iter().rev().find(|member| member.key == name).map(|member| member.value);
+        let signature = get("thoughtSignature").and_then(Escaped::of).filter(|value| !value.is_empty());
+        if let Some(call) = get("functionCall") {
+            return self.call(call, signature, ids, say);
+        }
+        let is_thought = get("thought").is_some_and(|thought| thought.get() == "true");
+        if let Some(text) = get("text").and_then(Escaped::of).filter(|text| !text.is_empty()) {
+            self.has_said |= !is_thought;
+            say(if is_thought { Delta::Reasoning(text) } else { Delta::Text(text) });
+        }
+        // A picture among the thoughts is a draft.
+        if let Some(image) = get("inlineData").filter(|_| !is_thought) {
+            self.image(image, say);
+        }
+        let ran = [get("executableCode").and_then(code), get("codeExecutionResult").and_then(outcome)];
+        for text in ran.into_iter().flatten() {
+            self.has_said = true;
+            say(Delta::Text(text));
+        }
+        if let Some(signature) = signature {
+            say(Delta::Signature(signature));
+        }
+        Ok(())
+    }
+
+    /// A call with a name begins one, whatever was open; one without goes on with what is open. It ends unless
+    /// it says that it will continue.
+    fn call(
+        &mut self,
+        call: Raw<'_>,
+        signature: Option<Escaped<'_>>,
+        ids: &mut Ids,
+        say: Say<'_>,
+    ) -> Result<(), Unreadable> {
+        let text = |name: &str| call.member(name).and_then(Escaped::of).filter(|text| !text.is_empty());
+        if let Some(name) = text("name") {
+            self.end_call(ids, say);
+            let (id, name) = (text("id").map(Escaped::into_owned), name.into_owned());
+            self.open = Some(Call { id, name, signature: None, whole: None, pieces: None });
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.signature = open.signature.take().or(signature.map(Escaped::into_owned));
+        if let Some(args) = call.member("args").filter(|args| !args.is_null()) {
+            open.whole = Some(args.get().to_owned());
+        }
+        for piece in call.member("partialArgs").map(Raw::elements).unwrap_or_default() {
+            open.pieces.get_or_insert_default().absorb(piece)?;
+        }
+        if call.member("willContinue").is_none_or(|more| more.get() != "true") {
+            self.end_call(ids, say);
+        }
+        Ok(())
+    }
+
+    fn image(&mut self, image: Raw<'_>, say: Say<'_>) {
+        let media_type = image.member("mimeType").and_then(Escaped::of);
+        let data = image.member("data").and_then(Escaped::of);
+        if let (Some(media_type), Some(data)) = (media_type, data)
+            && media_type.inner().starts_with("image/")
+        {
+            self.has_said = true;
+            say(Delta::Image { media_type, data });
+        }
+    }
+
+    /// The pages of a search that the answer rests on. Their places in the text are told in bytes of all of it,
+    /// which is not kept here.
+    fn cite(&mut self, grounding: Raw<'_>, say: Say<'_>) {
+        for chunk in grounding.member("groundingChunks").map(Raw::elements).unwrap_or_default() {
+            let Some(web) = chunk.member("web") else { continue };
+            let Some(url) = web.member("uri").and_then(Escaped::of).filter(|url| !url.is_empty()) else {
+                continue;
+            };
+            let mut hasher = DefaultHasher::new();
+            url.inner().hash(&mut hasher);
+            let hash = hasher.finish();
+            if self.cited.len() < CITED_MAX && !self.cited.contains(&hash) {
+                self.cited.push(hash);
+                let title = web.member("title").and_then(Escaped::of);
+                say(Delta::Citation(Citation { url, title, span: None }));
+            }
+        }
+    }
+}
+
+impl<'a> Reason<'a> {
+    fn of(name: Escaped<'a>) -> Self {
+        let is_fault = matches!(
+            name.inner(),
+            "MALFORMED_FUNCTION_CALL"
+                | "UNEXPECTED_TOOL_CALL"
+                | "TOO_MANY_TOOL_CALLS"
+                | "MALFORMED_RESPONSE"
+                | "MISSING_THOUGHT_SIGNATURE"
+        );
+        Self { name, is_fault }
+    }
+
+    fn finish(&self, has_calls: bool) -> Finish {
+        match self.name.inner() {
+            "MAX_TOKENS" => Finish::Length,
+            "SAFETY"
+            | "RECITATION"
+            | "LANGUAGE"
+            | "BLOCKLIST"
+            | "PROHIBITED_CONTENT"
+            | "SPII"
+            | "IMAGE_SAFETY"
+            | "IMAGE_PROHIBITED_CONTENT"
+            | "IMAGE_RECITATION"
+            | "IMAGE_OTHER"
+            | "OTHER" => Finish::ContentFilter,
+            _ if has_calls => Finish::ToolCalls,
+            _ => Finish::Stop,
+        }
+    }
+
+    /// An error in the provider's own shape.
+    pub(super) fn error(&self, candidate: Raw<'_>) -> Json<'static> {
+        let message = candidate.member("finishMessage").and_then(Escaped::of);
+        let message = message.filter(|message| !message.is_empty());
+        let message = message.unwrap_or_else(|| Escaped::from_inner("the model's answer was malformed"));
+        let (status, message) = (self.name.inner(), message.inner());
+        Json::trusted(format!(
+            "{{\"error\":{{\"code\":502,\"status\":\"{status}\",\"message\":\"{message}\"}}}}"
+        ))
+    }
+}
+
+/// Code that the provider ran, as a fence in the text.
+fn code(part: Raw<'_>) -> Option<Escaped<'static>> {
+    let code = part.member("code").and_then(Escaped::of)?;
+    let language = part.member("language").and_then(Raw::text).unwrap_or_default();
+    let language = if language == "PYTHON" { "python" } else { "" };
+    Some(Escaped::from_inner(format!("\\n```{language}\\n{}\\n```\\n", code.inner())))
+}
+
+/// What the code printed.
+fn outcome(part: Raw<'_>) -> Option<Escaped<'static>> {
+    let output = part.member("output").and_then(Escaped::of).filter(|output| !output.is_empty())?;
+    Some(Escaped::from_inner(format!("\\n```output\\n{}\\n```\\n", output.inner())))
+}

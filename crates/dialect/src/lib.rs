@@ -1,0 +1,32 @@
+//! Wire formats as pure functions, used for clients and for providers alike. No I/O, no clock, no policy. Where
+//! client and provider speak the same one the bytes pass; elsewhere a request is read into the canonical form and
+//! written out in the other, and an answer comes back the same way.
+
+pub mod canonical;
+mod client;
+mod cohere;
+mod completions;
+mod dropped;
+mod gemini;
+pub mod json;
+pub mod kinds;
+pub mod messages;
+pub mod openai_chat;
+mod prompt;
+mod request;
+pub mod responses;
+pub mod sse;
+mod target;
+mod unfold;
+mod upstream;
+mod wishes;
+
+pub use client::{ClientRequest, ClientWriter, Speaking, write_answer};
+pub use kairosroute_domain::provider::Dialect;
+pub use prompt::{Prompt, of as prompt_of, prompt};
+pub use request::{Facts, Head, Invalid, Limits};
+pub use responses::failed_event;
+pub use target::{Encoded, Reading, Target, Unsupported};
+pub use unfold::unfold;
+pub use upstream::{AnswerReader, Unreadable, opens, write};
+pub use wishes::{Wishes, brought_key};

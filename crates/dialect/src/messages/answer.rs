@@ -1,0 +1,108 @@
+//! Writes whole answers in Messages: the blocks a stream of the same answer would build.
+
+use super::{
+    blocks::{self, Tally},
+    usage,
+};
+use crate::{
+    Speaking,
+    canonical::{Answer, AnswerPart, Choice, ToolCall},
+    json::{Escaped, ObjectWriter},
+};
+use kairosroute_domain::usage::Usage;
+
+/// Where arguments that are no JSON object stand, as text: `input` has to be an object.
+const RAW_ARGUMENTS: &str = "_raw";
+
+/// Writes whole answers. Of several choices this wire has room for the first.
+pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &Usage) -> Vec<u8> {
+    let nothing = Choice::default();
+    let choice = answer.choices.first().unwrap_or(&nothing);
+    let mut out = ObjectWriter::new();
+    blocks::message_id(&answer.id, speaking).push_quoted(out.key("id"));
+    out.text("type", "message");
+    out.text("role", "assistant");
+    blocks::model(&answer.model, speaking).push_quoted(out.key("model"));
+    let mut tally = Tally::default();
+    let content = content(&choice.parts, speaking, &mut tally);
+    let list = out.key("content");
+    list.push(b'[');
+    list.extend(content.join(&b','));
+    list.push(b']');
+    blocks::put_stop(choice.finish, choice.stop_sequence.as_ref(), tally, &mut out);
+    out.raw("usage", &usage::write(billed));
+    out.raw("x_kairosroute", note);
+    out.end()
+}
+
+fn content(parts: &[AnswerPart], speaking: &Speaking, tally: &mut Tally) -> Vec<Vec<u8>> {
+    let mut written: Vec<Vec<u8>> = Vec::with_capacity(parts.len());
+    let mut rest = parts;
+    while let Some((part, behind)) = rest.split_first() {
+        rest = behind;
+        match part {
+            AnswerPart::Text(text) | AnswerPart::Refusal(text) if text.is_empty() => {}
+            AnswerPart::Text(text) => {
+                let mut block = blocks::text(text);
+                let cited = behind.iter().take_while(|part| matches!(part, AnswerPart::Citation(_))).count();
+                let (citations, behind) = behind.split_at(cited);
+                put_citations(citations, &mut block);
+                rest = behind;
+                written.push(block.end());
+            }
+            // Without text before it there is nothing it could belong to.
+            AnswerPart::Citation(_) => {}
+            AnswerPart::Refusal(text) => {
+                tally.refused = true;
+                written.push(blocks::text(text).end());
+            }
+            AnswerPart::Reasoning { text, signature } => {
+                written.push(blocks::thinking(text, &blocks::marked(signature.as_ref(), speaking)).end());
+            }
+            AnswerPart::Redacted(data) => written.push(blocks::redacted(data, speaking).end()),
+            AnswerPart::ToolCall { tool, id, name, arguments, signature } => {
+                tally.called = true;
+                // What the call's maker wants back with it stands in a block of thinking just before it.
+                if let Some(signature) = signature {
+                    let marked = blocks::marked(Some(signature), speaking);
+                    written.push(blocks::thinking(&Escaped::default(), &marked).end());
+                }
+                let id = blocks::call_id(id, *tool, speaking);
+                written.push(blocks::tool_use(&id, name, &input(&id, name, arguments)).end());
+            }
+            AnswerPart::Image { media_type, data } => written.push(blocks::image(media_type, data).end()),
+        }
+    }
+    written
+}
+
+fn put_citations(citations: &[AnswerPart], block: &mut ObjectWriter) {
+    let citations: Vec<Vec<u8>> = citations
+        .iter()
+        .filter_map(|part| match part {
+            AnswerPart::Citation(citation) => Some(blocks::citation(citation).end()),
+            _ => None,
+        })
+        .collect();
+    if !citations.is_empty() {
+        let list = block.key("citations");
+        list.push(b'[');
+        list.extend(citations.join(&b','));
+        list.push(b']');
+    }
+}
+
+/// The arguments as the model wrote them where they are an object, else an object that holds them as text.
+fn input(id: &Escaped<'_>, name: &Escaped<'_>, arguments: &Escaped<'_>) -> String {
+    let call = ToolCall {
+        id: id.borrowed(),
+        name: name.borrowed(),
+        arguments: arguments.borrowed(),
+        signature: None,
+        cache: None,
+    };
+    match call.object() {
+        Some(object) => object.get().to_owned(),
+        None => format!("{{\"{RAW_ARGUMENTS}\":\"{}\"}}", arguments.inner()),
+    }
+}

@@ -1,0 +1,93 @@
+//! The members of one JSON object of this wire, looked up by name: null counts as absent, of a repeated name the
+//! last counts. Asks nothing of the grammar, which was checked before.
+
+use crate::{
+    canonical::Cache,
+    json::{Cursor, Escaped, JsonError, Kind, Member, Raw},
+    openai_chat::expect,
+    request::Invalid,
+};
+use std::borrow::Cow;
+
+pub(super) struct Object<'a> {
+    pub raw: Raw<'a>,
+    pub members: Vec<Member<'a>>,
+}
+
+impl<'a> Object<'a> {
+    /// Of a value that was checked before; of another kind it has no members.
+    pub fn of(raw: Raw<'a>) -> Self {
+        Self { raw, members: raw.members() }
+    }
+
+    /// Consumes the object that comes next.
+    pub fn read(cursor: &mut Cursor<'a>, path: &dyn Fn(&str) -> String) -> Result<Self, Invalid> {
+        expect(cursor, Kind::Object, || path(""))?;
+        let mark = cursor.mark();
+        let mut members = Vec::with_capacity(4);
+        cursor.object::<JsonError>(|cursor, key| {
+            members.push(Member { key: key.decode(), raw_key: key.quoted(), value: cursor.value()? });
+            Ok(())
+        })?;
+        Ok(Self { raw: cursor.taken(mark), members })
+    }
+
+    pub fn get(&self, key: &str) -> Option<Raw<'a>> {
+        let member = self.members.iter().rev().find(|member| member.key == key)?;
+        Some(member.value).filter(|value| !value.is_null())
+    }
+
+    pub fn text(&self, key: &str) -> Option<Escaped<'a>> {
+        self.get(key).and_then(Escaped::of)
+    }
+
+    /// Decoded; empty when it is not there.
+    pub fn word(&self, key: &str) -> Cow<'a, str> {
+        self.get(key).and_then(Raw::text).unwrap_or_default()
+    }
+
+    /// The member, which has to be of this kind when it is there.
+    pub fn checked(
+        &self,
+        key: &str,
+        kind: Kind,
+        path: &dyn Fn(&str) -> String,
+    ) -> Result<Option<Raw<'a>>, Invalid> {
+        let value = self.get(key);
+        match value.map(Raw::kind) {
+            Some(found) if found != kind => {
+                Err(Invalid::kind(&path(&format!(".{key}")), kind.name().into(), found))
+            }
+            _ => Ok(value),
+        }
+    }
+
+    /// A string that may be absent.
+    pub fn checked_text(
+        &self,
+        key: &str,
+        path: &dyn Fn(&str) -> String,
+    ) -> Result<Option<Escaped<'a>>, Invalid> {
+        Ok(self.checked(key, Kind::String, path)?.and_then(Escaped::of))
+    }
+
+    /// A string that must be there.
+    pub fn needed_text(&self, key: &str, path: &dyn Fn(&str) -> String) -> Result<Escaped<'a>, Invalid> {
+        self.checked_text(key, path)?.ok_or_else(|| missing(&path(&format!(".{key}"))))
+    }
+
+    /// The mark up to which the prompt shall be cached.
+    pub fn cache(&self, path: &dyn Fn(&str) -> String) -> Result<Option<Cache>, Invalid> {
+        let Some(control) = self.checked("cache_control", Kind::Object, path)? else { return Ok(None) };
+        let control = Object::of(control);
+        let ttl = control.checked("ttl", Kind::String, &|field| path(&format!(".cache_control{field}")))?;
+        Ok(Some(match ttl.and_then(Raw::text).as_deref() {
+            Some("1h") => Cache::Hour,
+            _ => Cache::Short,
+        }))
+    }
+}
+
+pub(super) fn missing(param: &str) -> Invalid {
+    Invalid::at(param, format!("`{param}` is missing"))
+}

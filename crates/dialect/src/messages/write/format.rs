@@ -1,0 +1,84 @@
+//! The form of the answer on this wire: the model's own schema mode, else the call of one forced tool whose
+//! arguments are the answer, else an instruction.
+
+use super::super::abilities::Abilities;
+use crate::{
+    canonical::{Format, Json},
+    json::{Escaped, Raw, with_member},
+    target::Unsupported,
+};
+
+/// The tool whose arguments are the answer.
+pub(super) const TOOL: &str = "json_answer";
+
+pub(super) const TOOL_DESCRIPTION: &str = "Gives the answer. Its input is the whole answer.";
+
+/// What is asked of a model that has no mode for plain JSON.
+pub(super) const INSTRUCTION: &str = "Answer with one valid JSON object and nothing else.";
+
+pub(super) enum Shape<'r> {
+    Free,
+    /// [`INSTRUCTION`].
+    Instruction,
+    /// In the model's own mode.
+    Schema(Json<'r>),
+    /// As the arguments of [`TOOL`].
+    Tool {
+        description: Option<&'r Escaped<'r>>,
+        schema: Json<'r>,
+    },
+}
+
+pub(super) fn of<'r>(format: &'r Format<'_>, abilities: &Abilities) -> Result<Shape<'r>, Unsupported> {
+    match format {
+        Format::Text => Ok(Shape::Free),
+        Format::JsonObject => Ok(Shape::Instruction),
+        Format::JsonSchema { description, schema, .. } if abilities.json_schema => {
+            Ok(Shape::Schema(described(schema, description.as_ref())))
+        }
+        Format::JsonSchema { description, schema, .. } => {
+            if abilities.no_forced_tool {
+                return Err(Unsupported::because("response_format", ": the model has no schema mode"));
+            }
+            let schema = object_schema(schema).ok_or(Unsupported::because(
+                "response_format",
+                ": without a schema mode the schema must be of an object",
+            ))?;
+            Ok(Shape::Tool { description: description.as_ref(), schema })
+        }
+    }
+}
+
+/// The mode has no description beside the schema, which may carry one itself.
+fn described<'r>(schema: &'r Json<'_>, description: Option<&Escaped<'_>>) -> Json<'r> {
+    let borrowed = || Json::of(schema.raw());
+    let Some(description) = description.filter(|_| schema.raw().member("description").is_none()) else {
+        return borrowed();
+    };
+    let quoted = format!("\"{}\"", description.inner());
+    extended(schema, "description", &quoted).unwrap_or_else(borrowed)
+}
+
+/// The schema with the `type` this wire demands at its root; `None` when it is of something else.
+pub(super) fn object_schema<'r>(schema: &'r Json<'_>) -> Option<Json<'r>> {
+    let raw = schema.raw();
+    match raw.member("type") {
+        Some(kind) => (kind.text().as_deref() == Some("object")).then(|| Json::of(raw)),
+        None => extended(schema, "type", "\"object\""),
+    }
+}
+
+fn extended(schema: &Json<'_>, name: &str, value: &str) -> Option<Json<'static>> {
+    let json = with_member(schema.get().as_bytes(), name, value)?;
+    String::from_utf8(json).ok().map(Json::trusted)
+}
+
+impl Shape<'_> {
+    /// The schema for the model's own mode.
+    pub fn schema(&self) -> Option<Raw<'_>> {
+        match self {
+            Shape::Schema(schema) => Some(schema.raw()),
+            Shape::Free | Shape::Instruction | Shape::Tool { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! How much the model shall think, in the words of its generation.
+
+use super::{Writing, format::Shape};
+use crate::{
+    canonical::{Effort, Thinking},
+    json::ObjectWriter,
+    messages::abilities::Thinks,
+};
+
+/// The least budget that is taken.
+const BUDGET_TOKENS_MIN: u64 = 1024;
+
+/// The name a wish goes by when it is left out, in whichever dialect it came.
+const NAME: &str = "reasoning_effort";
+
+/// What is said of thinking.
+pub(super) struct Thought {
+    thinking: Said,
+    effort: Option<&'static str>,
+    /// Of the model's thoughts: whether they are to be readable.
+    display: Option<&'static str>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Off,
+    BetweenTools,
+    Adaptive,
+    Budget(u64),
+}
+
+const NOTHING: Thought = Thought { thinking: Said::Nothing, effort: None, display: None };
+
+/// `barred`: the rest of the request excludes thinking.
+pub(super) fn plan(wish: &Thinking, barred: bool, limit: u64, writing: &mut Writing<'_>) -> Thought {
+    let abilities = writing.abilities;
+    let display = wish.visible.map(|visible| if visible { "summarized" } else { "omitted" });
+    // No budget is no thinking.
+    let effort = wish.effort.or(wish.budget_tokens.filter(|tokens| *tokens == 0).map(Effort::of_budget));
+    match (effort, wish.budget_tokens) {
+        // It thinks anyway; what is asked is whether that can be read.
+        (None, None) if abilities.thinks_always && display.is_some() && !barred => {
+            Thought { thinking: Said::Adaptive, effort: None, display }
+        }
+        (None, None) => NOTHING,
+        (Some(Effort::None), _) => match abilities.thinks {
+            Thinks::Never => NOTHING,
+            _ if !abilities.thinks_always => Thought { thinking: Said::Off, ..NOTHING },
+            _ if abilities.between_tools => Thought { thinking: Said::BetweenTools, ..NOTHING },
+            // The least there is.
+            _ if barred => Thought { effort: Some("low"), ..NOTHING },
+            _ => Thought { thinking: Said::Adaptive, effort: Some("low"), display },
+        },
+        _ if barred || abilities.thinks == Thinks::Never => {
+            writing.drop_named(NAME);
+            NOTHING
+        }
+        (effort, budget) if abilities.thinks == Thinks::Adaptive => {
+            let effort = effort.or(budget.map(Effort::of_budget)).unwrap_or(Effort::High);
+            let effort = if effort == Effort::Minimal { Effort::Low } else { effort };
+            Thought { thinking: Said::Adaptive, effort: Some(effort.as_str()), display }
+        }
+        (effort, budget) => {
+            let budget = budget.unwrap_or_else(|| effort.unwrap_or(Effort::High).budget_tokens());
+            let budget = budget.max(BUDGET_TOKENS_MIN);
+            let budget = budget.min(limit.saturating_sub(1));
+            if budget < BUDGET_TOKENS_MIN {
+                writing.drop_named(NAME);
+                return NOTHING;
+            }
+            Thought { thinking: Said::Budget(budget), ..NOTHING }
+        }
+    }
+}
+
+impl Thought {
+    /// The model thinks before it answers because we asked it to.
+    pub fn is_on(&self) -> bool {
+        matches!(self.thinking, Said::Adaptive | Said::Budget(_))
+    }
+
+    pub fn put(&self, shape: &Shape<'_>, out: &mut ObjectWriter) {
+        let mut thinking = ObjectWriter::new();
+        match self.thinking {
+            Said::Nothing => {}
+            Said::Off => thinking.text("type", "disabled"),
+            Said::BetweenTools => thinking.text("type", "between_tools"),
+            Said::Adaptive => thinking.text("type", "adaptive"),
+            Said::Budget(tokens) => {
+                thinking.text("type", "enabled");
+                thinking.raw("budget_tokens", &tokens.to_string());
+            }
+        }
+        if let Some(display) = self.display {
+            thinking.text("display", display);
+        }
+        if self.thinking != Said::Nothing {
+            out.key("thinking").extend(thinking.end());
+        }
+        let mut config = ObjectWriter::new();
+        if let Some(effort) = self.effort {
+            config.text("effort", effort);
+        }
+        if let Some(schema) = shape.schema() {
+            let mut format = ObjectWriter::new();
+            format.text("type", "json_schema");
+            format.raw("schema", schema.get());
+            config.key("format").extend(format.end());
+        }
+        if self.effort.is_some() || shape.schema().is_some() {
+            out.key("output_config").extend(config.end());
+        }
+    }
+}

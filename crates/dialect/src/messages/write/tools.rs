@@ -1,0 +1,146 @@
+//! Tools and the choice among them on this wire.
+
+use super::{
+    Writing,
+    conversation::put_cache,
+    format::{self, Shape, object_schema},
+    list, quoted,
+};
+use crate::{
+    Dialect,
+    canonical::{Request, Tool, ToolChoice, ToolKind},
+    json::{Escaped, ObjectWriter},
+    target::Unsupported,
+};
+
+pub(super) struct Tools {
+    tools: Vec<Vec<u8>>,
+    choice: Option<Vec<u8>>,
+    /// A call is demanded.
+    pub forced: bool,
+}
+
+const NO_PARAMETERS: &str = r#"{"type":"object","properties":{}}"#;
+
+pub(super) fn write(
+    request: &Request<'_>,
+    shape: &Shape<'_>,
+    writing: &mut Writing<'_>,
+) -> Result<Tools, Unsupported> {
+    let choice = request.tool_choice.as_ref();
+    if let Shape::Tool { description, schema } = shape {
+        if !request.tools.is_empty() && choice != Some(&ToolChoice::Never) {
+            return Err(Unsupported::because(
+                "response_format",
+                ": the model has no schema mode beside tools",
+            ));
+        }
+        let mut tool = ObjectWriter::new();
+        tool.text("name", format::TOOL);
+        match description {
+            Some(description) => description.push_quoted(tool.key("description")),
+            None => tool.text("description", format::TOOL_DESCRIPTION),
+        }
+        tool.raw("input_schema", schema.get());
+        let choice = named(&Escaped::from_inner(format::TOOL), false);
+        return Ok(Tools { tools: vec![tool.end()], choice: Some(choice), forced: true });
+    }
+    let forced = matches!(
+        choice,
+        Some(ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Allowed { required: true, .. })
+    );
+    if forced && writing.abilities.no_forced_tool {
+        return Err(Unsupported::because("tool_choice", ": the model cannot be made to call a tool"));
+    }
+    let mut tools = Vec::with_capacity(request.tools.len());
+    for tool in request.tools.iter().filter(|tool| is_allowed(tool, choice)) {
+        tools.push(one(tool, writing)?);
+    }
+    if tools.is_empty() {
+        if forced {
+            return Err(Unsupported::because("tool_choice", ": there is no such tool"));
+        }
+        return Ok(Tools { tools, choice: None, forced });
+    }
+    let choice = choice_of(choice, request.parallel_tools == Some(false));
+    Ok(Tools { tools, choice, forced })
+}
+
+fn is_allowed(tool: &Tool<'_>, choice: Option<&ToolChoice<'_>>) -> bool {
+    let Some(ToolChoice::Allowed { names, .. }) = choice else { return true };
+    let (ToolKind::Function { name, .. } | ToolKind::Native { name, .. }) = &tool.kind;
+    names.iter().any(|allowed| allowed.decode() == name.decode())
+}
+
+fn one(tool: &Tool<'_>, writing: &mut Writing<'_>) -> Result<Vec<u8>, Unsupported> {
+    let (name, description, parameters, strict) = match &tool.kind {
+        ToolKind::Function { name, description, parameters, strict } => {
+            (name, description, parameters, *strict)
+        }
+        ToolKind::Native { dialect: Dialect::Messages, json, .. } => return Ok(json.get().into()),
+        ToolKind::Native { .. } => {
+            return Err(Unsupported::because("tools", ": one is of a kind that this provider does not have"));
+        }
+    };
+    let mut out = ObjectWriter::new();
+    name.push_quoted(out.key("name"));
+    if let Some(description) = description {
+        description.push_quoted(out.key("description"));
+    }
+    match parameters {
+        Some(parameters) => {
+            let schema = object_schema(parameters)
+                .ok_or(Unsupported::because("tools", ": a tool's parameters must be an object"))?;
+            out.raw("input_schema", schema.get());
+        }
+        None => out.raw("input_schema", NO_PARAMETERS),
+    }
+    if strict == Some(true) {
+        if writing.abilities.json_schema {
+            out.raw("strict", "true");
+        } else {
+            writing.drop_named("strict");
+        }
+    }
+    put_cache(tool.cache, writing, &mut out);
+    Ok(out.end())
+}
+
+fn choice_of(choice: Option<&ToolChoice<'_>>, single: bool) -> Option<Vec<u8>> {
+    let kind = match choice {
+        None if !single => return None,
+        None | Some(ToolChoice::Auto | ToolChoice::Allowed { required: false, .. }) => "auto",
+        Some(ToolChoice::Required | ToolChoice::Allowed { required: true, .. }) => "any",
+        Some(ToolChoice::Never) => return Some(br#"{"type":"none"}"#.into()),
+        Some(ToolChoice::Named(name)) => return Some(named(name, single)),
+    };
+    let mut out = ObjectWriter::new();
+    out.text("type", kind);
+    put_single(single, &mut out);
+    Some(out.end())
+}
+
+fn named(name: &Escaped<'_>, single: bool) -> Vec<u8> {
+    let mut out = ObjectWriter::new();
+    out.text("type", "tool");
+    out.key("name").extend(quoted(name));
+    put_single(single, &mut out);
+    out.end()
+}
+
+fn put_single(single: bool, out: &mut ObjectWriter) {
+    if single {
+        out.raw("disable_parallel_tool_use", "true");
+    }
+}
+
+impl Tools {
+    pub fn put(&self, out: &mut ObjectWriter) {
+        if !self.tools.is_empty() {
+            list(&self.tools, out.key("tools"));
+        }
+        if let Some(choice) = &self.choice {
+            out.key("tool_choice").extend(choice);
+        }
+    }
+}

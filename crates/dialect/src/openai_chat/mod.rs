@@ -1,0 +1,24 @@
+//! OpenAI's chat completions: the request as clients send it, as each provider that speaks the same format
+//! wants it, and as much of the answer as billing and the relay need. What is not understood here passes
+//! through unchanged, byte for byte; prompts never reach a log.
+
+mod edit;
+pub(crate) mod fields;
+mod messages;
+pub mod prompt;
+pub mod reply;
+pub(crate) mod request;
+mod rewrite;
+mod traits;
+mod translate;
+pub mod usage;
+
+pub(crate) use fields::{OWN, OWN_SUPPORTED};
+pub(crate) use messages::expect;
+pub use request::{ChatRequest, read};
+pub(crate) use request::{asks_nothing, models};
+pub use traits::{Reasoning, Sampling, Traits, needs_responses};
+pub use translate::{Reader, Said, Writer, write, write_answer, write_turns};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! The tool calls of one choice while they come. Hosts number them, or not; name them in every piece, or in one;
+//! send them whole or piece by piece, several at a time. A call is told once its name is known; it gets an id of
+//! ours when the host gives none. Arguments are passed on, never gathered, but for a call still without a name.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::reader::{Emit, last};
+use crate::{
+    Unreadable,
+    canonical::{Delta, Event},
+    json::{Escaped, Kind, Raw},
+};
+
+/// More calls than this in one answer are no answer.
+const CALLS_MAX: usize = 512;
+/// What calls without a name may hold together.
+const EARLY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The calls of one choice.
+#[derive(Default)]
+pub(super) struct Calls {
+    calls: Vec<Call>,
+    /// Calls told so far.
+    told: u32,
+    /// Held by those that are not.
+    early_bytes: usize,
+}
+
+#[derive(Default)]
+struct Call {
+    /// The host's number for it.
+    index: Option<u64>,
+    /// Of the host's id, to recognise it by.
+    id_hash: Option<u64>,
+    /// Our number, once it is told.
+    tool: Option<u32>,
+    /// While it has no name.
+    early: Early,
+    said_arguments: bool,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Early {
+    id: Escaped<'static>,
+    arguments: Escaped<'static>,
+    signature: Option<Escaped<'static>>,
+}
+
+/// What one piece says of a call.
+struct Piece<'a> {
+    index: Option<u64>,
+    id: Option<Escaped<'a>>,
+    name: Option<Escaped<'a>>,
+    arguments: Option<Escaped<'a>>,
+    signature: Option<Escaped<'a>>,
+}
+
+impl Calls {
+    pub(super) fn any(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// Takes an element of `tool_calls`, and its place when there are several.
+    pub(super) fn take(
+        &mut self,
+        raw: Raw<'_>,
+        position: Option<usize>,
+        choice: u32,
+        seed: &str,
+        emit: Emit<'_>,
+    ) -> Result<(), Unreadable> {
+        let Some(piece) = Piece::of(raw) else { return Ok(()) };
+        let at = match self.find(&piece, position) {
+            Some(at) => at,
+            None => self.begin(&piece)?,
+        };
+        self.piece(at, piece, choice, seed, emit)
+    }
+
+    /// Takes the `function_call` of before there were tools: one call at most, without an id.
+    pub(super) fn take_legacy(
+        &mut self,
+        raw: Raw<'_>,
+        choice: u32,
+        seed: &str,
+        emit: Emit<'_>,
+    ) -> Result<(), Unreadable> {
+        let Some(piece) = Piece::of_function(raw) else { return Ok(()) };
+        let at = match self.calls.len().checked_sub(1) {
+            Some(at) => at,
+            None => self.begin(&piece)?,
+        };
+        self.piece(at, piece, choice, seed, emit)
+    }
+
+    /// Ends every call that is still open.
+    pub(super) fn close(&mut self, choice: u32, seed: &str, emit: Emit<'_>) {
+        for at in 0..self.calls.len() {
+            // A call whose name never came is told without one: it must not be lost.
+            self.tell(at, Escaped::default(), choice, seed, emit);
+            let Some(call) = self.calls.get_mut(at).filter(|call| !call.closed) else { continue };
+            call.closed = true;
+            if let Some(tool) = call.tool {
+                emit(Event::Said { choice, delta: Delta::ToolEnd { tool } });
+            }
+        }
+    }
+
+    /// The open call a piece belongs to.
+    fn find(&self, piece: &Piece<'_>, position: Option<usize>) -> Option<usize> {
+        let hash = piece.id.as_ref().map(hash);
+        let open = || self.calls.iter().enumerate().rev().filter(|(_, call)| !call.closed);
+        let Some(index) = piece.index else {
+            let by_id = open().find(|(_, call)| hash.is_some() && call.id_hash == hash).map(|(at, _)| at);
+            // Without a number and an id: what has a name begins, what has none goes on, several in their order
+            // and one with the latest.
+            let goes_on = piece.id.is_none() && piece.name.is_none();
+            let latest = self.calls.len().checked_sub(1).filter(|_| goes_on);
+            return by_id.or(latest.map(|latest| position.map_or(latest, |place| place.min(latest))));
+        };
+        let (at, call) = open().find(|(_, call)| call.index == Some(index))?;
+        // Another id and a name under a number that was used: a host that gives every call the same number.
+        let another = call.id_hash.zip(hash).is_some_and(|(known, new)| known != new) && piece.name.is_some();
+        (!another).then_some(at)
+    }
+
+    fn begin(&mut self, piece: &Piece<'_>) -> Result<usize, Unreadable> {
+        if self.calls.len() >= CALLS_MAX {
+            return Err(Unreadable);
+        }
+        self.calls.push(Call { index: piece.index, ..Call::default() });
+        Ok(self.calls.len().saturating_sub(1))
+    }
+
+    fn piece(
+        &mut self,
+        at: usize,
+        piece: Piece<'_>,
+        choice: u32,
+        seed: &str,
+        emit: Emit<'_>,
+    ) -> Result<(), Unreadable> {
+        let Some(call) = self.calls.get_mut(at).filter(|call| !call.closed) else { return Ok(()) };
+        if let Some(id) = piece.id.filter(|_| call.id_hash.is_none()) {
+            call.id_hash = Some(hash(&id));
+            if call.tool.is_none() {
+                self.early_bytes = self.early_bytes.saturating_add(id.inner().len());
+                call.early.id = id.into_owned();
+            }
+        }
+        if let Some(signature) = piece.signature.filter(|_| call.tool.is_none()) {
+            self.early_bytes = self.early_bytes.saturating_add(signature.inner().len());
+            call.early.signature = Some(signature.into_owned());
+        }
+        if let Some(name) = piece.name {
+            self.tell(at, name, choice, seed, emit);
+        }
+        if self.early_bytes > EARLY_BYTES_MAX {
+            return Err(Unreadable);
+        }
+        match piece.arguments {
+            Some(arguments) => self.argue(at, &arguments, choice, emit),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells that the call began, unless it was told.
+    fn tell(&mut self, at: usize, name: Escaped<'_>, choice: u32, seed: &str, emit: Emit<'_>) {
+        let Some(call) = self.calls.get_mut(at).filter(|call| call.tool.is_none() && !call.closed) else {
+            return;
+        };
+        let tool = self.told;
+        self.told = tool.saturating_add(1);
+        call.tool = Some(tool);
+        let Early { mut id, arguments, signature } = std::mem::take(&mut call.early);
+        let signed = signature.as_ref().map_or(0, |value| value.inner().len());
+        let freed = id.inner().len().saturating_add(arguments.inner().len()).saturating_add(signed);
+        self.early_bytes = self.early_bytes.saturating_sub(freed);
+        if id.is_empty() {
+            id = Escaped::from_inner(format!("call_{seed}{choice}x{tool}"));
+        }
+        let signature = signature.filter(|value| !value.is_empty());
+        emit(Event::Said { choice, delta: Delta::ToolStart { tool, id, name, signature } });
+        if !arguments.is_empty() {
+            call.said_arguments = true;
+            emit(Event::Said { choice, delta: Delta::ToolArguments { tool, piece: arguments } });
+        }
+    }
+
+    fn argue(
+        &mut self,
+        at: usize,
+        piece: &Escaped<'_>,
+        choice: u32,
+        emit: Emit<'_>,
+    ) -> Result<(), Unreadable> {
+        let Some(call) = self.calls.get_mut(at) else { return Ok(()) };
+        // Some hosts write a call without arguments as null.
+        if piece.is_empty() || piece.inner() == "null" && !call.said_arguments {
+            return Ok(());
+        }
+        match call.tool {
+            Some(tool) => {
+                call.said_arguments = true;
+                emit(Event::Said { choice, delta: Delta::ToolArguments { tool, piece: piece.borrowed() } });
+            }
+            None => {
+                self.early_bytes = self.early_bytes.saturating_add(piece.inner().len());
+                if self.early_bytes > EARLY_BYTES_MAX {
+                    return Err(Unreadable);
+                }
+                call.early.arguments.push(piece);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Piece<'a> {
+    fn of(raw: Raw<'a>) -> Option<Piece<'a>> {
+        if raw.kind() != Kind::Object {
+            return None;
+        }
+        let members = raw.members();
+        let function = last(&members, "function");
+        let piece = function.and_then(Piece::of_function);
+        let id = last(&members, "id").and_then(Escaped::of);
+        let google = last(&members, "extra_content").and_then(|extra| extra.member("google"));
+        let signature = google.and_then(|google| google.member("thought_signature")).and_then(Escaped::of);
+        let (name, arguments) = piece.map_or((None, None), |piece| (piece.name, piece.arguments));
+        Some(Piece {
+            index: last(&members, "index").and_then(Raw::count),
+            // A host writes the word null where it has no id.
+            id: id.filter(|id| !id.is_empty() && id.inner() != "null"),
+            name,
+            arguments,
+            signature,
+        })
+    }
+
+    fn of_function(raw: Raw<'a>) -> Option<Piece<'a>> {
+        if raw.kind() != Kind::Object {
+            return None;
+        }
+        let members = raw.members();
+        let name = last(&members, "name").and_then(Escaped::of).filter(|name| !name.is_empty());
+        let arguments = last(&members, "arguments").map(|raw| match raw.kind() {
+            Kind::String => Escaped::of(raw).unwrap_or_default(),
+            // The object itself instead of its text.
+            _ => Escaped::from_text(raw.get()),
+        });
+        Some(Piece { index: None, id: None, name, arguments, signature: None })
+    }
+}
+
+fn hash(id: &Escaped<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.inner().hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,212 @@
+//! Answers as a chat client gets them, in chunks: each event at once, but what finishes an answer, which waits until
+//! the answer is billed. The first chunk of a choice, which names the role, leaves with the choice's first content.
+//! Text, arguments and reasoning keep the bytes they came in.
+
+use super::{
+    super::usage,
+    pieces::{self, Name, TOOLS_MAX},
+};
+use crate::{
+    Speaking,
+    canonical::{Delta, Event, Finish},
+    json::{Escaped, ObjectWriter},
+    sse,
+};
+use kairosroute_domain::usage::Usage;
+
+/// Choices beyond this number are not written: no provider offers more.
+const CHOICES_MAX: u32 = 128;
+/// Reasoning that is kept to be handed out with its signature; a longer one is handed out without.
+const THOUGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Writes streamed answers.
+pub struct Writer {
+    speaking: Speaking,
+    name: Name,
+    service_tier: Option<String>,
+    choices: Vec<Choice>,
+}
+
+#[derive(Default)]
+struct Choice {
+    /// Its first chunk was written.
+    opened: bool,
+    finish: Option<Finish>,
+    /// For each call whether any argument was written.
+    calls: Vec<bool>,
+    /// The reasoning since the last signature; `None` when it was too long.
+    thought: Option<Escaped<'static>>,
+}
+
+impl Writer {
+    pub fn new(speaking: Speaking) -> Self {
+        let name = Name::new(&speaking, &Escaped::default(), &Escaped::default());
+        Self { speaking, name, service_tier: None, choices: Vec::new() }
+    }
+
+    /// Another turn of the same answer follows, which may have another maker. What the answer as a whole is called
+    /// stays.
+    pub fn go_on(&mut self, speaking: Speaking) {
+        self.speaking = speaking;
+        // Reasoning that was not signed by then is signed by nobody.
+        for choice in &mut self.choices {
+            choice.thought = Some(Escaped::default());
+        }
+    }
+
+    pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
+        match event {
+            Event::Start { id, model } => self.name = Name::new(&self.speaking, id, model),
+            Event::Said { choice, delta } => self.say(*choice, delta, out),
+            Event::Finish { choice, reason, .. } => {
+                if let Some(choice) = self.choice(*choice) {
+                    choice.finish = Some(*reason);
+                }
+            }
+            Event::ServiceTier(tier) => self.service_tier = Some(tier.clone().into_owned()),
+            // Billed usage is written at the end; a restart before content has nothing to undo, and errors are
+            // told by whoever ends the stream.
+            Event::Prompt(_) | Event::Usage(_) | Event::Restart | Event::Failed(_) | Event::End => {}
+        }
+    }
+
+    /// The reasoning that waits for its signature.
+    pub fn held_bytes(&self) -> usize {
+        let thoughts = self.choices.iter().filter_map(|choice| choice.thought.as_ref());
+        thoughts.fold(0, |sum, thought| sum.saturating_add(thought.inner().len()))
+    }
+
+    pub fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
+        if self.choices.is_empty() {
+            self.choices.push(Choice::default());
+        }
+        let include_usage = self.speaking.include_usage;
+        let last = self.choices.len().saturating_sub(1);
+        let mut choices = std::mem::take(&mut self.choices);
+        for (number, choice) in (0..).zip(&mut choices) {
+            self.open(number, choice, out);
+            let word = pieces::finish_word(choice.finish, !choice.calls.is_empty());
+            let mut chunk = self.chunk(&format!(
+                r#"[{{"index":{number},"delta":{{}},"logprobs":null,"finish_reason":"{word}"}}]"#
+            ));
+            self.push_tier(&mut chunk);
+            if usize::try_from(number) == Ok(last) && !include_usage {
+                chunk.raw("x_kairosroute", note);
+            }
+            sse::write_data(out, &chunk.end());
+        }
+        if include_usage {
+            let mut chunk = self.chunk("[]");
+            self.push_tier(&mut chunk);
+            chunk.raw("usage", &usage::write(billed));
+            chunk.raw("x_kairosroute", note);
+            sse::write_data(out, &chunk.end());
+        }
+        sse::write_data(out, b"[DONE]");
+    }
+
+    fn choice(&mut self, number: u32) -> Option<&mut Choice> {
+        let index = usize::try_from(number).ok().filter(|_| number < CHOICES_MAX)?;
+        while self.choices.len() <= index {
+            self.choices.push(Choice { thought: Some(Escaped::default()), ..Choice::default() });
+        }
+        self.choices.get_mut(index)
+    }
+
+    fn say(&mut self, number: u32, delta: &Delta<'_>, out: &mut Vec<u8>) {
+        let Some(choice) = self.choice(number) else { return };
+        let mut choice = std::mem::take(choice);
+        if let Some((member, json)) = choice.member(delta, &self.speaking) {
+            self.open(number, &mut choice, out);
+            let choices = match member {
+                "logprobs" => {
+                    format!(r#"[{{"index":{number},"delta":{{}},"logprobs":{json},"finish_reason":null}}]"#)
+                }
+                _ => format!(r#"[{{"index":{number},"delta":{{"{member}":{json}}},"finish_reason":null}}]"#),
+            };
+            sse::write_data(out, &self.chunk(&choices).end());
+        }
+        if let Some(place) = self.choice(number) {
+            *place = choice;
+        }
+    }
+
+    /// Writes the first chunk of a choice, unless it was written.
+    fn open(&self, number: u32, choice: &mut Choice, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut choice.opened, true) {
+            let chunk = self.chunk(&format!(
+                r#"[{{"index":{number},"delta":{{"role":"assistant","content":""}},"finish_reason":null}}]"#
+            ));
+            sse::write_data(out, &chunk.end());
+        }
+    }
+
+    fn chunk(&self, choices: &str) -> ObjectWriter {
+        let mut chunk = self.name.opened("chat.completion.chunk");
+        chunk.raw("choices", choices);
+        chunk
+    }
+
+    fn push_tier(&self, chunk: &mut ObjectWriter) {
+        if let Some(tier) = &self.service_tier {
+            chunk.text("service_tier", tier);
+        }
+    }
+}
+
+impl Choice {
+    /// The member of the delta that says it, and its JSON; `logprobs` stands beside the delta. `None` when there is
+    /// nothing to say.
+    fn member(&mut self, delta: &Delta<'_>, speaking: &Speaking) -> Option<(&'static str, String)> {
+        let quoted = |text: &Escaped<'_>| format!("\"{}\"", text.inner());
+        if !matches!(delta, Delta::Reasoning(_) | Delta::Signature(_)) {
+            self.thought = Some(Escaped::default());
+        }
+        Some(match delta {
+            Delta::Text(text) => ("content", quoted(text)),
+            Delta::Refusal(text) => ("refusal", quoted(text)),
+            Delta::Reasoning(text) => {
+                match self.thought.as_mut().filter(|thought| fits(thought, text)) {
+                    Some(thought) => thought.push(text),
+                    None => self.thought = None,
+                }
+                ("reasoning_content", quoted(text))
+            }
+            Delta::Signature(bare) => {
+                let thought = self.thought.replace(Escaped::default())?;
+                ("thinking_blocks", format!("[{}]", pieces::thinking(&thought, bare, speaking)))
+            }
+            Delta::Redacted(data) => ("thinking_blocks", format!("[{}]", pieces::redacted(data, speaking))),
+            Delta::ToolStart { tool, id, name, signature } => {
+                let place = usize::try_from(*tool).ok().filter(|place| *place < TOOLS_MAX)?;
+                while self.calls.len() <= place {
+                    self.calls.push(false);
+                }
+                let call = pieces::Call { tool: *tool, id, name, signature: signature.as_ref() };
+                ("tool_calls", format!("[{}]", call.write(Some(*tool), "", speaking)))
+            }
+            Delta::ToolArguments { tool, piece } => {
+                *self.calls.get_mut(usize::try_from(*tool).ok()?)? = true;
+                ("tool_calls", arguments(*tool, piece.inner()))
+            }
+            Delta::ToolEnd { tool } => {
+                let said = self.calls.get_mut(usize::try_from(*tool).ok()?)?;
+                if std::mem::replace(said, true) {
+                    return None;
+                }
+                ("tool_calls", arguments(*tool, "{}"))
+            }
+            Delta::Citation(citation) => ("annotations", format!("[{}]", pieces::citation(citation))),
+            Delta::Logprobs(json) => ("logprobs", json.get().to_owned()),
+            Delta::Image { media_type, data } => ("images", format!("[{}]", pieces::image(media_type, data))),
+        })
+    }
+}
+
+fn arguments(tool: u32, inner: &str) -> String {
+    format!(r#"[{{"index":{tool},"function":{{"arguments":"{inner}"}}}}]"#)
+}
+
+fn fits(thought: &Escaped<'_>, more: &Escaped<'_>) -> bool {
+    thought.inner().len().saturating_add(more.inner().len()) <= THOUGHT_BYTES_MAX
+}

@@ -1,0 +1,233 @@
+//! What every dialect's request tells the gateway before it goes anywhere: names, limits, sizes. A reader makes
+//! it in one pass and refuses what nobody could serve.
+
+use super::{
+    json::{Cursor, DEPTH_LIMIT, JsonError, Kind, Member, Raw, Text},
+    wishes::Wishes,
+};
+use std::borrow::Cow;
+
+/// How much of each a request may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Nesting of arrays and objects.
+    pub depth_max: u32,
+    /// Top-level members.
+    pub members_max: usize,
+    pub messages_max: usize,
+    pub tools_max: usize,
+    /// Names in `model` and `models` together; also entries of other short lists.
+    pub models_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { depth_max: DEPTH_LIMIT, members_max: 128, messages_max: 8192, tools_max: 512, models_max: 16 }
+    }
+}
+
+/// Pieces of content in one request; beyond this no conversation is meant, only work for us.
+const PARTS_MAX: u32 = 65_536;
+
+/// What routing, pricing and the relay need of a request in any dialect.
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    /// In the order to try them. Never empty.
+    pub models: Vec<Cow<'a, str>>,
+    pub stream: bool,
+    /// The client asked for a usage chunk (chat only).
+    pub include_usage: bool,
+    /// Answers asked for; 1 when it is not said.
+    pub n: u64,
+    /// Answers that are written, where the provider chooses among them (`best_of`); 0: as many as are given.
+    pub drafts: u64,
+    /// Tokens of one answer.
+    pub output_limit: Option<u64>,
+    pub service_tier: Option<Cow<'a, str>>,
+    /// The gateway's own fields that ask for something and are acted on.
+    pub own: Vec<Member<'a>>,
+    /// What they ask for.
+    pub wishes: Wishes<'a>,
+    /// Needs what the provider keeps from an earlier request (`previous_response_id`).
+    pub needs_state: bool,
+    pub facts: Facts,
+}
+
+impl Default for Head<'_> {
+    fn default() -> Self {
+        Self {
+            models: Vec::with_capacity(1),
+            stream: false,
+            include_usage: false,
+            n: 1,
+            drafts: 0,
+            output_limit: None,
+            service_tier: None,
+            own: Vec::new(),
+            wishes: Wishes::default(),
+            needs_state: false,
+            facts: Facts::default(),
+        }
+    }
+}
+
+impl Head<'_> {
+    /// Reads what was set aside.
+    pub(crate) fn heed(&mut self, limits: &Limits) -> Result<(), Invalid> {
+        if !self.own.is_empty() {
+            self.wishes = Wishes::of(&self.own, limits)?;
+        }
+        self.append_fallbacks(limits)
+    }
+
+    /// Puts the models that are to be tried last behind the others.
+    pub(crate) fn append_fallbacks(&mut self, limits: &Limits) -> Result<(), Invalid> {
+        self.models.append(&mut self.wishes.fallback_models);
+        if self.models.len() > limits.models_max {
+            let most = limits.models_max;
+            return Err(Invalid::at("model", format!("a request may name at most {most} models")));
+        }
+        Ok(())
+    }
+}
+
+/// What routing and pricing need to know of the content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Facts {
+    /// Bytes of all text the model will read, as written (escapes included) and with an allowance for each
+    /// message: never below the prompt's text tokens, for a token of text stands for at least one byte.
+    pub text_bytes: u64,
+    /// Bytes of embedded images, audio and files, as written (base64). Not in `text_bytes`.
+    pub media_bytes: u64,
+    /// Of `media_bytes`: audio.
+    pub audio_bytes: u64,
+    /// Of `media_bytes`: what is neither a picture nor audio. It may be text, up to a token a byte.
+    pub document_bytes: u64,
+    pub images: u32,
+    pub audio_parts: u32,
+    /// Documents and videos.
+    pub files: u32,
+    /// Of the media named by an address: videos, of which nobody can tell how long they last.
+    pub videos: u32,
+    pub messages: u32,
+    /// Pieces of all messages: texts, media, calls, results.
+    pub parts: u32,
+    pub has_tools: bool,
+    /// `tool_choice` demands a call.
+    pub forced_tool: bool,
+    pub json_schema: bool,
+    pub wants_logprobs: bool,
+    /// `web_search_options`, or tools that are neither functions nor custom: they bear fees of their own.
+    pub unpriced_tools: bool,
+    /// Names something that a provider keeps for an account: a file by its id, a container, an address that only
+    /// the provider knows.
+    pub names_kept: bool,
+    /// Output other than text is asked for.
+    pub wants_audio_output: bool,
+    /// The provider may shorten the prompt before it answers, which is billed as an answer of its own.
+    pub compacts: bool,
+}
+
+/// Members that name a picture, and those that name or hold a document, wherever they stand.
+const PICTURE: &str = "image_url";
+const DOCUMENT: [&str; 3] = ["file_url", "file_id", "file_data"];
+/// Hosts whose addresses are videos to the provider that opens them.
+const VIDEO_HOSTS: [&str; 2] = ["youtube.com", "youtu.be"];
+
+impl Facts {
+    pub(crate) fn add_bytes(&mut self, bytes: usize) {
+        self.text_bytes = self.text_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn add_text(&mut self, text: Text<'_>) {
+        self.add_bytes(text.inner().len());
+    }
+
+    /// Counts one more piece of `field`.
+    pub(crate) fn add_part(&mut self, field: &str) -> Result<(), Invalid> {
+        self.parts = self.parts.saturating_add(1);
+        if self.parts > PARTS_MAX {
+            let message = format!("`{field}` may have at most {PARTS_MAX} parts and calls in all");
+            return Err(Invalid::at(field, message));
+        }
+        Ok(())
+    }
+
+    /// Adds embedded data, with the type that it is said to be of; empty: it is not said.
+    pub(crate) fn add_media(&mut self, media_type: &str, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.media_bytes = self.media_bytes.saturating_add(bytes);
+        if media_type.starts_with("audio/") {
+            self.audio_bytes = self.audio_bytes.saturating_add(bytes);
+            self.audio_parts = self.audio_parts.saturating_add(1);
+        } else if !media_type.starts_with("image/") || media_type.starts_with("image/svg") {
+            self.document_bytes = self.document_bytes.saturating_add(bytes);
+        }
+    }
+
+    /// Adds an address, `bytes` long as written.
+    pub(crate) fn add_url(&mut self, url: &str, bytes: usize) {
+        self.add_bytes(bytes);
+        let is_video = VIDEO_HOSTS.iter().any(|host| url.contains(host));
+        self.videos = self.videos.saturating_add(u32::from(is_video));
+    }
+
+    /// Adds an item that only its provider knows: its text, and whatever media its parts name.
+    pub(crate) fn add_foreign(&mut self, item: Raw<'_>) {
+        self.add_bytes(item.len());
+        // The value was read before: it is whole, and no deeper than may be.
+        let _ = self.add_named_media(&mut item.cursor());
+    }
+
+    fn add_named_media(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        match cursor.kind()? {
+            Kind::Object => cursor.object(|cursor, key| {
+                let key = key.decode();
+                self.images = self.images.saturating_add(u32::from(key == PICTURE));
+                self.files = self.files.saturating_add(u32::from(DOCUMENT.contains(&key.as_ref())));
+                self.add_named_media(cursor)
+            }),
+            Kind::Array => cursor.array(|cursor, _| self.add_named_media(cursor)),
+            _ => cursor.value().map(drop),
+        }
+    }
+
+    /// Notes what `context_management` asks for, in the words of Anthropic or of OpenAI.
+    pub(crate) fn note_context_management(&mut self, value: Raw<'_>) {
+        let edits = value.member("edits").unwrap_or(value);
+        self.compacts |= edits.elements().into_iter().any(|edit| {
+            edit.member("type").and_then(Raw::text).is_some_and(|typed| typed.contains("compact"))
+        });
+    }
+
+    /// Grows with every piece of content.
+    pub(crate) fn content_size(&self) -> u64 {
+        let parts = u64::from(self.images) + u64::from(self.audio_parts) + u64::from(self.files);
+        self.text_bytes.saturating_add(self.media_bytes).saturating_add(parts)
+    }
+}
+
+/// Why a request is refused before anything is sent; for an OpenAI-shaped error.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Invalid {
+    /// The field at fault, such as `messages[2].content`.
+    pub param: Option<String>,
+    pub message: String,
+}
+
+impl Invalid {
+    pub(crate) fn at(param: &str, message: String) -> Self {
+        Self { param: Some(param.to_owned()), message }
+    }
+
+    pub(crate) fn kind(param: &str, expected: String, found: Kind) -> Self {
+        Self::at(param, format!("`{param}` must be {expected}, not {}", found.name()))
+    }
+}
+
+impl From<JsonError> for Invalid {
+    fn from(error: JsonError) -> Self {
+        Self { param: None, message: format!("the body is not acceptable JSON: {error}") }
+    }
+}

@@ -1,0 +1,175 @@
+//! A Responses request for a provider of Responses: the members' bytes as the client sent them, the model's name
+//! replaced. What another provider made is taken out of the history, what this one made loses our mark, and no id of
+//! ours leaves.
+
+use super::{
+    MADE_HERE, REDACTED,
+    abilities::{Abilities, is_narrow},
+    input::push_data_url,
+    items,
+    request::ResponsesRequest,
+    write::{encoded, write},
+};
+use crate::{
+    Dialect, Encoded, Target, Unsupported,
+    canonical::{Format, MARK, Signature},
+    json::{Escaped, Kind, Member, ObjectWriter, Raw, push_text, with_member},
+};
+use std::borrow::Cow;
+
+impl ResponsesRequest<'_> {
+    /// The body for `target`, which speaks Responses too.
+    pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
+        if is_narrow(target.provider) {
+            return self.encode_narrow(target);
+        }
+        let abilities = Abilities::of(target, self.canonical.thinking.effort);
+        if self.canonical.logprobs.is_some() && abilities.reasons_now {
+            return Err(Unsupported::field("top_logprobs"));
+        }
+        let mut out = ObjectWriter::with_capacity(self.size_bytes.saturating_add(64));
+        let mut dropped = Vec::new();
+        for member in &self.members {
+            let value = member.value.get();
+            match member.key.as_ref() {
+                "model" => push_text(out.raw_key(member.raw_key), target.upstream_model),
+                "input" => match history(member.value, target) {
+                    Some(edited) => out.raw_key(member.raw_key).extend(edited),
+                    None => out.raw_key(member.raw_key).extend(value.as_bytes()),
+                },
+                // Reasoning models take the value they use anyway.
+                "temperature" if !abilities.samples && !is_one(value) => dropped.push("temperature".into()),
+                "top_p" if !abilities.samples && !is_one(value) => dropped.push("top_p".into()),
+                _ => out.raw_key(member.raw_key).extend(value.as_bytes()),
+            }
+        }
+        self.name_model(target, &mut out);
+        Ok(encoded(target, out.end(), dropped))
+    }
+
+    /// For Perplexity: OpenAI's fields in its words, its own as they are.
+    fn encode_narrow(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
+        let mut written = write(self.canonical()?, target)?;
+        for member in &self.members {
+            let key = member.key.as_ref();
+            let said = || key == "response_format" && self.canonical.format != Format::Text;
+            if !NARROW_OWN.contains(&key) || said() {
+                continue;
+            }
+            if let Some(body) = with_member(&written.body, key, member.value.get()) {
+                written.body = body;
+                written.dropped.retain(|name| name != key);
+            }
+        }
+        Ok(written)
+    }
+
+    /// The client may have named its models in `models` alone.
+    fn name_model(&self, target: &Target<'_>, out: &mut ObjectWriter) {
+        if !self.members.iter().any(|member| member.key == "model") {
+            push_text(out.key("model"), target.upstream_model);
+        }
+    }
+}
+
+/// Fields that Perplexity alone has.
+const NARROW_OWN: &[&str] = &["preset", "max_steps", "language_preference", "skills", "response_format"];
+
+fn is_one(number: &str) -> bool {
+    number.parse() == Ok(1.0_f64)
+}
+
+/// The items without what another maker's model thought, with this one's own as it made it, and without ids that we
+/// made; `None` when they are that already.
+fn history(input: Raw<'_>, target: &Target<'_>) -> Option<Vec<u8>> {
+    // An escaped spelling still has a backslash, and nobody but us writes marks and such ids.
+    let ours = |text: &str| text.contains(MARK) || text.contains(MADE_HERE);
+    if input.kind() != Kind::Array || !ours(input.get()) {
+        return None;
+    }
+    let mut out = vec![b'['];
+    for item in input.elements() {
+        let edited = match edited(item, target) {
+            Edited::Kept => Cow::Borrowed(item.get().as_bytes()),
+            Edited::Written(json) => Cow::Owned(json),
+            Edited::Removed => continue,
+        };
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&edited);
+    }
+    out.push(b']');
+    Some(out)
+}
+
+enum Edited {
+    Kept,
+    Written(Vec<u8>),
+    Removed,
+}
+
+fn edited(item: Raw<'_>, target: &Target<'_>) -> Edited {
+    let members = item.members();
+    let text = |key: &str| items::member(&members, key).and_then(Escaped::of);
+    let typed = items::member(&members, "type").and_then(Raw::text);
+    let made_here = items::made_here(&members);
+    let value = text("encrypted_content").filter(|_| typed.as_deref() == Some("reasoning"));
+    match (typed.as_deref(), value) {
+        (Some("reasoning"), Some(value)) => thought(&members, value, made_here, target),
+        (Some("reasoning"), None) if made_here => Edited::Removed,
+        (Some("image_generation_call"), _) if made_here => match text("result") {
+            Some(data) => Edited::Written(shown(&items::drawn_as(&members), &data)),
+            None => Edited::Removed,
+        },
+        // The provider would look it up and find nothing.
+        (kind, _) if made_here && kind != Some("item_reference") => {
+            Edited::Written(without_id(&members, None))
+        }
+        _ => Edited::Kept,
+    }
+}
+
+/// Reasoning that brings something along for its maker.
+fn thought(members: &[Member<'_>], value: Escaped<'_>, made_here: bool, target: &Target<'_>) -> Edited {
+    let redacted = value.inner().strip_prefix(REDACTED).is_some_and(|rest| rest.starts_with(MARK));
+    if redacted {
+        return Edited::Removed;
+    }
+    if !value.inner().starts_with(MARK) {
+        return if made_here { Edited::Removed } else { Edited::Kept };
+    }
+    let signature = Signature::new(value, Dialect::Responses);
+    let bare = signature.bare(target.provider, target.upstream_model, target.dialect);
+    let Some(bare) = bare.filter(|bare| !bare.is_empty()) else { return Edited::Removed };
+    Edited::Written(without_id(members, Some(&bare)))
+}
+
+/// The item without its id, and with this in place of what is encrypted.
+fn without_id(members: &[Member<'_>], bare: Option<&Escaped<'_>>) -> Vec<u8> {
+    let mut out = ObjectWriter::new();
+    for member in members.iter().filter(|member| member.key != "id") {
+        let place = out.raw_key(member.raw_key);
+        match bare.filter(|_| member.key == "encrypted_content") {
+            Some(bare) => bare.push_quoted(place),
+            None => place.extend(member.value.get().as_bytes()),
+        }
+    }
+    out.end()
+}
+
+/// Another model's picture, which only the user can show here.
+fn shown(media_type: &Escaped<'_>, data: &Escaped<'_>) -> Vec<u8> {
+    let mut image = ObjectWriter::new();
+    image.text("type", "input_image");
+    image.text("detail", "auto");
+    push_data_url(media_type, data, image.key("image_url"));
+    let mut item = ObjectWriter::new();
+    item.text("type", "message");
+    item.text("role", "user");
+    let content = item.key("content");
+    content.push(b'[');
+    content.extend(image.end());
+    content.push(b']');
+    item.end()
+}

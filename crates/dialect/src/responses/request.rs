@@ -1,0 +1,310 @@
+//! A Responses request as clients send it: checked, measured and read into the canonical form in one go. The members
+//! keep their bytes for [`ResponsesRequest::encode`]. What only Responses can say is remembered, so that such a
+//! request is translated for nobody.
+
+use super::{
+    fields,
+    items::Conversation,
+    members::{self, Members},
+    tools,
+};
+use crate::{
+    Dialect, Head, Invalid, Limits, Unsupported,
+    canonical::{self, Effort, Format, Json, Logprobs, Part, Role, Setting, Turn, What},
+    json::{Escaped, Kind, Member, Raw},
+};
+use std::borrow::Cow;
+
+/// A request that was read.
+pub struct ResponsesRequest<'a> {
+    pub head: Head<'a>,
+    pub(super) canonical: canonical::Request<'a>,
+    /// In the client's order; what a provider gets, before its differences are applied.
+    pub(super) members: Vec<Member<'a>>,
+    /// The first field that has no meaning on any other wire.
+    pub(super) native: Option<Cow<'static, str>>,
+    /// Of the body, for sizing what is written.
+    pub(super) size_bytes: usize,
+}
+
+/// Reads a Responses request. An error means that nothing may be sent anywhere.
+pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ResponsesRequest<'a>, Invalid> {
+    let Members { kept, own, models } = members::read(body, limits, fields::takes)?;
+    let mut reading = Reading {
+        head: Head { own, models, ..Head::default() },
+        canonical: canonical::Request::default(),
+        conversation: Conversation::default(),
+        instructions: None,
+        native: None,
+    };
+    for member in &kept {
+        reading.member(member, limits)?;
+    }
+    reading.finish(kept, body.len())
+}
+
+impl<'a> ResponsesRequest<'a> {
+    /// The request for other wires; an error where it says what they cannot.
+    pub fn canonical(&self) -> Result<&canonical::Request<'a>, Unsupported> {
+        match &self.native {
+            None => Ok(&self.canonical),
+            Some(field) => {
+                Err(Unsupported::because(field.clone(), ": only a provider of Responses understands it"))
+            }
+        }
+    }
+
+    /// The members that an answer repeats.
+    pub fn echo(&self) -> String {
+        let find = |key: &str| self.members.iter().find(|member| member.key == key);
+        let mut out = String::with_capacity(256);
+        for (name, otherwise) in ECHOED {
+            let value = find(name).map_or(*otherwise, |member| member.value.get());
+            if !out.is_empty() {
+                out.push(',');
+            }
+            out.push_str(&format!("\"{name}\":{value}"));
+        }
+        out
+    }
+}
+
+/// What a response object has of its request, and what it says of a field that was not sent.
+const ECHOED: &[(&str, &str)] = &[
+    ("background", "false"),
+    ("instructions", "null"),
+    ("max_output_tokens", "null"),
+    ("max_tool_calls", "null"),
+    ("metadata", "{}"),
+    ("parallel_tool_calls", "true"),
+    ("previous_response_id", "null"),
+    ("prompt_cache_key", "null"),
+    ("reasoning", r#"{"effort":null,"summary":null}"#),
+    ("safety_identifier", "null"),
+    ("store", "false"),
+    ("temperature", "null"),
+    ("text", r#"{"format":{"type":"text"}}"#),
+    ("tool_choice", "\"auto\""),
+    ("tools", "[]"),
+    ("top_logprobs", "0"),
+    ("top_p", "null"),
+    ("truncation", "\"disabled\""),
+    ("user", "null"),
+];
+
+struct Reading<'a> {
+    head: Head<'a>,
+    canonical: canonical::Request<'a>,
+    conversation: Conversation<'a>,
+    instructions: Option<Escaped<'a>>,
+    native: Option<Cow<'static, str>>,
+}
+
+impl<'a> Reading<'a> {
+    fn member(&mut self, member: &Member<'a>, limits: &Limits) -> Result<(), Invalid> {
+        let value = member.value;
+        let (head, canonical) = (&mut self.head, &mut self.canonical);
+        match member.key.as_ref() {
+            "model" => {}
+            "input" => self.conversation.read(value, limits, &mut head.facts)?,
+            "instructions" => {
+                self.instructions = Escaped::of(value);
+                head.facts.add_bytes(value.len());
+            }
+            "stream" => {
+                head.stream = value.get() == "true";
+                canonical.stream = head.stream;
+            }
+            "max_output_tokens" => {
+                head.output_limit = value.count();
+                canonical.output_limit = value.count();
+            }
+            "parallel_tool_calls" => canonical.parallel_tools = Some(value.get() == "true"),
+            "tools" => {
+                head.facts.add_bytes(value.len());
+                canonical.tools = tools::read(value, limits, &mut head.facts)?;
+            }
+            "tool_choice" => {
+                let (choice, forced) = tools::choice(value)?;
+                head.facts.forced_tool = forced;
+                canonical.tool_choice = choice;
+                if canonical.tool_choice.is_none() {
+                    self.refuse_elsewhere("tool_choice");
+                }
+            }
+            "text" => {
+                head.facts.add_bytes(value.len());
+                self.text(value)?;
+            }
+            "reasoning" => self.reasoning(value)?,
+            "include" => self.include(value),
+            "top_logprobs" => {
+                let top = value.count().unwrap_or(0);
+                if top > 0 {
+                    canonical.logprobs = Some(Logprobs { top });
+                }
+            }
+            // Nobody could fetch the answer later, nor bill it.
+            "background" if value.get() == "true" => {
+                let message =
+                    "`background` is not supported: an answer is given in the call that asks for it";
+                return Err(Invalid::at("background", message.into()));
+            }
+            "background" => {}
+            "previous_response_id" | "conversation" | "prompt" => {
+                head.needs_state = true;
+                head.facts.add_bytes(value.len());
+                self.refuse_elsewhere(match member.key.as_ref() {
+                    "conversation" => "conversation",
+                    "prompt" => "prompt",
+                    _ => "previous_response_id",
+                });
+            }
+            _ => self.setting(member),
+        }
+        Ok(())
+    }
+
+    /// What other wires may or may not know.
+    fn setting(&mut self, member: &Member<'a>) {
+        let what = match member.key.as_ref() {
+            "temperature" => What::Temperature,
+            "top_p" => What::TopP,
+            "user" | "safety_identifier" => What::User,
+            "service_tier" => {
+                self.head.service_tier = member.value.text();
+                What::ServiceTier
+            }
+            "metadata" if member.value.is_empty() => return,
+            "metadata" => What::Metadata,
+            // What happens anyway where nothing is kept, and how streams are padded, ask for nothing elsewhere.
+            "store" if member.value.get() == "false" => return,
+            "truncation" if member.value.get() == "\"disabled\"" => return,
+            "stream_options" => return,
+            "store" => What::Store,
+            "prompt_cache_key" => What::PromptCacheKey,
+            "truncation"
+            | "max_tool_calls"
+            | "prompt_cache_retention"
+            | "prompt_cache_options"
+            | "moderation" => What::Native,
+            // Searches, further steps and other vendors' models, at fees that no answer tells.
+            "preset" | "skills" | "max_steps" | "search_parameters" | "web_search_options" => {
+                self.head.facts.unpriced_tools = true;
+                What::Native
+            }
+            "context_management" => {
+                self.head.facts.note_context_management(member.value);
+                What::Native
+            }
+            _ => {
+                self.head.facts.add_bytes(member.value.len());
+                What::Native
+            }
+        };
+        self.push(what, member.key.clone(), member.value);
+    }
+
+    fn push(&mut self, what: What, name: impl Into<Cow<'a, str>>, value: Raw<'a>) {
+        self.canonical.settings.push(Setting { what, name: name.into(), value: Json::of(value) });
+    }
+
+    fn text(&mut self, text: Raw<'a>) -> Result<(), Invalid> {
+        members::expect(text, Kind::Object, "text")?;
+        for member in text.members().into_iter().filter(|member| !member.value.is_null()) {
+            match member.key.as_ref() {
+                "format" => match tools::format(member.value)? {
+                    Some(format) => {
+                        self.head.facts.json_schema = matches!(format, Format::JsonSchema { .. });
+                        self.canonical.format = format;
+                    }
+                    None => self.refuse_elsewhere("text.format"),
+                },
+                "verbosity" => {
+                    members::expect(member.value, Kind::String, "text.verbosity")?;
+                    self.push(What::Verbosity, "text.verbosity", member.value);
+                }
+                other => self.push(What::Native, format!("text.{other}"), member.value),
+            }
+        }
+        Ok(())
+    }
+
+    fn reasoning(&mut self, reasoning: Raw<'a>) -> Result<(), Invalid> {
+        members::expect(reasoning, Kind::Object, "reasoning")?;
+        for member in reasoning.members().into_iter().filter(|member| !member.value.is_null()) {
+            let name = format!("reasoning.{}", member.key);
+            match member.key.as_ref() {
+                "effort" => {
+                    members::expect(member.value, Kind::String, &name)?;
+                    match member.value.text().and_then(|effort| Effort::by_name(&effort)) {
+                        Some(effort) => self.canonical.thinking.effort = Some(effort),
+                        None => self.push(What::Native, name, member.value),
+                    }
+                }
+                "summary" | "generate_summary" => {
+                    members::expect(member.value, Kind::String, &name)?;
+                    self.canonical.thinking.visible = Some(true);
+                    // How long a summary shall be is known here alone.
+                    if member.value.get() != "\"auto\"" {
+                        self.push(What::Native, name, member.value);
+                    }
+                }
+                _ => self.push(What::Native, name, member.value),
+            }
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, include: Raw<'a>) {
+        let mut known = true;
+        for wanted in include.elements() {
+            match wanted.text().unwrap_or_default().as_ref() {
+                // Given unasked.
+                "reasoning.encrypted_content" => {}
+                "message.output_text.logprobs" => {
+                    self.canonical.logprobs.get_or_insert(Logprobs { top: 0 });
+                }
+                _ => known = false,
+            }
+        }
+        if !known {
+            self.push(What::Native, "include", include);
+        }
+    }
+
+    fn refuse_elsewhere(&mut self, field: &'static str) {
+        self.native.get_or_insert(Cow::Borrowed(field));
+    }
+
+    fn finish(
+        self,
+        mut members: Vec<Member<'a>>,
+        size_bytes: usize,
+    ) -> Result<ResponsesRequest<'a>, Invalid> {
+        let Self { mut head, mut canonical, conversation, instructions, native } = self;
+        let has_input = head.facts.messages > 0;
+        if !has_input && !head.needs_state {
+            let there = members.iter().any(|member| member.key == "input");
+            let what = if there { "must not be empty" } else { "is missing" };
+            return Err(Invalid::at("input", format!("`input` {what}")));
+        }
+        head.needs_state |= conversation.needs_state;
+        head.facts.wants_logprobs = canonical.logprobs.is_some();
+        canonical.turns = conversation.turns;
+        // Items nobody but the provider understands may name anything.
+        head.facts.names_kept = canonical.names_kept() || conversation.native.is_some();
+        if !head.facts.has_tools {
+            members.retain(|member| member.key != "tools");
+        }
+        if let Some(text) = instructions {
+            let parts = vec![Part::Text { text, cache: None }];
+            canonical.turns.insert(0, Turn { role: Role::System, name: None, parts });
+        }
+        let native = native.or_else(|| conversation.native.map(Cow::Owned));
+        Ok(ResponsesRequest { head, canonical, members, native, size_bytes })
+    }
+}
+
+/// The dialect of what only speakers of Responses know.
+pub(super) const OWN_DIALECT: Dialect = Dialect::Responses;

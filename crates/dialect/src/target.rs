@@ -1,0 +1,74 @@
+//! Where a request goes, and what is sent there.
+
+use super::Dialect;
+use kairosroute_domain::{
+    catalog::{Flag, Flags},
+    provider::ProviderId,
+};
+use std::borrow::Cow;
+
+/// A model at a provider, as a writer has to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'t> {
+    pub provider: ProviderId,
+    /// The model's name at the provider.
+    pub upstream_model: &'t str,
+    /// What it is asked in.
+    pub dialect: Dialect,
+    /// The catalogue's word on the model; `None` for one it does not know.
+    pub flags: Option<Flags>,
+    /// The model's longest answer.
+    pub output_tokens_max: Option<u64>,
+    /// Unique to the request, for ids that a provider does not give.
+    pub seed: &'t str,
+}
+
+/// A request as it is sent.
+#[derive(Debug)]
+pub struct Encoded {
+    /// Below the provider's base URL; `None`: where it serves chat.
+    pub path: Option<Cow<'static, str>>,
+    pub body: Vec<u8>,
+    /// Names of the client's fields that were left out because this provider does not take them.
+    pub dropped: Vec<Cow<'static, str>>,
+    /// The stream's usage chunk was asked for by us, not by the client.
+    pub asked_for_usage: bool,
+    pub reading: Reading,
+}
+
+/// What a reader must know of the request to read its answer.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// The answer's form was asked for by forcing a call of this tool: its arguments are the text.
+    pub tool_as_text: Option<&'static str>,
+    /// Unique to the request, for ids that a provider does not give.
+    pub seed: String,
+    /// Reported output leaves reasoning out.
+    pub reasoning_outside_output: bool,
+}
+
+/// The provider or model does not take a field that changes the answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{field}` is not supported by this provider or model{hint}")]
+pub struct Unsupported {
+    pub field: Cow<'static, str>,
+    /// Empty, or why: `: images by URL are not fetched`.
+    pub hint: Cow<'static, str>,
+}
+
+impl Target<'_> {
+    /// What the catalogue says of the model; a model it does not know has no ability and no limit.
+    pub fn has(&self, flag: Flag) -> bool {
+        self.flags.is_some_and(|flags| flags.has(flag))
+    }
+}
+
+impl Unsupported {
+    pub fn field(field: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), hint: Cow::Borrowed("") }
+    }
+
+    pub fn because(field: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), hint: hint.into() }
+    }
+}

@@ -1,0 +1,286 @@
+//! From the name a client sends to the models it means. Prebuilt maps, so that a known name costs a few look-ups and
+//! the result vector; spelling in another case and suggestions are paid for only by names that need them.
+//! Never fails: a hostile name is an unknown one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use time::Date;
+
+use super::{Catalog, Model, NAME_BYTES_MAX};
+use crate::provider::ProviderId;
+
+/// Longest name for which a near miss is searched, in bytes: bounds the work an unknown name can cause.
+const SUGGEST_BYTES_MAX: usize = 64;
+/// Most edits between a name and what is suggested for it.
+const SUGGEST_EDITS_MAX: usize = 3;
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// One when the provider is named, every live host of the same weights otherwise; never empty. The order is
+    /// stable but says nothing: the caller ranks.
+    Listed(Vec<Arc<Model>>),
+    /// A provider of ours and a model the catalogue does not know: `upstream` is sent as it is.
+    Unlisted { provider: ProviderId, upstream: String },
+    /// Known, but no longer served by anybody: the kept rows, never empty.
+    Retired { models: Vec<Arc<Model>> },
+    /// Neither a name of ours nor one with a provider of ours. `closest` is what might have been meant.
+    Unknown { closest: Option<Arc<Model>> },
+}
+
+/// Look-up tables over one snapshot.
+pub(super) struct Index {
+    by_id: HashMap<Arc<str>, Arc<Model>>,
+    by_provider: HashMap<ProviderId, Names>,
+    /// Names and aliases without a provider.
+    bare: HashMap<Arc<str>, Bare>,
+    bare_upstream: HashMap<Arc<str>, Bare>,
+    /// Lower-case spelling of each key of `bare`.
+    bare_folded: HashMap<String, Arc<str>>,
+}
+
+#[derive(Default)]
+struct Names {
+    /// Names, then aliases.
+    named: HashMap<Arc<str>, Arc<Model>>,
+    upstream: HashMap<Arc<str>, Arc<Model>>,
+    /// Names and aliases in lower case.
+    folded: HashMap<String, Arc<Model>>,
+}
+
+#[derive(Default)]
+struct Bare {
+    /// The rows that carry the name.
+    carriers: Vec<Arc<Model>>,
+    /// Those and all rows of their groups.
+    hosts: Vec<Arc<Model>>,
+}
+
+impl Catalog {
+    /// Resolves in this order: canonical id; alias with or without provider; provider and its exact upstream id;
+    /// bare upstream id; provider and the rest after the first slash. The provider may be written by any name a
+    /// person would use. Case matters first; names and aliases are then tried without it.
+    pub fn resolve(&self, name: &str, today: Date) -> Resolved {
+        if !is_plausible(name) {
+            return Resolved::Unknown { closest: None };
+        }
+        if let Some(model) = self.index.by_id.get(name) {
+            return pinned(model, today);
+        }
+        let split = split_provider(name);
+        let names = split.and_then(|(provider, rest)| Some((self.index.by_provider.get(&provider)?, rest)));
+        if let Some(model) = names.and_then(|(names, rest)| names.named.get(rest)) {
+            return pinned(model, today);
+        }
+        if let Some(bare) = self.index.bare.get(name) {
+            return bare.roam(today, false);
+        }
+        if let Some(model) = names.and_then(|(names, rest)| names.upstream.get(rest)) {
+            return pinned(model, today);
+        }
+        if let Some(bare) = self.index.bare_upstream.get(name) {
+            return bare.roam(today, true);
+        }
+        let folded = name.to_lowercase();
+        if let Some(model) = names.and_then(|(names, rest)| names.folded.get(&rest.to_lowercase())) {
+            return pinned(model, today);
+        }
+        let bare = self.index.bare_folded.get(&folded).and_then(|key| self.index.bare.get(key));
+        match (bare, split) {
+            (Some(bare), _) => bare.roam(today, false),
+            (None, Some((provider, rest))) if is_sendable(rest) => {
+                Resolved::Unlisted { provider, upstream: rest.to_owned() }
+            }
+            (None, Some(_)) => Resolved::Unknown { closest: None },
+            (None, None) => Resolved::Unknown { closest: self.closest(name, today) },
+        }
+    }
+
+    /// As [`Catalog::resolve`], where the provider is given apart from the name: never roams.
+    pub fn resolve_at(&self, provider: ProviderId, name: &str, today: Date) -> Resolved {
+        if !is_plausible(name) {
+            return Resolved::Unknown { closest: None };
+        }
+        let found = self.index.by_provider.get(&provider).and_then(|names| {
+            let exact = names.named.get(name).or_else(|| names.upstream.get(name));
+            exact.or_else(|| names.folded.get(&name.to_lowercase()))
+        });
+        match found {
+            Some(model) => pinned(model, today),
+            None if is_sendable(name) => Resolved::Unlisted { provider, upstream: name.to_owned() },
+            None => Resolved::Unknown { closest: None },
+        }
+    }
+
+    /// As [`Catalog::resolve`], for a name that is to be served by `provider` whatever its own prefix says: a host of
+    /// the same name or weights there, else the name without its prefix, as it is.
+    pub fn resolve_pinned(&self, provider: ProviderId, name: &str, today: Date) -> Resolved {
+        let rest = split_provider(name).map_or(name, |(_, rest)| rest);
+        for spelling in [name, rest] {
+            match self.resolve_at(provider, spelling, today) {
+                Resolved::Unlisted { .. } | Resolved::Unknown { .. } => {}
+                known => return known,
+            }
+        }
+        if let Resolved::Listed(hosts) = self.resolve(rest, today) {
+            let there: Vec<Arc<Model>> =
+                hosts.into_iter().filter(|model| model.provider == provider).collect();
+            if !there.is_empty() {
+                return Resolved::Listed(there);
+            }
+        }
+        self.resolve_at(provider, rest, today)
+    }
+
+    /// The one provider that a name asks for; `None` for a name that roams or means nothing.
+    pub fn provider_of(&self, name: &str, today: Date) -> Option<ProviderId> {
+        let (provider, _) = split_provider(name)?;
+        match self.resolve(name, today) {
+            Resolved::Listed(models) | Resolved::Retired { models } => {
+                models.iter().all(|model| model.provider == provider).then_some(provider)
+            }
+            Resolved::Unlisted { .. } | Resolved::Unknown { .. } => Some(provider),
+        }
+    }
+
+    /// The live model whose name is spelled most like the last part of `name`, for error messages.
+    pub fn closest(&self, name: &str, today: Date) -> Option<Arc<Model>> {
+        let tail = name.rsplit('/').next().unwrap_or(name);
+        if tail.is_empty() || tail.len() > SUGGEST_BYTES_MAX {
+            return None;
+        }
+        let wanted = tail.to_lowercase();
+        let edits_max = SUGGEST_EDITS_MAX.min(wanted.len() / 3);
+        self.models()
+            .filter(|model| model.is_live(today) && model.name.len().abs_diff(wanted.len()) <= edits_max)
+            .map(|model| (edits(wanted.as_bytes(), model.name.to_lowercase().as_bytes()), model))
+            .filter(|(distance, _)| *distance <= edits_max)
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, model)| Arc::clone(model))
+    }
+}
+
+impl Index {
+    pub(super) fn get(&self, id: &str) -> Option<&Arc<Model>> {
+        self.by_id.get(id)
+    }
+
+    pub(super) fn build(models: &[Arc<Model>]) -> Index {
+        let mut by_group: HashMap<&str, Vec<&Arc<Model>>> = HashMap::new();
+        for model in models {
+            if let Some(group) = &model.group {
+                by_group.entry(group).or_default().push(model);
+            }
+        }
+        let mut index = Index {
+            by_id: HashMap::with_capacity(models.len()),
+            by_provider: HashMap::new(),
+            bare: HashMap::with_capacity(models.len()),
+            bare_upstream: HashMap::with_capacity(models.len()),
+            bare_folded: HashMap::with_capacity(models.len()),
+        };
+        for model in models {
+            index.by_id.insert(Arc::clone(&model.id), Arc::clone(model));
+            let names = index.by_provider.entry(model.provider).or_default();
+            names.insert_upstream(model);
+            index.bare_upstream.entry(Arc::clone(&model.upstream)).or_default().insert(model, &by_group);
+        }
+        let own_names = models.iter().map(|model| (&model.name, model));
+        let aliases = models.iter().flat_map(|model| model.aliases.iter().map(move |alias| (alias, model)));
+        for (name, model) in own_names.chain(aliases) {
+            let names = index.by_provider.entry(model.provider).or_default();
+            names.named.entry(Arc::clone(name)).or_insert_with(|| Arc::clone(model));
+            names.folded.entry(name.to_lowercase()).or_insert_with(|| Arc::clone(model));
+            index.bare.entry(Arc::clone(name)).or_default().insert(model, &by_group);
+            index.bare_folded.entry(name.to_lowercase()).or_insert_with(|| Arc::clone(name));
+        }
+        index
+    }
+}
+
+impl Names {
+    /// Several rows may share an upstream id (one priced apart): the row of the same name wins, else the first.
+    fn insert_upstream(&mut self, model: &Arc<Model>) {
+        let taken = self.upstream.contains_key(&model.upstream);
+        if !taken || model.name == model.upstream {
+            self.upstream.insert(Arc::clone(&model.upstream), Arc::clone(model));
+        }
+    }
+}
+
+impl Bare {
+    fn insert(&mut self, model: &Arc<Model>, by_group: &HashMap<&str, Vec<&Arc<Model>>>) {
+        push_new(&mut self.carriers, model);
+        match model.group.as_deref().and_then(|group| by_group.get(group)) {
+            Some(hosts) => hosts.iter().for_each(|host| push_new(&mut self.hosts, host)),
+            None => push_new(&mut self.hosts, model),
+        }
+    }
+
+    /// Live hosts, plus, where the name is a row's own upstream id, that row even if unlisted.
+    fn roam(&self, today: Date, exact: bool) -> Resolved {
+        let mut listed: Vec<Arc<Model>> =
+            self.hosts.iter().filter(|host| host.is_live(today)).map(Arc::clone).collect();
+        if exact {
+            self.carriers
+                .iter()
+                .filter(|model| model.is_servable_by_name(today))
+                .for_each(|model| push_new(&mut listed, model));
+        }
+        match listed.is_empty() {
+            true => Resolved::Retired { models: self.carriers.clone() },
+            false => Resolved::Listed(listed),
+        }
+    }
+}
+
+fn pinned(model: &Arc<Model>, today: Date) -> Resolved {
+    let models = vec![Arc::clone(model)];
+    match model.is_servable_by_name(today) {
+        true => Resolved::Listed(models),
+        false => Resolved::Retired { models },
+    }
+}
+
+fn push_new(models: &mut Vec<Arc<Model>>, model: &Arc<Model>) {
+    if !models.iter().any(|known| known.id == model.id) {
+        models.push(Arc::clone(model));
+    }
+}
+
+fn split_provider(name: &str) -> Option<(ProviderId, &str)> {
+    let (provider, rest) = name.split_once('/')?;
+    let provider = ProviderId::by_id(provider).or_else(|| ProviderId::by_name(provider))?;
+    Some((provider, rest))
+}
+
+/// Whether a name is worth looking up at all.
+pub(super) fn is_plausible(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
+}
+
+/// Whether a model id unknown to us may be handed to a provider: some put it into the path of the URL, so it must
+/// hold no empty or dot segment.
+pub(super) fn is_sendable(upstream: &str) -> bool {
+    is_plausible(upstream) && !upstream.split('/').any(|part| matches!(part.trim(), "" | "." | ".."))
+}
+
+/// Levenshtein distance over bytes.
+fn edits(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (above, from) in a.iter().enumerate() {
+        let mut diagonal = above;
+        let mut left = above + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, to) in row.iter_mut().skip(1).zip(b) {
+            let cost = (diagonal + usize::from(from != to)).min(left + 1).min(*cell + 1);
+            diagonal = *cell;
+            *cell = cost;
+            left = cost;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}

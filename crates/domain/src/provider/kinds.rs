@@ -1,0 +1,107 @@
+//! What each provider serves besides conversations: where, and in whose form. A provider whose form is another
+//! one's is data here and nothing else.
+
+use crate::kind::Kind;
+
+/// One kind of request at one provider.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Serves {
+    pub kind: Kind,
+    pub shape: Shape,
+    /// Below the base URL; `{model}` stands for the model's name there.
+    pub path: &'static str,
+    /// Documented fields of the form that it does not take: a request with one does not go there.
+    pub refused: &'static [&'static str],
+    /// How long the audio of a transcript is, is told in the detailed answer alone.
+    pub length_in_detail: bool,
+}
+
+/// Whose form requests and answers of a kind have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    OpenAi,
+    Gemini,
+    Cohere,
+    Mistral,
+    Perplexity,
+    Together,
+    Xai,
+}
+
+const fn serves(kind: Kind, shape: Shape, path: &'static str) -> Serves {
+    Serves { kind, shape, path, refused: &[], length_in_detail: false }
+}
+
+/// A transcript whose length is told in detail alone.
+const fn detailed(kind: Kind, path: &'static str) -> Serves {
+    Serves { length_in_detail: true, ..serves(kind, Shape::OpenAi, path) }
+}
+
+/// Of transcripts: what only the form's author offers.
+const DIARIZED: &[&str] = &[
+    "include",
+    "include[]",
+    "chunking_strategy",
+    "known_speaker_names[]",
+    "known_speaker_references[]",
+    "diarize",
+];
+
+pub(super) const OPENAI: &[Serves] = &[
+    serves(Kind::Embeddings, Shape::OpenAi, "/embeddings"),
+    serves(Kind::Images, Shape::OpenAi, "/images/generations"),
+    serves(Kind::ImageEdits, Shape::OpenAi, "/images/edits"),
+    serves(Kind::Speech, Shape::OpenAi, "/audio/speech"),
+    serves(Kind::Transcription, Shape::OpenAi, "/audio/transcriptions"),
+    serves(Kind::Translation, Shape::OpenAi, "/audio/translations"),
+    serves(Kind::Moderation, Shape::OpenAi, "/moderations"),
+];
+
+pub(super) const GOOGLE: &[Serves] = &[
+    serves(Kind::Embeddings, Shape::Gemini, "/models/{model}:batchEmbedContents"),
+    serves(Kind::Images, Shape::Gemini, "/models/{model}:generateContent"),
+    serves(Kind::ImageEdits, Shape::Gemini, "/models/{model}:generateContent"),
+    serves(Kind::Speech, Shape::Gemini, "/models/{model}:generateContent"),
+    serves(Kind::Transcription, Shape::Gemini, "/models/{model}:generateContent"),
+];
+
+pub(super) const XAI: &[Serves] = &[
+    serves(Kind::Images, Shape::Xai, "/images/generations"),
+    serves(Kind::Transcription, Shape::Xai, "/stt"),
+];
+
+pub(super) const MISTRAL: &[Serves] = &[
+    serves(Kind::Embeddings, Shape::Mistral, "/embeddings"),
+    serves(Kind::Speech, Shape::Mistral, "/audio/speech"),
+    serves(Kind::Transcription, Shape::Mistral, "/audio/transcriptions"),
+    serves(Kind::Moderation, Shape::Mistral, "/moderations"),
+    serves(Kind::Ocr, Shape::Mistral, "/ocr"),
+];
+
+pub(super) const GROQ: &[Serves] = &[
+    Serves {
+        refused: &["instructions", "stream_format"],
+        ..serves(Kind::Speech, Shape::OpenAi, "/audio/speech")
+    },
+    Serves { refused: DIARIZED, ..detailed(Kind::Transcription, "/audio/transcriptions") },
+    detailed(Kind::Translation, "/audio/translations"),
+];
+
+pub(super) const COHERE: &[Serves] = &[
+    serves(Kind::Embeddings, Shape::Cohere, "/v2/embed"),
+    serves(Kind::Rerank, Shape::Cohere, "/v2/rerank"),
+];
+
+pub(super) const PERPLEXITY: &[Serves] = &[serves(Kind::Embeddings, Shape::Perplexity, "/v1/embeddings")];
+
+pub(super) const TOGETHER_AI: &[Serves] = &[
+    serves(Kind::Embeddings, Shape::Together, "/embeddings"),
+    detailed(Kind::Transcription, "/audio/transcriptions"),
+    detailed(Kind::Translation, "/audio/translations"),
+    serves(Kind::Rerank, Shape::Together, "/rerank"),
+];
+
+pub(super) const FIREWORKS_AI: &[Serves] = &[
+    serves(Kind::Embeddings, Shape::OpenAi, "/embeddings"),
+    serves(Kind::Rerank, Shape::Together, "/rerank"),
+];

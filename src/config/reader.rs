@@ -1,0 +1,220 @@
+//! Turns the variables of the environment into typed settings.
+
+use super::{Config, Limits, McpLimits, ProviderSettings, VARIABLES};
+use crate::{
+    domain::{money::Bps, provider::PROVIDERS, secret::Secret},
+    providers::transport::Deadlines,
+};
+use ipnet::IpNet;
+use reqwest::Url;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+/// Reads typed values out of the environment and gathers every problem on the way.
+pub(super) struct Reader<'a> {
+    pub(super) given: &'a BTreeMap<String, String>,
+    pub(super) errors: Vec<String>,
+}
+
+impl Reader<'_> {
+    pub(super) fn config(&mut self) -> Config {
+        Config {
+            listen: self.parsed("KAIROSROUTE_LISTEN"),
+            database_url: self.text("DATABASE_URL").map(Secret::new),
+            data_dir: self.parsed("KAIROSROUTE_DATA_DIR"),
+            master_keys: self.text("KAIROSROUTE_MASTER_KEYS").map(Secret::new),
+            margin: self.basis_points("KAIROSROUTE_MARGIN_BPS"),
+            byok_margin: self.basis_points("KAIROSROUTE_BYOK_MARGIN_BPS"),
+            catalog: self.text("KAIROSROUTE_CATALOG").map(PathBuf::from),
+            signup_open: self.one_of("KAIROSROUTE_SIGNUP", ["open", "closed"]),
+            migrate: self.one_of("KAIROSROUTE_MIGRATE", ["on", "off"]),
+            allow_private_nets: self.nets("KAIROSROUTE_ALLOW_PRIVATE_NETS"),
+            trusted_proxies: self.nets("KAIROSROUTE_TRUSTED_PROXIES"),
+            metrics_listen: match self.text("KAIROSROUTE_METRICS_LISTEN").as_deref() {
+                Some("off") => None,
+                _ => Some(self.parsed("KAIROSROUTE_METRICS_LISTEN")),
+            },
+            metrics_required: self.given.contains_key("KAIROSROUTE_METRICS_LISTEN"),
+            unsafe_database: self.text("KAIROSROUTE_UNSAFE_DATABASE").as_deref() == Some("1"),
+            log: self.text("KAIROSROUTE_LOG").unwrap_or_default(),
+            workers: match self.text("KAIROSROUTE_WORKERS") {
+                Some(_) => self.between("KAIROSROUTE_WORKERS", 1, 1024),
+                None => std::thread::available_parallelism().map_or(1, usize::from),
+            },
+            database_connections_max: self.between("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", 4, 1_000),
+            limits: self.limits(),
+            deadlines: Deadlines {
+                connect: self.millis("KAIROSROUTE_CONNECT_TIMEOUT_MS"),
+                first_byte: self.millis("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS"),
+                idle: self.millis("KAIROSROUTE_IDLE_TIMEOUT_MS"),
+                total: self.millis("KAIROSROUTE_TOTAL_TIMEOUT_MS"),
+            },
+            mcp_servers: self.mcp_servers("KAIROSROUTE_MCP_SERVERS"),
+            mcp_credentials_key: self.text("KAIROSROUTE_MCP_CREDENTIALS_KEY").map(Secret::new),
+            providers: PROVIDERS.iter().filter_map(|row| self.provider(row.env, row.base_url)).collect(),
+        }
+    }
+
+    fn limits(&mut self) -> Limits {
+        Limits {
+            requests_in_flight_max: self.between("KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX", 1, 1_000_000),
+            body_bytes_max: self.between("KAIROSROUTE_BODY_BYTES_MAX", 1_024, 1 << 30),
+            body_depth_max: self.between("KAIROSROUTE_BODY_DEPTH_MAX", 8, 1_024),
+            media_bytes_max: self.between("KAIROSROUTE_MEDIA_BYTES_MAX", 1_024, 1 << 30),
+            media_time: self.millis("KAIROSROUTE_MEDIA_TIMEOUT_MS"),
+            mcp: McpLimits {
+                servers_max: self.between("KAIROSROUTE_MCP_SERVERS_MAX", 1, 64),
+                turns_max: self.between("KAIROSROUTE_MCP_TURNS_MAX", 1, 1_000),
+                tools_max: self.between("KAIROSROUTE_MCP_TOOLS_MAX", 1, 512),
+                result_bytes_max: self.between("KAIROSROUTE_MCP_RESULT_BYTES_MAX", 256, 1 << 22),
+                tools_bytes_max: self.between("KAIROSROUTE_MCP_TOOLS_BYTES_MAX", 1_024, 1 << 26),
+                message_bytes_max: self.between("KAIROSROUTE_MCP_MESSAGE_BYTES_MAX", 1_024, 1 << 26),
+                session_bytes_max: self.between("KAIROSROUTE_MCP_SESSION_BYTES_MAX", 1_024, 1 << 30),
+                connect: self.millis("KAIROSROUTE_MCP_CONNECT_TIMEOUT_MS"),
+                call: self.millis("KAIROSROUTE_MCP_CALL_TIMEOUT_MS"),
+                total: self.millis("KAIROSROUTE_MCP_TOTAL_TIMEOUT_MS"),
+                memory_bytes_max: self.between("KAIROSROUTE_MCP_MEMORY_BYTES_MAX", 0, 1 << 40),
+                memory: self.millis("KAIROSROUTE_MCP_MEMORY_MS"),
+            },
+            reply_bytes_max: self.between("KAIROSROUTE_REPLY_BYTES_MAX", 1_024, 1 << 30),
+            frame_bytes_max: self.between("KAIROSROUTE_FRAME_BYTES_MAX", 1_024, 1 << 28),
+            attempts_max: self.between("KAIROSROUTE_ATTEMPTS_MAX", 1, 10),
+            heartbeat: self.millis("KAIROSROUTE_HEARTBEAT_MS"),
+            drain: self.millis("KAIROSROUTE_DRAIN_TIMEOUT_MS"),
+            shutdown: self.millis("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS"),
+            shutdown_notice: self.millis("KAIROSROUTE_SHUTDOWN_NOTICE_MS"),
+        }
+    }
+
+    /// `None` only together with an error, so that a finished configuration has every provider.
+    fn provider(&mut self, env: &str, public: &str) -> Option<ProviderSettings> {
+        let name = format!("{env}_BASE_URL");
+        let text = self.given.get(&name).map_or(public, |url| url.trim());
+        let base_url = Url::parse(text.trim_end_matches('/')).ok().filter(is_plain_base);
+        if base_url.is_none() {
+            self.errors.push(format!("{name}: expected an http(s) URL without query or user"));
+        }
+        Some(ProviderSettings {
+            api_key: self.text(&format!("{env}_API_KEY")).map(Secret::new),
+            base_url: base_url?,
+        })
+    }
+
+    /// The value, else the default; `None` when both are empty.
+    fn text(&self, name: &str) -> Option<String> {
+        let default = VARIABLES.iter().find(|row| row.name == name).map_or("", |row| row.default);
+        let text = self.given.get(name).map_or(default, |value| value.trim());
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    fn parsed<T: FromStr + Fallback>(&mut self, name: &str) -> T {
+        self.text(name).and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+            self.errors.push(format!("{name}: expected {}", T::EXPECTED));
+            T::fallback()
+        })
+    }
+
+    fn between<T>(&mut self, name: &str, min: T, max: T) -> T
+    where
+        T: FromStr + PartialOrd + Copy + fmt::Display,
+    {
+        let value = self.text(name).and_then(|text| text.parse::<T>().ok());
+        value.filter(|value| (min..=max).contains(value)).unwrap_or_else(|| {
+            self.errors.push(format!("{name}: expected a whole number from {min} to {max}"));
+            min
+        })
+    }
+
+    fn millis(&mut self, name: &str) -> Duration {
+        Duration::from_millis(self.between(name, 1, 86_400_000))
+    }
+
+    fn basis_points(&mut self, name: &str) -> Bps {
+        Bps(self.between(name, 0, 100_000))
+    }
+
+    /// True for the first of two words.
+    fn one_of(&mut self, name: &str, [yes, no]: [&str; 2]) -> bool {
+        match self.text(name) {
+            Some(word) if word == yes => true,
+            Some(word) if word == no => false,
+            _ => {
+                self.errors.push(format!("{name}: expected {yes} or {no}"));
+                false
+            }
+        }
+    }
+
+    fn nets(&mut self, name: &str) -> Vec<IpNet> {
+        let Some(list) = self.text(name) else { return Vec::new() };
+        let nets: Result<_, _> = list.split(',').map(|net| net.trim().parse()).collect();
+        nets.unwrap_or_else(|_| {
+            self.errors.push(format!("{name}: expected networks like 10.0.0.0/8, comma-separated"));
+            Vec::new()
+        })
+    }
+
+    fn mcp_servers(&mut self, name: &str) -> Vec<(String, Url)> {
+        let Some(list) = self.text(name) else { return Vec::new() };
+        let server = |pair: &str| {
+            let (slug, url) = pair.split_once('=')?;
+            let url = Url::parse(url.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+            let slug = slug.trim();
+            (!slug.is_empty() && !slug.contains("://")).then(|| (slug.to_owned(), url))
+        };
+        let servers: Option<Vec<_>> = list.split(',').map(server).collect();
+        let one_each = |servers: &Vec<(String, Url)>| {
+            let slugs: BTreeSet<&str> = servers.iter().map(|(slug, _)| slug.as_str()).collect();
+            slugs.len() == servers.len()
+        };
+        servers.filter(one_each).unwrap_or_else(|| {
+            self.errors.push(format!("{name}: expected slug=url, comma-separated, each slug once"));
+            Vec::new()
+        })
+    }
+
+    pub(super) fn refuse_unknown(&mut self) {
+        let unknown = |name: &&String| {
+            name.starts_with("KAIROSROUTE_")
+                && !name.starts_with("KAIROSROUTE_TEST_")
+                && !VARIABLES.iter().any(|row| row.name == **name)
+        };
+        let lines = self.given.keys().filter(unknown).map(|name| format!("{name}: no such setting"));
+        self.errors.extend(lines);
+    }
+}
+
+/// What is wanted, and what stands in while the errors are gathered.
+trait Fallback {
+    const EXPECTED: &str;
+    fn fallback() -> Self;
+}
+
+impl Fallback for SocketAddr {
+    const EXPECTED: &str = "an address like 127.0.0.1:8080";
+    fn fallback() -> Self {
+        Self::from(([127, 0, 0, 1], 0))
+    }
+}
+
+impl Fallback for PathBuf {
+    const EXPECTED: &str = "a path";
+    fn fallback() -> Self {
+        Self::new()
+    }
+}
+
+fn is_plain_base(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+}

@@ -1,0 +1,142 @@
+//! The table of settings: every variable of the environment, its default and its meaning.
+
+/// One environment variable: its name, its default (empty: unset) and what it means.
+pub struct Variable {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, default, meaning }
+}
+
+/// Every variable but the providers' (`<PROVIDER>_API_KEY`, `<PROVIDER>_BASE_URL`).
+pub static VARIABLES: &[Variable] = &[
+    variable("KAIROSROUTE_LISTEN", "127.0.0.1:8080", "address of the API"),
+    variable("DATABASE_URL", "", "PostgreSQL; unset: a private local cluster under the data directory"),
+    variable("KAIROSROUTE_DATA_DIR", "./.kairosroute", "state of the local mode"),
+    variable(
+        "KAIROSROUTE_MASTER_KEYS",
+        "",
+        "id:base64(32 bytes), comma-separated; the first encrypts, all decrypt. Required with DATABASE_URL",
+    ),
+    variable("KAIROSROUTE_MARGIN_BPS", "500", "margin on calls with a platform key, in basis points"),
+    variable(
+        "KAIROSROUTE_BYOK_MARGIN_BPS",
+        "0",
+        "margin on calls with the customer's own key: only 0 is accepted",
+    ),
+    variable(
+        "KAIROSROUTE_CATALOG",
+        "",
+        "file in the built-in catalogue's format, laid over it and re-read on change",
+    ),
+    variable("KAIROSROUTE_SIGNUP", "open", "open | closed"),
+    variable("KAIROSROUTE_MIGRATE", "on", "on: serve applies pending migrations first | off"),
+    variable("KAIROSROUTE_ALLOW_PRIVATE_NETS", "", "CIDR list that customer-given URLs may reach"),
+    variable("KAIROSROUTE_TRUSTED_PROXIES", "", "CIDR list of proxies whose X-Forwarded-For counts"),
+    variable("KAIROSROUTE_METRICS_LISTEN", "127.0.0.1:9464", "address of /metrics (Prometheus); off: none"),
+    variable(
+        "KAIROSROUTE_UNSAFE_DATABASE",
+        "",
+        "1: accept a database with fsync or synchronous_commit off (tests only)",
+    ),
+    variable(
+        "KAIROSROUTE_LOG",
+        "warn,kairosroute=info",
+        "error | warn | info | debug | trace, or target=level pairs",
+    ),
+    variable("KAIROSROUTE_WORKERS", "", "HTTP worker threads; unset: one per core"),
+    variable("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "12", "pooled database connections"),
+    variable(
+        "KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX",
+        "4096",
+        "requests served at a time; more are refused with 503",
+    ),
+    variable("KAIROSROUTE_BODY_BYTES_MAX", "33554432", "largest request body"),
+    variable("KAIROSROUTE_BODY_DEPTH_MAX", "128", "deepest nesting of a request body"),
+    variable(
+        "KAIROSROUTE_REPLY_BYTES_MAX",
+        "67108864",
+        "largest unary answer of a provider, and largest turn of an answer with MCP servers",
+    ),
+    variable("KAIROSROUTE_FRAME_BYTES_MAX", "8388608", "largest frame of a streamed answer"),
+    variable(
+        "KAIROSROUTE_ATTEMPTS_MAX",
+        "3",
+        "provider calls per request that end in overload, rate or time-out",
+    ),
+    variable(
+        "KAIROSROUTE_MEDIA_BYTES_MAX",
+        "20971520",
+        "largest total of images and documents fetched by URL for one request",
+    ),
+    variable("KAIROSROUTE_MEDIA_TIMEOUT_MS", "10000", "time to fetch them"),
+    variable(
+        "KAIROSROUTE_MCP_SERVERS",
+        "",
+        "slug=url, comma-separated: MCP servers that requests may name by slug; these may be private addresses",
+    ),
+    variable(
+        "KAIROSROUTE_MCP_CREDENTIALS_KEY",
+        "",
+        "RSA private key that opens credentials which clients seal for MCP servers; made by `kairosroute mcp-key`",
+    ),
+    variable("KAIROSROUTE_MCP_SERVERS_MAX", "8", "MCP servers of one request"),
+    variable(
+        "KAIROSROUTE_MCP_TURNS_MAX",
+        "32",
+        "largest max_turns; 10, or this if less, when it is not said",
+    ),
+    variable(
+        "KAIROSROUTE_MCP_TOOLS_MAX",
+        "128",
+        "tools of one request with MCP servers, the caller's own included",
+    ),
+    variable(
+        "KAIROSROUTE_MCP_RESULT_BYTES_MAX",
+        "65536",
+        "bytes of one MCP tool's result that the model gets; the rest is cut off and the model told",
+    ),
+    variable(
+        "KAIROSROUTE_MCP_TOOLS_BYTES_MAX",
+        "1048576",
+        "bytes of names, descriptions and schemas of MCP tools in one request, of all servers together",
+    ),
+    variable("KAIROSROUTE_MCP_MESSAGE_BYTES_MAX", "4194304", "largest message of an MCP server"),
+    variable(
+        "KAIROSROUTE_MCP_SESSION_BYTES_MAX",
+        "67108864",
+        "bytes that one MCP server may send in one request, all messages together",
+    ),
+    variable("KAIROSROUTE_MCP_CONNECT_TIMEOUT_MS", "15000", "time to reach an MCP server and list its tools"),
+    variable("KAIROSROUTE_MCP_CALL_TIMEOUT_MS", "60000", "time for one call of an MCP tool"),
+    variable(
+        "KAIROSROUTE_MCP_TOTAL_TIMEOUT_MS",
+        "600000",
+        "time after which a request with MCP servers begins no further turn and no further call",
+    ),
+    variable(
+        "KAIROSROUTE_MCP_MEMORY_BYTES_MAX",
+        "67108864",
+        "what MCP servers said, kept in memory while callers run their own tools; 0: nothing is kept",
+    ),
+    variable("KAIROSROUTE_MCP_MEMORY_MS", "600000", "how long that is kept after it was last asked for"),
+    variable("KAIROSROUTE_CONNECT_TIMEOUT_MS", "5000", "time to connect to a provider"),
+    variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "300000", "time to the first content of an answer"),
+    variable("KAIROSROUTE_IDLE_TIMEOUT_MS", "120000", "longest silence inside a stream"),
+    variable("KAIROSROUTE_TOTAL_TIMEOUT_MS", "900000", "longest request, every attempt included"),
+    variable("KAIROSROUTE_HEARTBEAT_MS", "15000", "silence after which a stream's client is sent a comment"),
+    variable(
+        "KAIROSROUTE_DRAIN_TIMEOUT_MS",
+        "60000",
+        "how long an abandoned answer is read on for its usage",
+    ),
+    variable("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS", "30000", "how long running requests may take after SIGTERM"),
+    variable(
+        "KAIROSROUTE_SHUTDOWN_NOTICE_MS",
+        "1000",
+        "how long new requests are still taken after SIGTERM while /readyz says no, for load balancers to see it",
+    ),
+];
