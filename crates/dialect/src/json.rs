@@ -3,6 +3,7 @@
 //! are decoded only on request, and nothing here recurses with the input. It must never accept a text that a
 //! strict parser refuses: what passes here goes on to a provider as it is.
 
+use crate::cost;
 use std::{borrow::Cow, fmt};
 
 mod cursor;
@@ -104,6 +105,7 @@ pub fn read_object(body: &[u8], depth_max: u32, members_max: usize) -> Result<Ve
 /// Whether arrays and objects nest at most `depth_max` deep. Looks at brackets outside strings only; says
 /// nothing about whether the text is JSON.
 pub fn check_depth(body: &[u8], depth_max: u32) -> bool {
+    cost::step(body.len());
     let mut rest = body;
     let mut depth = 0u32;
     while let Some((byte, tail)) = rest.split_first() {
@@ -196,6 +198,7 @@ impl<'a> Raw<'a> {
 
     /// The value in a type of serde's, borrowing from the text.
     pub fn parse<T: serde::Deserialize<'a>>(self) -> Result<T, serde_json::Error> {
+        cost::step(self.0.len());
         serde_json::from_str(self.0)
     }
 
@@ -264,6 +267,7 @@ impl<'a> Text<'a> {
 
     /// The text meant. One that has no UTF-8 form (a lone surrogate) comes back as it was written.
     pub fn decode(self) -> Cow<'a, str> {
+        cost::step(self.quoted.len());
         if self.escaped
             && let Ok(decoded) = serde_json::from_str::<String>(self.quoted)
         {

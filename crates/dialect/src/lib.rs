@@ -6,6 +6,7 @@ pub mod canonical;
 mod client;
 mod cohere;
 mod completions;
+mod cost;
 mod dropped;
 mod gemini;
 pub mod json;

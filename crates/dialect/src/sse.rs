@@ -2,6 +2,7 @@
 //! same frames; a frame longer than the limit is an error, so memory stays bounded. Never decodes text: a
 //! character or a surrogate pair may be cut anywhere.
 
+use crate::cost;
 use memchr::{memchr, memchr2, memchr3};
 use std::borrow::Cow;
 
@@ -14,10 +15,19 @@ pub struct FrameTooLong(pub usize);
 pub struct Splitter {
     /// The bytes of a frame that has not ended yet.
     carry: Vec<u8>,
-    /// How far into `carry` lines are known to be complete and not blank.
-    scanned: usize,
+    /// How far `carry` was searched before.
+    scanned: Scanned,
     frame_bytes_max: usize,
     at_start: bool,
+}
+
+/// How far the bytes of an unfinished frame were searched, counted from its first byte.
+#[derive(Clone, Copy, Default)]
+struct Scanned {
+    /// Where its last line begins: all before are whole lines, none of them blank.
+    line: usize,
+    /// The end of the last line is not before this byte.
+    searched: usize,
 }
 
 /// The lines of one event, without the blank line that ended it.
@@ -26,7 +36,7 @@ pub struct Frame<'a>(&'a [u8]);
 
 impl Splitter {
     pub fn new(frame_bytes_max: usize) -> Self {
-        Self { carry: Vec::new(), scanned: 0, frame_bytes_max, at_start: true }
+        Self { carry: Vec::new(), scanned: Scanned::default(), frame_bytes_max, at_start: true }
     }
 
     /// Takes the next bytes and hands every completed frame to `each`, in order.
@@ -36,7 +46,7 @@ impl Splitter {
                 self.at_start = false;
             }
             // The usual case: whole frames in one read, nothing copied.
-            let (used, scanned) = cut(bytes, 0, self.frame_bytes_max, &mut each)?;
+            let (used, scanned) = cut(bytes, Scanned::default(), self.frame_bytes_max, &mut each)?;
             self.carry.extend_from_slice(bytes.get(used..).unwrap_or_default());
             self.scanned = scanned;
         } else {
@@ -59,9 +69,9 @@ impl Splitter {
     pub fn finish(&mut self, mut each: impl FnMut(Frame<'_>)) {
         self.at_start = false;
         let rest = std::mem::take(&mut self.carry);
-        self.scanned = 0;
+        let scanned = std::mem::take(&mut self.scanned);
         // What was kept is within the limit.
-        let Ok((used, _)) = cut(&rest, 0, usize::MAX, &mut each) else { return };
+        let Ok((used, _)) = cut(&rest, scanned, usize::MAX, &mut each) else { return };
         let rest = rest.get(used..).unwrap_or_default();
         if rest.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
             each(Frame(rest));
@@ -82,26 +92,35 @@ impl Splitter {
     }
 }
 
-/// Finds frames in `bytes`, whose first `from` bytes are whole lines of the first frame. Returns how many
-/// bytes are used up and, counted from there, how many are whole lines. A frame past the limit is refused even
-/// if it came in one read, so that the outcome does not depend on how the bytes were split.
+/// Finds frames in `bytes`, which begin with a frame that was searched as far as `scanned`. Returns how many bytes
+/// are used up and how far the rest was searched. A frame past the limit is refused even if it came in one read, so
+/// that the outcome does not depend on how the bytes were split. No byte is searched twice.
 fn cut(
     bytes: &[u8],
-    from: usize,
+    scanned: Scanned,
     frame_bytes_max: usize,
     each: &mut impl FnMut(Frame<'_>),
-) -> Result<(usize, usize), FrameTooLong> {
-    let (mut start, mut line) = (0, from);
-    while let Some(rest) = bytes.get(line..) {
-        let Some(length) = memchr2(b'\n', b'\r', rest) else { break };
-        let end = line + length;
+) -> Result<(usize, Scanned), FrameTooLong> {
+    let Scanned { mut line, mut searched } = scanned;
+    let mut start = 0usize;
+    while let Some(rest) = bytes.get(searched..) {
+        let Some(length) = memchr2(b'\n', b'\r', rest) else {
+            cost::step(rest.len());
+            searched = bytes.len();
+            break;
+        };
+        cost::step(length.saturating_add(1));
+        let end = searched + length;
         // A carriage return may be the first half of a CRLF that the next read completes.
         let next = match (bytes.get(end), bytes.get(end + 1)) {
             (Some(b'\r'), Some(b'\n')) => end + 2,
-            (Some(b'\r'), None) => break,
+            (Some(b'\r'), None) => {
+                searched = end;
+                break;
+            }
             _ => end + 1,
         };
-        if length == 0 {
+        if end == line {
             if let Some(lines) = bytes.get(start..line)
                 && !lines.is_empty()
             {
@@ -112,9 +131,9 @@ fn cut(
             }
             start = next;
         }
-        line = next;
+        (line, searched) = (next, next);
     }
-    Ok((start, line - start))
+    Ok((start, Scanned { line: line - start, searched: searched.max(line) - start }))
 }
 
 impl<'a> Frame<'a> {
@@ -165,6 +184,7 @@ impl<'a> Iterator for Lines<'a> {
             return None;
         }
         let end = memchr2(b'\n', b'\r', self.0).unwrap_or(self.0.len());
+        cost::step(end.saturating_add(1));
         let line = self.0.get(..end).unwrap_or_default();
         let rest = self.0.get(end..).unwrap_or_default();
         let skip = if rest.starts_with(b"\r\n") { 2 } else { 1 };

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::json::Escaped;
 use kairosroute_domain::usage::Usage;
+use std::collections::HashMap;
 
 /// Everything a model answered.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -28,6 +29,18 @@ pub struct Choice {
     pub stop_sequence: Option<Escaped<'static>>,
     /// Pieces in OpenAI's chat shape, to be read as one.
     pub logprobs: Vec<Json<'static>>,
+    pub(crate) calls: CallPlaces,
+}
+
+/// Where in `parts` each call stands, by number, so that a piece of its arguments costs no search. It follows from
+/// the parts and counts in no comparison.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallPlaces(HashMap<u32, usize>);
+
+impl PartialEq for CallPlaces {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -121,21 +134,21 @@ impl Choice {
                 }),
             },
             Delta::Redacted(data) => self.parts.push(AnswerPart::Redacted(data.into_owned())),
-            Delta::ToolStart { tool, id, name, signature } => self.parts.push(AnswerPart::ToolCall {
-                tool,
-                id: id.into_owned(),
-                name: name.into_owned(),
-                arguments: Escaped::default(),
-                signature: signature.map(Escaped::into_owned),
-            }),
-            Delta::ToolArguments { tool, piece } => {
-                let call = self.parts.iter_mut().rev().find_map(|part| match part {
-                    AnswerPart::ToolCall { tool: number, arguments, .. } if *number == tool => {
-                        Some(arguments)
-                    }
-                    _ => None,
+            Delta::ToolStart { tool, id, name, signature } => {
+                self.calls.0.insert(tool, self.parts.len());
+                self.parts.push(AnswerPart::ToolCall {
+                    tool,
+                    id: id.into_owned(),
+                    name: name.into_owned(),
+                    arguments: Escaped::default(),
+                    signature: signature.map(Escaped::into_owned),
                 });
-                if let Some(arguments) = call {
+            }
+            Delta::ToolArguments { tool, piece } => {
+                let place = self.calls.0.get(&tool).copied();
+                if let Some(AnswerPart::ToolCall { arguments, .. }) =
+                    place.and_then(|place| self.parts.get_mut(place))
+                {
                     arguments.push(&piece);
                 }
             }

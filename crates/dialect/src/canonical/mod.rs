@@ -2,12 +2,14 @@
 //! Every dialect has a reader into it and a writer out of it; where both ends speak the same dialect it is not
 //! used and the bytes pass. Text stays as it was written ([`Escaped`]), numbers and schemas stay raw.
 
+mod allowed;
 mod answer;
 mod event;
 mod pictures;
 mod request;
 mod signature;
 
+pub use allowed::Allowed;
 pub use answer::{Answer, AnswerPart, Choice};
 pub use event::{Citation, Delta, Event, Finish};
 pub use pictures::shown_by_user;

@@ -3,7 +3,7 @@
 use super::request::{Dropped, lacks};
 use crate::{
     Target, Unsupported,
-    canonical::{Request, Tool, ToolChoice, ToolKind},
+    canonical::{Allowed, Request, Tool, ToolChoice, ToolKind},
     json::{Escaped, ObjectWriter},
 };
 use kairosroute_domain::catalog::Flag;
@@ -31,11 +31,12 @@ pub(super) fn write(
     }
     let mut written = Vec::new();
     let mut strict = Vec::new();
+    let allowed = only.map(Allowed::names);
     for tool in &request.tools {
         let ToolKind::Function { name, .. } = &tool.kind else {
             return Err(Unsupported::because("tools", ": this provider is given functions only"));
         };
-        if only.is_none_or(|names| names.iter().any(|wanted| wanted.decode() == name.decode())) {
+        if allowed.as_ref().is_none_or(|allowed| allowed.has(name)) {
             strict.push(declare(tool, &mut written, dropped));
         }
     }

@@ -41,6 +41,9 @@ pub(super) struct Reason<'a> {
 
 type Say<'s> = &'s mut dyn FnMut(Delta<'_>);
 
+/// Calls of one candidate. No model makes a tenth of these; an answer with more is not read.
+const CALLS_MAX: u32 = 512;
+
 /// Sources beyond this number are not told.
 const CITED_MAX: usize = 256;
 
@@ -150,6 +153,9 @@ impl Choice {
         let text = |name: &str| call.member(name).and_then(Escaped::of).filter(|text| !text.is_empty());
         if let Some(name) = text("name") {
             self.end_call(ids, say);
+            if self.tools >= CALLS_MAX {
+                return Err(Unreadable);
+            }
             let (id, name) = (text("id").map(Escaped::into_owned), name.into_owned());
             self.open = Some(Call { id, name, signature: None, whole: None, pieces: None });
         }

@@ -5,6 +5,7 @@ use crate::{
     Unreadable,
     json::{Escaped, Kind, Raw, push_text},
 };
+use std::collections::HashMap;
 
 const BYTES_MAX: usize = 1 << 20;
 const NODES_MAX: usize = 8192;
@@ -18,7 +19,8 @@ pub(super) struct Arguments {
 }
 
 enum Node {
-    Object(Vec<(String, Node)>),
+    /// In the order in which they came, and where each stands by name.
+    Object(Vec<(String, Node)>, HashMap<String, usize>),
     Array(Vec<Node>),
     /// The inside of a string, which may grow.
     Text(Escaped<'static>),
@@ -33,7 +35,7 @@ enum Step {
 
 impl Default for Arguments {
     fn default() -> Self {
-        Self { root: Node::Object(Vec::new()), bytes: 0, nodes: 0 }
+        Self { root: Node::object(), bytes: 0, nodes: 0 }
     }
 }
 
@@ -83,22 +85,27 @@ impl Arguments {
 }
 
 impl Node {
+    fn object() -> Node {
+        Node::Object(Vec::new(), HashMap::new())
+    }
+
     /// The value under `self`, made if it is new. `None` where the path goes through a value of another kind or
     /// leaves a gap.
     fn child(&mut self, step: Step, nodes: &mut usize) -> Option<&mut Node> {
         // A new value is null until it is known what it is.
         if matches!(self, Node::Value(value) if value == "null") {
             *self = match step {
-                Step::Key(_) => Node::Object(Vec::new()),
+                Step::Key(_) => Node::object(),
                 Step::Index(_) => Node::Array(Vec::new()),
             };
         }
         let fresh = || Node::Value("null".to_owned());
         match (self, step) {
-            (Node::Object(members), Step::Key(key)) => {
-                let at = members.iter().position(|(name, _)| *name == key).unwrap_or(members.len());
+            (Node::Object(members, places), Step::Key(key)) => {
+                let at = places.get(&key).copied().unwrap_or(members.len());
                 if at == members.len() {
                     *nodes = nodes.saturating_add(1);
+                    places.insert(key.clone(), at);
                     members.push((key, fresh()));
                 }
                 members.get_mut(at).map(|(_, node)| node)
@@ -117,7 +124,7 @@ impl Node {
     /// Goes as deep as a path may be long.
     fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Node::Object(members) => {
+            Node::Object(members, _) => {
                 out.push(b'{');
                 for (index, (name, node)) in members.iter().enumerate() {
                     if index > 0 {

@@ -2,6 +2,7 @@
 //! open bracket instead of recursing. It must never step over what a strict parser refuses.
 
 use super::{DEPTH_LIMIT, JsonError, Kind, Raw, Text, is_space};
+use crate::cost;
 
 /// A place in a JSON text. Every step checks the grammar of what it passes over.
 pub struct Cursor<'a> {
@@ -81,7 +82,7 @@ impl<'a> Cursor<'a> {
             if plain.iter().any(|byte| *byte < 0x20) {
                 return Err(self.error("a control character"));
             }
-            self.at = self.at.saturating_add(hit).saturating_add(1);
+            self.advance(hit.saturating_add(1));
             if rest.get(hit) == Some(&b'"') {
                 return Ok(Text { quoted: self.since(start), escaped });
             }
@@ -178,7 +179,7 @@ impl<'a> Cursor<'a> {
         self.skip_space();
         let closed = self.peek() == Some(bracket);
         if closed {
-            self.at = self.at.saturating_add(1);
+            self.advance(1);
             self.depth = self.depth.saturating_sub(1);
         }
         closed
@@ -198,27 +199,27 @@ impl<'a> Cursor<'a> {
         if !self.rest().starts_with(word.as_bytes()) {
             return Err(self.error("an unknown word"));
         }
-        self.at = self.at.saturating_add(word.len());
+        self.advance(word.len());
         Ok(())
     }
 
     fn number(&mut self) -> Result<(), JsonError> {
         if self.peek() == Some(b'-') {
-            self.at = self.at.saturating_add(1);
+            self.advance(1);
         }
         if self.peek() == Some(b'0') {
-            self.at = self.at.saturating_add(1);
+            self.advance(1);
         } else {
             self.digits()?;
         }
         if self.peek() == Some(b'.') {
-            self.at = self.at.saturating_add(1);
+            self.advance(1);
             self.digits()?;
         }
         if matches!(self.peek(), Some(b'e' | b'E')) {
-            self.at = self.at.saturating_add(1);
+            self.advance(1);
             if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at = self.at.saturating_add(1);
+                self.advance(1);
             }
             self.digits()?;
         }
@@ -227,7 +228,7 @@ impl<'a> Cursor<'a> {
 
     fn digits(&mut self) -> Result<(), JsonError> {
         let count = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at = self.at.saturating_add(count);
+        self.advance(count);
         if count == 0 { Err(self.error("no digit")) } else { Ok(()) }
     }
 
@@ -238,7 +239,7 @@ impl<'a> Cursor<'a> {
             [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|byte| byte.is_ascii_hexdigit()) => 5,
             _ => return Err(self.error("an unknown escape")),
         };
-        self.at = self.at.saturating_add(width);
+        self.advance(width);
         Ok(())
     }
 
@@ -246,13 +247,18 @@ impl<'a> Cursor<'a> {
         if self.peek() != Some(wanted) {
             return Err(self.error(otherwise));
         }
-        self.at = self.at.saturating_add(1);
+        self.advance(1);
         Ok(())
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        cost::step(bytes);
+        self.at = self.at.saturating_add(bytes);
     }
 
     fn skip_space(&mut self) {
         while self.peek().is_some_and(is_space) {
-            self.at = self.at.saturating_add(1);
+            self.advance(1);
         }
     }
 

@@ -2,6 +2,7 @@
 //! surrogates and the split of a character over two frames stay as they came.
 
 use super::{Raw, Text};
+use crate::cost;
 use std::{borrow::Cow, fmt};
 
 /// The inside of a JSON string, as written, without the quotes. Its `Debug` shows no content.
@@ -50,6 +51,7 @@ impl<'a> Escaped<'a> {
 
     /// The text meant; a half surrogate that stays alone becomes U+FFFD.
     pub fn decode(&self) -> Cow<'_, str> {
+        cost::step(self.0.len());
         if !self.0.contains('\\') {
             return Cow::Borrowed(&self.0);
         }
@@ -58,6 +60,7 @@ impl<'a> Escaped<'a> {
 
     /// The text meant, which is itself JSON: there a half surrogate that stays alone keeps its escape.
     pub fn decode_json(&self) -> Cow<'_, str> {
+        cost::step(self.0.len());
         if !self.0.contains('\\') {
             return Cow::Borrowed(&self.0);
         }
@@ -66,6 +69,7 @@ impl<'a> Escaped<'a> {
 
     /// Appends it as a JSON string.
     pub fn push_quoted(&self, out: &mut Vec<u8>) {
+        cost::step(self.0.len());
         out.push(b'"');
         out.extend_from_slice(self.0.as_bytes());
         out.push(b'"');
@@ -73,6 +77,7 @@ impl<'a> Escaped<'a> {
 
     /// Appends what follows it. Two halves of a surrogate pair become one character by that.
     pub fn push(&mut self, more: &Escaped<'_>) {
+        cost::step(more.0.len());
         if self.0.is_empty() {
             self.0 = Cow::Owned(more.0.as_ref().to_owned());
         } else {
@@ -81,6 +86,7 @@ impl<'a> Escaped<'a> {
     }
 
     pub fn into_owned(self) -> Escaped<'static> {
+        cost::step(self.0.len());
         Escaped(Cow::Owned(self.0.into_owned()))
     }
 

@@ -3,11 +3,14 @@
 
 use crate::{
     canonical::Cache,
-    json::{Cursor, Escaped, JsonError, Kind, Member, Raw},
+    json::{Cursor, Escaped, Kind, Member, Raw},
     openai_chat::expect,
     request::Invalid,
 };
 use std::borrow::Cow;
+
+/// Members that an object of a request may have. None that the wire knows has a fifth of these.
+pub(super) const MEMBERS_MAX: usize = 128;
 
 pub(super) struct Object<'a> {
     pub raw: Raw<'a>,
@@ -20,12 +23,21 @@ impl<'a> Object<'a> {
         Self { raw, members: raw.members() }
     }
 
-    /// Consumes the object that comes next.
+    /// Of a value of a request that was checked before, which may have [`MEMBERS_MAX`] members.
+    pub fn bounded(raw: Raw<'a>, path: &dyn Fn(&str) -> String) -> Result<Self, Invalid> {
+        match raw.kind() {
+            Kind::Object => Self::read(&mut raw.cursor(), path),
+            _ => Ok(Self { raw, members: Vec::new() }),
+        }
+    }
+
+    /// Consumes the object that comes next, which may have [`MEMBERS_MAX`] members.
     pub fn read(cursor: &mut Cursor<'a>, path: &dyn Fn(&str) -> String) -> Result<Self, Invalid> {
         expect(cursor, Kind::Object, || path(""))?;
         let mark = cursor.mark();
         let mut members = Vec::with_capacity(4);
-        cursor.object::<JsonError>(|cursor, key| {
+        cursor.object::<Invalid>(|cursor, key| {
+            check_members(members.len(), path)?;
             members.push(Member { key: key.decode(), raw_key: key.quoted(), value: cursor.value()? });
             Ok(())
         })?;
@@ -79,13 +91,22 @@ impl<'a> Object<'a> {
     /// The mark up to which the prompt shall be cached.
     pub fn cache(&self, path: &dyn Fn(&str) -> String) -> Result<Option<Cache>, Invalid> {
         let Some(control) = self.checked("cache_control", Kind::Object, path)? else { return Ok(None) };
-        let control = Object::of(control);
+        let control = Object::bounded(control, &|field| path(&format!(".cache_control{field}")))?;
         let ttl = control.checked("ttl", Kind::String, &|field| path(&format!(".cache_control{field}")))?;
         Ok(Some(match ttl.and_then(Raw::text).as_deref() {
             Some("1h") => Cache::Hour,
             _ => Cache::Short,
         }))
     }
+}
+
+/// Refuses an object that has as many members as it may have and is about to get another.
+pub(super) fn check_members(have: usize, path: &dyn Fn(&str) -> String) -> Result<(), Invalid> {
+    if have < MEMBERS_MAX {
+        return Ok(());
+    }
+    let param = path("");
+    Err(Invalid::at(&param, format!("`{param}` may have at most {MEMBERS_MAX} members")))
 }
 
 pub(super) fn missing(param: &str) -> Invalid {

@@ -149,10 +149,10 @@ impl<'a> Reading<'a> {
                 self.set(What::ServiceTier, "service_tier", tier);
             }
             "metadata" => self.metadata(value)?,
-            "tool_choice" => self.tool_choice(&Object::of(value))?,
-            "thinking" => self.thinking(&Object::of(value))?,
-            "output_config" => self.output_config(&Object::of(value))?,
-            "output_format" => self.format(&Object::of(value), "output_format")?,
+            "tool_choice" => self.tool_choice(&bounded("tool_choice", value)?)?,
+            "thinking" => self.thinking(&bounded("thinking", value)?)?,
+            "output_config" => self.output_config(&bounded("output_config", value)?)?,
+            "output_format" => self.format(&bounded("output_format", value)?, "output_format")?,
             "context_management" => {
                 self.seen.facts.note_context_management(value);
                 self.set(What::Native, "context_management", Json::of(value));
@@ -167,7 +167,7 @@ impl<'a> Reading<'a> {
     }
 
     fn metadata(&mut self, value: Raw<'a>) -> Result<(), Invalid> {
-        let metadata = Object::of(value);
+        let metadata = bounded("metadata", value)?;
         let path = |field: &str| format!("metadata{field}");
         if let Some(user) = metadata.checked("user_id", Kind::String, &path)? {
             self.set(What::User, "metadata.user_id", Json::of(user));
@@ -235,7 +235,7 @@ impl<'a> Reading<'a> {
                 }
                 "format" => {
                     config.checked("format", Kind::Object, &path)?;
-                    self.format(&Object::of(member.value), "output_config.format")?;
+                    self.format(&bounded("output_config.format", member.value)?, "output_config.format")?;
                 }
                 other => self.set(What::Native, format!("output_config.{other}"), Json::of(member.value)),
             }
@@ -312,6 +312,11 @@ impl<'a> Reading<'a> {
         let Self { head, members, canonical, .. } = self;
         Ok(MessagesRequest { head, members, canonical, marked, size_bytes })
     }
+}
+
+/// An object of the request, by its name.
+fn bounded<'a>(name: &str, value: Raw<'a>) -> Result<Object<'a>, Invalid> {
+    Object::bounded(value, &|field| format!("{name}{field}"))
 }
 
 fn tools<'a>(

@@ -14,6 +14,9 @@ type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
 /// Blocks that may be open at once; the wire has one.
 const OPEN_MAX: usize = 64;
 
+/// Calls of one answer. No model makes a tenth of these; an answer with more is not read.
+const CALLS_MAX: u32 = 512;
+
 /// Citations of one block that are held until its text is whole.
 const CITATIONS_MAX: usize = 256;
 
@@ -182,6 +185,7 @@ impl Reader {
                 self.say(block.text("data").map(Delta::Redacted), emit);
                 Block::Other
             }
+            "tool_use" if self.tools >= CALLS_MAX => return Err(Unreadable),
             "tool_use" => self.begin_tool(block, emit),
             kind if kind == "fallback" || kind.ends_with("_tool_use") || kind.ends_with("_tool_result") => {
                 Block::Silent

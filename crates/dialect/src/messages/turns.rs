@@ -3,7 +3,7 @@
 
 use super::{
     ids,
-    object::{Object, missing},
+    object::{Object, check_members, missing},
 };
 use crate::{
     Dialect,
@@ -71,7 +71,10 @@ fn message<'a>(cursor: &mut Cursor<'a>, path: Path<'_>, seen: &mut Seen) -> Resu
     seen.facts.messages = seen.facts.messages.saturating_add(1);
     seen.facts.add_bytes(MESSAGE_OVERHEAD_BYTES);
     let (mut role, mut parts) = (None, None);
+    let mut members = 0usize;
     cursor.object(|cursor, key| {
+        check_members(members, path)?;
+        members = members.saturating_add(1);
         match key.decode().as_ref() {
             "role" => {
                 expect(cursor, Kind::String, || path(".role"))?;
@@ -243,7 +246,7 @@ fn source<'a>(block: &Object<'a>, path: Path<'_>, seen: &mut Seen) -> Result<Sou
     if raw.kind() != Kind::Object {
         return Err(Invalid::kind(&path(""), "an object".into(), raw.kind()));
     }
-    let source = Object::of(raw);
+    let source = Object::bounded(raw, path)?;
     Ok(match source.needed_text("type", path)?.decode().as_ref() {
         "base64" => {
             let data = source.needed_text("data", path)?;

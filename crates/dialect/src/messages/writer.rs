@@ -11,7 +11,7 @@ use crate::{
     json::{Escaped, ObjectWriter},
 };
 use kairosroute_domain::usage::Usage;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// Writes streamed answers.
 pub struct Writer {
@@ -23,6 +23,10 @@ pub struct Writer {
     restarts: u32,
     open: Option<Open>,
     held: VecDeque<Held>,
+    /// Which of all that was ever held each waiting call is, by its number: a piece of it costs no search.
+    held_calls: HashMap<u32, usize>,
+    /// How much of what was held has been written.
+    released: usize,
     /// Of all that was held since nothing was.
     held_bytes: usize,
     tally: Tally,
@@ -70,6 +74,8 @@ impl Writer {
             restarts: 0,
             open: None,
             held: VecDeque::new(),
+            held_calls: HashMap::new(),
+            released: 0,
             held_bytes: 0,
             tally: Tally::default(),
             finish: None,
@@ -154,6 +160,8 @@ impl Writer {
     /// The wire says that an answer begins anew by starting another message.
     fn restart(&mut self, out: &mut Vec<u8>) {
         self.held.clear();
+        self.held_calls.clear();
+        self.released = 0;
         if self.index > 0 || self.open.is_some() {
             self.close(out);
             self.started = false;
@@ -183,26 +191,25 @@ impl Writer {
 
     fn hold(&mut self, delta: &Delta<'_>) {
         let before = self.held.len();
-        let call =
-            |held: &&mut Held, wanted: u32| matches!(held, Held::Call { number, .. } if *number == wanted);
         match delta {
-            Delta::ToolStart { tool, id, name, signature } => self.held.push_back(Held::Call {
-                number: *tool,
-                id: id.clone().into_owned(),
-                name: name.clone().into_owned(),
-                signature: signature.clone().map(Escaped::into_owned),
-                arguments: Escaped::default(),
-                ended: false,
-            }),
+            Delta::ToolStart { tool, id, name, signature } => {
+                self.held_calls.insert(*tool, self.released.saturating_add(before));
+                self.held.push_back(Held::Call {
+                    number: *tool,
+                    id: id.clone().into_owned(),
+                    name: name.clone().into_owned(),
+                    signature: signature.clone().map(Escaped::into_owned),
+                    arguments: Escaped::default(),
+                    ended: false,
+                });
+            }
             Delta::ToolArguments { tool, piece } => {
-                if let Some(Held::Call { arguments, .. }) =
-                    self.held.iter_mut().find(|held| call(held, *tool))
-                {
+                if let Some(Held::Call { arguments, .. }) = self.held_call(*tool) {
                     arguments.push(piece);
                 }
             }
             Delta::ToolEnd { tool } => {
-                if let Some(Held::Call { ended, .. }) = self.held.iter_mut().find(|held| call(held, *tool)) {
+                if let Some(Held::Call { ended, .. }) = self.held_call(*tool) {
                     *ended = true;
                 }
             }
@@ -218,9 +225,15 @@ impl Writer {
         self.held_bytes = held_bytes.saturating_add(delta.size_bytes()).saturating_add(overhead);
     }
 
+    fn held_call(&mut self, tool: u32) -> Option<&mut Held> {
+        let place = self.held_calls.get(&tool)?.checked_sub(self.released)?;
+        self.held.get_mut(place)
+    }
+
     /// Writes what was held, up to a call that is not complete.
     fn release(&mut self, out: &mut Vec<u8>) {
         while let Some(held) = self.held.pop_front() {
+            self.released = self.released.saturating_add(1);
             let (number, id, name, signature, arguments, ended) = match held {
                 Held::Call { number, id, name, signature, arguments, ended } => {
                     (number, id, name, signature, arguments, ended)

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     Dialect, Encoded, Reading, Target, Unsupported,
     canonical::{
-        Effort, Format, Part, Request, Role, Setting, Thinking, Tool, ToolChoice, ToolKind, Turn, What,
+        Allowed, Effort, Format, Part, Request, Role, Setting, Thinking, Tool, ToolChoice, ToolKind, Turn,
+        What,
     },
     json::{Escaped, ObjectWriter, push_text},
 };
@@ -116,10 +117,11 @@ impl<'w, 'r> Writing<'w, 'r, '_> {
         let request = self.request;
         let choice = request.tool_choice.as_ref().unwrap_or(&ToolChoice::Auto);
         // Where there is no field for a choice, the list of tools says what it can.
+        let allowed = Allowed::of(Some(choice));
         let offered = |tool: &&Tool<'_>| match choice {
             ToolChoice::Never if self.narrow => false,
-            ToolChoice::Allowed { names, .. } if self.narrow => {
-                matches!(&tool.kind, ToolKind::Function { name, .. } if names.contains(name))
+            ToolChoice::Allowed { .. } if self.narrow => {
+                matches!(&tool.kind, ToolKind::Function { name, .. } if allowed.has(name))
             }
             _ => true,
         };

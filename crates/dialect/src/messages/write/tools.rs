@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Dialect,
-    canonical::{Request, Tool, ToolChoice, ToolKind},
+    canonical::{Allowed, Request, Tool, ToolChoice, ToolKind},
     json::{Escaped, ObjectWriter},
     target::Unsupported,
 };
@@ -53,7 +53,12 @@ pub(super) fn write(
         return Err(Unsupported::because("tool_choice", ": the model cannot be made to call a tool"));
     }
     let mut tools = Vec::with_capacity(request.tools.len());
-    for tool in request.tools.iter().filter(|tool| is_allowed(tool, choice)) {
+    let allowed = Allowed::of(choice);
+    let is_allowed = |tool: &&Tool<'_>| {
+        let (ToolKind::Function { name, .. } | ToolKind::Native { name, .. }) = &tool.kind;
+        allowed.has(name)
+    };
+    for tool in request.tools.iter().filter(is_allowed) {
         tools.push(one(tool, writing)?);
     }
     if tools.is_empty() {
@@ -64,12 +69,6 @@ pub(super) fn write(
     }
     let choice = choice_of(choice, request.parallel_tools == Some(false));
     Ok(Tools { tools, choice, forced })
-}
-
-fn is_allowed(tool: &Tool<'_>, choice: Option<&ToolChoice<'_>>) -> bool {
-    let Some(ToolChoice::Allowed { names, .. }) = choice else { return true };
-    let (ToolKind::Function { name, .. } | ToolKind::Native { name, .. }) = &tool.kind;
-    names.iter().any(|allowed| allowed.decode() == name.decode())
 }
 
 fn one(tool: &Tool<'_>, writing: &mut Writing<'_>) -> Result<Vec<u8>, Unsupported> {

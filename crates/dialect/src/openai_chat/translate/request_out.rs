@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Dialect, Encoded, Limits, Target, Unsupported,
-    canonical::{Format, Json, Request, Setting, ToolChoice, ToolKind, What},
+    canonical::{Allowed, Format, Json, Request, Setting, ToolChoice, ToolKind, What},
     json::{DEPTH_LIMIT, Escaped, ObjectWriter, Raw, push_text},
 };
 use kairosroute_domain::catalog::Flag;
@@ -140,13 +140,13 @@ impl Plain<'_> {
         }
         // Only OpenAI takes a choice of several; elsewhere the others are not offered.
         let narrowed = match &request.tool_choice {
-            Some(ToolChoice::Allowed { names, .. }) if self.host() != "openai" => Some(names),
-            _ => None,
+            Some(ToolChoice::Allowed { names, .. }) if self.host() != "openai" => Allowed::names(names),
+            _ => Allowed::of(None),
         };
         let mut tools = Vec::with_capacity(request.tools.len());
         for tool in &request.tools {
             let (name, json) = self.tool(&tool.kind)?;
-            if narrowed.is_none_or(|names| names.iter().any(|allowed| allowed.decode() == name.decode())) {
+            if narrowed.has(name) {
                 tools.push(json);
             }
         }
