@@ -345,9 +345,7 @@ fn serve_metrics(listen_on: SocketAddr, gateway: Arc<Gateway>) -> anyhow::Result
         HttpApp::new().app_data(gateway.clone()).route(
             "/metrics",
             web::get().to(|gateway: web::Data<Gateway>| async move {
-                HttpResponse::Ok()
-                    .content_type("text/plain; version=0.0.4")
-                    .body(gateway.metrics.exposition())
+                HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(gateway.exposition())
             }),
         )
     })
@@ -390,11 +388,9 @@ impl App {
             gateway.ledger.flush().await;
             gateway.recorder.flush().await;
         };
-        if tokio::time::timeout(FLUSH_TIME_MAX, written).await.is_err() {
-            tracing::error!(
-                "not everything was written before the end; open holds will expire at their checkpoints"
-            );
-        }
+        // A time-out shows in what is left.
+        let _ = tokio::time::timeout(FLUSH_TIME_MAX, written).await;
+        let (settles, records) = (gateway.ledger.unwritten(), gateway.recorder.state().records);
         let (db, instance) = (gateway.db.clone(), self.instance);
         let _ = gateway.key_uses.flush(&db).await;
         let retiring = db.clone();
@@ -406,6 +402,12 @@ impl App {
         }
         let _ = tokio::time::timeout(Duration::from_secs(5), db.close()).await;
         drop(self.database_runtime);
+        if settles + records > 0 {
+            bail!(
+                "{settles} settles and {records} usage records were not written before the end; \
+                 open holds will expire at their checkpoints"
+            );
+        }
         Ok(())
     }
 }

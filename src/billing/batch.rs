@@ -12,7 +12,10 @@ use crate::{
     store::Db,
 };
 use mailbox::{HoldAnswer, ReplyTo, SettleAnswer, reply_here};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 type HoldReply = ReplyTo<HoldAnswer>;
@@ -22,14 +25,31 @@ type SettleReply = ReplyTo<SettleAnswer>;
 /// `Drop` too; what bounds it is that holds are, and that each open hold is settled once.
 enum Op {
     Hold { request: HoldRequest, reply: HoldReply, _permit: OwnedSemaphorePermit },
-    Settle { settle: Settle, reply: Option<SettleReply> },
+    Settle { settle: Settle, reply: Option<SettleReply>, counted: Counted },
     Checkpoint(Checkpoint),
     Barrier(oneshot::Sender<()>),
+}
+
+/// Counts one settle as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one_of(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The process's handle on the ledger.
 #[derive(Clone)]
 pub struct Ledger {
+    unwritten: Arc<AtomicUsize>,
     ops: mpsc::UnboundedSender<Op>,
     waiting: Arc<Semaphore>,
     limits: LedgerLimits,
@@ -40,8 +60,10 @@ impl Ledger {
     /// unavailable while its lease is not live.
     pub fn start(db: &Db, ambient: Ambient, instance: InstanceId, limits: LedgerLimits) -> Ledger {
         let (ops, inbox) = mpsc::unbounded_channel();
-        db.runtime().spawn(writer::Writer::new(db.clone(), ambient, instance, limits, inbox).run());
-        Ledger { ops, waiting: Arc::new(Semaphore::new(limits.holds_waiting_max)), limits }
+        let unwritten = Arc::new(AtomicUsize::new(0));
+        let writer = writer::Writer::new(db.clone(), ambient, (instance, limits), inbox, unwritten.clone());
+        db.runtime().spawn(writer.run());
+        Ledger { ops, unwritten, waiting: Arc::new(Semaphore::new(limits.holds_waiting_max)), limits }
     }
 
     /// Sets credit aside. Dropping the future, or its running out of time, gives back what was admitted.
@@ -96,8 +118,14 @@ impl Ledger {
         }
     }
 
+    /// Settles and voids that are not durable yet.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.load(Ordering::Relaxed)
+    }
+
     fn send_settle(&self, settle: Settle, reply: Option<SettleReply>) {
-        if self.ops.send(Op::Settle { settle, reply }).is_err() {
+        let counted = Counted::one_of(&self.unwritten);
+        if self.ops.send(Op::Settle { settle, reply, counted }).is_err() {
             tracing::error!(
                 org.id = %settle.scope.org_id(), hold.id = %settle.hold,
                 "a settle came after the ledger had stopped; the hold will expire at its checkpoint"

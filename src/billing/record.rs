@@ -1,17 +1,20 @@
-//! Writes usage rows and receipts, in batches and apart from the request. A record that was accepted is
-//! written, however long the database is away; only the end of the process loses it.
+//! Writes usage rows and receipts, in batches and apart from the request. A record that was accepted is written,
+//! however long the database is away; only the end of the process loses it. The queue is bounded in bytes, and each
+//! organization has a share of it: where that is full, the organization's new requests are refused before they begin.
+
+mod writer;
 
 use crate::{
     domain::ambient::Ambient,
-    store::{Db, StoreError, usage},
+    store::{Db, OrgScope},
 };
-use sqlx::{Postgres, pool::PoolConnection};
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -22,24 +25,36 @@ pub use crate::store::usage::{Record, UsageRow, UsageStatus};
 pub struct RecordLimits {
     /// Records in one statement.
     pub batch_max: usize,
+    /// Bytes in one statement; a record that is larger goes alone.
+    pub batch_bytes_max: usize,
     /// How long the first record of a batch waits for others.
     pub linger: Duration,
-    /// Unwritten records beyond which `record` waits.
-    pub queue_max: usize,
+    /// Unwritten bytes of all organizations from which on new requests are refused.
+    pub queue_bytes_max: usize,
+    /// Unwritten bytes of one organization from which on its new requests are refused.
+    pub organization_bytes_max: usize,
     /// Longest time one batch may take before its connection is given up.
     pub write_timeout: Duration,
-    /// Pause between two tries while the database is away.
+    /// Pause between two tries.
     pub retry_pause: Duration,
+    /// Tries of one record, while the database writes others, after which it is set aside.
+    pub tries_max: u32,
+    /// The writer counts as stalled when nothing was written for this long although something is queued.
+    pub stalled_after: Duration,
 }
 
 impl Default for RecordLimits {
     fn default() -> Self {
         Self {
             batch_max: 128,
+            batch_bytes_max: 8 << 20,
             linger: Duration::from_millis(50),
-            queue_max: 16_384,
+            queue_bytes_max: 64 << 20,
+            organization_bytes_max: 8 << 20,
             write_timeout: Duration::from_secs(5),
             retry_pause: Duration::from_millis(250),
+            tries_max: 5,
+            stalled_after: Duration::from_secs(10),
         }
     }
 }
@@ -51,19 +66,42 @@ pub struct Recorder {
     shared: Arc<Shared>,
 }
 
-/// Unbounded in itself so that `Drop` can always put a record down; `record` keeps it short by waiting.
+/// Unbounded in itself so that a record of an answered request can always be queued, from `Drop` too. What bounds it
+/// is that requests are refused while [`Recorder::has_room`] says no.
 enum Item {
     Record(Box<Record>),
     Barrier(oneshot::Sender<()>),
 }
 
+/// Shares are kept by the hash of the organization, so that they need neither a lock nor an entry for each.
+const SHARES: usize = 1_024;
+
 struct Shared {
-    unwritten: AtomicUsize,
-    unwritten_max: usize,
-    /// Told after every batch, for those who wait for room.
-    written: Notify,
+    limits: RecordLimits,
+    started: Instant,
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+    shares: Box<[AtomicUsize]>,
+    hasher: RandomState,
+    /// Milliseconds since `started` at which the writer last made progress, or had nothing to do.
+    progressed_ms: AtomicU64,
+    set_aside: AtomicU64,
+    shed: AtomicU64,
     /// Cuts the linger short.
     hurry: Notify,
+}
+
+/// How the writer is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordState {
+    /// Unwritten records, and their bytes.
+    pub records: usize,
+    pub bytes: usize,
+    /// Records that the database refuses by themselves; given up.
+    pub set_aside: u64,
+    /// Receipts of refused requests that were not kept because their organization's share was full.
+    pub shed: u64,
+    pub stalled: bool,
 }
 
 impl Recorder {
@@ -71,39 +109,46 @@ impl Recorder {
     pub fn start(db: &Db, ambient: Ambient, limits: RecordLimits) -> Recorder {
         let (queue, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
-            unwritten: AtomicUsize::new(0),
-            unwritten_max: limits.queue_max,
-            written: Notify::new(),
+            limits,
+            started: Instant::now(),
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            shares: (0..SHARES).map(|_| AtomicUsize::new(0)).collect(),
+            hasher: RandomState::new(),
+            progressed_ms: AtomicU64::new(0),
+            set_aside: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
             hurry: Notify::new(),
         });
-        let writer =
-            Writer { db: db.clone(), ambient, limits, inbox, shared: Arc::clone(&shared), connection: None };
-        db.runtime().spawn(writer.run());
+        db.runtime().spawn(writer::Writer::new(db.clone(), ambient, inbox, Arc::clone(&shared)).run());
         Recorder { queue, shared }
     }
 
-    /// Accepts a record at once; then waits while too many are unwritten. Dropping the future loses nothing.
-    pub fn record(&self, record: Record) -> impl Future<Output = ()> + Send + use<> {
-        self.record_later(record);
-        let shared = Arc::clone(&self.shared);
-        async move {
-            while shared.is_full() {
-                let written = shared.written.notified();
-                // Asked again after enlisting: a batch written in between would have told nobody.
-                if shared.is_full() {
-                    written.await;
-                }
-            }
+    /// Whether one more request of this organization may begin: its records, and all others, are being written.
+    pub fn has_room(&self, scope: OrgScope) -> bool {
+        let Shared { limits, bytes, .. } = &*self.shared;
+        let share = self.shared.share(scope).map_or(0, |share| share.load(Ordering::Relaxed));
+        share < limits.organization_bytes_max && bytes.load(Ordering::Relaxed) < limits.queue_bytes_max
+    }
+
+    /// Accepts a record. Never waits: for `Drop` too.
+    pub fn record(&self, record: Record) {
+        let request_id = record.request_id;
+        self.shared.add(&record);
+        if let Err(mpsc::error::SendError(Item::Record(record))) =
+            self.queue.send(Item::Record(Box::new(record)))
+        {
+            // It stays counted as unwritten: the process ends with an error that says so.
+            tracing::error!(org.id = %record.scope.org_id(), request.id = %request_id, "a record came after the writer had stopped");
         }
     }
 
-    /// Accepts a record without waiting: for `Drop`.
-    pub fn record_later(&self, record: Record) {
-        let request_id = record.request_id;
-        self.shared.unwritten.fetch_add(1, Ordering::Relaxed);
-        if self.queue.send(Item::Record(Box::new(record))).is_err() {
-            self.shared.unwritten.fetch_sub(1, Ordering::Relaxed);
-            tracing::error!(request.id = %request_id, "a record came after the writer had stopped");
+    /// Accepts the record of a refused request, unless its organization's share of the queue is full.
+    pub fn record_refusal(&self, record: Record) {
+        if self.has_room(record.scope) {
+            self.record(record);
+        } else {
+            self.shared.shed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -115,112 +160,65 @@ impl Recorder {
             let _ = answer.await;
         }
     }
+
+    pub fn state(&self) -> RecordState {
+        let shared = &self.shared;
+        let records = shared.records.load(Ordering::Relaxed);
+        let still_ms = shared.now_ms().saturating_sub(shared.progressed_ms.load(Ordering::Relaxed));
+        RecordState {
+            records,
+            bytes: shared.bytes.load(Ordering::Relaxed),
+            set_aside: shared.set_aside.load(Ordering::Relaxed),
+            shed: shared.shed.load(Ordering::Relaxed),
+            stalled: records > 0 && Duration::from_millis(still_ms) >= shared.limits.stalled_after,
+        }
+    }
 }
 
 impl Shared {
-    fn is_full(&self) -> bool {
-        self.unwritten.load(Ordering::Relaxed) > self.unwritten_max
+    fn share(&self, scope: OrgScope) -> Option<&AtomicUsize> {
+        let hash = usize::try_from(self.hasher.hash_one(scope) % 1_024).unwrap_or(0);
+        self.shares.get(hash)
     }
-}
 
-struct Writer {
-    db: Db,
-    ambient: Ambient,
-    limits: RecordLimits,
-    inbox: mpsc::UnboundedReceiver<Item>,
-    shared: Arc<Shared>,
-    connection: Option<PoolConnection<Postgres>>,
-}
-
-impl Writer {
-    async fn run(mut self) {
-        let mut items = Vec::with_capacity(self.limits.batch_max);
-        while self.inbox.recv_many(&mut items, self.limits.batch_max).await > 0 {
-            if items.len() < self.limits.batch_max {
-                // While this sleeps, a record that comes in wakes nobody.
-                let _ = tokio::time::timeout(self.limits.linger, self.shared.hurry.notified()).await;
-                while items.len() < self.limits.batch_max
-                    && let Ok(item) = self.inbox.try_recv()
-                {
-                    items.push(item);
-                }
-            }
-            let (mut batch, mut barriers) = (Vec::with_capacity(items.len()), Vec::new());
-            for item in items.drain(..) {
-                match item {
-                    Item::Record(record) => batch.push(*record),
-                    Item::Barrier(reply) => barriers.push(reply),
-                }
-            }
-            self.write(&batch).await;
-            self.shared.unwritten.fetch_sub(batch.len(), Ordering::Relaxed);
-            self.shared.written.notify_waiters();
-            if !barriers.is_empty() {
-                // Who asks whether all is written may be about to close the pool, which waits for this one.
-                self.connection = None;
-            }
-            for barrier in barriers {
-                // Whoever asked may have stopped waiting.
-                let _ = barrier.send(());
-            }
+    fn add(&self, record: &Record) {
+        let bytes = bytes_of(record);
+        if self.records.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.progressed();
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(share) = self.share(record.scope) {
+            share.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    /// Writes a batch, for as long as it takes. A record that the database refuses by itself is given up.
-    async fn write(&mut self, batch: &[Record]) {
-        let mut work: Vec<&[Record]> = vec![batch];
-        while let Some(part) = work.pop().filter(|part| !part.is_empty()) {
-            match (self.try_write(part).await, part) {
-                (Ok(()), _) => {}
-                (Err(StoreError::Constraint(_) | StoreError::Refused(_)), [_, _, ..]) => {
-                    let (left, right) = part.split_at(part.len() / 2);
-                    work.extend([right, left]);
-                }
-                (Err(error @ (StoreError::Constraint(_) | StoreError::Refused(_))), [record]) => {
-                    tracing::error!(
-                        org.id = %record.scope.org_id(), request.id = %record.request_id, %error,
-                        "the database refuses a usage record"
-                    );
-                }
-                (Err(error), _) => {
-                    tracing::warn!(%error, records = part.len(), "usage could not be written; trying again");
-                    tokio::time::sleep(self.limits.retry_pause).await;
-                    work.push(part);
-                }
+    /// These records are written, or set aside.
+    fn remove(&self, records: &[Record]) {
+        for record in records {
+            let bytes = bytes_of(record);
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            if let Some(share) = self.share(record.scope) {
+                share.fetch_sub(bytes, Ordering::Relaxed);
             }
         }
+        self.records.fetch_sub(records.len(), Ordering::Relaxed);
+        self.progressed();
     }
 
-    async fn try_write(&mut self, part: &[Record]) -> Result<(), StoreError> {
-        let write = async {
-            let mut connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => {
-                    let mut connection = self.db.acquire().await.map_err(unavailable)?;
-                    // Kept from batch to batch, and not fit for others after a batch was cut short.
-                    connection.close_on_drop();
-                    connection
-                }
-            };
-            let result = usage::insert(&mut connection, part, self.ambient.now()).await;
-            match result {
-                // A server that has become a read-only standby refuses every record, not this one.
-                Err(StoreError::Refused(reason)) if usage::is_read_only(&mut connection).await? => {
-                    Err(StoreError::Unavailable(reason))
-                }
-                Err(error @ StoreError::Unavailable(_)) => Err(error),
-                other => {
-                    self.connection = Some(connection);
-                    other
-                }
-            }
-        };
-        tokio::time::timeout(self.limits.write_timeout, write)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
+    fn progressed(&self) {
+        self.progressed_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-fn unavailable(error: StoreError) -> StoreError {
-    StoreError::Unavailable(error.to_string())
+/// What a record takes beside its texts, in memory and on its way to the database.
+const RECORD_BYTES: usize = 512;
+
+fn bytes_of(record: &Record) -> usize {
+    let receipt = record.receipt.as_ref().map_or(0, String::len);
+    let model = record.usage.as_ref().map_or(0, |usage| usage.model.len());
+    RECORD_BYTES.saturating_add(receipt).saturating_add(model)
 }

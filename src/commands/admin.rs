@@ -22,7 +22,7 @@ use crate::{
         Db, StoreError,
         audit_log::{self, AuditEntry},
         organizations,
-        topups::{self, Credit, CreditKind, CreditOutcome},
+        topups::{self, BALANCE_MAX, Credit, CreditKind, CreditOutcome},
     },
     vault::KeyRing,
 };
@@ -208,6 +208,9 @@ async fn grant(db: Db, id: OrgId, amount: NanoUsd) -> anyhow::Result<()> {
         .await?;
     match outcome {
         Some(CreditOutcome::Posted) => println!("granted {amount} USD to {id}"),
+        Some(CreditOutcome::TooMuch) => {
+            bail!("nothing was granted: a balance can be at most {BALANCE_MAX} USD")
+        }
         Some(other) => bail!("nothing was granted: {other:?}"),
         None => bail!("no organization {id}"),
     }

@@ -95,6 +95,10 @@ pub struct Inbound<'a> {
 /// Serves one request. It keeps its `place` until it has ended, abandoned or not.
 pub async fn complete(mut inbound: Inbound<'_>, place: Place) -> Result<Reply, (Failure, Told)> {
     let gateway = inbound.gateway;
+    if !gateway.recorder.has_room(inbound.principal.scope) {
+        let cause = "earlier requests of this organization are not on record yet";
+        return Err((Failure::Unavailable(cause.into()), Told::default()));
+    }
     let unfolded = dialect::unfold(inbound.kind, &inbound.body, &request_limits(gateway));
     let unfolded = unfolded.map(|plain| plain.into_iter().for_each(|plain| inbound.body = plain.into()));
     gateway.retries.earn();
@@ -261,7 +265,7 @@ fn prepared<'a>(
     open: &mut Open,
 ) -> Result<(Scope<'a>, Vec<Candidate>), Failure> {
     let head = request.head();
-    open.requested = head.models.first().map(|name| name.to_string()).unwrap_or_default();
+    open.requested = head.models.first().map(|name| receipt::cut(name).to_owned()).unwrap_or_default();
     open.stream = head.stream;
     open.service_tier = head.service_tier.as_deref().map(str::to_owned);
     open.prompt_bytes = head.facts.text_bytes;

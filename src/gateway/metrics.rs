@@ -1,6 +1,6 @@
 //! Counters of the request path, read by `/metrics`. Relaxed atomics: a figure may lag, never block.
 
-use super::receipt::Ending;
+use super::{Gateway, receipt::Ending};
 use std::{
     fmt::Write,
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
@@ -16,6 +16,31 @@ pub struct Metrics {
     completed: [AtomicU64; 2],
     aborted: [AtomicU64; 2],
     failed: [AtomicU64; 2],
+}
+
+impl Gateway {
+    /// All metrics of the process, in Prometheus' text format.
+    pub fn exposition(&self) -> String {
+        let mut text = self.metrics.exposition();
+        let records = self.recorder.state();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "# TYPE kairosroute_records_unwritten gauge\nkairosroute_records_unwritten {}\n\
+             # TYPE kairosroute_records_unwritten_bytes gauge\nkairosroute_records_unwritten_bytes {}\n\
+             # TYPE kairosroute_records_stalled gauge\nkairosroute_records_stalled {}\n\
+             # TYPE kairosroute_records_set_aside_total counter\nkairosroute_records_set_aside_total {}\n\
+             # TYPE kairosroute_records_shed_total counter\nkairosroute_records_shed_total {}\n\
+             # TYPE kairosroute_settles_unwritten gauge\nkairosroute_settles_unwritten {}\n",
+            records.records,
+            records.bytes,
+            u8::from(records.stalled),
+            records.set_aside,
+            records.shed,
+            self.ledger.unwritten(),
+        );
+        text
+    }
 }
 
 impl Metrics {

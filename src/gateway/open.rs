@@ -392,14 +392,17 @@ impl Open {
             };
             self.gateway.ledger.settle(settle)
         });
-        let recording = self.gateway.recorder.record(self.record(bill.as_ref(), ending, error));
+        let record = self.record(bill.as_ref(), ending, error);
+        match bill.is_none() && self.turns.done.is_empty() {
+            true => self.gateway.recorder.record_refusal(record),
+            false => self.gateway.recorder.record(record),
+        }
         if !self.turns.goes_on {
             let by_platform =
                 self.answering().is_some_and(|last| last.credential == CredentialKind::Platform);
             self.gateway.metrics.ended(ending, by_platform);
         }
         let written = async move {
-            recording.await;
             match settling {
                 Some(settling) => settling.await.is_ok(),
                 None => true,

@@ -11,7 +11,7 @@ use crate::{
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// Whose credential a call carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -176,6 +176,9 @@ struct Document<'a> {
     /// Of a request with several turns each with its own prices; the figures above are their sum.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     turns: Vec<Turn<'a>>,
+    /// Lists or texts were cut to keep the receipt small.
+    #[serde(skip_serializing_if = "is_false")]
+    truncated: bool,
     execution: Execution<'a>,
 }
 
@@ -221,8 +224,25 @@ struct Execution<'a> {
     error: Option<&'a str>,
 }
 
-/// The receipt as JSON text.
+/// Bytes of a receipt.
+pub const RECEIPT_BYTES_MAX: usize = 64 * 1_024;
+/// Lines of each list of a receipt; fewer where it would still be too large.
+const LINES_MAX: [usize; 3] = [128, 16, 2];
+
+/// The receipt as JSON text, at most [`RECEIPT_BYTES_MAX`] bytes.
 pub fn write(story: &Story<'_>) -> String {
+    let mut text = String::new();
+    for lines_max in LINES_MAX {
+        text = write_cut(story, lines_max);
+        if text.len() <= RECEIPT_BYTES_MAX {
+            break;
+        }
+    }
+    text
+}
+
+/// With lists of at most `lines_max` lines, and every text of a client or a provider cut.
+fn write_cut(story: &Story<'_>, lines_max: usize) -> String {
     let last_done = story.earlier.last().map(|done| &done.served);
     let served = story.served.or(last_done);
     let bill = story.bill;
@@ -231,45 +251,112 @@ pub fn write(story: &Story<'_>) -> String {
     let billed: Vec<_> = done.chain(story.served.zip(bill)).collect();
     let total = Total::of(billed.iter().copied());
     let single = bill.filter(|_| story.earlier.is_empty());
+    let mut cut = Cut { lines_max, happened: false };
+    let candidates = cut.lines(
+        story.considered,
+        |line| [&line.model_id, ""],
+        |line, [id, _]| Considered { model_id: id.into(), ..line.clone() },
+    );
+    let fallback_chain = cut.lines(story.fallback_chain, |id| [id, ""], |_, [id, _]| id.into());
+    let attempts = cut.lines(
+        story.attempts,
+        |attempt| [&attempt.model_id, attempt.error.as_deref().unwrap_or_default()],
+        |attempt, [id, error]| Attempt {
+            model_id: id.into(),
+            error: attempt.error.as_ref().map(|_| error.to_owned()),
+            ..attempt.clone()
+        },
+    );
+    let dropped = cut.lines(story.dropped, |name| [name, ""], |_, [name, _]| name.to_owned());
+    let turns = if story.earlier.is_empty() { Vec::new() } else { turns(&billed, story, &mut cut) };
     let document = Document {
         receipt_id: story.request_id.receipt(),
         request_id: story.request_id,
         created_at: rfc3339(story.started_at),
-        candidates: story.considered,
         decision: Decision {
-            requested: story.requested,
-            model_id: served.map(|served| &*served.model_id),
+            requested: cut.text(story.requested),
+            model_id: served.map(|served| cut.text(&served.model_id)),
             provider: served.map(|served| served.provider),
             strategy: story.strategy,
-            fallback_chain: story.fallback_chain,
+            fallback_chain: &fallback_chain,
         },
-        attempts: story.attempts,
+        candidates: &candidates,
+        attempts: &attempts,
         byok: total.as_ref().map(|total| total.byok).or(credential.map(|kind| kind == CredentialKind::Byok)),
         fallback_reason: story.fallback_reason,
-        dropped: story.dropped,
+        dropped: &dropped,
         usage: total.as_ref().map(|total| &total.usage),
         price: single.and_then(|bill| price(bill, story, credential)),
         margin_bps: billed.last().map(|(_, bill)| bill.margin_bps.0),
         charged_nano_usd: total.as_ref().map_or(0, |total| total.charge.0),
         provider_cost_nano_usd: total.as_ref().and_then(|total| total.cost).map(|cost| cost.0),
         margin_nano_usd: total.as_ref().map_or(0, |total| total.margin.0),
-        turns: if story.earlier.is_empty() { Vec::new() } else { turns(&billed, story) },
+        turns,
         execution: Execution {
             status: story.ending,
             stream: story.stream,
             latency_ms: story.latency_ms,
             ttft_ms: story.ttft_ms,
-            error: story.error,
+            error: story.error.map(|error| cut.text(error)),
         },
+        truncated: cut.happened,
     };
     // These types hold nothing that JSON cannot; an empty object would still be a valid document.
     serde_json::to_string(&document).unwrap_or_else(|_| "{}".to_owned())
 }
 
-fn turns<'a>(billed: &[(&'a Served, &'a Bill)], story: &Story<'a>) -> Vec<Turn<'a>> {
+/// Cuts what goes into a receipt and notes that it did.
+struct Cut {
+    lines_max: usize,
+    happened: bool,
+}
+
+impl Cut {
+    fn text<'t>(&mut self, text: &'t str) -> &'t str {
+        let cut = cut(text);
+        self.happened |= cut.len() < text.len();
+        cut
+    }
+
+    /// The lines that there is room for; copied only if there is something to cut.
+    fn lines<'t, T: Clone>(
+        &mut self,
+        lines: &'t [T],
+        texts: impl Fn(&T) -> [&str; 2],
+        line: impl Fn(&T, [&str; 2]) -> T,
+    ) -> Cow<'t, [T]> {
+        let lines = match lines.get(..self.lines_max) {
+            Some(first) if lines.len() > self.lines_max => {
+                self.happened = true;
+                first
+            }
+            _ => lines,
+        };
+        if lines.iter().flat_map(&texts).all(|text| cut(text).len() == text.len()) {
+            return Cow::Borrowed(lines);
+        }
+        lines.iter().map(|each| line(each, texts(each).map(|text| self.text(text)))).collect()
+    }
+}
+
+/// Characters kept of any text that a client or a provider chose.
+const TEXT_CHARS_MAX: usize = 200;
+
+/// The beginning of a text that a client or a provider chose, as it is kept.
+pub fn cut(text: &str) -> &str {
+    if text.len() <= TEXT_CHARS_MAX {
+        return text;
+    }
+    let end = text.char_indices().nth(TEXT_CHARS_MAX).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text)
+}
+
+fn turns<'a>(billed: &[(&'a Served, &'a Bill)], story: &Story<'a>, cut: &mut Cut) -> Vec<Turn<'a>> {
+    cut.happened |= billed.len() > cut.lines_max;
+    let lines_max = cut.lines_max;
     let turn = |(turn, (served, bill)): (usize, &(&'a Served, &'a Bill))| Turn {
         turn,
-        model_id: &served.model_id,
+        model_id: cut.text(&served.model_id),
         provider: served.provider,
         byok: served.credential == CredentialKind::Byok,
         usage: &bill.usage,
@@ -279,7 +366,11 @@ fn turns<'a>(billed: &[(&'a Served, &'a Bill)], story: &Story<'a>) -> Vec<Turn<'
         provider_cost_nano_usd: bill.cost().map(|cost| cost.0),
         margin_nano_usd: bill.margin(served.credential).0,
     };
-    billed.iter().enumerate().map(turn).collect()
+    billed.iter().enumerate().take(lines_max).map(turn).collect()
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_first(turn: &i16) -> bool {
@@ -352,23 +443,4 @@ fn rfc3339(at: time::OffsetDateTime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{catalog::Unit, money::NanoPerMillion};
-
-    #[test]
-    fn the_arithmetic_names_units_only_where_there_are_any() {
-        let tokens = PriceLine { bucket: "input", quantity: 1, price: LinePrice::Tokens(NanoPerMillion(1)) };
-        let pages =
-            PriceLine { bucket: "pages", quantity: 1, price: LinePrice::Unit(Unit::Page, NanoUsd(1)) };
-        for own in [true, false] {
-            assert!(!arithmetic(&[tokens], own).contains("usd_per_unit"));
-            assert!(
-                arithmetic(&[tokens, pages], own).contains("quantity * usd_per_unit / quantity_per_unit")
-            );
-            for lines in [&[tokens][..], &[tokens, pages]] {
-                assert_eq!(arithmetic(lines, own).contains("(10000 + margin_bps)"), !own);
-            }
-        }
-    }
-}
+mod tests;

@@ -16,11 +16,14 @@ pub async fn alive(_call: Call) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(json!({ "status": "ok" })))
 }
 
-/// `GET /readyz`: the database answers and the process is not about to stop.
+/// `GET /readyz`: the database answers, usage is being written, and the process is not about to stop.
 pub async fn ready(call: Call) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?;
     if gateway.is_draining() {
         return Err(ApiError::new(Code::ServiceUnavailable, "Shutting down").retry_after_s(1));
+    }
+    if gateway.recorder.state().stalled {
+        return Err(ApiError::unavailable("usage records cannot be written"));
     }
     let db = gateway.db.clone();
     let ping = gateway.db.run(async move { store::ping(&mut *db.acquire().await?).await });

@@ -8,7 +8,7 @@ use crate::domain::{
     money::{self, Bps, MoneyError, NanoUsd},
 };
 use sqlx::PgConnection;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -461,6 +461,23 @@ pub async fn pin_plans(connection: &mut PgConnection) -> Result<(), StoreError> 
                 set_config('enable_seqscan', 'off', false) AS seqscan,
                 set_config('enable_bitmapscan', 'off', false) AS bitmapscan,
                 set_config('enable_mergejoin', 'off', false) AS mergejoin"
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lets the server itself end what takes too long on this connection: a statement that is given up by its sender alone
+/// would go on there, with the locks it has. Zero: no limit.
+pub async fn limit_time(
+    connection: &mut PgConnection,
+    statement: Duration,
+    lock: Duration,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "SELECT set_config('statement_timeout', $1, false) AS statement, set_config('lock_timeout', $2, false) AS lock",
+        statement.as_millis().to_string(),
+        lock.as_millis().to_string(),
     )
     .fetch_one(connection)
     .await?;

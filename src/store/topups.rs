@@ -53,7 +53,13 @@ pub enum CreditOutcome {
     },
     /// The organization has no credit account; nothing moved.
     NoAccount,
+    /// The balance would be above [`BALANCE_MAX`]; nothing moved.
+    TooMuch,
 }
+
+/// The most an account may hold: far above any payment, and far enough below what the column can hold that no sum of
+/// the books overflows.
+pub const BALANCE_MAX: NanoUsd = NanoUsd(1_000_000_000_000_000_000);
 
 /// Adds credit, once per external identifier.
 pub async fn grant(
@@ -63,21 +69,22 @@ pub async fn grant(
 ) -> Result<CreditOutcome, StoreError> {
     let found = sqlx::query!(
         r#"WITH account AS MATERIALIZED (
-               SELECT org_id FROM credit_account WHERE org_id = $1 FOR UPDATE
+               SELECT org_id, posted <= $8 - $3::bigint AS fits FROM credit_account WHERE org_id = $1 FOR UPDATE
            ), event AS (
                INSERT INTO topup (external_id, org_id, amount, entry_id, created_at)
-               SELECT $2, org_id, $3, $4, $5 FROM account WHERE $2::text IS NOT NULL
+               SELECT $2, org_id, $3, $4, $5 FROM account WHERE $2::text IS NOT NULL AND fits
                ON CONFLICT (external_id) DO NOTHING
                RETURNING org_id
            ), fresh AS (
-               SELECT org_id FROM account WHERE $2::text IS NULL UNION ALL SELECT org_id FROM event
+               SELECT org_id FROM account WHERE $2::text IS NULL AND fits UNION ALL SELECT org_id FROM event
            ), posted AS (
                UPDATE credit_account c SET posted = c.posted + $3 FROM fresh f WHERE c.org_id = f.org_id
            ), posting AS (
                INSERT INTO entry (org_id, id, kind, debit_account, credit_account, amount, note, created_at)
                SELECT org_id, $4, $6, 'funding', 'customer', $3, $7, $5 FROM fresh
            )
-           SELECT EXISTS (SELECT 1 FROM account) AS "account!", EXISTS (SELECT 1 FROM fresh) AS "fresh!""#,
+           SELECT EXISTS (SELECT 1 FROM account) AS "account!", EXISTS (SELECT 1 FROM fresh) AS "fresh!",
+                  EXISTS (SELECT 1 FROM account WHERE fits) AS "fits!""#,
         scope.uuid(),
         credit.external_id,
         credit.amount.0,
@@ -85,6 +92,7 @@ pub async fn grant(
         credit.now,
         credit.kind.as_str(),
         credit.note,
+        BALANCE_MAX.0,
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -94,8 +102,12 @@ pub async fn grant(
         (true, false, external_id) => {
             // In a statement of its own: the one above cannot see an event that was committed while it waited.
             let first = sqlx::query!("SELECT org_id, amount FROM topup WHERE external_id = $1", external_id)
-                .fetch_one(connection)
+                .fetch_optional(connection)
                 .await?;
+            let Some(first) = first else {
+                // The event is new, so that only the limit can have refused it.
+                return if found.fits { Err(StoreError::Contention) } else { Ok(CreditOutcome::TooMuch) };
+            };
             Ok(if first.org_id == scope.uuid() && first.amount == credit.amount.0 {
                 CreditOutcome::Repeat
             } else {

@@ -155,14 +155,6 @@ pub async fn insert(
     Ok(())
 }
 
-/// Whether this server takes no writes at all, as a standby does.
-pub async fn is_read_only(connection: &mut PgConnection) -> Result<bool, StoreError> {
-    let row = sqlx::query!(r#"SELECT current_setting('transaction_read_only') = 'on' AS "read_only!""#)
-        .fetch_one(connection)
-        .await?;
-    Ok(row.read_only)
-}
-
 /// The smallest uuid v7 of a moment: ids made from then on are not less.
 pub fn first_id_at(moment: OffsetDateTime) -> Uuid {
     let millis = u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);

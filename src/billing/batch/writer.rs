@@ -4,7 +4,7 @@
 
 mod answer;
 
-use super::{HoldReply, Op, SettleReply, mailbox::Outbox};
+use super::{Counted, HoldReply, Op, SettleReply, mailbox::Outbox};
 use crate::{
     billing::ledger::{Bill, Checkpoint, HoldRequest, LedgerError, LedgerLimits, Settle},
     domain::{
@@ -19,6 +19,7 @@ use crate::{
 use sqlx::{Postgres, pool::PoolConnection};
 use std::{
     collections::{HashMap, VecDeque},
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 use tokio::{
@@ -49,12 +50,15 @@ struct PendingSettle {
     settle: Settle,
     reply: Option<SettleReply>,
     unclear: u8,
+    _counted: Counted,
 }
 
 /// Operations in a flush from which on the next one waits for those who were answered.
 const LINGER_FROM: usize = 4;
 
 pub(super) struct Writer {
+    /// Settles that are not durable yet.
+    unwritten: Arc<AtomicUsize>,
     db: Db,
     ambient: Ambient,
     instance: InstanceId,
@@ -78,11 +82,12 @@ impl Writer {
     pub(super) fn new(
         db: Db,
         ambient: Ambient,
-        instance: InstanceId,
-        limits: LedgerLimits,
+        (instance, limits): (InstanceId, LedgerLimits),
         inbox: mpsc::UnboundedReceiver<Op>,
+        unwritten: Arc<AtomicUsize>,
     ) -> Self {
         Self {
+            unwritten,
             db,
             ambient,
             instance,
@@ -178,9 +183,9 @@ impl Writer {
                 unclear: 0,
                 _permit,
             }),
-            Op::Settle { settle, reply } => {
+            Op::Settle { settle, reply, counted } => {
                 self.checkpoints.remove(&settle.hold);
-                self.settles.push_back(PendingSettle { settle, reply, unclear: 0 });
+                self.settles.push_back(PendingSettle { settle, reply, unclear: 0, _counted: counted });
             }
             Op::Checkpoint(Checkpoint { scope, hold, bill }) => {
                 if self.checkpoints.len() < self.limits.checkpoints_max

@@ -134,7 +134,6 @@ async fn records_survive_killed_backends_and_a_bad_one_among_them() {
     let test = TestDb::create().await;
     let scope = test.organization(0).await;
     let limits = RecordLimits {
-        queue_max: 50,
         linger: Duration::from_millis(1),
         retry_pause: Duration::from_millis(1),
         ..RecordLimits::default()
@@ -149,7 +148,7 @@ async fn records_survive_killed_backends_and_a_bad_one_among_them() {
             usage: (number % 2 == 0).then(|| reports::usage_row("m", number)),
             receipt: Some(receipt),
         };
-        recorder.record(record).await;
+        recorder.record(record);
         if number % 60 == 0 {
             test.number(KILL).await;
         }
@@ -157,4 +156,76 @@ async fn records_survive_killed_backends_and_a_bad_one_among_them() {
     recorder.flush().await;
     assert_eq!(test.number("SELECT count(*) FROM receipt").await, 299);
     assert_eq!(test.number("SELECT count(*) FROM usage").await, 149);
+}
+
+fn record(test: &TestDb, scope: OrgScope, usage: Option<crate::billing::record::UsageRow>) -> Record {
+    let (request_id, api_key_id) = (RequestId(test.ambient.uuid()), ApiKeyId(test.ambient.uuid()));
+    Record { scope, request_id, api_key_id, usage, receipt: Some("{}".to_owned()) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_never_gets_written_is_set_aside_and_holds_up_no_other() {
+    let test = TestDb::create().await;
+    let scope = test.organization(0).await;
+    // What the database does not refuse but never finishes: a statement that waits for ever.
+    test.tamper(
+        "CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN IF NEW.model = 'poison' THEN PERFORM pg_sleep(3600); END IF; RETURN NEW; END $$;
+         CREATE TRIGGER hang BEFORE INSERT ON usage FOR EACH ROW EXECUTE FUNCTION hang()",
+    )
+    .await;
+    let limits = RecordLimits {
+        write_timeout: Duration::from_millis(300),
+        retry_pause: Duration::from_millis(1),
+        tries_max: 2,
+        ..RecordLimits::default()
+    };
+    let recorder = Recorder::start(&test.second_process(), test.ambient.clone(), limits);
+    for number in 0..8_i64 {
+        let model = if number == 5 { "poison" } else { "m" };
+        recorder.record(record(&test, scope, Some(reports::usage_row(model, number))));
+    }
+    recorder.flush().await;
+    assert_eq!(test.number("SELECT count(*) FROM usage").await, 7);
+    assert_eq!(test.number("SELECT count(*) FROM receipt").await, 7);
+    let state = recorder.state();
+    assert_eq!((state.set_aside, state.records, state.bytes), (1, 0, 0));
+    test.number(KILL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_share_of_the_record_queue_is_one_organizations_own_and_a_stall_shows() {
+    let test = TestDb::create().await;
+    let (busy, quiet) = (test.organization(0).await, test.organization(0).await);
+    let limits = RecordLimits {
+        organization_bytes_max: 4_000,
+        write_timeout: Duration::from_millis(50),
+        retry_pause: Duration::from_millis(1),
+        stalled_after: Duration::ZERO,
+        tries_max: 1,
+        ..RecordLimits::default()
+    };
+    let recorder = Recorder::start(&test.second_process(), test.ambient.clone(), limits);
+    let mut blocker = test.db.begin().await.unwrap();
+    sqlx::query("LOCK TABLE receipt").execute(&mut *blocker).await.unwrap();
+    let mut accepted = 0;
+    while recorder.has_room(busy) {
+        recorder.record_refusal(record(&test, busy, None));
+        accepted += 1;
+    }
+    assert!((2..20).contains(&accepted), "{accepted}");
+    recorder.record_refusal(record(&test, busy, None));
+    // What was answered is kept all the same.
+    recorder.record(record(&test, busy, Some(reports::usage_row("m", 1))));
+    assert!(recorder.has_room(quiet));
+    recorder.record_refusal(record(&test, quiet, None));
+    let state = recorder.state();
+    assert_eq!((state.records, state.shed, state.stalled), (accepted + 2, 1, true));
+    blocker.rollback().await.unwrap();
+    recorder.flush().await;
+    let state = recorder.state();
+    assert_eq!((state.records, state.bytes, state.set_aside, state.stalled), (0, 0, 0, false));
+    assert!(recorder.has_room(busy));
+    let written = test.number("SELECT count(*) FROM receipt").await;
+    assert_eq!(written, i64::try_from(accepted + 2).unwrap());
 }

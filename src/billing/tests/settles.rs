@@ -177,3 +177,29 @@ async fn an_external_event_is_credited_once() {
     assert_eq!((balance(&test, scope).await, balance(&test, other).await), ((500, 0), (0, 0)));
     assert_clean(&test).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credit_beyond_the_largest_balance_is_refused_and_moves_nothing() {
+    let test = TestDb::create().await;
+    let scope = test.organization(1_000).await;
+    for (amount, external_id, expected) in [
+        (i64::MAX, None, CreditOutcome::TooMuch),
+        (i64::MAX, Some("evt"), CreditOutcome::TooMuch),
+        (topups::BALANCE_MAX.0, None, CreditOutcome::TooMuch),
+        (topups::BALANCE_MAX.0 - 1_000, Some("evt"), CreditOutcome::Posted),
+        (1, None, CreditOutcome::TooMuch),
+    ] {
+        let credit = Credit {
+            kind: if external_id.is_some() { CreditKind::Topup } else { CreditKind::Grant },
+            amount: NanoUsd(amount),
+            external_id,
+            note: "",
+            entry_id: entry(&test),
+            now: test.ambient.now(),
+        };
+        let outcome = topups::grant(&mut test.db.acquire().await.unwrap(), scope, &credit).await.unwrap();
+        assert_eq!(outcome, expected, "{amount}");
+    }
+    assert_eq!(balance(&test, scope).await, (topups::BALANCE_MAX.0, 0));
+    assert_clean(&test).await;
+}

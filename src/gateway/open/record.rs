@@ -5,7 +5,7 @@ use crate::{
     billing::record::{Record, UsageRow, UsageStatus},
     gateway::receipt::{self, Bill, CredentialKind, Ending, Story},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 impl Open {
     pub(super) fn record(&self, bill: Option<&Bill>, ending: Ending, error: Option<&str>) -> Record {
@@ -36,7 +36,7 @@ impl Open {
             turn: self.turns.number(),
             kind: self.kind.as_str(),
             provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()),
-            model: served.model_id.clone(),
+            model: kept(&served.model_id),
             byok: served.credential == CredentialKind::Byok,
             category: None,
             status: match ending {
@@ -58,6 +58,12 @@ impl Open {
             receipt: (!self.turns.goes_on).then(|| receipt::write(&story)),
         }
     }
+}
+
+/// A model's name as it is kept: of one that is not listed, the client chose it.
+fn kept(model: &Arc<str>) -> Arc<str> {
+    let cut = receipt::cut(model);
+    if cut.len() < model.len() { cut.into() } else { model.clone() }
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -17,7 +17,7 @@ use crate::{
         audit_log::{self, AuditEntry},
         organizations,
         sessions::{Operator, Session},
-        topups::{self, Credit, CreditKind, CreditOutcome},
+        topups::{self, BALANCE_MAX, Credit, CreditKind, CreditOutcome},
     },
 };
 use actix_web::{HttpResponse, http::StatusCode};
@@ -127,6 +127,10 @@ pub async fn create_topup(mut call: Call, operator: Operator) -> Result<HttpResp
             Err(ApiError::new(Code::Conflict, message).param("externalId"))
         }
         CreditOutcome::NoAccount => Err(ApiError::not_found("organization")),
+        CreditOutcome::TooMuch => {
+            let message = format!("`amountUsd` is too large: a balance can be at most {BALANCE_MAX} USD");
+            Err(ApiError::invalid("amountUsd", message))
+        }
     }
 }
 

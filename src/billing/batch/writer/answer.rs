@@ -3,7 +3,7 @@
 
 use super::{PendingHold, PendingSettle, SettleReply, UNCLEAR_MAX, Writer};
 use crate::{
-    billing::batch::mailbox::SettleAnswer,
+    billing::batch::{Counted, mailbox::SettleAnswer},
     billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome},
     store::{
         StoreError,
@@ -29,7 +29,7 @@ impl Writer {
                     let settle = Settle::void(scope, id);
                     let admitted = Ok(HoldOutcome::Admitted { amount });
                     if !pending.reply.hold(admitted, settle, &mut self.outbox) {
-                        self.settles.push_back(PendingSettle { settle, reply: None, unclear: 0 });
+                        self.void(settle);
                     }
                 }
                 HoldRead::Refused { available } => {
@@ -76,8 +76,13 @@ impl Writer {
     /// Lets the answers of this round go.
     pub(super) fn send_answers(&mut self) {
         let orphans = self.outbox.send();
-        let voids = orphans.into_iter().map(|settle| PendingSettle { settle, reply: None, unclear: 0 });
-        self.settles.extend(voids);
+        orphans.into_iter().for_each(|settle| self.void(settle));
+    }
+
+    /// Gives back a hold that nobody takes.
+    fn void(&mut self, settle: Settle) {
+        let counted = Counted::one_of(&self.unwritten);
+        self.settles.push_back(PendingSettle { settle, reply: None, unclear: 0, _counted: counted });
     }
 
     fn abandon_if_ambiguous(&mut self, pending: &PendingHold) {

@@ -1,0 +1,89 @@
+//! What is written of a request stays small and says how its figures follow from each other.
+
+use super::*;
+use uuid::Uuid;
+
+#[test]
+fn a_receipt_stays_small_whatever_clients_and_providers_write() {
+    let huge = "\u{1}é".repeat(8_000_000);
+    let id: Arc<str> = huge.as_str().into();
+    let line = Considered {
+        model_id: id.clone(),
+        provider: None,
+        est_cost_usd: None,
+        reasons: Vec::new(),
+        filtered_out_by: Some("unknown_model"),
+    };
+    let attempt = Attempt {
+        provider: "p",
+        model_id: id.clone(),
+        turn: 0,
+        credential: CredentialKind::Byok,
+        credential_id: None,
+        status: Some(500),
+        error: Some(huge.clone()),
+        latency_ms: 1,
+    };
+    let served = Served {
+        provider: "p",
+        model_id: id.clone(),
+        model_name: id.clone(),
+        credential: CredentialKind::Byok,
+        by_byok_api_key: false,
+    };
+    let bill = Bill { usage: Usage::default(), priced: None, charge: NanoUsd::ZERO, margin_bps: Bps(0) };
+    let done = Done { served: served.clone(), bill: bill.clone() };
+    let story = Story {
+        request_id: RequestId(Uuid::nil()),
+        requested: &huge,
+        considered: &vec![line; 5_000],
+        strategy: "list",
+        fallback_chain: &vec![id; 5_000],
+        attempts: &vec![attempt; 50],
+        served: Some(&served),
+        fallback_reason: None,
+        dropped: &vec!["é".repeat(300); 100_000],
+        bill: Some(&bill),
+        earlier: &vec![done; 500],
+        price_version: "v",
+        stream: false,
+        ending: Ending::Completed,
+        error: Some(&huge),
+        latency_ms: 1,
+        ttft_ms: None,
+        started_at: time::OffsetDateTime::UNIX_EPOCH,
+    };
+    let text = write(&story);
+    assert!(text.len() <= RECEIPT_BYTES_MAX, "{}", text.len());
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["truncated"], true);
+    let requested = document["decision"]["requested"].as_str().unwrap();
+    assert!(requested.chars().count() == TEXT_CHARS_MAX && huge.starts_with(requested));
+    let short = Story {
+        requested: "m",
+        considered: &[],
+        fallback_chain: &[],
+        attempts: &[],
+        served: None,
+        dropped: &[],
+        bill: None,
+        earlier: &[],
+        error: None,
+        ..story
+    };
+    assert!(!write(&short).contains("truncated"));
+}
+use crate::domain::{catalog::Unit, money::NanoPerMillion};
+
+#[test]
+fn the_arithmetic_names_units_only_where_there_are_any() {
+    let tokens = PriceLine { bucket: "input", quantity: 1, price: LinePrice::Tokens(NanoPerMillion(1)) };
+    let pages = PriceLine { bucket: "pages", quantity: 1, price: LinePrice::Unit(Unit::Page, NanoUsd(1)) };
+    for own in [true, false] {
+        assert!(!arithmetic(&[tokens], own).contains("usd_per_unit"));
+        assert!(arithmetic(&[tokens, pages], own).contains("quantity * usd_per_unit / quantity_per_unit"));
+        for lines in [&[tokens][..], &[tokens, pages]] {
+            assert_eq!(arithmetic(lines, own).contains("(10000 + margin_bps)"), !own);
+        }
+    }
+}
