@@ -275,6 +275,7 @@ fn accounts(
             signup_open: config.signup_open,
             allowed_nets,
             trusted_proxies: config.trusted_proxies.clone(),
+            limits: config.accounts,
             provider_urls,
         },
         check_clients: CheckClients { operator, customer },

@@ -1,6 +1,7 @@
 //! The process's settings, read once from the environment and checked all together before anything starts.
 //! Every variable is a row of [`VARIABLES`]; `.env.example` holds the same rows (a test compares them).
 
+mod accounts;
 mod reader;
 mod variables;
 
@@ -12,6 +13,7 @@ use crate::{
     },
     providers::transport::Deadlines,
 };
+pub use accounts::{AccountLimits, Retention};
 use ipnet::IpNet;
 use reader::Reader;
 use reqwest::Url;
@@ -84,6 +86,7 @@ pub struct Config {
     pub workers: usize,
     pub database_connections_max: u32,
     pub limits: Limits,
+    pub accounts: AccountLimits,
     pub deadlines: Deadlines,
     /// By slug.
     pub mcp_servers: Vec<(String, Url)>,

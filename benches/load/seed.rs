@@ -74,6 +74,7 @@ impl Books {
                 signup_open: false,
                 allowed_nets: AllowedNets::default(),
                 trusted_proxies: Vec::new(),
+                limits: kairosroute::config::Config::read([])?.accounts,
                 provider_urls: HashMap::new(),
             },
             check_clients: CheckClients { operator: client.clone(), customer: client },

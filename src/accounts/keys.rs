@@ -11,6 +11,7 @@ use super::{
     throttle::Subject,
 };
 use crate::{
+    config::AccountLimits,
     credentials::{
         self, StoredRow,
         check::{Checked, Target, Verdict, check},
@@ -33,8 +34,10 @@ use sqlx::PgConnection;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-const API_KEYS_MAX: i64 = 1_000;
+/// Provider keys of one API key.
 const PROVIDER_KEYS_MAX: usize = 100;
+/// Revoked API keys that are still kept, for each live one that an organization may have.
+const REVOKED_PER_LIVE_MAX: i64 = 5;
 
 /// An API key with its provider keys, as its organization sees it.
 pub struct KeyDetails {
@@ -85,7 +88,7 @@ impl Accounts {
             revoked_at: None,
         };
         change.apply(&mut key.name, &mut key.policy);
-        let installation = self.installation.clone();
+        let (installation, limits) = (self.installation.clone(), self.rules.limits);
         let actor = made_by.map_or_else(|| "cli".to_owned(), |user| user.to_string());
         let details = self
             .transact(move |db, ambient| {
@@ -93,12 +96,11 @@ impl Accounts {
                 let installation = installation.clone();
                 async move {
                     let mut tx = db.begin().await?;
-                    if api_keys::count_live(&mut tx, scope).await? >= API_KEYS_MAX {
-                        return Err(AccountError::Conflict("The organization has 1000 API keys; revoke one"));
-                    }
+                    check_room(&mut tx, scope, &limits).await?;
                     api_keys::insert(&mut tx, scope, &key, &hash).await?;
                     let row = Row { scope, api_key: key.id };
                     let warnings = rearrange(&mut tx, &installation, &ambient, row, &change).await?;
+                    check_provider_keys(&mut tx, scope, &change, &limits).await?;
                     audit(&mut tx, &ambient, Some(scope), &actor, ("api_key.create", &key.id)).await?;
                     let provider_keys = provider_keys::list_of_api_key(&mut tx, scope, key.id).await?;
                     tx.commit().await.map_err(StoreError::from)?;
@@ -131,7 +133,7 @@ impl Accounts {
     ) -> Result<KeyDetails, AccountError> {
         let scope = required_scope(&session)?;
         let change = Arc::new(body.judge(&self.rules.allowed_nets, self.ambient.now())?);
-        let installation = self.installation.clone();
+        let (installation, limits) = (self.installation.clone(), self.rules.limits);
         let details = self
             .transact(move |db, ambient| {
                 let (change, installation) = (change.clone(), installation.clone());
@@ -142,6 +144,7 @@ impl Accounts {
                     api_keys::update(&mut tx, scope.org, &key).await?;
                     let row = Row { scope: scope.org, api_key: id };
                     let warnings = rearrange(&mut tx, &installation, &ambient, row, &change).await?;
+                    check_provider_keys(&mut tx, scope.org, &change, &limits).await?;
                     let done = ("api_key.change", &id);
                     audit(&mut tx, &ambient, Some(scope.org), &session.user_id, done).await?;
                     let provider_keys = provider_keys::list_of_api_key(&mut tx, scope.org, id).await?;
@@ -215,6 +218,41 @@ impl Accounts {
             .await?;
         Ok(checked)
     }
+}
+
+/// Whether the organization may have one more API key. Revoked ones count too, until they are removed: making and
+/// revoking keys in turn fills no disk.
+async fn check_room(
+    tx: &mut PgConnection,
+    scope: OrgScope,
+    limits: &AccountLimits,
+) -> Result<(), AccountError> {
+    let keys = api_keys::count(tx, scope).await?;
+    if keys.live >= limits.api_keys_max {
+        return Err(AccountError::Conflict("The organization has as many API keys as it may; revoke one"));
+    }
+    if keys.revoked >= limits.api_keys_max.saturating_mul(REVOKED_PER_LIVE_MAX) {
+        return Err(AccountError::Conflict(
+            "The organization has revoked too many API keys lately; change or rotate keys instead of making new ones",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks the organization's provider keys after a change that set some.
+async fn check_provider_keys(
+    tx: &mut PgConnection,
+    scope: OrgScope,
+    change: &KeyChange,
+    limits: &AccountLimits,
+) -> Result<(), AccountError> {
+    if matches!(change.provider_keys, Field::Set(_))
+        && provider_keys::count(tx, scope).await? > limits.provider_keys_max
+    {
+        let message = "The organization has as many provider keys as it may; remove some";
+        return Err(AccountError::invalid("providerKeys", message));
+    }
+    Ok(())
 }
 
 /// Which API keys a session reaches; `None` when its role sees none.

@@ -10,17 +10,17 @@ use crate::{
         secret::Secret,
     },
     store::{
-        StoreError,
-        members::{self, Invitation, Member, Role},
+        StoreError, api_keys,
+        members::{self, Invitation, Member, OpenInvitations, Role},
+        provider_keys,
         sessions::{self, Session},
         users,
     },
 };
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 const INVITATION_LIFE: time::Duration = time::Duration::days(7);
-/// Members and open invitations of one organization.
-const MEMBERS_MAX: i64 = 1_000;
 
 /// The members and the open invitations.
 pub struct MemberList {
@@ -56,20 +56,24 @@ impl Accounts {
             scope: session.scope,
             email,
             role,
+            invited_by: Some(session.user_id),
             created_at,
             expires_at: created_at + INVITATION_LIFE,
         };
         let token = new_token(&self.ambient, INVITATION_PREFIX);
         let hash = self.installation.tokens.of(token.expose().as_bytes());
-        let stored = invitation.clone();
+        let (stored, members_max) = (invitation.clone(), self.rules.limits.members_max);
         self.transact(move |db, ambient| {
             let invitation = stored.clone();
             async move {
                 let mut tx = db.begin().await?;
                 check_not_member(&mut tx, &session, &invitation.email).await?;
-                members::delete_invitations(&mut tx, session.scope, None, Some(&invitation.email)).await?;
-                if members::count(&mut tx, session.scope).await? >= MEMBERS_MAX {
-                    return Err(AccountError::Conflict("The organization is full"));
+                let earlier = OpenInvitations::Of(&invitation.email);
+                withdraw(&mut tx, &session, earlier, created_at).await?;
+                if members::count(&mut tx, session.scope, created_at).await? >= members_max {
+                    return Err(AccountError::Conflict(
+                        "The organization has as many members and open invitations as it may; remove one",
+                    ));
                 }
                 members::insert_invitation(&mut tx, &invitation, &hash).await?;
                 let change = ("invitation.create", &invitation.id);
@@ -82,13 +86,18 @@ impl Accounts {
         Ok((invitation, token))
     }
 
-    /// Gives a member another role, at once in all its sessions.
+    /// Gives a member another role, at once in all its sessions. Open invitations it made that its new role could not
+    /// make are withdrawn.
     pub async fn set_role(&self, session: Session, user: UserId, role: Role) -> Result<Member, AccountError> {
         check_rank(&session, role)?;
         self.transact(move |db, ambient| async move {
             let mut tx = db.begin().await?;
             let member = demotable(&mut tx, &session, user, role == Role::Owner).await?;
             members::set_role(&mut tx, session.scope, user, role).await?;
+            let made = members::lock_invitations(&mut tx, session.scope, OpenInvitations::By(user)).await?;
+            let exceeding: Vec<_> =
+                made.iter().filter(|made| !role.may_assign(made.role)).map(|made| made.id).collect();
+            members::delete_invitations(&mut tx, session.scope, &exceeding).await?;
             let action = format!("member.role.{}", role.as_str());
             audit(&mut tx, &ambient, Some(session.scope), &session.user_id, (&action, &user)).await?;
             tx.commit().await.map_err(StoreError::from)?;
@@ -97,25 +106,48 @@ impl Accounts {
         .await
     }
 
-    /// Removes a member and ends its sessions here. API keys it made stay the organization's.
-    pub async fn remove_member(&self, session: Session, user: UserId) -> Result<(), AccountError> {
-        self.transact(move |db, ambient| async move {
-            let mut tx = db.begin().await?;
-            demotable(&mut tx, &session, user, false).await?;
-            members::remove(&mut tx, session.scope, user).await?;
-            sessions::revoke_of_member(&mut tx, session.scope, user, ambient.now()).await?;
-            audit(&mut tx, &ambient, Some(session.scope), &session.user_id, ("member.remove", &user)).await?;
-            tx.commit().await.map_err(StoreError::from)?;
-            Ok(())
-        })
-        .await
+    /// Removes a member, ends its sessions here and withdraws the invitations it made. API keys it made stay the
+    /// organization's, unless they are to be revoked with it.
+    pub async fn remove_member(
+        &self,
+        session: Session,
+        user: UserId,
+        keys: KeysOf,
+    ) -> Result<(), AccountError> {
+        let revoked = self
+            .transact(move |db, ambient| async move {
+                let (mut tx, scope, now) = (db.begin().await?, session.scope, ambient.now());
+                demotable(&mut tx, &session, user, false).await?;
+                members::remove(&mut tx, scope, user).await?;
+                sessions::revoke_of_member(&mut tx, scope, user, now).await?;
+                let made = members::lock_invitations(&mut tx, scope, OpenInvitations::By(user)).await?;
+                let made: Vec<_> = made.iter().map(|made| made.id).collect();
+                members::delete_invitations(&mut tx, scope, &made).await?;
+                let actor = session.user_id;
+                audit(&mut tx, &ambient, Some(scope), &actor, ("member.remove", &user)).await?;
+                let revoked = match keys {
+                    KeysOf::Kept => Vec::new(),
+                    KeysOf::Revoked => api_keys::revoke_made_by(&mut tx, scope, user, now).await?,
+                };
+                for id in &revoked {
+                    provider_keys::delete_of_api_key(&mut tx, scope, *id).await?;
+                    audit(&mut tx, &ambient, Some(scope), &actor, ("api_key.revoke", id)).await?;
+                }
+                tx.commit().await.map_err(StoreError::from)?;
+                Ok(revoked)
+            })
+            .await?;
+        for id in revoked {
+            self.authenticator.forget(id);
+        }
+        Ok(())
     }
 
     /// Takes an open invitation back.
     pub async fn withdraw_invitation(&self, session: Session, id: InvitationId) -> Result<(), AccountError> {
         self.transact(move |db, ambient| async move {
             let mut tx = db.begin().await?;
-            if members::delete_invitations(&mut tx, session.scope, Some(id), None).await? == 0 {
+            if withdraw(&mut tx, &session, OpenInvitations::One(id), ambient.now()).await? == 0 {
                 return Err(AccountError::NotFound("invitation"));
             }
             let change = ("invitation.withdraw", &id);
@@ -125,6 +157,29 @@ impl Accounts {
         })
         .await
     }
+}
+
+/// What becomes of the API keys of a member who is removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeysOf {
+    Kept,
+    Revoked,
+}
+
+/// Deletes open invitations and returns how many there were. Only owners touch those of owners, unless they are expired.
+async fn withdraw(
+    tx: &mut PgConnection,
+    session: &Session,
+    which: OpenInvitations<'_>,
+    now: OffsetDateTime,
+) -> Result<usize, AccountError> {
+    let found = members::lock_invitations(tx, session.scope, which).await?;
+    if found.iter().any(|one| one.expires_at > now && !session.role.may_assign(one.role)) {
+        return Err(AccountError::Denied("Only an owner withdraws or replaces the invitation of an owner"));
+    }
+    let ids: Vec<_> = found.iter().map(|one| one.id).collect();
+    members::delete_invitations(tx, session.scope, &ids).await?;
+    Ok(ids.len())
 }
 
 fn check_rank(session: &Session, role: Role) -> Result<(), AccountError> {

@@ -4,26 +4,30 @@
 
 pub mod api_key;
 pub mod authenticator;
+mod fair_queue;
 mod fields;
 pub mod installation;
 pub mod keys;
 pub mod members;
+mod password_rules;
 pub mod passwords;
 pub mod patch;
 pub mod people;
 pub mod roles;
-mod throttle;
+pub mod sessions;
+pub mod throttle;
 pub mod token;
 
 pub use authenticator::{AuthError, Authenticator};
 
 use crate::{
-    domain::{ambient::Ambient, provider::ProviderId},
+    config::AccountLimits,
+    domain::{ambient::Ambient, ids::UserId, provider::ProviderId},
     providers::guard::{AllowedNets, UrlError},
     store::{
         Db, OrgScope, StoreError,
         audit_log::{self, AuditEntry},
-        sessions::{self, Person},
+        sessions::{Person, find_person},
     },
     vault::VaultError,
 };
@@ -32,7 +36,7 @@ use ipnet::IpNet;
 use passwords::Passwords;
 use sqlx::PgConnection;
 use std::{collections::HashMap, future::Future, sync::Arc};
-use throttle::Throttle;
+use throttle::{Subject, Throttle};
 
 /// How often a transaction that lost to another one is tried.
 const TRIES_MAX: u32 = 4;
@@ -44,6 +48,7 @@ pub struct AccountRules {
     pub allowed_nets: AllowedNets,
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
+    pub limits: AccountLimits,
     /// Where the operator has a provider called, if not at its public address.
     pub provider_urls: HashMap<ProviderId, String>,
 }
@@ -91,6 +96,9 @@ pub enum AccountError {
     InvalidCredentials,
     #[error("Too many attempts; try again later")]
     Throttled { retry_after_s: u32 },
+    /// A limit that no short wait lifts.
+    #[error("{0}")]
+    Limited(&'static str),
     /// The hashing queue is full.
     #[error("Too many log-ins at once; try again")]
     Busy,
@@ -143,7 +151,12 @@ impl Accounts {
         }
         let hash = self.installation.tokens.of(token.as_bytes());
         let (db, now) = (self.db.clone(), self.ambient.now());
-        self.db.run(async move { sessions::find_person(&mut *db.acquire().await?, &hash, now).await }).await
+        self.db.run(async move { find_person(&mut *db.acquire().await?, &hash, now).await }).await
+    }
+
+    /// Counts a change by a logged-in person, before it is made.
+    pub async fn admit_change(&self, user: UserId) -> Result<(), AccountError> {
+        Ok(self.throttle.admit(Subject::Changes(user), self.ambient.now()).await?)
     }
 
     /// Runs a transaction on the database's runtime, again when it lost to another one.

@@ -1,17 +1,18 @@
 //! Password hashing with Argon2id on threads of its own: memory is bounded by the number of threads, the
-//! queue by its length, and the threads step back behind those that serve requests. An unknown user costs as
-//! much time as a wrong password.
+//! queue by its length, and the threads step back behind those that serve requests. Networks take turns, and each
+//! has a share of the queue. An unknown user costs as much time as a wrong password.
 
-use super::AccountError;
-use crate::domain::{ambient::Ambient, secret::Secret};
+use super::{
+    AccountError,
+    fair_queue::{FairQueue, Refused},
+    throttle::Network,
+};
+use crate::domain::{ambient::Ambient, ids::UserId, secret::Secret};
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    mpsc::{Receiver, SyncSender, sync_channel},
-};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// OWASP's first choice for Argon2id: 19 MiB, two passes, one lane.
@@ -19,14 +20,27 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const WAITING_MAX: usize = 256;
+/// Of these, places of one lane.
+const SHARE_MAX: usize = 16;
 /// Niceness of the hashing threads.
 const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// On whose behalf a password is hashed. Lanes take turns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Lane {
+    LogIn(Network),
+    SignUp(Network),
+    /// Somebody who is logged in.
+    Person(UserId),
+    /// The command line.
+    Command,
+}
+
 /// The pool of hashing threads.
 pub struct Passwords {
-    jobs: SyncSender<Job>,
+    jobs: Arc<FairQueue<Lane, Job>>,
     ambient: Ambient,
     /// The hash of a password nobody has.
     dummy: Arc<str>,
@@ -35,10 +49,9 @@ pub struct Passwords {
 impl Passwords {
     /// Starts `threads` hashing threads; each uses 19 MiB while it works.
     pub fn start(threads: usize, ambient: Ambient) -> anyhow::Result<Self> {
-        let (jobs, queue) = sync_channel::<Job>(WAITING_MAX);
-        let queue = Arc::new(Mutex::new(queue));
+        let jobs = Arc::new(FairQueue::new(WAITING_MAX, SHARE_MAX));
         for number in 0..threads.max(1) {
-            let queue = queue.clone();
+            let queue = jobs.clone();
             std::thread::Builder::new().name(format!("password-{number}")).spawn(move || work(&queue))?;
         }
         let nobody = ambient.bytes::<32>();
@@ -47,23 +60,29 @@ impl Passwords {
     }
 
     /// The PHC string to store for a new password.
-    pub async fn hash(&self, password: &Secret) -> Result<String, AccountError> {
+    pub async fn hash(&self, lane: Lane, password: &Secret) -> Result<String, AccountError> {
         let (password, salt) = (password.clone(), self.ambient.bytes::<16>());
-        self.run(move || hash(password.expose().as_bytes(), &salt))
+        self.run(lane, move || hash(password.expose().as_bytes(), &salt))
             .await?
             .map_err(|error| AccountError::Internal(error.to_string()))
     }
 
     /// Whether `password` is the one of `stored`; `None` (no such user) takes the same time and is false.
-    pub async fn verify(&self, password: &Secret, stored: Option<&str>) -> Result<bool, AccountError> {
+    pub async fn verify(
+        &self,
+        lane: Lane,
+        password: &Secret,
+        stored: Option<&str>,
+    ) -> Result<bool, AccountError> {
         let (password, known) = (password.clone(), stored.is_some());
         let expected: Arc<str> = stored.map_or_else(|| self.dummy.clone(), Arc::from);
-        let fits = self.run(move || verify(password.expose().as_bytes(), &expected)).await?;
+        let fits = self.run(lane, move || verify(password.expose().as_bytes(), &expected)).await?;
         Ok(fits && known)
     }
 
     async fn run<T: Send + 'static>(
         &self,
+        lane: Lane,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AccountError> {
         let (answer, answered) = oneshot::channel();
@@ -74,23 +93,28 @@ impl Passwords {
                 let _ = answer.send(job());
             }
         });
-        self.jobs.try_send(job).map_err(|_| AccountError::Busy)?;
+        self.jobs.push(lane, job).map_err(|refused| match refused {
+            Refused::Share => AccountError::Throttled { retry_after_s: 1 },
+            Refused::Full => AccountError::Busy,
+        })?;
         answered.await.map_err(|_| AccountError::Busy)
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
+impl Drop for Passwords {
+    fn drop(&mut self) {
+        self.jobs.close();
+    }
+}
+
+fn work(queue: &FairQueue<Lane, Job>) {
     // On Linux this is the niceness of the calling thread alone. Refused only by an unusual sandbox, and then
     // hashing merely competes at normal priority.
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::warn!(error.cause = %error, "password hashing runs at normal priority");
     }
-    loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match next {
-            Ok(job) => job(),
-            Err(_) => return,
-        }
+    while let Some(job) = queue.pop() {
+        job();
     }
 }
 
@@ -119,11 +143,11 @@ mod tests {
     async fn a_password_fits_its_own_hash_and_no_other_and_nobody_fits_the_dummy() {
         let passwords = Passwords::start(1, Ambient::system()).unwrap();
         let password = Secret::new("correct horse".into());
-        let stored = passwords.hash(&password).await.unwrap();
+        let stored = passwords.hash(Lane::Command, &password).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert!(passwords.verify(&password, Some(&stored)).await.unwrap());
-        assert!(!passwords.verify(&Secret::new("wrong".into()), Some(&stored)).await.unwrap());
-        assert!(!passwords.verify(&password, None).await.unwrap());
-        assert!(!passwords.verify(&password, Some("not a hash")).await.unwrap());
+        assert!(passwords.verify(Lane::Command, &password, Some(&stored)).await.unwrap());
+        assert!(!passwords.verify(Lane::Command, &Secret::new("wrong".into()), Some(&stored)).await.unwrap());
+        assert!(!passwords.verify(Lane::Command, &password, None).await.unwrap());
+        assert!(!passwords.verify(Lane::Command, &password, Some("not a hash")).await.unwrap());
     }
 }

@@ -5,12 +5,16 @@ use super::{
     api_key::random_base62,
     audit, fields,
     keys::key_scope,
-    throttle::{Subject, TooMany},
+    password_rules,
+    passwords::Lane,
+    sessions::{Origin, SESSIONS_MAX},
+    throttle::{Network, Subject, TooMany},
 };
 use crate::{
+    config::AccountLimits,
     domain::{
         ambient::Ambient,
-        ids::{OrgId, SessionId, UserId},
+        ids::{ApiKeyId, OrgId, SessionId, UserId},
         secret::Secret,
     },
     store::{
@@ -23,7 +27,6 @@ use crate::{
     },
 };
 use sqlx::PgConnection;
-use std::net::IpAddr;
 
 /// How session tokens begin.
 pub(super) const SESSION_PREFIX: &str = "krs_";
@@ -58,14 +61,28 @@ pub struct Login {
     pub invitation: Option<Secret>,
 }
 
+/// API keys of one page of an overview.
+const PAGE_DEFAULT: i64 = 100;
+const PAGE_MAX: i64 = 1_000;
+
+/// Which API keys of an overview are meant.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyPage {
+    /// The last one of the page before.
+    pub after: Option<ApiKeyId>,
+    pub keys_max: Option<i64>,
+}
+
 /// What a logged-in person sees.
 pub struct Overview {
     pub user_id: UserId,
     pub email: String,
     /// `None` for the operator.
     pub membership: Option<(OrgId, String, Role)>,
-    /// Those its role may see.
+    /// One page of those its role may see.
     pub api_keys: Vec<ApiKey>,
+    /// What the next page comes after, if there is one.
+    pub next: Option<ApiKeyId>,
 }
 
 impl Accounts {
@@ -75,29 +92,31 @@ impl Accounts {
         email: &str,
         password: &Secret,
         joining: Joining,
-        from: Option<IpAddr>,
+        origin: Origin,
     ) -> Result<SignedUp, AccountError> {
-        self.throttle.admit(Subject::address(from), self.ambient.now()).await?;
+        let network = origin.network();
+        self.throttle.admit(Subject::Network(network), self.ambient.now()).await?;
         let email = fields::email(email)?;
-        fields::password(password)?;
+        password_rules::check("password", password, &email)?;
         let joining = match joining {
             Joining::Organization(_) if !self.rules.signup_open => return Err(AccountError::SignupClosed),
-            Joining::Organization(name) => Joined::New(fields::name("organization", &name)?),
+            Joining::Organization(name) => Joined::New(fields::name("organization", &name)?, network),
             Joining::Invitation(token) => Joined::Invited(self.invitation_hash(&token)?),
         };
-        let password_hash = self.passwords.hash(password).await?;
+        let password_hash = self.passwords.hash(Lane::SignUp(network), password).await?;
         let id = UserId(self.ambient.uuid());
+        let limits = self.rules.limits;
         let user = User { id, email, password_hash, is_operator: false };
         let token = new_token(&self.ambient, SESSION_PREFIX);
         let token_hash = self.installation.tokens.of(token.expose().as_bytes());
         let (user_id, email) = (user.id, user.email.clone());
         let (organization_id, organization_name) = self
             .transact(move |db, ambient| {
-                let (user, joining) = (user.clone(), joining.clone());
+                let (user, joining, origin) = (user.clone(), joining.clone(), origin.clone());
                 async move {
                     let mut tx = db.begin().await?;
-                    let scope = enroll(&mut tx, &ambient, &user, &joining).await?;
-                    begin_session(&mut tx, &ambient, user.id, Some(scope), token_hash).await?;
+                    let scope = enroll(&mut tx, &ambient, &limits, &user, &joining).await?;
+                    begin_session(&mut tx, &ambient, (user.id, Some(scope)), token_hash, &origin).await?;
                     let name = organizations::get_name(&mut tx, scope).await?.unwrap_or_default();
                     tx.commit().await.map_err(StoreError::from)?;
                     Ok((scope.org_id(), name))
@@ -108,40 +127,55 @@ impl Accounts {
     }
 
     /// Checks a password and begins a session. Unknown user and wrong password cannot be told apart.
-    pub async fn log_in(&self, login: Login, from: Option<IpAddr>) -> Result<Secret, AccountError> {
+    pub async fn log_in(&self, login: Login, origin: Origin) -> Result<Secret, AccountError> {
         let email = fields::email(&login.email)?;
-        fields::password(&login.password)?;
-        let now = self.ambient.now();
-        let account = Subject::Account(email.clone());
-        self.throttle.admit(Subject::address(from), now).await?;
-        self.throttle.admit(account.clone(), now).await?;
+        let network = origin.network();
+        self.throttle.admit(Subject::Network(network), self.ambient.now()).await?;
+        let attempt = self.admit_guess(&email, network).await?;
         let invitation = login.invitation.as_ref().map(|token| self.invitation_hash(token)).transpose()?;
         let db = self.db.clone();
         let user =
             self.db.run(async move { users::find_by_email(&mut *db.acquire().await?, &email).await }).await?;
         let stored = user.as_ref().map(|user| user.password_hash.as_str());
-        let fits = self.passwords.verify(&login.password, stored).await?;
+        let fits = self.passwords.verify(Lane::LogIn(network), &login.password, stored).await?;
         let user = user.filter(|_| fits).ok_or(AccountError::InvalidCredentials)?;
-        self.throttle.refund(&account).await;
+        for subject in &attempt {
+            self.throttle.refund(subject).await;
+        }
 
         let token = new_token(&self.ambient, SESSION_PREFIX);
         let token_hash = self.installation.tokens.of(token.expose().as_bytes());
+        let limits = self.rules.limits;
         self.transact(move |db, ambient| {
-            let (user, wanted) = (user.clone(), login.organization);
+            let (user, wanted, origin) = (user.clone(), login.organization, origin.clone());
             async move {
                 let mut tx = db.begin().await?;
                 let joined = match invitation {
-                    Some(hash) => Some(accept(&mut tx, &ambient, &user, &hash).await?.org_id()),
+                    Some(hash) => Some(accept(&mut tx, &ambient, &limits, &user, &hash).await?.org_id()),
                     None => None,
                 };
                 let scope = choose(&mut tx, &user, joined.or(wanted)).await?;
-                begin_session(&mut tx, &ambient, user.id, scope, token_hash).await?;
+                begin_session(&mut tx, &ambient, (user.id, scope), token_hash, &origin).await?;
                 tx.commit().await.map_err(StoreError::from)?;
                 Ok(())
             }
         })
         .await?;
         Ok(token)
+    }
+
+    /// Counts an attempt to log in to an account, and returns what is to be given back when it was a right one.
+    async fn admit_guess(&self, email: &str, network: Network) -> Result<[Subject; 2], AccountError> {
+        let now = self.ambient.now();
+        let guess = Subject::Guess(email.to_owned(), network);
+        let account = Subject::Account(email.to_owned());
+        self.throttle.admit(guess.clone(), now).await?;
+        if let Err(too_many) = self.throttle.admit(account.clone(), now).await
+            && !self.is_known_network(email, network).await?
+        {
+            return Err(too_many.into());
+        }
+        Ok([guess, account])
     }
 
     /// Ends the session on every replica.
@@ -154,7 +188,11 @@ impl Accounts {
     }
 
     /// What a logged-in person sees of itself and its organization.
-    pub async fn overview(&self, who: Person) -> Result<Overview, AccountError> {
+    pub async fn overview(&self, who: Person, page: KeyPage) -> Result<Overview, AccountError> {
+        let keys_max = page.keys_max.unwrap_or(PAGE_DEFAULT);
+        if !(1..=PAGE_MAX).contains(&keys_max) {
+            return Err(AccountError::invalid("limit", format!("`limit` must be 1 to {PAGE_MAX}")));
+        }
         let db = self.db.clone();
         self.db
             .run(async move {
@@ -162,15 +200,25 @@ impl Accounts {
                 let user_id = who.user_id();
                 let email = users::get_email(&mut connection, user_id).await?.unwrap_or_default();
                 let Person::Member(session) = who else {
-                    return Ok(Overview { user_id, email, membership: None, api_keys: Vec::new() });
+                    return Ok(Overview {
+                        user_id,
+                        email,
+                        membership: None,
+                        api_keys: Vec::new(),
+                        next: None,
+                    });
                 };
                 let name = organizations::get_name(&mut connection, session.scope).await?.unwrap_or_default();
-                let api_keys = match key_scope(&session) {
-                    Some(scope) => api_keys::list(&mut connection, scope).await?,
+                let mut api_keys = match key_scope(&session) {
+                    Some(scope) => api_keys::list(&mut connection, scope, page.after, keys_max + 1).await?,
                     None => Vec::new(),
                 };
+                let page_length = usize::try_from(keys_max).unwrap_or(usize::MAX);
+                let has_more = api_keys.len() > page_length;
+                api_keys.truncate(page_length);
+                let next = api_keys.last().filter(|_| has_more).map(|key| key.id);
                 let membership = Some((session.scope.org_id(), name, session.role));
-                Ok(Overview { user_id, email, membership, api_keys })
+                Ok(Overview { user_id, email, membership, api_keys, next })
             })
             .await
     }
@@ -178,8 +226,8 @@ impl Accounts {
     /// Creates the operator of the installation, who belongs to no organization. For the command line.
     pub async fn create_operator(&self, email: &str, password: &Secret) -> Result<UserId, AccountError> {
         let email = fields::email(email)?;
-        fields::password(password)?;
-        let password_hash = self.passwords.hash(password).await?;
+        password_rules::check("password", password, &email)?;
+        let password_hash = self.passwords.hash(Lane::Command, password).await?;
         let user = User { id: UserId(self.ambient.uuid()), email, password_hash, is_operator: true };
         let id = user.id;
         self.transact(move |db, ambient| {
@@ -224,7 +272,8 @@ pub(super) fn has_token_form(text: &str, prefix: &str) -> bool {
 
 #[derive(Clone)]
 enum Joined {
-    New(String),
+    /// A new organization of this name, signed up from this network.
+    New(String, Network),
     /// The hash of an invitation's token.
     Invited([u8; 32]),
 }
@@ -232,14 +281,21 @@ enum Joined {
 async fn enroll(
     tx: &mut PgConnection,
     ambient: &Ambient,
+    limits: &AccountLimits,
     user: &User,
     joining: &Joined,
 ) -> Result<OrgScope, AccountError> {
     insert_user(tx, ambient, user).await?;
     match joining {
-        Joined::Invited(hash) => accept(tx, ambient, user, hash).await,
-        Joined::New(name) => {
+        Joined::Invited(hash) => accept(tx, ambient, limits, user, hash).await,
+        Joined::New(name, network) => {
             let (id, now) = (OrgId(ambient.uuid()), ambient.now());
+            let (day, network) = (now.date(), network.to_string());
+            if !organizations::count_signup(tx, day, &network, limits.signups_per_day_max).await? {
+                return Err(AccountError::Limited(
+                    "Too many organizations were signed up from this address today; try again tomorrow",
+                ));
+            }
             let scope = organizations::insert(tx, id, name, now).await?;
             members::insert(tx, scope, user.id, Role::Owner, now).await?;
             audit(tx, ambient, Some(scope), &user.id, ("organization.create", &id)).await?;
@@ -259,6 +315,7 @@ async fn insert_user(tx: &mut PgConnection, ambient: &Ambient, user: &User) -> R
 async fn accept(
     tx: &mut PgConnection,
     ambient: &Ambient,
+    limits: &AccountLimits,
     user: &User,
     hash: &[u8; 32],
 ) -> Result<OrgScope, AccountError> {
@@ -268,8 +325,20 @@ async fn accept(
         .filter(|invitation| invitation.email == user.email && !user.is_operator)
         .ok_or_else(no_invitation)?;
     let scope = invitation.scope;
+    if let Some(maker) = invitation.invited_by {
+        // Nobody comes in by the right of somebody who has lost it.
+        let rank = members::lock_role(tx, scope, maker).await?;
+        if !rank.is_some_and(|rank| rank.may_assign(invitation.role)) {
+            return Err(no_invitation());
+        }
+    }
     members::accept_invitation(tx, &invitation, now).await?;
     if members::get(tx, scope, user.id).await?.is_none() {
+        if members::count_of_user(tx, user.id).await? >= limits.organizations_per_person_max {
+            return Err(AccountError::Conflict(
+                "You belong to as many organizations as a person may; leave one",
+            ));
+        }
         members::insert(tx, scope, user.id, invitation.role, now).await?;
     }
     audit(tx, ambient, Some(scope), &user.id, ("invitation.accept", &invitation.id)).await?;
@@ -297,14 +366,24 @@ async fn choose(
 async fn begin_session(
     tx: &mut PgConnection,
     ambient: &Ambient,
-    user_id: UserId,
-    scope: Option<OrgScope>,
+    (user_id, scope): (UserId, Option<OrgScope>),
     token_hash: [u8; 32],
+    origin: &Origin,
 ) -> Result<(), AccountError> {
     let (id, created_at) = (SessionId(ambient.uuid()), ambient.now());
-    let expires_at = created_at + SESSION_LIFE;
-    let session = NewSession { id, token_hash, user_id, scope, created_at, expires_at };
+    let session = NewSession {
+        id,
+        token_hash,
+        user_id,
+        scope,
+        created_at,
+        expires_at: created_at + SESSION_LIFE,
+        address: origin.address.map(|ip| ip.to_canonical().to_string()),
+        network: origin.network().to_string(),
+        user_agent: origin.user_agent.clone(),
+    };
     sessions::insert(tx, &session).await?;
+    sessions::revoke_oldest(tx, user_id, SESSIONS_MAX, created_at).await?;
     Ok(audit(tx, ambient, scope, &user_id, ("session.begin", &id)).await?)
 }
 

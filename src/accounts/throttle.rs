@@ -1,94 +1,119 @@
-//! Counts attempts per key within a fixed window, in this process. Bounded: under a flood of keys the least
-//! used counts are forgotten, never the limit.
+//! Limits attempts per subject, in this process: a burst, then one attempt per interval. Bounded: under a flood of
+//! subjects the least used ones are forgotten, never the limit. The wait that is stated is the true one.
 
+use crate::domain::ids::{OrgId, UserId};
 use moka::future::Cache;
 use std::{
+    fmt,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use time::OffsetDateTime;
 
-const WINDOW_S: i64 = 300;
-const KEYS_MAX: u64 = 100_000;
+const SUBJECTS_MAX: u64 = 100_000;
+/// Longer than any bucket takes to fill up again.
+const IDLE: Duration = Duration::from_secs(2 * 3_600);
 
-/// What is counted, and how much of it is allowed in five minutes.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Subject {
-    /// Failed log-ins of one account, by e-mail address.
-    Account(String),
-    /// Log-ins and sign-ups from one address (of IPv6 its /64 network).
-    Address(Option<IpAddr>),
-    /// Test calls at providers by one organization.
-    Checks(crate::domain::ids::OrgId),
-}
+/// The network that an address is counted as: of IPv4 the address, of IPv6 its /64 network.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Network(Option<IpAddr>);
 
-impl Subject {
-    /// The address of a client, as it is counted.
-    pub fn address(ip: Option<IpAddr>) -> Self {
-        Self::Address(ip.map(|ip| match ip.to_canonical() {
+impl Network {
+    pub fn of(address: Option<IpAddr>) -> Self {
+        Self(address.map(|ip| match ip.to_canonical() {
             IpAddr::V4(v4) => IpAddr::V4(v4),
             IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
         }))
     }
 
-    fn attempts_max(&self) -> u32 {
-        match self {
-            Self::Account(_) => 20,
-            // Many people share an office's address; what one of them costs is bounded by the hashing queue.
-            Self::Address(_) => 3_000,
-            Self::Checks(_) => 100,
+    /// False for calls that do not come over the network, such as those of the command line.
+    pub fn is_known(self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// As stored beside sessions and sign-ups.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("local"),
+            Some(IpAddr::V4(v4)) => v4.fmt(f),
+            Some(IpAddr::V6(v6)) => write!(f, "{v6}/64"),
         }
     }
 }
 
-struct Window {
-    began_at: OffsetDateTime,
-    attempts: u32,
+/// What is counted.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Subject {
+    /// Failed log-ins to one account from one network. Nobody can use it up for another network.
+    Guess(String, Network),
+    /// Failed log-ins to one account from all networks: slows guessing from many of them. Networks from which the
+    /// person has logged in before are exempt.
+    Account(String),
+    /// Log-ins and sign-ups from one network.
+    Network(Network),
+    /// Test calls at providers by one organization.
+    Checks(OrgId),
+    /// Changes by one logged-in person.
+    Changes(UserId),
 }
 
-/// Too many attempts; more are admitted after this many seconds.
+impl Subject {
+    /// How many attempts are free at once, and after which time each further one is.
+    fn rate(&self) -> (i32, time::Duration) {
+        match self {
+            Self::Guess(..) => (20, time::Duration::seconds(15)),
+            Self::Account(_) => (500, time::Duration::seconds(8)),
+            // People of one office share an address.
+            Self::Network(_) => (300, time::Duration::seconds(1)),
+            Self::Checks(_) => (100, time::Duration::seconds(3)),
+            Self::Changes(_) => (1_000, time::Duration::milliseconds(500)),
+        }
+    }
+}
+
+/// Too many attempts; the next one is admitted after this many seconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooMany {
     pub retry_after_s: u32,
 }
 
-/// The counts of this process.
+/// The buckets of this process: when each will be full again.
 pub struct Throttle {
-    windows: Cache<Subject, Arc<Mutex<Window>>>,
+    full_at: Cache<Subject, Arc<Mutex<OffsetDateTime>>>,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        let idle = Duration::from_secs(WINDOW_S.unsigned_abs());
-        Self { windows: Cache::builder().max_capacity(KEYS_MAX).time_to_idle(idle).build() }
+        Self { full_at: Cache::builder().max_capacity(SUBJECTS_MAX).time_to_idle(IDLE).build() }
     }
 }
 
 impl Throttle {
-    /// Counts an attempt, before it is made: many at once cannot pass the limit together.
+    /// Counts an attempt before it is made, so that many at once cannot pass the limit together.
     pub async fn admit(&self, subject: Subject, now: OffsetDateTime) -> Result<(), TooMany> {
-        let attempts_max = subject.attempts_max();
-        let window = self
-            .windows
-            .get_with(subject, async { Arc::new(Mutex::new(Window { began_at: now, attempts: 0 })) })
-            .await;
-        let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
-        let age_s = (now - window.began_at).whole_seconds();
-        if !(0..WINDOW_S).contains(&age_s) {
-            *window = Window { began_at: now, attempts: 0 };
-        } else if window.attempts >= attempts_max {
-            return Err(TooMany { retry_after_s: u32::try_from(WINDOW_S - age_s).unwrap_or(1) });
+        let (burst, interval) = subject.rate();
+        let bucket = self.full_at.get_with(subject, async { Arc::new(Mutex::new(now)) }).await;
+        let mut full_at = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was set back must not close a bucket for longer than it takes to fill.
+        let begins = (*full_at).clamp(now, now + interval * burst);
+        let wait = begins + interval - (now + interval * burst);
+        if wait.is_positive() {
+            *full_at = begins;
+            let seconds = wait.whole_milliseconds().unsigned_abs().div_ceil(1_000);
+            return Err(TooMany { retry_after_s: u32::try_from(seconds).unwrap_or(u32::MAX) });
         }
-        window.attempts = window.attempts.saturating_add(1);
+        *full_at = begins + interval;
         Ok(())
     }
 
-    /// Takes one attempt back: it was a right one.
+    /// Gives one attempt back: it was a right one.
     pub async fn refund(&self, subject: &Subject) {
-        if let Some(window) = self.windows.get(subject).await {
-            let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
-            window.attempts = window.attempts.saturating_sub(1);
+        if let Some(bucket) = self.full_at.get(subject).await {
+            let mut full_at = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+            *full_at -= subject.rate().1;
         }
     }
 }
@@ -97,26 +122,56 @@ impl Throttle {
 mod tests {
     use super::*;
 
+    const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn network(ip: &str) -> Network {
+        Network::of(Some(ip.parse().unwrap()))
+    }
+
     #[tokio::test]
-    async fn attempts_past_the_limit_wait_for_the_window_to_end() {
-        let (throttle, start) = (Throttle::default(), OffsetDateTime::UNIX_EPOCH);
-        let account = || Subject::Account("a@b".into());
+    async fn after_the_burst_one_attempt_per_interval_is_admitted_and_the_wait_is_true() {
+        let throttle = Throttle::default();
+        let guess = || Subject::Guess("a@b".into(), network("203.0.113.1"));
         for _ in 0..20 {
-            throttle.admit(account(), start).await.unwrap();
+            throttle.admit(guess(), START).await.unwrap();
         }
-        let late = start + Duration::from_secs(100);
-        assert_eq!(throttle.admit(account(), late).await, Err(TooMany { retry_after_s: 200 }));
-        assert!(throttle.admit(Subject::Account("c@d".into()), late).await.is_ok());
-        throttle.refund(&account()).await;
-        assert!(throttle.admit(account(), late).await.is_ok());
-        assert!(throttle.admit(account(), start + Duration::from_secs(300)).await.is_ok());
+        let late = START + time::Duration::seconds(5);
+        assert_eq!(throttle.admit(guess(), late).await, Err(TooMany { retry_after_s: 10 }));
+        // The stated wait is enough, and a second attempt needs another one.
+        let later = late + time::Duration::seconds(10);
+        assert_eq!(throttle.admit(guess(), later).await, Ok(()));
+        assert_eq!(throttle.admit(guess(), later).await, Err(TooMany { retry_after_s: 15 }));
+        throttle.refund(&guess()).await;
+        assert_eq!(throttle.admit(guess(), later).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn guesses_from_one_network_cost_another_network_nothing() {
+        let throttle = Throttle::default();
+        let guess = |ip| Subject::Guess("a@b".into(), network(ip));
+        for _ in 0..20 {
+            throttle.admit(guess("203.0.113.1"), START).await.unwrap();
+        }
+        assert!(throttle.admit(guess("203.0.113.1"), START).await.is_err());
+        assert!(throttle.admit(guess("203.0.113.2"), START).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_closes_no_bucket_for_good() {
+        let throttle = Throttle::default();
+        let checks = || Subject::Checks(OrgId(uuid::Uuid::nil()));
+        for _ in 0..100 {
+            throttle.admit(checks(), START + time::Duration::days(9)).await.unwrap();
+        }
+        assert_eq!(throttle.admit(checks(), START).await, Err(TooMany { retry_after_s: 3 }));
+        assert!(throttle.admit(checks(), START + time::Duration::seconds(3)).await.is_ok());
     }
 
     #[test]
     fn a_network_of_ipv6_counts_as_one_address() {
-        let subject = |ip: &str| Subject::address(Some(ip.parse().unwrap()));
-        assert_eq!(subject("2001:db8::1"), subject("2001:db8::ffff"));
-        assert_ne!(subject("2001:db8::1"), subject("2001:db8:0:1::1"));
-        assert_eq!(subject("::ffff:1.2.3.4"), subject("1.2.3.4"));
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:1.2.3.4"), network("1.2.3.4"));
+        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         passwords::Passwords,
     },
     app::{self, DatabaseRuntime},
-    config::Config,
+    config::{AccountLimits, Config},
     credentials::{platform, rotate},
     domain::{
         ambient::Ambient,
@@ -47,6 +47,11 @@ pub enum AdminAction {
         #[command(subcommand)]
         action: CreditsAction,
     },
+    /// People who log in.
+    User {
+        #[command(subcommand)]
+        action: UserAction,
+    },
     /// Lists the organizations.
     Organizations,
 }
@@ -55,6 +60,13 @@ pub enum AdminAction {
 pub enum OperatorAction {
     /// Creates an operator; the password is read from standard input, or made and printed once.
     Create { email: String },
+}
+
+#[derive(Subcommand)]
+pub enum UserAction {
+    /// Gives a person a new password and ends all its sessions; the password is read from standard input, or made and
+    /// printed once.
+    Reset { email: String },
 }
 
 #[derive(Subcommand)]
@@ -93,7 +105,10 @@ const PAGE: i64 = 500;
 pub async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
     match action {
         AdminAction::Operator { action: OperatorAction::Create { email } } => {
-            with_vault(config, |db, ring| create_operator(db, ring, email)).await
+            with_vault(config, |db, ring| create_operator(db, ring, config.accounts, email)).await
+        }
+        AdminAction::User { action: UserAction::Reset { email } } => {
+            with_vault(config, |db, ring| reset_user(db, ring, config.accounts, email)).await
         }
         AdminAction::PlatformKey { action: PlatformKeyAction::Set { provider } } => {
             let provider = ProviderId::by_name(&provider).with_context(|| {
@@ -147,17 +162,46 @@ where
     outcome
 }
 
-async fn create_operator(db: Db, ring: KeyRing, email: String) -> anyhow::Result<()> {
-    let ambient = Ambient::system();
+async fn create_operator(db: Db, ring: KeyRing, limits: AccountLimits, email: String) -> anyhow::Result<()> {
+    let accounts = account_services(db, ring, limits).await?;
+    let (password, made) = read_password()?;
+    let id = accounts.create_operator(&email, &password).await?;
+    println!("operator {id}");
+    if made {
+        println!("password {}", password.expose());
+    }
+    Ok(())
+}
+
+async fn reset_user(db: Db, ring: KeyRing, limits: AccountLimits, email: String) -> anyhow::Result<()> {
+    let accounts = account_services(db, ring, limits).await?;
+    let (password, made) = read_password()?;
+    let id = accounts.reset_password(&email, &password).await?;
+    println!("the password of {id} was reset and all its sessions have ended");
+    if made {
+        println!("password {}", password.expose());
+    }
+    Ok(())
+}
+
+/// The password on standard input, else a new one; and whether it is new.
+fn read_password() -> anyhow::Result<(Secret, bool)> {
     let given = read_input()?;
     let made = given.is_none();
-    let password = given.unwrap_or_else(|| {
-        Secret::new(crate::accounts::api_key::random_base62(&ambient).chars().take(24).collect())
-    });
+    let new = || {
+        let random = crate::accounts::api_key::random_base62(&Ambient::system());
+        Secret::new(random.chars().take(24).collect())
+    };
+    Ok((given.unwrap_or_else(new), made))
+}
+
+/// The account services of a command.
+async fn account_services(db: Db, ring: KeyRing, limits: AccountLimits) -> anyhow::Result<Accounts> {
+    let ambient = Ambient::system();
     let installation = Arc::new(Installation::load(&db, ring, ambient.clone()).await?);
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::new();
-    let accounts = Accounts::new(AccountParts {
+    Ok(Accounts::new(AccountParts {
         authenticator: Arc::new(Authenticator::new(db.clone(), installation.clone(), ambient.clone())),
         db,
         installation,
@@ -167,16 +211,11 @@ async fn create_operator(db: Db, ring: KeyRing, email: String) -> anyhow::Result
             signup_open: false,
             allowed_nets: AllowedNets::default(),
             trusted_proxies: Vec::new(),
+            limits,
             provider_urls: HashMap::new(),
         },
         check_clients: CheckClients { operator: client.clone(), customer: client },
-    });
-    let id = accounts.create_operator(&email, &password).await?;
-    println!("operator {id}");
-    if made {
-        println!("password {}", password.expose());
-    }
-    Ok(())
+    }))
 }
 
 async fn grant(db: Db, id: OrgId, amount: NanoUsd) -> anyhow::Result<()> {

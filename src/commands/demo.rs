@@ -29,6 +29,8 @@ const ORGANIZATION: OrgId = OrgId(Uuid::from_u128(0x0190_0000_0000_7000_8000_000
 const KEY_NAME: &str = "Demo";
 /// Topped up to this at every start.
 const CREDIT: NanoUsd = NanoUsd(100_000_000_000);
+/// API keys that are looked through for the last start's.
+const LIVE_KEYS_MAX: i64 = 1_000;
 /// What the simulated providers accept from the operator.
 const PLATFORM_KEY: &str = "sim-platform-key";
 
@@ -67,7 +69,7 @@ async fn prepare(app: &App) -> anyhow::Result<Secret> {
             };
             top_up(&mut tx, scope, &ambient).await?;
             let keys = api_keys::KeyScope { org: scope, made_by: None };
-            for key in api_keys::list(&mut tx, keys).await? {
+            for key in api_keys::list(&mut tx, keys, None, LIVE_KEYS_MAX).await? {
                 if key.name == KEY_NAME && key.revoked_at.is_none() {
                     api_keys::revoke(&mut tx, keys, key.id, ambient.now()).await?;
                 }

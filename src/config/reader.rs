@@ -49,6 +49,7 @@ impl Reader<'_> {
             },
             database_connections_max: self.between("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", 4, 1_000),
             limits: self.limits(),
+            accounts: self.account_limits(),
             deadlines: Deadlines {
                 connect: self.millis("KAIROSROUTE_CONNECT_TIMEOUT_MS"),
                 first_byte: self.millis("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS"),
@@ -120,7 +121,7 @@ impl Reader<'_> {
         })
     }
 
-    fn between<T>(&mut self, name: &str, min: T, max: T) -> T
+    pub(super) fn between<T>(&mut self, name: &str, min: T, max: T) -> T
     where
         T: FromStr + PartialOrd + Copy + fmt::Display,
     {

@@ -14,7 +14,10 @@ use super::{
     },
 };
 use crate::{
-    accounts::roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
+    accounts::{
+        Accounts,
+        roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
+    },
     domain::{ids::RequestId, kind::Kind, provider::Dialect},
     gateway::Gateway,
     store::{api_keys::Principal, sessions},
@@ -100,6 +103,7 @@ const fn anthropic(method: Method, path: &'static str, endpoint: Endpoint) -> Ro
 
 const REQUEST_ID: &str = "x-request-id";
 const AUTH: &str = "/api/auth";
+const SESSIONS: &str = "/api/auth/sessions";
 const KEY: &str = "/api/auth/keys/{id}";
 const KEY_TEST: &str = "/api/auth/keys/{id}/provider-keys/{provider}/test";
 const MEMBERS: &str = "/api/members";
@@ -260,6 +264,14 @@ pub static ROUTES: &[Route] = &[
     row(Method::POST, "/api/auth/signup", Public(|call| Box::pin(auth::sign_up(call)))),
     row(Method::POST, "/api/auth/login", Public(|call| Box::pin(auth::log_in(call)))),
     row(Method::POST, "/api/auth/logout", Person(|call, who| Box::pin(auth::log_out(call, who)))),
+    row(Method::POST, "/api/auth/password", Person(|call, who| Box::pin(auth::change_password(call, who)))),
+    row(Method::GET, SESSIONS, Person(|call, who| Box::pin(auth::list_sessions(call, who)))),
+    row(Method::DELETE, SESSIONS, Person(|call, who| Box::pin(auth::end_sessions(call, who)))),
+    row(
+        Method::DELETE,
+        "/api/auth/sessions/{id}",
+        Person(|call, who| Box::pin(auth::end_sessions(call, who))),
+    ),
     row(Method::GET, AUTH, Person(|call, who| Box::pin(auth::get_account(call, who)))),
     row(Method::POST, AUTH, Session(WriteKeys, |call, who| Box::pin(keys::create_key(call, who)))),
     row(Method::PATCH, AUTH, Session(WriteKeys, |call, who| Box::pin(keys::change_key(call, who)))),
@@ -390,19 +402,28 @@ async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiErr
             }
         },
         Endpoint::Person(handler) => {
-            let person = extract::person(&call).await?;
+            let person = person(&call).await?;
             handler(call, person).await
         }
-        Endpoint::Session(capability, handler) => match extract::person(&call).await? {
+        Endpoint::Session(capability, handler) => match person(&call).await? {
             sessions::Person::Member(session) if session.role.can(capability) => handler(call, session).await,
             sessions::Person::Member(_) => Err(denied("Your role does not allow this")),
             sessions::Person::Operator(_) => Err(denied("An operator belongs to no organization")),
         },
-        Endpoint::Operator(handler) => match extract::person(&call).await? {
+        Endpoint::Operator(handler) => match person(&call).await? {
             sessions::Person::Operator(operator) => handler(call, operator).await,
             sessions::Person::Member(_) => Err(denied("Only the operator may do this")),
         },
     }
+}
+
+/// The logged-in person. What it may change is counted: every change leaves a line in the audit log.
+async fn person(call: &Call) -> Result<sessions::Person, ApiError> {
+    let person = extract::person(call).await?;
+    if call.request.method() != Method::GET {
+        call.state::<Accounts>()?.admit_change(person.user_id()).await?;
+    }
+    Ok(person)
 }
 
 fn denied(message: &str) -> ApiError {

@@ -102,16 +102,27 @@ pub async fn find_principal(
     Ok(Some(Principal { scope, api_key_id: id, key_hash: KeyHash(*key_hash), policy, provider_keys }))
 }
 
-/// The API keys in `scope`: live ones first, the newest first; revoked ones up to the bound of the list.
-pub async fn list(connection: &mut PgConnection, scope: KeyScope) -> Result<Vec<ApiKey>, StoreError> {
+/// A page of the API keys in `scope`, after `after`: live ones first, then revoked ones, each the newest first.
+pub async fn list(
+    connection: &mut PgConnection,
+    scope: KeyScope,
+    after: Option<ApiKeyId>,
+    keys_max: i64,
+) -> Result<Vec<ApiKey>, StoreError> {
     let rows = sqlx::query_as!(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
                 allowed_models, expires_at, created_at, revoked_at
-         FROM api_key WHERE org_id = $1 AND ($2::uuid IS NULL OR created_by = $2)
-         ORDER BY (revoked_at IS NOT NULL), id DESC LIMIT 1000",
+         FROM api_key k WHERE org_id = $1 AND ($2::uuid IS NULL OR created_by = $2)
+           AND ($3::uuid IS NULL OR EXISTS (
+               SELECT 1 FROM api_key last WHERE last.org_id = $1 AND last.id = $3
+                 AND ((last.revoked_at IS NULL AND k.revoked_at IS NOT NULL)
+                      OR ((last.revoked_at IS NULL) = (k.revoked_at IS NULL) AND k.id < last.id))))
+         ORDER BY (revoked_at IS NOT NULL), id DESC LIMIT $4",
         scope.org.uuid(),
         scope.made_by.map(|user| user.0),
+        after.map(|id| id.0),
+        keys_max,
     )
     .fetch_all(connection)
     .await?;
@@ -159,14 +170,62 @@ pub async fn lock_live(
     row.map(KeyRow::into_key).transpose()
 }
 
-/// How many live keys the organization has.
-pub async fn count_live(connection: &mut PgConnection, scope: OrgScope) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM api_key WHERE org_id = $1 AND revoked_at IS NULL"#,
+/// How many API keys an organization has.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyCount {
+    pub live: i64,
+    /// Those that are still kept.
+    pub revoked: i64,
+}
+
+/// How many API keys the organization has.
+pub async fn count(connection: &mut PgConnection, scope: OrgScope) -> Result<KeyCount, StoreError> {
+    Ok(sqlx::query_as!(
+        KeyCount,
+        r#"SELECT count(*) FILTER (WHERE revoked_at IS NULL) AS "live!",
+                  count(*) FILTER (WHERE revoked_at IS NOT NULL) AS "revoked!"
+           FROM api_key WHERE org_id = $1"#,
         scope.uuid(),
     )
     .fetch_one(connection)
     .await?)
+}
+
+/// Revokes every live API key that a person made; returns which.
+pub async fn revoke_made_by(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    user: UserId,
+    now: OffsetDateTime,
+) -> Result<Vec<ApiKeyId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "UPDATE api_key SET revoked_at = $3 WHERE org_id = $1 AND created_by = $2 AND revoked_at IS NULL RETURNING id",
+        scope.uuid(),
+        user.0,
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(ApiKeyId).collect())
+}
+
+/// Removes API keys that were revoked before `before` and hold no provider keys, at most `rows_max`; returns how many.
+pub async fn prune(
+    connection: &mut PgConnection,
+    before: OffsetDateTime,
+    rows_max: i64,
+) -> Result<u64, StoreError> {
+    let outcome = sqlx::query!(
+        "DELETE FROM api_key WHERE (org_id, id) IN (
+             SELECT org_id, id FROM api_key k WHERE revoked_at < $1
+               AND NOT EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id = k.id)
+             LIMIT $2)",
+        before,
+        rows_max,
+    )
+    .execute(connection)
+    .await?;
+    Ok(outcome.rows_affected())
 }
 
 pub async fn insert(

@@ -3,6 +3,7 @@
 use super::StoreError;
 use crate::domain::{ambient::Ambient, ids::OrgId};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 /// One change. Texts hold identifiers and field names, never values that could be secret.
 pub struct AuditEntry<'a> {
@@ -32,4 +33,21 @@ pub async fn insert(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Removes lines from before `before`, at most `rows_max`; returns how many. Ids sort by time.
+pub async fn prune(
+    connection: &mut PgConnection,
+    before: OffsetDateTime,
+    rows_max: i64,
+) -> Result<u64, StoreError> {
+    let outcome = sqlx::query!(
+        "DELETE FROM audit_log WHERE id IN (
+             SELECT id FROM (SELECT id, created_at FROM audit_log ORDER BY id LIMIT $2) oldest WHERE created_at < $1)",
+        before,
+        rows_max,
+    )
+    .execute(connection)
+    .await?;
+    Ok(outcome.rows_affected())
 }

@@ -64,8 +64,20 @@ pub struct Invitation {
     pub scope: OrgScope,
     pub email: String,
     pub role: Role,
+    /// Whose right it rests on; unknown for those of older releases.
+    pub invited_by: Option<UserId>,
     pub created_at: OffsetDateTime,
     pub expires_at: OffsetDateTime,
+}
+
+/// Which open invitations of an organization are meant.
+#[derive(Clone, Copy, Debug)]
+pub enum OpenInvitations<'a> {
+    One(InvitationId),
+    /// Those of an e-mail address.
+    Of(&'a str),
+    /// Those that a person made.
+    By(UserId),
 }
 
 pub async fn insert(
@@ -183,12 +195,41 @@ pub async fn remove(connection: &mut PgConnection, scope: OrgScope, user: UserId
     Ok(())
 }
 
+/// The role of a person, locked until the transaction ends: it is not taken away meanwhile.
+pub async fn lock_role(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    user: UserId,
+) -> Result<Option<Role>, StoreError> {
+    let role = sqlx::query_scalar!(
+        "SELECT role FROM membership WHERE org_id = $1 AND user_id = $2 FOR SHARE",
+        scope.uuid(),
+        user.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    role.map(|role| role_of(&user.0, &role)).transpose()
+}
+
+/// How many organizations a person belongs to.
+pub async fn count_of_user(connection: &mut PgConnection, user: UserId) -> Result<i64, StoreError> {
+    let count =
+        sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM membership WHERE user_id = $1"#, user.0);
+    Ok(count.fetch_one(connection).await?)
+}
+
 /// Members and open invitations, together bounded by whoever invites.
-pub async fn count(connection: &mut PgConnection, scope: OrgScope) -> Result<i64, StoreError> {
+pub async fn count(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    now: OffsetDateTime,
+) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"SELECT (SELECT count(*) FROM membership WHERE org_id = $1)
-                + (SELECT count(*) FROM invitation WHERE org_id = $1 AND accepted_at IS NULL) AS "count!""#,
+                + (SELECT count(*) FROM invitation WHERE org_id = $1 AND accepted_at IS NULL AND expires_at > $2)
+                AS "count!""#,
         scope.uuid(),
+        now,
     )
     .fetch_one(connection)
     .await?)
@@ -200,8 +241,8 @@ pub async fn insert_invitation(
     token_hash: &[u8; 32],
 ) -> Result<(), StoreError> {
     sqlx::query!(
-        "INSERT INTO invitation (org_id, id, email, role, token_hash, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO invitation (org_id, id, email, role, token_hash, created_at, expires_at, invited_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         invitation.scope.uuid(),
         invitation.id.0,
         invitation.email,
@@ -209,6 +250,7 @@ pub async fn insert_invitation(
         token_hash.as_slice(),
         invitation.created_at,
         invitation.expires_at,
+        invitation.invited_by.map(|user| user.0),
     )
     .execute(connection)
     .await?;
@@ -222,7 +264,7 @@ pub async fn list_invitations(
     now: OffsetDateTime,
 ) -> Result<Vec<Invitation>, StoreError> {
     let rows = sqlx::query!(
-        "SELECT id, email, role, created_at, expires_at FROM invitation
+        "SELECT id, email, role, created_at, expires_at, invited_by FROM invitation
          WHERE org_id = $1 AND accepted_at IS NULL AND expires_at > $2 ORDER BY id LIMIT 1000",
         scope.uuid(),
         now,
@@ -231,9 +273,52 @@ pub async fn list_invitations(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let role = role_of(&row.id, &row.role)?;
-            let (created_at, expires_at) = (row.created_at, row.expires_at);
-            Ok(Invitation { id: InvitationId(row.id), scope, email: row.email, role, created_at, expires_at })
+            Ok(Invitation {
+                id: InvitationId(row.id),
+                scope,
+                email: row.email,
+                role: role_of(&row.id, &row.role)?,
+                invited_by: row.invited_by.map(UserId),
+                created_at: row.created_at,
+                expires_at: row.expires_at,
+            })
+        })
+        .collect()
+}
+
+/// Invitations that were not accepted, expired ones too, locked until the transaction ends.
+pub async fn lock_invitations(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    which: OpenInvitations<'_>,
+) -> Result<Vec<Invitation>, StoreError> {
+    let (id, email, invited_by) = match which {
+        OpenInvitations::One(id) => (Some(id.0), None, None),
+        OpenInvitations::Of(email) => (None, Some(email), None),
+        OpenInvitations::By(user) => (None, None, Some(user.0)),
+    };
+    let rows = sqlx::query!(
+        "SELECT id, email, role, created_at, expires_at, invited_by FROM invitation
+         WHERE org_id = $1 AND accepted_at IS NULL AND (id = $2 OR email = $3 OR invited_by = $4)
+         ORDER BY id FOR UPDATE",
+        scope.uuid(),
+        id,
+        email,
+        invited_by,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Invitation {
+                id: InvitationId(row.id),
+                scope,
+                email: row.email,
+                role: role_of(&row.id, &row.role)?,
+                invited_by: row.invited_by.map(UserId),
+                created_at: row.created_at,
+                expires_at: row.expires_at,
+            })
         })
         .collect()
 }
@@ -245,7 +330,7 @@ pub async fn lock_invitation(
     now: OffsetDateTime,
 ) -> Result<Option<Invitation>, StoreError> {
     let row = sqlx::query!(
-        "SELECT org_id, id, email, role, created_at, expires_at FROM invitation
+        "SELECT org_id, id, email, role, created_at, expires_at, invited_by FROM invitation
          WHERE token_hash = $1 AND accepted_at IS NULL AND expires_at > $2 FOR UPDATE",
         token_hash.as_slice(),
         now,
@@ -258,6 +343,7 @@ pub async fn lock_invitation(
             scope: OrgScope::of(OrgId(row.org_id)),
             email: row.email,
             role: role_of(&row.id, &row.role)?,
+            invited_by: row.invited_by.map(UserId),
             created_at: row.created_at,
             expires_at: row.expires_at,
         })
@@ -281,18 +367,34 @@ pub async fn accept_invitation(
     Ok(())
 }
 
-/// Takes open invitations back: the one of `id`, or all of an address. Tells how many there were.
+/// Deletes invitations that were not accepted.
 pub async fn delete_invitations(
     connection: &mut PgConnection,
     scope: OrgScope,
-    id: Option<InvitationId>,
-    email: Option<&str>,
+    ids: &[InvitationId],
+) -> Result<(), StoreError> {
+    let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "DELETE FROM invitation WHERE org_id = $1 AND accepted_at IS NULL AND id = ANY($2)",
+        scope.uuid(),
+        &ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Removes invitations that were accepted or expired before `before`, at most `rows_max`; returns how many.
+pub async fn prune_invitations(
+    connection: &mut PgConnection,
+    before: OffsetDateTime,
+    rows_max: i64,
 ) -> Result<u64, StoreError> {
     let outcome = sqlx::query!(
-        "DELETE FROM invitation WHERE org_id = $1 AND accepted_at IS NULL AND (id = $2 OR email = $3)",
-        scope.uuid(),
-        id.map(|id| id.0),
-        email,
+        "DELETE FROM invitation WHERE (org_id, id) IN (
+             SELECT org_id, id FROM invitation WHERE expires_at < $1 OR accepted_at < $1 LIMIT $2)",
+        before,
+        rows_max,
     )
     .execute(connection)
     .await?;

@@ -56,3 +56,40 @@ pub async fn list(
         .map(|row| Organization { id: OrgId(row.id), name: row.name, created_at: row.created_at })
         .collect())
 }
+
+/// Counts a sign-up of a new organization from a network, unless that network has had `signups_max` on that day: then
+/// nothing is counted and the answer is false.
+pub async fn count_signup(
+    connection: &mut PgConnection,
+    day: time::Date,
+    network: &str,
+    signups_max: i32,
+) -> Result<bool, StoreError> {
+    let counted = sqlx::query!(
+        "INSERT INTO signup_count AS earlier (day, network, count) VALUES ($1, $2, 1)
+         ON CONFLICT (day, network) DO UPDATE SET count = earlier.count + 1 WHERE earlier.count < $3",
+        day,
+        network,
+        signups_max,
+    )
+    .execute(connection)
+    .await?;
+    Ok(counted.rows_affected() > 0)
+}
+
+/// Removes counts of days before `before`, at most `rows_max`; returns how many.
+pub async fn prune_signups(
+    connection: &mut PgConnection,
+    before: time::Date,
+    rows_max: i64,
+) -> Result<u64, StoreError> {
+    let outcome = sqlx::query!(
+        "DELETE FROM signup_count WHERE (day, network) IN (
+             SELECT day, network FROM signup_count WHERE day < $1 LIMIT $2)",
+        before,
+        rows_max,
+    )
+    .execute(connection)
+    .await?;
+    Ok(outcome.rows_affected())
+}

@@ -164,6 +164,15 @@ pub async fn delete_of_api_key(
     Ok(())
 }
 
+/// How many provider keys an organization has stored, over all its API keys.
+pub async fn count(connection: &mut PgConnection, scope: OrgScope) -> Result<i64, StoreError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM provider_key WHERE org_id = $1"#,
+        scope.uuid()
+    );
+    Ok(count.fetch_one(connection).await?)
+}
+
 /// Records what a call with the key told. `status` is left when the call told nothing about the key; the seal
 /// must still be the one that was tested, for the secret may have been replaced meanwhile.
 pub async fn set_status(

@@ -56,3 +56,24 @@ pub async fn get_email(connection: &mut PgConnection, id: UserId) -> Result<Opti
         .fetch_optional(connection)
         .await?)
 }
+
+/// The person of an id.
+pub async fn get(connection: &mut PgConnection, id: UserId) -> Result<Option<User>, StoreError> {
+    let row = sqlx::query!("SELECT id, email, password_hash, is_operator FROM app_user WHERE id = $1", id.0)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| User {
+        id: UserId(row.id),
+        email: row.email,
+        password_hash: row.password_hash,
+        is_operator: row.is_operator,
+    }))
+}
+
+/// Stores the hash of a new password.
+pub async fn set_password(connection: &mut PgConnection, id: UserId, hash: &str) -> Result<(), StoreError> {
+    sqlx::query!("UPDATE app_user SET password_hash = $2 WHERE id = $1", id.0, hash)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -183,3 +183,76 @@ async fn privileged_fields_of_member_calls_are_refused() {
     }
     assert_eq!(stack.database.rows("membership").await, before);
 }
+
+#[tokio::test]
+async fn an_invitation_ends_with_the_rights_of_who_made_it() {
+    let stack = Stack::start().await;
+    let owner = stack.sign_up().await;
+    let invite = async |session: &str, email: &str, role: &str| -> Value {
+        stack.post("/api/members", session, &json!({ "email": email, "role": role })).await.json()
+    };
+    let sign_up = async |invited: &Value| {
+        let body = json!({ "email": invited["email"], "password": PASSWORD, "invitation": invited["token"] });
+        stack.post("/api/auth/signup", "", &body).await.status
+    };
+    // Removed: all that it made.
+    let (admin, admin_id) = join(&stack, &owner, "admin").await;
+    let back = invite(&admin, "back@example.test", "admin").await;
+    let fine = invite(&owner.session, "fine@example.test", "viewer").await;
+    assert_eq!(fine["invitedBy"], json!(owner.user_id));
+    assert_eq!(stack.delete(&format!("/api/members/{admin_id}"), &owner.session).await.status, 204);
+    assert_eq!(sign_up(&back).await, 400);
+    // Demoted: what the new role could not make.
+    let (second, second_id) = join(&stack, &owner, "owner").await;
+    let (to_owner, to_viewer) =
+        (invite(&second, "o@example.test", "owner").await, invite(&second, "v@example.test", "viewer").await);
+    assert_eq!(set_role(&stack, &owner.session, &second_id, "admin").await.status, 200);
+    assert_eq!((sign_up(&to_owner).await, sign_up(&to_viewer).await), (400, 201));
+    let late = invite(&second, "late@example.test", "viewer").await;
+    assert_eq!(set_role(&stack, &owner.session, &second_id, "member").await.status, 200);
+    assert_eq!((sign_up(&late).await, sign_up(&fine).await), (400, 201));
+    // One that was stored meanwhile opens nothing either.
+    let hidden = invite(&owner.session, "hidden@example.test", "admin").await;
+    let sql = format!(
+        "UPDATE invitation SET invited_by = '{}' WHERE email = 'hidden@example.test'",
+        second_id.trim_start_matches("usr_")
+    );
+    stack.database.tamper(&sql).await;
+    assert_eq!(sign_up(&hidden).await, 400);
+}
+
+#[tokio::test]
+async fn only_owners_touch_the_invitations_of_owners() {
+    let stack = Stack::start().await;
+    let owner = stack.sign_up().await;
+    let (admin, _) = join(&stack, &owner, "admin").await;
+    let body = json!({ "email": "second@example.test", "role": "owner" });
+    let invited = stack.post("/api/members", &owner.session, &body).await.json();
+    let path = format!("/api/members/{}", text(&invited["invitationId"]));
+    assert_eq!(stack.delete(&path, &admin).await.status, 403);
+    let replaced = json!({ "email": "second@example.test", "role": "viewer" });
+    assert_eq!(stack.post("/api/members", &admin, &replaced).await.status, 403);
+    let body =
+        json!({ "email": "second@example.test", "password": PASSWORD, "invitation": invited["token"] });
+    assert_eq!(stack.post("/api/auth/signup", "", &body).await.status, 201, "it was left alone");
+}
+
+#[tokio::test]
+async fn a_member_can_be_removed_together_with_its_api_keys() {
+    let stack = Stack::start().await;
+    let owner = stack.sign_up().await;
+    let (kept, kept_id) = join(&stack, &owner, "member").await;
+    let (gone, gone_id) = join(&stack, &owner, "member").await;
+    let (_, kept_key) = stack.create_key(&kept, &json!({})).await;
+    let (secret, gone_key) = stack.create_key(&gone, &json!({ "providerKeys": { "OpenAI": "sk-x" } })).await;
+    assert_eq!(stack.get("/v1/models", &secret).await.status, 200);
+    assert_eq!(stack.delete(&format!("/api/members/{kept_id}"), &owner.session).await.status, 204);
+    let path = format!("/api/members/{gone_id}?revokeKeys=true");
+    assert_eq!(stack.delete(&path, &owner.session).await.status, 204);
+    assert_eq!(stack.get("/v1/models", &secret).await.status, 401);
+    let revoked = async |id: &str| {
+        stack.get(&format!("/api/auth/keys/{id}"), &owner.session).await.json()["revokedAt"].is_string()
+    };
+    assert!(!revoked(&kept_key).await && revoked(&gone_key).await && !revoked(&owner.key_id).await);
+    assert_eq!(stack.database.number("SELECT count(*) FROM provider_key").await, 0);
+}

@@ -3,7 +3,7 @@
 
 use super::time_text;
 use crate::{
-    accounts::{Accounts, roles::Role},
+    accounts::{Accounts, members::KeysOf, roles::Role},
     domain::ids::{InvitationId, UserId},
     http::{error::ApiError, extract::Call},
     store::{
@@ -33,6 +33,8 @@ struct RoleBody {
 struct WhomQuery {
     user_id: Option<String>,
     invitation_id: Option<String>,
+    /// With a member who is removed: its API keys too.
+    revoke_keys: Option<bool>,
 }
 
 enum Whom {
@@ -69,11 +71,16 @@ pub async fn set_role(mut call: Call, session: Session) -> Result<HttpResponse, 
     Ok(HttpResponse::Ok().json(member_view(&member)))
 }
 
-/// `DELETE /api/members?userId=` or `?invitationId=`, and `DELETE /api/members/{id}` with either.
+/// `DELETE /api/members?userId=` or `?invitationId=`, and `DELETE /api/members/{id}` with either. `revokeKeys=true`
+/// revokes the API keys that the member made, too.
 pub async fn remove(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     let accounts = call.state::<Accounts>()?;
+    let keys = match call.query::<WhomQuery>()?.revoke_keys {
+        Some(true) => KeysOf::Revoked,
+        Some(false) | None => KeysOf::Kept,
+    };
     match whom(&call)? {
-        Whom::User(user) => accounts.remove_member(session, user).await?,
+        Whom::User(user) => accounts.remove_member(session, user, keys).await?,
         Whom::Invitation(id) => accounts.withdraw_invitation(session, id).await?,
     }
     Ok(HttpResponse::NoContent().finish())
@@ -114,6 +121,7 @@ fn invitation_view(invitation: &Invitation) -> Value {
         "invitationId": invitation.id,
         "email": invitation.email,
         "role": invitation.role,
+        "invitedBy": invitation.invited_by,
         "createdAt": time_text(invitation.created_at),
         "expiresAt": time_text(invitation.expires_at),
     })

@@ -22,6 +22,7 @@ impl From<AccountError> for ApiError {
             AccountError::Throttled { retry_after_s } => {
                 Self::new(Code::RateLimitExceeded, message).retry_after_s(retry_after_s)
             }
+            AccountError::Limited(_) => Self::new(Code::RateLimitExceeded, message).retry_is_useless(),
             AccountError::Busy => Self::new(Code::ServiceUnavailable, message).retry_after_s(2),
             AccountError::Invalid { param, message } => Self::invalid(param, message),
             AccountError::UnknownProvider { param } => Self::unknown_provider(param),

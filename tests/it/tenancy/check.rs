@@ -219,6 +219,9 @@ fn samples(route: &Route) -> Vec<Tried> {
         ("DELETE", "/api/members/{id}") => {
             vec![("/api/members/{user}", None, true), ("/api/members/{invitation}", None, true)]
         }
+        ("DELETE", "/api/auth/sessions/{id}") => {
+            vec![("/api/auth/sessions/ses_00000000000000000000000000000000", None, false)]
+        }
         ("POST", "/api/billing/topups") => vec![("/api/billing/topups", Some(topup), false)],
         (_, path) if !path.contains('{') => vec![(path, Some(json!({})), false)],
         (method, path) => panic!("say in tenancy/check.rs how to try {method} {path}"),

@@ -1,0 +1,67 @@
+//! Settings that bound accounts: how many rows one customer may own, how fast refused requests may come, and how long
+//! ended things are kept.
+
+use super::reader::Reader;
+use std::time::Duration;
+
+/// Bounds of accounts and of what they leave behind.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountLimits {
+    /// Live API keys of one organization.
+    pub api_keys_max: i64,
+    /// Members and open invitations of one organization.
+    pub members_max: i64,
+    /// Stored provider keys of one organization, over all its API keys.
+    pub provider_keys_max: i64,
+    /// Organizations that one person may belong to.
+    pub organizations_per_person_max: i64,
+    /// Organizations that one address may sign up on one day (UTC).
+    pub signups_per_day_max: i32,
+    /// Refused requests of one API key per minute, before it is answered 429.
+    pub refusals_per_key_minute_max: u32,
+    /// Refused requests without a valid credential from one address per minute, before it is answered 429.
+    pub refusals_per_address_minute_max: u32,
+    pub retention: Retention,
+}
+
+/// How long things are kept after their end.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Receipts of requests that were refused before any provider was called.
+    pub refusals: Duration,
+    /// Ended sessions, used or expired invitations, revoked API keys.
+    pub ended: Duration,
+    /// Lines of the audit log.
+    pub audit_log: Duration,
+}
+
+impl Reader<'_> {
+    pub(super) fn account_limits(&mut self) -> AccountLimits {
+        AccountLimits {
+            api_keys_max: self.between("KAIROSROUTE_API_KEYS_MAX", 1, 1_000_000),
+            members_max: self.between("KAIROSROUTE_MEMBERS_MAX", 1, 1_000_000),
+            provider_keys_max: self.between("KAIROSROUTE_PROVIDER_KEYS_MAX", 1, 1_000_000),
+            organizations_per_person_max: self.between("KAIROSROUTE_ORGANIZATIONS_PER_PERSON_MAX", 1, 1_000),
+            signups_per_day_max: self.between("KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX", 1, 1_000_000),
+            refusals_per_key_minute_max: self.between(
+                "KAIROSROUTE_REFUSALS_PER_KEY_MINUTE_MAX",
+                1,
+                1_000_000,
+            ),
+            refusals_per_address_minute_max: self.between(
+                "KAIROSROUTE_REFUSALS_PER_ADDRESS_MINUTE_MAX",
+                1,
+                1_000_000,
+            ),
+            retention: Retention {
+                refusals: self.hours("KAIROSROUTE_REFUSAL_RETENTION_HOURS"),
+                ended: self.hours("KAIROSROUTE_ENDED_RETENTION_HOURS"),
+                audit_log: self.hours("KAIROSROUTE_AUDIT_RETENTION_HOURS"),
+            },
+        }
+    }
+
+    fn hours(&mut self, name: &str) -> Duration {
+        Duration::from_secs(self.between::<u64>(name, 1, 876_000) * 3_600)
+    }
+}
