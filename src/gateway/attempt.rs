@@ -10,7 +10,7 @@ use crate::{
         AnswerReader, Dialect,
         canonical::{Answer as Canonical, Event},
         kinds::{KindAnswer, Refused},
-        openai_chat::{reply, usage},
+        openai_chat::{AnswerEdits, reply, usage},
     },
     domain::{provider::ProviderId, secret::Secret, usage::Usage},
     providers::{
@@ -154,7 +154,9 @@ fn whole_chat(exchange: &Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
     let outside = exchange.reading.reasoning_outside_output;
     let usage = seen.usage.and_then(|raw| usage::read(raw, outside));
     let service_tier = seen.service_tier.map(str::to_owned);
-    Ok(Answer::Whole { usage, service_tier, text, body: Body::Bytes(body) })
+    let edits = AnswerEdits::of(exchange.provider).filter(|edits| edits.needs(&seen));
+    let edited = edits.filter(|_| exchange.client == Dialect::Chat).and_then(|mut edits| edits.body(json));
+    Ok(Answer::Whole { usage, service_tier, text, body: Body::Bytes(edited.unwrap_or(body)) })
 }
 
 fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {

@@ -40,6 +40,9 @@ use crate::{
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 
+/// The request bears a fee that no answer tells.
+const UNPRICED_FEES: &str = "unpriced_fees_refused_on_platform_key";
+
 /// An answer and where it comes from.
 pub struct Answered {
     pub answer: Answer,
@@ -200,7 +203,7 @@ impl<'a> Course<'a> {
             || searches
             || !bounds::has_audio_prices(facts, candidate.model.as_deref(), open.started_at)
         {
-            return Some("unpriced_fees_refused_on_platform_key");
+            return Some(UNPRICED_FEES);
         }
         self.bounds(candidate, open).is_err().then_some("unpriced_refused_on_platform_key")
     }

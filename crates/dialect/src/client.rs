@@ -175,6 +175,8 @@ fn called(dialect: Dialect, name: Cow<'static, str>) -> Cow<'static, str> {
     let own = match (dialect, name.as_ref()) {
         (Dialect::Messages, "stop") => "stop_sequences",
         (Dialect::Messages, "response_format") => "output_config.format",
+        (Dialect::Messages, "response_format.json_schema") => "output_config.format.schema",
+        (Dialect::Responses, "response_format.json_schema") => "text.format.schema",
         (Dialect::Messages, "reasoning_effort") => "thinking",
         (Dialect::Messages, "max_completion_tokens") => "max_tokens",
         (Dialect::Messages, "parallel_tool_calls") => "tool_choice.disable_parallel_tool_use",

@@ -2,6 +2,7 @@
 //! it in one pass and refuses what nobody could serve.
 
 use super::{
+    fees::Fees,
     json::{Cursor, DEPTH_LIMIT, JsonError, Kind, Member, Raw, Text},
     wishes::Wishes,
 };
@@ -50,6 +51,8 @@ pub struct Head<'a> {
     pub wishes: Wishes<'a>,
     /// Needs what the provider keeps from an earlier request (`previous_response_id`).
     pub needs_state: bool,
+    /// What bears a fee of its own.
+    pub fees: Fees,
     pub facts: Facts,
 }
 
@@ -66,6 +69,7 @@ impl Default for Head<'_> {
             own: Vec::new(),
             wishes: Wishes::default(),
             needs_state: false,
+            fees: Fees::default(),
             facts: Facts::default(),
         }
     }
@@ -117,7 +121,7 @@ pub struct Facts {
     pub forced_tool: bool,
     pub json_schema: bool,
     pub wants_logprobs: bool,
-    /// `web_search_options`, or tools that are neither functions nor custom: they bear fees of their own.
+    /// Something bears a fee that no answer tells; see [`Head::fees`].
     pub unpriced_tools: bool,
     /// Names something that a provider keeps for an account: a file by its id, a container, an address that only
     /// the provider knows.
@@ -131,6 +135,11 @@ pub struct Facts {
 /// Members that name a picture, and those that name or hold a document, wherever they stand.
 const PICTURE: &str = "image_url";
 const DOCUMENT: [&str; 3] = ["file_url", "file_id", "file_data"];
+/// Members that name what a provider keeps for an account.
+const KEPT: [&str; 7] =
+    ["file_id", "file_ids", "container", "container_id", "vector_store_id", "vector_store_ids", "skill_id"];
+/// Members whose insides are a client's own names, not the wire's.
+const CLIENTS_OWN: [&str; 5] = ["parameters", "input_schema", "schema", "arguments", "env"];
 /// Hosts whose addresses are videos to the provider that opens them.
 const VIDEO_HOSTS: [&str; 2] = ["youtube.com", "youtu.be"];
 
@@ -172,7 +181,8 @@ impl Facts {
         self.videos = self.videos.saturating_add(u32::from(is_video));
     }
 
-    /// Adds an item that only its provider knows: its text, and whatever media its parts name.
+    /// Adds an item that only its provider knows: its text, whatever media its parts name, and whether it names
+    /// what the provider keeps.
     pub(crate) fn add_foreign(&mut self, item: Raw<'_>) {
         self.add_bytes(item.len());
         // The value was read before: it is whole, and no deeper than may be.
@@ -183,6 +193,10 @@ impl Facts {
         match cursor.kind()? {
             Kind::Object => cursor.object(|cursor, key| {
                 let key = key.decode();
+                if CLIENTS_OWN.contains(&key.as_ref()) {
+                    return cursor.value().map(drop);
+                }
+                self.names_kept |= KEPT.contains(&key.as_ref()) && cursor.kind()? != Kind::Null;
                 self.images = self.images.saturating_add(u32::from(key == PICTURE));
                 self.files = self.files.saturating_add(u32::from(DOCUMENT.contains(&key.as_ref())));
                 self.add_named_media(cursor)

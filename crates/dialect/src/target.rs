@@ -1,6 +1,6 @@
 //! Where a request goes, and what is sent there.
 
-use super::Dialect;
+use super::{Dialect, names::Replaced};
 use kairosroute_domain::{
     catalog::{Flag, Flags},
     provider::ProviderId,
@@ -45,6 +45,10 @@ pub struct Reading {
     pub seed: String,
     /// Reported output leaves reasoning out.
     pub reasoning_outside_output: bool,
+    /// An empty finish reason after calls means that they are the end.
+    pub empty_finish_ends_calls: bool,
+    /// Tools whose names the target did not take.
+    pub replaced: Replaced,
 }
 
 /// The provider or model does not take a field that changes the answer.

@@ -4,7 +4,9 @@
 use super::{
     Dialect, Encoded, Reading, Target, Unsupported,
     canonical::{self, Event},
-    cohere, completions, gemini, messages, openai_chat, responses,
+    cohere, completions, gemini, messages,
+    names::{self, Replaced},
+    openai_chat, responses,
     sse::Frame,
 };
 use std::borrow::Cow;
@@ -15,7 +17,13 @@ use std::borrow::Cow;
 pub struct Unreadable;
 
 /// Reads one answer. The same answer whole or in frames gives the same content, finish and usage.
-pub enum AnswerReader {
+pub struct AnswerReader {
+    reader: Reader,
+    replaced: Replaced,
+}
+
+/// The reader of one dialect.
+enum Reader {
     Chat(Box<openai_chat::Reader>),
     Completions(Box<completions::Reader>),
     Messages(Box<messages::Reader>),
@@ -31,15 +39,18 @@ pub fn write(request: &canonical::Request<'_>, target: &Target<'_>) -> Result<En
         Dialect::Gemini => Cow::Borrowed(request),
         _ => canonical::shown_by_user(request),
     };
-    let request = &*shown;
-    match target.dialect {
+    let (request, replaced) = names::fit(&shown, target);
+    let request = &*request;
+    let mut encoded = match target.dialect {
         Dialect::Chat => openai_chat::write(request, target),
         Dialect::Messages => messages::write(request, target),
         Dialect::Responses => responses::write(request, target),
         Dialect::Gemini => gemini::write(request, target),
         Dialect::Cohere => cohere::write(request, target),
         Dialect::Completions => Err(Unsupported::because("model", ": it has no conversations")),
-    }
+    }?;
+    encoded.reading.replaced = replaced;
+    Ok(encoded)
 }
 
 /// Whether who speaks this dialect opens such a URL by itself, even if it fetches no others.
@@ -49,6 +60,35 @@ pub fn opens(dialect: Dialect, url: &str) -> bool {
 
 impl AnswerReader {
     pub fn new(dialect: Dialect, reading: Reading) -> Self {
+        let replaced = reading.replaced.clone();
+        Self { reader: Reader::new(dialect, reading), replaced }
+    }
+
+    /// Takes one frame of a stream.
+    pub fn frame(&mut self, frame: Frame<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
+        let Self { reader, replaced } = self;
+        if replaced.is_empty() {
+            return reader.frame(frame, emit);
+        }
+        reader.frame(frame, &mut |event| emit(replaced.restore(event)))
+    }
+
+    /// The provider has closed the stream: what was still open is emitted. Whether the answer is whole is for the
+    /// caller to judge by the [`Event::Finish`] it saw.
+    pub fn close(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+        let Self { reader, replaced } = self;
+        reader.close(&mut |event| emit(replaced.restore(event)));
+    }
+
+    /// Takes a whole answer. An error the provider reports inside it is [`Event::Failed`].
+    pub fn body(&mut self, json: &[u8], emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
+        let Self { reader, replaced } = self;
+        reader.body(json, &mut |event| emit(replaced.restore(event)))
+    }
+}
+
+impl Reader {
+    fn new(dialect: Dialect, reading: Reading) -> Self {
         match dialect {
             Dialect::Chat => Self::Chat(Box::new(openai_chat::Reader::new(reading))),
             Dialect::Completions => Self::Completions(Box::new(completions::Reader::new(reading))),
@@ -59,8 +99,7 @@ impl AnswerReader {
         }
     }
 
-    /// Takes one frame of a stream.
-    pub fn frame(&mut self, frame: Frame<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
+    fn frame(&mut self, frame: Frame<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
         match self {
             Self::Chat(reader) => reader.frame(frame, emit),
             Self::Completions(reader) => reader.frame(frame, emit),
@@ -71,9 +110,7 @@ impl AnswerReader {
         }
     }
 
-    /// The provider has closed the stream: what was still open is emitted. Whether the answer is whole is for the
-    /// caller to judge by the [`Event::Finish`] it saw.
-    pub fn close(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
+    fn close(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         match self {
             Self::Chat(reader) => reader.close(emit),
             Self::Completions(reader) => reader.close(emit),
@@ -84,8 +121,7 @@ impl AnswerReader {
         }
     }
 
-    /// Takes a whole answer. An error the provider reports inside it is [`Event::Failed`].
-    pub fn body(&mut self, json: &[u8], emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
+    fn body(&mut self, json: &[u8], emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
         match self {
             Self::Chat(reader) => reader.body(json, emit),
             Self::Completions(reader) => reader.body(json, emit),

@@ -9,7 +9,7 @@ mod kinds;
 mod quirks;
 
 pub use kinds::{Serves, Shape};
-pub use quirks::{Field, MessageName, PLAIN, Quirks};
+pub use quirks::{Answers, Field, MessageName, PLAIN, Quirks};
 
 /// A provider of the table. Copy, compares by row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,14 @@ pub enum Count {
     Gemini,
 }
 
+/// What a provider takes as the name of a tool: ASCII letters, digits, `_` and `-`, within these limits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ToolNames {
+    pub chars_max: usize,
+    /// The first character is a letter or `_`.
+    pub letter_first: bool,
+}
+
 /// A free call that tells whether a key works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyCheck {
@@ -122,6 +130,7 @@ pub struct Provider {
     pub key_prefixes: &'static [&'static str],
     pub on_disconnect: OnDisconnect,
     pub thoughts: Thoughts,
+    pub tool_names: ToolNames,
     pub quirks: Quirks,
 }
 
@@ -148,6 +157,7 @@ const COMPATIBLE: Provider = Provider {
     key_prefixes: &[],
     on_disconnect: OnDisconnect::Cancel,
     thoughts: Thoughts::Shown,
+    tool_names: ToolNames { chars_max: 64, letter_first: false },
     quirks: PLAIN,
 };
 
@@ -181,6 +191,7 @@ pub static PROVIDERS: &[Provider] = &[
         headers: &[("anthropic-version", "2023-06-01")],
         key_check: KeyCheck { path: "/v1/models", ..MODELS },
         key_prefixes: &["sk-ant-"],
+        tool_names: ToolNames { chars_max: 128, letter_first: false },
         thoughts: Thoughts::Hidden,
         ..COMPATIBLE
     },
@@ -197,6 +208,7 @@ pub static PROVIDERS: &[Provider] = &[
         dialect: Dialect::Gemini,
         chat_path: "",
         key_prefixes: &["AQ.", "AIza"],
+        tool_names: ToolNames { chars_max: 64, letter_first: true },
         thoughts: Thoughts::HiddenByDefault,
         on_disconnect: OnDisconnect::Drain,
         ..COMPATIBLE
@@ -216,6 +228,7 @@ pub static PROVIDERS: &[Provider] = &[
         quirks: Quirks {
             refused: &["search_parameters", "web_search_options", "modalities", "audio"],
             loose_tool_schemas: true,
+            answers: Answers { empty_finish_ends_calls: true, ..Answers::PLAIN },
             reasoning_outside_output: true,
             ..PLAIN
         },
@@ -243,6 +256,12 @@ pub static PROVIDERS: &[Provider] = &[
             strict_assistant: true,
             strict_messages: true,
             short_tool_ids: true,
+            answers: Answers {
+                content_parts: true,
+                loose_calls: true,
+                finish_words: &[("model_length", "length")],
+                ..Answers::PLAIN
+            },
             ..PLAIN
         },
         ..COMPATIBLE
@@ -284,6 +303,7 @@ pub static PROVIDERS: &[Provider] = &[
             message_name: MessageName::None,
             reasoning_field: "reasoning",
             strict_messages: true,
+            answers: Answers { reasoning_by_another_name: true, other_tiers: true, ..Answers::PLAIN },
             ..PLAIN
         },
         ..COMPATIBLE
@@ -334,6 +354,7 @@ pub static PROVIDERS: &[Provider] = &[
             reasoning_field: "reasoning",
             wants_output_limit: true,
             strict_messages: true,
+            answers: Answers { reasoning_by_another_name: true, ..Answers::PLAIN },
             ..PLAIN
         },
         ..COMPATIBLE
@@ -353,6 +374,11 @@ pub static PROVIDERS: &[Provider] = &[
             dropped: &["parallel_tool_calls", "service_tier", "prediction"],
             refused: &["modalities", "audio"],
             logprobs_as_count: true,
+            answers: Answers {
+                finish_words: &[("eos", "stop")],
+                reasoning_by_another_name: true,
+                ..Answers::PLAIN
+            },
             ..PLAIN
         },
         ..COMPATIBLE

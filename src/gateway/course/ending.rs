@@ -1,8 +1,8 @@
 //! What is told when no choice has answered: the last provider's word, else what kept every choice from being tried.
 
-use super::Course;
+use super::{Course, UNPRICED_FEES};
 use crate::{
-    dialect::Invalid,
+    dialect::{Fee, Head, Invalid},
     gateway::{
         failure::{Failure, told_of},
         open::Open,
@@ -37,9 +37,26 @@ impl Course<'_> {
                           provider to use it"
                     .to_owned(),
             }),
-            (None, None, None) => Failure::NoModels { message: nothing_tried(&open.considered) },
+            (None, None, None) => match bearing_a_fee(head, &open.considered) {
+                Some(invalid) => Failure::Invalid(invalid),
+                None => Failure::NoModels { message: nothing_tried(&open.considered) },
+            },
         }
     }
+}
+
+/// The first thing in the request that bears a fee, where that is why no platform key may serve it.
+fn bearing_a_fee(head: &Head<'_>, considered: &[Considered]) -> Option<Invalid> {
+    let refused = considered.iter().any(|line| line.reasons.contains(&UNPRICED_FEES));
+    let Fee { path, what } = head.fees.iter().next().filter(|_| refused)?;
+    let subject = if path == what { format!("`{path}`") } else { format!("`{path}` (type `{what}`)") };
+    Some(Invalid {
+        param: Some(path.clone()),
+        message: format!(
+            "{subject} bears a fee that the platform's account cannot bill: leave it out, or store your own key of \
+             this provider"
+        ),
+    })
 }
 
 fn nothing_tried(considered: &[Considered]) -> String {

@@ -6,6 +6,7 @@ use crate::{
     dialect::{
         Dialect, json,
         openai_chat::{
+            AnswerEdits,
             reply::{self, Seen},
             usage,
         },
@@ -23,6 +24,8 @@ pub(super) struct Chat {
     usage_by_client: bool,
     usage_by_us: bool,
     reasoning_outside_output: bool,
+    /// What this host's answers need to be in OpenAI's form.
+    edits: Option<Box<AnswerEdits>>,
     /// The frame that finishes the last choice and those after it, kept back until the bill is known.
     held: Vec<Vec<u8>>,
     held_bytes: usize,
@@ -46,6 +49,10 @@ impl Chat {
             usage_by_client: exchange.usage_by_client,
             usage_by_us: exchange.usage_by_us,
             reasoning_outside_output: exchange.reading.reasoning_outside_output,
+            edits: match exchange.client {
+                Dialect::Chat => AnswerEdits::of(exchange.provider).map(Box::new),
+                _ => None,
+            },
             held: Vec::new(),
             held_bytes: 0,
             finish: None,
@@ -57,15 +64,39 @@ impl Chat {
     pub(super) fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
         let Some(data) = frame.data() else { return };
         if data.trim_ascii() == b"[DONE]" {
+            let edits = self.edits.as_mut().filter(|_| heard.finished == 0);
+            if let Some(finish) = edits.and_then(|edits| edits.take_finish()) {
+                self.read(&finish, heard);
+            }
             if heard.finished == 0 {
                 heard.fail("the provider's stream ended without a finish".to_owned());
             }
             heard.ended = true;
             return;
         }
+        self.read(&data, heard);
+    }
+
+    fn read(&mut self, data: &[u8], heard: &mut Heard) {
         let mut text = std::mem::take(&mut heard.text);
-        match reply::read(&data, &mut text) {
-            Ok(seen) => self.note(&seen, &data, heard),
+        match reply::read(data, &mut text) {
+            Ok(seen) => {
+                if let Some(raw) = seen.usage {
+                    heard.usage = usage::read(raw, self.reasoning_outside_output).or(heard.usage);
+                }
+                if let Some(tier) = seen.service_tier {
+                    heard.service_tier = Some(tier.to_owned());
+                }
+                let edits = self.edits.as_mut().filter(|edits| edits.needs(&seen));
+                match edits.and_then(|edits| edits.chunk(data)) {
+                    None => self.note(&seen, data, heard),
+                    // What was said is noted already.
+                    Some(edited) => match reply::read(&edited, &mut Vec::new()) {
+                        Ok(seen) => self.note(&seen, &edited, heard),
+                        Err(unreadable) => heard.fail(unreadable.to_string()),
+                    },
+                }
+            }
             Err(unreadable) => heard.fail(unreadable.to_string()),
         }
         heard.text = text;
@@ -85,12 +116,6 @@ impl Chat {
             // The host says itself that it failed, as in an error.
             heard.failure.get_or_insert_with(attempt::broken_off);
             return;
-        }
-        if let Some(raw) = seen.usage {
-            heard.usage = usage::read(raw, self.reasoning_outside_output).or(heard.usage);
-        }
-        if let Some(tier) = seen.service_tier {
-            heard.service_tier = Some(tier.to_owned());
         }
         heard.committed |= seen.commits;
         heard.answering |= seen.answers;

@@ -17,4 +17,4 @@ pub use request::{
     Cache, Effort, Format, Json, Logprobs, Part, Reasoning, Request, Role, Setting, Source, Thinking, Tool,
     ToolCall, ToolChoice, ToolKind, ToolResult, Turn, What, is_kept_at,
 };
-pub use signature::{MARK, Signature};
+pub use signature::{MARK, Place, Signature};

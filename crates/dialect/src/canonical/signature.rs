@@ -9,6 +9,19 @@ use kairosroute_domain::provider::ProviderId;
 /// How a marked signature begins.
 pub const MARK: &str = "gw1.";
 
+/// Before the place in a mark; no model is written with it.
+const PLACE: char = '~';
+const AFTER_TEXT: char = 't';
+
+/// Where a block of reasoning stood in a turn, for dialects that keep such blocks apart from what was said.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Place {
+    /// Calls before it.
+    pub calls: usize,
+    /// There was text before it.
+    pub after_text: bool,
+}
+
 /// A signature as it stands in a client's request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Signature<'a> {
@@ -40,6 +53,32 @@ impl<'a> Signature<'a> {
         &self.value
     }
 
+    /// The place that its mark names; the beginning of the turn where it names none.
+    pub fn place(&self) -> Place {
+        let mark = self.value.inner().strip_prefix(MARK).and_then(|rest| rest.split('.').nth(1));
+        let Some((_, place)) = mark.and_then(|model| model.split_once(PLACE)) else {
+            return Place::default();
+        };
+        let calls = place.strip_suffix(AFTER_TEXT).unwrap_or(place);
+        Place { calls: calls.parse().unwrap_or(0), after_text: place.ends_with(AFTER_TEXT) }
+    }
+
+    /// The value under our mark with its place.
+    pub fn mark_at(
+        place: Place,
+        provider: ProviderId,
+        upstream_model: &str,
+        bare: &Escaped<'_>,
+    ) -> Escaped<'static> {
+        if place == Place::default() {
+            return Self::mark(provider, upstream_model, bare);
+        }
+        let mark = Self::mark_of(provider, upstream_model);
+        let mark = mark.strip_suffix('.').unwrap_or(&mark);
+        let after_text = if place.after_text { AFTER_TEXT.to_string() } else { String::new() };
+        Escaped::from_inner(format!("{mark}{PLACE}{}{after_text}.{}", place.calls, bare.inner()))
+    }
+
     /// The value under our mark.
     pub fn mark(provider: ProviderId, upstream_model: &str, bare: &Escaped<'_>) -> Escaped<'static> {
         Escaped::from_inner(Self::mark_of(provider, upstream_model) + bare.inner())
@@ -55,6 +94,7 @@ impl<'a> Signature<'a> {
 fn unmarked(value: &str) -> Option<(&str, String, &str)> {
     let (provider, rest) = value.strip_prefix(MARK)?.split_once('.')?;
     let (model, bare) = rest.split_once('.')?;
+    let model = model.split_once(PLACE).map_or(model, |(model, _)| model);
     let model = String::from_utf8(URL_SAFE_NO_PAD.decode(model).ok()?).ok()?;
     Some((provider, model, bare))
 }
@@ -74,6 +114,27 @@ mod tests {
         assert_eq!(signature.bare(google, "gemini-3.8-pro", Dialect::Gemini), None);
         assert_eq!(signature.bare(openai, "gemini-3.8-flash", Dialect::Responses), None);
         assert_eq!(signature.bare(openai, "gemini-3.8-flash", Dialect::Messages), None);
+    }
+
+    #[test]
+    fn a_mark_may_name_a_place_and_the_maker_gets_the_bare_value() {
+        let maker = ProviderId::by_id("anthropic").unwrap();
+        let bare = Escaped::from_inner("c2ln~1.=");
+        for place in [
+            Place::default(),
+            Place { calls: 1, after_text: false },
+            Place { calls: 0, after_text: true },
+            Place { calls: 12, after_text: true },
+        ] {
+            let marked = Signature::mark_at(place, maker, "claude-sonnet-4-6", &bare);
+            let signature = Signature::new(marked, Dialect::Messages);
+            assert_eq!(signature.place(), place);
+            assert_eq!(signature.bare(maker, "claude-sonnet-4-6", Dialect::Messages), Some(bare.clone()));
+        }
+        assert_eq!(
+            Signature::new(Escaped::from_inner("c2ln~1"), Dialect::Messages).place(),
+            Place::default()
+        );
     }
 
     #[test]

@@ -118,9 +118,9 @@ impl<'a> CompletionsRequest<'a> {
         }
         self.complete(target, asked_for_usage, &mut out);
         let reading = Reading {
-            tool_as_text: None,
             seed: target.seed.to_owned(),
             reasoning_outside_output: quirks.reasoning_outside_output,
+            ..Reading::default()
         };
         let path = target.provider.path(Dialect::Completions).map(Cow::Borrowed);
         Ok(Encoded { path, body: out.end(), dropped, asked_for_usage, reading })

@@ -292,20 +292,25 @@ impl<'a> Reading<'a> {
         for name in std::mem::take(&mut self.seen.lost) {
             self.set(What::Native, name, Json::trusted("null".into()));
         }
-        let Seen { facts, marked, .. } = self.seen;
+        let Seen { facts, marked, mut fees, .. } = self.seen;
         let said = |name: &str| self.members.iter().find(|member| member.key == name);
         // A container is kept by the account it runs in; faster and local answers have prices of their own.
         let names_kept = self.canonical.names_kept() || said("container").is_some();
         let dearer = |name, usual: &[&str]| {
             said(name).and_then(|member| member.value.text()).is_some_and(|word| !usual.contains(&&*word))
         };
-        let unpriced = dearer("speed", &["standard"]) || dearer("inference_geo", &["global", "default"]);
+        for (name, usual) in [("speed", &["standard"][..]), ("inference_geo", &["global", "default"])] {
+            if dearer(name, usual) {
+                fees.add(name, name);
+            }
+        }
         self.head.facts = Facts {
             has_tools: !self.canonical.tools.is_empty(),
             names_kept,
-            unpriced_tools: facts.unpriced_tools || unpriced,
+            unpriced_tools: facts.unpriced_tools || !fees.is_empty(),
             ..facts
         };
+        self.head.fees = fees;
         self.canonical.stream = self.head.stream;
         self.canonical.output_limit = self.head.output_limit;
         self.canonical.n = 1;
@@ -344,8 +349,8 @@ fn tool<'a>(tool: &Object<'a>, path: &dyn Fn(&str) -> String, seen: &mut Seen) -
     let typed = tool.checked_text("type", path)?;
     let name = tool.needed_text("name", path);
     let cache = tool.cache(path)?;
-    if typed.is_some_and(|typed| typed.decode() != "custom") {
-        seen.facts.unpriced_tools = true;
+    if let Some(typed) = typed.filter(|typed| typed.decode() != "custom") {
+        seen.fees.add_messages_tool(&typed.decode(), path("").as_str());
         let name = name.unwrap_or_default();
         let json = Json::of(tool.raw);
         return Ok(Tool { kind: ToolKind::Native { dialect: Dialect::Messages, name, json }, cache });

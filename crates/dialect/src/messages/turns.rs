@@ -6,7 +6,7 @@ use super::{
     object::{Object, check_members, missing},
 };
 use crate::{
-    Dialect,
+    Dialect, Fees,
     canonical::{MARK, Part, Reasoning, Role, Signature, Source, ToolCall, ToolResult, Turn},
     json::{Cursor, Escaped, Kind, Raw},
     openai_chat::expect,
@@ -23,6 +23,7 @@ const LOST_MAX: usize = 32;
 #[derive(Default)]
 pub(super) struct Seen {
     pub facts: Facts,
+    pub fees: Fees,
     /// Some block carries a signature or a citation that this gateway wrote.
     pub marked: bool,
     /// What the canonical form has no place for and the answer can do without, by name.

@@ -64,7 +64,7 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
     let reading = Reading {
         tool_as_text: matches!(shape, Shape::Tool { .. }).then_some(format::TOOL),
         seed: target.seed.to_owned(),
-        reasoning_outside_output: false,
+        ..Reading::default()
     };
     let path = super::encode::path(target);
     Ok(Encoded { path, body: out.end(), dropped: writing.dropped, asked_for_usage: false, reading })

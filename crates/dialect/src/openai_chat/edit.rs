@@ -9,7 +9,7 @@ use super::{
     traits::{Sampling, Traits},
 };
 use crate::{
-    json::{self, Member, ObjectWriter, Raw},
+    json::{self, Kind, Member, ObjectWriter, Raw},
     target::{Encoded, Reading, Target, Unsupported},
 };
 use kairosroute_domain::provider::{Field, Quirks};
@@ -66,13 +66,19 @@ impl ChatRequest<'_> {
                 Verdict::Drop(name) => dropped.push(name.into()),
             }
         }
+        if rules.puts_schema_in_prompt() {
+            dropped.push("response_format.json_schema".into());
+        }
         if rules.removes_names() {
             dropped.push("messages[].name".into());
         }
         let asked_for_usage = rules.asks_for_usage();
         self.complete(&rules, target, asked_for_usage, &mut out);
-        let reading =
-            Reading { reasoning_outside_output: rules.quirks.reasoning_outside_output, ..Reading::default() };
+        let reading = Reading {
+            reasoning_outside_output: rules.quirks.reasoning_outside_output,
+            empty_finish_ends_calls: rules.quirks.answers.empty_finish_ends_calls,
+            ..Reading::default()
+        };
         Ok(Encoded { path: None, body: out.end(), dropped, asked_for_usage, reading })
     }
 
@@ -114,10 +120,10 @@ impl Rules<'_, '_> {
         let Some(name) = fields::static_name(key) else { return Ok(Verdict::Keep) };
         match name {
             "model" => Ok(Verdict::Replace(text(self.target.upstream_model))),
-            "messages" => Ok(rewrite::messages(value, self.target, &self.request.traces)
-                .map_or(Verdict::Keep, Verdict::Replace)),
-            "tools" if self.quirks.loose_tool_schemas => {
-                Ok(rewrite::loose_tools(value).map_or(Verdict::Keep, Verdict::Replace))
+            "messages" => Ok(self.messages(value)),
+            "tools" => Ok(self.tools(value)),
+            "tool_choice" if self.request.flat_tools => {
+                Ok(rewrite::nested_choice(value).map_or(Verdict::Keep, Verdict::Replace))
             }
             "stream_options" => Ok(self.stream_options(value)),
             "max_tokens" | "max_completion_tokens" => Ok(self.output_limit(name)),
@@ -126,9 +132,10 @@ impl Rules<'_, '_> {
             "n" if self.request.head.n > 1 && (self.quirks.single_choice || self.traits.single_choice) => {
                 Err(Unsupported::field(name))
             }
-            "response_format" if self.quirks.no_json_schema && self.request.head.facts.json_schema => {
-                Err(Unsupported::field(name))
-            }
+            "response_format" if self.puts_schema_in_prompt() => match self.schema() {
+                Some(_) => Ok(Verdict::Replace(br#"{"type":"json_object"}"#.into())),
+                None => Err(Unsupported::field(name)),
+            },
             "stop" if self.traits.no_stop => Err(Unsupported::field(name)),
             "audio" | "modalities" if self.traits.no_audio => refuse(name, value),
             "temperature" | "top_p" | "frequency_penalty" | "presence_penalty" | "logit_bias"
@@ -136,6 +143,37 @@ impl Rules<'_, '_> {
             "logprobs" | "top_logprobs" => self.logprobs(name, value),
             "reasoning_effort" => Ok(self.effort(name)),
             _ => Ok(Verdict::Keep),
+        }
+    }
+
+    fn messages(&self, value: Raw<'_>) -> Verdict {
+        let edited = rewrite::messages(value, self.target, &self.request.traces);
+        let Some(schema) = self.schema().filter(|_| self.puts_schema_in_prompt()) else {
+            return edited.map_or(Verdict::Keep, Verdict::Replace);
+        };
+        let messages = edited.as_deref().unwrap_or(value.get().as_bytes());
+        Verdict::Replace(rewrite::with_schema(messages, schema))
+    }
+
+    /// The provider takes JSON as a form, and no schema for it.
+    fn puts_schema_in_prompt(&self) -> bool {
+        self.quirks.no_json_schema && self.request.head.facts.json_schema
+    }
+
+    /// The schema that the answer shall have.
+    fn schema(&self) -> Option<Raw<'_>> {
+        let format = self.request.member("response_format")?.value;
+        format.member("json_schema")?.member("schema").filter(|schema| schema.kind() == Kind::Object)
+    }
+
+    fn tools(&self, value: Raw<'_>) -> Verdict {
+        let nested = self.request.flat_tools.then(|| rewrite::nested_tools(value));
+        let nested_raw = nested.as_deref().map(Raw::trimmed);
+        let loose = self.quirks.loose_tool_schemas.then(|| rewrite::loose_tools(nested_raw.unwrap_or(value)));
+        match (loose.flatten(), nested) {
+            (Some(tools), _) => Verdict::Replace(tools),
+            (None, Some(tools)) => Verdict::Replace(tools.into_bytes()),
+            (None, None) => Verdict::Keep,
         }
     }
 

@@ -2,6 +2,7 @@
 //! wants it, and as much of the answer as billing and the relay need. What is not understood here passes
 //! through unchanged, byte for byte; prompts never reach a log.
 
+mod answers;
 mod edit;
 pub(crate) mod fields;
 mod messages;
@@ -9,10 +10,12 @@ pub mod prompt;
 pub mod reply;
 pub(crate) mod request;
 mod rewrite;
+pub(crate) mod tier;
 mod traits;
 mod translate;
 pub mod usage;
 
+pub use answers::AnswerEdits;
 pub(crate) use fields::{OWN, OWN_SUPPORTED};
 pub(crate) use messages::expect;
 pub use request::{ChatRequest, read};

@@ -24,6 +24,21 @@ pub struct Seen<'a> {
     pub service_tier: Option<&'a str>,
     /// Finish reasons that mean the host failed, not the model.
     pub host_failed: bool,
+    pub odd: Odd,
+}
+
+/// What hosts may write in another form than OpenAI's, where it is there.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Odd {
+    /// Content is a list.
+    pub parts: bool,
+    /// There are calls.
+    pub calls: bool,
+    /// A finish reason is no word of OpenAI's.
+    pub finish: bool,
+    pub empty_finish: bool,
+    /// Reasoning goes by the name `reasoning` alone.
+    pub reasoning: bool,
 }
 
 #[derive(Deserialize)]
@@ -55,8 +70,11 @@ struct Groq<'a> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
-    #[serde(borrow, default, alias = "message")]
+    #[serde(borrow, default)]
     delta: Option<Delta<'a>>,
+    /// A whole answer has this; some hosts write it beside the delta.
+    #[serde(borrow, default)]
+    message: Option<Delta<'a>>,
     /// Where completions have their text. Some hosts write it in chat as well, beside the delta.
     #[serde(borrow, default)]
     text: Option<&'a RawValue>,
@@ -113,13 +131,19 @@ pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadab
     seen.no_choices = choices.is_empty();
     for choice in &choices {
         seen.usage = seen.usage.or(present(choice.usage));
-        if let Some(reason) = present(choice.finish_reason).filter(|raw| *raw != "\"\"") {
+        let reason = present(choice.finish_reason);
+        seen.odd.empty_finish |= reason == Some("\"\"");
+        if let Some(reason) = reason.filter(|raw| *raw != "\"\"") {
+            seen.odd.finish |= !FINISH_REASONS.contains(&reason);
             seen.finished += 1;
             seen.commits = true;
             seen.answers = true;
             seen.host_failed |= matches!(reason, "\"error\"" | "\"insufficient_system_resource\"");
         }
-        let said = choice.delta.as_ref().map_or(Said::Nothing, |delta| delta.say(text));
+        for said in [&choice.delta, &choice.message].into_iter().flatten() {
+            said.note_odd(&mut seen.odd);
+        }
+        let said = choice.say(text);
         let answers = said == Said::Answer || (said == Said::Nothing && choice.completes(text));
         seen.answers |= answers;
         seen.commits |= answers || said == Said::Thought;
@@ -127,7 +151,22 @@ pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadab
     Ok(seen)
 }
 
+/// OpenAI's words for why an answer ended, as they are written.
+const FINISH_REASONS: [&str; 5] =
+    ["\"stop\"", "\"length\"", "\"tool_calls\"", "\"content_filter\"", "\"function_call\""];
+
 impl Choice<'_> {
+    /// Appends what is said. Where there are both, a message repeats what the deltas say.
+    fn say(&self, text: &mut Vec<u8>) -> Said {
+        let said = self.delta.as_ref().map_or(Said::Nothing, |delta| delta.say(text));
+        match (&self.message, said) {
+            (Some(message), Said::Nothing) if self.delta.is_none() || self.finish_reason.is_some() => {
+                message.say(text)
+            }
+            _ => said,
+        }
+    }
+
     /// Appends the text of a completion; true when there is any.
     fn completes(&self, text: &mut Vec<u8>) -> bool {
         let Some(raw) = present(self.text).filter(|raw| *raw != "\"\"") else { return false };
@@ -146,6 +185,12 @@ enum Said {
 }
 
 impl Delta<'_> {
+    fn note_odd(&self, odd: &mut Odd) {
+        odd.parts |= self.content.is_some_and(|raw| raw.get().starts_with('['));
+        odd.calls |= present(self.tool_calls).is_some();
+        odd.reasoning |= self.reasoning.is_some() && self.reasoning_content.is_none();
+    }
+
     /// Appends what is said.
     fn say(&self, text: &mut Vec<u8>) -> Said {
         let mut say = |part| {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     json::{Cursor, Kind, Member, Raw, Text},
-    request::{Facts, Head, Invalid, Limits},
+    request::{Head, Invalid, Limits},
 };
 
 /// A request that may be sent on. Holds no null and no empty value of a documented field, and none of the
@@ -21,9 +21,14 @@ pub struct ChatRequest<'a> {
     pub head: Head<'a>,
     pub reasoning_effort: Option<Cow<'a, str>>,
     pub(super) traces: Traces,
+    /// A function tool has its members beside the type, as in Responses.
+    pub(super) flat_tools: bool,
     /// Of the body, for sizing what is written.
     pub(super) size_bytes: usize,
 }
+
+/// Tools that a choice may allow.
+const ALLOWED_MAX: usize = 512;
 
 /// Reads a chat request. An error means that nothing may be sent anywhere.
 pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ChatRequest<'a>, Invalid> {
@@ -50,6 +55,7 @@ impl<'a> ChatRequest<'a> {
             head: Head::default(),
             reasoning_effort: None,
             traces: Traces::default(),
+            flat_tools: false,
             size_bytes,
         }
     }
@@ -131,7 +137,8 @@ impl<'a> Reading<'a> {
         match rule {
             Rule::Model => models(cursor, name, limits, &mut request.head.models),
             Rule::Messages => messages::read(cursor, limits, &mut request.head.facts, &mut request.traces),
-            Rule::Tools | Rule::Functions => tools(cursor, name, rule, limits, &mut request.head.facts),
+            Rule::Tools => tools(cursor, name, limits, &mut request.head, &mut request.flat_tools),
+            Rule::Functions => functions(cursor, name, limits, &mut request.head),
             Rule::ToolChoice => {
                 request.head.facts.forced_tool |= tool_choice(cursor)?;
                 Ok(())
@@ -164,7 +171,10 @@ impl<'a> Reading<'a> {
             "reasoning_effort" => request.reasoning_effort = value.text(),
             "logprobs" => request.head.facts.wants_logprobs |= value.get() == "true",
             "top_logprobs" => request.head.facts.wants_logprobs |= !value.is_idle(),
-            "web_search_options" => request.head.facts.unpriced_tools = true,
+            "web_search_options" => {
+                request.head.facts.unpriced_tools = true;
+                request.head.fees.add("web_search_options", "web_search_options");
+            }
             "modalities" => {
                 let other = |raw: Raw<'_>| raw.text().is_some_and(|modality| modality != "text");
                 request.head.facts.wants_audio_output |= value.elements().into_iter().any(other);
@@ -248,44 +258,71 @@ pub(crate) fn models<'a>(
 fn tools(
     cursor: &mut Cursor<'_>,
     name: &str,
-    rule: Rule,
     limits: &Limits,
-    facts: &mut Facts,
+    head: &mut Head<'_>,
+    flat: &mut bool,
 ) -> Result<(), Invalid> {
     expect(cursor, Kind::Array, || name.to_owned())?;
     cursor.array(|cursor, index| {
-        if index >= limits.tools_max {
-            let most = limits.tools_max;
-            return Err(Invalid::at(name, format!("`{name}` may have at most {most} entries")));
-        }
-        facts.has_tools = true;
+        count(name, index, limits)?;
+        head.facts.has_tools = true;
         let path = || format!("{name}[{index}]");
-        if rule == Rule::Functions {
-            return messages::function(cursor, &path, "parameters", Kind::Object);
-        }
         expect(cursor, Kind::Object, path)?;
-        let mut typed = false;
+        let (mut typed, mut nested, mut named) = (None, false, false);
         cursor.object(|cursor, key| match key.decode().as_ref() {
             "type" => {
                 expect(cursor, Kind::String, || format!("{}.type", path()))?;
-                facts.unpriced_tools |= !matches!(cursor.text()?.decode().as_ref(), "function" | "custom");
-                typed = true;
+                typed = Some(cursor.text()?.decode());
                 Ok(())
             }
             "function" => {
+                nested = true;
                 messages::function(cursor, &|| format!("{}.function", path()), "parameters", Kind::Object)
             }
-            _ => {
+            other => {
+                named |= other == "name" && cursor.kind()? == Kind::String;
                 cursor.value()?;
                 Ok(())
             }
         })?;
-        if !typed {
-            let param = format!("{}.type", path());
-            return Err(Invalid::at(&param, format!("`{param}` is missing")));
+        let missing = |field: &str| {
+            let param = format!("{}.{field}", path());
+            Invalid::at(&param, format!("`{param}` is missing"))
+        };
+        let typed = typed.ok_or_else(|| missing("type"))?;
+        if typed == "function" && !nested {
+            if !named {
+                return Err(missing("function"));
+            }
+            *flat = true;
         }
+        head.fees.add_chat_tool(&typed, &path());
+        head.facts.unpriced_tools |= !head.fees.is_empty();
         Ok(())
     })
+}
+
+/// Consumes the list from before there were tools.
+fn functions(
+    cursor: &mut Cursor<'_>,
+    name: &str,
+    limits: &Limits,
+    head: &mut Head<'_>,
+) -> Result<(), Invalid> {
+    expect(cursor, Kind::Array, || name.to_owned())?;
+    cursor.array(|cursor, index| {
+        count(name, index, limits)?;
+        head.facts.has_tools = true;
+        messages::function(cursor, &|| format!("{name}[{index}]"), "parameters", Kind::Object)
+    })
+}
+
+fn count(name: &str, index: usize, limits: &Limits) -> Result<(), Invalid> {
+    if index < limits.tools_max {
+        return Ok(());
+    }
+    let most = limits.tools_max;
+    Err(Invalid::at(name, format!("`{name}` may have at most {most} entries")))
 }
 
 /// Whether it demands a call.
@@ -302,7 +339,12 @@ fn tool_choice(cursor: &mut Cursor<'_>) -> Result<bool, Invalid> {
             if typed != "allowed_tools" {
                 return Ok(!matches!(typed.as_ref(), "auto" | "none"));
             }
-            let mode = choice.member("allowed_tools").unwrap_or(choice).member("mode");
+            let allowed = choice.member("allowed_tools").unwrap_or(choice);
+            if allowed.member("tools").is_some_and(|tools| tools.elements().len() > ALLOWED_MAX) {
+                let message = format!("`tool_choice` may allow at most {ALLOWED_MAX} tools");
+                return Err(Invalid::at("tool_choice", message));
+            }
+            let mode = allowed.member("mode");
             mode.and_then(Raw::text).unwrap_or_default()
         }
     };

@@ -81,6 +81,57 @@ pub(super) fn messages(messages: Raw<'_>, target: &Target<'_>, traces: &Traces) 
     Some(out)
 }
 
+/// Before a schema that the provider has no field for.
+const SCHEMA_WANTED: &str =
+    "Answer with one JSON object and nothing else. It must be valid against this JSON schema:\n";
+
+/// The messages after one that tells the schema of the answer.
+pub(super) fn with_schema(messages: &[u8], schema: Raw<'_>) -> Vec<u8> {
+    let mut told = ObjectWriter::new();
+    told.text("role", "system");
+    told.text("content", &format!("{SCHEMA_WANTED}{}", schema.get()));
+    let told = told.end();
+    let rest = messages.trim_ascii().strip_prefix(b"[").unwrap_or_default();
+    let mut out = Vec::with_capacity(messages.len().saturating_add(told.len()).saturating_add(2));
+    out.push(b'[');
+    out.extend(told);
+    if rest.trim_ascii() != b"]" {
+        out.push(b',');
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// The tools with the members of flat functions under `function`.
+pub(super) fn nested_tools(tools: Raw<'_>) -> String {
+    let nested =
+        tools.elements().into_iter().map(|tool| nested(tool).unwrap_or_else(|| tool.get().to_owned()));
+    format!("[{}]", nested.collect::<Vec<_>>().join(","))
+}
+
+/// A choice of a flat function in chat's form.
+pub(super) fn nested_choice(choice: Raw<'_>) -> Option<Vec<u8>> {
+    (choice.kind() == Kind::Object).then(|| nested(choice)).flatten().map(String::into_bytes)
+}
+
+fn nested(flat: Raw<'_>) -> Option<String> {
+    let members = flat.members();
+    let typed = members.iter().find(|member| member.key == "type")?;
+    let is_flat =
+        typed.value.get() == "\"function\"" && !members.iter().any(|member| member.key == "function");
+    if !is_flat {
+        return None;
+    }
+    let mut function = ObjectWriter::new();
+    for member in members.iter().filter(|member| member.key != "type") {
+        function.raw_key(member.raw_key).extend(member.value.get().as_bytes());
+    }
+    let mut out = ObjectWriter::new();
+    out.text("type", "function");
+    out.key("function").extend(function.end());
+    String::from_utf8(out.end()).ok()
+}
+
 /// The tools without `strict` and `additionalProperties: false`; `None` when they have neither.
 pub(super) fn loose_tools(tools: Raw<'_>) -> Option<Vec<u8>> {
     let text = tools.get();

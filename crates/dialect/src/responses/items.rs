@@ -1,11 +1,16 @@
 //! The walk over `input`: items become turns, and what the model will read is measured. An item that only speakers of
 //! Responses understand is noted, so that it goes nowhere else. Must never drop an item.
 
-use super::{REDACTED, is_made_here, members::expect};
+use super::{
+    REDACTED, is_made_here,
+    members::expect,
+    tools::{self, Offered},
+};
 use crate::{
     Dialect,
     canonical::{Cache, MARK, Part, Reasoning, Role, Signature, Source, ToolCall, ToolResult, Turn},
     json::{Escaped, Kind, Member, Raw},
+    notes::Notes,
     request::{Facts, Invalid, Limits},
 };
 
@@ -20,8 +25,20 @@ pub(super) struct Conversation<'a> {
     pub native: Option<String>,
     /// An item stands for what the provider keeps.
     pub needs_state: bool,
+    /// Tools that an item adds to those of the request.
+    pub offered: Offered<'a>,
+    /// Members of items that no other wire has a place for.
+    pub notes: Notes<'a>,
     last: Last,
 }
+
+/// The members of the items that become turns; `id` and `status` say nothing to another provider.
+const READ: &[(&str, &[&str])] = &[
+    ("message", &["type", "id", "status", "role", "content"]),
+    ("function_call", &["type", "id", "status", "call_id", "name", "namespace", "arguments"]),
+    ("function_call_output", &["type", "id", "status", "call_id", "output"]),
+    ("reasoning", &["type", "id", "status", "summary", "content", "encrypted_content"]),
+];
 
 /// What the last turn ended with: one turn of the model is several items.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -51,13 +68,22 @@ impl<'a> Conversation<'a> {
                     let most = limits.messages_max;
                     return Err(Invalid::at("input", format!("`input` may have at most {most} entries")));
                 }
-                items.into_iter().enumerate().try_for_each(|(index, item)| self.item(item, index, facts))
+                items
+                    .into_iter()
+                    .enumerate()
+                    .try_for_each(|(index, item)| self.item(item, index, limits, facts))
             }
             kind => Err(Invalid::kind("input", "a string or an array of items".into(), kind)),
         }
     }
 
-    fn item(&mut self, item: Raw<'a>, index: usize, facts: &mut Facts) -> Result<(), Invalid> {
+    fn item(
+        &mut self,
+        item: Raw<'a>,
+        index: usize,
+        limits: &Limits,
+        facts: &mut Facts,
+    ) -> Result<(), Invalid> {
         let path = format!("input[{index}]");
         expect(item, Kind::Object, &path)?;
         let members = item.members();
@@ -71,12 +97,13 @@ impl<'a> Conversation<'a> {
             None if has("id") => "item_reference".into(),
             None => return Err(missing(&path, "type")),
         };
+        self.note_unread(&typed, &members);
         match typed.as_str() {
             "message" => self.message(&members, &path, facts),
             "function_call" => {
                 let call = ToolCall {
                     id: needed(&members, "call_id", &path)?,
-                    name: needed(&members, "name", &path)?,
+                    name: tools::name(&members, &path)?,
                     arguments: needed(&members, "arguments", &path)?,
                     signature: None,
                     cache: None,
@@ -96,8 +123,19 @@ impl<'a> Conversation<'a> {
                 self.add_assistant_item(picture(&members, &path, facts)?);
                 Ok(())
             }
+            "additional_tools" => {
+                facts.add_bytes(item.len());
+                let tools = member(&members, "tools").ok_or_else(|| missing(&path, "tools"))?;
+                self.offered.read(tools, &format!("{path}.tools"), limits, facts)?;
+                self.last = Last::Other;
+                Ok(())
+            }
             other => {
                 self.needs_state |= other == "item_reference";
+                // What a search has found may be called from now on.
+                if let Some(tools) = member(&members, "tools").filter(|_| other == "tool_search_output") {
+                    self.offered.note_fees(tools, &format!("{path}.tools"), limits)?;
+                }
                 facts.add_foreign(item);
                 self.note_native(path);
                 Ok(())
@@ -212,6 +250,14 @@ impl<'a> Conversation<'a> {
             _ => self.turns.push(turn(Role::Assistant, vec![part])),
         }
         self.last = Last::AssistantItem;
+    }
+
+    /// Notes the members of an item that its reader passes over.
+    fn note_unread(&mut self, typed: &str, members: &[Member<'a>]) {
+        let Some((_, read)) = READ.iter().find(|(kind, _)| *kind == typed) else { return };
+        for member in members.iter().filter(|member| !read.contains(&member.key.as_ref())) {
+            self.notes.add("input[]", member);
+        }
     }
 
     fn note_native(&mut self, path: String) {

@@ -22,6 +22,7 @@ mod writer;
 pub use answer::{failed_event, write_answer};
 pub use reader::Reader;
 pub use request::{ResponsesRequest, read};
+pub(crate) use tools::NAMESPACE_END;
 pub use write::write;
 pub use writer::Writer;
 

@@ -1,5 +1,6 @@
 //! The objects of an answer to a client: output items, their parts, and the response around them.
 
+use super::tools::split;
 use crate::json::{Escaped, Kind, ObjectWriter, Raw};
 
 /// How far an item or a response has come.
@@ -106,7 +107,11 @@ pub(super) fn function_call(
     item.text("type", "function_call");
     item.text("status", status.as_str());
     call_id.push_quoted(item.key("call_id"));
-    name.push_quoted(item.key("name"));
+    let (namespace, name) = split(name);
+    if let Some(namespace) = namespace {
+        Escaped::from_inner(namespace).push_quoted(item.key("namespace"));
+    }
+    Escaped::from_inner(name).push_quoted(item.key("name"));
     arguments.push_quoted(item.key("arguments"));
     item.end()
 }

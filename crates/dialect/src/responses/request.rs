@@ -6,7 +6,7 @@ use super::{
     fields,
     items::Conversation,
     members::{self, Members},
-    tools,
+    tools::{self, Offered},
 };
 use crate::{
     Dialect, Head, Invalid, Limits, Unsupported,
@@ -34,6 +34,8 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ResponsesRequest<'a>,
         head: Head { own, models, ..Head::default() },
         canonical: canonical::Request::default(),
         conversation: Conversation::default(),
+        offered: Offered::default(),
+        lists_tools: false,
         instructions: None,
         native: None,
     };
@@ -96,6 +98,9 @@ struct Reading<'a> {
     head: Head<'a>,
     canonical: canonical::Request<'a>,
     conversation: Conversation<'a>,
+    offered: Offered<'a>,
+    /// `tools` names at least one.
+    lists_tools: bool,
     instructions: Option<Escaped<'a>>,
     native: Option<Cow<'static, str>>,
 }
@@ -122,7 +127,8 @@ impl<'a> Reading<'a> {
             "parallel_tool_calls" => canonical.parallel_tools = Some(value.get() == "true"),
             "tools" => {
                 head.facts.add_bytes(value.len());
-                canonical.tools = tools::read(value, limits, &mut head.facts)?;
+                self.offered.read(value, "tools", limits, &mut head.facts)?;
+                self.lists_tools = !value.is_empty();
             }
             "tool_choice" => {
                 let (choice, forced) = tools::choice(value)?;
@@ -191,6 +197,7 @@ impl<'a> Reading<'a> {
             // Searches, further steps and other vendors' models, at fees that no answer tells.
             "preset" | "skills" | "max_steps" | "search_parameters" | "web_search_options" => {
                 self.head.facts.unpriced_tools = true;
+                self.head.fees.add(&member.key, &member.key);
                 What::Native
             }
             "context_management" => {
@@ -282,26 +289,32 @@ impl<'a> Reading<'a> {
         mut members: Vec<Member<'a>>,
         size_bytes: usize,
     ) -> Result<ResponsesRequest<'a>, Invalid> {
-        let Self { mut head, mut canonical, conversation, instructions, native } = self;
+        let Self { mut head, mut canonical, conversation, offered, lists_tools, instructions, native } = self;
+        let Conversation { turns, native: foreign, needs_state, offered: added, notes, .. } = conversation;
         let has_input = head.facts.messages > 0;
         if !has_input && !head.needs_state {
             let there = members.iter().any(|member| member.key == "input");
             let what = if there { "must not be empty" } else { "is missing" };
             return Err(Invalid::at("input", format!("`input` {what}")));
         }
-        head.needs_state |= conversation.needs_state;
+        head.needs_state |= needs_state;
         head.facts.wants_logprobs = canonical.logprobs.is_some();
-        canonical.turns = conversation.turns;
-        // Items nobody but the provider understands may name anything.
-        head.facts.names_kept = canonical.names_kept() || conversation.native.is_some();
-        if !head.facts.has_tools {
+        canonical.turns = turns;
+        head.facts.names_kept |= canonical.names_kept();
+        head.fees.extend(offered.fees);
+        head.fees.extend(added.fees);
+        head.facts.unpriced_tools |= !head.fees.is_empty();
+        canonical.tools = offered.tools;
+        canonical.tools.extend(added.tools);
+        canonical.settings.extend(notes.into_settings());
+        if !lists_tools {
             members.retain(|member| member.key != "tools");
         }
         if let Some(text) = instructions {
             let parts = vec![Part::Text { text, cache: None }];
             canonical.turns.insert(0, Turn { role: Role::System, name: None, parts });
         }
-        let native = native.or_else(|| conversation.native.map(Cow::Owned));
+        let native = native.or_else(|| foreign.map(Cow::Owned));
         Ok(ResponsesRequest { head, canonical, members, native, size_bytes })
     }
 }

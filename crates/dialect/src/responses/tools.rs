@@ -6,55 +6,143 @@ use super::{
     request::OWN_DIALECT,
 };
 use crate::{
+    Fees,
     canonical::{Format, Json, Tool, ToolChoice, ToolKind},
-    json::{Kind, Raw},
+    json::{Escaped, Kind, Member, Raw},
     request::{Facts, Invalid, Limits},
 };
 
-/// Reads `tools`. Whatever is not a function is kept as it is.
-pub(super) fn read<'a>(tools: Raw<'a>, limits: &Limits, facts: &mut Facts) -> Result<Vec<Tool<'a>>, Invalid> {
-    expect(tools, Kind::Array, "tools")?;
-    let elements = tools.elements();
-    if elements.len() > limits.tools_max {
-        let most = limits.tools_max;
-        return Err(Invalid::at("tools", format!("`tools` may have at most {most} entries")));
-    }
-    facts.has_tools = !elements.is_empty();
-    let mut read = Vec::with_capacity(elements.len());
-    for (index, tool) in elements.into_iter().enumerate() {
-        let path = format!("tools[{index}]");
-        expect(tool, Kind::Object, &path)?;
-        read.push(Tool { kind: kind(tool, &path, facts)?, cache: None });
-    }
-    Ok(read)
+/// Between a namespace and a name in the canonical form: no name holds it, and targets get one name for both.
+pub(crate) const NAMESPACE_END: char = '\u{1f}';
+const NAMESPACE_END_INNER: &str = "\\u001f";
+/// Tools that a choice may allow.
+const ALLOWED_MAX: usize = 512;
+
+/// The tools that a request offers.
+#[derive(Default)]
+pub(super) struct Offered<'a> {
+    pub tools: Vec<Tool<'a>>,
+    pub fees: Fees,
+    /// All of them, those inside namespaces too.
+    count: usize,
 }
 
-fn kind<'a>(tool: Raw<'a>, path: &str, facts: &mut Facts) -> Result<ToolKind<'a>, Invalid> {
-    let members = tool.members();
-    let typed = needed(&members, "type", path)?;
+impl<'a> Offered<'a> {
+    /// Reads the list at `path`. Whatever is neither a function nor a namespace of functions is kept as it is.
+    pub fn read(
+        &mut self,
+        tools: Raw<'a>,
+        path: &str,
+        limits: &Limits,
+        facts: &mut Facts,
+    ) -> Result<(), Invalid> {
+        let elements = self.elements(tools, path, limits)?;
+        facts.has_tools |= !elements.is_empty();
+        for (index, tool) in elements.into_iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            expect(tool, Kind::Object, &path)?;
+            self.fees.add_responses_tool(tool, &path);
+            let members = tool.members();
+            match tool.member("tools").filter(|_| is_namespace(&members)) {
+                Some(inner) => self.namespace(&members, inner, &path, limits)?,
+                None => self.tools.push(Tool { kind: kind(tool, &members, None, &path)?, cache: None }),
+            }
+        }
+        facts.unpriced_tools |= !self.fees.is_empty();
+        Ok(())
+    }
+
+    /// Notes the fees of tools that only Responses knows how to offer.
+    pub fn note_fees(&mut self, tools: Raw<'a>, path: &str, limits: &Limits) -> Result<(), Invalid> {
+        for (index, tool) in self.elements(tools, path, limits)?.into_iter().enumerate() {
+            self.fees.add_responses_tool(tool, &format!("{path}[{index}]"));
+        }
+        Ok(())
+    }
+
+    fn namespace(
+        &mut self,
+        members: &[Member<'a>],
+        inner: Raw<'a>,
+        path: &str,
+        limits: &Limits,
+    ) -> Result<(), Invalid> {
+        let namespace = needed(members, "name", path)?;
+        let path = format!("{path}.tools");
+        for (index, tool) in self.elements(inner, &path, limits)?.into_iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            expect(tool, Kind::Object, &path)?;
+            let kind = kind(tool, &tool.members(), Some(&namespace), &path)?;
+            self.tools.push(Tool { kind, cache: None });
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self, tools: Raw<'a>, path: &str, limits: &Limits) -> Result<Vec<Raw<'a>>, Invalid> {
+        expect(tools, Kind::Array, path)?;
+        let elements = tools.elements();
+        self.count = self.count.saturating_add(elements.len());
+        if self.count > limits.tools_max {
+            let most = limits.tools_max;
+            return Err(Invalid::at(path, format!("a request may have at most {most} tools")));
+        }
+        Ok(elements)
+    }
+}
+
+fn is_namespace(members: &[Member<'_>]) -> bool {
+    super::items::member(members, "type").is_some_and(|typed| typed.get() == "\"namespace\"")
+}
+
+/// The name of a call, and of the namespace it belongs to.
+pub(super) fn name<'a>(members: &[Member<'a>], path: &str) -> Result<Escaped<'a>, Invalid> {
+    let name = needed(members, "name", path)?;
+    match string(members, "namespace", path)?.filter(|namespace| !namespace.is_empty()) {
+        Some(namespace) => Ok(joined(&namespace, &name)),
+        None => Ok(name),
+    }
+}
+
+fn joined(namespace: &Escaped<'_>, name: &Escaped<'_>) -> Escaped<'static> {
+    Escaped::from_inner(format!("{}{NAMESPACE_END_INNER}{}", namespace.inner(), name.inner()))
+}
+
+/// The namespace of a name of the canonical form, if it has one, and the name inside it.
+pub(super) fn split<'n>(name: &'n Escaped<'_>) -> (Option<&'n str>, &'n str) {
+    match name.inner().split_once(NAMESPACE_END_INNER) {
+        Some((namespace, name)) => (Some(namespace), name),
+        None => (None, name.inner()),
+    }
+}
+
+fn kind<'a>(
+    tool: Raw<'a>,
+    members: &[Member<'a>],
+    namespace: Option<&Escaped<'a>>,
+    path: &str,
+) -> Result<ToolKind<'a>, Invalid> {
+    let typed = needed(members, "type", path)?;
     let native = |name| ToolKind::Native { dialect: OWN_DIALECT, name, json: Json::of(tool) };
     match typed.decode().as_ref() {
         "function" => {
-            let parameters = super::items::member(&members, "parameters");
+            let parameters = super::items::member(members, "parameters");
             if let Some(parameters) = parameters {
                 expect(parameters, Kind::Object, &format!("{path}.parameters"))?;
             }
-            let strict = super::items::member(&members, "strict");
+            let strict = super::items::member(members, "strict");
             if let Some(strict) = strict {
                 expect(strict, Kind::Bool, &format!("{path}.strict"))?;
             }
+            let name = needed(members, "name", path)?;
             Ok(ToolKind::Function {
-                name: needed(&members, "name", path)?,
-                description: string(&members, "description", path)?,
+                name: namespace.map_or_else(|| name.clone(), |namespace| joined(namespace, &name)),
+                description: string(members, "description", path)?,
                 parameters: parameters.map(Json::of),
                 strict: strict.map(|strict| strict.get() == "true"),
             })
         }
-        "custom" => Ok(native(needed(&members, "name", path)?)),
-        _ => {
-            facts.unpriced_tools = true;
-            Ok(native(typed))
-        }
+        "custom" => Ok(native(needed(members, "name", path)?)),
+        _ => Ok(native(typed)),
     }
 }
 
@@ -77,20 +165,24 @@ fn choice_object(choice: Raw<'_>) -> Result<(Option<ToolChoice<'_>>, bool), Inva
     let members = choice.members();
     let typed = needed(&members, "type", "tool_choice")?;
     match typed.decode().as_ref() {
-        "function" | "custom" => {
-            Ok((Some(ToolChoice::Named(needed(&members, "name", "tool_choice")?)), true))
-        }
+        "function" | "custom" => Ok((Some(ToolChoice::Named(name(&members, "tool_choice")?)), true)),
         "allowed_tools" => {
             let required =
                 string(&members, "mode", "tool_choice")?.is_some_and(|mode| mode.decode() == "required");
             let tools = super::items::member(&members, "tools").unwrap_or(choice);
             expect(tools, Kind::Array, "tool_choice.tools")?;
-            let mut names = Vec::new();
-            for (index, tool) in tools.elements().into_iter().enumerate() {
+            let elements = tools.elements();
+            if elements.len() > ALLOWED_MAX {
+                let message = format!("`tool_choice.tools` may have at most {ALLOWED_MAX} entries");
+                return Err(Invalid::at("tool_choice.tools", message));
+            }
+            let mut names = Vec::with_capacity(elements.len());
+            for (index, tool) in elements.into_iter().enumerate() {
                 let path = format!("tool_choice.tools[{index}]");
                 expect(tool, Kind::Object, &path)?;
-                match string(&tool.members(), "name", &path)? {
-                    Some(name) => names.push(name),
+                let members = tool.members();
+                match string(&members, "name", &path)? {
+                    Some(_) => names.push(name(&members, &path)?),
                     // A hosted tool has no name of its own.
                     None => return Ok((None, required)),
                 }

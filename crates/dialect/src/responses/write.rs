@@ -52,9 +52,9 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
 /// What goes to `target`, and where.
 pub(super) fn encoded(target: &Target<'_>, body: Vec<u8>, dropped: Vec<Cow<'static, str>>) -> Encoded {
     let reading = Reading {
-        tool_as_text: None,
         seed: target.seed.to_owned(),
         reasoning_outside_output: target.provider.row().quirks.reasoning_outside_output,
+        ..Reading::default()
     };
     let path = target.provider.path(Dialect::Responses).map(Cow::Borrowed);
     Encoded { path, body, dropped, asked_for_usage: false, reading }

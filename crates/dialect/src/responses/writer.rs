@@ -6,6 +6,7 @@ use super::{
     MADE_HERE, REDACTED,
     frames::Frames,
     output::{self, Content, Response, Status},
+    tools::split,
     usage,
 };
 use crate::{
@@ -350,7 +351,7 @@ impl Writer {
         }
         let name = "response.function_call_arguments.done";
         self.frames.part(name, (index, id.as_str()), None, out, |frame| {
-            tool.name.push_quoted(frame.key("name"));
+            Escaped::from_inner(split(&tool.name).1).push_quoted(frame.key("name"));
             tool.arguments.push_quoted(frame.key("arguments"));
         });
         let item = output::function_call(&id, status, &tool.call_id, &tool.name, &tool.arguments);

@@ -30,7 +30,7 @@ pub struct Quirks {
     pub single_choice: bool,
     /// `stream_options` may be sent; otherwise usage comes unasked and the field is removed.
     pub stream_options: bool,
-    /// `response_format` of type `json_schema` is refused.
+    /// `response_format` of type `json_schema` is refused: JSON is asked for, and the schema stands in the prompt.
     pub no_json_schema: bool,
     /// `name` on messages: allowed on any, only on tool messages, or on none.
     pub message_name: MessageName,
@@ -54,10 +54,41 @@ pub struct Quirks {
     pub loose_tool_schemas: bool,
     /// Tool call ids must be exactly nine letters or digits.
     pub short_tool_ids: bool,
+    /// How its answers depart from OpenAI's.
+    pub answers: Answers,
     /// The reported completion tokens leave reasoning out: add it before billing.
     pub reasoning_outside_output: bool,
     /// A limit on output must be sent, for the provider reserves it at admission.
     pub wants_output_limit: bool,
+}
+
+/// Departures of answers from OpenAI's chat format; clients of chat get them in OpenAI's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answers {
+    /// Content may be a list of parts, thoughts among them.
+    pub content_parts: bool,
+    /// Calls may lack their number and type, or repeat an empty name.
+    pub loose_calls: bool,
+    /// Other words for why an answer ended, each with OpenAI's.
+    pub finish_words: &'static [(&'static str, &'static str)],
+    /// An empty finish reason after calls means that they are the end.
+    pub empty_finish_ends_calls: bool,
+    /// Reasoning may be called `reasoning`.
+    pub reasoning_by_another_name: bool,
+    /// The service tier may have a word that OpenAI does not have.
+    pub other_tiers: bool,
+}
+
+impl Answers {
+    /// OpenAI's format.
+    pub const PLAIN: Answers = Answers {
+        content_parts: false,
+        loose_calls: false,
+        finish_words: &[],
+        empty_finish_ends_calls: false,
+        reasoning_by_another_name: false,
+        other_tiers: false,
+    };
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +121,7 @@ pub const PLAIN: Quirks = Quirks {
     developer_as_system: true,
     loose_tool_schemas: false,
     short_tool_ids: false,
+    answers: Answers::PLAIN,
     reasoning_outside_output: false,
     wants_output_limit: false,
 };

@@ -124,12 +124,54 @@ fn a_field_that_changes_the_answer_is_refused_where_the_provider_refuses_it() {
     ] {
         assert_eq!(sent(provider, model, members), Err(Unsupported::field(field)), "{provider} {members}");
     }
-    let tools = r#""tools":[{"type":"function"}]"#;
+    let tools = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
     assert!(sent("openai", "gpt-5.4", tools).is_ok());
     assert!(
         sent("openai", "gpt-5.5", tools).is_ok(),
         "whether tools and reasoning meet is the provider's word"
     );
+}
+
+#[test]
+fn a_schema_goes_into_the_prompt_where_there_is_no_field_for_it() {
+    let schema = r#"{"type":"object","properties":{"a":{"const":"\u00e9"}}}"#;
+    let format = format!(
+        r#""response_format":{{"type":"json_schema","json_schema":{{"name":"n","schema":{schema}}}}}"#
+    );
+    let (body, dropped) = sent("deepseek", "m", &format).unwrap();
+    assert_eq!(dropped, ["response_format.json_schema"]);
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["response_format"], serde_json::json!({"type": "json_object"}));
+    let told = &body["messages"][0];
+    assert_eq!(told["role"], "system");
+    assert!(told["content"].as_str().unwrap().ends_with(schema), "{told}");
+    assert_eq!(body["messages"].as_array().unwrap().len(), 2);
+    let (body, dropped) = sent("openai", "gpt-5.4", &format).unwrap();
+    assert!(body.contains(&format) && dropped.is_empty());
+}
+
+#[test]
+fn flat_tools_are_written_as_chat_has_them() {
+    let flat = r#""tools":[{"type":"function","name":"g","parameters":{"type":"object"}},{"type":"function","function":{"name":"f"}}],"tool_choice":{"type":"function","name":"g"}"#;
+    for provider in ["openai", "xai", "groq"] {
+        let (body, _) = sent(provider, "m", flat).unwrap();
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let expected = serde_json::json!([
+            {"type": "function", "function": {"name": "g", "parameters": {"type": "object"}}},
+            {"type": "function", "function": {"name": "f"}},
+        ]);
+        assert_eq!(body["tools"], expected, "{provider}");
+        assert_eq!(body["tool_choice"]["function"]["name"], "g");
+    }
+    let limits = crate::Limits::default();
+    for (tool, param) in
+        [(r#"{"type":"function"}"#, "tools[0].function"), (r#"{"name":"g"}"#, "tools[0].type")]
+    {
+        let body =
+            format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}],"tools":[{tool}]}}"#);
+        let refused = crate::openai_chat::read(body.as_bytes(), &limits).err().unwrap();
+        assert_eq!(refused.param.as_deref(), Some(param));
+    }
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! A whole answer as a chat client gets it: the parts of each choice gathered under the members of one message.
 
 use super::{
-    super::usage,
+    super::{tier, usage},
     pieces::{self, Call, Name},
 };
 use crate::{
     Speaking,
-    canonical::{Answer, AnswerPart, Choice, Json},
+    canonical::{Answer, AnswerPart, Choice, Json, Place},
     json::{Escaped, ObjectWriter, Raw},
 };
 use kairosroute_domain::usage::Usage;
@@ -53,7 +53,7 @@ pub fn write_turns(
     }
     list.push(b']');
     out.raw("usage", &usage::write(billed));
-    if let Some(tier) = &answer.service_tier {
+    if let Some(tier) = answer.service_tier.as_deref().and_then(tier::of) {
         out.text("service_tier", tier);
     }
     out.raw("x_kairosroute", note);
@@ -64,14 +64,15 @@ fn message<'p>(parts: impl Iterator<Item = (&'p AnswerPart, &'p Speaking)>, call
     let (mut said, mut thought, mut refusal) = (Escaped::default(), Escaped::default(), Escaped::default());
     let (mut blocks, mut called, mut cited, mut images) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (part, speaking) in parts {
+        let place = Place { calls: called.len(), after_text: !said.is_empty() };
         match part {
             AnswerPart::Text(text) => said.push(text),
             AnswerPart::Refusal(text) => refusal.push(text),
             AnswerPart::Reasoning { text, signature } => {
                 thought.push(text);
-                blocks.extend(signature.as_ref().map(|bare| pieces::thinking(text, bare, speaking)));
+                blocks.extend(signature.as_ref().map(|bare| pieces::thinking(text, bare, place, speaking)));
             }
-            AnswerPart::Redacted(data) => blocks.push(pieces::redacted(data, speaking)),
+            AnswerPart::Redacted(data) => blocks.push(pieces::redacted(data, place, speaking)),
             AnswerPart::ToolCall { tool, id, name, arguments, signature } => {
                 let call = Call { tool: *tool, id, name, signature: signature.as_ref() };
                 let nothing = arguments.is_empty() || arguments.inner() == "null";
@@ -88,13 +89,15 @@ fn message<'p>(parts: impl Iterator<Item = (&'p AnswerPart, &'p Speaking)>, call
     } else {
         said.push_quoted(out.key("content"));
     }
-    for (name, text) in [("reasoning_content", thought), ("refusal", refusal)] {
-        if !text.is_empty() {
-            text.push_quoted(out.key(name));
-        }
+    if !thought.is_empty() {
+        thought.push_quoted(out.key("reasoning_content"));
     }
-    let lists =
-        [("thinking_blocks", blocks), ("tool_calls", called), ("annotations", cited), ("images", images)];
+    match refusal.is_empty() {
+        true => out.raw("refusal", "null"),
+        false => refusal.push_quoted(out.key("refusal")),
+    }
+    out.raw("annotations", &format!("[{}]", cited.join(",")));
+    let lists = [("thinking_blocks", blocks), ("tool_calls", called), ("images", images)];
     for (name, list) in lists {
         if !list.is_empty() {
             out.raw(name, &format!("[{}]", list.join(",")));

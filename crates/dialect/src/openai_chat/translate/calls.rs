@@ -2,9 +2,15 @@
 //! send them whole or piece by piece, several at a time. A call is told once its name is known; it gets an id of
 //! ours when the host gives none. Arguments are passed on, never gathered, but for a call still without a name.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
-use super::reader::{Emit, last};
+use super::{
+    extent::Extent,
+    reader::{Emit, last},
+};
 use crate::{
     Unreadable,
     canonical::{Delta, Event},
@@ -18,18 +24,28 @@ const EARLY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The calls of one choice.
 #[derive(Default)]
-pub(super) struct Calls {
+pub(in super::super) struct Calls {
     calls: Vec<Call>,
+    /// The latest call under each of the host's numbers, and the call of each id.
+    by_index: HashMap<u64, usize>,
+    by_id: HashMap<u64, usize>,
     /// Calls told so far.
     told: u32,
     /// Held by those that are not.
     early_bytes: usize,
 }
 
+/// Where a piece of a call belongs.
+pub(in super::super) struct Place {
+    pub number: u64,
+    /// It is the first piece of its call.
+    pub began: bool,
+}
+
 #[derive(Default)]
 struct Call {
-    /// The host's number for it.
-    index: Option<u64>,
+    /// Its number in an answer that is passed on: the host's, or its place where the host gives none of its own.
+    number: u64,
     /// Of the host's id, to recognise it by.
     id_hash: Option<u64>,
     /// Our number, once it is told.
@@ -37,6 +53,7 @@ struct Call {
     /// While it has no name.
     early: Early,
     said_arguments: bool,
+    extent: Extent,
     closed: bool,
 }
 
@@ -57,8 +74,13 @@ struct Piece<'a> {
 }
 
 impl Calls {
-    pub(super) fn any(&self) -> bool {
+    pub(in super::super) fn any(&self) -> bool {
         !self.calls.is_empty()
+    }
+
+    /// There are calls, and the arguments of each have come to their end.
+    pub(in super::super) fn are_whole(&self) -> bool {
+        self.any() && self.calls.iter().all(|call| call.extent.is_whole())
     }
 
     /// Takes an element of `tool_calls`, and its place when there are several.
@@ -107,30 +129,68 @@ impl Calls {
         }
     }
 
+    /// Where an element of `tool_calls` belongs, for answers that are passed on; `None` when there are too many calls.
+    pub(in super::super) fn place(&mut self, raw: Raw<'_>, position: Option<usize>) -> Option<Place> {
+        let piece = Piece::of(raw)?;
+        let (at, began) = match self.find(&piece, position) {
+            Some(at) => (at, false),
+            None => (self.begin(&piece).ok()?, true),
+        };
+        self.note_id(at, piece.id.as_ref());
+        let call = self.calls.get_mut(at)?;
+        if let Some(arguments) = &piece.arguments {
+            call.extent.feed(arguments.inner());
+        }
+        Some(Place { number: call.number, began })
+    }
+
     /// The open call a piece belongs to.
     fn find(&self, piece: &Piece<'_>, position: Option<usize>) -> Option<usize> {
         let hash = piece.id.as_ref().map(hash);
-        let open = || self.calls.iter().enumerate().rev().filter(|(_, call)| !call.closed);
+        let open = |at: &usize| self.calls.get(*at).is_some_and(|call| !call.closed);
         let Some(index) = piece.index else {
-            let by_id = open().find(|(_, call)| hash.is_some() && call.id_hash == hash).map(|(at, _)| at);
+            let by_id = hash.and_then(|hash| self.by_id.get(&hash)).copied().filter(open);
             // Without a number and an id: what has a name begins, what has none goes on, several in their order
             // and one with the latest.
             let goes_on = piece.id.is_none() && piece.name.is_none();
             let latest = self.calls.len().checked_sub(1).filter(|_| goes_on);
             return by_id.or(latest.map(|latest| position.map_or(latest, |place| place.min(latest))));
         };
-        let (at, call) = open().find(|(_, call)| call.index == Some(index))?;
+        let at = self.by_index.get(&index).copied().filter(open)?;
+        let known = self.calls.get(at)?.id_hash;
         // Another id and a name under a number that was used: a host that gives every call the same number.
-        let another = call.id_hash.zip(hash).is_some_and(|(known, new)| known != new) && piece.name.is_some();
-        (!another).then_some(at)
+        let another = known.zip(hash).is_some_and(|(known, new)| known != new) && piece.name.is_some();
+        if !another {
+            return Some(at);
+        }
+        // One of the calls before under the same number.
+        hash.and_then(|hash| self.by_id.get(&hash)).copied().filter(open)
     }
 
     fn begin(&mut self, piece: &Piece<'_>) -> Result<usize, Unreadable> {
-        if self.calls.len() >= CALLS_MAX {
+        let at = self.calls.len();
+        if at >= CALLS_MAX {
             return Err(Unreadable);
         }
-        self.calls.push(Call { index: piece.index, ..Call::default() });
-        Ok(self.calls.len().saturating_sub(1))
+        let own = piece.index.filter(|index| !self.by_index.contains_key(index));
+        let number = own.unwrap_or_else(|| u64::try_from(at).unwrap_or(u64::MAX));
+        if let Some(index) = piece.index {
+            self.by_index.insert(index, at);
+        }
+        self.calls.push(Call { number, ..Call::default() });
+        Ok(at)
+    }
+
+    /// Recognises the call by this id from now on. `true`: it had none.
+    fn note_id(&mut self, at: usize, id: Option<&Escaped<'_>>) -> bool {
+        let (Some(call), Some(id)) = (self.calls.get_mut(at), id) else { return false };
+        if call.id_hash.is_some() {
+            return false;
+        }
+        let hash = hash(id);
+        call.id_hash = Some(hash);
+        self.by_id.insert(hash, at);
+        true
     }
 
     fn piece(
@@ -141,9 +201,12 @@ impl Calls {
         seed: &str,
         emit: Emit<'_>,
     ) -> Result<(), Unreadable> {
-        let Some(call) = self.calls.get_mut(at).filter(|call| !call.closed) else { return Ok(()) };
-        if let Some(id) = piece.id.filter(|_| call.id_hash.is_none()) {
-            call.id_hash = Some(hash(&id));
+        if self.calls.get(at).is_none_or(|call| call.closed) {
+            return Ok(());
+        }
+        let is_new = self.note_id(at, piece.id.as_ref());
+        let Some(call) = self.calls.get_mut(at) else { return Ok(()) };
+        if let Some(id) = piece.id.filter(|_| is_new) {
             if call.tool.is_none() {
                 self.early_bytes = self.early_bytes.saturating_add(id.inner().len());
                 call.early.id = id.into_owned();
@@ -200,6 +263,7 @@ impl Calls {
         if piece.is_empty() || piece.inner() == "null" && !call.said_arguments {
             return Ok(());
         }
+        call.extent.feed(piece.inner());
         match call.tool {
             Some(tool) => {
                 call.said_arguments = true;
@@ -223,7 +287,8 @@ impl<'a> Piece<'a> {
             return None;
         }
         let members = raw.members();
-        let function = last(&members, "function");
+        // OpenAI's free-form tools stand under a name of their own.
+        let function = last(&members, "function").or_else(|| last(&members, "custom"));
         let piece = function.and_then(Piece::of_function);
         let id = last(&members, "id").and_then(Escaped::of);
         let google = last(&members, "extra_content").and_then(|extra| extra.member("google"));
@@ -245,7 +310,8 @@ impl<'a> Piece<'a> {
         }
         let members = raw.members();
         let name = last(&members, "name").and_then(Escaped::of).filter(|name| !name.is_empty());
-        let arguments = last(&members, "arguments").map(|raw| match raw.kind() {
+        let arguments = last(&members, "arguments").or_else(|| last(&members, "input"));
+        let arguments = arguments.map(|raw| match raw.kind() {
             Kind::String => Escaped::of(raw).unwrap_or_default(),
             // The object itself instead of its text.
             _ => Escaped::from_text(raw.get()),

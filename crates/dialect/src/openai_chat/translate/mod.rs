@@ -4,6 +4,7 @@
 mod answer;
 mod calls;
 mod effort;
+mod extent;
 mod parts_in;
 mod pieces;
 mod reader;
@@ -14,7 +15,9 @@ mod turns_out;
 mod writer;
 
 pub use answer::{Said, write_answer, write_turns};
+pub(super) use calls::Calls;
 pub use reader::Reader;
+pub(super) use reader::content_of_parts;
 pub use request_out::write;
 pub use writer::Writer;
 

@@ -1,11 +1,12 @@
 //! The content of a message as parts. Media are told apart by where they are: embedded, at an address, or kept by
 //! the provider. A kind of part that is not known is refused by its path; nothing is fetched or decoded.
 
-use super::turns_in::{Notes, cache_control, object_of};
+use super::turns_in::{cache_control, object_of};
 use crate::{
     Dialect, Unsupported,
     canonical::{Cache, Part, Reasoning, Signature, Source},
     json::{Escaped, Kind, Member, Raw},
+    notes::Notes,
 };
 
 /// Text, or a list of parts, of the message of that number.

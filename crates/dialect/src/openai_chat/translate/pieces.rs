@@ -4,7 +4,7 @@
 use super::turns_out::{push_data_url, thought_signature};
 use crate::{
     Speaking,
-    canonical::{Citation, Finish, Signature},
+    canonical::{Citation, Finish, Place, Signature},
     json::{Escaped, ObjectWriter},
 };
 
@@ -80,19 +80,19 @@ impl Call<'_> {
 }
 
 /// A block of reasoning that a client can hand back.
-pub(super) fn thinking(text: &Escaped<'_>, bare: &Escaped<'_>, speaking: &Speaking) -> String {
+pub(super) fn thinking(text: &Escaped<'_>, bare: &Escaped<'_>, place: Place, speaking: &Speaking) -> String {
     let mut out = ObjectWriter::new();
     out.text("type", "thinking");
     text.push_quoted(out.key("thinking"));
-    mark(bare, speaking).push_quoted(out.key("signature"));
+    mark_at(place, bare, speaking).push_quoted(out.key("signature"));
     text_of(out.end())
 }
 
 /// A block of reasoning that only its provider can read.
-pub(super) fn redacted(data: &Escaped<'_>, speaking: &Speaking) -> String {
+pub(super) fn redacted(data: &Escaped<'_>, place: Place, speaking: &Speaking) -> String {
     let mut out = ObjectWriter::new();
     out.text("type", "redacted_thinking");
-    mark(data, speaking).push_quoted(out.key("data"));
+    mark_at(place, data, speaking).push_quoted(out.key("data"));
     text_of(out.end())
 }
 
@@ -123,16 +123,19 @@ pub(super) fn image(media_type: &Escaped<'_>, data: &Escaped<'_>) -> String {
     text_of(out.end())
 }
 
-/// Chat's word for why an answer ended; without a reason, what was said tells.
+/// Chat's word for why an answer ended. It agrees with what was written: clients run the calls of an answer that ended
+/// for them, and stop otherwise.
 pub(super) fn finish_word(finish: Option<Finish>, calls: bool) -> &'static str {
     match finish {
         Some(Finish::Length) => "length",
-        Some(Finish::ToolCalls) => "tool_calls",
         Some(Finish::ContentFilter | Finish::Refusal) => "content_filter",
-        Some(Finish::Stop | Finish::StopSequence | Finish::Pause) => "stop",
-        None if calls => "tool_calls",
-        None => "stop",
+        _ if calls => "tool_calls",
+        _ => "stop",
     }
+}
+
+fn mark_at(place: Place, bare: &Escaped<'_>, speaking: &Speaking) -> Escaped<'static> {
+    Signature::mark_at(place, speaking.provider, &speaking.upstream_model, bare)
 }
 
 fn mark(bare: &Escaped<'_>, speaking: &Speaking) -> Escaped<'static> {

@@ -34,6 +34,10 @@ pub struct Reader {
 struct Choice {
     calls: Calls,
     finished: bool,
+    /// Something was said in deltas.
+    delta_said: bool,
+    /// Its last frame had an empty reason for ending.
+    ended_empty: bool,
 }
 
 impl Reader {
@@ -48,11 +52,11 @@ impl Reader {
             return Ok(());
         }
         if data == b"[DONE]" {
-            self.infer_finishes(None, emit);
+            self.finish_calls(emit);
             self.end(emit);
             return Ok(());
         }
-        self.object(data, frame.event() == Some(b"error"), emit)
+        self.object(data, false, frame.event() == Some(b"error"), emit)
     }
 
     /// The stream has ended: what is still open is closed. A finish is never made up here.
@@ -63,13 +67,13 @@ impl Reader {
     }
 
     pub fn body(&mut self, json: &[u8], emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
-        self.object(json, false, emit)?;
+        self.object(json, true, false, emit)?;
         if self.choices.is_empty() && !self.ended {
             return Err(Unreadable);
         }
         if !self.ended {
             // A whole answer is whole, whether or not the host says why it ended.
-            self.infer_finishes(Some(Finish::Stop), emit);
+            self.infer_finishes(emit);
             self.end(emit);
         }
         Ok(())
@@ -83,12 +87,19 @@ impl Reader {
         emit(Event::End);
     }
 
-    /// Finishes the choices whose host forgot to: those with calls, and with `other` the others.
-    fn infer_finishes(&mut self, other: Option<Finish>, emit: Emit<'_>) {
+    /// Finishes the choices of a whole answer whose host does not say why they ended.
+    fn infer_finishes(&mut self, emit: Emit<'_>) {
+        for (number, choice) in (0..).zip(&mut self.choices).filter(|(_, choice)| !choice.finished) {
+            let reason = if choice.calls.any() { Finish::ToolCalls } else { Finish::Stop };
+            choice.finish(number, reason, &self.reading.seed, emit);
+        }
+    }
+
+    /// Finishes the choices that ended in whole calls and an empty reason. Without any reason an answer is cut off.
+    fn finish_calls(&mut self, emit: Emit<'_>) {
         for (number, choice) in (0..).zip(&mut self.choices) {
-            let reason = if choice.calls.any() { Some(Finish::ToolCalls) } else { other };
-            if let Some(reason) = reason.filter(|_| !choice.finished) {
-                choice.finish(number, reason, &self.reading.seed, emit);
+            if choice.ended_empty && !choice.finished && choice.calls.are_whole() {
+                choice.finish(number, Finish::ToolCalls, &self.reading.seed, emit);
             }
         }
     }
@@ -99,9 +110,14 @@ impl Reader {
     }
 
     /// A body, or the data of a frame.
-    fn object(&mut self, json: &[u8], named_error: bool, emit: Emit<'_>) -> Result<(), Unreadable> {
-        let whole = parse(json)?;
-        let envelope = Envelope::of(whole);
+    fn object(
+        &mut self,
+        json: &[u8],
+        whole: bool,
+        named_error: bool,
+        emit: Emit<'_>,
+    ) -> Result<(), Unreadable> {
+        let envelope = Envelope::of(parse(json)?);
         if let Some(error) = envelope.error(named_error) {
             self.fail(Json::of(error), emit);
             return Ok(());
@@ -121,7 +137,7 @@ impl Reader {
             if !self.started && choice.says_anything() {
                 self.start(&envelope, emit);
             }
-            self.choice(position, &choice, emit)?;
+            self.choice(position, &choice, whole, emit)?;
         }
         let outside = self.reading.reasoning_outside_output;
         if let Some(usage) = reported.and_then(|raw| usage::read(raw.get(), outside)) {
@@ -150,6 +166,7 @@ impl Reader {
         &mut self,
         position: usize,
         said: &ChoiceMembers<'_>,
+        whole: bool,
         emit: Emit<'_>,
     ) -> Result<(), Unreadable> {
         let position = u64::try_from(position).unwrap_or(u64::MAX);
@@ -162,8 +179,9 @@ impl Reader {
             self.choices.push(Choice::default());
         }
         let Some(state) = self.choices.get_mut(index) else { return Ok(()) };
-        if let Some(delta) = said.delta {
-            let delta = delta.members();
+        if let Some(spoken) = said.spoken(whole, state.delta_said) {
+            state.delta_said |= said.delta == Some(spoken);
+            let delta = spoken.members();
             say(&delta, choice, emit);
             let calls = last(&delta, "tool_calls").map(Raw::elements).unwrap_or_default();
             let several = calls.len() > 1;
@@ -181,6 +199,8 @@ impl Reader {
         if let Some(word) = said.finish_word() {
             let reason = reason(&word, state.calls.any());
             state.finish(choice, reason, &self.reading.seed, emit);
+        } else if self.reading.empty_finish_ends_calls {
+            state.ended_empty = said.is_empty_finish();
         }
         Ok(())
     }
@@ -256,6 +276,7 @@ impl<'a> Envelope<'a> {
 struct ChoiceMembers<'a> {
     index: Option<Raw<'a>>,
     delta: Option<Raw<'a>>,
+    message: Option<Raw<'a>>,
     finish_reason: Option<Raw<'a>>,
     logprobs: Option<Raw<'a>>,
     usage: Option<Raw<'a>>,
@@ -267,8 +288,8 @@ impl<'a> ChoiceMembers<'a> {
         let members = raw.members();
         Self {
             index: last(&members, "index"),
-            // Some hosts repeat the whole message beside each delta.
-            delta: last(&members, "delta").or_else(|| last(&members, "message")),
+            delta: last(&members, "delta"),
+            message: last(&members, "message"),
             finish_reason: last(&members, "finish_reason"),
             logprobs: last(&members, "logprobs"),
             usage: last(&members, "usage"),
@@ -280,6 +301,10 @@ impl<'a> ChoiceMembers<'a> {
     fn finish_word(&self) -> Option<String> {
         let word = self.finish_reason.and_then(Raw::text)?.to_ascii_lowercase();
         (!word.is_empty()).then_some(word)
+    }
+
+    fn is_empty_finish(&self) -> bool {
+        self.finish_reason.is_some_and(|reason| reason.get() == "\"\"")
     }
 
     /// The host broke down while it answered.
@@ -294,11 +319,23 @@ impl<'a> ChoiceMembers<'a> {
     }
 
     fn says_anything(&self) -> bool {
-        self.finish_word().is_some()
-            || self.delta.is_some_and(|delta| {
-                delta.members().iter().any(|member| member.key != "role" && !member.value.is_idle())
-            })
+        self.finish_word().is_some() || [self.delta, self.message].into_iter().flatten().any(says_anything)
     }
+
+    /// What is said. Some hosts write a message beside the delta: the whole answer so far, or all of it at once.
+    fn spoken(&self, whole: bool, delta_said: bool) -> Option<Raw<'a>> {
+        let delta = self.delta.filter(|delta| says_anything(*delta));
+        match (whole, delta_said) {
+            (true, _) => self.message.filter(|message| says_anything(*message)).or(delta),
+            (false, true) => delta,
+            (false, false) => delta.or(self.message),
+        }
+    }
+}
+
+/// Whether a delta or message has more than its role.
+fn says_anything(said: Raw<'_>) -> bool {
+    said.members().iter().any(|member| member.key != "role" && !member.value.is_idle())
 }
 
 /// Everything a delta or message says but its calls.
@@ -325,6 +362,19 @@ fn say(delta: &[Member<'_>], choice: u32, emit: Emit<'_>) {
     for image in last(delta, "images").map(Raw::elements).unwrap_or_default() {
         say_part(&image.members(), &mut tell);
     }
+}
+
+/// The text of a list of parts, and the thoughts in it.
+pub(in super::super) fn content_of_parts(parts: Raw<'_>) -> (Escaped<'static>, Escaped<'static>) {
+    let (mut text, mut thought) = (Escaped::default(), Escaped::default());
+    for part in parts.elements() {
+        say_part(&part.members(), &mut |delta| match delta {
+            Delta::Text(piece) => text.push(&piece),
+            Delta::Reasoning(piece) => thought.push(&piece),
+            _ => {}
+        });
+    }
+    (text.into_owned(), thought.into_owned())
 }
 
 /// A part of a list of content.

@@ -4,7 +4,7 @@
 
 use super::{
     super::request::ChatRequest,
-    turns_in::{self, Notes, cache_control, object_of},
+    turns_in::{self, cache_control, object_of},
 };
 use crate::{
     Dialect, Unsupported,
@@ -12,6 +12,7 @@ use crate::{
         Effort, Format, Json, Logprobs, Request, Setting, Thinking, Tool, ToolChoice, ToolKind, What,
     },
     json::{Escaped, Kind, Member, Raw},
+    notes::Notes,
 };
 use std::borrow::Cow;
 
@@ -63,10 +64,17 @@ impl<'a> Reading<'a> {
             | "logprobs" => {}
             "top_logprobs" => self.top_logprobs = value.count().unwrap_or(0),
             "messages" => request.turns = turns_in::read(value, &mut self.notes)?,
-            "tools" => request.tools.extend(value.elements().into_iter().filter_map(tool)),
+            "tools" => {
+                for (index, raw) in value.elements().into_iter().enumerate() {
+                    let unread = || Unsupported::because(format!("tools[{index}].function"), NO_FUNCTION);
+                    request.tools.push(tool(raw).ok_or_else(unread)?);
+                }
+            }
             "functions" => {
-                let functions = value.elements().into_iter().filter_map(function);
-                request.tools.extend(functions.map(|kind| Tool { kind, cache: None }));
+                for (index, raw) in value.elements().into_iter().enumerate() {
+                    let unread = || Unsupported::because(format!("functions[{index}]"), NO_FUNCTION);
+                    request.tools.push(Tool { kind: function(raw).ok_or_else(unread)?, cache: None });
+                }
             }
             "tool_choice" => request.tool_choice = Some(tool_choice(value)?),
             "function_call" => self.legacy_choice = Some(function_call(value)?),
@@ -126,13 +134,17 @@ fn meaning(name: &str) -> What {
     }
 }
 
+/// Why a tool cannot be read.
+const NO_FUNCTION: &str = ": a function with a name is needed";
+
+/// A tool, with its function inside or, as in Responses, its members beside the type.
 fn tool(raw: Raw<'_>) -> Option<Tool<'_>> {
     let members = raw.members();
     let typed = object_of(&members, "type").and_then(Raw::text).unwrap_or(Cow::Borrowed("function"));
     let inner = object_of(&members, "function");
     let cache = object_of(&members, "cache_control").or(inner.and_then(|raw| raw.member("cache_control")));
     let kind = if typed == "function" {
-        function(inner?)?
+        function(inner.unwrap_or(raw))?
     } else {
         let named = object_of(&members, &typed).unwrap_or(raw).member("name");
         let name = named.and_then(Escaped::of).unwrap_or_else(|| Escaped::from_text(&typed));

@@ -4,41 +4,14 @@
 use super::parts_in;
 use crate::{
     Dialect, Unsupported,
-    canonical::{Cache, Json, Part, Reasoning, Role, Setting, Signature, ToolCall, ToolResult, Turn, What},
+    canonical::{Cache, Part, Place, Reasoning, Role, Signature, ToolCall, ToolResult, Turn},
     json::{Escaped, Kind, Member, Raw},
+    notes::Notes,
 };
 use std::collections::HashMap;
 
 /// Between a call's id and Gemini's signature, in gateways that let the signature travel in the id.
 const THOUGHT: &str = "__thought__";
-
-/// Members that only some provider understands, by their paths without numbers.
-#[derive(Default)]
-pub(super) struct Notes<'a> {
-    unknown: Vec<(String, Json<'a>)>,
-}
-
-/// More names than this tell nobody more.
-const NOTES_MAX: usize = 16;
-
-impl<'a> Notes<'a> {
-    /// Notes a member that asks for something.
-    pub(super) fn add(&mut self, path: &str, member: &Member<'a>) {
-        if member.value.is_idle() || self.unknown.len() >= NOTES_MAX {
-            return;
-        }
-        let plain = member.key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let name = if plain { format!("{path}.{}", member.key) } else { path.to_owned() };
-        if !self.unknown.iter().any(|(known, _)| *known == name) {
-            self.unknown.push((name, Json::of(member.value)));
-        }
-    }
-
-    pub(super) fn into_settings(self) -> impl Iterator<Item = Setting<'a>> {
-        let setting = |(name, value): (String, _)| Setting { what: What::Native, name: name.into(), value };
-        self.unknown.into_iter().map(setting)
-    }
-}
 
 /// The members of one message that mean something.
 #[derive(Default)]
@@ -104,6 +77,20 @@ pub(super) fn cache_control(raw: Raw<'_>) -> Option<Cache> {
     Some(if hour { Cache::Hour } else { Cache::Short })
 }
 
+/// Where a block of reasoning stood among text and calls.
+fn place(part: &Part<'_>) -> Place {
+    match part {
+        Part::Reasoning(Reasoning { signature: Some(signature), .. }) => signature.place(),
+        _ => Place::default(),
+    }
+}
+
+/// Takes the thoughts that stood there or before.
+fn until<'a>(thoughts: &mut Vec<(Place, Part<'a>)>, place: Place) -> Vec<Part<'a>> {
+    let count = thoughts.iter().take_while(|(stood, _)| *stood <= place).count();
+    thoughts.drain(..count).map(|(_, thought)| thought).collect()
+}
+
 /// The last call of each name, for results that name no id. Every turn is looked at once, however many results ask.
 #[derive(Default)]
 struct Calls<'a> {
@@ -162,9 +149,11 @@ impl<'a> Message<'a> {
 
     fn turn(&self, role: Role, notes: &mut Notes<'a>) -> Result<Turn<'a>, Unsupported> {
         let mut parts = Vec::new();
-        if role == Role::Assistant {
-            self.reasoning(&mut parts);
-        }
+        let mut thoughts = match role {
+            Role::Assistant => self.reasoning(notes),
+            _ => Vec::new(),
+        };
+        parts.extend(until(&mut thoughts, Place::default()));
         let content = self.content(notes)?;
         let blank = |part: &Part<'_>| matches!(part, Part::Text { text, .. } if text.is_empty());
         parts.extend(content.into_iter().filter(|part| !blank(part)));
@@ -172,7 +161,7 @@ impl<'a> Message<'a> {
             parts.push(Part::Refusal(refusal));
         }
         if role == Role::Assistant {
-            self.calls(&mut parts)?;
+            self.calls(&mut parts, thoughts)?;
         }
         if parts.is_empty() {
             parts.push(Part::Text { text: Escaped::default(), cache: None });
@@ -201,25 +190,47 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Blocks hold the same text as the plain field, and what a provider wants back with it.
-    fn reasoning(&self, parts: &mut Vec<Part<'a>>) {
+    /// Blocks hold the same text as the plain field, and what a provider wants back with it. In the order of their
+    /// places.
+    fn reasoning(&self, notes: &mut Notes<'a>) -> Vec<(Place, Part<'a>)> {
         let blocks = self.thinking_blocks.map(Raw::elements).unwrap_or_default();
-        let before = parts.len();
-        parts.extend(blocks.into_iter().filter_map(|block| parts_in::thinking(&block.members())));
-        if parts.len() > before {
-            return;
+        let mut thoughts = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            let members = block.members();
+            match parts_in::thinking(&members) {
+                Some(part) => thoughts.push((place(&part), part)),
+                None => members.iter().for_each(|member| notes.add("messages[].thinking_blocks[]", member)),
+            }
         }
-        let said = [self.reasoning_content, self.reasoning].into_iter().flatten().filter_map(Escaped::of);
-        if let Some(text) = said.into_iter().find(|text| !text.is_empty()) {
-            parts.push(Part::Reasoning(Reasoning { text, signature: None, redacted: false }));
+        thoughts.sort_by_key(|(place, _)| *place);
+        if thoughts.is_empty() {
+            let said = [self.reasoning_content, self.reasoning].into_iter().flatten().filter_map(Escaped::of);
+            if let Some(text) = said.into_iter().find(|text| !text.is_empty()) {
+                let part = Part::Reasoning(Reasoning { text, signature: None, redacted: false });
+                thoughts.push((Place::default(), part));
+            }
         }
+        thoughts
     }
 
-    fn calls(&self, parts: &mut Vec<Part<'a>>) -> Result<(), Unsupported> {
+    /// The calls, with the thoughts between them. A thought after the last call has no place here, nor without it the
+    /// others: their signatures would not fit.
+    fn calls(
+        &self,
+        parts: &mut Vec<Part<'a>>,
+        mut thoughts: Vec<(Place, Part<'a>)>,
+    ) -> Result<(), Unsupported> {
         let calls = self.tool_calls.map(Raw::elements).unwrap_or_default();
+        let follows = |place: &Place| place.calls > 0 && place.calls >= calls.len();
+        if thoughts.iter().any(|(place, _)| follows(place)) {
+            thoughts.clear();
+            parts.retain(|part| !matches!(part, Part::Reasoning(_)));
+        }
         for (number, call) in calls.into_iter().enumerate() {
+            parts.extend(until(&mut thoughts, Place { calls: number, after_text: true }));
             parts.push(Part::ToolCall(tool_call(call, self.index, number)?));
         }
+        parts.extend(thoughts.into_iter().map(|(_, thought)| thought));
         if let Some(call) = self.function_call {
             let members = call.members();
             let text = |key: &str| object_of(&members, key).and_then(Escaped::of);

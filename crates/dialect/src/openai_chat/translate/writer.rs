@@ -3,12 +3,12 @@
 //! Text, arguments and reasoning keep the bytes they came in.
 
 use super::{
-    super::usage,
+    super::{tier, usage},
     pieces::{self, Name, TOOLS_MAX},
 };
 use crate::{
     Speaking,
-    canonical::{Delta, Event, Finish},
+    canonical::{Delta, Event, Finish, Place},
     json::{Escaped, ObjectWriter},
     sse,
 };
@@ -34,6 +34,8 @@ struct Choice {
     finish: Option<Finish>,
     /// For each call whether any argument was written.
     calls: Vec<bool>,
+    /// Text was written.
+    said_text: bool,
     /// The reasoning since the last signature; `None` when it was too long.
     thought: Option<Escaped<'static>>,
 }
@@ -148,13 +150,18 @@ impl Writer {
     }
 
     fn push_tier(&self, chunk: &mut ObjectWriter) {
-        if let Some(tier) = &self.service_tier {
+        if let Some(tier) = self.service_tier.as_deref().and_then(tier::of) {
             chunk.text("service_tier", tier);
         }
     }
 }
 
 impl Choice {
+    /// Where a block of reasoning stands in what was said.
+    fn place(&self) -> Place {
+        Place { calls: self.calls.len(), after_text: self.said_text }
+    }
+
     /// The member of the delta that says it, and its JSON; `logprobs` stands beside the delta. `None` when there is
     /// nothing to say.
     fn member(&mut self, delta: &Delta<'_>, speaking: &Speaking) -> Option<(&'static str, String)> {
@@ -163,7 +170,10 @@ impl Choice {
             self.thought = Some(Escaped::default());
         }
         Some(match delta {
-            Delta::Text(text) => ("content", quoted(text)),
+            Delta::Text(text) => {
+                self.said_text |= !text.is_empty();
+                ("content", quoted(text))
+            }
             Delta::Refusal(text) => ("refusal", quoted(text)),
             Delta::Reasoning(text) => {
                 match self.thought.as_mut().filter(|thought| fits(thought, text)) {
@@ -174,9 +184,12 @@ impl Choice {
             }
             Delta::Signature(bare) => {
                 let thought = self.thought.replace(Escaped::default())?;
-                ("thinking_blocks", format!("[{}]", pieces::thinking(&thought, bare, speaking)))
+                let block = pieces::thinking(&thought, bare, self.place(), speaking);
+                ("thinking_blocks", format!("[{block}]"))
             }
-            Delta::Redacted(data) => ("thinking_blocks", format!("[{}]", pieces::redacted(data, speaking))),
+            Delta::Redacted(data) => {
+                ("thinking_blocks", format!("[{}]", pieces::redacted(data, self.place(), speaking)))
+            }
             Delta::ToolStart { tool, id, name, signature } => {
                 let place = usize::try_from(*tool).ok().filter(|place| *place < TOOLS_MAX)?;
                 while self.calls.len() <= place {

@@ -183,6 +183,77 @@ fn what_only_responses_can_say_goes_nowhere_else() {
 }
 
 #[test]
+fn what_a_provider_keeps_is_told_by_what_an_item_names() {
+    for (item, kept) in [
+        (r#"{"type":"custom_tool_call","call_id":"c","name":"p","input":"raw"}"#, false),
+        (r#"{"type":"custom_tool_call_output","call_id":"c","output":"done"}"#, false),
+        (
+            r#"{"type":"local_shell_call","call_id":"c","action":{"type":"exec","command":["ls"],"env":{"container":"x"}}}"#,
+            false,
+        ),
+        (r#"{"type":"shell_call","call_id":"c","action":{"commands":["ls"]}}"#, false),
+        (r#"{"type":"apply_patch_call","call_id":"c","operation":{"type":"delete_file","path":"a"}}"#, false),
+        (r#"{"type":"tool_search_call","call_id":"c","arguments":{"file_id":"my own"}}"#, false),
+        (r#"{"type":"compaction","encrypted_content":"abc"}"#, false),
+        (r#"{"type":"not_known_yet","x":1}"#, false),
+        (
+            r#"{"type":"additional_tools","tools":[{"type":"function","name":"f","parameters":{"properties":{"file_id":{},"container":{}}}}]}"#,
+            false,
+        ),
+        (
+            r#"{"type":"tool_search_output","call_id":"c","tools":[{"type":"function","name":"f","parameters":{"properties":{"file_id":{}}}}]}"#,
+            false,
+        ),
+        (
+            r#"{"type":"computer_call_output","call_id":"c","output":{"type":"computer_screenshot","file_id":"file_1"}}"#,
+            true,
+        ),
+        (r#"{"type":"code_interpreter_call","id":"ci_1","container_id":"cntr_1","code":"1"}"#, true),
+        (r#"{"type":"code_interpreter_call","id":"ci_1","container_id":null,"code":"1"}"#, false),
+        (r#"{"type":"file_search_call","id":"fs_1","queries":["x"],"vector_store_ids":["vs_1"]}"#, true),
+        (r#"{"role":"user","content":[{"type":"input_file","file_id":"file_1"}]}"#, true),
+    ] {
+        let body = format!(r#"{{"model":"m","input":[{item}]}}"#);
+        let head = request(&body).head;
+        assert_eq!((head.facts.names_kept, head.needs_state), (kept, false), "{item}");
+        assert!(head.fees.is_empty() && !head.facts.unpriced_tools, "{item}");
+    }
+}
+
+#[test]
+fn tools_that_items_add_are_offered_and_pass_the_check_for_fees() {
+    let items = r#"[{"type":"additional_tools","role":"developer","tools":[{"type":"namespace","name":"functions","tools":[{"type":"function","name":"f","parameters":{}}]}]},{"role":"user","content":"x"}]"#;
+    let body = format!(r#"{{"model":"m","input":{items}}}"#);
+    let added = request(&body);
+    assert!(added.head.facts.has_tools && added.head.fees.is_empty());
+    assert_eq!(added.canonical().unwrap().tools.len(), 1);
+    for (items, path) in [
+        (
+            r#"[{"type":"additional_tools","tools":[{"type":"function","name":"f"},{"type":"web_search"}]},{"role":"user","content":"x"}]"#,
+            "input[0].tools[1]",
+        ),
+        (
+            r#"[{"role":"user","content":"x"},{"type":"tool_search_output","call_id":"c","tools":[{"type":"mcp"}]}]"#,
+            "input[1].tools[0]",
+        ),
+    ] {
+        let body = format!(r#"{{"model":"m","input":{items}}}"#);
+        let head = request(&body).head;
+        assert!(head.facts.unpriced_tools);
+        assert_eq!(head.fees.iter().next().map(|fee| fee.path.as_str()), Some(path));
+    }
+}
+
+#[test]
+fn members_of_items_that_no_other_wire_has_are_named() {
+    let body = r#"{"model":"m","input":[{"role":"user","content":"x"},{"type":"message","role":"assistant","phase":"commentary","content":"y"},{"type":"function_call","call_id":"c","name":"f","namespace":"n","arguments":"{}","x_new":1}]}"#;
+    let request = request(body);
+    let names: Vec<&str> =
+        request.canonical().unwrap().settings.iter().map(|setting| setting.name.as_ref()).collect();
+    assert_eq!(names, ["input[].phase", "input[].x_new"]);
+}
+
+#[test]
 fn hosted_and_custom_tools_are_kept_for_those_who_know_them() {
     let body = r#"{"model":"m","input":"x","tools":[{"type":"web_search","filters":null},{"type":"custom","name":"sh"}]}"#;
     let request = request(body);

@@ -93,8 +93,13 @@ fn said(delta: &Delta<'_>) -> String {
 }
 
 fn reading(provider: &str) -> Reading {
-    let outside = ProviderId::by_id(provider).unwrap().row().quirks.reasoning_outside_output;
-    Reading { tool_as_text: None, seed: "s1".into(), reasoning_outside_output: outside }
+    let quirks = ProviderId::by_id(provider).unwrap().row().quirks;
+    Reading {
+        seed: "s1".into(),
+        reasoning_outside_output: quirks.reasoning_outside_output,
+        empty_finish_ends_calls: quirks.answers.empty_finish_ends_calls,
+        ..Reading::default()
+    }
 }
 
 /// The events of a stream that comes in these pieces, a line each.

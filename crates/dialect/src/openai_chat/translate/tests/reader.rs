@@ -151,6 +151,7 @@ fn a_call_without_number_and_id_goes_on_until_a_name_comes() {
         chunk(r#"[{"index":0,"id":"x","function":{"name":"h","arguments":"{}"}}]"#),
         chunk(r#"[{"index":0,"id":"y","function":{"name":"h","arguments":"{}"}}]"#),
         chunk(r#"["odd",7,{"function":"odd"}]"#),
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n".into(),
         "data: [DONE]\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"late\"}}]}\n\n".into(),
     ]
     .concat();
@@ -174,6 +175,54 @@ fn a_call_without_number_and_id_goes_on_until_a_name_comes() {
         "end",
     ];
     assert_lines("calls", &streamed(&[stream.as_bytes()], "openai"), &expected.join("\n"));
+}
+
+#[test]
+fn a_stream_that_ends_without_a_reason_is_not_finished() {
+    let call = |arguments: &str, finish: &str| {
+        let call = format!(r#"{{"index":0,"id":"c1","function":{{"name":"f","arguments":"{arguments}"}}}}"#);
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{call}]}},\"finish_reason\":{finish}}}]}}\n\n"
+        )
+    };
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n".to_owned();
+    for (stream, provider, finished) in [
+        (call(r#"{\"port\":\"Br"#, "null"), "groq", false),
+        (call("{}", "null"), "groq", false),
+        (call("{}", "\"\""), "groq", false),
+        (call("{}", "\"\""), "xai", true),
+        (call(r#"{\"port\":\"Br"#, "\"\""), "xai", false),
+        (call("{}", "null"), "xai", false),
+        (text, "xai", false),
+    ] {
+        let stream = format!("{stream}data: [DONE]\n\n");
+        let lines = streamed(&[stream.as_bytes()], provider);
+        assert_eq!(lines.contains("finish"), finished, "{provider}: {lines}");
+    }
+}
+
+#[test]
+fn of_a_message_and_a_delta_in_one_choice_the_answer_is_read_once() {
+    let whole_answer = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"delta":{"role":"assistant","content":""},"finish_reason":"stop"}]}"#;
+    assert!(whole(whole_answer, "perplexity").contains("text Hello"));
+    let chunk = |delta: &str, message: &str, finish: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{delta}\"}},\"message\":{{\"content\":\"{message}\"}},\"finish_reason\":{finish}}}]}}\n\n"
+        )
+    };
+    let growing =
+        [chunk("Hel", "Hel", "null"), chunk("lo", "Hello", "null"), chunk("", "Hello", "\"stop\"")].concat();
+    let lines = streamed(&[growing.as_bytes()], "perplexity");
+    assert_eq!(lines.matches("text ").count(), 2, "{lines}");
+    let at_once = chunk("", "Hello", "\"stop\"");
+    assert!(streamed(&[at_once.as_bytes()], "perplexity").contains("text Hello"));
+}
+
+#[test]
+fn a_free_form_call_has_its_name_and_input() {
+    let body = r#"{"choices":[{"message":{"tool_calls":[{"id":"c1","type":"custom","custom":{"name":"sh","input":"ls"}}]},"finish_reason":"tool_calls"}]}"#;
+    let lines = whole(body, "openai");
+    assert!(lines.contains("tool 0 c1 sh") && lines.contains("arguments 0 ls"), "{lines}");
 }
 
 #[test]

@@ -351,3 +351,54 @@ fn a_message_that_says_nothing_is_an_empty_text() {
     let said: Vec<_> = canonical(&body).turns.into_iter().map(|turn| turn.parts).collect();
     assert_eq!(said, vec![vec![text("")], vec![text("")], vec![Part::Refusal(e("x"))]]);
 }
+
+#[test]
+fn flat_tools_are_tools() {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","name":"g","strict":true},{"type":"function","function":{"name":"f"}}],"tool_choice":"required"}"#;
+    let request = canonical(body);
+    let names: Vec<_> = request
+        .tools
+        .iter()
+        .map(|tool| match &tool.kind {
+            ToolKind::Function { name, strict, .. } => (name.inner(), *strict),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(names, [("g", Some(true)), ("f", None)]);
+}
+
+#[test]
+fn signed_thoughts_go_back_to_their_places_or_stay_away() {
+    let block = |place: &str, text: &str| {
+        format!(r#"{{"type":"thinking","thinking":"{text}","signature":"gw1.anthropic.bQ{place}.{text}"}}"#)
+    };
+    let turn = |blocks: &str, calls: usize| {
+        let call = |number: usize| {
+            format!(r#"{{"id":"c{number}","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}"#)
+        };
+        let calls: Vec<String> = (0..calls).map(call).collect();
+        let body = messages(&format!(
+            r#"{{"role":"assistant","content":"x","thinking_blocks":[{blocks}],"tool_calls":[{}]}}"#,
+            calls.join(",")
+        ));
+        let request = canonical(&body);
+        let kind = |part: &Part<'_>| match part {
+            Part::Reasoning(reasoning) => reasoning.text.inner().to_owned(),
+            Part::ToolCall(_) => "call".into(),
+            _ => "text".into(),
+        };
+        request.turns[0].parts.iter().map(kind).collect::<Vec<_>>().join(" ")
+    };
+    for (blocks, calls, expected) in [
+        (block("", "a"), 1, "a text call"),
+        ([block("", "a"), block("~1", "b")].join(","), 2, "a text call b call"),
+        ([block("", "a"), block("~1t", "b")].join(","), 2, "a text call b call"),
+        ([block("", "a"), block("~0t", "b")].join(","), 1, "a text b call"),
+        ([block("~2", "c"), block("", "a"), block("", "b")].join(","), 3, "a b text call call c call"),
+        // What stood after the last call has no place, nor have the others without it.
+        ([block("", "a"), block("~1", "b")].join(","), 1, "text call"),
+        ([block("", "a"), block("~9", "b")].join(","), 2, "text call call"),
+    ] {
+        assert_eq!(turn(&blocks, calls), expected);
+    }
+}

@@ -199,3 +199,73 @@ fn signatures_of_every_turn_name_who_made_them() {
         assert_eq!(said.matches(r#""thinking":"Hm""#).count(), 2, "{said}");
     }
 }
+
+#[test]
+fn the_reason_for_the_end_agrees_with_the_calls_that_were_written() {
+    let finish = |reason| Event::Finish { choice: 0, reason, stop_sequence: None };
+    let said = |delta| Event::Said { choice: 0, delta };
+    let text = || said(Delta::Text(Escaped::from_inner("x")));
+    let call = || {
+        let (id, name) = (Escaped::from_inner("c1"), Escaped::from_inner("f"));
+        said(Delta::ToolStart { tool: 0, id, name, signature: None })
+    };
+    for (events, word) in [
+        (vec![text(), finish(Finish::ToolCalls)], "stop"),
+        (vec![finish(Finish::ToolCalls)], "stop"),
+        (vec![call(), finish(Finish::ToolCalls)], "tool_calls"),
+        (vec![call(), finish(Finish::Stop)], "tool_calls"),
+        (vec![call(), finish(Finish::Length)], "length"),
+        (vec![text(), finish(Finish::Refusal)], "content_filter"),
+    ] {
+        let speaking = speaking("anthropic", "m");
+        let expected = format!("\"finish_reason\":\"{word}\"");
+        let whole = written_whole(&events, &speaking, &billed());
+        assert!(whole.contains(&expected), "{whole}");
+        let streamed = written(&events, speaking, &billed());
+        assert!(streamed.contains(&expected), "{streamed}");
+    }
+}
+
+#[test]
+fn a_tier_is_told_in_openais_words_or_not_at_all() {
+    for (theirs, told) in [("standard", Some("default")), ("priority", Some("priority")), ("batch", None)] {
+        let events = [
+            Event::ServiceTier(theirs.into()),
+            Event::Finish { choice: 0, reason: Finish::Stop, stop_sequence: None },
+        ];
+        for text in [
+            written(&events, speaking("anthropic", "m"), &billed()),
+            written_whole(&events, &speaking("anthropic", "m"), &billed()),
+        ] {
+            match told {
+                Some(word) => assert!(text.contains(&format!("\"service_tier\":\"{word}\"")), "{text}"),
+                None => assert!(!text.contains("service_tier"), "{text}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_of_reasoning_name_their_place_streamed_and_whole() {
+    let said = |delta| Event::Said { choice: 0, delta };
+    let piece = |text: &'static str| Escaped::from_inner(text);
+    let call = |tool| said(Delta::ToolStart { tool, id: piece(""), name: piece("f"), signature: None });
+    let events = [
+        said(Delta::Reasoning(piece("a"))),
+        said(Delta::Signature(piece("s1"))),
+        said(Delta::Text(piece("x"))),
+        said(Delta::Redacted(piece("r1"))),
+        call(0),
+        said(Delta::Reasoning(piece("b"))),
+        said(Delta::Signature(piece("s2"))),
+        call(1),
+    ];
+    for text in [
+        written(&events, speaking("anthropic", "m"), &billed()),
+        written_whole(&events, &speaking("anthropic", "m"), &billed()),
+    ] {
+        for marked in ["gw1.anthropic.bQ.s1", "gw1.anthropic.bQ~0t.r1", "gw1.anthropic.bQ~1t.s2"] {
+            assert!(text.contains(marked), "{marked} in {text}");
+        }
+    }
+}

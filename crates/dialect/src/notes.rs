@@ -1,0 +1,35 @@
+//! Members of a client's conversation that no other wire has a place for, gathered by their paths without numbers, so
+//! that a translation can name what it leaves out.
+
+use super::{
+    canonical::{Json, Setting, What},
+    json::Member,
+};
+
+/// More names than this tell nobody more.
+const NOTES_MAX: usize = 16;
+
+/// The members, each path once.
+#[derive(Default)]
+pub(crate) struct Notes<'a> {
+    unknown: Vec<(String, Json<'a>)>,
+}
+
+impl<'a> Notes<'a> {
+    /// Notes a member that asks for something.
+    pub(crate) fn add(&mut self, path: &str, member: &Member<'a>) {
+        if member.value.is_idle() || self.unknown.len() >= NOTES_MAX {
+            return;
+        }
+        let plain = member.key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let name = if plain { format!("{path}.{}", member.key) } else { path.to_owned() };
+        if !self.unknown.iter().any(|(known, _)| *known == name) {
+            self.unknown.push((name, Json::of(member.value)));
+        }
+    }
+
+    pub(crate) fn into_settings(self) -> impl Iterator<Item = Setting<'a>> {
+        let setting = |(name, value): (String, _)| Setting { what: What::Native, name: name.into(), value };
+        self.unknown.into_iter().map(setting)
+    }
+}
