@@ -138,7 +138,7 @@ fn a_schema_goes_into_the_prompt_where_there_is_no_field_for_it() {
     let format = format!(
         r#""response_format":{{"type":"json_schema","json_schema":{{"name":"n","schema":{schema}}}}}"#
     );
-    let (body, dropped) = sent("deepseek", "m", &format).unwrap();
+    let (body, dropped) = encode("deepseek", "m", &with(&format)).unwrap();
     assert_eq!(dropped, ["response_format.json_schema"]);
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body["response_format"], serde_json::json!({"type": "json_object"}));
@@ -146,7 +146,7 @@ fn a_schema_goes_into_the_prompt_where_there_is_no_field_for_it() {
     assert_eq!(told["role"], "system");
     assert!(told["content"].as_str().unwrap().ends_with(schema), "{told}");
     assert_eq!(body["messages"].as_array().unwrap().len(), 2);
-    let (body, dropped) = sent("openai", "gpt-5.4", &format).unwrap();
+    let (body, dropped) = encode("openai", "gpt-5.4", &with(&format)).unwrap();
     assert!(body.contains(&format) && dropped.is_empty());
 }
 
@@ -154,7 +154,7 @@ fn a_schema_goes_into_the_prompt_where_there_is_no_field_for_it() {
 fn flat_tools_are_written_as_chat_has_them() {
     let flat = r#""tools":[{"type":"function","name":"g","parameters":{"type":"object"}},{"type":"function","function":{"name":"f"}}],"tool_choice":{"type":"function","name":"g"}"#;
     for provider in ["openai", "xai", "groq"] {
-        let (body, _) = sent(provider, "m", flat).unwrap();
+        let (body, _) = encode(provider, "m", &with(flat)).unwrap();
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         let expected = serde_json::json!([
             {"type": "function", "function": {"name": "g", "parameters": {"type": "object"}}},

@@ -339,8 +339,9 @@ fn the_form_of_the_answer_is_written() {
     ] {
         assert_eq!(members(&Request { format, ..hello() }, "openai", "gpt-4.1").unwrap().0, expected);
     }
-    let refused = members(&Request { format: full, ..hello() }, "deepseek", "deepseek-flash").unwrap_err();
-    assert_eq!(refused.field, "response_format");
+    let told = write(&Request { format: full, ..hello() }, &target("deepseek", "deepseek-flash")).unwrap();
+    assert_eq!(told.dropped, ["response_format.json_schema"]);
+    assert!(body(&told).contains(r#""response_format":{"type":"json_object"}"#));
 }
 
 #[test]
