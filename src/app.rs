@@ -1,6 +1,8 @@
 //! The composition root: from settings to a running gateway. Tests and production build the same value; only
 //! the port, the clock and the database differ.
 
+mod closing;
+
 use crate::{
     accounts::{
         AccountParts, AccountRules, Accounts, Authenticator, CheckClients, installation::Installation,
@@ -14,13 +16,13 @@ use crate::{
     config::Config,
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, ids::InstanceId, provider::ProviderId, tokens},
-    gateway::{Gateway, Memory, Settings, counting, metrics::Metrics},
+    gateway::{Gateway, Memory, Settings, counting, lease::Lease, metrics::Metrics},
     http::routes,
     jobs,
     mcp::sealed::Opener,
     providers::{guard::AllowedNets, transport::Transport},
     routing::{measured::Measurements, retry::RetryBudget},
-    store::{self, Db, PoolLimits, instances},
+    store::{self, Db, DbLimits, Pooler, Purpose, StoreError, instances},
     vault::KeyRing,
 };
 use actix_web::{App as HttpApp, HttpResponse, HttpServer, dev::Server, rt::net::TcpStream, web};
@@ -32,7 +34,7 @@ use std::{
     future::Future,
     net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{runtime::Runtime, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -50,6 +52,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const STALL_MS_MAX: u32 = 60_000;
 /// Time for requests that were cut at the deadline to be told so and billed.
 const CUT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Between the closing of the port and the end of the connections: what is on its way arrives and is answered.
+const LINGER_MAX: Duration = Duration::from_millis(500);
 /// Once nothing runs any more: time for idle connections and last bytes.
 const IDLE_CLOSE_S_MAX: u64 = 2;
 /// The last part of a shutdown: time to bill what was cut off.
@@ -63,6 +67,8 @@ pub struct App {
     pub accounts: Arc<Accounts>,
     instance: InstanceId,
     server: Server,
+    /// The server's own, to be closed ahead of it.
+    listener: TcpListener,
     metrics_server: Option<Server>,
     jobs_stopping: CancellationToken,
     shutdown: Duration,
@@ -85,9 +91,8 @@ impl DatabaseRuntime {
     }
 
     /// The database behind `options`, on this runtime.
-    pub fn open(&self, options: PgConnectOptions, connections_max: u32) -> anyhow::Result<Db> {
+    pub fn open(&self, options: PgConnectOptions, limits: DbLimits) -> anyhow::Result<Db> {
         let runtime = self.0.as_ref().context("the database runtime has ended")?;
-        let limits = PoolLimits { connections_max, acquire_timeout: Duration::from_secs(4) };
         Ok(Db::open(runtime.handle().clone(), options, limits))
     }
 }
@@ -135,21 +140,24 @@ pub async fn build(
     // A second installation in one process (tests) finds the first one's; either will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let database_runtime = DatabaseRuntime::start()?;
-    let db = database_runtime.open(options, config.database_connections_max)?;
+    let db = database_runtime.open(options, database_limits(config))?;
     check_database(&db, config.unsafe_database).await?;
     if config.migrate {
         migrate(&db).await?;
     }
+    db.schema().await?.check()?;
     let instance = InstanceId(ambient.uuid());
-    let registering = db.clone();
-    db.run(async move { instances::register(&mut *registering.acquire().await?, instance).await }).await?;
+    let leased_at = Instant::now();
+    register(&db, instance, ring.ids()).await?;
     let installation = Arc::new(Installation::load(&db, ring, ambient.clone()).await?);
-    let authenticator = Arc::new(Authenticator::new(db.clone(), installation.clone(), ambient.clone()));
-    let gateway = gateway(config, &db, &installation, &authenticator, instance, &ambient).await?;
-    let gateway = Arc::new(gateway);
+    let key_db = db.with_purpose(Purpose::Keys);
+    let authenticator = Arc::new(Authenticator::new(key_db, installation.clone(), ambient.clone()));
+    let gateway =
+        Arc::new(gateway(config, &db, &installation, &authenticator, (instance, leased_at), &ambient).await?);
     let accounts = accounts(config, &db, &installation, authenticator, &ambient)?;
     let jobs_stopping = CancellationToken::new();
     jobs::start(&gateway, instance, config, &jobs_stopping);
+    db.watch(jobs_stopping.clone().cancelled_owned());
     tokio::task::spawn_blocking(tokens::warm_up);
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
@@ -164,7 +172,7 @@ pub async fn build(
         },
         None => (None, None),
     };
-    let server = serve(config, listener, &gateway, &accounts)?;
+    let server = serve(config, listener.try_clone()?, &gateway, &accounts)?;
     Ok(App {
         address,
         metrics_address,
@@ -172,6 +180,7 @@ pub async fn build(
         accounts: accounts.accounts,
         instance,
         server,
+        listener,
         metrics_server,
         jobs_stopping,
         shutdown: config.limits.shutdown,
@@ -180,12 +189,38 @@ pub async fn build(
     })
 }
 
+/// The limits of the database's pools.
+fn database_limits(config: &Config) -> DbLimits {
+    DbLimits {
+        connections_max: config.database_connections_max,
+        report_connections_max: config.database_report_connections_max,
+        report_time: config.report_time,
+        pooler: pooler(config),
+        is_time_limited: true,
+    }
+}
+
+/// What stands before the database.
+pub fn pooler(config: &Config) -> Pooler {
+    if config.transaction_pooler { Pooler::Transaction } else { Pooler::None }
+}
+
+async fn register(db: &Db, instance: InstanceId, key_ids: Vec<String>) -> Result<(), StoreError> {
+    let registering = db.clone();
+    db.run(async move {
+        let mut transaction = registering.begin().await?;
+        instances::register(&mut transaction, instance, &key_ids).await?;
+        transaction.commit().await
+    })
+    .await
+}
+
 async fn gateway(
     config: &Config,
     db: &Db,
     installation: &Arc<Installation>,
     authenticator: &Arc<Authenticator>,
-    instance: InstanceId,
+    (instance, leased_at): (InstanceId, Instant),
     ambient: &Ambient,
 ) -> anyhow::Result<Gateway> {
     let environment = ProviderId::all()
@@ -201,6 +236,7 @@ async fn gateway(
             built_in.overlaid(&text).context("KAIROSROUTE_CATALOG")?
         }
     };
+    let vital = db.with_purpose(Purpose::Vital);
     Ok(Gateway {
         ambient: ambient.clone(),
         settings: Settings {
@@ -218,8 +254,9 @@ async fn gateway(
                 .transpose()
                 .context("KAIROSROUTE_MCP_CREDENTIALS_KEY")?,
         },
-        ledger: Ledger::start(db, ambient.clone(), instance, LedgerLimits::default()),
-        recorder: Recorder::start(db, ambient.clone(), RecordLimits::default()),
+        lease: Lease::new(leased_at),
+        ledger: Ledger::start(&vital, ambient.clone(), instance, LedgerLimits::default()),
+        recorder: Recorder::start(&vital, ambient.clone(), RecordLimits::default()),
         db: db.clone(),
         installation: installation.clone(),
         authenticator: authenticator.clone(),
@@ -359,8 +396,8 @@ fn serve_metrics(listen_on: SocketAddr, gateway: Arc<Gateway>) -> anyhow::Result
 
 impl App {
     /// Serves until `stop`, then stops in order: not ready, new requests refused, running requests and the
-    /// answers that are read on for their bill to their end or to the deadline, every bill written, the
-    /// database closed.
+    /// answers that are read on for their bill to their end or to the deadline, the port closed, the connections
+    /// closed, every bill written, the database closed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let handle = self.server.handle();
         let serving = tokio::task::spawn_local(self.server);
@@ -380,7 +417,13 @@ impl App {
             gateway.stopping.cancel();
             let _ = tokio::time::timeout(CUT_TIME_MAX, gateway.tasks.wait()).await;
         }
+        closing::until_none_runs(&gateway, deadline).await;
         gateway.stopping.cancel();
+        // The port closes before the connections do: a client gets an answer or no connection, never a cut one.
+        handle.pause().await;
+        closing::close(self.listener).await;
+        tokio::time::sleep(LINGER_MAX.min(self.shutdown_notice)).await;
+        closing::until_none_runs(&gateway, deadline).await;
         handle.stop(true).await;
         serving.await??;
         self.jobs_stopping.cancel();
@@ -395,8 +438,12 @@ impl App {
         let (db, instance) = (gateway.db.clone(), self.instance);
         let _ = gateway.key_uses.flush(&db).await;
         let retiring = db.clone();
-        let _ =
-            db.run(async move { instances::retire(&mut *retiring.acquire().await?, instance).await }).await;
+        let retired = db.run(async move {
+            let mut transaction = retiring.begin().await?;
+            instances::retire(&mut transaction, instance).await?;
+            transaction.commit().await
+        });
+        let _ = retired.await;
         if let (Some(handle), Some(metrics)) = (metrics_handle, metrics) {
             handle.stop(false).await;
             metrics.await??;

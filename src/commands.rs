@@ -11,7 +11,7 @@ use crate::{
     local_postgres::LocalPostgres,
     mcp::sealed::Opener,
     simulator,
-    store::Db,
+    store::{Db, DbLimits},
     telemetry,
     vault::KeyRing,
 };
@@ -103,7 +103,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Serve => serve(config).await?,
         Command::Demo => demo::run(config).await?,
         Command::Migrate => with_database(&config, |db| async move { app::migrate(&db).await }).await?,
-        Command::Audit => return with_database(&config, print_audit).await,
+        Command::Audit => return with_schema(&config, print_audit).await,
         Command::Vault { action } => admin::vault(&config, action).await?,
         Command::Admin { action } => admin::run(&config, action).await?,
         Command::Simulate { .. } | Command::ExampleEnv | Command::McpKey => {}
@@ -201,12 +201,24 @@ where
 {
     let place = Place::of(config, false).await?;
     let runtime = DatabaseRuntime::start()?;
-    let db = runtime.open(place.options.clone(), 4)?;
+    let db = runtime.open(place.options.clone(), DbLimits::of_command(app::pooler(config)))?;
     let outcome = work(db.clone()).await;
     db.close().await;
     drop(runtime);
     place.leave().await?;
     outcome
+}
+
+/// Runs `work` on a database whose schema is current.
+async fn with_schema<T, F>(config: &Config, work: impl FnOnce(Db) -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    with_database(config, |db| async move {
+        db.schema().await?.check()?;
+        work(db).await
+    })
+    .await
 }
 
 async fn print_audit(db: Db) -> anyhow::Result<ExitCode> {

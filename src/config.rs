@@ -85,6 +85,10 @@ pub struct Config {
     pub log: String,
     pub workers: usize,
     pub database_connections_max: u32,
+    pub database_report_connections_max: u32,
+    pub report_time: Duration,
+    /// A pooler between us and the server may use another server connection for each transaction.
+    pub transaction_pooler: bool,
     pub limits: Limits,
     pub accounts: AccountLimits,
     pub deadlines: Deadlines,

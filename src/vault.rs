@@ -96,6 +96,11 @@ impl KeyRing {
         self.keys.first().map(|key| key.id.as_str()).unwrap_or_default()
     }
 
+    /// The ids of all keys, the newest first.
+    pub fn ids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.id.clone()).collect()
+    }
+
     /// What every record sealed under the newest key begins with.
     pub fn newest_header(&self) -> Vec<u8> {
         header_under(self.newest_id())

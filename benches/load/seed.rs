@@ -17,7 +17,7 @@ use kairosroute::{
     local_postgres::LocalPostgres,
     providers::guard::AllowedNets,
     store::{
-        Db, Durability, OrgScope, StoreError, durability, entries, organizations,
+        Db, DbLimits, Durability, OrgScope, Pooler, StoreError, durability, entries, organizations,
         topups::{self, Credit, CreditKind},
     },
     vault::KeyRing,
@@ -57,7 +57,10 @@ impl Books {
     pub async fn join(data_dir: &Path) -> anyhow::Result<Self> {
         let local = LocalPostgres::attach_or_start(data_dir).await?;
         let runtime = DatabaseRuntime::start()?;
-        let db = runtime.open(local.connect_options(), 16)?;
+        let db = runtime.open(
+            local.connect_options(),
+            DbLimits { connections_max: 23, ..DbLimits::of_command(Pooler::None) },
+        )?;
         let master_keys = std::fs::read_to_string(data_dir.join("master-keys"))?;
         let ring = KeyRing::parse(master_keys.trim()).context("the master keys")?;
         let ambient = Ambient::system();

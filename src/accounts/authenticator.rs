@@ -14,11 +14,24 @@ use crate::{
         api_keys::{self, Principal},
     },
 };
-use moka::future::Cache;
-use std::{sync::Arc, time::Duration};
+use moka::{Expiry, future::Cache};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-/// A revocation must act on every replica within five seconds; the rest is for a slow look-up.
-const CACHE_TTL: Duration = Duration::from_secs(3);
+/// How long an answer is used, from the moment it was asked for. A revocation must act on every replica within five
+/// seconds; a database that is slow or away for less does no harm to keys in use.
+const USED_FOR: Duration = Duration::from_millis(4_800);
+/// The age at which a used answer is asked for again, ahead of its end.
+const REFRESHED_AFTER: Duration = Duration::from_secs(2);
+/// How long an unknown key stays unknown.
+const UNKNOWN_FOR: Duration = Duration::from_secs(3);
+/// Pause after a refresh that failed.
+const REFRESH_PAUSE: Duration = Duration::from_millis(250);
 const CACHE_ENTRIES_MAX: u64 = 100_000;
 
 /// Why a presented key is not accepted.
@@ -42,22 +55,64 @@ pub enum AuthError {
     Store(Arc<StoreError>),
 }
 
+/// What the database knew of a key.
+struct Known {
+    principal: Option<Arc<Principal>>,
+    asked_at: Instant,
+    /// A refresh is under way.
+    refreshing: AtomicBool,
+}
+
+impl Known {
+    fn is_due(&self) -> bool {
+        self.principal.is_some() && self.asked_at.elapsed() >= REFRESHED_AFTER
+    }
+}
+
+/// Entries end some time after they were asked for, however long the answer took.
+struct EndsAfterAsking;
+
+impl EndsAfterAsking {
+    fn left(known: &Known, now: Instant) -> Option<Duration> {
+        let used_for = if known.principal.is_some() { USED_FOR } else { UNKNOWN_FOR };
+        Some((known.asked_at + used_for).saturating_duration_since(now))
+    }
+}
+
+impl Expiry<ApiKeyHash, Arc<Known>> for EndsAfterAsking {
+    fn expire_after_create(&self, _: &ApiKeyHash, known: &Arc<Known>, now: Instant) -> Option<Duration> {
+        Self::left(known, now)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &ApiKeyHash,
+        known: &Arc<Known>,
+        now: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Self::left(known, now)
+    }
+}
+
 /// Answers who a presented API key belongs to.
 pub struct Authenticator {
     db: Db,
     installation: Arc<Installation>,
     ambient: Ambient,
-    principals: Cache<ApiKeyHash, Option<Arc<Principal>>>,
+    principals: Cache<ApiKeyHash, Arc<Known>>,
+    /// Counts changes made by this process: an answer that was asked for before one is not kept.
+    changes: Arc<AtomicU64>,
 }
 
 impl Authenticator {
     pub fn new(db: Db, installation: Arc<Installation>, ambient: Ambient) -> Self {
         let principals = Cache::builder()
             .max_capacity(CACHE_ENTRIES_MAX)
-            .time_to_live(CACHE_TTL)
+            .expire_after(EndsAfterAsking)
             .support_invalidation_closures()
             .build();
-        Self { db, installation, ambient, principals }
+        Self { db, installation, ambient, principals, changes: Arc::default() }
     }
 
     /// The principal of a presented key.
@@ -97,34 +152,56 @@ impl Authenticator {
 
     /// The principal of a key known by its hash, as a short-lived token carries it.
     async fn find_by_hash(&self, hash: ApiKeyHash) -> Result<Arc<Principal>, AuthError> {
-        let now = self.ambient.now();
-        let found = self
-            .principals
-            .try_get_with(hash, async {
-                let db = self.db.clone();
-                self.db
-                        .run(async move {
-                            api_keys::find_principal(&mut *db.acquire().await?, &hash.0, now).await
-                        })
-                        .await
-                        .map(|principal| principal.map(Arc::new))
-            })
-            .await
-            .map_err(AuthError::Store)?;
+        let known = match self.principals.get(&hash).await {
+            Some(known) => known,
+            None => self
+                .principals
+                .try_get_with(hash, look_up(self.db.clone(), self.ambient.clone(), hash))
+                .await
+                .map_err(AuthError::Store)?,
+        };
+        if known.is_due() && !known.refreshing.swap(true, Ordering::Relaxed) {
+            self.refresh(hash, known.clone());
+        }
         // The cached answer may be older than the key's last moment.
-        found.filter(|principal| principal.is_live(now)).ok_or(AuthError::Unknown)
+        let now = self.ambient.now();
+        known.principal.clone().filter(|principal| principal.is_live(now)).ok_or(AuthError::Unknown)
+    }
+
+    /// Asks again beside the request. What is known stays in use until the answer is there or its time is over.
+    fn refresh(&self, hash: ApiKeyHash, known: Arc<Known>) {
+        let (db, ambient, cache) = (self.db.clone(), self.ambient.clone(), self.principals.clone());
+        let (changes, before) = (self.changes.clone(), self.changes.load(Ordering::Relaxed));
+        self.db.runtime().spawn(async move {
+            match look_up(db, ambient, hash).await {
+                Ok(fresh) if changes.load(Ordering::Relaxed) == before => cache.insert(hash, fresh).await,
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(REFRESH_PAUSE).await,
+            }
+            known.refreshing.store(false, Ordering::Relaxed);
+        });
     }
 
     /// Forgets what is cached for an API key that this process has changed or revoked.
     pub fn forget(&self, id: ApiKeyId) {
-        let changed = move |_: &ApiKeyHash, cached: &Option<Arc<Principal>>| {
-            cached.as_ref().is_some_and(|principal| principal.api_key_id == id)
+        let changed = move |_: &ApiKeyHash, known: &Arc<Known>| {
+            known.principal.as_ref().is_some_and(|principal| principal.api_key_id == id)
         };
+        self.changes.fetch_add(1, Ordering::Relaxed);
         // Refused only by a cache built without support for it.
         if let Err(error) = self.principals.invalidate_entries_if(changed) {
             tracing::error!(error.cause = %error, "cached principals could not be dropped");
         }
     }
+}
+
+/// Asks the database. It is bounded in time, so that a connection that has died cannot hold up a key.
+async fn look_up(db: Db, ambient: Ambient, hash: ApiKeyHash) -> Result<Arc<Known>, StoreError> {
+    let (asked_at, now, reading) = (Instant::now(), ambient.now(), db.clone());
+    let principal =
+        db.run(async move { api_keys::find_principal(&mut *reading.acquire().await?, &hash.0, now).await });
+    let principal = principal.await?.map(Arc::new);
+    Ok(Arc::new(Known { principal, asked_at, refreshing: AtomicBool::new(false) }))
 }
 
 fn malformed(presented: &str) -> AuthError {

@@ -65,15 +65,17 @@ impl Installation {
     pub async fn load(db: &Db, ring: KeyRing, ambient: Ambient) -> Result<Self, InstallationError> {
         let database = db.clone();
         db.run(async move {
-            let mut connection = database.acquire().await?;
-            Ok(Self {
+            let mut connection = database.begin().await?;
+            let installation = Self {
                 pepper: load_key(&mut connection, &ring, &ambient, "api_key_pepper").await?,
                 tokens: load_key(&mut connection, &ring, &ambient, "token_pepper").await?,
                 fingerprints: load_key(&mut connection, &ring, &ambient, "fingerprint").await?,
                 signing: load_key(&mut connection, &ring, &ambient, "signing").await?,
                 cookies: load_key(&mut connection, &ring, &ambient, "cookie").await?,
                 ring,
-            })
+            };
+            connection.commit().await?;
+            Ok(installation)
         })
         .await
     }

@@ -24,7 +24,7 @@ use crate::{
         secret::Secret,
     },
     store::{
-        OrgScope, StoreError,
+        OrgScope,
         api_keys::{self, ApiKey, KeyScope},
         provider_keys::{self, KeyStatus, StoredProviderKey},
         sessions::Session,
@@ -103,7 +103,7 @@ impl Accounts {
                     check_provider_keys(&mut tx, scope, &change, &limits).await?;
                     audit(&mut tx, &ambient, Some(scope), &actor, ("api_key.create", &key.id)).await?;
                     let provider_keys = provider_keys::list_of_api_key(&mut tx, scope, key.id).await?;
-                    tx.commit().await.map_err(StoreError::from)?;
+                    tx.commit().await?;
                     Ok(KeyDetails { key, provider_keys, warnings })
                 }
             })
@@ -148,7 +148,7 @@ impl Accounts {
                     let done = ("api_key.change", &id);
                     audit(&mut tx, &ambient, Some(scope.org), &session.user_id, done).await?;
                     let provider_keys = provider_keys::list_of_api_key(&mut tx, scope.org, id).await?;
-                    tx.commit().await.map_err(StoreError::from)?;
+                    tx.commit().await?;
                     Ok(KeyDetails { key, provider_keys, warnings })
                 }
             })
@@ -167,7 +167,7 @@ impl Accounts {
                 provider_keys::delete_of_api_key(&mut tx, scope.org, id).await?;
                 let done = ("api_key.revoke", &id);
                 audit(&mut tx, &ambient, Some(scope.org), &session.user_id, done).await?;
-                tx.commit().await.map_err(StoreError::from)?;
+                tx.commit().await?;
                 Ok(revoked_at)
             })
             .await?;
@@ -212,8 +212,9 @@ impl Accounts {
         let (db, scope) = (self.db.clone(), session.scope);
         self.db
             .run(async move {
-                let connection = &mut *db.acquire().await?;
-                provider_keys::set_status(connection, scope, &key, status, error.as_deref()).await
+                let mut transaction = db.begin().await?;
+                provider_keys::set_status(&mut transaction, scope, &key, status, error.as_deref()).await?;
+                transaction.commit().await
             })
             .await?;
         Ok(checked)

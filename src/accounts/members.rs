@@ -10,7 +10,7 @@ use crate::{
         secret::Secret,
     },
     store::{
-        StoreError, api_keys,
+        api_keys,
         members::{self, Invitation, Member, OpenInvitations, Role},
         provider_keys,
         sessions::{self, Session},
@@ -78,7 +78,7 @@ impl Accounts {
                 members::insert_invitation(&mut tx, &invitation, &hash).await?;
                 let change = ("invitation.create", &invitation.id);
                 audit(&mut tx, &ambient, Some(session.scope), &session.user_id, change).await?;
-                tx.commit().await.map_err(StoreError::from)?;
+                tx.commit().await?;
                 Ok(())
             }
         })
@@ -100,7 +100,7 @@ impl Accounts {
             members::delete_invitations(&mut tx, session.scope, &exceeding).await?;
             let action = format!("member.role.{}", role.as_str());
             audit(&mut tx, &ambient, Some(session.scope), &session.user_id, (&action, &user)).await?;
-            tx.commit().await.map_err(StoreError::from)?;
+            tx.commit().await?;
             Ok(Member { role, ..member })
         })
         .await
@@ -133,7 +133,7 @@ impl Accounts {
                     provider_keys::delete_of_api_key(&mut tx, scope, *id).await?;
                     audit(&mut tx, &ambient, Some(scope), &actor, ("api_key.revoke", id)).await?;
                 }
-                tx.commit().await.map_err(StoreError::from)?;
+                tx.commit().await?;
                 Ok(revoked)
             })
             .await?;
@@ -152,7 +152,7 @@ impl Accounts {
             }
             let change = ("invitation.withdraw", &id);
             audit(&mut tx, &ambient, Some(session.scope), &session.user_id, change).await?;
-            tx.commit().await.map_err(StoreError::from)?;
+            tx.commit().await?;
             Ok(())
         })
         .await

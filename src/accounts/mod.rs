@@ -151,7 +151,15 @@ impl Accounts {
         }
         let hash = self.installation.tokens.of(token.as_bytes());
         let (db, now) = (self.db.clone(), self.ambient.now());
-        self.db.run(async move { find_person(&mut *db.acquire().await?, &hash, now).await }).await
+        self.db
+            .run(async move {
+                // It may note that the session was used.
+                let mut transaction = db.begin().await?;
+                let person = find_person(&mut transaction, &hash, now).await?;
+                transaction.commit().await?;
+                Ok(person)
+            })
+            .await
     }
 
     /// Counts a change by a logged-in person, before it is made.

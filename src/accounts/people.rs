@@ -118,7 +118,7 @@ impl Accounts {
                     let scope = enroll(&mut tx, &ambient, &limits, &user, &joining).await?;
                     begin_session(&mut tx, &ambient, (user.id, Some(scope)), token_hash, &origin).await?;
                     let name = organizations::get_name(&mut tx, scope).await?.unwrap_or_default();
-                    tx.commit().await.map_err(StoreError::from)?;
+                    tx.commit().await?;
                     Ok((scope.org_id(), name))
                 }
             })
@@ -156,7 +156,7 @@ impl Accounts {
                 };
                 let scope = choose(&mut tx, &user, joined.or(wanted)).await?;
                 begin_session(&mut tx, &ambient, (user.id, scope), token_hash, &origin).await?;
-                tx.commit().await.map_err(StoreError::from)?;
+                tx.commit().await?;
                 Ok(())
             }
         })
@@ -181,8 +181,9 @@ impl Accounts {
     /// Ends the session on every replica.
     pub async fn log_out(&self, who: Person) -> Result<(), AccountError> {
         self.transact(move |db, ambient| async move {
-            sessions::revoke(&mut *db.acquire().await?, who.session_id(), ambient.now()).await?;
-            Ok(())
+            let mut transaction = db.begin().await?;
+            sessions::revoke(&mut transaction, who.session_id(), ambient.now()).await?;
+            transaction.commit().await.map_err(AccountError::from)
         })
         .await
     }
@@ -236,7 +237,7 @@ impl Accounts {
                 let mut tx = db.begin().await?;
                 insert_user(&mut tx, &ambient, &user).await?;
                 audit(&mut tx, &ambient, None, &"cli", ("operator.create", &user.id)).await?;
-                tx.commit().await.map_err(StoreError::from)?;
+                tx.commit().await?;
                 Ok(())
             }
         })

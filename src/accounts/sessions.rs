@@ -9,7 +9,6 @@ use super::{
 use crate::{
     domain::{ids::SessionId, ids::UserId, secret::Secret},
     store::{
-        StoreError,
         sessions::{self, ListedSession, Person},
         users,
     },
@@ -57,7 +56,7 @@ impl Accounts {
                 return Err(AccountError::NotFound("session"));
             }
             audit(&mut tx, &ambient, who.scope(), &who.user_id(), ("session.end", &id)).await?;
-            tx.commit().await.map_err(StoreError::from)?;
+            tx.commit().await?;
             Ok(())
         })
         .await
@@ -71,7 +70,7 @@ impl Accounts {
             sessions::revoke_of_user(&mut tx, who.user_id(), kept, ambient.now()).await?;
             audit(&mut tx, &ambient, who.scope(), &who.user_id(), ("session.end_all", &who.user_id()))
                 .await?;
-            tx.commit().await.map_err(StoreError::from)?;
+            tx.commit().await?;
             Ok(())
         })
         .await
@@ -134,7 +133,7 @@ impl Accounts {
                 };
                 let scope = by.and_then(|person| person.scope());
                 audit(&mut tx, &ambient, scope, &actor, (action, &user)).await?;
-                tx.commit().await.map_err(StoreError::from)?;
+                tx.commit().await?;
                 Ok(())
             }
         })

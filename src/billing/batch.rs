@@ -9,7 +9,7 @@ mod writer;
 use super::ledger::{Checkpoint, HoldOutcome, HoldRequest, LedgerError, LedgerLimits, Settle, SettleOutcome};
 use crate::{
     domain::{ambient::Ambient, ids::InstanceId, money::NanoUsd},
-    store::Db,
+    store::{DatabaseState, Db},
 };
 use mailbox::{HoldAnswer, ReplyTo, SettleAnswer, reply_here};
 use std::sync::{
@@ -52,6 +52,7 @@ pub struct Ledger {
     unwritten: Arc<AtomicUsize>,
     ops: mpsc::UnboundedSender<Op>,
     waiting: Arc<Semaphore>,
+    database: Arc<DatabaseState>,
     limits: LedgerLimits,
 }
 
@@ -63,7 +64,8 @@ impl Ledger {
         let unwritten = Arc::new(AtomicUsize::new(0));
         let writer = writer::Writer::new(db.clone(), ambient, (instance, limits), inbox, unwritten.clone());
         db.runtime().spawn(writer.run());
-        Ledger { ops, unwritten, waiting: Arc::new(Semaphore::new(limits.holds_waiting_max)), limits }
+        let waiting = Arc::new(Semaphore::new(limits.holds_waiting_max));
+        Ledger { unwritten, ops, waiting, database: db.state().clone(), limits }
     }
 
     /// Sets credit aside. Dropping the future, or its running out of time, gives back what was admitted.
@@ -71,6 +73,9 @@ impl Ledger {
         let sound = request.floor >= NanoUsd::ZERO && request.floor <= request.want;
         if !sound || i32::try_from(request.margin.0).is_err() {
             return Err(LedgerError::Unavailable("a hold without a sound amount or margin"));
+        }
+        if self.database.is_known_away() {
+            return Err(LedgerError::Unavailable("the database cannot be reached"));
         }
         let Ok(permit) = Arc::clone(&self.waiting).try_acquire_owned() else {
             return Err(LedgerError::Unavailable("too many requests are waiting for it"));

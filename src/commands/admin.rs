@@ -1,7 +1,7 @@
 //! The operator's commands. They work on the database directly, also beside a running gateway, and each change
 //! leaves a line in the audit log.
 
-use super::{Place, with_database};
+use super::{Place, with_schema};
 use crate::{
     accounts::{
         AccountParts, AccountRules, Accounts, Authenticator, CheckClients, installation::Installation,
@@ -19,7 +19,7 @@ use crate::{
     },
     providers::guard::AllowedNets,
     store::{
-        Db, StoreError,
+        Db, DbLimits, StoreError,
         audit_log::{self, AuditEntry},
         organizations,
         topups::{self, BALANCE_MAX, Credit, CreditKind, CreditOutcome},
@@ -124,9 +124,9 @@ pub async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
         }
         AdminAction::Credits { action: CreditsAction::Grant { organization_id, usd } } => {
             let amount = NanoUsd::parse(&usd)?;
-            with_database(config, |db| grant(db, organization_id.0, amount)).await
+            with_schema(config, |db| grant(db, organization_id.0, amount)).await
         }
-        AdminAction::Organizations => with_database(config, list_organizations).await,
+        AdminAction::Organizations => with_schema(config, list_organizations).await,
     }
 }
 
@@ -143,7 +143,7 @@ pub async fn vault(config: &Config, action: VaultAction) -> anyhow::Result<()> {
     .await
 }
 
-/// Like [`with_database`], for commands that seal or open.
+/// Like [`with_schema`], for commands that seal or open.
 async fn with_vault<T, F>(config: &Config, work: impl FnOnce(Db, KeyRing) -> F) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,
@@ -151,11 +151,14 @@ where
     let place = Place::of(config, false).await?;
     let ring = place.key_ring(config)?;
     let runtime = DatabaseRuntime::start()?;
-    let db = runtime.open(place.options.clone(), 4)?;
-    let outcome = match app::migrate(&db).await {
-        Ok(()) => work(db.clone(), ring).await,
-        Err(error) => Err(error),
+    let db = runtime.open(place.options.clone(), DbLimits::of_command(app::pooler(config)))?;
+    let prepared = if config.migrate { app::migrate(&db).await } else { Ok(()) };
+    let outcome = async {
+        prepared?;
+        db.schema().await?.check()?;
+        work(db.clone(), ring).await
     };
+    let outcome = outcome.await;
     db.close().await;
     drop(runtime);
     place.leave().await?;
@@ -241,7 +244,7 @@ async fn grant(db: Db, id: OrgId, amount: NanoUsd) -> anyhow::Result<()> {
             let entry =
                 AuditEntry { org: Some(id), actor: "cli", action: "credits.grant", subject: &subject };
             audit_log::insert(&mut tx, &ambient, &entry).await?;
-            tx.commit().await.map_err(StoreError::from)?;
+            tx.commit().await?;
             Ok::<_, StoreError>(Some(outcome))
         })
         .await?;

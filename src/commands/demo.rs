@@ -74,7 +74,7 @@ async fn prepare(app: &App) -> anyhow::Result<Secret> {
                     api_keys::revoke(&mut tx, keys, key.id, ambient.now()).await?;
                 }
             }
-            tx.commit().await.map_err(StoreError::from)?;
+            tx.commit().await?;
             Ok::<_, StoreError>(scope)
         })
         .await?;

@@ -48,6 +48,13 @@ impl Reader<'_> {
                 None => std::thread::available_parallelism().map_or(1, usize::from),
             },
             database_connections_max: self.between("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", 4, 1_000),
+            database_report_connections_max: self.between(
+                "KAIROSROUTE_DATABASE_REPORT_CONNECTIONS_MAX",
+                1,
+                100,
+            ),
+            report_time: self.millis("KAIROSROUTE_REPORT_TIMEOUT_MS"),
+            transaction_pooler: self.one_of("KAIROSROUTE_DATABASE_POOLER", ["transaction", "none"]),
             limits: self.limits(),
             accounts: self.account_limits(),
             deadlines: Deadlines {

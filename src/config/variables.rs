@@ -86,7 +86,22 @@ pub static VARIABLES: &[Variable] = &[
         "error | warn | info | debug | trace, or target=level pairs",
     ),
     variable("KAIROSROUTE_WORKERS", "", "HTTP worker threads; unset: one per core"),
-    variable("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "12", "pooled database connections"),
+    variable(
+        "KAIROSROUTE_DATABASE_CONNECTIONS_MAX",
+        "12",
+        "pooled database connections of one process; 6 and those of reports are reserved, accounts get at least 2",
+    ),
+    variable(
+        "KAIROSROUTE_DATABASE_REPORT_CONNECTIONS_MAX",
+        "2",
+        "pooled database connections for usage reports and pages of the account API",
+    ),
+    variable("KAIROSROUTE_REPORT_TIMEOUT_MS", "10000", "longest database query of a report or page"),
+    variable(
+        "KAIROSROUTE_DATABASE_POOLER",
+        "none",
+        "none | transaction: a pooler in transaction mode, such as PgBouncer, stands before the database",
+    ),
     variable(
         "KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX",
         "4096",

@@ -1,11 +1,12 @@
 //! Rotation of master keys: every stored record gets its data key wrapped by the newest one, online and
-//! resumable. The caller first makes sure that no live process still encrypts with an older key.
+//! resumable. It is refused while a live process does not hold that key: it could open nothing any more.
 
 use crate::{
-    domain::ambient::Ambient,
+    domain::{ambient::Ambient, ids::InstanceId},
     store::{
         Db, StoreError,
         audit_log::{self, AuditEntry},
+        instances,
         sealed::{self, Place, SealedTable},
     },
     vault::{self, KeyRing},
@@ -19,13 +20,31 @@ pub struct Rotated {
     pub unopenable: u64,
 }
 
+/// Why nothing was rotated.
+#[derive(Debug, thiserror::Error)]
+pub enum RotationError {
+    #[error(
+        "{} running process(es) do not hold the master key `{key}`: put it into KAIROSROUTE_MASTER_KEYS of every \
+         process, restart them, and rotate then. A process that was killed counts for 15 s. Processes: {}",
+        .processes.len(), list(.processes)
+    )]
+    KeyMissing { key: String, processes: Vec<InstanceId> },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn list(processes: &[InstanceId]) -> String {
+    processes.iter().map(InstanceId::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Re-wraps everything that is not under the newest key of `ring`. The older keys may leave the ring when this
 /// reports nothing unopenable.
-pub async fn rewrap_all(db: &Db, ring: &KeyRing, ambient: &Ambient) -> Result<Rotated, StoreError> {
+pub async fn rewrap_all(db: &Db, ring: &KeyRing, ambient: &Ambient) -> Result<Rotated, RotationError> {
     let (db_in, ring, ambient) = (db.clone(), ring.clone(), ambient.clone());
     db.run(async move {
         let mut total = Rotated::default();
         loop {
+            check_processes(&db_in, &ring).await?;
             let mut pass = Rotated::default();
             for table in SealedTable::ALL {
                 rewrap_table(&db_in, &ring, &ambient, table, &mut pass).await?;
@@ -38,10 +57,21 @@ pub async fn rewrap_all(db: &Db, ring: &KeyRing, ambient: &Ambient) -> Result<Ro
             }
         }
         let entry = AuditEntry { org: None, actor: "cli", action: "vault.rotate", subject: ring.newest_id() };
-        audit_log::insert(&mut *db_in.acquire().await?, &ambient, &entry).await?;
+        let mut transaction = db_in.begin().await?;
+        audit_log::insert(&mut transaction, &ambient, &entry).await?;
+        transaction.commit().await?;
         Ok(total)
     })
     .await
+}
+
+async fn check_processes(db: &Db, ring: &KeyRing) -> Result<(), RotationError> {
+    let key = ring.newest_id();
+    let processes = instances::list_without_key(&mut *db.acquire().await?, key).await?;
+    if processes.is_empty() {
+        return Ok(());
+    }
+    Err(RotationError::KeyMissing { key: key.to_owned(), processes })
 }
 
 async fn rewrap_table(
@@ -53,14 +83,14 @@ async fn rewrap_table(
 ) -> Result<(), StoreError> {
     let (mut after, header) = (Place::default(), ring.newest_header());
     loop {
-        let mut connection = db.acquire().await?;
-        let page = sealed::list_without(&mut connection, table, &after, &header).await?;
+        let mut transaction = db.begin().await?;
+        let page = sealed::list_without(&mut transaction, table, &after, &header).await?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = last.clone();
         for (place, old) in &page {
             match vault::rewrap(ring, ambient, old) {
                 Ok(new) => {
-                    let replaced = sealed::replace(&mut connection, table, place, old, &new).await?;
+                    let replaced = sealed::replace(&mut transaction, table, place, old, &new).await?;
                     pass.rewrapped = pass.rewrapped.saturating_add(u64::from(replaced));
                 }
                 Err(cause) => {
@@ -70,5 +100,6 @@ async fn rewrap_table(
                 }
             }
         }
+        transaction.commit().await?;
     }
 }

@@ -42,6 +42,11 @@ impl KeyUses {
         // One order for all processes: two of them writing the same rows must not wait for each other in a ring.
         uses.sort_by_key(|noted| noted.id);
         let database = db.clone();
-        db.run(async move { provider_keys::record_uses(&mut *database.acquire().await?, &uses).await }).await
+        db.run(async move {
+            let mut transaction = database.begin().await?;
+            provider_keys::record_uses(&mut transaction, &uses).await?;
+            transaction.commit().await
+        })
+        .await
     }
 }

@@ -9,6 +9,7 @@ mod course;
 mod exchange;
 pub mod failure;
 pub mod inference;
+pub mod lease;
 mod marked;
 mod media;
 pub mod meter;
@@ -34,13 +35,17 @@ use crate::{
     store::Db,
 };
 use arc_swap::ArcSwap;
+use lease::Lease;
 use metrics::Metrics;
 
 pub use turns::Memory;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -76,6 +81,7 @@ pub struct Gateway {
     pub ambient: Ambient,
     pub settings: Settings,
     pub db: Db,
+    pub lease: Lease,
     pub ledger: Ledger,
     pub recorder: Recorder,
     pub installation: Arc<Installation>,
@@ -114,11 +120,25 @@ impl Gateway {
         let place = Place(self.clone());
         let room =
             usize::try_from(taken).is_ok_and(|taken| taken < self.settings.limits.requests_in_flight_max);
-        let free = room && !self.tasks.is_closed();
+        let free = room && !self.tasks.is_closed() && self.lease.is_sure(Instant::now());
         if !free {
             self.metrics.shed.fetch_add(1, Ordering::Relaxed);
         }
         free.then_some(place)
+    }
+
+    /// Why the process should not be sent traffic now; `None` when it is ready.
+    pub fn problem(&self) -> Option<String> {
+        if self.is_draining() {
+            return Some("shutting down".to_owned());
+        }
+        if !self.lease.is_sure(Instant::now()) {
+            return Some("the lease of this process could not be renewed in time".to_owned());
+        }
+        if self.recorder.state().stalled {
+            return Some("usage records cannot be written".to_owned());
+        }
+        self.db.state().problem()
     }
 
     /// Unix milliseconds.

@@ -175,6 +175,17 @@ impl ApiError {
         Self::new(Code::InternalError, "Internal error").cause(cause)
     }
 
+    /// What a report or page that could not be read is answered with.
+    pub fn of_report(error: StoreError) -> Self {
+        match error {
+            StoreError::TimeLimit => Self::new(
+                Code::InvalidRequest,
+                "The report covers too much to be read in time; ask for a shorter range with `from` and `to`",
+            ),
+            other => other.into(),
+        }
+    }
+
     /// 503 with `Retry-After`; `cause` goes to the log.
     pub fn unavailable(cause: impl fmt::Display) -> Self {
         Self::new(Code::ServiceUnavailable, "Temporarily unavailable, try again")
@@ -311,11 +322,29 @@ impl ApiError {
     /// The one log line of this error.
     fn log(&self) {
         let (code, status) = (self.0.code.as_str(), self.status().as_u16());
-        let cause = self.0.cause.as_deref().unwrap_or("");
-        if status >= 500 {
-            tracing::error!(error.code = code, http.status = status, error.cause = cause, "request failed");
-        } else {
-            tracing::debug!(error.code = code, http.status = status, error.cause = cause, "request refused");
+        match (status >= 500, self.0.cause.as_deref()) {
+            // A refusal for now, such as while the process stops, has no cause to look for.
+            (true, None) if self.0.code == Code::ServiceUnavailable => {
+                tracing::debug!(error.code = code, http.status = status, "request refused");
+            }
+            (true, cause) => {
+                let cause = cause.unwrap_or(&self.0.message);
+                tracing::error!(
+                    error.code = code,
+                    http.status = status,
+                    error.cause = cause,
+                    "request failed"
+                );
+            }
+            (false, cause) => {
+                let cause = cause.unwrap_or_default();
+                tracing::debug!(
+                    error.code = code,
+                    http.status = status,
+                    error.cause = cause,
+                    "request refused"
+                );
+            }
         }
     }
 }
@@ -356,7 +385,9 @@ impl ResponseError for ApiError {
 impl From<&StoreError> for ApiError {
     fn from(error: &StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Contention => Self::unavailable(error),
+            StoreError::Unavailable(_) | StoreError::Contention | StoreError::TimeLimit => {
+                Self::unavailable(error)
+            }
             StoreError::Constraint(_) | StoreError::Corrupt { .. } | StoreError::Refused(_) => {
                 Self::internal(error)
             }

@@ -6,11 +6,16 @@ use crate::{
     config::Config,
     domain::{catalog::Catalog, ids::InstanceId},
     gateway::Gateway,
-    store::{StoreError, instances},
+    store::{KeptConnection, Purpose, StoreError, instances},
 };
 use anyhow::Context;
 use futures_util::FutureExt;
-use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Holds expired in one step.
@@ -22,7 +27,7 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(4);
 pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stopping: &CancellationToken) {
     let every = |seconds: u64| Duration::from_secs(seconds);
     let on = |name, period, step| spawn(gateway, stopping, name, period, step);
-    on("lease", every(5), Step::Lease(instance));
+    on("lease", every(3), Step::Lease(instance));
     on("reap", every(5), Step::Reap);
     on("platform keys", every(4), Step::PlatformKeys);
     on("key uses", every(2), Step::KeyUses);
@@ -51,14 +56,14 @@ fn spawn(
     let (gateway, stopping) = (gateway.clone(), stopping.clone());
     let runtime = gateway.db.runtime().clone();
     runtime.spawn(async move {
-        let mut overlay = String::new();
+        let mut held = Held::default();
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = tokio::time::sleep(period) => {}
             }
             // A step that hangs or panics must not end its job: leases depend on it.
-            let step = AssertUnwindSafe(take(&step, &gateway, &mut overlay)).catch_unwind();
+            let step = AssertUnwindSafe(take(&step, &gateway, &mut held)).catch_unwind();
             let cause = match tokio::time::timeout(STEP_TIME_MAX, step).await {
                 Ok(Ok(Ok(()))) => continue,
                 Ok(Ok(Err(error))) => format!("{error:#}"),
@@ -70,21 +75,48 @@ fn spawn(
     });
 }
 
-async fn take(step: &Step, gateway: &Gateway, overlay: &mut String) -> anyhow::Result<()> {
+/// What a job keeps from step to step.
+#[derive(Default)]
+struct Held {
+    /// The catalogue's file as it was last read.
+    overlay: String,
+    /// The lease's own connection.
+    connection: Option<KeptConnection>,
+}
+
+async fn take(step: &Step, gateway: &Gateway, held: &mut Held) -> anyhow::Result<()> {
     match step {
-        Step::Lease(instance) => renew_lease(gateway, *instance).await.map_err(Into::into),
+        Step::Lease(instance) => {
+            let renewed = renew_lease(gateway, *instance, &mut held.connection).await;
+            gateway.db.state().note_write(&renewed);
+            renewed.map_err(Into::into)
+        }
         Step::Reap => reap(gateway).await.map_err(Into::into),
         Step::PlatformKeys => {
             gateway.platform_keys.refresh(&gateway.db, &gateway.installation.ring).await.map_err(Into::into)
         }
         Step::KeyUses => gateway.key_uses.flush(&gateway.db).await.map_err(Into::into),
         Step::Prune => prune(gateway).await.map_err(Into::into),
-        Step::Catalog(path) => reload_catalog(gateway, path, overlay).await,
+        Step::Catalog(path) => reload_catalog(gateway, path, &mut held.overlay).await,
     }
 }
 
-async fn renew_lease(gateway: &Gateway, instance: InstanceId) -> Result<(), StoreError> {
-    let renewal = instances::renew(&mut *gateway.db.acquire().await?, instance).await?;
+/// A step that is cut short drops the connection: the next one takes another.
+async fn renew_lease(
+    gateway: &Gateway,
+    instance: InstanceId,
+    kept: &mut Option<KeptConnection>,
+) -> Result<(), StoreError> {
+    let mut connection = match kept.take() {
+        Some(connection) => connection,
+        None => gateway.db.with_purpose(Purpose::Vital).keep().await?,
+    };
+    let begun = Instant::now();
+    connection.start(None).await?;
+    let renewal = instances::renew(&mut connection, instance, &gateway.installation.ring.ids()).await?;
+    connection.finish().await?;
+    gateway.lease.renewed_at(begun);
+    *kept = Some(connection);
     if renewal != instances::Renewal::Renewed {
         tracing::warn!(instance.id = %instance, outcome = ?renewal, "the lease had lapsed; open holds may have been reaped");
     }
@@ -93,7 +125,9 @@ async fn renew_lease(gateway: &Gateway, instance: InstanceId) -> Result<(), Stor
 
 /// Ends the holds that dead processes left behind.
 pub async fn reap(gateway: &Gateway) -> Result<(), StoreError> {
-    let reaped = reap::reap_once(&mut *gateway.db.acquire().await?, &gateway.ambient, REAP_MAX).await?;
+    let mut transaction = gateway.db.with_purpose(Purpose::Vital).begin().await?;
+    let reaped = reap::reap_once(&mut transaction, &gateway.ambient, REAP_MAX).await?;
+    transaction.commit().await?;
     for hold in reaped {
         tracing::info!(org.id = %hold.org_id, hold.id = %hold.hold, charge.usd = %hold.charge, "a dead process's hold expired");
     }
@@ -101,7 +135,9 @@ pub async fn reap(gateway: &Gateway) -> Result<(), StoreError> {
 }
 
 async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
-    instances::prune(&mut *gateway.db.acquire().await?).await.map(|_| ())
+    let mut transaction = gateway.db.begin().await?;
+    instances::prune(&mut transaction).await?;
+    transaction.commit().await
 }
 
 /// Lays the file over the built-in catalogue when it has changed. A bad file changes nothing.

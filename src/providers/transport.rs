@@ -3,6 +3,7 @@
 //! One value per actix worker: a connection pool shared between workers costs up to half the throughput.
 
 mod pace;
+mod reuse;
 
 use super::{
     error::{Class, Rejection},
@@ -137,31 +138,45 @@ impl Transport {
         outgoing: Outgoing,
         secret: &Secret,
     ) -> Result<Response, Rejection> {
-        let (client, url) = match outgoing.to {
-            Destination::Operator(url) => (&self.operator, url),
+        let (client, url, is_operator) = match outgoing.to {
+            Destination::Operator(url) => (&self.operator, url, true),
             Destination::Customer(url) => {
                 // The resolver never sees literal addresses.
                 guard::check_url(url.as_str(), &self.allowed)
                     .map_err(|refused| Rejection::without_answer(Class::Permission, refused.to_string()))?;
-                (&self.customer, url)
+                (&self.customer, url, false)
             }
         };
         let (name, value) = credential(provider, secret).ok_or_else(|| {
             Rejection::without_answer(Class::BadKey, "the stored key cannot be sent in a header")
         })?;
-        let mut request = client
-            .post(url)
-            .header(name, value)
-            .header(CONTENT_TYPE, &*outgoing.content_type)
-            .header(ACCEPT, HeaderValue::from_static("*/*"))
-            .body(outgoing.body);
-        for (name, value) in provider.row().headers {
-            request = request.header(*name, HeaderValue::from_static(value));
-        }
-        if let Some(beta) = outgoing.beta {
-            request = request.header("anthropic-beta", beta);
-        }
-        let response = request.send().await.map_err(|error| unreachable_host(&error))?;
+        let body = Bytes::from(outgoing.body);
+        let request = |client: &Client| {
+            let mut request = client
+                .post(url.clone())
+                .header(name.clone(), value.clone())
+                .header(CONTENT_TYPE, &*outgoing.content_type)
+                .header(ACCEPT, HeaderValue::from_static("*/*"))
+                .body(body.clone());
+            for (name, value) in provider.row().headers {
+                request = request.header(*name, HeaderValue::from_static(value));
+            }
+            if let Some(beta) = &outgoing.beta {
+                request = request.header("anthropic-beta", beta);
+            }
+            request
+        };
+        let (sent, was_reused) = reuse::observe(request(client).send()).await;
+        let sent = match sent {
+            // The provider closed an idle connection as we wrote to it. Others may have gone the same way, so that the
+            // call goes over one that is certainly new.
+            Err(error) if was_reused && reuse::is_closed(&error) => match self.apart(is_operator) {
+                Ok(fresh) => request(&fresh).send().await,
+                Err(_) => Err(error),
+            },
+            sent => sent,
+        };
+        let response = sent.map_err(|error| unreachable_host(&error))?;
         if response.status().is_success() {
             return Ok(Response { inner: response, pace: Arc::default() });
         }
@@ -248,6 +263,7 @@ fn builder(connect: Duration, tls: &ClientConfig) -> ClientBuilder {
         .pool_idle_timeout(Duration::from_secs(60))
         .pool_max_idle_per_host(512)
         .tcp_nodelay(true)
+        .connector_layer(reuse::NotesDials)
         .user_agent(concat!("kairosroute/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls.clone())
 }
@@ -272,7 +288,9 @@ pub async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u
     let expected =
         response.inner.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut body = Vec::with_capacity(expected.min(bytes_max).min(1 << 20));
-    while let Some(bytes) = response.chunk().await.map_err(|error| unreachable_host(&error))? {
+    // A success that breaks off may be billed all the same, and so may each that is asked for in its place.
+    let broken = |error| Rejection { in_vain: true, ..unreachable_host(&error) };
+    while let Some(bytes) = response.chunk().await.map_err(broken)? {
         if body.len() + bytes.len() > bytes_max {
             return Err(Rejection::unusable("the provider's answer is too long"));
         }
@@ -308,3 +326,6 @@ pub fn unreachable_host(error: &reqwest::Error) -> Rejection {
     };
     Rejection::without_answer(class, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,19 +20,29 @@ pub enum Renewal {
     Lapsed,
 }
 
-/// Registers a process under a lease of 15 s.
-pub async fn register(connection: &mut PgConnection, id: InstanceId) -> Result<(), StoreError> {
+/// Registers a process under a lease of 15 s, with the ids of the master keys it holds.
+pub async fn register(
+    connection: &mut PgConnection,
+    id: InstanceId,
+    key_ids: &[String],
+) -> Result<(), StoreError> {
     sqlx::query!(
-        "INSERT INTO instance (id, started_at, lease_until) VALUES ($1, now(), now() + interval '15 seconds')",
-        id.0
+        "INSERT INTO instance (id, started_at, lease_until, key_ids)
+         VALUES ($1, now(), now() + interval '15 seconds', $2)",
+        id.0,
+        key_ids,
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Extends the lease to 15 s from now; due every 5 s.
-pub async fn renew(connection: &mut PgConnection, id: InstanceId) -> Result<Renewal, StoreError> {
+/// Extends the lease to 15 s from now; due every few seconds.
+pub async fn renew(
+    connection: &mut PgConnection,
+    id: InstanceId,
+    key_ids: &[String],
+) -> Result<Renewal, StoreError> {
     // The old row is read and locked by the sub-select, so what it tells is from before this update.
     let was_live = sqlx::query_scalar!(
         r#"UPDATE instance i SET lease_until = now() + interval '15 seconds'
@@ -48,7 +58,7 @@ pub async fn renew(connection: &mut PgConnection, id: InstanceId) -> Result<Rene
         Some(false) => Ok(Renewal::Lapsed),
         None => {
             // Pruned after a day without a renewal.
-            register(connection, id).await?;
+            register(connection, id, key_ids).await?;
             Ok(Renewal::Lapsed)
         }
     }
@@ -60,6 +70,20 @@ pub async fn retire(connection: &mut PgConnection, id: InstanceId) -> Result<(),
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// The live processes that do not hold the master key `key_id`.
+pub async fn list_without_key(
+    connection: &mut PgConnection,
+    key_id: &str,
+) -> Result<Vec<InstanceId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM instance WHERE lease_until > now() AND NOT ($1 = ANY (key_ids)) ORDER BY started_at",
+        key_id
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(InstanceId).collect())
 }
 
 /// Forgets instances that lapsed more than a day ago and own no open hold. Returns how many.

@@ -2,13 +2,13 @@
 //! ids, and updates each account once with a sum, so that concurrent writers neither deadlock nor lose an
 //! update. Nothing here decides or retries; `billing::batch` does.
 
-use super::{OrgScope, StoreError};
+use super::{OrgScope, SessionSettings, StoreError};
 use crate::domain::{
     ids::{ApiKeyId, EntryId, HoldId, InstanceId, RequestId},
     money::{self, Bps, MoneyError, NanoUsd},
 };
 use sqlx::PgConnection;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -455,31 +455,9 @@ pub async fn checkpoint(connection: &mut PgConnection, checkpoints: &[Checkpoint
 
 /// Pins the shape of the plans on a connection that only runs the statements above: look-ups by primary key.
 /// Without it a plan made while `hold` was still small could scan it all after it has grown.
-pub async fn pin_plans(connection: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query!(
-        "SELECT set_config('plan_cache_mode', 'force_generic_plan', false) AS cache,
-                set_config('enable_seqscan', 'off', false) AS seqscan,
-                set_config('enable_bitmapscan', 'off', false) AS bitmapscan,
-                set_config('enable_mergejoin', 'off', false) AS mergejoin"
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(())
-}
-
-/// Lets the server itself end what takes too long on this connection: a statement that is given up by its sender alone
-/// would go on there, with the locks it has. Zero: no limit.
-pub async fn limit_time(
-    connection: &mut PgConnection,
-    statement: Duration,
-    lock: Duration,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "SELECT set_config('statement_timeout', $1, false) AS statement, set_config('lock_timeout', $2, false) AS lock",
-        statement.as_millis().to_string(),
-        lock.as_millis().to_string(),
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(())
-}
+pub const PLANS: SessionSettings = SessionSettings {
+    session: "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+              SET enable_mergejoin = off",
+    transaction: "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; \
+                  SET LOCAL enable_bitmapscan = off; SET LOCAL enable_mergejoin = off",
+};

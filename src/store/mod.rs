@@ -10,10 +10,13 @@ pub mod entries;
 pub mod instances;
 pub mod ledger;
 pub mod members;
+mod monitor;
 pub mod organizations;
 pub mod platform_keys;
+mod pool;
 pub mod provider_keys;
 pub mod receipts;
+pub mod schema;
 pub mod sealed;
 pub mod secrets;
 pub mod sessions;
@@ -24,14 +27,10 @@ pub mod usage;
 pub mod users;
 
 use crate::domain::ids::OrgId;
-use sqlx::{
-    PgConnection, PgPool, Postgres,
-    migrate::Migrator,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
-use std::{future::Future, time::Duration};
-use tokio::runtime::Handle;
+use sqlx::{PgConnection, migrate::Migrator};
+
+pub use monitor::{Availability, DatabaseState};
+pub use pool::{Connection, Db, DbLimits, KeptConnection, Pooler, Purpose, SessionSettings};
 
 /// The schema, in order; embedded in the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -68,6 +67,9 @@ pub enum StoreError {
     /// A row holds what the schema should have prevented.
     #[error("{table}.{column} of row {row} cannot be read: {reason}")]
     Corrupt { table: &'static str, column: &'static str, row: String, reason: String },
+    /// The statement ran into its time limit.
+    #[error("the statement took longer than its limit")]
+    TimeLimit,
     /// Two transactions could not both go on; the retries are spent.
     #[error("the transaction lost to another one too often")]
     Contention,
@@ -85,6 +87,7 @@ impl From<sqlx::Error> for StoreError {
                 }
                 match refusal.code().as_deref() {
                     Some("40001" | "40P01") => Self::Contention,
+                    Some("57014") if refusal.message().contains("statement timeout") => Self::TimeLimit,
                     // The server is there and cannot serve.
                     Some(code) if AWAY.iter().any(|away| code.starts_with(away)) => {
                         Self::Unavailable(refusal.message().to_owned())
@@ -104,87 +107,9 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// Beginnings of the server's codes for: connection lost, out of resources, shut down or starting or cancelled by
-/// the operator, input or output failed, a database that takes no connections now, a server that has become a
-/// read-only copy. All of them pass.
-const AWAY: [&str; 6] = ["08", "53", "57", "58", "55000", "25006"];
-
-/// The database: a bounded pool on its own runtime.
-#[derive(Clone)]
-pub struct Db {
-    pool: PgPool,
-    runtime: Handle,
-}
-
-/// A connection that has idled for longer is asked for a sign of life before it is used.
-const IDLE_TRUSTED: Duration = Duration::from_secs(1);
-
-/// How the pool is bounded.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolLimits {
-    pub connections_max: u32,
-    pub acquire_timeout: Duration,
-}
-
-impl Db {
-    /// Opens the pool (lazily: the first query dials) on `runtime`.
-    pub fn open(runtime: Handle, options: PgConnectOptions, limits: PoolLimits) -> Self {
-        let _entered = runtime.enter();
-        let pool = PgPoolOptions::new()
-            .max_connections(limits.connections_max)
-            .acquire_timeout(limits.acquire_timeout)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    // One used a moment ago is alive; to ask each time would double the round trips.
-                    if meta.idle_for > IDLE_TRUSTED {
-                        sqlx::Connection::ping(connection).await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options);
-        Self { pool, runtime }
-    }
-
-    /// Runs `work` on the database's runtime. It goes on to its end when the caller stops waiting, so a
-    /// client that leaves cannot cut a transaction in two.
-    pub async fn run<T, E, F>(&self, work: F) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        F: Future<Output = Result<T, E>> + Send + 'static,
-    {
-        match self.runtime.spawn(work).await {
-            Ok(result) => result,
-            Err(stopped) => Err(StoreError::Unavailable(stopped.to_string()).into()),
-        }
-    }
-
-    /// The runtime on which everything that talks to the database runs.
-    pub fn runtime(&self) -> &Handle {
-        &self.runtime
-    }
-
-    /// A pooled connection, for use on the database's runtime.
-    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, StoreError> {
-        Ok(self.pool.acquire().await?)
-    }
-
-    /// A transaction, for use on the database's runtime.
-    pub async fn begin(&self) -> Result<sqlx::Transaction<'static, Postgres>, StoreError> {
-        Ok(self.pool.begin().await?)
-    }
-
-    /// Applies pending migrations.
-    pub async fn migrate(&self) -> anyhow::Result<()> {
-        Ok(MIGRATIONS.run(&self.pool).await?)
-    }
-
-    /// Waits for running queries and closes every connection.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-}
+/// the operator, input or output failed, a database that takes no connections now, a row that stayed locked, a server
+/// that has become a read-only copy. All of them pass.
+const AWAY: [&str; 7] = ["08", "53", "57", "58", "55000", "55P03", "25006"];
 
 /// The durability settings of a server: money needs both on.
 pub struct Durability {
@@ -200,10 +125,4 @@ pub async fn durability(connection: &mut PgConnection) -> Result<Durability, Sto
     .fetch_one(connection)
     .await?;
     Ok(Durability { fsync: row.fsync, synchronous_commit: row.synchronous_commit })
-}
-
-/// Asks the database for a sign of life.
-pub async fn ping(connection: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query!(r#"SELECT 1 AS "one!""#).fetch_one(connection).await?;
-    Ok(())
 }

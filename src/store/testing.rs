@@ -1,7 +1,7 @@
 //! A database of its own for each test, copied from a migrated template and dropped with the test. The
 //! server is the one of `KAIROSROUTE_TEST_DATABASE_URL`.
 
-use super::{Db, MIGRATIONS, OrgScope, PoolLimits, ledger, topups};
+use super::{Db, DbLimits, MIGRATIONS, OrgScope, Pooler, ledger, topups};
 use crate::domain::{ambient::Ambient, ids, money::NanoUsd};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection,
@@ -110,7 +110,13 @@ impl Drop for TestDb {
 }
 
 fn open(options: &PgConnectOptions) -> Db {
-    let limits = PoolLimits { connections_max: 8, acquire_timeout: Duration::from_secs(10) };
+    let limits = DbLimits {
+        connections_max: 16,
+        report_connections_max: 2,
+        report_time: Duration::from_secs(10),
+        pooler: Pooler::None,
+        is_time_limited: true,
+    };
     Db::open(Handle::current(), options.clone(), limits)
 }
 

@@ -8,7 +8,7 @@ mod child;
 mod client;
 mod database;
 
-pub use child::{ChildStack, Output};
+pub use child::{ChildStack, Output, run_command};
 #[allow(unused_imports)] // each theme uses its part
 pub use client::{Client, Frame, Reply, Request, Streamed, wait_for, wait_until};
 pub use database::Database;

@@ -18,6 +18,8 @@ mod mcp;
 mod media;
 mod members;
 mod money;
+mod operations;
+mod pooler;
 mod provider_keys;
 mod provider_keys_use;
 mod routes;

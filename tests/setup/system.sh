@@ -81,6 +81,12 @@ postgres_programs() {
     return 1
 }
 
+# For the test behind a pooler; a system without the package goes without that test.
+want_pgbouncer() {
+    command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] && return 0
+    (install_packages "PgBouncer" "pgbouncer" "pgbouncer" "pgbouncer") || say "no PgBouncer: its test does not run"
+}
+
 need_postgres() {
     postgres_programs >/dev/null && return 0
     if command -v apt-get >/dev/null && ! dpkg -s postgresql-common >/dev/null 2>&1; then

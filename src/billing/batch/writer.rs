@@ -12,11 +12,10 @@ use crate::{
         ids::{HoldId, InstanceId},
     },
     store::{
-        Db, OrgScope, StoreError,
+        Db, KeptConnection, OrgScope, StoreError,
         ledger::{self, Flush, FlushRead},
     },
 };
-use sqlx::{Postgres, pool::PoolConnection};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, atomic::AtomicUsize},
@@ -64,7 +63,7 @@ pub(super) struct Writer {
     instance: InstanceId,
     limits: LedgerLimits,
     inbox: mpsc::UnboundedReceiver<Op>,
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<KeptConnection>,
     settles: VecDeque<PendingSettle>,
     holds: VecDeque<PendingHold>,
     abandoned: VecDeque<HoldRequest>,
@@ -198,11 +197,13 @@ impl Writer {
         }
     }
 
-    /// Fails the holds whose callers have waited long enough or have gone.
+    /// Fails the holds whose callers have waited long enough or have gone, and all while the database is known to be
+    /// away.
     fn drop_overdue_holds(&mut self) {
         let now = Instant::now();
+        let is_away = self.db.state().is_known_away();
         for hold in std::mem::take(&mut self.holds) {
-            if hold.deadline > now && !hold.reply.is_closed() {
+            if !is_away && hold.deadline > now && !hold.reply.is_closed() {
                 self.holds.push_back(hold);
             } else {
                 self.fail_hold(hold, LedgerError::Unavailable("the database did not answer in time"));
@@ -246,8 +247,15 @@ impl Writer {
             }
         };
         let now = self.ambient.now();
-        let written = ledger::flush(&mut connection, &self.columns, self.instance, now);
-        match self.within_time(written).await {
+        let flushing = async {
+            connection.start(Some(ledger::PLANS)).await?;
+            let read = ledger::flush(&mut connection, &self.columns, self.instance, now).await?;
+            connection.finish().await?;
+            Ok(read)
+        };
+        let written = self.within_time(flushing).await;
+        self.db.state().note_write(&written);
+        match written {
             Ok(FlushRead { settled, holds: read }) => {
                 self.connection = Some(connection);
                 self.answer_holds(holds, read);
@@ -332,8 +340,12 @@ impl Writer {
 
     async fn write_abandoned(&mut self, hold: &HoldRequest) -> Result<(), StoreError> {
         let mut connection = self.connect().await?;
-        let abandoned = ledger::abandon(&mut connection, hold, self.instance, self.ambient.now());
-        self.within_time(abandoned).await?;
+        let abandoning = async {
+            connection.start(Some(ledger::PLANS)).await?;
+            ledger::abandon(&mut connection, hold, self.instance, self.ambient.now()).await?;
+            connection.finish().await
+        };
+        self.within_time(abandoning).await?;
         self.connection = Some(connection);
         Ok(())
     }
@@ -348,33 +360,34 @@ impl Writer {
             .collect();
         let mut connection = self.connect().await?;
         // Best effort: what fails here is not tried again, the next checkpoint of the hold will do.
-        self.within_time(ledger::checkpoint(&mut connection, &checkpoints)).await?;
+        let writing = async {
+            connection.start(Some(ledger::PLANS)).await?;
+            ledger::checkpoint(&mut connection, &checkpoints).await?;
+            connection.finish().await
+        };
+        self.within_time(writing).await?;
         self.connection = Some(connection);
         Ok(())
     }
 
     /// The writer's own connection. It is not given back between flushes (the pool would test it with a round
     /// trip each time) and closes when dropped, since a statement cut short may still be running on it.
-    async fn connect(&mut self) -> Result<PoolConnection<Postgres>, StoreError> {
+    async fn connect(&mut self) -> Result<KeptConnection, StoreError> {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        let opened = async {
-            let mut connection = self.db.acquire().await?;
-            connection.close_on_drop();
-            ledger::pin_plans(&mut connection).await?;
-            Ok(connection)
-        };
         // Whatever the server says to a new connection says nothing about the operations that wait for it.
-        self.within_time(opened).await.map_err(|error| StoreError::Unavailable(error.to_string()))
+        self.within_time(self.db.keep()).await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
     async fn within_time<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        tokio::time::timeout(self.limits.flush_timeout, work)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
+        match tokio::time::timeout(self.limits.flush_timeout, work).await {
+            Ok(Err(error @ StoreError::TimeLimit)) => Err(StoreError::Unavailable(error.to_string())),
+            Ok(outcome) => outcome,
+            Err(_) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+        }
     }
 }

@@ -4,13 +4,9 @@
 use super::{Item, Record, Shared, bytes_of};
 use crate::{
     domain::ambient::Ambient,
-    store::{Db, StoreError, ledger, usage},
+    store::{Db, KeptConnection, StoreError, usage},
 };
-use sqlx::{Postgres, pool::PoolConnection};
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 pub(super) struct Writer {
@@ -18,7 +14,7 @@ pub(super) struct Writer {
     ambient: Ambient,
     inbox: mpsc::UnboundedReceiver<Item>,
     shared: Arc<Shared>,
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<KeptConnection>,
 }
 
 impl Writer {
@@ -121,25 +117,26 @@ impl Writer {
         let write = async {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
-                None => {
-                    let mut connection = self.db.acquire().await?;
-                    // Kept from batch to batch, and not fit for others after a batch was cut short.
-                    connection.close_on_drop();
-                    // A batch that was given up and ran on would keep the next try of its records waiting.
-                    let limit = self.shared.limits.write_timeout / 5 * 4;
-                    ledger::limit_time(&mut connection, limit, Duration::ZERO).await?;
-                    connection
-                }
+                // Kept from batch to batch, and not fit for others after a batch was cut short. The server ends what
+                // takes too long on it: a batch that ran on would keep the next try of its records waiting.
+                None => self.db.keep().await?,
             };
-            let result = usage::insert(&mut connection, part, self.ambient.now()).await;
+            let inserting = async {
+                connection.start(None).await?;
+                usage::insert(&mut connection, part, self.ambient.now()).await?;
+                connection.finish().await
+            };
+            let result = inserting.await;
             if !matches!(result, Err(StoreError::Unavailable(_))) {
                 self.connection = Some(connection);
             }
             result
         };
-        tokio::time::timeout(self.shared.limits.write_timeout, write)
+        let written = tokio::time::timeout(self.shared.limits.write_timeout, write)
             .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())));
+        self.db.state().note_write(&written);
+        written
     }
 }
 

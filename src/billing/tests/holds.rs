@@ -131,7 +131,7 @@ async fn what_cannot_be_admitted_is_told_apart() {
     instances::retire(&mut test.db.acquire().await.unwrap(), instance).await.unwrap();
     let error = ledger.hold(fixed(&test, scope, 1)).await.unwrap_err();
     assert!(error.to_string().contains("lease"), "{error}");
-    let renewal = instances::renew(&mut test.db.acquire().await.unwrap(), instance).await.unwrap();
+    let renewal = instances::renew(&mut test.db.acquire().await.unwrap(), instance, &[]).await.unwrap();
     assert_eq!(renewal, instances::Renewal::Lapsed);
     assert!(matches!(ledger.hold(fixed(&test, scope, 1)).await.unwrap(), HoldOutcome::Admitted { .. }));
     assert_clean(&test).await;

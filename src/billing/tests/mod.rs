@@ -30,7 +30,7 @@ async fn start(test: &TestDb, db: &Db) -> Ledger {
 
 async fn start_as(test: &TestDb, db: &Db, limits: LedgerLimits) -> (Ledger, InstanceId) {
     let instance = InstanceId(test.ambient.uuid());
-    instances::register(&mut db.acquire().await.unwrap(), instance).await.unwrap();
+    instances::register(&mut db.acquire().await.unwrap(), instance, &[]).await.unwrap();
     (Ledger::start(db, test.ambient.clone(), instance, limits), instance)
 }
 

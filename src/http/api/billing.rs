@@ -13,7 +13,7 @@ use crate::{
         extract::Call,
     },
     store::{
-        Db, StoreError,
+        Db, Purpose, StoreError,
         audit_log::{self, AuditEntry},
         organizations,
         sessions::{Operator, Session},
@@ -62,12 +62,12 @@ pub async fn list_entries(call: Call, session: Session) -> Result<HttpResponse, 
     if !(1..=report::PAGE_MAX).contains(&limit) {
         return Err(ApiError::invalid("limit", format!("`limit` must be 1 to {}", report::PAGE_MAX)));
     }
-    let db = call.state::<Db>()?.get_ref().clone();
+    let db = call.state::<Db>()?.with_purpose(Purpose::Reports);
     let pool = db.clone();
     let page = db.run::<_, StoreError, _>(async move {
         report::entries(&mut *pool.acquire().await?, session.scope, range, before, limit).await
     });
-    Ok(HttpResponse::Ok().json(page.await?))
+    Ok(HttpResponse::Ok().json(page.await.map_err(ApiError::of_report)?))
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@ use crate::{
     billing::report::{self, Range},
     domain::ambient::Ambient,
     http::{error::ApiError, extract::Call},
-    store::{Db, StoreError, sessions::Session, usage::GroupBy},
+    store::{Db, Purpose, StoreError, sessions::Session, usage::GroupBy},
 };
 use actix_web::HttpResponse;
 use serde::Deserialize;
@@ -33,12 +33,12 @@ pub async fn get_usage(call: Call, session: Session) -> Result<HttpResponse, Api
         Some(_) => return Err(ApiError::invalid("format", "`format` must be json or csv")),
         None => call.header("accept").is_some_and(|accept| accept.starts_with("text/csv")),
     };
-    let db = call.state::<Db>()?.get_ref().clone();
+    let db = call.state::<Db>()?.with_purpose(Purpose::Reports);
     let pool = db.clone();
     let report = db.run::<_, StoreError, _>(async move {
         report::usage(&mut *pool.acquire().await?, session.scope, range, group_by).await
     });
-    let report = report.await?;
+    let report = report.await.map_err(ApiError::of_report)?;
     Ok(if csv {
         HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(report.to_csv())
     } else {

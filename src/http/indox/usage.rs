@@ -6,7 +6,7 @@ use crate::{
     dialect::json::ObjectWriter,
     domain::{ambient::Ambient, money::NanoUsd},
     http::{error::ApiError, extract::Call},
-    store::{Db, StoreError, api_keys::Principal, usage::GroupBy},
+    store::{Db, Purpose, StoreError, api_keys::Principal, usage::GroupBy},
 };
 use actix_web::HttpResponse;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const GROUPS: [(GroupBy, &str); 3] =
 /// The handler.
 pub async fn get_usage(call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
     let range = Range::parse(None, None, call.state::<Ambient>()?.now())?;
-    let db = call.state::<Db>()?.get_ref().clone();
+    let db = call.state::<Db>()?.with_purpose(Purpose::Reports);
     let pool = db.clone();
     let read = db.run::<_, StoreError, _>(async move {
         let mut connection = pool.acquire().await?;
@@ -29,7 +29,7 @@ pub async fn get_usage(call: Call, principal: Arc<Principal>) -> Result<HttpResp
         }
         Ok((reports, report::balance(&mut connection, scope).await?))
     });
-    let (reports, balance) = read.await?;
+    let (reports, balance) = read.await.map_err(ApiError::of_report)?;
     let mut out = ObjectWriter::new();
     let all = Sum::of(reports.first().map(Vec::as_slice).unwrap_or_default());
     out.raw("total_requests", &all.requests.to_string());

@@ -77,9 +77,10 @@ pub(in crate::http) async fn ask(
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
     let Some(place) = gateway.admit() else {
-        let message = match gateway.is_draining() {
-            true => "This process is shutting down; try again",
-            false => "Too many requests are being served; try again",
+        let message = match gateway.problem() {
+            Some(_) if gateway.is_draining() => "This process is shutting down; try again",
+            Some(_) => "Temporarily unavailable, try again",
+            None => "Too many requests are being served; try again",
         };
         let error = ApiError::new(Code::ServiceUnavailable, message);
         return Err(with_told(error.retry_after_s(1), &Told::default()));

@@ -162,7 +162,7 @@ fn collect(from: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>) -> JoinHa
 }
 
 /// Runs a command to its end.
-pub(super) fn run_command(env: &[(String, String)], arguments: &[&str], input: &str) -> Output {
+pub fn run_command(env: &[(String, String)], arguments: &[&str], input: &str) -> Output {
     let mut child = clean(env).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
     // A command that wants no input may have closed it already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());

@@ -135,7 +135,13 @@ impl Writer {
     /// Why a settle ended nothing; `None` when its hold is open.
     async fn read_end(&mut self, settle: &Settle) -> Result<Option<SettleOutcome>, StoreError> {
         let mut connection = self.connect().await?;
-        let end = self.within_time(ledger::get_end(&mut connection, settle.scope, settle.hold)).await?;
+        let reading = async {
+            connection.start(Some(ledger::PLANS)).await?;
+            let end = ledger::get_end(&mut connection, settle.scope, settle.hold).await?;
+            connection.finish().await?;
+            Ok(end)
+        };
+        let end = self.within_time(reading).await?;
         self.connection = Some(connection);
         let Some(end) = end else { return Ok(Some(SettleOutcome::Unknown)) };
         Ok(end.map(|HoldEnd { state, cost, charge }| {

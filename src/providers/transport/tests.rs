@@ -1,0 +1,104 @@
+//! Connections that end at the wrong moment, against a server that counts them.
+
+use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// What the server does with the requests of one connection, in order; then it closes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Answer,
+    /// A head that promises more than comes.
+    Cut,
+    /// Reads the request and closes.
+    Close,
+}
+
+struct Server {
+    url: Url,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Connection number n does what entry n says; the last entry is repeated.
+    async fn start(script: &'static [&'static [Act]]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/chat", listener.local_addr().unwrap())).unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(connection, script[number.min(script.len() - 1)]));
+            }
+        });
+        Self { url, connections }
+    }
+
+    async fn post(&self, transport: &Transport) -> Result<Vec<u8>, Rejection> {
+        let outgoing = Outgoing {
+            to: Destination::Operator(self.url.clone()),
+            body: b"{}".to_vec(),
+            content_type: Cow::Borrowed("application/json"),
+            beta: None,
+        };
+        let provider = ProviderId::by_id("openai").unwrap();
+        let response = transport.post(provider, outgoing, &Secret::new("sk-x".to_owned())).await?;
+        read_body(response, 1_024).await
+    }
+}
+
+async fn serve(mut connection: TcpStream, acts: &[Act]) {
+    for act in acts {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n{}") {
+            if connection.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let answer: &[u8] = match act {
+            Act::Answer => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+            Act::Cut => b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf",
+            Act::Close => return,
+        };
+        connection.write_all(answer).await.unwrap();
+    }
+}
+
+fn transport() -> Transport {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Transport::new(Duration::from_secs(5), Arc::new(AllowedNets::default())).unwrap()
+}
+
+#[tokio::test]
+async fn a_used_connection_that_closes_unanswered_costs_no_failure_however_many_are_stale() {
+    use Act::{Answer, Close};
+    // Both first connections answer once and close as they are used again.
+    let server = Server::start(&[&[Answer, Close], &[Answer, Close], &[Answer]]).await;
+    let transport = transport();
+    let (first, second) = tokio::join!(server.post(&transport), server.post(&transport));
+    assert_eq!((first.unwrap(), second.unwrap()), (b"ok".to_vec(), b"ok".to_vec()));
+    let used = server.connections.load(Ordering::SeqCst);
+    assert_eq!(server.post(&transport).await.unwrap(), b"ok");
+    assert_eq!(server.post(&transport).await.unwrap(), b"ok");
+    assert!(server.connections.load(Ordering::SeqCst) > used, "a new connection for each stale one");
+}
+
+#[tokio::test]
+async fn a_new_connection_that_closes_unanswered_is_a_failure_of_the_provider() {
+    let server = Server::start(&[&[Act::Close]]).await;
+    let rejection = server.post(&transport()).await.unwrap_err();
+    assert!(rejection.class == Class::Overload && !rejection.in_vain, "{rejection:?}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1, "it is not asked again here");
+}
+
+#[tokio::test]
+async fn a_success_that_breaks_off_is_marked_as_perhaps_billed() {
+    let server = Server::start(&[&[Act::Cut]]).await;
+    let rejection = server.post(&transport()).await.unwrap_err();
+    assert!(rejection.in_vain, "{rejection:?}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}

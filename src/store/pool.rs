@@ -1,0 +1,494 @@
+//! The database as the rest of the process uses it: pools by purpose, each with its own connections and limits, so
+//! that reports can never take the connections of authentication, the lease or the ledger. Every use of a
+//! connection ends: the server limits statements and lock waits, and the client limits the whole use, because a
+//! server that has vanished from the network cannot.
+
+use super::{
+    MIGRATIONS, StoreError,
+    monitor::{self, DatabaseState},
+    schema::{self, Schema},
+};
+use sqlx::{
+    Connection as _, Executor, PgConnection, PgPool, Postgres,
+    migrate::Migrator,
+    pool::{PoolConnection, PoolConnectionMetadata},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::{
+    borrow::Cow,
+    future::Future,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
+
+/// A connection that has idled for longer is asked for a sign of life before it is used.
+const IDLE_TRUSTED: Duration = Duration::from_secs(1);
+/// Longest wait for that sign of life. Above the slowest round trip that is served.
+const PING_MAX: Duration = Duration::from_millis(2_500);
+/// Longest wait for a connection.
+const ACQUIRE_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for a row that another transaction has locked.
+const LOCK_MAX_MS: &str = "2000";
+/// Time to undo an unfinished transaction before its connection is closed instead.
+const ROLLBACK_MAX: Duration = Duration::from_secs(2);
+/// Connections kept for the lease, the ledger's writer, the record writer and the reaper.
+const VITAL_CONNECTIONS: u32 = 4;
+/// Connections kept for look-ups of API keys.
+const KEY_CONNECTIONS: u32 = 2;
+/// A use without a limit of its own.
+const NO_LIMIT: Duration = Duration::from_secs(86_400);
+
+/// How every transaction begins behind a pooler that gives each one another server connection. What an earlier one
+/// prepared there has the names that this one will use; session settings hold for this transaction only.
+const POOLED_BEGIN: &str =
+    "BEGIN; DEALLOCATE ALL; SET LOCAL statement_timeout = '4s'; SET LOCAL lock_timeout = '2s'";
+const POOLED_BEGIN_READ_ONLY: &str =
+    "BEGIN READ ONLY; DEALLOCATE ALL; SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '2s'";
+/// Migrations behind such a pooler: all of them in one transaction, one process at a time.
+const POOLED_MIGRATION: &str = "BEGIN; DEALLOCATE ALL; SELECT pg_advisory_xact_lock(7241906353)";
+
+/// What a connection is for. Each purpose has a pool of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Accounts, sessions, the operator's commands, and jobs that can wait.
+    Accounts,
+    /// Look-ups of API keys.
+    Keys,
+    /// The lease, the reaper, the ledger and the records.
+    Vital,
+    /// Usage reports and pages of the account API.
+    Reports,
+}
+
+/// What stands between this process and the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pooler {
+    /// Nothing, or a pooler in session mode.
+    #[default]
+    None,
+    /// A pooler that may use another server connection for each transaction, such as PgBouncer in transaction mode.
+    Transaction,
+}
+
+/// How the pools are bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct DbLimits {
+    /// Of all pools together. Pools with a fixed size come first; accounts have at least two.
+    pub connections_max: u32,
+    pub report_connections_max: u32,
+    /// Longest statement of a report.
+    pub report_time: Duration,
+    pub pooler: Pooler,
+    /// False for commands, which may run for as long as they need.
+    pub is_time_limited: bool,
+}
+
+impl DbLimits {
+    /// For commands: a few connections and no time limits.
+    pub fn of_command(pooler: Pooler) -> Self {
+        Self {
+            connections_max: 0,
+            report_connections_max: 1,
+            report_time: NO_LIMIT,
+            pooler,
+            is_time_limited: false,
+        }
+    }
+}
+
+/// The database: bounded pools on a runtime of their own, seen with one purpose.
+#[derive(Clone)]
+pub struct Db {
+    shared: Arc<Shared>,
+    purpose: Purpose,
+}
+
+struct Shared {
+    accounts: Lane,
+    keys: Lane,
+    vital: Lane,
+    reports: Lane,
+    pooler: Pooler,
+    report_time: Option<Duration>,
+    /// Without the time limits of a pool.
+    options: PgConnectOptions,
+    state: Arc<DatabaseState>,
+    runtime: Handle,
+}
+
+struct Lane {
+    pool: PgPool,
+    /// Longest use of a connection, the wait for it included.
+    use_max: Duration,
+}
+
+tokio::task_local! {
+    /// When the use that runs in this task is given up.
+    static DEADLINE: Instant;
+}
+
+impl Db {
+    /// Opens the pools (lazily: the first query dials) on `runtime`.
+    pub fn open(runtime: Handle, options: PgConnectOptions, limits: DbLimits) -> Self {
+        let _entered = runtime.enter();
+        let options = match limits.pooler {
+            Pooler::None => options,
+            // A server connection that this client does not keep has none of its prepared statements.
+            Pooler::Transaction => options.statement_cache_capacity(0),
+        };
+        let state = Arc::new(DatabaseState::default());
+        let lane = |connections_max: u32, statement: Duration, use_max: Duration| {
+            let options = match (limits.is_time_limited, limits.pooler) {
+                (true, Pooler::None) => options.clone().options([
+                    ("statement_timeout", statement.as_millis().to_string().as_str()),
+                    ("lock_timeout", LOCK_MAX_MS),
+                ]),
+                _ => options.clone(),
+            };
+            Lane {
+                pool: pool(options, connections_max, &state),
+                use_max: if limits.is_time_limited { use_max } else { NO_LIMIT },
+            }
+        };
+        let reserved = VITAL_CONNECTIONS + KEY_CONNECTIONS + limits.report_connections_max;
+        let accounts_max = limits.connections_max.saturating_sub(reserved).max(2);
+        let seconds = Duration::from_secs;
+        let shared = Shared {
+            accounts: lane(accounts_max, seconds(5), seconds(12)),
+            keys: lane(KEY_CONNECTIONS, seconds(3), seconds(6)),
+            // Below the time after which the ledger and the records give a statement up.
+            vital: lane(VITAL_CONNECTIONS, seconds(4), seconds(6)),
+            reports: lane(
+                limits.report_connections_max,
+                limits.report_time,
+                limits.report_time.saturating_add(ACQUIRE_MAX),
+            ),
+            pooler: limits.pooler,
+            report_time: limits.is_time_limited.then_some(limits.report_time),
+            options,
+            state,
+            runtime: runtime.clone(),
+        };
+        Self { shared: Arc::new(shared), purpose: Purpose::Accounts }
+    }
+
+    /// The same database with the connections of another purpose.
+    #[must_use]
+    pub fn with_purpose(&self, purpose: Purpose) -> Self {
+        Self { shared: self.shared.clone(), purpose }
+    }
+
+    fn lane(&self) -> &Lane {
+        match self.purpose {
+            Purpose::Accounts => &self.shared.accounts,
+            Purpose::Keys => &self.shared.keys,
+            Purpose::Vital => &self.shared.vital,
+            Purpose::Reports => &self.shared.reports,
+        }
+    }
+
+    /// Runs `work` on the database's runtime, for at most as long as this purpose may use a connection. It goes on
+    /// to its end when the caller stops waiting, so a client that leaves cannot cut a transaction in two.
+    pub async fn run<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let deadline = Instant::now() + self.lane().use_max;
+        let state = self.shared.state.clone();
+        let bounded = async move {
+            match tokio::time::timeout_at(deadline, DEADLINE.scope(deadline, work)).await {
+                Ok(result) => result,
+                Err(_) => {
+                    state.suspect();
+                    Err(StoreError::Unavailable("no answer in time".to_owned()).into())
+                }
+            }
+        };
+        match self.shared.runtime.spawn(bounded).await {
+            Ok(result) => result,
+            Err(stopped) => Err(StoreError::Unavailable(stopped.to_string()).into()),
+        }
+    }
+
+    /// The runtime on which everything that talks to the database runs.
+    pub fn runtime(&self) -> &Handle {
+        &self.shared.runtime
+    }
+
+    /// What is known of the database.
+    pub fn state(&self) -> &Arc<DatabaseState> {
+        &self.shared.state
+    }
+
+    /// A pooled connection for reading, for use on the database's runtime. Writes need [`Db::begin`]: behind a
+    /// transaction pooler this is a transaction that may not write.
+    pub async fn acquire(&self) -> Result<Connection, StoreError> {
+        let mut connection = self.lend().await?;
+        if self.shared.pooler == Pooler::Transaction {
+            connection.start(POOLED_BEGIN_READ_ONLY).await?;
+        }
+        self.limit_report(connection).await
+    }
+
+    /// A transaction, for use on the database's runtime. Dropped before its commit it is undone.
+    pub async fn begin(&self) -> Result<Connection, StoreError> {
+        let mut connection = self.lend().await?;
+        connection
+            .start(match self.shared.pooler {
+                Pooler::None => "BEGIN",
+                Pooler::Transaction => POOLED_BEGIN,
+            })
+            .await?;
+        self.limit_report(connection).await
+    }
+
+    /// A connection that its user keeps for many uses, each between [`KeptConnection::start`] and
+    /// [`KeptConnection::finish`]. It closes when dropped, since a statement cut short may still run on it.
+    pub async fn keep(&self) -> Result<KeptConnection, StoreError> {
+        let mut connection = self.lend().await?.take()?;
+        connection.close_on_drop();
+        Ok(KeptConnection { connection, pooler: self.shared.pooler, is_prepared: false, is_open: false })
+    }
+
+    async fn lend(&self) -> Result<Connection, StoreError> {
+        let lane = self.lane();
+        let deadline =
+            DEADLINE.try_with(|deadline| *deadline).unwrap_or_else(|_| Instant::now() + lane.use_max);
+        let lent = tokio::select! {
+            biased;
+            () = self.shared.state.until_away() => {
+                return Err(StoreError::Unavailable("the database is known to be away".to_owned()));
+            }
+            lent = lane.pool.acquire() => lent,
+        };
+        let pooled = lent.inspect_err(|_| self.shared.state.suspect())?;
+        Ok(Connection {
+            pooled: Some(pooled),
+            is_open: false,
+            deadline,
+            runtime: self.shared.runtime.clone(),
+        })
+    }
+
+    /// Behind a transaction pooler the limit of reports holds for one transaction.
+    async fn limit_report(&self, mut connection: Connection) -> Result<Connection, StoreError> {
+        if let (Purpose::Reports, Pooler::Transaction, Some(time)) =
+            (self.purpose, self.shared.pooler, self.shared.report_time)
+        {
+            let limit = format!("{}ms", time.as_millis());
+            sqlx::query!("SELECT set_config('statement_timeout', $1, true) AS value", limit)
+                .fetch_one(&mut *connection)
+                .await?;
+        }
+        Ok(connection)
+    }
+
+    /// Applies pending migrations. Migrations of a later version that are there already are accepted: they only add.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        let pooled = self.shared.pooler == Pooler::Transaction;
+        let migrator = Migrator {
+            migrations: Cow::Borrowed(&MIGRATIONS.migrations),
+            ignore_missing: true,
+            locking: !pooled,
+            ..Migrator::DEFAULT
+        };
+        let mut connection = PgConnection::connect_with(&self.shared.options).await?;
+        if pooled {
+            let mut transaction = connection.begin_with(POOLED_MIGRATION).await?;
+            migrator.run_direct(None, &mut *transaction, false).await?;
+            transaction.commit().await?;
+        } else {
+            migrator.run_direct(None, &mut connection, false).await?;
+        }
+        connection.close().await.map_err(Into::into)
+    }
+
+    /// How the database's schema stands to this version's.
+    pub async fn schema(&self) -> Result<Schema, StoreError> {
+        let db = self.clone();
+        self.run(async move { schema::read(&mut *db.acquire().await?).await }).await
+    }
+
+    /// Watches the database until `stopping` ends; see [`DatabaseState`].
+    pub fn watch(&self, stopping: impl Future<Output = ()> + Send + 'static) {
+        let (options, state) = (self.shared.options.clone(), self.shared.state.clone());
+        let begin = (self.shared.pooler == Pooler::Transaction).then_some(POOLED_BEGIN_READ_ONLY);
+        self.shared.runtime.spawn(async move {
+            tokio::select! {
+                () = stopping => {}
+                () = monitor::watch(options, begin, state) => {}
+            }
+        });
+    }
+
+    /// Waits for running queries and closes every connection.
+    pub async fn close(&self) {
+        let shared = &self.shared;
+        for lane in [&shared.reports, &shared.accounts, &shared.keys, &shared.vital] {
+            lane.pool.close().await;
+        }
+    }
+}
+
+fn pool(options: PgConnectOptions, connections_max: u32, state: &Arc<DatabaseState>) -> PgPool {
+    let state = state.clone();
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_MAX)
+        .test_before_acquire(false)
+        .before_acquire(move |connection, meta| {
+            let state = state.clone();
+            Box::pin(async move {
+                let answers = answers(connection, &meta).await;
+                if !answers {
+                    state.suspect();
+                }
+                Ok(answers)
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// Whether a pooled connection is alive. One used a moment ago is; to ask each time would double the round trips.
+async fn answers(connection: &mut PgConnection, meta: &PoolConnectionMetadata) -> bool {
+    meta.idle_for <= IDLE_TRUSTED || matches!(timeout(PING_MAX, connection.ping()).await, Ok(Ok(())))
+}
+
+/// A connection on loan from its pool, perhaps with a transaction on it.
+pub struct Connection {
+    pooled: Option<PoolConnection<Postgres>>,
+    /// A transaction has begun and has not ended.
+    is_open: bool,
+    /// From then on it is not given back: whatever runs on it may never end.
+    deadline: Instant,
+    runtime: Handle,
+}
+
+impl Connection {
+    async fn start(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        self.is_open = true;
+        self.pooled()?.execute(statement).await?;
+        Ok(())
+    }
+
+    /// Makes the transaction's changes durable.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        self.pooled()?.execute("COMMIT").await?;
+        self.is_open = false;
+        Ok(())
+    }
+
+    /// Undoes the transaction's changes. Dropping the connection does the same without waiting.
+    pub async fn rollback(mut self) -> Result<(), StoreError> {
+        self.pooled()?.execute("ROLLBACK").await?;
+        self.is_open = false;
+        Ok(())
+    }
+
+    fn pooled(&mut self) -> Result<&mut PoolConnection<Postgres>, StoreError> {
+        self.pooled.as_mut().ok_or_else(|| StoreError::Unavailable("the connection is gone".to_owned()))
+    }
+
+    fn take(mut self) -> Result<PoolConnection<Postgres>, StoreError> {
+        self.pooled.take().ok_or_else(|| StoreError::Unavailable("the connection is gone".to_owned()))
+    }
+}
+
+impl Deref for Connection {
+    type Target = PgConnection;
+
+    #[allow(clippy::expect_used)] // only `take` and `drop` empty it, and both end the value
+    fn deref(&self) -> &PgConnection {
+        self.pooled.as_ref().expect("a connection until it is dropped")
+    }
+}
+
+impl DerefMut for Connection {
+    #[allow(clippy::expect_used)] // as above
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.pooled.as_mut().expect("a connection until it is dropped")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(mut pooled) = self.pooled.take() else { return };
+        let _entered = self.runtime.enter();
+        if Instant::now() >= self.deadline {
+            pooled.close_on_drop();
+        } else if self.is_open {
+            self.runtime.spawn(async move {
+                if !matches!(timeout(ROLLBACK_MAX, pooled.execute("ROLLBACK")).await, Ok(Ok(_))) {
+                    pooled.close_on_drop();
+                }
+            });
+        }
+    }
+}
+
+/// A connection that stays with its user. Its user limits the time of what it runs.
+pub struct KeptConnection {
+    connection: PoolConnection<Postgres>,
+    pooler: Pooler,
+    /// The session has its settings.
+    is_prepared: bool,
+    /// A transaction has begun and has not ended.
+    is_open: bool,
+}
+
+/// Settings of a session that its user wants, and the same for one transaction behind a transaction pooler.
+#[derive(Clone, Copy)]
+pub struct SessionSettings {
+    pub session: &'static str,
+    pub transaction: &'static str,
+}
+
+impl KeptConnection {
+    /// Begins one use, with `settings` in force. A use before it that was not finished is undone.
+    pub async fn start(&mut self, settings: Option<SessionSettings>) -> Result<(), StoreError> {
+        if self.pooler == Pooler::Transaction {
+            if self.is_open {
+                self.connection.execute("ROLLBACK").await?;
+            }
+            self.is_open = true;
+            self.connection.execute(POOLED_BEGIN).await?;
+            if let Some(settings) = settings {
+                self.connection.execute(settings.transaction).await?;
+            }
+        } else if let (Some(settings), false) = (settings, self.is_prepared) {
+            self.connection.execute(settings.session).await?;
+        }
+        self.is_prepared = true;
+        Ok(())
+    }
+
+    /// Ends one use: what it wrote is durable.
+    pub async fn finish(&mut self) -> Result<(), StoreError> {
+        if self.pooler == Pooler::Transaction {
+            self.connection.execute("COMMIT").await?;
+            self.is_open = false;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for KeptConnection {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for KeptConnection {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
