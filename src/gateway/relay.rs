@@ -3,6 +3,7 @@
 
 mod bytes;
 mod chat;
+mod document;
 mod gather;
 mod pass;
 mod translate;
@@ -24,6 +25,7 @@ use crate::{
 };
 use bytes::Bytes;
 use chat::Chat;
+use document::Document;
 use gather::Gather;
 use pass::Pass;
 use translate::Translate;
@@ -36,10 +38,22 @@ const BEGAN_ANEW: &str = "the provider began its answer anew";
 
 /// The state of one streamed answer.
 pub struct Relay {
+    body: Body,
+    /// What a document is read by.
+    exchange: Option<Exchange>,
     splitter: Splitter,
     client: Dialect,
     heard: Heard,
     lane: Lane,
+}
+
+/// In which form the provider answers.
+enum Body {
+    /// Nothing but space has come.
+    Unknown,
+    Events,
+    /// One JSON document, although a stream was asked for: a whole answer, or an error.
+    Document(Box<Document>),
 }
 
 /// How frames become bytes for the client.
@@ -85,7 +99,7 @@ impl Relay {
             (None, None) if is_chat => Lane::Chat(Chat::new(&exchange)),
             (None, None) => Lane::Pass(Pass::new(&exchange)),
         };
-        Self { splitter, client, heard, lane }
+        Self { body: Body::Unknown, exchange: Some(exchange), splitter, client, heard, lane }
     }
 
     /// For sound that flows; `content_type` is what the provider says it is.
@@ -93,14 +107,26 @@ impl Relay {
         let bytes_max = exchange.reply_bytes_max;
         let lane = Lane::Bytes(Box::new(Bytes::new(&exchange.expected, content_type, bytes_max)));
         let heard = Heard::new(exchange.provider, bytes_max);
-        Self { splitter: Splitter::new(bytes_max), client: Dialect::Chat, heard, lane }
+        let splitter = Splitter::new(bytes_max);
+        Self { body: Body::Events, exchange: None, splitter, client: Dialect::Chat, heard, lane }
     }
 
     /// Takes what the socket gave.
     pub fn absorb(&mut self, bytes: &[u8]) {
-        let Self { splitter, heard, lane, .. } = self;
+        let Self { body, exchange, splitter, heard, lane, .. } = self;
         if let Lane::Bytes(sound) = lane {
             return sound.take(bytes, heard);
+        }
+        if let Body::Unknown = body
+            && let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace())
+        {
+            *body = match exchange.take().filter(|_| matches!(first, b'{' | b'[')) {
+                Some(exchange) => Body::Document(Box::new(Document::new(exchange))),
+                None => Body::Events,
+            };
+        }
+        if let Body::Document(document) = body {
+            return document.take(bytes, heard);
         }
         if let Err(too_long) = splitter.feed(bytes, |frame| lane.take(frame, heard)) {
             heard.fail(too_long.to_string());
@@ -109,7 +135,10 @@ impl Relay {
 
     /// The provider has closed the stream.
     pub fn close(&mut self) {
-        let Self { splitter, heard, lane, .. } = self;
+        let Self { body, splitter, heard, lane, .. } = self;
+        if let Body::Document(document) = body {
+            document.read(lane, heard);
+        }
         splitter.finish(|frame| lane.take(frame, heard));
         if !heard.ended && heard.failure.is_none() {
             lane.close(heard);

@@ -231,25 +231,31 @@ fn dialect(request: &ClientRequest<'_>, choice: &Choice<'_>) -> Dialect {
     if mode == Some(Mode::Responses) || demanded { Dialect::Responses } else { chosen }
 }
 
-/// Of Anthropic's betas those that change neither the price nor what of the account can be reached: the others are
-/// left out on the platform's account, and named.
+/// Anthropic's betas without those that bear a fee, change the price or reach what the account keeps: these are left
+/// out on the platform's account, and named. A beta that is not known here stays: what it may change is bounded by the
+/// fields of the request, which are checked by themselves.
 fn unpaid_betas(betas: &str, open: &mut Open) -> Option<String> {
-    const UNPAID: [&str; 9] = [
-        "claude-code-",
-        "context-management-",
-        "effort-",
-        "extended-cache-ttl-",
-        "fine-grained-tool-streaming-",
-        "interleaved-thinking-",
-        "prompt-caching-",
-        "structured-outputs-",
-        "token-efficient-tools-",
+    const COSTLY: [&str; 14] = [
+        "advisor-tool-",
+        "code-execution-",
+        "compact-",
+        "context-1m-",
+        "fast-mode-",
+        "files-api-",
+        "managed-agents-",
+        "mcp-client-",
+        "mcp-servers-",
+        "message-batches-",
+        "server-side-fallback-",
+        "skills-",
+        "web-fetch-",
+        "web-search-",
     ];
-    let (kept, left): (Vec<&str>, Vec<&str>) = betas
+    let (left, kept): (Vec<&str>, Vec<&str>) = betas
         .split(',')
         .map(str::trim)
         .filter(|beta| !beta.is_empty())
-        .partition(|beta| UNPAID.iter().any(|name| beta.starts_with(name)));
+        .partition(|beta| COSTLY.iter().any(|name| beta.starts_with(name)));
     if !left.is_empty() {
         open.dropped.push("anthropic-beta".to_owned());
     }

@@ -2,7 +2,7 @@
 
 use super::{Exchange, Heard};
 use crate::dialect::{
-    AnswerReader, Speaking,
+    AnswerReader, Speaking, Unreadable,
     canonical::{AnswerPart, Delta, Event},
     sse::Frame,
 };
@@ -37,6 +37,12 @@ impl Gather {
         if let Err(unreadable) = reader.frame(frame, &mut |event| gathered.take(event, heard)) {
             heard.fail(unreadable.to_string());
         }
+    }
+
+    /// Takes a whole answer.
+    pub(super) fn whole(&mut self, json: &[u8], heard: &mut Heard) -> Result<(), Unreadable> {
+        let Self { reader, gathered, .. } = self;
+        reader.body(json, &mut |event| gathered.take(event, heard))
     }
 
     pub(super) fn close(&mut self, heard: &mut Heard) {

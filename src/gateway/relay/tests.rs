@@ -301,3 +301,50 @@ fn events_that_nobody_takes_do_not_pile_up() {
     }
     assert!(relay.failure().is_some() && !relay.is_committed());
 }
+
+/// What a client gets, and the failure, of a document that came where a stream was asked for, a byte a read.
+fn document(mut relay: Relay, body: &str) -> Result<String, Rejection> {
+    for byte in body.as_bytes() {
+        relay.absorb(&[*byte]);
+        assert!(!relay.is_committed(), "nothing is said before the document is whole");
+    }
+    relay.close();
+    match relay.failure() {
+        Some(failure) => Err(failure.clone()),
+        None => Ok(String::from_utf8(relay.conclude("{}", &Usage::default())).unwrap()),
+    }
+}
+
+#[test]
+fn an_error_document_in_place_of_a_stream_keeps_its_message() {
+    for body in [
+        r#"{"code":"unavailable","error":"slow down please"}"#,
+        r#" {"error":{"message":"slow down please","type":"rate_limit_error"}}"#,
+        r#"[{"error":{"code":429,"message":"slow down please","status":"RESOURCE_EXHAUSTED"}}]"#,
+        r#"{"type":"error","error":{"type":"overloaded_error","message":"slow down please"}}"#,
+        r#"{"id":"x","message":"slow down please"}"#,
+    ] {
+        for dialect in [Dialect::Chat, Dialect::Messages, Dialect::Responses] {
+            let failure = document(passing(dialect, false, 1), body).unwrap_err();
+            assert!(failure.message.contains("slow down please"), "{dialect:?} {body}: {}", failure.message);
+        }
+        let failure = document(translated(Dialect::Messages), body).unwrap_err();
+        assert!(failure.message.contains("slow down please"), "{body}: {}", failure.message);
+    }
+}
+
+#[test]
+fn a_whole_answer_in_place_of_a_stream_is_streamed() {
+    let chat = r#"{"id":"c","created":5,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+    let messages = r#"{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":1}}"#;
+    let responses = r#"{"id":"resp_1","object":"response","status":"completed","model":"m","output":[{"type":"message","id":"i","role":"assistant","content":[{"type":"output_text","text":"hi","annotations":[]}]}],"usage":{"input_tokens":3,"output_tokens":1,"total_tokens":4}}"#;
+    for (relay, body, expected) in [
+        (passing(Dialect::Chat, true, 1), chat, "\"content\":\"hi\""),
+        (passing(Dialect::Messages, false, 1), messages, "\"text\":\"hi\""),
+        (passing(Dialect::Responses, false, 1), responses, "\"delta\":\"hi\""),
+        (translated(Dialect::Messages), chat, "\"text\":\"hi\""),
+    ] {
+        let out = document(relay, body).unwrap_or_else(|failure| panic!("{body}: {}", failure.message));
+        assert!(out.contains(expected) && out.contains("data: "), "{out}");
+    }
+}

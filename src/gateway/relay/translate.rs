@@ -2,7 +2,7 @@
 
 use super::{BEGAN_ANEW, Exchange, Heard, terminal};
 use crate::{
-    dialect::{AnswerReader, ClientWriter, Dialect, Speaking, canonical::Event, sse::Frame},
+    dialect::{AnswerReader, ClientWriter, Dialect, Speaking, Unreadable, canonical::Event, sse::Frame},
     domain::usage::Usage,
 };
 
@@ -30,6 +30,12 @@ impl Translate {
             heard.fail(unreadable.to_string());
         }
         heard.check_room(writer.held_bytes());
+    }
+
+    /// Takes a whole answer.
+    pub(super) fn whole(&mut self, json: &[u8], heard: &mut Heard) -> Result<(), Unreadable> {
+        let Self { client, speaking, reader, writer } = self;
+        reader.body(json, &mut |event| take_event(&event, (*client, speaking), writer, heard))
     }
 
     pub(super) fn close(&mut self, heard: &mut Heard) {

@@ -87,12 +87,12 @@ async fn subtitles_and_bare_text_are_written_from_the_detailed_answer_with_heade
         ("text", "text/plain; charset=utf-8", "Good day\n"),
         (
             "srt",
-            "application/x-subrip",
+            "text/plain; charset=utf-8",
             "1\n00:00:00,000 --> 00:00:04,200\nGood\n\n2\n00:00:04,200 --> 00:00:08,400\nday\n\n",
         ),
         (
             "vtt",
-            "text/vtt",
+            "text/plain; charset=utf-8",
             "WEBVTT\n\n00:00:00.000 --> 00:00:04.200\nGood\n\n00:00:04.200 --> 00:00:08.400\nday\n\n",
         ),
     ] {

@@ -91,7 +91,7 @@ impl Choice {
     /// Marks the end; `None` if that has been before.
     pub(super) fn finish(&mut self, reason: &Reason<'_>) -> Option<Finish> {
         let is_first = !std::mem::replace(&mut self.has_finished, true);
-        is_first.then(|| reason.finish(self.tools > 0))
+        is_first.then(|| reason.finish(self.tools > 0, self.has_said))
     }
 
     /// Marks the end of one that never began; false if it did.
@@ -217,7 +217,8 @@ impl<'a> Reason<'a> {
         Self { name, is_fault }
     }
 
-    fn finish(&self, has_calls: bool) -> Finish {
+    /// A reason that is not known is an ordinary end only where something was said.
+    fn finish(&self, has_calls: bool, has_said: bool) -> Finish {
         match self.name.inner() {
             "MAX_TOKENS" => Finish::Length,
             "SAFETY"
@@ -230,9 +231,13 @@ impl<'a> Reason<'a> {
             | "IMAGE_PROHIBITED_CONTENT"
             | "IMAGE_RECITATION"
             | "IMAGE_OTHER"
+            | "NO_IMAGE"
+            | "MODEL_ARMOR"
             | "OTHER" => Finish::ContentFilter,
             _ if has_calls => Finish::ToolCalls,
-            _ => Finish::Stop,
+            "STOP" | "FINISH_REASON_UNSPECIFIED" => Finish::Stop,
+            _ if has_said => Finish::Stop,
+            _ => Finish::ContentFilter,
         }
     }
 

@@ -8,7 +8,10 @@ use crate::{
     canonical::{Part, Request, Role, Signature, Source, ToolCall, ToolResult, Turn},
     json::Escaped,
 };
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 /// Both as JSON.
 pub(super) struct Conversation {
@@ -57,6 +60,15 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn refuse(self, hint: &'static str) -> Unsupported {
         Unsupported::because(format!("messages[{}].content[{}]", self.turn, self.part), hint)
+    }
+}
+
+/// Refuses a second result of one call: the provider counts results against calls.
+fn check_once(results: &[Answered<'_>]) -> Result<(), Unsupported> {
+    let mut answered = HashSet::with_capacity(results.len());
+    match results.iter().all(|result| answered.insert(result.call)) {
+        true => Ok(()),
+        false => Err(Unsupported::because("messages", ": a tool call has more than one result")),
     }
 }
 
@@ -147,6 +159,7 @@ impl<'r> Writer<'_, 'r> {
     /// Writes what the user has said: results first, for they belong to the turn before.
     fn end_user(&mut self) -> Result<(), Unsupported> {
         let mut results = std::mem::take(&mut self.results);
+        check_once(&results)?;
         if !self.model.is_modern() {
             // Without ids a result belongs to the call in its place.
             results.sort_by_key(|answered| answered.call);

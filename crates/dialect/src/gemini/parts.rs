@@ -3,7 +3,7 @@
 use super::{contents::Place, model::Model, request::Dropped};
 use crate::{
     Target, Unsupported,
-    canonical::{Json, Part, Source},
+    canonical::{Part, Source},
     json::Escaped,
 };
 use kairosroute_domain::catalog::Flag;
@@ -35,31 +35,12 @@ pub(super) fn push_thought(out: &mut Vec<u8>, text: &Escaped<'_>, signature: Opt
     out.push(b'}');
 }
 
-/// A tool's result has to be an object: the text if it is one, and one around the text otherwise.
+/// A tool's result has to be an object: one around the text. JSON in the text stays text, because the provider acts
+/// on members of the object (`$ref` names a part; `output` and `error` have a meaning of their own).
 pub(super) fn push_response(out: &mut Vec<u8>, text: &Escaped<'_>, is_error: bool) {
-    let object = object_in(text);
-    match (&object, is_error) {
-        (Some(object), false) => out.extend_from_slice(object.get().as_bytes()),
-        (Some(object), true) => {
-            out.extend_from_slice(b"{\"error\":");
-            out.extend_from_slice(object.get().as_bytes());
-            out.push(b'}');
-        }
-        (None, _) => {
-            out.extend_from_slice(if is_error { b"{\"error\":" } else { b"{\"result\":" });
-            text.push_quoted(out);
-            out.push(b'}');
-        }
-    }
-}
-
-fn object_in(text: &Escaped<'_>) -> Option<Json<'static>> {
-    let decoded = text.decode();
-    // A lone surrogate would not survive being decoded: such a text stays a text.
-    if !decoded.trim_ascii_start().starts_with('{') || decoded.contains('\u{FFFD}') {
-        return None;
-    }
-    Json::parse(decoded.into_owned()).ok()
+    out.extend_from_slice(if is_error { b"{\"error\":" } else { b"{\"result\":" });
+    text.push_quoted(out);
+    out.push(b'}');
 }
 
 /// Appends an image, a sound or a document.

@@ -107,6 +107,11 @@ impl Reader {
         }
         if let Some(usage) = response.usage {
             self.report.absorb(usage);
+            if let Some(tier) =
+                usage.member("serviceTier").and_then(Raw::text).filter(|tier| !tier.is_empty())
+            {
+                emit(Event::ServiceTier(tier.to_ascii_lowercase().into()));
+            }
         }
         let candidates = response.candidates.map(Raw::elements).unwrap_or_default();
         if candidates.is_empty() && response.blocked.is_some_and(|reason| !reason.is_idle()) {

@@ -31,8 +31,11 @@ struct Media {
 const TOKENS_MAX: u64 = 1_000_000_000;
 
 impl Report {
-    /// Takes the next report.
+    /// Takes the next report. One with a total is whole and replaces what came before; any other adds to it.
     pub(super) fn absorb(&mut self, metadata: Raw<'_>) {
+        if metadata.member("totalTokenCount").is_some_and(|total| !total.is_null()) {
+            *self = Report::default();
+        }
         for member in metadata.members() {
             match &*member.key {
                 "promptTokensDetails" => self.prompt_media = Media::read(member.value),

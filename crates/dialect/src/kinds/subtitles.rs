@@ -19,6 +19,9 @@ struct Cue {
     words: String,
 }
 
+/// What a transcript in any of them is sent as: OpenAI tells no two apart.
+pub const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+
 impl Form {
     pub fn by_name(format: &str) -> Option<Form> {
         match format {
@@ -26,14 +29,6 @@ impl Form {
             "srt" => Some(Form::Srt),
             "vtt" => Some(Form::Vtt),
             _ => None,
-        }
-    }
-
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Form::Text => "text/plain; charset=utf-8",
-            Form::Srt => "application/x-subrip",
-            Form::Vtt => "text/vtt",
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
     At, Edits, Expected, KindRequest, Refused, Wanted, Written,
     answer::{Made, count, seconds},
     edits, gemini, no_such_form,
-    subtitles::Form,
+    subtitles::{CONTENT_TYPE, Form},
 };
 use crate::{
     json::{ObjectWriter, Raw, push_text},
@@ -149,11 +149,11 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused
     };
     match format.and_then(Form::by_name) {
         Some(form) if is_rewritten => {
-            let (body, content_type) = (Some(form.write(answer, &text).into_bytes()), form.content_type());
+            let (body, content_type) = (Some(form.write(answer, &text).into_bytes()), CONTENT_TYPE);
             return Ok(Made { body, content_type: content_type.into(), usage, lacks_usage: false });
         }
         Some(Form::Text) => {
-            let content_type = Form::Text.content_type().into();
+            let content_type = CONTENT_TYPE.into();
             return Ok(Made { body: Some(text.into_bytes()), content_type, usage, lacks_usage: false });
         }
         _ => {}

@@ -29,6 +29,7 @@ pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &U
     list.push(b'[');
     list.extend(content.join(&b','));
     list.push(b']');
+    out.raw("container", "null");
     blocks::put_stop(choice.finish, choice.stop_sequence.as_ref(), tally, &mut out);
     out.raw("usage", &usage::write(billed));
     out.raw("x_kairosroute", note);
@@ -43,12 +44,17 @@ fn content(parts: &[AnswerPart], speaking: &Speaking, tally: &mut Tally) -> Vec<
         match part {
             AnswerPart::Text(text) | AnswerPart::Refusal(text) if text.is_empty() => {}
             AnswerPart::Text(text) => {
-                let mut block = blocks::text(text);
-                let cited = behind.iter().take_while(|part| matches!(part, AnswerPart::Citation(_))).count();
-                let (citations, behind) = behind.split_at(cited);
-                put_citations(citations, &mut block);
+                tally.spoke = true;
+                let (citations, behind) = behind.split_at(citations_ahead(behind));
                 rest = behind;
-                written.push(block.end());
+                written.push(cited(text, citations));
+            }
+            // A block of thinking stands between it and its text.
+            AnswerPart::Citation(_) if tally.spoke => {
+                let (more, behind) = behind.split_at(citations_ahead(behind));
+                rest = behind;
+                let citations: Vec<&AnswerPart> = std::iter::once(part).chain(more).collect();
+                written.push(cited(&Escaped::default(), citations));
             }
             // Without text before it there is nothing it could belong to.
             AnswerPart::Citation(_) => {}
@@ -76,20 +82,28 @@ fn content(parts: &[AnswerPart], speaking: &Speaking, tally: &mut Tally) -> Vec<
     written
 }
 
-fn put_citations(citations: &[AnswerPart], block: &mut ObjectWriter) {
+fn citations_ahead(parts: &[AnswerPart]) -> usize {
+    parts.iter().take_while(|part| matches!(part, AnswerPart::Citation(_))).count()
+}
+
+/// A block of text with its sources.
+fn cited<'p>(text: &Escaped<'_>, citations: impl IntoIterator<Item = &'p AnswerPart>) -> Vec<u8> {
     let citations: Vec<Vec<u8>> = citations
-        .iter()
+        .into_iter()
         .filter_map(|part| match part {
             AnswerPart::Citation(citation) => Some(blocks::citation(citation).end()),
             _ => None,
         })
         .collect();
-    if !citations.is_empty() {
-        let list = block.key("citations");
-        list.push(b'[');
-        list.extend(citations.join(&b','));
-        list.push(b']');
+    if citations.is_empty() {
+        return blocks::text(text).end();
     }
+    let mut block = blocks::uncited(text);
+    let list = block.key("citations");
+    list.push(b'[');
+    list.extend(citations.join(&b','));
+    list.push(b']');
+    block.end()
 }
 
 /// The arguments as the model wrote them where they are an object, else an object that holds them as text.

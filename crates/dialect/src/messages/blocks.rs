@@ -36,6 +36,8 @@ pub(super) fn marked(signature: Option<&Escaped<'_>>, speaking: &Speaking) -> Es
 pub(super) struct Tally {
     pub called: bool,
     pub refused: bool,
+    /// Some text was written, which sources may belong to.
+    pub spoke: bool,
 }
 
 pub(super) fn stop_reason(finish: Option<Finish>, tally: Tally) -> &'static str {
@@ -62,9 +64,18 @@ pub(super) fn put_stop(
         Some(sequence) => sequence.push_quoted(out.key("stop_sequence")),
         None => out.raw("stop_sequence", "null"),
     }
+    out.raw("stop_details", "null");
 }
 
+/// A text without sources.
 pub(super) fn text(text: &Escaped<'_>) -> ObjectWriter {
+    let mut block = uncited(text);
+    block.raw("citations", "null");
+    block
+}
+
+/// A text whose member `citations` is still to be written.
+pub(super) fn uncited(text: &Escaped<'_>) -> ObjectWriter {
     let mut block = ObjectWriter::with_capacity(text.inner().len().saturating_add(32));
     block.text("type", "text");
     text.push_quoted(block.key("text"));
@@ -86,13 +97,14 @@ pub(super) fn redacted(data: &Escaped<'_>, speaking: &Speaking) -> ObjectWriter 
     block
 }
 
-/// `input` is JSON.
+/// `input` is JSON. The model calls by itself, no code of the provider's does.
 pub(super) fn tool_use(id: &Escaped<'_>, name: &Escaped<'_>, input: &str) -> ObjectWriter {
     let mut block = ObjectWriter::new();
     block.text("type", "tool_use");
     id.push_quoted(block.key("id"));
     name.push_quoted(block.key("name"));
     block.raw("input", input);
+    block.raw("caller", r#"{"type":"direct"}"#);
     block
 }
 

@@ -8,11 +8,12 @@ use super::{
     object::Object,
     read::MessagesRequest,
     turns::{has_our_citation, is_marked},
+    write::{in_user_turn, list, text_block},
 };
 use crate::{
     Dialect,
-    canonical::Signature,
-    json::{self, Escaped, Member, ObjectWriter, Raw},
+    canonical::{Json, Signature},
+    json::{self, Escaped, Kind, Member, ObjectWriter, Raw},
     target::{Encoded, Reading, Target, Unsupported},
 };
 use std::borrow::Cow;
@@ -34,14 +35,15 @@ impl MessagesRequest<'_> {
         if self.head.facts.forced_tool && abilities.no_forced_tool {
             return Err(Unsupported::because("tool_choice", ": the model cannot be made to call a tool"));
         }
+        let seats = self.system_turns && !abilities.system_turns;
         let mut out = ObjectWriter::with_capacity(self.size_bytes.saturating_add(128));
         let mut dropped: Vec<Cow<'static, str>> = Vec::new();
         for member in &self.members {
             let value = member.value.get();
             match member.key.as_ref() {
                 "model" => json::push_text(out.raw_key(member.raw_key), target.upstream_model),
-                "messages" if self.marked => {
-                    out.raw_key(member.raw_key).extend(messages(member.value, target));
+                "messages" if self.marked || seats => {
+                    out.raw_key(member.raw_key).extend(messages(member.value, seats, target));
                 }
                 "temperature" | "top_p" | "top_k" if abilities.no_sampling => {
                     // 1 is what it uses anyway.
@@ -66,15 +68,90 @@ pub(super) fn path(target: &Target<'_>) -> Option<Cow<'static, str>> {
     elsewhere.then(|| target.provider.path(Dialect::Messages)).flatten().map(Cow::Borrowed)
 }
 
-/// The messages with every block judged; one that has nothing left is gone.
-fn messages(messages: Raw<'_>, target: &Target<'_>) -> Vec<u8> {
-    let kept: Vec<Cow<'_, [u8]>> =
-        messages.elements().into_iter().filter_map(|one| message(one, target)).collect();
+/// A message on its way out, and the blocks that follow its own.
+struct Seated<'a> {
+    /// `None`: there are only these blocks.
+    message: Option<Raw<'a>>,
+    of_user: bool,
+    blocks: Vec<Vec<u8>>,
+}
+
+/// The messages with every block judged; one that has nothing left is gone. `seats`: system text between them moves
+/// into the user's message before it, else after it, for a model that has no such turns.
+fn messages(messages: Raw<'_>, seats: bool, target: &Target<'_>) -> Vec<u8> {
+    let mut seated: Vec<Seated<'_>> = Vec::new();
+    let mut waiting = Vec::new();
+    for message in messages.elements() {
+        let object = Object::of(message);
+        let role = object.word("role");
+        if seats && role == "system" {
+            match seated.last_mut().filter(|last| last.of_user) {
+                Some(last) => last.blocks.extend(instructions(&object)),
+                None => waiting.extend(instructions(&object)),
+            }
+            continue;
+        }
+        let of_user = role == "user";
+        let blocks = if of_user { std::mem::take(&mut waiting) } else { Vec::new() };
+        seated.push(Seated { message: Some(message), of_user, blocks });
+    }
+    if !waiting.is_empty() {
+        seated.push(Seated { message: None, of_user: true, blocks: waiting });
+    }
+    let kept: Vec<Cow<'_, [u8]>> = seated.into_iter().filter_map(|one| one.end(target)).collect();
     let mut out = Vec::with_capacity(messages.len());
     out.push(b'[');
     out.extend(kept.join(&b','));
     out.push(b']');
     out
+}
+
+/// The texts of a system message as blocks of a user's.
+fn instructions(message: &Object<'_>) -> Vec<Vec<u8>> {
+    let Some(content) = message.get("content") else { return Vec::new() };
+    let texts = match content.kind() {
+        Kind::String => vec![Escaped::of(content)],
+        _ => content.elements().into_iter().map(|block| Object::of(block).text("text")).collect(),
+    };
+    let texts = texts.into_iter().flatten().filter(|text| !text.is_blank());
+    texts.map(|text| text_block(&in_user_turn(&text)).end()).collect()
+}
+
+impl<'a> Seated<'a> {
+    fn end(self, target: &Target<'_>) -> Option<Cow<'a, [u8]>> {
+        let message = self.message.and_then(|raw| message(raw, target));
+        if self.blocks.is_empty() {
+            return message;
+        }
+        let Some(message) = message else {
+            let mut out = ObjectWriter::new();
+            out.text("role", "user");
+            list(&self.blocks, out.key("content"));
+            return Some(Cow::Owned(out.end()));
+        };
+        let text = std::str::from_utf8(&message).ok()?;
+        Some(Cow::Owned(with_blocks(Json::parse(text.to_owned()).ok()?.raw(), self.blocks)))
+    }
+}
+
+/// A message with more blocks behind its own.
+fn with_blocks(message: Raw<'_>, more: Vec<Vec<u8>>) -> Vec<u8> {
+    let mut out = ObjectWriter::with_capacity(message.len());
+    for member in message.members() {
+        let slot = out.raw_key(member.raw_key);
+        if member.key != "content" {
+            slot.extend(member.value.get().as_bytes());
+            continue;
+        }
+        let mut blocks: Vec<Vec<u8>> = match Escaped::of(member.value) {
+            Some(text) if text.is_blank() => Vec::new(),
+            Some(text) => vec![text_block(&text).end()],
+            None => member.value.elements().into_iter().map(|block| block.get().into()).collect(),
+        };
+        blocks.extend(more.iter().cloned());
+        list(&blocks, slot);
+    }
+    out.end()
 }
 
 fn message<'a>(message: Raw<'a>, target: &Target<'_>) -> Option<Cow<'a, [u8]>> {
@@ -110,7 +187,11 @@ fn judge<'a>(block: &Object<'a>, target: &Target<'_>) -> Verdict<'a> {
         "tool_result" => return id(block, "tool_use_id"),
         "thinking" => "signature",
         "redacted_thinking" => "data",
-        "text" if has_our_citation(block) => return Verdict::Strip("citations"),
+        "text" if has_our_citation(block) => {
+            // What was only there to carry the sources says nothing, and an empty text is refused.
+            let is_blank = block.text("text").is_none_or(|text| text.is_blank());
+            return if is_blank { Verdict::Remove } else { Verdict::Strip("citations") };
+        }
         _ => return Verdict::Keep,
     };
     let Some(value) = block.text(name).filter(is_marked) else { return Verdict::Keep };

@@ -27,6 +27,8 @@ pub struct MessagesRequest<'a> {
     pub(super) canonical: canonical::Request<'a>,
     /// Some block carries a signature or a citation that this gateway wrote.
     pub(super) marked: bool,
+    /// System text stands between the messages.
+    pub(super) system_turns: bool,
     /// Of the body, for sizing what is written.
     pub(super) size_bytes: usize,
 }
@@ -292,7 +294,7 @@ impl<'a> Reading<'a> {
         for name in std::mem::take(&mut self.seen.lost) {
             self.set(What::Native, name, Json::trusted("null".into()));
         }
-        let Seen { facts, marked, mut fees, .. } = self.seen;
+        let Seen { facts, marked, mut fees, system_turns, .. } = self.seen;
         let said = |name: &str| self.members.iter().find(|member| member.key == name);
         // A container is kept by the account it runs in; faster and local answers have prices of their own.
         let names_kept = self.canonical.names_kept() || said("container").is_some();
@@ -315,7 +317,7 @@ impl<'a> Reading<'a> {
         self.canonical.output_limit = self.head.output_limit;
         self.canonical.n = 1;
         let Self { head, members, canonical, .. } = self;
-        Ok(MessagesRequest { head, members, canonical, marked, size_bytes })
+        Ok(MessagesRequest { head, members, canonical, marked, system_turns, size_bytes })
     }
 }
 

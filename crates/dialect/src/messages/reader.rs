@@ -247,7 +247,9 @@ impl Reader {
 
     /// A source with an address; places in the client's own documents have none.
     fn cite(&mut self, index: u64, citation: &Object<'_>, emit: Emit<'_>) {
-        let Some(url) = citation.text("url").filter(|url| !url.is_empty()) else { return };
+        // A search of the client's own names its address otherwise than one of the web.
+        let address = citation.text("url").or_else(|| citation.text("source"));
+        let Some(url) = address.filter(|url| !url.is_empty()) else { return };
         let citation = Citation { url, title: citation.text("title"), span: None };
         match self.block(index) {
             Some(Block::Text { citations }) if citations.len() < CITATIONS_MAX => {

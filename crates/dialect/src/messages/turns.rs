@@ -26,6 +26,8 @@ pub(super) struct Seen {
     pub fees: Fees,
     /// Some block carries a signature or a citation that this gateway wrote.
     pub marked: bool,
+    /// System text stands between the messages.
+    pub system_turns: bool,
     /// What the canonical form has no place for and the answer can do without, by name.
     pub lost: Vec<String>,
 }
@@ -89,7 +91,10 @@ fn message<'a>(cursor: &mut Cursor<'a>, path: Path<'_>, seen: &mut Seen) -> Resu
     let role = match role.as_deref() {
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
-        Some("system") => Role::System,
+        Some("system") => {
+            seen.system_turns = true;
+            Role::System
+        }
         Some(_) => {
             let param = path(".role");
             return Err(Invalid::at(&param, format!("`{param}` must be user, assistant or system")));

@@ -35,6 +35,13 @@ struct Counts {
     cache_creation_input_tokens: Option<u64>,
     cache_creation: Option<Creation>,
     output_tokens_details: Option<OutputDetails>,
+    server_tool_use: Option<ServerTools>,
+}
+
+/// Work of the provider's own tools that bears a fee.
+#[derive(Deserialize, Default, Clone, Copy)]
+struct ServerTools {
+    web_search_requests: Option<u64>,
 }
 
 #[derive(Deserialize, Default, Clone, Copy)]
@@ -98,11 +105,11 @@ impl Counts {
                 .or(earlier.cache_creation_input_tokens),
             cache_creation: self.cache_creation.or(earlier.cache_creation),
             output_tokens_details: self.output_tokens_details.or(earlier.output_tokens_details),
+            server_tool_use: self.server_tool_use.or(earlier.server_tool_use),
         }
     }
 
-    /// The one place where this wire's counts become priced buckets. Searches (`server_tool_use`) are none here: no
-    /// price of theirs is known, so tools that bear fees run on the customer's own key alone.
+    /// The one place where this wire's counts become priced buckets.
     fn usage(&self) -> Option<Usage> {
         let (input, output) = (self.input_tokens?, self.output_tokens?);
         let creation = self.cache_creation.unwrap_or_default();
@@ -118,6 +125,7 @@ impl Counts {
             cache_write_1h,
             output,
             reasoning: reasoning.min(output),
+            searches: self.server_tool_use.and_then(|tools| tools.web_search_requests).unwrap_or(0),
             ..Usage::default()
         })
     }
@@ -131,25 +139,35 @@ fn added(a: Usage, b: Usage) -> Usage {
         cache_write_1h: a.cache_write_1h.saturating_add(b.cache_write_1h),
         output: a.output.saturating_add(b.output),
         reasoning: a.reasoning.saturating_add(b.reasoning),
+        searches: a.searches.saturating_add(b.searches),
         ..Usage::default()
     }
 }
 
-/// A usage in this wire's words.
+/// A usage in this wire's words, which has no place for kinds of media: tokens of sound and pictures stand with those
+/// of text.
 pub(super) fn write(usage: &Usage) -> String {
+    let written = usage.cache_write.saturating_add(usage.cache_write_1h);
+    let cached = usage.cache_read.saturating_add(written);
+    let searches = match usage.searches {
+        0 => "null".to_owned(),
+        searches => format!(r#"{{"web_search_requests":{searches},"web_fetch_requests":0}}"#),
+    };
     format!(
         concat!(
             r#"{{"input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{},"#,
             r#""cache_creation":{{"ephemeral_5m_input_tokens":{},"ephemeral_1h_input_tokens":{}}},"#,
-            r#""output_tokens":{},"output_tokens_details":{{"thinking_tokens":{}}}}}"#
+            r#""output_tokens":{},"output_tokens_details":{{"thinking_tokens":{}}},"#,
+            r#""server_tool_use":{},"service_tier":null,"inference_geo":null}}"#
         ),
-        usage.input,
-        usage.cache_write.saturating_add(usage.cache_write_1h),
+        usage.prompt().saturating_sub(cached),
+        written,
         usage.cache_read,
         usage.cache_write,
         usage.cache_write_1h,
-        usage.output,
+        usage.completion(),
         usage.reasoning,
+        searches,
     )
 }
 
@@ -244,15 +262,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn tokens_of_media_are_told_with_those_of_text() {
+        let usage = Usage {
+            input: 20,
+            audio_input: 44,
+            image_input: 6,
+            cache_read: 9,
+            output: 1,
+            audio_output: 110,
+            image_output: 1290,
+            ..Usage::default()
+        };
+        let written = write(&usage);
+        assert!(written.starts_with(r#"{"input_tokens":70,"#), "{written}");
+        assert!(written.contains(r#""output_tokens":1401,"#), "{written}");
+    }
+
     proptest! {
         #[test]
         fn what_is_written_reads_the_same(
             input in 0u64..1_000_000, cache_read in 0u64..1_000_000, cache_write in 0u64..1_000_000,
             cache_write_1h in 0u64..1_000_000, output in 0u64..1_000_000,
         ) {
-            let reasoning = output / 2;
-            let usage =
-                Usage { input, cache_read, cache_write, cache_write_1h, output, reasoning, ..Usage::default() };
+            let (reasoning, searches) = (output / 2, input % 3);
+            let usage = Usage {
+                input, cache_read, cache_write, cache_write_1h, output, reasoning, searches, ..Usage::default()
+            };
             let mut gathered = Gathered::default();
             gathered.add(Json::parse(write(&usage)).unwrap().raw());
             prop_assert_eq!(gathered.usage(), Some(usage));

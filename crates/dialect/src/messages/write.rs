@@ -12,6 +12,7 @@ use std::borrow::Cow;
 mod conversation;
 mod format;
 mod media;
+mod schema;
 mod thinking;
 mod tools;
 
@@ -44,7 +45,7 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
     let mut writing =
         Writing { target, abilities: Abilities::of(target), cache_marks: 0, dropped: Vec::new() };
     let limit = output_limit(request, target);
-    let shape = format::of(&request.format, &writing.abilities)?;
+    let shape = format::of(request, &mut writing)?;
     let tools = tools::write(request, &shape, &mut writing)?;
     let conversation = conversation::write(request, &shape, &mut writing)?;
     let unthinking = tools.forced || (conversation.bare_tool_loop && writing.abilities.needs_thinking_back());
@@ -84,6 +85,16 @@ impl Writing<'_> {
         let name = name.into();
         if !self.dropped.contains(&name) {
             self.dropped.push(name);
+        }
+    }
+
+    /// Names what a schema lost on its way into the model's own mode.
+    fn drop_of_schema(&mut self, name: &str, closed: &schema::Closed) {
+        for keyword in &closed.moved {
+            self.drop_named(format!("{name}.{keyword}"));
+        }
+        if closed.narrowed {
+            self.drop_named(format!("{name}.additionalProperties"));
         }
     }
 
@@ -209,8 +220,13 @@ fn quoted(text: &Escaped<'_>) -> Vec<u8> {
     out
 }
 
+/// System text as it stands within a user's turn, for models that take none between turns.
+pub(super) fn in_user_turn(text: &Escaped<'_>) -> Escaped<'static> {
+    Escaped::from_inner(format!("<system>\\n{}\\n</system>", text.inner()))
+}
+
 /// A text block.
-fn text_block(text: &Escaped<'_>) -> ObjectWriter {
+pub(super) fn text_block(text: &Escaped<'_>) -> ObjectWriter {
     let mut block = ObjectWriter::with_capacity(text.inner().len().saturating_add(32));
     block.text("type", "text");
     text.push_quoted(block.key("text"));
@@ -218,7 +234,7 @@ fn text_block(text: &Escaped<'_>) -> ObjectWriter {
 }
 
 /// A list of values that are JSON already.
-fn list(values: &[Vec<u8>], out: &mut Vec<u8>) {
+pub(super) fn list(values: &[Vec<u8>], out: &mut Vec<u8>) {
     out.push(b'[');
     out.extend(values.join(&b','));
     out.push(b']');

@@ -119,6 +119,7 @@ impl Writer {
             self.close(out);
         }
         let mut delta = ObjectWriter::new();
+        delta.raw("container", "null");
         blocks::put_stop(self.finish, self.stop_sequence.as_ref(), self.tally, &mut delta);
         let mut event = ObjectWriter::new();
         event.text("type", "message_delta");
@@ -144,9 +145,11 @@ impl Writer {
         message.text("role", "assistant");
         blocks::model(model, &self.speaking).push_quoted(message.key("model"));
         message.raw("content", "[]");
-        message.raw("stop_reason", "null");
-        message.raw("stop_sequence", "null");
-        message.raw("usage", r#"{"input_tokens":0,"output_tokens":0}"#);
+        message.raw("container", "null");
+        for member in ["stop_reason", "stop_sequence", "stop_details"] {
+            message.raw(member, "null");
+        }
+        message.raw("usage", &usage::write(&Usage::default()));
         let mut event = ObjectWriter::new();
         event.text("type", "message_start");
         event.key("message").extend(message.end());
@@ -259,6 +262,7 @@ impl Writer {
             Delta::Text(text) | Delta::Refusal(text) => {
                 let refusal = matches!(delta, Delta::Refusal(_));
                 self.tally.refused |= refusal;
+                self.tally.spoke |= !refusal;
                 let goes_on = match self.open {
                     Some(Open::Text { cited }) => !refusal && !cited,
                     Some(Open::Refusal) => refusal,
@@ -296,7 +300,11 @@ impl Writer {
                 }
             }
             Delta::Citation(citation) => {
-                // It belongs to the text before it; without text there is nothing it could belong to.
+                // It belongs to the text before it, from which thinking may divide it; without text there is nothing
+                // it could belong to.
+                if self.tally.spoke && !matches!(self.open, Some(Open::Text { .. })) {
+                    self.begin(Open::Text { cited: true }, blocks::text(&Escaped::default()), out);
+                }
                 if let Some(Open::Text { cited }) = &mut self.open {
                     *cited = true;
                     let mut delta = ObjectWriter::new();

@@ -52,8 +52,8 @@ pub(super) fn answer(kind: Kind, asked: &Asked<'_>, body: &Value) -> Answer {
         (_, "text") => {
             Answer::bytes("text/plain; charset=utf-8", vec![format!("{}\n", heard.plain()).into()])
         }
-        (_, "srt") => Answer::bytes("application/x-subrip", vec![heard.srt().into()]),
-        (_, "vtt") => Answer::bytes("text/vtt", vec![heard.vtt().into()]),
+        (_, "srt") => Answer::bytes("text/plain; charset=utf-8", vec![heard.srt().into()]),
+        (_, "vtt") => Answer::bytes("text/plain; charset=utf-8", vec![heard.vtt().into()]),
         (_, "verbose_json") => Answer::json(heard.verbose()),
         ("groq", _) => {
             let id = asked.serial;

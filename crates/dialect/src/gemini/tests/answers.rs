@@ -124,7 +124,7 @@ fn a_call_makes_the_finish_whenever_it_came() {
 #[test]
 fn every_reason_to_finish_has_its_meaning() {
     for (reasons, expected) in [
-        (&["STOP", "FINISH_REASON_UNSPECIFIED", "NEW_ONE"][..], Finish::Stop),
+        (&["STOP", "FINISH_REASON_UNSPECIFIED"][..], Finish::Stop),
         (&["MAX_TOKENS"], Finish::Length),
         (
             &[
@@ -139,6 +139,10 @@ fn every_reason_to_finish_has_its_meaning() {
                 "IMAGE_RECITATION",
                 "IMAGE_OTHER",
                 "OTHER",
+                "NO_IMAGE",
+                "MODEL_ARMOR",
+                // Nothing was said, and why is not known here: no ordinary end.
+                "NEW_ONE",
             ],
             Finish::ContentFilter,
         ),
@@ -147,6 +151,22 @@ fn every_reason_to_finish_has_its_meaning() {
             let end = format!(r#"{{"finishReason":"{reason}"}}"#);
             assert_eq!(finishes(&candidates(&[&end])), [Some(expected)], "{reason}");
         }
+    }
+    let said = r#"{"content":{"parts":[{"text":"a"}]},"finishReason":"NEW_ONE"}"#;
+    assert_eq!(finishes(&candidates(&[said])), [Some(Finish::Stop)]);
+}
+
+#[test]
+fn the_tier_that_was_served_is_told() {
+    let frame = |tier: &str| {
+        format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}}]}},"finishReason":"STOP"}}],"usageMetadata":{{"promptTokenCount":1,"serviceTier":{tier}}}}}"#
+        )
+    };
+    for (tier, expected) in
+        [("\"standard\"", Some("standard")), ("\"FLEX\"", Some("flex")), ("\"\"", None), ("null", None)]
+    {
+        assert_eq!(streamed(data(&frame(tier)).as_bytes()).service_tier.as_deref(), expected, "{tier}");
     }
 }
 

@@ -78,3 +78,47 @@ fn marked_thinking_goes_to_its_maker_alone() {
     let (elsewhere, _) = encode("anthropic", "claude-opus-4-6", &body);
     assert!(!elsewhere.contains("gw1.") && !elsewhere.contains("EqQB"), "{elsewhere}");
 }
+
+#[test]
+fn system_turns_stay_where_the_model_has_them_and_move_into_the_users_elsewhere() {
+    let body = |messages: &str| format!(r#"{{"model":"c","max_tokens":9,"messages":[{messages}]}}"#);
+    let user = r#"{"role":"user","content":"a"}"#;
+    let system = r#"{"role":"system","content":"Be brief."}"#;
+    let call = r#"{"role":"assistant","content":[{"type":"tool_use","id":"toolu_1","name":"f","input":{}}]}"#;
+    let result =
+        r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":"r"}]}"#;
+    let seated = r#"{"type":"text","text":"<system>\nBe brief.\n</system>"}"#;
+    let kept = body(&format!("{user},{system}"));
+    assert!(encode("anthropic", "claude-opus-5", &kept).0.contains(system));
+    for (messages, expected) in [
+        (
+            format!("{user},{system}"),
+            format!(r#"[{{"role":"user","content":[{{"type":"text","text":"a"}},{seated}]}}]"#),
+        ),
+        (
+            format!(r#"{user},{call},{system},{result}"#),
+            format!(
+                r#"[{user},{call},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"toolu_1","content":"r"}},{seated}]}}]"#
+            ),
+        ),
+        (
+            format!(r#"{user},{{"role":"assistant","content":"b"}},{system}"#),
+            format!(
+                r#"[{user},{{"role":"assistant","content":"b"}},{{"role":"user","content":[{seated}]}}]"#
+            ),
+        ),
+        (
+            format!(
+                r#"{user},{{"role":"system","content":[{{"type":"text","text":"Be brief."}},{{"type":"text","text":" "}}]}}"#
+            ),
+            format!(r#"[{{"role":"user","content":[{{"type":"text","text":"a"}},{seated}]}}]"#),
+        ),
+    ] {
+        for (provider, model) in
+            [("deepseek", "deepseek-flash"), ("fireworks_ai", "glm-5"), ("anthropic", "claude-sonnet-4-6")]
+        {
+            let (sent, _) = encode(provider, model, &body(&messages));
+            assert!(sent.contains(&format!(r#""messages":{expected}"#)), "{provider}: {sent}");
+        }
+    }
+}

@@ -96,7 +96,10 @@ fn turns() -> impl Strategy<Value = Vec<Turn<'static>>> {
 
 fn tools() -> impl Strategy<Value = Vec<Tool<'static>>> {
     let schema = inner().prop_map(|text| {
-        Json::trusted(format!("{{\"type\":\"object\", \"description\":\"{}\"}}", text.inner()))
+        Json::trusted(format!(
+            "{{\"type\":\"object\",\"additionalProperties\":false,\"description\":\"{}\"}}",
+            text.inner()
+        ))
     });
     let tool = (word(), option::of(inner()), schema, prop_oneof![Just(None), Just(Some(true))]);
     vec(tool, 1..4).prop_map(|tools| {
@@ -131,7 +134,7 @@ fn request() -> impl Strategy<Value = Request<'static>> {
     )
         .prop_map(|(turns, tools, tool_choice, single, stop, effort, stream, limit, user)| {
             let forced = matches!(tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-            let schema = Json::trusted("{\"type\": \"object\"}".into());
+            let schema = Json::trusted("{\"type\":\"object\",\"additionalProperties\":false}".into());
             let format = Format::JsonSchema { name: None, description: None, schema, strict: None };
             Request {
                 turns,

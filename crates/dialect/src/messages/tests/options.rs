@@ -31,7 +31,7 @@ fn the_form_of_the_answer_is_asked_for_as_the_model_takes_it() {
     let (sent, _) = written("claude-sonnet-4-6", &Request { format: format(Some("d")), ..hi() });
     assert_eq!(
         sent,
-        r#""output_config":{"format":{"type":"json_schema","schema":{"properties":{"a":{"type":"string"}},"description":"d"}}}"#
+        r#""output_config":{"format":{"type":"json_schema","schema":{"properties":{"a":{"type":"string"}},"additionalProperties":false,"description":"d"}}}"#
     );
     let older = Request { format: format(None), ..hi() };
     assert_eq!(

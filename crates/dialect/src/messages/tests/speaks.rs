@@ -250,7 +250,7 @@ fn arguments_stay_as_written_and_what_is_no_object_is_wrapped() {
     let arguments =
         |arguments: &'static str| body(&[started(), call(0, "a", "b"), piece(0, arguments), done(0)]);
     let odd = r#"{"n":12345678901234567890, "f" : 1.0,"e":1e5,"s":"\ud83d"}"#;
-    assert!(arguments(odd).contains(&format!("\"input\":{odd}}}")));
+    assert!(arguments(odd).contains(&format!("\"input\":{odd},")));
     assert!(arguments("").contains("\"input\":{}"));
     assert!(arguments("[1]").contains(r#""input":{"_raw":"[1]"}"#));
     assert!(arguments("{\"x").contains(r#""input":{"_raw":"{\"x"}"#));
@@ -318,4 +318,104 @@ fn a_calls_signature_comes_back_in_the_thinking_before_it() {
     assert_eq!((bare("gemini-3.8-pro"), bare("gemini-3.8-flash")), (Some(text("c2ln")), None));
     let encoded = request.encode(&target("anthropic", "claude-opus-5")).unwrap().body;
     assert!(!String::from_utf8(encoded).unwrap().contains("thinking"));
+}
+
+/// What Anthropic's document requires of each object of an answer, null where there is nothing to tell.
+const REQUIRED: &[(&str, &[&str])] = &[
+    (
+        "message",
+        &[
+            "id",
+            "type",
+            "role",
+            "model",
+            "content",
+            "container",
+            "stop_reason",
+            "stop_sequence",
+            "stop_details",
+            "usage",
+        ],
+    ),
+    ("text", &["type", "text", "citations"]),
+    ("thinking", &["type", "thinking", "signature"]),
+    ("redacted_thinking", &["type", "data"]),
+    ("tool_use", &["type", "id", "name", "input", "caller"]),
+    (
+        "usage",
+        &[
+            "input_tokens",
+            "output_tokens",
+            "cache_creation",
+            "cache_creation_input_tokens",
+            "cache_read_input_tokens",
+            "output_tokens_details",
+            "server_tool_use",
+            "service_tier",
+            "inference_geo",
+        ],
+    ),
+    ("delta", &["container", "stop_reason", "stop_sequence", "stop_details"]),
+];
+
+fn has_what_is_required(kind: &str, object: &Value) {
+    let (_, members) = REQUIRED.iter().find(|(name, _)| *name == kind).unwrap_or_else(|| panic!("{kind}"));
+    for member in *members {
+        assert!(object.get(member).is_some(), "`{member}` of {kind}: {object}");
+    }
+}
+
+#[test]
+fn answers_have_every_member_that_the_document_requires() {
+    let mut events = thinking_text_and_call();
+    events.insert(1, said(Delta::Redacted(text("EqQB"))));
+    let whole: Value = serde_json::from_str(&body(&events)).unwrap();
+    has_what_is_required("message", &whole);
+    has_what_is_required("usage", &whole["usage"]);
+    for block in whole["content"].as_array().unwrap() {
+        has_what_is_required(block["type"].as_str().unwrap(), block);
+    }
+    let mut blocks = 0;
+    for data in stream(&events).lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(data).unwrap();
+        match event["type"].as_str().unwrap() {
+            "message_start" => {
+                has_what_is_required("message", &event["message"]);
+                has_what_is_required("usage", &event["message"]["usage"]);
+            }
+            "content_block_start" => {
+                let block = &event["content_block"];
+                has_what_is_required(block["type"].as_str().unwrap(), block);
+                blocks += 1;
+            }
+            "message_delta" => {
+                has_what_is_required("delta", &event["delta"]);
+                has_what_is_required("usage", &event["usage"]);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(blocks, 4);
+}
+
+#[test]
+fn sources_that_thinking_divides_from_their_text_are_told_all_the_same() {
+    let citation =
+        |url| said(Delta::Citation(crate::canonical::Citation { url: text(url), title: None, span: None }));
+    let message = both(&[
+        started(),
+        said(Delta::Text(text("Six."))),
+        said(Delta::Signature(text("EqQB"))),
+        citation("https://a.example"),
+        citation("https://b.example"),
+        finish(Finish::Stop),
+    ]);
+    let blocks = message["content"].as_array().unwrap();
+    let kinds: Vec<&str> = blocks.iter().map(|block| block["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["text", "thinking", "text"]);
+    assert_eq!(blocks[2]["citations"][1]["url"], "https://b.example");
+    assert_eq!(
+        both(&[started(), citation("https://a.example"), finish(Finish::Stop)])["content"],
+        serde_json::json!([])
+    );
 }

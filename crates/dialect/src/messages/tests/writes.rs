@@ -167,6 +167,14 @@ fn histories_that_do_not_fit_together_are_refused() {
             ],
             "does not answer a call",
         ),
+        (
+            vec![
+                user(),
+                turn(Role::Assistant, vec![call("x", "{}")]),
+                turn(Role::User, vec![result("x"), result("x")]),
+            ],
+            "more than one result",
+        ),
         (vec![user(), turn(Role::Assistant, vec![call("x", "[1]")])], "must be a JSON object"),
         (vec![user(), turn(Role::Assistant, vec![call("x", "{\"a")])], "must be a JSON object"),
     ] {

@@ -5,7 +5,7 @@ use super::{
     super::ids,
     Writing,
     format::{self, Shape},
-    list, media, quoted, text_block,
+    in_user_turn, list, media, quoted, text_block,
 };
 use crate::{
     Dialect,
@@ -13,7 +13,7 @@ use crate::{
     json::{Escaped, ObjectWriter},
     target::Unsupported,
 };
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// What stands for the user's turn that this wire wants first, where a conversation has none there.
 const OPENING: &str = "(The conversation begins here.)";
@@ -270,8 +270,7 @@ fn seat(
     if as_turn {
         message.system.push(marked_text(text, cache, writing));
     } else {
-        let inner = format!("<system>\\n{}\\n</system>", text.inner());
-        message.blocks.push(marked_text(&Escaped::from_inner(inner), cache, writing));
+        message.blocks.push(marked_text(&in_user_turn(text), cache, writing));
     }
 }
 
@@ -311,21 +310,33 @@ fn message(role: &str, blocks: &[Vec<u8>]) -> Vec<u8> {
     out.end()
 }
 
-/// Every call has its result in the message after it, and every result a call in the message before it.
+/// Every call has one result in the message after it, and every result a call in the message before it.
 fn check_calls(messages: &[Message]) -> Result<(), Unsupported> {
     for (index, message) in messages.iter().enumerate() {
         let neighbour = if message.of_user { index.checked_sub(1) } else { index.checked_add(1) };
         let neighbour = neighbour.and_then(|at| messages.get(at));
-        let theirs: HashSet<&String> = neighbour.iter().flat_map(|other| &other.calls).collect();
-        if message.calls.iter().all(|id| theirs.contains(id)) {
+        let mut theirs: HashMap<&String, usize> = HashMap::new();
+        for id in neighbour.iter().flat_map(|other| &other.calls) {
+            let count = theirs.entry(id).or_default();
+            *count = count.saturating_add(1);
+        }
+        let known = message.calls.iter().all(|id| theirs.contains_key(id));
+        let mut unmatched = message.calls.iter().filter(|id| match theirs.get_mut(id) {
+            Some(count) if *count > 0 => {
+                *count = count.saturating_sub(1);
+                false
+            }
+            _ => true,
+        });
+        if unmatched.next().is_none() {
             continue;
         }
         return Err(Unsupported::because(
             "messages",
-            if message.of_user {
-                ": a tool result does not answer a call of the message before it"
-            } else {
-                ": a tool call has no result in the message after it"
+            match (message.of_user, known) {
+                (true, true) => ": a tool call has more than one result",
+                (true, false) => ": a tool result does not answer a call of the message before it",
+                (false, _) => ": a tool call has no result in the message after it",
             },
         ));
     }

@@ -1,9 +1,9 @@
 //! The form of the answer on this wire: the model's own schema mode, else the call of one forced tool whose
 //! arguments are the answer, else an instruction.
 
-use super::super::abilities::Abilities;
+use super::Writing;
 use crate::{
-    canonical::{Format, Json},
+    canonical::{Format, Json, Request, ToolChoice},
     json::{Escaped, Raw, with_member},
     target::Unsupported,
 };
@@ -29,24 +29,43 @@ pub(super) enum Shape<'r> {
     },
 }
 
-pub(super) fn of<'r>(format: &'r Format<'_>, abilities: &Abilities) -> Result<Shape<'r>, Unsupported> {
-    match format {
-        Format::Text => Ok(Shape::Free),
-        Format::JsonObject => Ok(Shape::Instruction),
-        Format::JsonSchema { description, schema, .. } if abilities.json_schema => {
-            Ok(Shape::Schema(described(schema, description.as_ref())))
-        }
-        Format::JsonSchema { description, schema, .. } => {
-            if abilities.no_forced_tool {
-                return Err(Unsupported::because("response_format", ": the model has no schema mode"));
+/// What limits of a schema are called when they are left out.
+const SCHEMA: &str = "response_format.json_schema.schema";
+
+pub(super) fn of<'r>(request: &'r Request<'_>, writing: &mut Writing<'_>) -> Result<Shape<'r>, Unsupported> {
+    let (description, schema) = match &request.format {
+        Format::Text => return Ok(Shape::Free),
+        Format::JsonObject => return Ok(Shape::Instruction),
+        Format::JsonSchema { description, schema, .. } => (description.as_ref(), schema),
+    };
+    let abilities = writing.abilities;
+    let tools_are_offered = !request.tools.is_empty() && request.tool_choice != Some(ToolChoice::Never);
+    let can_force = !abilities.no_forced_tool && !tools_are_offered;
+    if abilities.json_schema {
+        let described = described(schema, description);
+        match super::schema::closed(described.raw()) {
+            // A forced tool says it all.
+            Some(closed) if closed.narrowed && can_force && object_schema(schema).is_some() => {}
+            Some(closed) => {
+                writing.drop_of_schema(SCHEMA, &closed);
+                return Ok(Shape::Schema(closed.schema));
             }
-            let schema = object_schema(schema).ok_or(Unsupported::because(
-                "response_format",
-                ": without a schema mode the schema must be of an object",
-            ))?;
-            Ok(Shape::Tool { description: description.as_ref(), schema })
+            None if can_force && object_schema(schema).is_some() => {}
+            None => {
+                return Err(Unsupported::because(
+                    "response_format",
+                    ": the model's schema mode takes no schema that refers to itself",
+                ));
+            }
         }
+    } else if abilities.no_forced_tool {
+        return Err(Unsupported::because("response_format", ": the model has no schema mode"));
     }
+    let schema = object_schema(schema).ok_or(Unsupported::because(
+        "response_format",
+        ": without a schema mode the schema must be of an object",
+    ))?;
+    Ok(Shape::Tool { description, schema })
 }
 
 /// The mode has no description beside the schema, which may carry one itself.

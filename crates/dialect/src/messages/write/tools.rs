@@ -4,12 +4,12 @@ use super::{
     Writing,
     conversation::put_cache,
     format::{self, Shape, object_schema},
-    list, quoted,
+    list, quoted, schema,
 };
 use crate::{
     Dialect,
-    canonical::{Allowed, Request, Tool, ToolChoice, ToolKind},
-    json::{Escaped, ObjectWriter},
+    canonical::{Allowed, Json, Request, Tool, ToolChoice, ToolKind},
+    json::{Escaped, ObjectWriter, Raw},
     target::Unsupported,
 };
 
@@ -86,23 +86,29 @@ fn one(tool: &Tool<'_>, writing: &mut Writing<'_>) -> Result<Vec<u8>, Unsupporte
     if let Some(description) = description {
         description.push_quoted(out.key("description"));
     }
-    match parameters {
-        Some(parameters) => {
-            let schema = object_schema(parameters)
-                .ok_or(Unsupported::because("tools", ": a tool's parameters must be an object"))?;
-            out.raw("input_schema", schema.get());
-        }
-        None => out.raw("input_schema", NO_PARAMETERS),
-    }
-    if strict == Some(true) {
-        if writing.abilities.json_schema {
+    let nothing = Json::trusted(NO_PARAMETERS.into());
+    let schema = object_schema(parameters.as_ref().unwrap_or(&nothing))
+        .ok_or(Unsupported::because("tools", ": a tool's parameters must be an object"))?;
+    match strict_schema(schema.raw(), strict, writing) {
+        Some(closed) => {
+            out.raw("input_schema", closed.get());
             out.raw("strict", "true");
-        } else {
-            writing.drop_named("strict");
         }
+        None => out.raw("input_schema", schema.get()),
     }
     put_cache(tool.cache, writing, &mut out);
     Ok(out.end())
+}
+
+/// The schema of a strict tool. `None`: the tool is not strict, or cannot be, and keeps its own schema.
+fn strict_schema(schema: Raw<'_>, strict: Option<bool>, writing: &mut Writing<'_>) -> Option<Json<'static>> {
+    strict.filter(|strict| *strict)?;
+    let closed = schema::closed(schema).filter(|closed| writing.abilities.json_schema && !closed.narrowed);
+    match &closed {
+        Some(closed) => writing.drop_of_schema("tools[].function.parameters", closed),
+        None => writing.drop_named("strict"),
+    }
+    closed.map(|closed| closed.schema)
 }
 
 fn choice_of(choice: Option<&ToolChoice<'_>>, single: bool) -> Option<Vec<u8>> {
