@@ -6,7 +6,10 @@ use crate::{
         provider::{Auth, CheckMethod, ProviderId},
         secret::Secret,
     },
-    providers::guard::{AllowedNets, check_url},
+    providers::{
+        error::without_key,
+        guard::{AllowedNets, check_url},
+    },
 };
 use reqwest::{Client, Response, Url, header::HeaderValue};
 use serde_json::Value;
@@ -137,7 +140,7 @@ fn message_of(body: &Value) -> Option<&str> {
 
 /// One short line of a provider's text without the key in it.
 fn presentable(text: &str, secret: &Secret) -> String {
-    text.replace(secret.expose(), "[key]")
+    without_key(text, secret.expose(), MESSAGE_CHARS_MAX * 4)
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(MESSAGE_CHARS_MAX)

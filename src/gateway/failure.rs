@@ -63,8 +63,11 @@ impl Failure {
 pub fn told_of(rejection: &Rejection, provider: ProviderId, credential: CredentialKind) -> Rejection {
     let about_the_request =
         matches!(rejection.class, Class::OurRequest | Class::UnknownModel | Class::ContextLength);
-    if credential == CredentialKind::Byok || about_the_request || rejection.status.is_none() {
+    if credential == CredentialKind::Byok || rejection.status.is_none() {
         return rejection.clone();
+    }
+    if about_the_request {
+        return rejection.clone().without_account();
     }
     let name = provider.row().name;
     let message = match rejection.class {

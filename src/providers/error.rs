@@ -4,7 +4,8 @@
 mod scrub;
 
 use crate::domain::{provider::ProviderId, usage::Usage};
-use scrub::{clipped, without_key};
+pub use scrub::without_key;
+use scrub::{clipped, without_account};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -136,6 +137,17 @@ impl Rejection {
     pub fn without(mut self, secret: &str) -> Self {
         for text in [Some(&mut self.message), self.kind.as_mut(), self.param.as_mut()].into_iter().flatten() {
             *text = without_key(text, secret, MESSAGE_BYTES_MAX);
+        }
+        self
+    }
+}
+
+impl Rejection {
+    /// Removes what identifies the operator's account at the provider, for a customer that used the operator's key. Of
+    /// the provider's fields only the message, the type and the parameter are ever kept.
+    pub fn without_account(mut self) -> Self {
+        for text in [Some(&mut self.message), self.kind.as_mut(), self.param.as_mut()].into_iter().flatten() {
+            *text = without_account(text);
         }
         self
     }

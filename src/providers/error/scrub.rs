@@ -1,35 +1,62 @@
 //! A provider's text without the key that was sent to it. Nothing may be cut off a text before the key is out of it: a
 //! key that a cut goes through is not found any more, and most of it stays.
 
+mod account;
+mod spellings;
+
+pub(super) use account::without_account;
 use std::cell::Cell;
 
 /// What stands where the key stood.
 const MARK: &str = "[key]";
 /// The longest run of backslashes that is looked through: the longest key, of nothing else, in JSON within JSON.
 const BACKSLASHES_MAX: usize = 4_096;
+/// Bytes behind the limit that are looked at too: a key that begins before it, spelled long, ends there.
+const BEHIND_MAX: usize = 16 * 1024;
 /// Bytes that are looked at in one text: far more than any that is not made to take long.
 const STEPS_MAX: usize = 1_000_000;
 /// How a character is named by its number, behind a backslash.
 const NAMED: &str = "u0000";
 
 /// The first `bytes_max` bytes of the text at the most, with a mark for every place in them where the key begins. A
-/// key is also found in JSON that was put into a string, its characters escaped once or several times. The key may be
-/// of any length.
+/// key is found as it is and in JSON that was put into a string, its characters escaped once or several times, whatever
+/// they are; and by its letters and digits in the spellings of [`spellings`]. The key may be of any length.
 pub fn without_key(text: &str, key: &str, bytes_max: usize) -> String {
+    let (text, limit) = without_exact_key(text, key, bytes_max);
+    let mut told = String::with_capacity(text.len().min(bytes_max));
+    let mut at = 0;
+    for place in spellings::places(&text, key) {
+        if place.start >= limit {
+            break;
+        }
+        told.push_str(text.get(at..place.start).unwrap_or_default());
+        told.push_str(MARK);
+        at = place.end;
+    }
+    // A place that goes over the limit has ended the text.
+    told.push_str(text.get(at..limit).unwrap_or_default());
+    clipped(told, bytes_max)
+}
+
+/// The text with a mark for every exact or escaped key, as far as it was looked at, and how much of that may be told.
+fn without_exact_key(text: &str, key: &str, bytes_max: usize) -> (String, usize) {
     // A key may itself look like something escaped, and is then found as what it says and as what it seems to say.
     let letters: Vec<char> = key.chars().filter(|letter| *letter != '\\').collect();
     let seeming: Vec<char> = unescaped(key, &Cell::new(0)).map(|(letter, _)| letter).collect();
     let readings = if seeming == letters { vec![letters] } else { vec![letters, seeming] };
     let steps = Cell::new(0);
-    let mut told = String::with_capacity(text.len().min(bytes_max));
-    let mut rest = text;
+    let mut told = String::with_capacity(text.len().min(bytes_max.saturating_add(BEHIND_MAX)));
+    let (mut rest, mut limit) = (text, None);
     // How much of the text was looked at, and not how much is told: marks are shorter than keys, and what they leave
     // free is not filled from behind. So a text that was cut far behind this ends in no part of a key here.
     // A text that takes too long is cut where that became known.
-    while text.len() - rest.len() < bytes_max
+    while text.len() - rest.len() < bytes_max.saturating_add(BEHIND_MAX)
         && steps.get() < STEPS_MAX
         && let Some(letter) = rest.chars().next()
     {
+        if limit.is_none() && text.len() - rest.len() >= bytes_max {
+            limit = Some(told.len());
+        }
         let (piece, taken) = match key_at(rest, key, &readings, &steps) {
             Some(taken) => (MARK, taken),
             None => {
@@ -39,7 +66,8 @@ pub fn without_key(text: &str, key: &str, bytes_max: usize) -> String {
         told.push_str(piece);
         rest = rest.get(taken..).unwrap_or_default();
     }
-    clipped(told, bytes_max)
+    let limit = limit.unwrap_or(told.len());
+    (told, limit)
 }
 
 /// Cuts at a character.
@@ -156,6 +184,96 @@ mod tests {
         let text = key.repeat(8);
         assert_eq!(without_key(&text, &key, 2_000), "[key]".repeat(4));
         assert_eq!(without_key(&"\u{e9}".repeat(5), "k", 3), "\u{e9}");
+    }
+
+    /// How a provider, a proxy or a log may write a key.
+    fn other_spellings(key: &str) -> Vec<(&'static str, String)> {
+        use base64::{Engine, engine::general_purpose as engines};
+        let each = |write: &dyn Fn(u8) -> String| key.bytes().map(write).collect::<String>();
+        vec![
+            ("base64", engines::STANDARD.encode(key)),
+            ("base64 without padding", engines::STANDARD_NO_PAD.encode(key)),
+            ("base64url", engines::URL_SAFE.encode(key)),
+            ("base64 of a header", engines::STANDARD.encode(format!("Bearer {key}"))),
+            ("base64 of a pair", engines::STANDARD.encode(format!("ab:{key}\n"))),
+            (
+                "base64 in lines",
+                engines::STANDARD
+                    .encode(format!("x{key}"))
+                    .as_bytes()
+                    .chunks(19)
+                    .map(|line| format!("{}\r\n", String::from_utf8_lossy(line)))
+                    .collect(),
+            ),
+            (
+                "percent of base64",
+                engines::STANDARD.encode(key).replace('=', "%3D").replace('+', "%2B").replace('/', "%2F"),
+            ),
+            ("hex", each(&|byte| format!("{byte:02x}"))),
+            ("HEX", each(&|byte| format!("{byte:02X}"))),
+            ("hex apart", each(&|byte| format!("{byte:02x}:"))),
+            ("hex of C", each(&|byte| format!("0x{byte:02x}, "))),
+            ("percent", each(&|byte| format!("%{byte:02X}"))),
+            ("percent twice", each(&|byte| format!("%25{byte:02x}"))),
+            ("HTML", each(&|byte| format!("&#{byte};"))),
+            ("HTML in hex", each(&|byte| format!("&#x{byte:x};"))),
+            ("HTML twice", each(&|byte| format!("&amp;#{byte};"))),
+            ("HTML of signs", key.replace('-', "&#45;").replace('_', "&lowbar;")),
+            ("JSON by number", each(&|byte| format!("\\u{byte:04x}"))),
+            ("backslash x", each(&|byte| format!("\\x{byte:02x}"))),
+            ("spaced", each(&|byte| format!("{} ", char::from(byte)))),
+            ("in lines", each(&|byte| format!("{}\n", char::from(byte)))),
+            ("dotted", each(&|byte| format!("{}.", char::from(byte)))),
+            ("upper case", key.to_uppercase()),
+            ("lower case", key.to_lowercase()),
+            ("without signs", key.replace(['-', '_'], "")),
+            ("cut in front", key[6..].to_owned()),
+            ("cut behind", key[..key.len() - 6].to_owned()),
+        ]
+    }
+
+    #[test]
+    fn a_key_is_found_in_every_usual_spelling() {
+        for key in [
+            "sk-proj-Ab12Cd34Ef56Gh78Ij90Kl12Mn34",
+            "gsk_0f9e8d7c6b5a49382716054f3e2d1c0b",
+            "AIzaSyD-x8k2m1Q_w9e7r5t3y1u0i8o6p4a2",
+        ] {
+            for (name, spelled) in other_spellings(key) {
+                let told = without_key(&format!("the key: {spelled} was wrong"), key, 2_000);
+                let left = told.replace(MARK, "").replace("the key:", "").replace("was wrong", "");
+                let letters = left.chars().filter(char::is_ascii_alphanumeric).count();
+                assert!(letters <= 12 && told.contains(MARK), "{name}: {told}");
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_text_stays_as_it_is() {
+        let key = "sk-proj-Ab12Cd34Ef56Gh78Ij90Kl12Mn34";
+        for text in [
+            "You exceeded your current quota, please check your plan and billing details.",
+            "100% of &lt;b&gt; is 0x41 and \\n C:\\users %20 &#65; &unknown; %zz \\u12 &",
+            "project sk-proj keys begin with sk-proj- and are long",
+            "\u{e9}\u{1f600} caf\u{e9}",
+        ] {
+            assert_eq!(without_key(text, key, 2_000), text);
+        }
+    }
+
+    #[test]
+    fn a_spelling_that_the_limit_goes_through_leaves_nothing_behind() {
+        let key = "sk-proj-Ab12Cd34Ef56Gh78Ij90Kl12Mn34";
+        for (name, spelled) in other_spellings(key) {
+            for before in [1_900, 1_990, 1_999] {
+                let text = format!("{}{spelled}", "+ ".repeat(before / 2));
+                let told = without_key(&text, key, 2_000);
+                let left = told.replace(['+', ' '], "");
+                let left: String =
+                    left.replace(MARK, "").chars().filter(char::is_ascii_alphanumeric).collect();
+                assert!(left.len() <= 12, "{name}: {left}");
+            }
+        }
     }
 
     proptest! {

@@ -260,6 +260,17 @@ impl Scene {
                 assert!(reply.status >= 400);
             }
         }
+        // In every other spelling, where a provider's own words are passed on.
+        // One encoding within another is only looked for in the database's own dump.
+        let spellings = search::spellings(key.as_bytes());
+        for (spelling, spelled) in spellings.into_iter().filter(|(name, _)| *name != "base64 in a bytea") {
+            for status in [400, 404, 429, 500] {
+                self.stack
+                    .simulator
+                    .set_default("openai", Script::error(status, &echo(&String::from_utf8_lossy(&spelled))));
+                assert!(self.chat(request).await.status >= 400, "{spelling}");
+            }
+        }
         // Broken off after the answer has begun, with the key in the event.
         let late = Script { error: Some(echo(key)), error_after: Some(2), ..Script::long(5) };
         self.stack.simulator.set_default("openai", late);

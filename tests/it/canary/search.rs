@@ -33,9 +33,25 @@ impl Canary {
             needles.push(STANDARD_NO_PAD.encode(whole).into_bytes());
             needles.push(URL_SAFE_NO_PAD.encode(whole).into_bytes());
         }
+        needles.extend(escapes(middle).into_iter().map(|(_, needle)| needle));
+        needles.push(middle.to_ascii_uppercase());
         needles.dedup();
         Self { kind: kind.to_owned(), needles }
     }
+}
+
+/// Each byte escaped in one of the usual ways, by name.
+fn escapes(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let each =
+        |write: fn(u8) -> String| secret.iter().map(|byte| write(*byte)).collect::<String>().into_bytes();
+    vec![
+        ("percent", each(|byte| format!("%{byte:02X}"))),
+        ("lower-case percent", each(|byte| format!("%{byte:02x}"))),
+        ("HTML", each(|byte| format!("&#{byte};"))),
+        ("HTML in hex", each(|byte| format!("&#x{byte:x};"))),
+        ("JSON by number", each(|byte| format!("\\u{byte:04x}"))),
+        ("spaced", each(|byte| format!("{} ", char::from(byte)))),
+    ]
 }
 
 /// The ways a secret could be spelt out, by name.
@@ -43,7 +59,7 @@ pub fn spellings(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let shifted = [b"x".as_slice(), secret].concat();
     let as_bytea = [b"\\x".to_vec(), hex(secret, false)].concat();
     let encoded_bytea = [b"\\x".to_vec(), hex(STANDARD_NO_PAD.encode(secret).as_bytes(), false)].concat();
-    vec![
+    let mut spellings = vec![
         ("itself", secret.to_vec()),
         ("a part", secret[4..secret.len() - 4].to_vec()),
         ("hex", hex(secret, false)),
@@ -53,7 +69,10 @@ pub fn spellings(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("base64 in something longer", STANDARD_NO_PAD.encode(shifted).into_bytes()),
         ("a bytea", as_bytea),
         ("base64 in a bytea", encoded_bytea),
-    ]
+        ("upper case", secret.to_ascii_uppercase()),
+    ];
+    spellings.extend(escapes(secret));
+    spellings
 }
 
 /// Every secret that stands anywhere in what was seen.
