@@ -191,7 +191,7 @@ impl<'a> Course<'a> {
         let head = self.head();
         // What the platform's account keeps at a provider is nobody's in particular.
         let facts = &head.facts;
-        if head.needs_state || facts.names_kept {
+        if head.needs_state || facts.names_kept || head.account_field.is_some() {
             return Some("kept_state_needs_own_key");
         }
         // A chat answer does not say how often it searched, so an always-searching model's fee cannot be billed.

@@ -19,6 +19,7 @@ pub mod openai_chat;
 mod prompt;
 mod request;
 pub mod responses;
+mod shared_account;
 pub mod sse;
 mod target;
 mod unfold;

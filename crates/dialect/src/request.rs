@@ -53,6 +53,8 @@ pub struct Head<'a> {
     pub needs_state: bool,
     /// What bears a fee of its own.
     pub fees: Fees,
+    /// The first field that is not for an account which many customers share, such as the operator's at a provider.
+    pub account_field: Option<String>,
     pub facts: Facts,
 }
 
@@ -70,12 +72,20 @@ impl Default for Head<'_> {
             wishes: Wishes::default(),
             needs_state: false,
             fees: Fees::default(),
+            account_field: None,
             facts: Facts::default(),
         }
     }
 }
 
 impl Head<'_> {
+    /// Notes a field that is not for a shared account, if there is none yet.
+    pub(crate) fn note_account_field(&mut self, find: impl FnOnce() -> Option<String>) {
+        if self.account_field.is_none() {
+            self.account_field = find();
+        }
+    }
+
     /// Reads what was set aside.
     pub(crate) fn heed(&mut self, limits: &Limits) -> Result<(), Invalid> {
         if !self.own.is_empty() {

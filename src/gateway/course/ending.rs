@@ -13,7 +13,8 @@ use crate::{
 impl Course<'_> {
     pub(super) fn failure(self, open: &Open) -> Failure {
         let head = self.head();
-        let needs_account = head.needs_state || head.facts.names_kept;
+        let account_field = head.account_field.clone();
+        let needs_account = head.needs_state || head.facts.names_kept || account_field.is_some();
         let last = self.last.and_then(|(rejection, at)| {
             let choice = self.choices.get(at)?;
             let (provider, credential) = (choice.candidate.provider, choice.kind());
@@ -31,11 +32,8 @@ impl Course<'_> {
                 message: "The stored provider key cannot be used; enter it again".to_owned(),
             },
             (None, None, None) if needs_account => Failure::Invalid(Invalid {
-                param: None,
-                message: "What a provider keeps (earlier responses, files by id, containers) belongs to the account \
-                          it was asked with, and the platform's account is shared: store your own key of this \
-                          provider to use it"
-                    .to_owned(),
+                message: account_message(account_field.as_deref()),
+                param: account_field,
             }),
             (None, None, None) => match bearing_a_fee(head, &open.considered) {
                 Some(invalid) => Failure::Invalid(invalid),
@@ -57,6 +55,19 @@ fn bearing_a_fee(head: &Head<'_>, considered: &[Considered]) -> Option<Invalid> 
              this provider"
         ),
     })
+}
+
+/// Why a request is not served on the operator's account at a provider.
+fn account_message(field: Option<&str>) -> String {
+    match field {
+        Some(field) => format!(
+            "`{field}` refers to what a provider stores for one account or has a fee of its own, and the platform's \
+             account is shared: leave it out, or store your own key of this provider"
+        ),
+        None => "What a provider keeps (earlier responses, files by id, containers) belongs to the account it was \
+                 asked with, and the platform's account is shared: store your own key of this provider to use it"
+            .to_owned(),
+    }
 }
 
 fn nothing_tried(considered: &[Considered]) -> String {

@@ -6,6 +6,7 @@ use crate::{
     json::{Escaped, Kind, Member, ObjectWriter, Raw, push_text},
     openai_chat::{fields::Rule, request::include_usage},
     responses::members::{self, Members, Takes},
+    shared_account,
 };
 use kairosroute_domain::provider::{Field, Quirks};
 use std::borrow::Cow;
@@ -66,6 +67,9 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<CompletionsRequest<'a
     };
     let mut prompts = 0;
     for member in &kept {
+        if takes(&member.key).is_none() {
+            request.head.note_account_field(|| shared_account::undocumented(member));
+        }
         if member.key == "prompt" {
             prompts = request.prompt(member.value, limits)?;
         } else {

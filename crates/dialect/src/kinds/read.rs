@@ -11,6 +11,7 @@ use crate::{
     json::{self, Kind as Json, Member, Raw},
     openai_chat::{OWN, OWN_SUPPORTED, asks_nothing},
     request::{Head, Invalid, Limits},
+    shared_account,
 };
 use kairosroute_domain::{
     kind::Kind,
@@ -83,6 +84,9 @@ fn read_json<'a>(kind: Kind, body: &'a [u8], limits: &Limits) -> Result<KindRequ
                 continue;
             }
             None => {}
+        }
+        if rule.is_none() {
+            head.note_account_field(|| shared_account::undocumented(&member));
         }
         head.facts.names_kept |= names_kept(&member);
         kept.push(member);

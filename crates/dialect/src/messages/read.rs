@@ -13,6 +13,7 @@ use crate::{
     json::{Cursor, Escaped, Kind, Member, Raw, Text},
     openai_chat::{OWN, OWN_SUPPORTED, asks_nothing, expect, models},
     request::{Facts, Head, Invalid, Limits},
+    shared_account,
 };
 use std::borrow::Cow;
 
@@ -112,6 +113,9 @@ impl<'a> Reading<'a> {
         if own {
             self.head.own.push(member);
             return Ok(());
+        }
+        if rule.is_none() {
+            self.head.note_account_field(|| shared_account::undocumented(&member));
         }
         self.note(&member)?;
         self.members.push(member);

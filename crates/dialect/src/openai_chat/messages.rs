@@ -25,6 +25,8 @@ pub(super) struct Traces {
     /// What an answer says that a request need not.
     pub answer_notes: bool,
     pub ends_with_assistant: bool,
+    /// What a message has that is not for a shared account.
+    pub account_field: Option<&'static str>,
 }
 
 /// Members of an answer that its message may bring back, null or not, and that only OpenAI itself takes.
@@ -84,7 +86,7 @@ fn message(
             }
             "content" => {
                 let before = facts.content_size();
-                content(cursor, || path(".content"), facts)?;
+                content(cursor, || path(".content"), facts, traces)?;
                 seen.content = facts.content_size() > before;
             }
             "tool_calls" => seen.calls |= tool_calls(cursor, &path, facts, traces)?,
@@ -115,6 +117,10 @@ fn message(
                 traces.answer_notes |= ANSWER_NOTES.contains(&key.as_ref());
                 let value = cursor.value()?;
                 traces.marks |= is_marked(value);
+                // An earlier answer's sound, which the provider has kept.
+                if key == "audio" && value.member("id").is_some_and(|id| !id.is_idle()) {
+                    traces.account_field = traces.account_field.or(Some("messages[].audio.id"));
+                }
                 facts.add_bytes(value.len());
             }
         }
@@ -203,18 +209,30 @@ pub(super) fn function(
 }
 
 /// Text, or a list of parts.
-fn content(cursor: &mut Cursor<'_>, path: impl Fn() -> String, facts: &mut Facts) -> Result<(), Invalid> {
+fn content(
+    cursor: &mut Cursor<'_>,
+    path: impl Fn() -> String,
+    facts: &mut Facts,
+    traces: &mut Traces,
+) -> Result<(), Invalid> {
     match cursor.kind()? {
         Kind::String => {
             facts.add_text(cursor.text()?);
             Ok(())
         }
-        Kind::Array => cursor.array(|cursor, index| part(cursor, &|| format!("{}[{index}]", path()), facts)),
+        Kind::Array => {
+            cursor.array(|cursor, index| part(cursor, &|| format!("{}[{index}]", path()), facts, traces))
+        }
         kind => Err(Invalid::kind(&path(), "a string or an array of parts".into(), kind)),
     }
 }
 
-fn part(cursor: &mut Cursor<'_>, path: &impl Fn() -> String, facts: &mut Facts) -> Result<(), Invalid> {
+fn part(
+    cursor: &mut Cursor<'_>,
+    path: &impl Fn() -> String,
+    facts: &mut Facts,
+    traces: &mut Traces,
+) -> Result<(), Invalid> {
     facts.add_part("messages")?;
     expect(cursor, Kind::Object, path)?;
     let mut typed = None;
@@ -234,6 +252,14 @@ fn part(cursor: &mut Cursor<'_>, path: &impl Fn() -> String, facts: &mut Facts) 
             "file" | "video_url" => file = true,
             _ => {
                 text |= key == "text" && cursor.kind()? == Kind::String;
+                // Mistral reads a document page by page, at a fee of its own.
+                if matches!(key.as_ref(), "document_url" | "file_id") && cursor.kind()? != Kind::Null {
+                    let field = match key.as_ref() {
+                        "file_id" => "messages[].content[].file_id",
+                        _ => "messages[].content[].document_url",
+                    };
+                    traces.account_field = traces.account_field.or(Some(field));
+                }
                 facts.add_bytes(cursor.value()?.len());
                 return Ok(());
             }

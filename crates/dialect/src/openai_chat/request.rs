@@ -11,6 +11,7 @@ use super::{
 use crate::{
     json::{Cursor, Kind, Member, Raw, Text},
     request::{Head, Invalid, Limits},
+    shared_account,
 };
 
 /// A request that may be sent on. Holds no null and no empty value of a documented field, and none of the
@@ -102,10 +103,14 @@ impl<'a> Reading<'a> {
         }
         let member = Member { key: name, raw_key: key.quoted(), value };
         if own {
-            self.request.head.own.push(member)
-        } else {
-            self.note(member)
+            self.request.head.own.push(member);
+            return Ok(());
         }
+        self.request.head.note_account_field(|| match rule {
+            None => shared_account::undocumented(&member),
+            Some(_) => shared_account::stores(&member),
+        });
+        self.note(member);
         Ok(())
     }
 
@@ -136,7 +141,11 @@ impl<'a> Reading<'a> {
         let request = &mut self.request;
         match rule {
             Rule::Model => models(cursor, name, limits, &mut request.head.models),
-            Rule::Messages => messages::read(cursor, limits, &mut request.head.facts, &mut request.traces),
+            Rule::Messages => {
+                messages::read(cursor, limits, &mut request.head.facts, &mut request.traces)?;
+                request.head.note_account_field(|| request.traces.account_field.map(str::to_owned));
+                Ok(())
+            }
             Rule::Tools => tools(cursor, name, limits, &mut request.head, &mut request.flat_tools),
             Rule::Functions => functions(cursor, name, limits, &mut request.head),
             Rule::ToolChoice => {

@@ -29,6 +29,8 @@ pub(super) struct Conversation<'a> {
     pub offered: Offered<'a>,
     /// Members of items that no other wire has a place for.
     pub notes: Notes<'a>,
+    /// What an item has that is not for a shared account.
+    pub account_field: Option<&'static str>,
     last: Last,
 }
 
@@ -115,6 +117,11 @@ impl<'a> Conversation<'a> {
             "function_call_output" => self.result(&members, &path, facts),
             "reasoning" => {
                 facts.add_bytes(item.len());
+                // Without its content it is what the provider has stored under that id.
+                let present = |key: &str| member(&members, key).is_some_and(|value| !value.is_idle());
+                if present("id") && !present("encrypted_content") && !made_here(&members) {
+                    self.account_field = self.account_field.or(Some("input[].id"));
+                }
                 let reasoning = reasoning(&members, &path)?;
                 self.add_assistant_item(Part::Reasoning(reasoning));
                 Ok(())
@@ -135,6 +142,9 @@ impl<'a> Conversation<'a> {
                 // What a search has found may be called from now on.
                 if let Some(tools) = member(&members, "tools").filter(|_| other == "tool_search_output") {
                     self.offered.note_fees(tools, &format!("{path}.tools"), limits)?;
+                }
+                if other == "item_reference" {
+                    self.account_field = self.account_field.or(Some("input[].id"));
                 }
                 facts.add_foreign(item);
                 self.note_native(path);

@@ -12,6 +12,7 @@ use crate::{
     Dialect, Head, Invalid, Limits, Unsupported,
     canonical::{self, Effort, Format, Json, Logprobs, Part, Role, Setting, Turn, What},
     json::{Escaped, Kind, Member, Raw},
+    shared_account,
 };
 use std::borrow::Cow;
 
@@ -40,6 +41,10 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ResponsesRequest<'a>,
         native: None,
     };
     for member in &kept {
+        reading.head.note_account_field(|| match fields::takes(&member.key) {
+            None => shared_account::undocumented(member),
+            Some(_) => shared_account::stores(member),
+        });
         reading.member(member, limits)?;
     }
     reading.finish(kept, body.len())
@@ -290,7 +295,9 @@ impl<'a> Reading<'a> {
         size_bytes: usize,
     ) -> Result<ResponsesRequest<'a>, Invalid> {
         let Self { mut head, mut canonical, conversation, offered, lists_tools, instructions, native } = self;
-        let Conversation { turns, native: foreign, needs_state, offered: added, notes, .. } = conversation;
+        let Conversation {
+            turns, native: foreign, needs_state, account_field, offered: added, notes, ..
+        } = conversation;
         let has_input = head.facts.messages > 0;
         if !has_input && !head.needs_state {
             let there = members.iter().any(|member| member.key == "input");
@@ -298,6 +305,7 @@ impl<'a> Reading<'a> {
             return Err(Invalid::at("input", format!("`input` {what}")));
         }
         head.needs_state |= needs_state;
+        head.note_account_field(|| account_field.map(str::to_owned));
         head.facts.wants_logprobs = canonical.logprobs.is_some();
         canonical.turns = turns;
         head.facts.names_kept |= canonical.names_kept();
