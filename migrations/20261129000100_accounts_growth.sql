@@ -29,7 +29,7 @@ CREATE TABLE mcp_grant (
 );
 
 -- Receipts of refused requests are kept for a shorter time than the others.
-ALTER TABLE receipt ADD COLUMN expires_at timestamptz;
-CREATE INDEX receipt_expires_ix ON receipt (expires_at) WHERE expires_at IS NOT NULL;
+ALTER TABLE receipt ADD COLUMN refused boolean NOT NULL DEFAULT false;
+CREATE INDEX receipt_refused_ix ON receipt (created_at) WHERE refused;
 
 CREATE INDEX api_key_revoked_ix ON api_key (revoked_at) WHERE revoked_at IS NOT NULL;

@@ -246,6 +246,8 @@ async fn gateway(
             deadlines: config.deadlines,
             chat_urls: chat_urls(config)?,
             base_urls: config.providers.iter().map(|settings| settings.base_url.to_string()).collect(),
+            retention: config.accounts.retention,
+            mcp_access: config.mcp_access,
             mcp_servers: config.mcp_servers.clone(),
             mcp_opener: config
                 .mcp_credentials_key

@@ -13,7 +13,7 @@ use crate::{
     },
     providers::transport::Deadlines,
 };
-pub use accounts::{AccountLimits, Retention};
+pub use accounts::{AccountLimits, McpAccess, Retention};
 use ipnet::IpNet;
 use reader::Reader;
 use reqwest::Url;
@@ -92,6 +92,8 @@ pub struct Config {
     pub limits: Limits,
     pub accounts: AccountLimits,
     pub deadlines: Deadlines,
+    /// Who may use the servers below.
+    pub mcp_access: McpAccess,
     /// By slug.
     pub mcp_servers: Vec<(String, Url)>,
     pub mcp_credentials_key: Option<Secret>,

@@ -142,9 +142,11 @@ mod tests {
         queue.push("b", 10).unwrap();
         // Full: the last of the longest lane goes.
         queue.push("c", 20).unwrap();
-        queue.push("d", 30).unwrap_err();
+        queue.push("d", 30).unwrap();
+        // Now every lane has one.
+        assert_eq!(queue.push("e", 40), Err(Refused::Full));
         let served: Vec<i32> = (0..4).map(|_| queue.pop().unwrap()).collect();
-        assert_eq!(served, [0, 10, 20, 1]);
+        assert_eq!(served, [0, 10, 20, 30]);
     }
 
     #[test]

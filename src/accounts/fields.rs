@@ -3,6 +3,7 @@
 
 use super::AccountError;
 use crate::domain::secret::Secret;
+use reqwest::Url;
 use unicode_normalization::UnicodeNormalization;
 
 const NAME_CHARS_MAX: usize = 200;
@@ -56,7 +57,7 @@ fn host_name(host: &str) -> Option<String> {
     if host.is_empty() || host.starts_with('.') || host.ends_with('.') || host.contains(is_separator) {
         return None;
     }
-    let url = reqwest::Url::parse(&format!("http://{host}/")).ok()?;
+    let url = Url::parse(&format!("http://{host}/")).ok()?;
     url.host_str().filter(|host| !host.is_empty() && !host.contains("..")).map(str::to_owned)
 }
 

@@ -13,6 +13,7 @@ mod password_rules;
 pub mod passwords;
 pub mod patch;
 pub mod people;
+pub mod refusals;
 pub mod roles;
 pub mod sessions;
 pub mod throttle;
@@ -34,6 +35,7 @@ use crate::{
 use installation::Installation;
 use ipnet::IpNet;
 use passwords::Passwords;
+use refusals::Refusals;
 use sqlx::PgConnection;
 use std::{collections::HashMap, future::Future, sync::Arc};
 use throttle::{Subject, Throttle};
@@ -69,6 +71,7 @@ pub struct Accounts {
     authenticator: Arc<Authenticator>,
     passwords: Passwords,
     throttle: Throttle,
+    pub refusals: Refusals,
     rules: AccountRules,
     check_clients: CheckClients,
 }
@@ -135,8 +138,8 @@ impl Accounts {
     pub fn new(parts: AccountParts) -> Self {
         let AccountParts { db, installation, ambient, authenticator, passwords, rules, check_clients } =
             parts;
-        let throttle = Throttle::default();
-        Self { db, installation, ambient, authenticator, passwords, throttle, rules, check_clients }
+        let (throttle, refusals) = (Throttle::default(), Refusals::new(&rules.limits));
+        Self { db, installation, ambient, authenticator, passwords, throttle, refusals, rules, check_clients }
     }
 
     pub fn rules(&self) -> &AccountRules {

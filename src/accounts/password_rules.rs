@@ -7,7 +7,7 @@ use crate::domain::secret::Secret;
 const BYTES_MIN: usize = 8;
 const BYTES_MAX: usize = 1_024;
 /// The least that must be left, in characters, where every common piece counts as one.
-const STRENGTH_MIN: usize = 6;
+const STRENGTH_MIN: usize = 5;
 /// How much of a password is judged. What is behind it only adds.
 const JUDGED_CHARS_MAX: usize = 64;
 /// The least common characters that make a row or a sequence.

@@ -95,7 +95,7 @@ impl Accounts {
         origin: Origin,
     ) -> Result<SignedUp, AccountError> {
         let network = origin.network();
-        self.throttle.admit(Subject::Network(network), self.ambient.now()).await?;
+        self.throttle.admit(Subject::SignUps(network), self.ambient.now()).await?;
         let email = fields::email(email)?;
         password_rules::check("password", password, &email)?;
         let joining = match joining {

@@ -52,8 +52,10 @@ pub enum Subject {
     /// Failed log-ins to one account from all networks: slows guessing from many of them. Networks from which the
     /// person has logged in before are exempt.
     Account(String),
-    /// Log-ins and sign-ups from one network.
+    /// Log-ins from one network.
     Network(Network),
+    /// Sign-ups from one network, which a flood of log-ins does not use up.
+    SignUps(Network),
     /// Test calls at providers by one organization.
     Checks(OrgId),
     /// Changes by one logged-in person.
@@ -68,6 +70,7 @@ impl Subject {
             Self::Account(_) => (500, time::Duration::seconds(8)),
             // People of one office share an address.
             Self::Network(_) => (300, time::Duration::seconds(1)),
+            Self::SignUps(_) => (200, time::Duration::seconds(1)),
             Self::Checks(_) => (100, time::Duration::seconds(3)),
             Self::Changes(_) => (1_000, time::Duration::milliseconds(500)),
         }

@@ -21,7 +21,7 @@ use crate::{
     store::{
         Db, DbLimits, StoreError,
         audit_log::{self, AuditEntry},
-        organizations,
+        mcp_grants, organizations,
         topups::{self, BALANCE_MAX, Credit, CreditKind, CreditOutcome},
     },
     vault::KeyRing,
@@ -52,6 +52,11 @@ pub enum AdminAction {
         #[command(subcommand)]
         action: UserAction,
     },
+    /// Which organizations may use the operator's MCP servers.
+    Mcp {
+        #[command(subcommand)]
+        action: McpAction,
+    },
     /// Lists the organizations.
     Organizations,
 }
@@ -67,6 +72,14 @@ pub enum UserAction {
     /// Gives a person a new password and ends all its sessions; the password is read from standard input, or made and
     /// printed once.
     Reset { email: String },
+}
+
+#[derive(Subcommand)]
+pub enum McpAction {
+    /// Lets an organization name a server of KAIROSROUTE_MCP_SERVERS.
+    Grant { organization_id: OrgIdArgument, slug: String },
+    /// Takes that back.
+    Revoke { organization_id: OrgIdArgument, slug: String },
 }
 
 #[derive(Subcommand)]
@@ -126,6 +139,7 @@ pub async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
             let amount = NanoUsd::parse(&usd)?;
             with_schema(config, |db| grant(db, organization_id.0, amount)).await
         }
+        AdminAction::Mcp { action } => with_schema(config, |db| change_mcp_grant(db, action)).await,
         AdminAction::Organizations => with_schema(config, list_organizations).await,
     }
 }
@@ -255,6 +269,40 @@ async fn grant(db: Db, id: OrgId, amount: NanoUsd) -> anyhow::Result<()> {
         }
         Some(other) => bail!("nothing was granted: {other:?}"),
         None => bail!("no organization {id}"),
+    }
+    Ok(())
+}
+
+async fn change_mcp_grant(db: Db, action: McpAction) -> anyhow::Result<()> {
+    let changing = db.clone();
+    let (id, slug, grants) = match action {
+        McpAction::Grant { organization_id, slug } => (organization_id.0, slug, true),
+        McpAction::Revoke { organization_id, slug } => (organization_id.0, slug, false),
+    };
+    let changed = db
+        .run(async move {
+            let ambient = Ambient::system();
+            let mut tx = changing.begin().await?;
+            let Some(scope) = organizations::find_scope(&mut tx, id).await? else { return Ok(false) };
+            let action = match grants {
+                true => {
+                    mcp_grants::insert(&mut tx, scope, &slug, ambient.now()).await?;
+                    "mcp.grant"
+                }
+                false if mcp_grants::delete(&mut tx, scope, &slug).await? => "mcp.revoke",
+                false => return Ok(false),
+            };
+            let entry = AuditEntry { org: Some(id), actor: "cli", action, subject: &slug };
+            audit_log::insert(&mut tx, &ambient, &entry).await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(true)
+        })
+        .await?;
+    match (changed, grants) {
+        (true, true) => println!("granted to {id}"),
+        (true, false) => println!("revoked from {id}"),
+        (false, true) => bail!("no organization {id}"),
+        (false, false) => bail!("{id} has no such grant"),
     }
     Ok(())
 }

@@ -24,6 +24,16 @@ pub struct AccountLimits {
     pub retention: Retention,
 }
 
+/// Which organizations may name the operator's MCP servers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum McpAccess {
+    /// Those that the operator granted it to.
+    Granted,
+    /// Those too that the operator has given or sold credit to.
+    Credited,
+    Everyone,
+}
+
 /// How long things are kept after their end.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
@@ -58,6 +68,18 @@ impl Reader<'_> {
                 ended: self.hours("KAIROSROUTE_ENDED_RETENTION_HOURS"),
                 audit_log: self.hours("KAIROSROUTE_AUDIT_RETENTION_HOURS"),
             },
+        }
+    }
+
+    pub(super) fn mcp_access(&mut self, name: &str) -> McpAccess {
+        match self.text(name).as_deref() {
+            Some("granted") => McpAccess::Granted,
+            Some("credited") => McpAccess::Credited,
+            Some("everyone") => McpAccess::Everyone,
+            _ => {
+                self.errors.push(format!("{name}: expected granted, credited or everyone"));
+                McpAccess::Granted
+            }
         }
     }
 

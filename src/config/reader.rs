@@ -63,6 +63,7 @@ impl Reader<'_> {
                 idle: self.millis("KAIROSROUTE_IDLE_TIMEOUT_MS"),
                 total: self.millis("KAIROSROUTE_TOTAL_TIMEOUT_MS"),
             },
+            mcp_access: self.mcp_access("KAIROSROUTE_MCP_ACCESS"),
             mcp_servers: self.mcp_servers("KAIROSROUTE_MCP_SERVERS"),
             mcp_credentials_key: self.text("KAIROSROUTE_MCP_CREDENTIALS_KEY").map(Secret::new),
             providers: PROVIDERS.iter().filter_map(|row| self.provider(row.env, row.base_url)).collect(),
@@ -115,7 +116,7 @@ impl Reader<'_> {
     }
 
     /// The value, else the default; `None` when both are empty.
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         let default = VARIABLES.iter().find(|row| row.name == name).map_or("", |row| row.default);
         let text = self.given.get(name).map_or(default, |value| value.trim());
         (!text.is_empty()).then(|| text.to_owned())

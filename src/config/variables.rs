@@ -132,6 +132,11 @@ pub static VARIABLES: &[Variable] = &[
         "slug=url, comma-separated: MCP servers that requests may name by slug; these may be private addresses",
     ),
     variable(
+        "KAIROSROUTE_MCP_ACCESS",
+        "credited",
+        "which organizations may name them: granted (by `kairosroute admin mcp grant`) | credited (also those that the operator gave or sold credit) | everyone",
+    ),
+    variable(
         "KAIROSROUTE_MCP_CREDENTIALS_KEY",
         "",
         "RSA private key that opens credentials which clients seal for MCP servers; made by `kairosroute mcp-key`",

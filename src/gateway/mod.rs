@@ -26,7 +26,7 @@ mod unseen;
 use crate::{
     accounts::{Authenticator, installation::Installation},
     billing::{batch::Ledger, record::Recorder},
-    config::Limits,
+    config::{Limits, McpAccess, Retention},
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, money::Bps, provider::ProviderId},
     mcp::sealed::Opener,
@@ -61,6 +61,9 @@ pub struct Settings {
     pub chat_urls: Vec<Url>,
     pub base_urls: Vec<String>,
     /// MCP servers that requests may name by slug, and where they are.
+    /// How long what has ended is kept.
+    pub retention: Retention,
+    pub mcp_access: McpAccess,
     pub mcp_servers: Vec<(String, Url)>,
     /// Opens credentials that clients seal for them.
     pub mcp_opener: Option<Opener>,

@@ -256,6 +256,11 @@ impl ApiError {
         self.0.code
     }
 
+    /// Refused by the gateway itself, for a reason that lies with the caller.
+    pub fn is_refusal(&self) -> bool {
+        self.0.upstream.is_none() && self.status().is_client_error() && self.0.code != Code::RateLimitExceeded
+    }
+
     pub fn message(&self) -> &str {
         &self.0.message
     }

@@ -5,5 +5,6 @@ pub mod error;
 pub mod extract;
 pub mod health;
 mod indox;
+mod refusals;
 pub mod routes;
 pub mod v1;

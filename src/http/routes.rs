@@ -5,8 +5,8 @@
 use super::{
     api::{auth, billing, keys, members, usage},
     error::{ApiError, Code, Envelope, unknown_path},
-    extract::{self, Call},
-    health, indox,
+    extract::Call,
+    health, indox, refusals,
     v1::{
         conversation::{converse, infer},
         count_tokens::count_tokens,
@@ -378,27 +378,27 @@ async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiErr
     match route.endpoint {
         Endpoint::Public(handler) => handler(call).await,
         Endpoint::ApiKey(handler) => {
-            let principal = extract::principal(&call).await?;
-            handler(call, principal).await
+            let principal = refusals::principal(&call).await?;
+            counted(call, principal, handler).await
         }
         Endpoint::Client(handler) => {
             let Some(token) = call.client_token() else {
                 // Says what is wrong with anything but an API key.
-                extract::principal(&call).await?;
+                refusals::principal(&call).await?;
                 let hint = "ask POST /api/v1/auth/api-key for a token";
                 return Err(denied(&format!("This endpoint is for indoxhub's client: {hint}")));
             };
-            let principal = extract::client(&call, token).await?;
-            handler(call, principal).await
+            let principal = refusals::client(&call, token).await?;
+            counted(call, principal, handler).await
         }
         Endpoint::Either(handler, for_token) => match call.client_token() {
             Some(token) => {
-                let principal = extract::client(&call, token).await?;
-                for_token(call, principal).await
+                let principal = refusals::client(&call, token).await?;
+                counted(call, principal, for_token).await
             }
             None => {
-                let principal = extract::principal(&call).await?;
-                handler(call, principal).await
+                let principal = refusals::principal(&call).await?;
+                counted(call, principal, handler).await
             }
         },
         Endpoint::Person(handler) => {
@@ -417,9 +417,15 @@ async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiErr
     }
 }
 
+/// Calls a handler and counts its refusal.
+async fn counted(call: Call, principal: Arc<Principal>, handler: Handler) -> Result<HttpResponse, ApiError> {
+    let counter = refusals::Counter::of(&call, &principal)?;
+    counter.seen(handler(call, principal).await)
+}
+
 /// The logged-in person. What it may change is counted: every change leaves a line in the audit log.
 async fn person(call: &Call) -> Result<sessions::Person, ApiError> {
-    let person = extract::person(call).await?;
+    let person = refusals::person(call).await?;
     if call.request.method() != Method::GET {
         call.state::<Accounts>()?.admit_change(person.user_id()).await?;
     }

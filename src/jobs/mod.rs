@@ -1,6 +1,8 @@
 //! Work beside the requests: each job is a bounded step and an interval. Steps are functions, callable from
 //! tests; a step that fails is logged and tried again at the next turn.
 
+pub mod prune;
+
 use crate::{
     billing::reap,
     config::Config,
@@ -23,6 +25,9 @@ const REAP_MAX: usize = 500;
 /// Longest time of one step; below the lease, so that a hung renewal is tried again in time.
 const STEP_TIME_MAX: Duration = Duration::from_secs(4);
 
+/// Longest time of one run of the removal of what has ended; the next run goes on where it stopped.
+const PRUNE_TIME_MAX: Duration = Duration::from_secs(120);
+
 /// Starts every job on the database's runtime. They end with `stopping`.
 pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stopping: &CancellationToken) {
     let every = |seconds: u64| Duration::from_secs(seconds);
@@ -31,7 +36,7 @@ pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stop
     on("reap", every(5), Step::Reap);
     on("platform keys", every(4), Step::PlatformKeys);
     on("key uses", every(2), Step::KeyUses);
-    on("prune", every(3_600), Step::Prune);
+    on("prune", every(600), Step::Prune);
     if let Some(path) = &config.catalog {
         on("catalogue", every(2), Step::Catalog(path.clone()));
     }
@@ -57,6 +62,7 @@ fn spawn(
     let runtime = gateway.db.runtime().clone();
     runtime.spawn(async move {
         let mut held = Held::default();
+        let time_max = if matches!(step, Step::Prune) { PRUNE_TIME_MAX } else { STEP_TIME_MAX };
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -64,7 +70,7 @@ fn spawn(
             }
             // A step that hangs or panics must not end its job: leases depend on it.
             let step = AssertUnwindSafe(take(&step, &gateway, &mut held)).catch_unwind();
-            let cause = match tokio::time::timeout(STEP_TIME_MAX, step).await {
+            let cause = match tokio::time::timeout(time_max, step).await {
                 Ok(Ok(Ok(()))) => continue,
                 Ok(Ok(Err(error))) => format!("{error:#}"),
                 Ok(Err(_)) => "panicked".to_owned(),
@@ -96,7 +102,7 @@ async fn take(step: &Step, gateway: &Gateway, held: &mut Held) -> anyhow::Result
             gateway.platform_keys.refresh(&gateway.db, &gateway.installation.ring).await.map_err(Into::into)
         }
         Step::KeyUses => gateway.key_uses.flush(&gateway.db).await.map_err(Into::into),
-        Step::Prune => prune(gateway).await.map_err(Into::into),
+        Step::Prune => prune::prune(gateway).await.map_err(Into::into),
         Step::Catalog(path) => reload_catalog(gateway, path, &mut held.overlay).await,
     }
 }
@@ -132,12 +138,6 @@ pub async fn reap(gateway: &Gateway) -> Result<(), StoreError> {
         tracing::info!(org.id = %hold.org_id, hold.id = %hold.hold, charge.usd = %hold.charge, "a dead process's hold expired");
     }
     Ok(())
-}
-
-async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
-    let mut transaction = gateway.db.begin().await?;
-    instances::prune(&mut transaction).await?;
-    transaction.commit().await
 }
 
 /// Lays the file over the built-in catalogue when it has changed. A bad file changes nothing.

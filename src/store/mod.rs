@@ -9,6 +9,7 @@ pub mod audit_log;
 pub mod entries;
 pub mod instances;
 pub mod ledger;
+pub mod mcp_grants;
 pub mod members;
 mod monitor;
 pub mod organizations;

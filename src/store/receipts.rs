@@ -4,6 +4,7 @@
 use super::{OrgScope, StoreError};
 use crate::domain::ids::{ApiKeyId, ReceiptId};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 /// The document of one receipt. With `api_key`, only one of that key's requests.
 pub async fn get(
@@ -22,4 +23,21 @@ pub async fn get(
     .fetch_optional(connection)
     .await?;
     Ok(row.map(|row| row.document))
+}
+
+/// Removes receipts of refused requests from before `before`, at most `rows_max`; returns how many.
+pub async fn prune_refused(
+    connection: &mut PgConnection,
+    before: OffsetDateTime,
+    rows_max: i64,
+) -> Result<u64, StoreError> {
+    let outcome = sqlx::query!(
+        "DELETE FROM receipt WHERE (org_id, id) IN (
+             SELECT org_id, id FROM receipt WHERE refused AND created_at < $1 LIMIT $2)",
+        before,
+        rows_max,
+    )
+    .execute(connection)
+    .await?;
+    Ok(outcome.rows_affected())
 }

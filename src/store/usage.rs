@@ -106,8 +106,11 @@ pub async fn insert(
                  $37::bigint[], $38::bigint[]) u
              ON CONFLICT DO NOTHING
          )
-         INSERT INTO receipt (org_id, id, api_key_id, document, created_at)
-         SELECT r.org_id, r.id, r.api_key_id, r.document::json, r.created_at
+         INSERT INTO receipt (org_id, id, api_key_id, document, created_at, refused)
+         SELECT r.org_id, r.id, r.api_key_id, r.document::json, r.created_at,
+                -- No provider was called and nothing was answered. Inside a text both would be escaped.
+                position('\"attempts\":[]' in r.document) > 0
+                    AND position('\"status\":\"failed\"' in r.document) > 0
          FROM unnest($22::uuid[], $23::uuid[], $24::uuid[], $25::text[], $26::timestamptz[])
              AS r (org_id, id, api_key_id, document, created_at)
          ON CONFLICT DO NOTHING",

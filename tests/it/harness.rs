@@ -133,6 +133,10 @@ impl Builder {
             ("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "6"),
             ("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS", "5000"),
             ("KAIROSROUTE_LOG", "info"),
+            // Tests refuse a lot; those of the limits set their own.
+            ("KAIROSROUTE_REFUSALS_PER_KEY_MINUTE_MAX", "100000"),
+            ("KAIROSROUTE_REFUSALS_PER_ADDRESS_MINUTE_MAX", "100000"),
+            ("KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX", "100000"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();

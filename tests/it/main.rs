@@ -9,6 +9,7 @@ mod api_keys;
 mod bad_input;
 mod canary;
 mod details;
+mod growth;
 mod indox;
 mod kinds;
 mod layers;

@@ -7,6 +7,9 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
+/// Candidates in the receipt of a request for which no provider was called.
+const REFUSED_CANDIDATES_MAX: usize = 10;
+
 impl Open {
     pub(super) fn record(&self, bill: Option<&Bill>, ending: Ending, error: Option<&str>) -> Record {
         let latency_ms = millis(self.started.elapsed());
@@ -15,7 +18,11 @@ impl Open {
         let story = Story {
             request_id: self.request_id,
             requested: &self.requested,
-            considered: &self.considered,
+            considered: match self.attempts.is_empty() && bill.is_none() {
+                // Refused: it costs its sender nothing, and is kept small.
+                true => self.considered.get(..REFUSED_CANDIDATES_MAX).unwrap_or(&self.considered),
+                false => &self.considered,
+            },
             strategy: self.strategy,
             fallback_chain: &self.chain,
             attempts: &self.attempts,

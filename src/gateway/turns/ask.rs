@@ -14,6 +14,7 @@ use crate::{
     domain::secret::Secret,
     mcp::{Server, naming, sealed::Opener},
 };
+use headers::{ServerOwner, is_settable};
 use std::borrow::Cow;
 
 /// Turns of a request that does not say how many.
@@ -35,6 +36,8 @@ const LIFTED: [&str; 7] = [
 /// What is asked for.
 pub struct Ask {
     pub servers: Vec<Server>,
+    /// Those of them that are the operator's, by slug: the caller needs a grant for each.
+    pub slugs: Vec<String>,
     pub turns_max: u32,
     /// The gateway calls the tools; else the caller gets the calls.
     pub executes: bool,
@@ -91,8 +94,13 @@ pub fn read(body: &[u8], allowed: &Allowed<'_>) -> Result<Option<Ask>, Invalid> 
     }
     let one = |name: &str| named(name).first().map(|member| member.value).filter(|raw| !raw.is_null());
     refuse_unfit(&one)?;
+    let servers = read_servers(servers, allowed)?;
+    let of_operator = |url: &str| servers.iter().any(|server| server.trusted && server.url == url);
+    let slugs =
+        allowed.servers.iter().filter(|(_, url)| of_operator(url)).map(|(slug, _)| (*slug).to_owned());
     Ok(Some(Ask {
-        servers: read_servers(servers, allowed)?,
+        slugs: slugs.collect(),
+        servers,
         turns_max: read_turns(one("max_turns"), allowed.limits.turns_max)?,
         executes: read_flag(one("automatic_tool_execution"))?,
         request: Request::of(&members),
@@ -292,6 +300,15 @@ fn by_members(raw: Raw<'_>, path: &str, allowed: &Allowed<'_>) -> Result<Server,
         _ => return Err(invalid(path, format!("`{path}` must have either `url` or `slug`"))),
     };
     let server = by_word(Cow::Owned(word), path, allowed)?;
+    let owner = owner_of(&server);
+    if let Some((name, _)) = headers.iter().find(|(name, _)| !is_settable(name, owner)) {
+        let name = shown(name);
+        let message = format!(
+            "`{path}.headers.{name}` cannot be set for a server of the operator: only `Authorization` and `X-API-Key` \
+             are passed on to it"
+        );
+        return Err(invalid(&format!("{path}.headers.{name}"), message));
+    }
     let name = name.filter(|name| name.len() <= NAME_BYTES_MAX).unwrap_or(server.name);
     let mut server = Server { name, headers, ..server };
     if let Some(sealed) = sealed {
@@ -307,7 +324,7 @@ fn read_headers(raw: Raw<'_>, path: &str) -> Result<Vec<(String, Secret)>, Inval
     }
     let header = |member: &Member<'_>| {
         let name = shown(&member.key);
-        if headers::is_not_the_callers(&member.key) {
+        if !is_settable(&member.key, ServerOwner::Caller) {
             let message = format!("`{path}.{name}` is not a header that a request may set");
             return Err(invalid(&format!("{path}.{name}"), message));
         }
@@ -316,6 +333,10 @@ fn read_headers(raw: Raw<'_>, path: &str) -> Result<Vec<(String, Secret)>, Inval
         Ok((member.key.clone().into_owned(), value))
     };
     members.iter().map(header).collect()
+}
+
+fn owner_of(server: &Server) -> ServerOwner {
+    if server.trusted { ServerOwner::Operator } else { ServerOwner::Caller }
 }
 
 /// A key of the request's as an answer may repeat it.

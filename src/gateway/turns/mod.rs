@@ -4,6 +4,7 @@
 //! whatever cuts this short ends in a receipt of all that was done.
 
 mod ask;
+mod grants;
 mod memory;
 mod streamed;
 mod telling;
@@ -148,6 +149,9 @@ pub async fn complete(
     mut ask: Ask,
     mut meter: Meter,
 ) -> Result<Reply, (Failure, Told)> {
+    if let Err(failure) = grants::check(inbound, &ask).await {
+        return Err(refusal(failure, meter).await);
+    }
     let limits = inbound.gateway.settings.limits.mcp;
     let until = Instant::now() + limits.total;
     let caller = Caller::of(inbound);

@@ -307,6 +307,36 @@ async fn headers_go_to_their_server_alone_and_slugs_to_the_operators() {
 }
 
 #[tokio::test]
+async fn the_operators_servers_are_for_whom_it_has_dealt_with_and_get_credentials_only() {
+    let server = Server::start().await;
+    let list = format!("acme/tides={}", server.url);
+    let stack = Stack::builder().env("KAIROSROUTE_MCP_SERVERS", &list).start().await;
+    let (credited, free) = (stack.customer("5").await, stack.sign_up().await);
+    stack.set_provider_keys(&free, &json!({ "OpenAI": "sk-own-12345678" })).await;
+    let body = |headers: Value| {
+        let mut body = hello(MODEL);
+        body["mcp_servers"] = json!([{ "slug": "acme/tides", "headers": headers }]);
+        body
+    };
+    for name in ["X-Remote-User", "X-Auth-Request-Email", "Metadata-Flavor", "User-Agent", "x-goog-api-key"] {
+        let reply = stack.chat(&credited.key, &body(json!({ name: "evil" }))).await;
+        let param = format!("mcp_servers[0].headers.{name}");
+        assert_eq!((reply.status, reply.json()["error"]["param"].as_str()), (400, Some(&*param)), "{reply}");
+    }
+    let refused = stack.chat(&free.key, &body(json!({}))).await;
+    assert_eq!((refused.status, refused.json()["error"]["param"].as_str()), (400, Some("mcp_servers[0]")));
+    assert!(server.seen.headers.lock().unwrap().is_empty(), "no server was called");
+    let headers = json!({ "Authorization": "Bearer s3cret", "X-API-Key": "k" });
+    assert_eq!(stack.chat(&credited.key, &body(headers)).await.status, 200);
+    for (action, status) in [("grant", 200), ("revoke", 400)] {
+        let changed = stack.command(&["admin", "mcp", action, &free.organization_id, "acme/tides"], "");
+        assert!(changed.status.success(), "{changed:?}");
+        assert_eq!(stack.chat(&free.key, &body(json!({}))).await.status, status, "{action}");
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn a_caller_may_keep_the_calls_to_itself() {
     let (stack, server) = (opened().start().await, Server::start().await);
     let customer = stack.customer("5").await;

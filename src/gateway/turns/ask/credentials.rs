@@ -1,6 +1,6 @@
 //! Credentials of a server that were sealed for this gateway: `{connection: envelope}`, each a header for the server.
 
-use super::{headers::is_not_the_callers, invalid};
+use super::{headers::is_settable, invalid, owner_of};
 use crate::{
     dialect::{
         Invalid,
@@ -43,7 +43,7 @@ pub(super) fn open(
         if credential.host.is_some() && credential.host != host {
             return Err(refused("is for another host than this server's".to_owned()));
         }
-        if is_not_the_callers(&credential.header) {
+        if !is_settable(&credential.header, owner_of(server)) {
             return Err(refused("is for a header that is not the caller's to set".to_owned()));
         }
         add(&mut server.headers, credential.header, credential.value)

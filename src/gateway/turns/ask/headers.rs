@@ -1,6 +1,9 @@
-//! Which headers of a request to a server are not its caller's to set. The server may be the operator's own and stand
-//! behind a proxy that trusts what comes from inside: a caller brings its credential, and neither says whose request
-//! this is nor how it travels.
+//! Which headers of a request to a server its caller may set. A server at a customer-given URL gets any but those of the
+//! connection and the protocol. The operator's own servers may stand behind a proxy that trusts what comes from inside:
+//! they get the caller's credential and nothing that could name a user, a host or a route.
+
+/// What a caller may send to a server of the operator's.
+const CREDENTIALS: [&str; 2] = ["authorization", "x-api-key"];
 
 /// Of the connection, the body and the protocol, and what says where a request goes or comes from.
 const NAMES: [&str; 20] = [
@@ -41,8 +44,25 @@ const BEGINNINGS: [&str; 11] = [
     "x-rewrite-",
 ];
 
+/// Whose server a header is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ServerOwner {
+    /// Configured by the operator, found by its slug.
+    Operator,
+    /// Named by URL in the request.
+    Caller,
+}
+
+/// Whether a caller may set this header for a server.
+pub(super) fn is_settable(name: &str, owner: ServerOwner) -> bool {
+    match owner {
+        ServerOwner::Operator => CREDENTIALS.iter().any(|allowed| name.eq_ignore_ascii_case(allowed)),
+        ServerOwner::Caller => !is_reserved(name),
+    }
+}
+
 /// Whether only the gateway, or what stands between, may say it. Some servers take an underscore for a dash.
-pub(super) fn is_not_the_callers(name: &str) -> bool {
+fn is_reserved(name: &str) -> bool {
     let name = name.trim().to_ascii_lowercase().replace('_', "-");
     NAMES.contains(&name.as_str()) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
@@ -56,7 +76,7 @@ mod tests {
         for theirs in
             ["authorization", "X-Api-Key", "x-goog-api-key", "User-Agent", "x-host-key", "mcp", "contents"]
         {
-            assert!(!is_not_the_callers(theirs), "{theirs}");
+            assert!(is_settable(theirs, ServerOwner::Caller), "{theirs}");
         }
         for not in [
             "Host",
@@ -80,7 +100,30 @@ mod tests {
             "Last-Event-ID",
             "X_Forwarded_For",
         ] {
-            assert!(is_not_the_callers(not), "{not}");
+            assert!(!is_settable(not, ServerOwner::Caller), "{not}");
+        }
+    }
+
+    #[test]
+    fn the_operators_servers_get_credentials_and_nothing_else() {
+        for credential in ["authorization", "Authorization", "X-API-Key", "x-api-key"] {
+            assert!(is_settable(credential, ServerOwner::Operator), "{credential}");
+        }
+        for other in [
+            "X-Remote-User",
+            "X-Auth-Request-Email",
+            "Metadata",
+            "Metadata-Flavor",
+            "X-aws-ec2-metadata-token",
+            "User-Agent",
+            "x-goog-api-key",
+            "x_api_key",
+            " authorization",
+            "authorization ",
+            "x-amz-date",
+            "",
+        ] {
+            assert!(!is_settable(other, ServerOwner::Operator), "{other:?}");
         }
     }
 }

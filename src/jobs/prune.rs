@@ -1,0 +1,69 @@
+//! Removes what has ended and is kept no longer: sessions, invitations, revoked API keys, receipts of refused requests,
+//! old lines of the audit log, counts of sign-ups. In small batches, so that nobody waits for a lock.
+
+use crate::{
+    config::Retention,
+    gateway::Gateway,
+    store::{StoreError, api_keys, audit_log, instances, members, organizations, receipts, sessions},
+};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// Rows of one table that one statement removes.
+const BATCH_ROWS_MAX: i64 = 1_000;
+/// Statements for one table in one run; the next run goes on.
+const BATCHES_MAX: u32 = 20;
+/// How long counts of sign-ups are kept: they are asked for on their own day.
+const SIGNUPS: Duration = Duration::from_secs(2 * 86_400);
+
+/// What has ended before which time goes.
+#[derive(Clone, Copy)]
+enum Table {
+    Sessions,
+    Invitations,
+    ApiKeys,
+    Refusals,
+    AuditLog,
+    Signups,
+}
+
+/// One run over every table.
+pub async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
+    let mut transaction = gateway.db.begin().await?;
+    instances::prune(&mut transaction).await?;
+    transaction.commit().await?;
+    let Retention { refusals, ended, audit_log } = gateway.settings.retention;
+    for (table, kept) in [
+        (Table::Refusals, refusals),
+        (Table::Sessions, ended),
+        (Table::Invitations, ended),
+        (Table::ApiKeys, ended),
+        (Table::AuditLog, audit_log),
+        (Table::Signups, SIGNUPS),
+    ] {
+        let before = gateway.ambient.now() - kept;
+        for _ in 0..BATCHES_MAX {
+            if remove(gateway, table, before).await? < BATCH_ROWS_MAX.unsigned_abs() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes one batch and returns how many rows there were.
+async fn remove(gateway: &Gateway, table: Table, before: OffsetDateTime) -> Result<u64, StoreError> {
+    let mut transaction = gateway.db.begin().await?;
+    let connection = &mut transaction;
+    let removed = match table {
+        Table::Sessions => sessions::prune(connection, before, BATCH_ROWS_MAX).await,
+        Table::Invitations => members::prune_invitations(connection, before, BATCH_ROWS_MAX).await,
+        Table::ApiKeys => api_keys::prune(connection, before, BATCH_ROWS_MAX).await,
+        Table::Refusals => receipts::prune_refused(connection, before, BATCH_ROWS_MAX).await,
+        Table::AuditLog => audit_log::prune(connection, before, BATCH_ROWS_MAX).await,
+        Table::Signups => organizations::prune_signups(connection, before.date(), BATCH_ROWS_MAX).await,
+    };
+    let removed = removed?;
+    transaction.commit().await?;
+    Ok(removed)
+}
