@@ -39,5 +39,9 @@ pub async fn audit(connection: &mut PgConnection) -> Result<Vec<Drift>, StoreErr
     report("usage_charge_is_its_holds", audit::list_usage_charge_drift(connection, ROWS_MAX).await?);
     report("own_key_pays_no_entry", audit::list_byok_charged(connection, ROWS_MAX).await?);
     report("platform_usage_is_priced", audit::list_usage_unpriced(connection, ROWS_MAX).await?);
+    report("platform_usage_has_its_hold", audit::list_usage_without_hold(connection, ROWS_MAX).await?);
+    report("charge_has_its_usage", audit::list_charge_without_usage(connection, ROWS_MAX).await?);
+    report("charge_has_its_receipt", audit::list_charge_without_receipt(connection, ROWS_MAX).await?);
+    report("receipt_says_what_usage_says", audit::list_receipt_drift(connection, ROWS_MAX).await?);
     Ok(drifts)
 }

@@ -6,15 +6,23 @@
 mod mailbox;
 mod writer;
 
-use super::ledger::{Checkpoint, HoldOutcome, HoldRequest, LedgerError, LedgerLimits, Settle, SettleOutcome};
+use super::ledger::{Checkpoint, HoldOutcome, HoldRequest, LedgerError, LedgerLimits, Settle};
 use crate::{
-    domain::{ambient::Ambient, ids::InstanceId, money::NanoUsd},
+    domain::{
+        ambient::Ambient,
+        ids::{HoldId, InstanceId},
+        money::NanoUsd,
+    },
     store::{DatabaseState, Db},
 };
 use mailbox::{HoldAnswer, ReplyTo, SettleAnswer, reply_here};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -24,9 +32,22 @@ type SettleReply = ReplyTo<SettleAnswer>;
 /// What travels to the writer. The queue itself is unbounded because a settle must be accepted at once, from
 /// `Drop` too; what bounds it is that holds are, and that each open hold is settled once.
 enum Op {
-    Hold { request: HoldRequest, reply: HoldReply, _permit: OwnedSemaphorePermit },
-    Settle { settle: Settle, reply: Option<SettleReply>, counted: Counted },
+    Hold {
+        request: HoldRequest,
+        reply: HoldReply,
+        _permit: OwnedSemaphorePermit,
+    },
+    Settle {
+        settle: Settle,
+        reply: Option<SettleReply>,
+        counted: Counted,
+    },
     Checkpoint(Checkpoint),
+    /// Which of these holds nobody knows.
+    Unknown {
+        holds: Vec<HoldId>,
+        reply: oneshot::Sender<Vec<HoldId>>,
+    },
     Barrier(oneshot::Sender<()>),
 }
 
@@ -49,6 +70,7 @@ impl Drop for Counted {
 /// The process's handle on the ledger.
 #[derive(Clone)]
 pub struct Ledger {
+    instance: InstanceId,
     unwritten: Arc<AtomicUsize>,
     ops: mpsc::UnboundedSender<Op>,
     waiting: Arc<Semaphore>,
@@ -65,7 +87,7 @@ impl Ledger {
         let writer = writer::Writer::new(db.clone(), ambient, (instance, limits), inbox, unwritten.clone());
         db.runtime().spawn(writer.run());
         let waiting = Arc::new(Semaphore::new(limits.holds_waiting_max));
-        Ledger { unwritten, ops, waiting, database: db.state().clone(), limits }
+        Ledger { instance, unwritten, ops, waiting, database: db.state().clone(), limits }
     }
 
     /// Sets credit aside. Dropping the future, or its running out of time, gives back what was admitted.
@@ -95,13 +117,25 @@ impl Ledger {
 
     /// Ends a hold and waits until that is durable, however long the database is away. Once called it
     /// happens, even if the future is dropped.
-    pub fn settle(
-        &self,
-        settle: Settle,
-    ) -> impl Future<Output = Result<SettleOutcome, LedgerError>> + Send + use<> {
+    pub fn settle(&self, settle: Settle) -> Settling {
         let (reply, answer) = reply_here();
         self.send_settle(settle, Some(reply));
-        async move { answer.await.unwrap_or(Err(LedgerError::Unavailable("it has stopped"))) }
+        Settling(answer)
+    }
+
+    /// Those of these holds of this process that are neither with a request nor on their way to the database: nothing
+    /// will ever end them.
+    pub async fn unknown_of(&self, holds: Vec<HoldId>) -> Vec<HoldId> {
+        let (reply, answer) = oneshot::channel();
+        match self.ops.send(Op::Unknown { holds, reply }) {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The process whose holds these are.
+    pub fn instance(&self) -> InstanceId {
+        self.instance
     }
 
     /// Ends a hold without waiting: for `Drop`. Never blocks.
@@ -136,6 +170,18 @@ impl Ledger {
                 "a settle came after the ledger had stopped; the hold will expire at its checkpoint"
             );
         }
+    }
+}
+
+/// A settle on its way: resolves once its end is durable.
+pub struct Settling(oneshot::Receiver<SettleAnswer>);
+
+impl Future for Settling {
+    type Output = SettleAnswer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<SettleAnswer> {
+        let answer = Pin::new(&mut self.0).poll(context);
+        answer.map(|answer| answer.unwrap_or(Err(LedgerError::Unavailable("it has stopped"))))
     }
 }
 

@@ -16,7 +16,7 @@ pub enum HoldOutcome {
     Refused { available: NanoUsd },
 }
 
-/// What became of a settle or a void. Only `Posted` moved money.
+/// What became of a settle or a void.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SettleOutcome {
     Posted,
@@ -26,10 +26,10 @@ pub enum SettleOutcome {
     Conflict {
         charge: NanoUsd,
     },
-    /// The hold was reaped before, charged at its last checkpoint; that stands.
-    Expired {
-        charge: NanoUsd,
-    },
+    /// The hold had been reaped, at the charge of its last checkpoint; the difference is posted.
+    Late,
+    /// It was the last word on a hold that had ended otherwise; the difference is posted.
+    Revised,
     /// No such hold.
     Unknown,
 }
@@ -65,6 +65,8 @@ pub struct LedgerLimits {
     pub checkpoints_max: usize,
     /// Least time between two writes of checkpoints.
     pub checkpoint_interval: Duration,
+    /// Pause between two looks whether an account that another transaction holds is free again.
+    pub lock_probe: Duration,
 }
 
 impl Default for LedgerLimits {
@@ -78,6 +80,7 @@ impl Default for LedgerLimits {
             retry_pause_max: Duration::from_millis(500),
             checkpoints_max: 65_536,
             checkpoint_interval: Duration::from_millis(100),
+            lock_probe: Duration::from_millis(100),
         }
     }
 }

@@ -58,6 +58,15 @@ pub fn conversation(head: &Head<'_>, model: &Model) -> (Usage, Usage) {
     (most, with(least))
 }
 
+/// The most a provider can truthfully report of a conversation; the output as far as the client limits it. `None` where
+/// the conversation is shortened first.
+pub fn reportable(head: &Head<'_>, model: Option<&Model>) -> Option<Usage> {
+    let answers = head.n.max(head.drafts);
+    let output = head.output_limit.map_or(u64::MAX, |limit| answers.saturating_mul(limit));
+    let prompt = prompt(&head.facts, model.and_then(|model| model.context_tokens));
+    (!head.facts.compacts).then_some(Usage { output, ..prompt })
+}
+
 /// The same for a request of another kind.
 pub fn kind(request: &KindRequest<'_>, model: &Model) -> (Usage, Usage) {
     let content = &request.content;

@@ -270,8 +270,9 @@ impl<'a> Course<'a> {
         if self.platform_closed.is_some() {
             return Ok(false);
         }
-        let (want, floor) = self.credit_ahead(at, open);
-        match open.hold(want, floor).await {
+        let Some(first) = self.choices.get(at).map(|choice| choice.candidate) else { return Ok(false) };
+        let bounds = self.credit_ahead(at, open);
+        match open.hold(bounds, first).await {
             Ok(Ok(())) => Ok(true),
             Ok(Err(available)) => {
                 self.platform_closed = Some(available);
@@ -293,6 +294,7 @@ impl<'a> Course<'a> {
         metrics.fallbacks.fetch_add(u64::from(fell_back.is_some()), Ordering::Relaxed);
         let pace = choice.is_measured().then(|| call.pace.clone());
         open.serving(choice.candidate, choice.served(), pace);
+        open.bound(bounds::reportable(self.head(), choice.candidate.model.as_deref()));
         self.note_thoughts(choice.candidate, open);
         // What comes whole is made whole, whether or not anybody waits for it.
         let comes_whole = matches!(self.request, Asked::Kind(_)) && !call.stream;

@@ -36,7 +36,7 @@ pub enum Failure {
         credential: CredentialKind,
         tried: usize,
     },
-    /// The provider answered, but the bill could not be made durable in time. It stays queued.
+    /// The provider answered, but the bill could not be made durable in time. It is taken back.
     NotDurable,
     /// The database is away, or the process is stopping.
     Unavailable(String),

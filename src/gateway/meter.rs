@@ -69,7 +69,7 @@ impl Meter {
     /// to its end by itself: a client that leaves meanwhile leaves a request that has its receipt.
     pub async fn turn_over(mut self) -> Result<Meter, NotDurable> {
         let Some(open) = self.open.take() else { return Err(NotDurable) };
-        let gateway = open.gateway.clone();
+        let (gateway, flows) = (open.gateway.clone(), open.flows);
         let over = async move {
             let mut open = if open.needs_counting() { counted(open).await? } else { open };
             let next = Meter::open(open.following());
@@ -79,8 +79,18 @@ impl Meter {
         let (settled, mut next) =
             gateway.tasks.spawn_on(over, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))?;
         match settled {
-            Ok(_) => Ok(next),
+            Ok((_, bill)) => {
+                // As the ledger holds it.
+                if let Some(last) = next.get().and_then(|open| open.turns.done.last_mut()) {
+                    last.bill = bill;
+                }
+                Ok(next)
+            }
             Err(NotDurable) => {
+                // A whole turn that is lost is not charged, and not one of those that were.
+                if let Some(open) = next.get().filter(|_| !flows) {
+                    open.turns.done.pop();
+                }
                 next.fail("the bill could not be made durable in time").await;
                 Err(NotDurable)
             }
@@ -159,7 +169,10 @@ pub(super) async fn drain(
     while relay.usage().is_none() && !relay.has_ended() && relay.failure().is_none() {
         let read = tokio::select! {
             read = tokio::time::timeout_at(by, response.chunk()) => read,
-            () = stopping.cancelled() => break,
+            () = stopping.cancelled() => {
+                open.cut("the gateway shut down: counted from what was read");
+                break;
+            }
         };
         match read {
             Ok(Ok(Some(bytes))) => relay.absorb(&bytes),

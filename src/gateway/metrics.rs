@@ -13,6 +13,8 @@ pub struct Metrics {
     pub shed: AtomicU64,
     pub attempts: AtomicU64,
     pub fallbacks: AtomicU64,
+    /// Answers whose provider reported more than the request can have consumed.
+    pub usage_above_bound: AtomicU64,
     completed: [AtomicU64; 2],
     aborted: [AtomicU64; 2],
     failed: [AtomicU64; 2],
@@ -31,12 +33,14 @@ impl Gateway {
              # TYPE kairosroute_records_stalled gauge\nkairosroute_records_stalled {}\n\
              # TYPE kairosroute_records_set_aside_total counter\nkairosroute_records_set_aside_total {}\n\
              # TYPE kairosroute_records_shed_total counter\nkairosroute_records_shed_total {}\n\
+             # TYPE kairosroute_usage_above_bound_total counter\nkairosroute_usage_above_bound_total {}\n\
              # TYPE kairosroute_settles_unwritten gauge\nkairosroute_settles_unwritten {}\n",
             records.records,
             records.bytes,
             u8::from(records.stalled),
             records.set_aside,
             records.shed,
+            self.metrics.usage_above_bound.load(Ordering::Relaxed),
             self.ledger.unwritten(),
         );
         text

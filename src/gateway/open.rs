@@ -1,6 +1,8 @@
 //! A request that has not ended: what is known of it so far, what it has consumed, and how it is priced. Only
 //! [`super::meter::Meter`] brings it to its end.
 
+mod absurd;
+mod ending;
 mod following;
 mod measure;
 mod record;
@@ -9,20 +11,19 @@ mod uncertain;
 use super::{
     Gateway, Place,
     attempt::{Answer, Call},
-    meter::NotDurable,
-    receipt::{Attempt, Bill, CredentialKind, Done, Ending, Served},
+    receipt::{Attempt, Bill, CredentialKind, Done, Served},
     relay::Relay,
     unseen::Unseen,
 };
 use crate::{
     billing::{
-        ledger::{self, Checkpoint, HoldOutcome, HoldRequest, LedgerError, Settle},
+        ledger::{self, Checkpoint, HoldOutcome, HoldRequest, LedgerError},
         price,
     },
     dialect::json,
     domain::{
         catalog::{Catalog, Model},
-        ids::{EntryId, HoldId, RequestId},
+        ids::{HoldId, RequestId},
         kind::Kind,
         money::{self, NanoUsd},
         provider::ProviderId,
@@ -75,9 +76,18 @@ pub struct Open {
     pub ttft: Option<Duration>,
     pub turns: Turns,
     pub(super) hold: Option<HoldId>,
+    /// The most that the choices could cost when credit was set aside, and what was set aside.
+    asked: NanoUsd,
+    held: NanoUsd,
+    /// The answer flows to the client as it comes.
+    pub flows: bool,
+    /// Why we ended the answer ourselves.
+    cut_by: Option<&'static str>,
+    /// The answer was lost by our fault, and is not charged.
+    undelivered: bool,
     serving: Option<Serving>,
     /// Among the requests being served, abandoned ones too.
-    place: Arc<Place>,
+    place: Option<Arc<Place>>,
     /// The process does not end before this request has.
     _token: TaskTrackerToken,
     /// A call whose answer is billed even if nobody waits for it any more.
@@ -119,6 +129,10 @@ struct Serving {
     /// Of a model that thinks without showing it.
     unseen: Option<Unseen>,
     checkpoint: CheckpointState,
+    /// The most that the answer can have consumed, where that is known.
+    most: Option<Usage>,
+    /// What the provider reported is more than that, and is not used.
+    above_bound: bool,
 }
 
 /// What the answer has consumed as far as is known.
@@ -169,7 +183,7 @@ impl Open {
             prompt_media: Usage::default(),
             prompt_tokens: 0,
             measured: Usage::default(),
-            place: Arc::new(place),
+            place: Some(Arc::new(place)),
             _token: gateway.tasks.token(),
             gateway,
             principal,
@@ -187,13 +201,22 @@ impl Open {
             ttft: None,
             turns: Turns::default(),
             hold: None,
+            asked: NanoUsd::ZERO,
+            held: NanoUsd::ZERO,
+            flows: false,
+            cut_by: None,
+            undelivered: false,
             serving: None,
             apart: None,
         }
     }
 
-    /// Sets credit aside, once per request. Returns what is free when it is not enough.
-    pub async fn hold(&mut self, want: NanoUsd, floor: NanoUsd) -> Result<Result<(), NanoUsd>, LedgerError> {
+    /// Sets credit aside, once per request, before `first` is called. Returns what is free when it is not enough.
+    pub async fn hold(
+        &mut self,
+        (want, floor): (NanoUsd, NanoUsd),
+        first: &Candidate,
+    ) -> Result<Result<(), NanoUsd>, LedgerError> {
         if self.hold.is_some() {
             return Ok(Ok(()));
         }
@@ -208,9 +231,13 @@ impl Open {
             floor,
             margin: self.gateway.settings.margin,
             price_version: self.catalog.version.as_str().into(),
+            provider: first.provider.as_str(),
+            model: first.id.clone(),
+            kind: self.kind.as_str(),
         };
         match self.gateway.ledger.hold(request).await? {
-            HoldOutcome::Admitted { .. } => {
+            HoldOutcome::Admitted { amount } => {
+                (self.asked, self.held) = (want, amount);
                 self.hold = Some(id);
                 Ok(Ok(()))
             }
@@ -231,6 +258,8 @@ impl Open {
             consumed: Consumed::default(),
             unseen: None,
             checkpoint: CheckpointState { last: Instant::now(), counted: 0 },
+            most: None,
+            above_bound: false,
         });
     }
 
@@ -318,7 +347,16 @@ impl Open {
         let cost = self.priced(&usage).map(|priced| priced.cost);
         let margin = self.gateway.settings.margin;
         if let Some(Ok(bill)) = cost.map(|cost| ledger::Bill::of(cost, margin)) {
-            self.gateway.ledger.checkpoint(Checkpoint { scope: self.principal.scope, hold, bill });
+            let Some(serving) = &self.serving else { return };
+            self.gateway.ledger.checkpoint(Checkpoint {
+                scope: self.principal.scope,
+                hold,
+                bill,
+                input_tokens: usage.prompt(),
+                output_tokens: usage.completion(),
+                provider: serving.provider.as_str(),
+                model: serving.served.model_id.clone(),
+            });
         }
     }
 
@@ -326,9 +364,11 @@ impl Open {
         let Some(serving) = self.serving.as_ref().filter(|serving| serving.committed) else { return false };
         match (self.kind, &serving.consumed.reported) {
             (_, None) => true,
-            (Kind::Conversation(_), Some(_)) => false,
+            (Kind::Conversation(_), Some(_)) => self.is_above_bound(),
             // What the provider tells need not be what the catalogue prices: it is completed by what we know.
-            (_, Some(usage)) => serving.has_prices() && self.priced(usage).is_none(),
+            (_, Some(usage)) => {
+                self.is_above_bound() || (serving.has_prices() && self.priced(usage).is_none())
+            }
         }
     }
 
@@ -361,58 +401,14 @@ impl Open {
         let serving = self.serving.as_ref().filter(|serving| serving.committed)?;
         let usage = serving.consumed.reported?;
         let settings = &self.gateway.settings;
-        let priced = self.priced(&usage).or_else(|| self.priced_as_text(&usage));
+        let mut priced = self.priced(&usage).or_else(|| self.priced_as_text(&usage));
+        self.cap(&mut priced);
         let cost = priced.as_ref().map_or(NanoUsd::ZERO, |priced| priced.cost);
         let (margin_bps, charge) = match serving.served.credential {
             CredentialKind::Platform => (settings.margin, money::charge(cost, settings.margin)),
             CredentialKind::Byok => (settings.byok_margin, money::byok_charge(cost, settings.byok_margin)),
         };
         Some(Bill { usage, priced, charge: charge.unwrap_or(cost), margin_bps })
-    }
-
-    /// The one end of every request. Its settle or void is queued by this call, whether or not anyone waits.
-    pub(super) async fn end(
-        self: Box<Self>,
-        ending: Ending,
-        error: Option<&str>,
-        wait: Duration,
-    ) -> Result<(Served, Bill), NotDurable> {
-        let bill = self.bill();
-        self.measure(ending, bill.as_ref());
-        let scope = self.principal.scope;
-        let on_platform = self.served().is_some_and(|served| served.credential == CredentialKind::Platform);
-        let settling = self.hold.map(|hold| {
-            let charged = bill.as_ref().filter(|_| on_platform).and_then(|bill| {
-                let cost = bill.cost()?;
-                ledger::Bill::of(cost, self.gateway.settings.margin).ok()
-            });
-            let settle = match charged {
-                Some(bill) => Settle::charge(scope, hold, bill, EntryId(self.gateway.ambient.uuid())),
-                None => Settle::void(scope, hold),
-            };
-            self.gateway.ledger.settle(settle)
-        });
-        let record = self.record(bill.as_ref(), ending, error);
-        match bill.is_none() && self.turns.done.is_empty() {
-            true => self.gateway.recorder.record_refusal(record),
-            false => self.gateway.recorder.record(record),
-        }
-        if !self.turns.goes_on {
-            let by_platform =
-                self.answering().is_some_and(|last| last.credential == CredentialKind::Platform);
-            self.gateway.metrics.ended(ending, by_platform);
-        }
-        let written = async move {
-            match settling {
-                Some(settling) => settling.await.is_ok(),
-                None => true,
-            }
-        };
-        match tokio::time::timeout(wait, written).await {
-            Ok(true) => {}
-            Ok(false) | Err(_) => return Err(NotDurable),
-        }
-        self.serving.map(|serving| serving.served).zip(bill).ok_or(NotDurable)
     }
 }
 

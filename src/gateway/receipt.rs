@@ -143,6 +143,8 @@ pub struct Story<'a> {
     pub fallback_reason: Option<&'static str>,
     pub dropped: &'a [String],
     pub bill: Option<&'a Bill>,
+    /// What is unusual about the figures of the usage.
+    pub usage_flag: Option<&'static str>,
     /// Of a request that had several turns: those before the last.
     pub earlier: &'a [Done],
     pub price_version: &'a str,
@@ -168,6 +170,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     dropped: &'a [String],
     usage: Option<&'a Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage_flag: Option<&'static str>,
     price: Option<Price<'a>>,
     margin_bps: Option<u32>,
     charged_nano_usd: i64,
@@ -286,6 +290,7 @@ fn write_cut(story: &Story<'_>, lines_max: usize) -> String {
         fallback_reason: story.fallback_reason,
         dropped: &dropped,
         usage: total.as_ref().map(|total| &total.usage),
+        usage_flag: story.usage_flag,
         price: single.and_then(|bill| price(bill, story, credential)),
         margin_bps: billed.last().map(|(_, bill)| bill.margin_bps.0),
         charged_nano_usd: total.as_ref().map_or(0, |total| total.charge.0),

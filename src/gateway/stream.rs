@@ -98,6 +98,7 @@ impl Metered {
         until: Instant,
     ) -> Self {
         let Some(open) = meter.get() else { return Self { running: None, charged: None } };
+        open.flows = true;
         let settings = &open.gateway.settings;
         let times = Times {
             idle: settings.deadlines.idle,
@@ -224,7 +225,11 @@ impl Metered {
 
     async fn stop(&mut self) -> Option<Result<Bytes, Broken>> {
         let message = "the gateway is shutting down";
-        let last = self.running.as_mut()?.relay.terminal_error("service_unavailable", message, None);
+        let running = self.running.as_mut()?;
+        if let Some(open) = running.meter.get() {
+            open.cut("the gateway shut down: counted from what was relayed");
+        }
+        let last = running.relay.terminal_error("service_unavailable", message, None);
         self.end_with(last).await
     }
 

@@ -1,6 +1,7 @@
 //! Work beside the requests: each job is a bounded step and an interval. Steps are functions, callable from
 //! tests; a step that fails is logged and tried again at the next turn.
 
+mod lease;
 pub mod prune;
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
 };
 use anyhow::Context;
 use futures_util::FutureExt;
+use lease::LeaseWatch;
 use std::{
     panic::AssertUnwindSafe,
     path::Path,
@@ -22,18 +24,25 @@ use tokio_util::sync::CancellationToken;
 
 /// Holds expired in one step.
 const REAP_MAX: usize = 500;
+/// Records made up for in one step.
+const MADE_UP_MAX: i64 = 500;
 /// Longest time of one step; below the lease, so that a hung renewal is tried again in time.
 const STEP_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Longest time of one run of the removal of what has ended; the next run goes on where it stopped.
 const PRUNE_TIME_MAX: Duration = Duration::from_secs(120);
+/// Open holds of this process that one step compares with what it knows; above what it may have at once.
+const OPEN_MAX: i64 = 16_384;
+/// A hold is compared once it is this old: by then its request has heard of it.
+const COMPARED_AFTER: Duration = Duration::from_secs(30);
 
 /// Starts every job on the database's runtime. They end with `stopping`.
 pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stopping: &CancellationToken) {
     let every = |seconds: u64| Duration::from_secs(seconds);
     let on = |name, period, step| spawn(gateway, stopping, name, period, step);
-    on("lease", every(3), Step::Lease(instance));
-    on("reap", every(5), Step::Reap);
+    let lease = Arc::new(LeaseWatch::begin(Instant::now()));
+    on("lease", every(3), Step::Lease(instance, lease.clone()));
+    on("reap", every(5), Step::Reap(instance, lease));
     on("platform keys", every(4), Step::PlatformKeys);
     on("key uses", every(2), Step::KeyUses);
     on("prune", every(600), Step::Prune);
@@ -43,8 +52,8 @@ pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stop
 }
 
 enum Step {
-    Lease(InstanceId),
-    Reap,
+    Lease(InstanceId, Arc<LeaseWatch>),
+    Reap(InstanceId, Arc<LeaseWatch>),
     PlatformKeys,
     KeyUses,
     Prune,
@@ -92,12 +101,19 @@ struct Held {
 
 async fn take(step: &Step, gateway: &Gateway, held: &mut Held) -> anyhow::Result<()> {
     match step {
-        Step::Lease(instance) => {
-            let renewed = renew_lease(gateway, *instance, &mut held.connection).await;
+        Step::Lease(instance, lease) => {
+            let renewed = renew_lease(gateway, *instance, lease, &mut held.connection).await;
             gateway.db.state().note_write(&renewed);
             renewed.map_err(Into::into)
         }
-        Step::Reap => reap(gateway).await.map_err(Into::into),
+        Step::Reap(instance, lease) => {
+            // Who could not see the database cannot judge who is gone: all may have been as blind.
+            renew_lease(gateway, *instance, lease, &mut held.connection).await?;
+            if lease.is_fit_to_reap(Instant::now()) {
+                reap(gateway).await?;
+            }
+            Ok(())
+        }
         Step::PlatformKeys => {
             gateway.platform_keys.refresh(&gateway.db, &gateway.installation.ring).await.map_err(Into::into)
         }
@@ -111,6 +127,7 @@ async fn take(step: &Step, gateway: &Gateway, held: &mut Held) -> anyhow::Result
 async fn renew_lease(
     gateway: &Gateway,
     instance: InstanceId,
+    lease: &LeaseWatch,
     kept: &mut Option<KeptConnection>,
 ) -> Result<(), StoreError> {
     let mut connection = match kept.take() {
@@ -122,6 +139,7 @@ async fn renew_lease(
     let renewal = instances::renew(&mut connection, instance, &gateway.installation.ring.ids()).await?;
     connection.finish().await?;
     gateway.lease.renewed_at(begun);
+    lease.renewed(begun, renewal);
     *kept = Some(connection);
     if renewal != instances::Renewal::Renewed {
         tracing::warn!(instance.id = %instance, outcome = ?renewal, "the lease had lapsed; open holds may have been reaped");
@@ -129,15 +147,26 @@ async fn renew_lease(
     Ok(())
 }
 
-/// Ends the holds that dead processes left behind.
+/// Ends the holds that dead processes left behind and those of this one that no request has, and makes up for records
+/// that a dead process had not written.
 pub async fn reap(gateway: &Gateway) -> Result<(), StoreError> {
-    let mut transaction = gateway.db.with_purpose(Purpose::Vital).begin().await?;
-    let reaped = reap::reap_once(&mut transaction, &gateway.ambient, REAP_MAX).await?;
+    let db = gateway.db.with_purpose(Purpose::Vital);
+    let ambient = &gateway.ambient;
+    let mut transaction = db.begin().await?;
+    reap::reap_once(&mut transaction, ambient, REAP_MAX).await?;
     transaction.commit().await?;
-    for hold in reaped {
-        tracing::info!(org.id = %hold.org_id, hold.id = %hold.hold, charge.usd = %hold.charge, "a dead process's hold expired");
+    let before = ambient.now() - COMPARED_AFTER;
+    let instance = gateway.ledger.instance();
+    let open = instances::list_open(&mut *db.acquire().await?, instance, before, OPEN_MAX).await?;
+    let unknown = gateway.ledger.unknown_of(open).await;
+    for holds in unknown.chunks(REAP_MAX) {
+        let mut transaction = db.begin().await?;
+        reap::end_unknown(&mut transaction, ambient, holds).await?;
+        transaction.commit().await?;
     }
-    Ok(())
+    let mut transaction = db.begin().await?;
+    reap::make_up_records(&mut transaction, ambient, MADE_UP_MAX).await?;
+    transaction.commit().await
 }
 
 /// Lays the file over the built-in catalogue when it has changed. A bad file changes nothing.

@@ -63,23 +63,29 @@ check!(
        WHERE a.held <> COALESCE(h.total, 0) ORDER BY 1 LIMIT $1"#
 );
 check!(
-    /// Holds whose charge entries are not exactly one of their charge (none for a charge of 0).
+    /// Holds whose entries, corrections included, do not sum to their charge and cost.
     list_entry_missing,
-    r#"SELECT h.org_id AS "org_id!", h.id AS "id!", COALESCE(h.charge, 0) AS "expected?",
-              sum(e.amount)::bigint AS "found?"
-       FROM hold h LEFT JOIN entry e ON e.org_id = h.org_id AND e.hold_id = h.id
-       GROUP BY h.org_id, h.id, h.charge
-       HAVING count(e.id) <> CASE WHEN COALESCE(h.charge, 0) > 0 THEN 1 ELSE 0 END
-           OR COALESCE(sum(e.amount), 0) <> COALESCE(h.charge, 0)
+    r#"SELECT h.org_id AS "org_id!", h.id AS "id!", COALESCE(h.charge, 0) AS "expected?", e.amount AS "found?"
+       FROM hold h
+       LEFT JOIN (SELECT org_id, COALESCE(hold_id, corrects_hold_id) AS hold_id, count(hold_id) AS firsts,
+                         count(corrects_hold_id) AS corrections,
+                         sum(CASE WHEN debit_account = 'customer' THEN amount ELSE -amount END)::bigint AS amount,
+                         sum(CASE WHEN debit_account = 'customer' THEN cost ELSE -cost END)::bigint AS cost
+                  FROM entry WHERE hold_id IS NOT NULL OR corrects_hold_id IS NOT NULL GROUP BY 1, 2) e
+           ON e.org_id = h.org_id AND e.hold_id = h.id
+       WHERE COALESCE(e.amount, 0) <> COALESCE(h.charge, 0) OR COALESCE(e.cost, 0) <> COALESCE(h.cost, 0)
+          OR COALESCE(e.firsts, 0) > 1 OR (h.revision = 0 AND COALESCE(e.corrections, 0) > 0)
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(
-    /// Charges without a hold, or of another request or cost than their hold's.
+    /// Charges without a hold, or of another request or cost than their hold's; corrections of no hold.
     list_entry_orphaned,
     r#"SELECT e.org_id AS "org_id!", e.id AS "id!", h.cost AS "expected?", e.cost AS "found?"
-       FROM entry e LEFT JOIN hold h ON h.org_id = e.org_id AND h.id = e.hold_id
-       WHERE e.kind = 'charge'
-         AND (h.id IS NULL OR h.request_id IS DISTINCT FROM e.request_id OR h.cost IS DISTINCT FROM e.cost)
+       FROM entry e
+       LEFT JOIN hold h ON h.org_id = e.org_id AND h.id = COALESCE(e.hold_id, e.corrects_hold_id)
+       WHERE (e.kind = 'charge' OR e.corrects_hold_id IS NOT NULL)
+         AND (h.id IS NULL OR h.request_id IS DISTINCT FROM e.request_id
+              OR (h.revision = 0 AND h.cost IS DISTINCT FROM e.cost))
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(
@@ -113,7 +119,7 @@ check!(
     list_expired_drift,
     r#"SELECT org_id AS "org_id!", id AS "id!", checkpoint_charge AS "expected?", charge AS "found?"
        FROM hold
-       WHERE state = 'expired' AND (charge <> checkpoint_charge OR cost <> checkpoint_cost)
+       WHERE state = 'expired' AND revision = 0 AND (charge <> checkpoint_charge OR cost <> checkpoint_cost)
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(
@@ -150,12 +156,12 @@ check!(
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(
-    /// Platform usage whose charge is not that of the hold of its request and turn.
+    /// Platform usage whose charge is not that of the ended hold of its request and turn.
     list_usage_charge_drift,
     r#"SELECT u.org_id AS "org_id!", u.request_id AS "id!", h.charge AS "expected?", u.charge AS "found?"
        FROM usage u
        JOIN hold h ON h.org_id = u.org_id AND h.request_id = u.request_id AND h.turn = u.turn
-       WHERE NOT u.byok AND h.state = 'settled' AND h.charge <> u.charge
+       WHERE NOT u.byok AND h.state <> 'open' AND h.charge <> u.charge
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(
@@ -172,5 +178,48 @@ check!(
     list_usage_unpriced,
     r#"SELECT org_id AS "org_id!", request_id AS "id!", cost AS "expected?", charge AS "found?"
        FROM usage WHERE cost IS NULL AND (charge <> 0 OR NOT byok)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Platform usage of a request and turn that has no hold.
+    list_usage_without_hold,
+    r#"SELECT u.org_id AS "org_id!", u.request_id AS "id!", NULL::bigint AS "expected?", u.charge AS "found?"
+       FROM usage u
+       WHERE NOT u.byok AND NOT EXISTS (
+           SELECT 1 FROM hold h WHERE h.org_id = u.org_id AND h.request_id = u.request_id AND h.turn = u.turn)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Charges of more than a minute ago without a usage row.
+    list_charge_without_usage,
+    r#"SELECT h.org_id AS "org_id!", h.id AS "id!", h.charge AS "expected?", NULL::bigint AS "found?"
+       FROM hold h
+       WHERE h.charge > 0 AND h.resolved_at < now() - interval '1 minute' AND NOT EXISTS (
+           SELECT 1 FROM usage u
+           WHERE u.org_id = h.org_id AND u.request_id = h.request_id AND u.turn = h.turn)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Charges without a receipt: of more than a minute ago, or an hour while their process may be at work on a later
+    /// turn of the request.
+    list_charge_without_receipt,
+    r#"SELECT h.org_id AS "org_id!", h.id AS "id!", h.charge AS "expected?", NULL::bigint AS "found?"
+       FROM hold h
+       WHERE h.charge > 0 AND h.resolved_at < now() - interval '1 minute'
+         AND (h.resolved_at < now() - interval '1 hour' OR NOT EXISTS (
+             SELECT 1 FROM instance i
+             WHERE i.id = h.instance_id AND i.lease_until >= now() - interval '75 seconds'))
+         AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.org_id = h.org_id AND r.id = h.request_id)
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Receipts that say another charge than the usage rows of their request.
+    list_receipt_drift,
+    r#"SELECT r.org_id AS "org_id!", r.id AS "id!", u.charge AS "expected?",
+              (r.document->>'charged_nano_usd')::bigint AS "found?"
+       FROM receipt r
+       JOIN (SELECT org_id, request_id, sum(charge)::bigint AS charge FROM usage GROUP BY 1, 2) u
+           ON u.org_id = r.org_id AND u.request_id = r.id
+       WHERE (r.document->>'charged_nano_usd')::bigint <> u.charge
        ORDER BY 1, 2 LIMIT $1"#
 );

@@ -2,9 +2,9 @@
 //! lapsed for long enough its holds are reaped. Leases are measured by the database's clock alone, so that
 //! processes with wrong clocks cannot reap each other.
 
-use super::StoreError;
+use super::{OrgScope, StoreError};
 use crate::domain::{
-    ids::{HoldId, InstanceId, OrgId},
+    ids::{ApiKeyId, HoldId, InstanceId, OrgId, RequestId},
     money::NanoUsd,
 };
 use sqlx::PgConnection;
@@ -98,18 +98,67 @@ pub async fn prune(connection: &mut PgConnection) -> Result<u64, StoreError> {
     Ok(pruned.rows_affected())
 }
 
-/// A hold that was reaped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A hold that was ended for a process that is gone, or an ended one of such a process that has no usage row.
+#[derive(Clone, Debug)]
 pub struct Reaped {
-    pub org_id: OrgId,
+    pub scope: OrgScope,
     pub hold: HoldId,
+    pub request_id: RequestId,
+    pub turn: i16,
+    pub api_key_id: ApiKeyId,
+    pub provider: String,
+    pub model: String,
+    pub kind: String,
+    pub cost: NanoUsd,
     pub charge: NanoUsd,
+    pub margin_bps: i32,
+    pub price_version: String,
+    /// Tokens as of the last checkpoint.
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    /// Charge and cost of the turns before it.
+    pub earlier_charge: NanoUsd,
+    pub earlier_cost: NanoUsd,
+    pub created_at: OffsetDateTime,
+    /// Its end had been recorded before.
+    pub had_ended: bool,
 }
 
-/// Ends up to `entry_ids.len()` holds of instances that are 15 s past their lease, charged at their last
-/// checkpoint; each charge takes one of `entry_ids`.
+macro_rules! reaped {
+    ($row:expr) => {{
+        let row = $row;
+        Reaped {
+            scope: OrgScope::of(OrgId(row.org_id)),
+            hold: HoldId(row.id),
+            request_id: RequestId(row.request_id),
+            turn: row.turn,
+            api_key_id: ApiKeyId(row.api_key_id),
+            provider: row.provider,
+            model: row.model,
+            kind: row.kind,
+            cost: NanoUsd(row.cost),
+            charge: NanoUsd(row.charge),
+            margin_bps: row.margin_bps,
+            price_version: row.price_version,
+            input_tokens: row.input_tokens,
+            output_tokens: row.output_tokens,
+            earlier_charge: NanoUsd(row.earlier_charge),
+            earlier_cost: NanoUsd(row.earlier_cost),
+            created_at: row.created_at,
+            had_ended: row.had_ended,
+        }
+    }};
+}
+
+/// Accounts that one step of the reaper locks.
+const ACCOUNTS_MAX: i64 = 200;
+
+/// Ends up to `entry_ids.len()` holds, charged at their last checkpoint: those of instances that are 15 s past their
+/// lease, or else exactly `only`. Each charge takes one of `entry_ids`. Accounts that another transaction holds are
+/// passed over.
 pub async fn expire(
     connection: &mut PgConnection,
+    only: Option<&[Uuid]>,
     entry_ids: &[Uuid],
     now: OffsetDateTime,
 ) -> Result<Vec<Reaped>, StoreError> {
@@ -117,19 +166,21 @@ pub async fn expire(
         r#"
         WITH gone AS MATERIALIZED (
             SELECT h.org_id, h.id FROM hold h
-            WHERE h.state = 'open' AND NOT EXISTS (
+            WHERE h.state = 'open' AND (h.id = ANY($3::uuid[]) OR ($3::uuid[] IS NULL AND NOT EXISTS (
                 SELECT 1 FROM instance i
-                WHERE i.id = h.instance_id AND i.lease_until >= now() - interval '15 seconds')
-            ORDER BY h.org_id, h.id LIMIT cardinality($1::uuid[])
+                WHERE i.id = h.instance_id AND i.lease_until >= now() - interval '15 seconds')))
         ), account AS MATERIALIZED (
             SELECT a.org_id FROM credit_account a
-            WHERE a.org_id IN (SELECT g.org_id FROM gone g) ORDER BY a.org_id FOR UPDATE
+            WHERE a.org_id IN (SELECT g.org_id FROM gone g) ORDER BY a.org_id
+            LIMIT $4 FOR UPDATE SKIP LOCKED
+        ), due AS MATERIALIZED (
+            SELECT g.org_id, g.id FROM gone g JOIN account a ON a.org_id = g.org_id
+            ORDER BY g.org_id, g.id LIMIT cardinality($1::uuid[])
         ), done AS (
             UPDATE hold h
             SET state = 'expired', cost = h.checkpoint_cost, charge = h.checkpoint_charge, resolved_at = $2
-            FROM gone g JOIN account a ON a.org_id = g.org_id
-            WHERE h.org_id = g.org_id AND h.id = g.id AND h.state = 'open'
-            RETURNING h.org_id, h.id, h.request_id, h.amount, h.cost, h.charge
+            FROM due g WHERE h.org_id = g.org_id AND h.id = g.id AND h.state = 'open'
+            RETURNING h.*
         ), summed AS (
             UPDATE credit_account c SET held = c.held - m.held, posted = c.posted - m.posted
             FROM (SELECT org_id, sum(amount)::bigint AS held, sum(charge)::bigint AS posted
@@ -143,14 +194,98 @@ pub async fn expire(
             FROM (SELECT *, row_number() OVER (ORDER BY org_id, id) AS ord FROM done WHERE charge > 0) d
             JOIN unnest($1::uuid[]) WITH ORDINALITY AS e (id, ord) ON e.ord = d.ord
         )
-        SELECT org_id AS "org_id!", id AS "id!", charge AS "charge!" FROM done
+        SELECT d.org_id AS "org_id!", d.id AS "id!", d.request_id AS "request_id!", d.turn AS "turn!",
+               d.api_key_id AS "api_key_id!", d.provider AS "provider!", d.model AS "model!", d.kind AS "kind!",
+               d.cost AS "cost!", d.charge AS "charge!", d.margin_bps AS "margin_bps!",
+               d.price_version AS "price_version!", d.checkpoint_input AS "input_tokens!",
+               d.checkpoint_output AS "output_tokens!", d.created_at AS "created_at!", false AS "had_ended!",
+               COALESCE(t.charge, 0)::bigint AS "earlier_charge!", COALESCE(t.cost, 0)::bigint AS "earlier_cost!"
+        FROM done d
+        LEFT JOIN LATERAL (SELECT sum(u.charge) AS charge, sum(u.cost) AS cost FROM usage u
+                           WHERE u.org_id = d.org_id AND u.request_id = d.request_id AND u.turn < d.turn) t
+            ON d.turn > 0
         "#,
         entry_ids,
         now,
+        only,
+        ACCOUNTS_MAX,
     )
     .fetch_all(connection)
     .await?;
-    let reaped =
-        |row: (Uuid, Uuid, i64)| Reaped { org_id: OrgId(row.0), hold: HoldId(row.1), charge: NanoUsd(row.2) };
-    Ok(rows.into_iter().map(|row| reaped((row.org_id, row.id, row.charge))).collect())
+    Ok(rows.into_iter().map(|row| reaped!(row)).collect())
+}
+
+/// Charged holds of an instance that is gone whose usage row or receipt was not written any more; up to `limit` of those
+/// with an id from `from` on.
+pub async fn list_unrecorded(
+    connection: &mut PgConnection,
+    instance: InstanceId,
+    from: Uuid,
+    limit: i64,
+) -> Result<Vec<Reaped>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT h.org_id AS "org_id!", h.id AS "id!", h.request_id AS "request_id!", h.turn AS "turn!",
+               h.api_key_id AS "api_key_id!", h.provider AS "provider!", h.model AS "model!", h.kind AS "kind!",
+               h.cost AS "cost!", h.charge AS "charge!", h.margin_bps AS "margin_bps!", h.price_version AS "price_version!",
+               h.checkpoint_input AS "input_tokens!", h.checkpoint_output AS "output_tokens!", h.created_at AS "created_at!",
+               true AS "had_ended!", COALESCE(t.charge, 0)::bigint AS "earlier_charge!",
+               COALESCE(t.cost, 0)::bigint AS "earlier_cost!"
+        FROM credit_account a
+        CROSS JOIN LATERAL (
+            SELECT * FROM hold h
+            WHERE h.org_id = a.org_id AND h.id >= $2 AND h.instance_id = $1 AND h.charge > 0
+              AND (NOT EXISTS (SELECT 1 FROM usage u
+                               WHERE u.org_id = h.org_id AND u.request_id = h.request_id AND u.turn = h.turn)
+                   OR NOT EXISTS (SELECT 1 FROM receipt r WHERE r.org_id = h.org_id AND r.id = h.request_id))
+        ) h
+        LEFT JOIN LATERAL (SELECT sum(u.charge) AS charge, sum(u.cost) AS cost FROM usage u
+                           WHERE u.org_id = h.org_id AND u.request_id = h.request_id AND u.turn < h.turn) t
+            ON h.turn > 0
+        ORDER BY h.org_id, h.request_id, h.turn DESC LIMIT $3
+        "#,
+        instance.0,
+        from,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| reaped!(row)).collect())
+}
+
+/// An instance that is 15 s past its lease and whose missing records nobody has made up for, and when its lease ended.
+pub async fn find_unreconciled(
+    connection: &mut PgConnection,
+) -> Result<Option<(InstanceId, OffsetDateTime)>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT id, lease_until FROM instance
+         WHERE (reconciled_at IS NULL OR reconciled_at < lease_until) AND lease_until < now() - interval '15 seconds' LIMIT 1"
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| (InstanceId(row.id), row.lease_until)))
+}
+
+/// Notes that nothing is missing of an instance that is gone.
+pub async fn note_reconciled(connection: &mut PgConnection, id: InstanceId) -> Result<(), StoreError> {
+    sqlx::query!("UPDATE instance SET reconciled_at = now() WHERE id = $1", id.0).execute(connection).await?;
+    Ok(())
+}
+
+/// Open holds of an instance that were made before a moment, oldest ids first.
+pub async fn list_open(
+    connection: &mut PgConnection,
+    instance: InstanceId,
+    before: OffsetDateTime,
+    limit: i64,
+) -> Result<Vec<HoldId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM hold WHERE instance_id = $1 AND state = 'open' AND created_at < $2 ORDER BY id LIMIT $3",
+        instance.0,
+        before,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(HoldId).collect())
 }

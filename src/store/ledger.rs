@@ -2,7 +2,13 @@
 //! ids, and updates each account once with a sum, so that concurrent writers neither deadlock nor lose an
 //! update. Nothing here decides or retries; `billing::batch` does.
 
-use super::{OrgScope, SessionSettings, StoreError};
+mod connection;
+mod ends;
+
+pub use connection::PLANS;
+pub use ends::{EndState, HoldEnd, Revision, correct, get_end, list_locked};
+
+use super::{OrgScope, StoreError};
 use crate::domain::{
     ids::{ApiKeyId, EntryId, HoldId, InstanceId, RequestId},
     money::{self, Bps, MoneyError, NanoUsd},
@@ -56,6 +62,10 @@ pub struct HoldRequest {
     pub margin: Bps,
     /// Version of the catalogue whose prices this request is billed at.
     pub price_version: Arc<str>,
+    /// Who is about to be called, and for what; as in usage rows.
+    pub provider: &'static str,
+    pub model: Arc<str>,
+    pub kind: &'static str,
 }
 
 /// How a hold ends.
@@ -84,26 +94,37 @@ pub struct Settle {
     pub scope: OrgScope,
     pub hold: HoldId,
     pub resolution: Resolution,
+    /// It is the last word: it replaces a settle of the same hold that is queued or recorded.
+    pub revises: bool,
 }
 
 impl Settle {
     /// Charges `bill`, whatever the balance is.
     pub fn charge(scope: OrgScope, hold: HoldId, bill: Bill, entry_id: EntryId) -> Settle {
-        Settle { scope, hold, resolution: Resolution::Settled { bill, entry_id } }
+        Settle { scope, hold, resolution: Resolution::Settled { bill, entry_id }, revises: false }
     }
 
     /// Gives the hold back and charges nothing.
     pub fn void(scope: OrgScope, hold: HoldId) -> Settle {
-        Settle { scope, hold, resolution: Resolution::Voided }
+        Settle { scope, hold, resolution: Resolution::Voided, revises: false }
+    }
+
+    /// The same as the last word on its hold.
+    pub fn revising(self) -> Settle {
+        Settle { revises: true, ..self }
     }
 }
 
 /// What would be charged if the process died now.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Checkpoint {
     pub scope: OrgScope,
     pub hold: HoldId,
     pub bill: Bill,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub provider: &'static str,
+    pub model: Arc<str>,
 }
 
 /// One flush as columns, which is how it travels to the database. Each hold id may be in it once.
@@ -124,6 +145,9 @@ pub struct Flush {
     floor: Vec<i64>,
     margin: Vec<i32>,
     price_version: Vec<Arc<str>>,
+    provider: Vec<&'static str>,
+    model: Vec<Arc<str>>,
+    kind: Vec<&'static str>,
 }
 
 /// What the flush did with one hold request.
@@ -166,6 +190,9 @@ impl Flush {
         self.floor.clear();
         self.margin.clear();
         self.price_version.clear();
+        self.provider.clear();
+        self.model.clear();
+        self.kind.clear();
     }
 
     /// Adds a settle; `false` when one for the same hold is in the flush already.
@@ -202,6 +229,9 @@ impl Flush {
         // The column refuses a negative one, so a margin beyond i32 cannot become another margin.
         self.margin.push(i32::try_from(hold.margin.0).unwrap_or(-1));
         self.price_version.push(Arc::clone(&hold.price_version));
+        self.provider.push(hold.provider);
+        self.model.push(Arc::clone(&hold.model));
+        self.kind.push(hold.kind);
         true
     }
 }
@@ -228,6 +258,7 @@ pub async fn flush(
     now: OffsetDateTime,
 ) -> Result<FlushRead, StoreError> {
     let price_version: Vec<&str> = flush.price_version.iter().map(AsRef::as_ref).collect();
+    let model: Vec<&str> = flush.model.iter().map(AsRef::as_ref).collect();
     let rows = sqlx::query!(
         r#"
         WITH settle AS MATERIALIZED (
@@ -252,9 +283,9 @@ pub async fn flush(
         ), asked AS MATERIALIZED (
             SELECT w.*, k.state AS known_state, k.amount AS known_amount
             FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::smallint[], $11::uuid[], $12::bigint[],
-                        $13::bigint[], $14::integer[], $15::text[])
+                        $13::bigint[], $14::integer[], $15::text[], $18::text[], $19::text[], $20::text[])
                 WITH ORDINALITY AS w (org_id, id, request_id, turn, api_key_id, want, floor, margin_bps,
-                                      price_version, ord)
+                                      price_version, provider, model, kind, ord)
             LEFT JOIN hold k ON k.org_id = w.org_id AND k.id = w.id
         ), lease AS MATERIALIZED (
             SELECT EXISTS (SELECT 1 FROM instance WHERE id = $17 AND lease_until > now()) AS live
@@ -265,9 +296,9 @@ pub async fn flush(
             WHERE w.known_state IS NULL AND (SELECT live FROM lease)
         ), taken AS (
             INSERT INTO hold (org_id, id, request_id, turn, api_key_id, instance_id, amount, margin_bps,
-                              price_version, created_at)
+                              price_version, provider, model, kind, created_at)
             SELECT org_id, id, request_id, turn, api_key_id, $17, LEAST(want, rest), margin_bps,
-                   price_version, $16
+                   price_version, provider, model, kind, $16
             FROM ranked WHERE rest >= floor
             ON CONFLICT DO NOTHING
             RETURNING org_id, id, amount
@@ -318,6 +349,9 @@ pub async fn flush(
         &price_version as &[&str],
         now,
         instance.0,
+        &flush.provider as &[&str],
+        &model as &[&str],
+        &flush.kind as &[&str],
     )
     .fetch_all(connection)
     .await?;
@@ -343,56 +377,6 @@ pub async fn flush(
         };
     }
     Ok(read)
-}
-
-/// The recorded end of a hold; `None` while it is open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HoldEnd {
-    pub state: EndState,
-    pub cost: NanoUsd,
-    pub charge: NanoUsd,
-}
-
-/// How a hold ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EndState {
-    Settled,
-    Voided,
-    /// Its process was gone; charged at the last checkpoint.
-    Expired,
-}
-
-/// What is recorded of a hold, in a statement of its own so that it sees everything committed before.
-/// Outer `None`: no such hold. Inner `None`: open.
-pub async fn get_end(
-    connection: &mut PgConnection,
-    scope: OrgScope,
-    hold: HoldId,
-) -> Result<Option<Option<HoldEnd>>, StoreError> {
-    let row = sqlx::query!(
-        "SELECT state, cost, charge FROM hold WHERE org_id = $1 AND id = $2",
-        scope.uuid(),
-        hold.0
-    )
-    .fetch_optional(connection)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let state = match row.state.as_str() {
-        "open" => return Ok(Some(None)),
-        "settled" => EndState::Settled,
-        "voided" => EndState::Voided,
-        "expired" => EndState::Expired,
-        other => {
-            return Err(StoreError::Corrupt {
-                table: "hold",
-                column: "state",
-                row: hold.to_string(),
-                reason: other.to_owned(),
-            });
-        }
-    };
-    let (cost, charge) = (NanoUsd(row.cost.unwrap_or(0)), NanoUsd(row.charge.unwrap_or(0)));
-    Ok(Some(Some(HoldEnd { state, cost, charge })))
 }
 
 /// Makes sure that a hold nobody waits for any more stays nothing: voids it if it was written, and takes its
@@ -432,32 +416,36 @@ pub async fn checkpoint(connection: &mut PgConnection, checkpoints: &[Checkpoint
     let id: Vec<Uuid> = checkpoints.iter().map(|c| c.hold.0).collect();
     let cost: Vec<i64> = checkpoints.iter().map(|c| c.bill.cost.0).collect();
     let charge: Vec<i64> = checkpoints.iter().map(|c| c.bill.charge.0).collect();
+    let tokens = |pick: fn(&Checkpoint) -> u64| -> Vec<i64> {
+        checkpoints.iter().map(|c| i64::try_from(pick(c)).unwrap_or(i64::MAX)).collect()
+    };
+    let provider: Vec<&str> = checkpoints.iter().map(|c| c.provider).collect();
+    let model: Vec<&str> = checkpoints.iter().map(|c| c.model.as_ref()).collect();
     sqlx::query!(
         "WITH open AS MATERIALIZED (
-             SELECT h.org_id, h.id, c.cost, c.charge
-             FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) AS c (org_id, id, cost, charge)
+             SELECT h.org_id, h.id, c.cost, c.charge, c.input, c.output, c.provider, c.model
+             FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                         $7::text[], $8::text[])
+                 AS c (org_id, id, cost, charge, input, output, provider, model)
              JOIN hold h ON h.org_id = c.org_id AND h.id = c.id
              WHERE h.state IS NOT DISTINCT FROM 'open' AND h.checkpoint_charge < c.charge
              ORDER BY h.org_id, h.id
              FOR UPDATE OF h SKIP LOCKED
          )
-         UPDATE hold h SET checkpoint_cost = o.cost, checkpoint_charge = o.charge
+         UPDATE hold h
+         SET checkpoint_cost = o.cost, checkpoint_charge = o.charge, checkpoint_input = o.input,
+             checkpoint_output = o.output, provider = o.provider, model = o.model
          FROM open o WHERE h.org_id = o.org_id AND h.id = o.id",
         &org,
         &id,
         &cost,
         &charge,
+        &tokens(|c| c.input_tokens),
+        &tokens(|c| c.output_tokens),
+        &provider as &[&str],
+        &model as &[&str],
     )
     .execute(connection)
     .await?;
     Ok(())
 }
-
-/// Pins the shape of the plans on a connection that only runs the statements above: look-ups by primary key.
-/// Without it a plan made while `hold` was still small could scan it all after it has grown.
-pub const PLANS: SessionSettings = SessionSettings {
-    session: "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
-              SET enable_mergejoin = off",
-    transaction: "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; \
-                  SET LOCAL enable_bitmapscan = off; SET LOCAL enable_mergejoin = off",
-};

@@ -87,7 +87,8 @@ impl From<sqlx::Error> for StoreError {
                     return Self::Constraint(name.to_owned());
                 }
                 match refusal.code().as_deref() {
-                    Some("40001" | "40P01") => Self::Contention,
+                    // Also a lock that was not free in the time the connection allows.
+                    Some("40001" | "40P01" | "55P03") => Self::Contention,
                     Some("57014") if refusal.message().contains("statement timeout") => Self::TimeLimit,
                     // The server is there and cannot serve.
                     Some(code) if AWAY.iter().any(|away| code.starts_with(away)) => {
@@ -108,9 +109,9 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// Beginnings of the server's codes for: connection lost, out of resources, shut down or starting or cancelled by
-/// the operator, input or output failed, a database that takes no connections now, a row that stayed locked, a server
-/// that has become a read-only copy. All of them pass.
-const AWAY: [&str; 7] = ["08", "53", "57", "58", "55000", "55P03", "25006"];
+/// the operator, input or output failed, a database that takes no connections now, a server that has become a read-only
+/// copy. All of them pass.
+const AWAY: [&str; 6] = ["08", "53", "57", "58", "55000", "25006"];
 
 /// The durability settings of a server: money needs both on.
 pub struct Durability {

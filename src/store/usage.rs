@@ -8,8 +8,8 @@ use crate::domain::{
     money::NanoUsd,
     usage::Usage,
 };
-use sqlx::PgConnection;
-use std::sync::Arc;
+use sqlx::{Connection, PgConnection};
+use std::{borrow::Cow, sync::Arc};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ pub enum UsageStatus {
 }
 
 impl UsageStatus {
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             UsageStatus::Completed => "completed",
             UsageStatus::Aborted => "aborted",
@@ -37,8 +37,8 @@ impl UsageStatus {
 pub struct UsageRow {
     pub turn: i16,
     /// The endpoint that was asked: `chat`, `embeddings`, `images` and so on, the words of the table's check.
-    pub kind: &'static str,
-    pub provider: &'static str,
+    pub kind: Cow<'static, str>,
+    pub provider: Cow<'static, str>,
     /// Canonical id, or the name as it was sent for an unlisted model.
     pub model: Arc<str>,
     /// Served by the customer's own key.
@@ -52,6 +52,8 @@ pub struct UsageRow {
     pub charge: NanoUsd,
     pub latency_ms: i32,
     pub ttft_ms: Option<i32>,
+    /// What is unusual about the figures: `expired`, `above_bound`, `undelivered`.
+    pub flag: Option<&'static str>,
 }
 
 /// Everything that is kept of one request.
@@ -64,7 +66,41 @@ pub struct Record {
     pub usage: Option<UsageRow>,
     /// The receipt, JSON text; `None` for a turn that others follow.
     pub receipt: Option<String>,
+    /// It replaces what was written while this process was taken for gone.
+    pub replaces: bool,
 }
+
+/// Writes records; those that replace what another process wrote in their place, in one transaction with its removal.
+pub async fn write(
+    connection: &mut PgConnection,
+    records: &[Record],
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let replacing: Vec<&Record> = records.iter().filter(|record| record.replaces).collect();
+    if replacing.is_empty() {
+        return insert(connection, records, now).await;
+    }
+    let mut transaction = connection.begin().await?;
+    sqlx::query!(
+        "WITH expired AS (
+             DELETE FROM usage u USING unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS r (org_id, id, turn)
+             WHERE u.org_id = r.org_id AND u.request_id = r.id AND u.turn = r.turn AND u.flag = 'expired'
+         )
+         DELETE FROM receipt t USING unnest($1::uuid[], $4::uuid[]) AS r (org_id, id)
+         WHERE t.org_id = r.org_id AND t.id = r.id",
+        &replacing.iter().map(|r| r.scope.uuid()).collect::<Vec<Uuid>>(),
+        &replacing.iter().map(|r| r.request_id.0).collect::<Vec<Uuid>>(),
+        &replacing.iter().map(|r| r.usage.as_ref().map_or(0, |usage| usage.turn)).collect::<Vec<i16>>(),
+        &replacing.iter().map(|r| r.request_id.receipt().0).collect::<Vec<Uuid>>(),
+    )
+    .execute(&mut *transaction)
+    .await?;
+    insert(&mut transaction, records, now).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// The most of anything that one row counts: no sum over rows overflows then.
+const COUNT_MAX: i64 = 1_000_000_000_000;
 
 /// Writes records, receipt and usage row together. A record that is there already is left as it is, so a
 /// batch whose outcome is unknown may simply be written again.
@@ -76,13 +112,15 @@ pub async fn insert(
     let rows: Vec<(&Record, &UsageRow)> =
         records.iter().filter_map(|record| record.usage.as_ref().map(|usage| (record, usage))).collect();
     let column = |pick: fn(&UsageRow) -> u64| -> Vec<i64> {
-        rows.iter().map(|(_, row)| i64::try_from(pick(row)).unwrap_or(i64::MAX)).collect()
+        rows.iter()
+            .map(|(_, row)| i64::try_from(pick(row)).map_or(COUNT_MAX, |count| count.min(COUNT_MAX)))
+            .collect()
     };
     let told: Vec<(&Record, &str)> =
         records.iter().filter_map(|record| record.receipt.as_deref().map(|text| (record, text))).collect();
     let receipts: Vec<&str> = told.iter().map(|(_, text)| *text).collect();
-    let providers: Vec<&str> = rows.iter().map(|(_, row)| row.provider).collect();
-    let kinds: Vec<&str> = rows.iter().map(|(_, row)| row.kind).collect();
+    let providers: Vec<&str> = rows.iter().map(|(_, row)| row.provider.as_ref()).collect();
+    let kinds: Vec<&str> = rows.iter().map(|(_, row)| row.kind.as_ref()).collect();
     let models: Vec<&str> = rows.iter().map(|(_, row)| row.model.as_ref()).collect();
     let categories: Vec<Option<&str>> = rows.iter().map(|(_, row)| row.category).collect();
     let statuses: Vec<&str> = rows.iter().map(|(_, row)| row.status.as_str()).collect();
@@ -96,14 +134,14 @@ pub async fn insert(
                                 cache_write_1h_tokens, output_tokens, reasoning_tokens, cost, charge,
                                 latency_ms, ttft_ms, created_at, kind, audio_input_tokens,
                                 image_input_tokens, audio_output_tokens, image_output_tokens, images,
-                                input_images, characters, audio_ms, searches, queries, pages)
+                                input_images, characters, audio_ms, searches, queries, pages, flag)
              SELECT u.* FROM unnest(
                  $1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::text[], $6::text[], $7::boolean[],
                  $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[],
                  $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::integer[],
                  $20::integer[], $21::timestamptz[], $27::text[], $28::bigint[], $29::bigint[], $30::bigint[],
                  $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[],
-                 $37::bigint[], $38::bigint[]) u
+                 $37::bigint[], $38::bigint[], $39::text[]) u
              ON CONFLICT DO NOTHING
          )
          INSERT INTO receipt (org_id, id, api_key_id, document, created_at, refused)
@@ -152,6 +190,7 @@ pub async fn insert(
         &column(|u| u.usage.searches),
         &column(|u| u.usage.queries),
         &column(|u| u.usage.pages),
+        &rows.iter().map(|(_, u)| u.flag).collect::<Vec<Option<&str>>>() as &[Option<&str>],
     )
     .execute(connection)
     .await?;

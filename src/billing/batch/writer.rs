@@ -3,10 +3,11 @@
 //! recognises what an earlier try has written.
 
 mod answer;
+mod locked;
 
 use super::{Counted, HoldReply, Op, SettleReply, mailbox::Outbox};
 use crate::{
-    billing::ledger::{Bill, Checkpoint, HoldRequest, LedgerError, LedgerLimits, Settle},
+    billing::ledger::{Checkpoint, HoldRequest, LedgerError, LedgerLimits, Settle},
     domain::{
         ambient::Ambient,
         ids::{HoldId, InstanceId},
@@ -17,7 +18,7 @@ use crate::{
     },
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -67,7 +68,12 @@ pub(super) struct Writer {
     settles: VecDeque<PendingSettle>,
     holds: VecDeque<PendingHold>,
     abandoned: VecDeque<HoldRequest>,
-    checkpoints: HashMap<HoldId, (OrgScope, Bill)>,
+    checkpoints: HashMap<HoldId, Checkpoint>,
+    /// Holds that were admitted and have not ended: their requests are running.
+    known: HashSet<HoldId>,
+    /// Accounts that other transactions hold: what is about them waits, and nothing else does.
+    locked: HashSet<OrgScope>,
+    next_probe: Instant,
     barriers: Vec<oneshot::Sender<()>>,
     outbox: Outbox,
     columns: Flush,
@@ -97,6 +103,9 @@ impl Writer {
             holds: VecDeque::new(),
             abandoned: VecDeque::new(),
             checkpoints: HashMap::new(),
+            known: HashSet::new(),
+            locked: HashSet::new(),
+            next_probe: Instant::now(),
             barriers: Vec::new(),
             outbox: Outbox::default(),
             columns: Flush::default(),
@@ -143,6 +152,9 @@ impl Writer {
             if self.inbox.recv_many(ops, INTAKE_MAX).await == 0 {
                 return false;
             }
+        } else if self.only_locked() {
+            let arrived = self.inbox.recv_many(ops, INTAKE_MAX);
+            let _ = tokio::time::timeout_at(self.next_probe, arrived).await;
         } else if self.only_checkpoints() {
             let arrived = self.inbox.recv_many(ops, INTAKE_MAX);
             // Zero or too late: the checkpoints are written now.
@@ -184,14 +196,22 @@ impl Writer {
             }),
             Op::Settle { settle, reply, counted } => {
                 self.checkpoints.remove(&settle.hold);
+                if settle.revises {
+                    self.settles.retain(|earlier| earlier.settle.hold != settle.hold);
+                }
                 self.settles.push_back(PendingSettle { settle, reply, unclear: 0, _counted: counted });
             }
-            Op::Checkpoint(Checkpoint { scope, hold, bill }) => {
+            Op::Checkpoint(checkpoint) => {
                 if self.checkpoints.len() < self.limits.checkpoints_max
-                    || self.checkpoints.contains_key(&hold)
+                    || self.checkpoints.contains_key(&checkpoint.hold)
                 {
-                    self.checkpoints.insert(hold, (scope, bill));
+                    self.checkpoints.insert(checkpoint.hold, checkpoint);
                 }
+            }
+            Op::Unknown { holds, reply } => {
+                let unknown = self.unknown_of(holds);
+                // Who asked may have gone.
+                let _ = reply.send(unknown);
             }
             Op::Barrier(reply) => self.barriers.push(reply),
         }
@@ -213,17 +233,20 @@ impl Writer {
 
     /// One round: a flush of settles and holds, then what is rarer.
     async fn write(&mut self) -> Result<(), StoreError> {
+        self.probe_locked().await?;
         if !self.settles.is_empty() || !self.holds.is_empty() {
             let flushed = self.write_flush().await;
             self.send_answers();
             let busy = flushed? >= LINGER_FROM;
             self.next_flush = Instant::now() + if busy { self.limits.linger } else { Duration::ZERO };
         }
-        if let Some(hold) = self.abandoned.pop_front()
+        if let Some(at) = self.abandoned.iter().position(|hold| !self.locked.contains(&hold.scope))
+            && let Some(hold) = self.abandoned.remove(at)
             && let Err(error) = self.write_abandoned(&hold).await
         {
+            let scope = hold.scope;
             self.abandoned.push_front(hold);
-            return Err(error);
+            return self.after_contention(error, vec![scope]).await;
         }
         if !self.checkpoints.is_empty() && Instant::now() >= self.next_checkpoint {
             self.next_checkpoint = Instant::now() + self.limits.checkpoint_interval;
@@ -265,8 +288,10 @@ impl Writer {
                 if matches!(error, StoreError::Contention) {
                     self.connection = Some(connection);
                 }
+                let of_settles = settles.iter().map(|pending| pending.settle.scope);
+                let scopes = of_settles.chain(holds.iter().map(|pending| pending.request.scope)).collect();
                 self.put_back(settles, holds.into_iter().map(PendingHold::into_ambiguous).collect());
-                Err(error)
+                self.after_contention(error, scopes).await.map(|()| 0)
             }
             // The connection goes: a server that has become a read-only standby refuses everything.
             Err(error) => self.refused(settles, holds, error).map(|()| count),
@@ -301,6 +326,7 @@ impl Writer {
             org.id = %pending.settle.scope.org_id(), hold.id = %pending.settle.hold, %error,
             "the database refuses to record a settle"
         );
+        self.known.remove(&pending.settle.hold);
         self.answer_settle(pending.reply, Err(LedgerError::Refused(error)));
         Ok(())
     }
@@ -315,7 +341,8 @@ impl Writer {
         while settles.len() < settles_max
             && let Some(pending) = self.settles.pop_front()
         {
-            let taken = self.columns.push_settle(&pending.settle);
+            let free = !self.locked.contains(&pending.settle.scope);
+            let taken = free && self.columns.push_settle(&pending.settle);
             if taken { settles.push(pending) } else { settles_later.push(pending) }
         }
         let holds_max = if single { 1_usize.saturating_sub(settles.len()) } else { self.limits.batch_max };
@@ -325,7 +352,8 @@ impl Writer {
         {
             let mut beside = holds.iter().filter(|other| other.request.scope == pending.request.scope);
             let fits = if pending.alone { beside.next().is_none() } else { !beside.any(|other| other.alone) };
-            let taken = fits && self.columns.push_hold(&pending.request);
+            let free = !self.locked.contains(&pending.request.scope);
+            let taken = free && fits && self.columns.push_hold(&pending.request);
             if taken { holds.push(pending) } else { holds_later.push(pending) }
         }
         settles_later.into_iter().rev().for_each(|pending| self.settles.push_front(pending));
@@ -345,19 +373,17 @@ impl Writer {
             ledger::abandon(&mut connection, hold, self.instance, self.ambient.now()).await?;
             connection.finish().await
         };
-        self.within_time(abandoning).await?;
-        self.connection = Some(connection);
-        Ok(())
+        let abandoned = self.within_time(abandoning).await;
+        if !matches!(abandoned, Err(StoreError::Unavailable(_))) {
+            self.connection = Some(connection);
+        }
+        abandoned
     }
 
     async fn write_checkpoints(&mut self) -> Result<(), StoreError> {
         let holds: Vec<HoldId> = self.checkpoints.keys().copied().take(CHECKPOINT_BATCH_MAX).collect();
-        let checkpoints: Vec<Checkpoint> = holds
-            .into_iter()
-            .filter_map(|hold| {
-                self.checkpoints.remove(&hold).map(|(scope, bill)| Checkpoint { scope, hold, bill })
-            })
-            .collect();
+        let checkpoints: Vec<Checkpoint> =
+            holds.into_iter().filter_map(|hold| self.checkpoints.remove(&hold)).collect();
         let mut connection = self.connect().await?;
         // Best effort: what fails here is not tried again, the next checkpoint of the hold will do.
         let writing = async {

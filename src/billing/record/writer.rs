@@ -123,7 +123,7 @@ impl Writer {
             };
             let inserting = async {
                 connection.start(None).await?;
-                usage::insert(&mut connection, part, self.ambient.now()).await?;
+                usage::write(&mut connection, part, self.ambient.now()).await?;
                 connection.finish().await
             };
             let result = inserting.await;

@@ -60,6 +60,23 @@ async fn each_planted_drift_is_found() {
         ),
         ("topup_entry_has_its_event", "UPDATE entry SET kind = 'topup' WHERE kind = 'grant'"),
     ];
+    let planted = planted.into_iter().chain([
+        (
+            "charge_has_its_usage",
+            "UPDATE hold SET resolved_at = now() - interval '2 minutes' WHERE charge > 0",
+        ),
+        (
+            "charge_has_its_receipt",
+            "UPDATE hold SET resolved_at = now() - interval '2 hours' WHERE charge > 0",
+        ),
+        (
+            "hold_has_its_entry",
+            "INSERT INTO entry (org_id, id, kind, debit_account, credit_account, amount, corrects_hold_id,
+                                request_id, created_at)
+             SELECT org_id, gen_random_uuid(), 'refund', 'revenue', 'customer', 1, id, request_id, now()
+             FROM hold WHERE state = 'settled'",
+        ),
+    ]);
     for (check, sql) in planted {
         assert_found(&test, check, sql.to_owned()).await;
     }
@@ -69,6 +86,15 @@ async fn each_planted_drift_is_found() {
         (
             "usage_charge_is_its_holds",
             format!("false, 'completed', 'reported', 1, 0, 0, 1, 0, 100, 104, 1, now() {settled}"),
+        ),
+        (
+            "usage_charge_is_its_holds",
+            "false, 'completed', 'reported', 1, 0, 0, 1, 0, 100, 105, 1, now() FROM hold WHERE state = 'voided'".to_owned(),
+        ),
+        (
+            "platform_usage_has_its_hold",
+            "false, 'completed', 'reported', 1, 0, 0, 1, 0, 100, 105, 1, now()
+             FROM (SELECT org_id, gen_random_uuid() AS request_id, turn, api_key_id FROM hold) h".to_owned(),
         ),
         (
             "own_key_pays_no_entry",

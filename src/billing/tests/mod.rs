@@ -2,7 +2,9 @@
 
 mod audit;
 mod faults;
+mod gone;
 mod holds;
+mod locked;
 mod model;
 mod reports;
 mod settles;
@@ -11,7 +13,7 @@ use crate::{
     billing::{
         audit::audit as run_audit,
         batch::Ledger,
-        ledger::{Bill, HoldRequest, LedgerLimits},
+        ledger::{Bill, Checkpoint, HoldRequest, LedgerLimits},
     },
     domain::{
         ids::{ApiKeyId, EntryId, HoldId, InstanceId, RequestId},
@@ -50,7 +52,30 @@ fn ranged(test: &TestDb, scope: OrgScope, want: i64, floor: i64) -> HoldRequest 
         floor: NanoUsd(floor),
         margin: MARGIN,
         price_version: Arc::from("test"),
+        provider: "openai",
+        model: Arc::from("m"),
+        kind: "chat",
     }
+}
+
+fn checkpoint(scope: OrgScope, hold: HoldId, cost: i64) -> Checkpoint {
+    let bill = bill(cost);
+    let model = Arc::from("served");
+    Checkpoint { scope, hold, bill, input_tokens: 7, output_tokens: 9, provider: "groq", model }
+}
+
+/// Removes what the reaper put on record: the gateway replaces it when a settle comes late.
+async fn forget_records(test: &TestDb) {
+    test.tamper("DELETE FROM usage; DELETE FROM receipt").await;
+}
+
+/// Ends the lease of an instance so that its holds are anybody's to reap.
+async fn let_lapse(test: &TestDb, instance: InstanceId) {
+    sqlx::query("UPDATE instance SET lease_until = now() - interval '20 seconds' WHERE id = $1")
+        .bind(instance.0)
+        .execute(&mut *test.db.acquire().await.unwrap())
+        .await
+        .unwrap();
 }
 
 fn bill(cost: i64) -> Bill {

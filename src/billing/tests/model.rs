@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::billing::{
-    ledger::{Checkpoint, HoldOutcome, Settle, SettleOutcome},
+    ledger::{HoldOutcome, Settle, SettleOutcome},
     reap::reap_once,
 };
 use proptest::{
@@ -25,6 +25,8 @@ enum Step {
         cost: i64,
     },
     Void(usize),
+    /// The last word: the answer was not delivered.
+    Undelivered(usize),
     Checkpoint {
         hold: usize,
         cost: i64,
@@ -43,6 +45,9 @@ enum End {
     Open,
     Charged(i64),
     Expired(i64),
+    /// Ended again after it had expired, and by the last word.
+    Late(i64),
+    TakenBack,
 }
 
 struct ModelHold {
@@ -51,6 +56,8 @@ struct ModelHold {
     amount: i64,
     checkpoint: i64,
     end: End,
+    /// Before anything else ended it.
+    was_settled: bool,
 }
 
 #[derive(Default)]
@@ -68,6 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => hold.clone().prop_map(Step::HoldAgain),
         4 => (hold.clone(), 0..800_i64).prop_map(|(hold, cost)| Step::Settle { hold, cost }),
         2 => hold.clone().prop_map(Step::Void),
+        1 => hold.clone().prop_map(Step::Undelivered),
         2 => (hold, 1..500_i64).prop_map(|(hold, cost)| Step::Checkpoint { hold, cost }),
         1 => Just(Step::Crash),
         1 => (0..2_usize, 1..500_i64).prop_map(|(account, amount)| Step::Grant { account, amount }),
@@ -84,6 +92,7 @@ async fn any_sequence_of_operations_matches_the_model() {
         let steps = prop::collection::vec(step(), 1..60).new_tree(&mut runner).unwrap().current();
         run(&test, &steps).await;
     }
+    forget_records(&test).await;
     assert_clean(&test).await;
 }
 
@@ -106,7 +115,14 @@ async fn run(test: &TestDb, steps: &[Step]) {
                     assert_eq!(outcome, HoldOutcome::Refused { available: NanoUsd(free) }, "{steps:?}");
                     End::Refused
                 };
-                model.holds.push(ModelHold { request, account, amount, checkpoint: 0, end });
+                model.holds.push(ModelHold {
+                    request,
+                    account,
+                    amount,
+                    checkpoint: 0,
+                    end,
+                    was_settled: false,
+                });
             }
             Step::HoldAgain(hold) => {
                 let Some(hold) = model.holds.get(hold).filter(|hold| hold.end != End::Refused) else {
@@ -123,10 +139,11 @@ async fn run(test: &TestDb, steps: &[Step]) {
             }
             Step::Settle { hold, cost } => end(test, &ledger, &mut model, hold, Some(cost), steps).await,
             Step::Void(hold) => end(test, &ledger, &mut model, hold, None, steps).await,
+            Step::Undelivered(hold) => take_back(&ledger, &mut model, hold, steps).await,
             Step::Checkpoint { hold, cost } => {
                 let Some(hold) = model.holds.get_mut(hold) else { continue };
                 let (scope, id) = (hold.request.scope, hold.request.id);
-                ledger.checkpoint(Checkpoint { scope, hold: id, bill: bill(cost) });
+                ledger.checkpoint(checkpoint(scope, id, cost));
                 ledger.flush().await;
                 hold.checkpoint = hold.checkpoint.max(bill(cost).charge().0);
             }
@@ -165,27 +182,55 @@ async fn end(
     let expected = match hold.end {
         End::Refused => SettleOutcome::Unknown,
         End::Open => SettleOutcome::Posted,
-        End::Charged(first) if first == charge && cost.is_none_or(|cost| bill(cost).charge().0 == first) => {
-            SettleOutcome::Repeat
-        }
+        End::Charged(first) if first == charge => SettleOutcome::Repeat,
         End::Charged(first) => SettleOutcome::Conflict { charge: NanoUsd(first) },
-        End::Expired(first) => SettleOutcome::Expired { charge: NanoUsd(first) },
+        End::Expired(_) => SettleOutcome::Late,
+        End::Late(first) if first == charge => SettleOutcome::Late,
+        End::Late(first) => SettleOutcome::Conflict { charge: NanoUsd(first) },
+        End::TakenBack if charge == 0 && hold.was_settled => SettleOutcome::Repeat,
+        End::TakenBack if charge == 0 => SettleOutcome::Late,
+        End::TakenBack => SettleOutcome::Conflict { charge: NanoUsd(0) },
     };
     assert_eq!(ledger.settle(settle).await.unwrap(), expected, "{steps:?}");
-    if hold.end == End::Open {
-        hold.end = End::Charged(charge);
-        model.held[hold.account] -= hold.amount;
-        model.posted[hold.account] -= charge;
+    match hold.end {
+        End::Open => {
+            hold.end = End::Charged(charge);
+            hold.was_settled = true;
+            model.held[hold.account] -= hold.amount;
+            model.posted[hold.account] -= charge;
+        }
+        End::Expired(before) => {
+            hold.end = End::Late(charge);
+            model.posted[hold.account] -= charge - before;
+        }
+        _ => {}
+    }
+}
+
+async fn take_back(ledger: &Ledger, model: &mut Model, hold: usize, steps: &[Step]) {
+    let Some(hold) = model.holds.get_mut(hold) else { return };
+    let void = Settle::void(hold.request.scope, hold.request.id).revising();
+    let outcome = ledger.settle(void).await.unwrap();
+    match hold.end {
+        End::Refused => assert_eq!(outcome, SettleOutcome::Unknown, "{steps:?}"),
+        End::Open => {
+            assert_eq!(outcome, SettleOutcome::Posted, "{steps:?}");
+            model.held[hold.account] -= hold.amount;
+            (hold.end, hold.was_settled) = (End::Charged(0), true);
+        }
+        End::Charged(charge) | End::Expired(charge) | End::Late(charge) => {
+            let is_void = outcome == SettleOutcome::Repeat && charge == 0;
+            assert!(is_void || outcome == SettleOutcome::Revised, "{outcome:?} {steps:?}");
+            model.posted[hold.account] += charge;
+            hold.end = if is_void { hold.end } else { End::TakenBack };
+        }
+        End::TakenBack => assert_eq!(outcome, SettleOutcome::Revised, "{steps:?}"),
     }
 }
 
 async fn crash(test: &TestDb, instance: InstanceId, model: &mut Model) {
     let mut connection = test.db.acquire().await.unwrap();
-    sqlx::query("UPDATE instance SET lease_until = now() - interval '20 seconds' WHERE id = $1")
-        .bind(instance.0)
-        .execute(&mut *connection)
-        .await
-        .unwrap();
+    let_lapse(test, instance).await;
     while !reap_once(&mut connection, &test.ambient, 3).await.unwrap().is_empty() {}
     for hold in model.holds.iter_mut().filter(|hold| hold.end == End::Open) {
         hold.end = End::Expired(hold.checkpoint);

@@ -18,8 +18,8 @@ use time::macros::datetime;
 pub(super) fn usage_row(model: &str, number: i64) -> UsageRow {
     UsageRow {
         turn: 0,
-        kind: "chat",
-        provider: "openai",
+        kind: "chat".into(),
+        provider: "openai".into(),
         model: Arc::from(model),
         byok: number % 2 == 1,
         category: None,
@@ -29,6 +29,7 @@ pub(super) fn usage_row(model: &str, number: i64) -> UsageRow {
         charge: NanoUsd(if number % 2 == 1 { 0 } else { 105 }),
         latency_ms: 12,
         ttft_ms: None,
+        flag: None,
     }
 }
 
@@ -59,7 +60,14 @@ async fn record(
 ) -> RequestId {
     let request_id = RequestId(test.ambient.uuid());
     let receipt = format!(r#"{{"receipt_id": "{}"}}"#, request_id.receipt());
-    let record = Record { scope, request_id, api_key_id: key, usage: Some(row), receipt: Some(receipt) };
+    let record = Record {
+        scope,
+        request_id,
+        api_key_id: key,
+        usage: Some(row),
+        receipt: Some(receipt),
+        replaces: false,
+    };
     recorder.record(record.clone());
     // A repeat changes nothing.
     recorder.record(record);
@@ -76,7 +84,7 @@ async fn usage_sums_by_each_grouping_within_one_organization() {
         let model = if number < 2 { "=a,\"b\"" } else { "gpt-4o" };
         let mut row = usage_row(model, number);
         if number < 2 {
-            (row.kind, row.usage) = ("images", of_every_kind(row.usage));
+            (row.kind, row.usage) = ("images".into(), of_every_kind(row.usage));
         }
         record(&test, &recorder, scope, key, row).await;
     }
@@ -140,7 +148,7 @@ async fn every_endpoint_has_a_kind_of_its_own_and_no_other_word_is_kept() {
         "translation",
     ];
     for kind in kinds.into_iter().chain(["telepathy"]) {
-        record(&test, &recorder, scope, key, UsageRow { kind, ..usage_row("m", 0) }).await;
+        record(&test, &recorder, scope, key, UsageRow { kind: kind.into(), ..usage_row("m", 0) }).await;
     }
     recorder.flush().await;
     let mut connection = test.db.acquire().await.unwrap();

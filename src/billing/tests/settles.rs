@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     billing::{
-        ledger::{Checkpoint, HoldOutcome, Settle, SettleOutcome},
+        ledger::{HoldOutcome, Settle, SettleOutcome},
         reap::reap_once,
     },
     store::topups::{self, Credit, CreditKind, CreditOutcome},
@@ -98,7 +98,7 @@ async fn ends_without_a_charge_write_no_entry_and_an_unknown_hold_is_said_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn holds_of_a_gone_process_expire_at_their_checkpoint_and_stay_so() {
+async fn holds_of_a_gone_process_expire_at_their_checkpoint_and_a_late_settle_posts_the_difference() {
     let test = TestDb::create().await;
     let (scope, other) = (test.organization(10_000).await, test.organization(10_000).await);
     let (dead, instance) = start_as(&test, &test.db, LedgerLimits::default()).await;
@@ -109,7 +109,7 @@ async fn holds_of_a_gone_process_expire_at_their_checkpoint_and_stay_so() {
     dead.hold(silent.clone()).await.unwrap();
     alive.hold(kept.clone()).await.unwrap();
     for cost in [100, 200, 150] {
-        dead.checkpoint(Checkpoint { scope, hold: streamed.id, bill: bill(cost) });
+        dead.checkpoint(checkpoint(scope, streamed.id, cost));
         dead.flush().await;
     }
     let mut connection = test.db.acquire().await.unwrap();
@@ -127,10 +127,16 @@ async fn holds_of_a_gone_process_expire_at_their_checkpoint_and_stay_so() {
     assert_eq!(balance(&test, scope).await, (9_790, 700));
     assert_eq!(balance(&test, other).await, (10_000, 0));
     let late = Settle::charge(scope, streamed.id, bill(500), entry(&test));
-    assert_eq!(dead.settle(late).await.unwrap(), SettleOutcome::Expired { charge: NanoUsd(210) });
+    for _ in 0..2 {
+        assert_eq!(dead.settle(late).await.unwrap(), SettleOutcome::Late, "the difference is posted, once");
+    }
+    let other = Settle::charge(scope, streamed.id, bill(400), entry(&test));
+    let stands = SettleOutcome::Conflict { charge: NanoUsd(525) };
+    assert_eq!(dead.settle(other).await.unwrap(), stands);
     let live = Settle::charge(scope, kept.id, bill(100), entry(&test));
     assert_eq!(alive.settle(live).await.unwrap(), SettleOutcome::Posted);
-    assert_eq!(balance(&test, scope).await, (9_685, 0));
+    assert_eq!(balance(&test, scope).await, (9_370, 0));
+    forget_records(&test).await;
     assert_clean(&test).await;
 }
 

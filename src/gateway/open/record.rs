@@ -30,6 +30,7 @@ impl Open {
             fallback_reason: self.fallback_reason,
             dropped: &self.dropped,
             bill,
+            usage_flag: self.flag(),
             earlier: &self.turns.done,
             price_version: &self.catalog.version,
             stream: self.stream,
@@ -41,8 +42,8 @@ impl Open {
         };
         let usage = self.served().zip(bill).map(|(served, bill)| UsageRow {
             turn: self.turns.number(),
-            kind: self.kind.as_str(),
-            provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()),
+            kind: self.kind.as_str().into(),
+            provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()).into(),
             model: kept(&served.model_id),
             byok: served.credential == CredentialKind::Byok,
             category: None,
@@ -56,6 +57,7 @@ impl Open {
             charge: bill.charge,
             latency_ms: clamped(latency_ms),
             ttft_ms: ttft_ms.map(clamped),
+            flag: self.flag(),
         });
         Record {
             scope: self.principal.scope,
@@ -63,6 +65,7 @@ impl Open {
             api_key_id: self.principal.api_key_id,
             usage,
             receipt: (!self.turns.goes_on).then(|| receipt::write(&story)),
+            replaces: false,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
 impl Open {
     /// Stands in for a usage the provider did not report.
     pub(in crate::gateway) fn count(&mut self) {
+        self.disregard_absurd();
         let Some(serving) = &mut self.serving else { return };
         let output = serving.consumed.count(serving.family);
         let reported = serving.consumed.reported;

@@ -44,6 +44,7 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
         fallback_reason: None,
         dropped: &vec!["é".repeat(300); 100_000],
         bill: Some(&bill),
+        usage_flag: None,
         earlier: &vec![done; 500],
         price_version: "v",
         stream: false,

@@ -247,10 +247,8 @@ pub(super) fn error(failure: Failure) -> ApiError {
         failure @ Failure::KeyOver => ApiError::new(Code::InvalidApiKey, failure.text()),
         Failure::Unavailable(cause) => ApiError::unavailable(cause),
         Failure::NotDurable => {
-            // The answer has been paid for and will be billed: a second try would be billed again.
-            let message =
-                "The answer could not be billed in time and is lost; its charge stands in the receipt";
-            ApiError::new(Code::ServiceUnavailable, message).retry_is_useless()
+            let message = "The answer could not be billed in time and is lost; it is not charged. Try again";
+            ApiError::new(Code::ServiceUnavailable, message)
         }
         Failure::Upstream { rejection, provider, credential, tried } => {
             upstream(*rejection, provider, credential, tried)

@@ -126,3 +126,28 @@ async fn a_bill_that_is_not_written_in_time_ends_the_stream_with_an_error_and_is
     assert_eq!(spent_since(&stack, &customer, before).await, charge(cost(GPT, 31, 0, 41)));
     close(stack).await;
 }
+
+#[tokio::test]
+async fn an_answer_that_is_lost_because_its_bill_came_late_costs_nothing_anywhere() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let (before, _) = stack.account(&customer.organization_id).await;
+    stack.simulator.enqueue("openai", Script::default().with_tokens(31, 41).gated());
+    let (client, key) = (stack.client.clone(), customer.key.clone());
+    let unary = tokio::spawn(async move { client.chat(&key, &ask(GPT.model)).await });
+    wait_until("it to be running", async || stack.simulator.waiting() == 1).await;
+    set_reachable(&stack, false).await;
+    stack.simulator.release();
+    let reply = unary.await.unwrap();
+    assert_eq!(reply.status, 503, "{reply}");
+    assert!(reply.message().contains("not charged"), "{reply}");
+    set_reachable(&stack, true).await;
+    stack.no_hold_is_open().await;
+    let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
+    assert_eq!((&receipt["charged_nano_usd"], &receipt["usage_flag"]), (&0.into(), &"undelivered".into()));
+    assert_eq!(receipt["execution"]["status"], "failed", "{receipt}");
+    assert_eq!(receipt["usage"]["output"], 41, "{receipt}");
+    assert_eq!(stack.database.number("SELECT sum(charge)::bigint FROM usage").await, 0);
+    assert_eq!(stack.account(&customer.organization_id).await, (before, 0));
+    close(stack).await;
+}

@@ -135,6 +135,8 @@ pub fn recompute(receipt: &Value) {
     assert_eq!(priced, buckets.iter().map(|name| usage[name].as_u64().unwrap()).sum::<u64>(), "{receipt}");
     if byok {
         assert_eq!((charged, &receipt["margin_nano_usd"]), (0, &json!(0)), "{receipt}");
+    } else if receipt["usage_flag"] == "undelivered" {
+        assert_eq!((charged, receipt["margin_nano_usd"].as_i64()), (0, Some(-cost)), "{receipt}");
     } else {
         assert_eq!(receipt["margin_bps"], 500);
         assert_eq!((charged, receipt["margin_nano_usd"].as_i64()), (charge(cost), Some(charged - cost)));

@@ -204,3 +204,40 @@ async fn what_has_no_price_is_refused_on_the_platforms_key_before_anyone_is_call
     assert_eq!(stack.database.number(unpriced).await, 3);
     close(stack).await;
 }
+
+#[tokio::test]
+async fn more_than_a_request_can_have_consumed_is_counted_flagged_and_within_the_hold() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    for (prompt, output, max_tokens) in
+        [(1_000_000_000, 1_000_000_000, 5), (10, 1_000, 5), (10, 4_000_000_000, 50), (2_000_000, 3, 5)]
+    {
+        for streamed in [false, true] {
+            stack.simulator.enqueue("openai", Script::default().with_tokens(prompt, output));
+            let mut body = ask(GPT.model);
+            body["max_tokens"] = json!(max_tokens);
+            let (before, _) = stack.account(&customer.organization_id).await;
+            let (note, receipt) = answer_note(&stack, &customer, &body, streamed).await;
+            let charged = nano_of(&note["charged_usd"]);
+            let receipt = stack.receipt(&customer.key, &receipt).await;
+            assert_eq!(receipt["usage_flag"], "above_bound", "{prompt} {output} {receipt}");
+            assert_ne!(receipt["usage"]["basis"], "reported", "{receipt}");
+            assert_eq!(receipt["charged_nano_usd"], charged);
+            assert_eq!(spent_since(&stack, &customer, before).await, charged);
+            assert!(charged > 0);
+        }
+    }
+    let above = "SELECT count(*) FROM hold WHERE charge > amount";
+    assert_eq!(stack.database.number(above).await, 0, "no charge is above what was set aside");
+    assert_eq!(stack.database.number("SELECT count(*) FROM usage WHERE flag = 'above_bound'").await, 8);
+    assert!(stack.gateway().exposition().contains("kairosroute_usage_above_bound_total 8\n"));
+    // Own keys are flagged too, and pay the platform nothing.
+    stack.set_provider_keys(&customer, &json!({ "OpenAI": "sk-own-key-of-theirs" })).await;
+    stack.simulator.enqueue("openai", Script::default().with_tokens(10, 1_000_000_000));
+    let (before, _) = stack.account(&customer.organization_id).await;
+    let (note, receipt) = answer_note(&stack, &customer, &ask(GPT.model), false).await;
+    assert_eq!(note["byok"], true, "{note}");
+    assert_eq!(stack.receipt(&customer.key, &receipt).await["usage_flag"], "above_bound");
+    assert_eq!(spent_since(&stack, &customer, before).await, 0);
+    close(stack).await;
+}

@@ -5,9 +5,10 @@ use super::{PendingHold, PendingSettle, SettleReply, UNCLEAR_MAX, Writer};
 use crate::{
     billing::batch::{Counted, mailbox::SettleAnswer},
     billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome},
+    domain::ids::EntryId,
     store::{
         StoreError,
-        ledger::{self, EndState, HoldEnd, HoldRead},
+        ledger::{self, EndState, HoldEnd, HoldRead, Resolution, Revision},
     },
 };
 
@@ -28,6 +29,7 @@ impl Writer {
                     let (scope, id) = (pending.request.scope, pending.request.id);
                     let settle = Settle::void(scope, id);
                     let admitted = Ok(HoldOutcome::Admitted { amount });
+                    self.known.insert(id);
                     if !pending.reply.hold(admitted, settle, &mut self.outbox) {
                         self.void(settle);
                     }
@@ -99,6 +101,7 @@ impl Writer {
         let mut failure = None;
         for (mut pending, settled) in settles.into_iter().zip(settled) {
             if settled {
+                self.known.remove(&pending.settle.hold);
                 self.answer_settle(pending.reply, Ok(SettleOutcome::Posted));
                 continue;
             }
@@ -108,6 +111,7 @@ impl Writer {
             }
             match self.read_end(&pending.settle).await {
                 Ok(Some(outcome)) => {
+                    self.known.remove(&pending.settle.hold);
                     log_unposted(&pending.settle, outcome);
                     self.answer_settle(pending.reply, Ok(outcome));
                 }
@@ -121,6 +125,7 @@ impl Writer {
                         org.id = %pending.settle.scope.org_id(), hold.id = %pending.settle.hold,
                         "an open hold cannot be settled"
                     );
+                    self.known.remove(&pending.settle.hold);
                     self.answer_settle(pending.reply, Err(LedgerError::Refused(StoreError::Contention)));
                 }
                 Err(error) => {
@@ -132,7 +137,7 @@ impl Writer {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Why a settle ended nothing; `None` when its hold is open.
+    /// What stands where a settle ended nothing, after putting right what it puts right; `None` when its hold is open.
     async fn read_end(&mut self, settle: &Settle) -> Result<Option<SettleOutcome>, StoreError> {
         let mut connection = self.connect().await?;
         let reading = async {
@@ -144,16 +149,33 @@ impl Writer {
         let end = self.within_time(reading).await?;
         self.connection = Some(connection);
         let Some(end) = end else { return Ok(Some(SettleOutcome::Unknown)) };
-        Ok(end.map(|HoldEnd { state, cost, charge }| {
-            let bill = settle.resolution.bill();
-            match state {
-                EndState::Expired => SettleOutcome::Expired { charge },
-                EndState::Settled | EndState::Voided if (cost, charge) == (bill.cost(), bill.charge()) => {
-                    SettleOutcome::Repeat
-                }
-                EndState::Settled | EndState::Voided => SettleOutcome::Conflict { charge },
-            }
-        }))
+        let Some(HoldEnd { state, cost, charge }) = end else { return Ok(None) };
+        let bill = settle.resolution.bill();
+        let same = (cost, charge) == (bill.cost(), bill.charge());
+        let (revision, corrected) = match (state, settle.revises) {
+            (EndState::Expired, false) => (Revision::Late, SettleOutcome::Late),
+            (EndState::Expired | EndState::Settled, true) => (Revision::LastWord, SettleOutcome::Revised),
+            _ if same => return Ok(Some(SettleOutcome::Repeat)),
+            _ => return Ok(Some(SettleOutcome::Conflict { charge })),
+        };
+        // Where nothing was left to correct, an earlier try of this settle did it, or another settle was first.
+        let done = self.correct(settle, revision).await?;
+        Ok(Some(if done || same { corrected } else { SettleOutcome::Conflict { charge } }))
+    }
+
+    async fn correct(&mut self, settle: &Settle, revision: Revision) -> Result<bool, StoreError> {
+        let entry_id = match settle.resolution {
+            Resolution::Settled { entry_id, .. } => entry_id,
+            Resolution::Voided => EntryId(self.ambient.uuid()),
+        };
+        let (hold, bill) = ((settle.scope, settle.hold), settle.resolution.bill());
+        let mut connection = self.connect().await?;
+        let correcting = ledger::correct(&mut connection, hold, bill, revision, entry_id, self.ambient.now());
+        let corrected = self.within_time(correcting).await;
+        if !matches!(corrected, Err(StoreError::Unavailable(_))) {
+            self.connection = Some(connection);
+        }
+        corrected
     }
 }
 
@@ -161,7 +183,10 @@ fn log_unposted(settle: &Settle, outcome: SettleOutcome) {
     let message = match outcome {
         SettleOutcome::Posted | SettleOutcome::Repeat => return,
         SettleOutcome::Conflict { .. } => "a settle differs from the recorded end of its hold, which stands",
-        SettleOutcome::Expired { .. } => "a settle came after its hold had expired, which stands",
+        SettleOutcome::Late => "a settle came after its hold had expired: the difference is posted",
+        SettleOutcome::Revised => {
+            "an answer was not delivered after its charge had been recorded: it is given back"
+        }
         SettleOutcome::Unknown => "a settle names no hold",
     };
     tracing::error!(
