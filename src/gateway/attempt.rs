@@ -3,7 +3,7 @@
 
 use super::{
     exchange::{Exchange, KindExchange},
-    relay::{Relay, said},
+    relay::{Relay, names_other_tiers, said},
 };
 use crate::{
     dialect::{
@@ -11,6 +11,7 @@ use crate::{
         canonical::{Answer as Canonical, Event},
         kinds::{KindAnswer, Refused},
         openai_chat::{AnswerEdits, reply, usage},
+        responses,
     },
     domain::{provider::ProviderId, secret::Secret, usage::Usage},
     providers::{
@@ -180,7 +181,10 @@ fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
     }
     let (usage, service_tier) = (answer.usage, answer.service_tier.clone());
     let body = match exchange.speaking {
-        None => Body::Bytes(body),
+        None => {
+            let edited = if names_other_tiers(&exchange) { responses::with_known_tier(&body) } else { None };
+            Body::Bytes(edited.unwrap_or(body))
+        }
         Some(_) => Body::Answer(Box::new((answer, exchange))),
     };
     Ok(Answer::Whole { body, usage, service_tier, text })

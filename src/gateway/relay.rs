@@ -28,6 +28,7 @@ use chat::Chat;
 use document::Document;
 use gather::Gather;
 use pass::Pass;
+pub(super) use pass::names_other_tiers;
 use translate::Translate;
 
 /// The member that says who served and what it cost.

@@ -7,7 +7,7 @@ use super::{
     request::{Invalid, Limits},
 };
 use kairosroute_domain::secret::Secret;
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 /// A provider key has to fit into a header.
 const KEY_BYTES_MAX: usize = 512;
@@ -74,8 +74,13 @@ impl<'a> Wishes<'a> {
             return Err(Invalid::kind("extra", "an object".into(), extra.kind()));
         }
         let members = extra.members();
-        for (index, Member { key, value, .. }) in members.iter().enumerate() {
-            if members.iter().take(index).any(|earlier| earlier.key == *key) {
+        if members.len() > limits.members_max {
+            let most = limits.members_max;
+            return Err(Invalid::at("extra", format!("`extra` may have at most {most} members")));
+        }
+        let mut seen = HashSet::with_capacity(members.len());
+        for Member { key, value, .. } in &members {
+            if !seen.insert(key.as_ref()) {
                 return Err(Invalid::at("extra", "`extra` holds a member twice".into()));
             }
             match key.as_ref() {
@@ -219,6 +224,15 @@ mod tests {
         }
         let long = format!(r#"{{"byok_api_key":"{}"}}"#, "k".repeat(KEY_BYTES_MAX + 1));
         assert!(wishes(&long).is_err());
+    }
+
+    #[test]
+    fn more_members_than_may_be_are_refused() {
+        let members: Vec<String> = (0..129).map(|number| format!("\"k{number}\":null")).collect();
+        let body = format!(r#"{{"extra":{{{}}}}}"#, members.join(","));
+        let refused = wishes(&body).err().unwrap();
+        assert_eq!(refused.param.as_deref(), Some("extra"));
+        assert!(refused.message.contains("128"), "{refused}");
     }
 
     #[test]

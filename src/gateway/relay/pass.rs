@@ -2,6 +2,8 @@
 //! kept back until the bill is known.
 
 use super::{BEGAN_ANEW, Exchange, Heard, NOTE, terminal};
+use std::borrow::Cow;
+
 use crate::dialect::{AnswerReader, Dialect, canonical::Event, json, responses, sse, sse::Frame};
 
 pub(super) struct Pass {
@@ -12,12 +14,21 @@ pub(super) struct Pass {
     held_bytes: usize,
     /// The number of the next event, where events are numbered (Responses).
     sequence: u64,
+    /// The host may name a tier that clients do not know (Responses).
+    other_tiers: bool,
 }
 
 impl Pass {
     pub(super) fn new(exchange: &Exchange) -> Self {
         let reader = AnswerReader::new(exchange.upstream, exchange.reading.clone());
-        Self { client: exchange.client, reader, held: Vec::new(), held_bytes: 0, sequence: 0 }
+        Self {
+            client: exchange.client,
+            reader,
+            held: Vec::new(),
+            held_bytes: 0,
+            sequence: 0,
+            other_tiers: names_other_tiers(exchange),
+        }
     }
 
     pub(super) fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
@@ -41,6 +52,8 @@ impl Pass {
             return;
         }
         self.sequence = next_number(&data).unwrap_or(self.sequence);
+        let known_tier = if self.other_tiers { responses::with_known_tier(&data) } else { None };
+        let data = known_tier.map_or(data, Cow::Owned);
         if heard.finished > 0 {
             self.held_bytes = self.held_bytes.saturating_add(data.len());
             self.held.push((name.map(<[u8]>::to_vec), data.into_owned()));
@@ -76,6 +89,11 @@ impl Pass {
             out.extend_from_slice(b"data: [DONE]\n\n");
         }
     }
+}
+
+/// Whether a response that is passed on may name a tier that only its host knows.
+pub(in crate::gateway) fn names_other_tiers(exchange: &Exchange) -> bool {
+    exchange.client == Dialect::Responses && exchange.provider.row().quirks.answers.other_tiers
 }
 
 /// The number after that of an event. Inside a string the quotes would be escaped, so the bytes are unmistakable.

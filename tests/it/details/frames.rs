@@ -26,6 +26,7 @@ fn essence(mut body: Value) -> Value {
                     "id",
                     "created",
                     "created_at",
+                    "completed_at",
                     "receipt_id",
                     "item_id",
                     "usage",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 fn out_of_reach() -> Vec<(&'static str, Value, &'static str)> {
     let said = |content: Value| json!([{ "role": "user", "content": content }]);
     let kept = "belongs to the account";
-    let unpriced = "unpriced_fees_refused_on_platform_key";
+    let unpriced = "bears a fee";
     vec![
         (
             "/v1/chat/completions",
@@ -80,6 +80,39 @@ async fn what_the_platforms_account_keeps_or_pays_for_unseen_is_out_of_reach() {
         assert!(reply.message().contains(named), "{path} {body}: {reply}");
     }
     assert!(stack.simulator.bill().is_empty(), "nothing is sent: {:#?}", stack.simulator.bill());
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn what_the_client_runs_itself_works_on_the_platforms_account() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("100").await;
+    let function = json!({ "type": "function", "name": "f", "parameters": {}, "strict": false });
+    let respond = |input: Value, tool: Value| {
+        ("/v1/responses", json!({ "model": "openai/gpt-5.5", "input": input, "tools": [tool] }))
+    };
+    let history = json!([
+        { "role": "user", "content": "x" },
+        { "type": "custom_tool_call", "call_id": "c1", "name": "p", "input": "raw" },
+        { "type": "custom_tool_call_output", "call_id": "c1", "output": "done" },
+    ]);
+    let bash = json!({ "model": "anthropic/claude-sonnet-4-6", "max_tokens": 9,
+        "messages": [{ "role": "user", "content": "x" }], "tools": [{ "type": "bash_20250124", "name": "bash" }] });
+    for (path, body) in [
+        respond(json!("x"), json!({ "type": "namespace", "name": "n", "tools": [function] })),
+        respond(json!("x"), json!({ "type": "apply_patch" })),
+        respond(json!("x"), json!({ "type": "tool_search", "execution": "client", "parameters": {} })),
+        respond(history, json!({ "type": "custom", "name": "p" })),
+        ("/v1/messages", bash),
+    ] {
+        let reply = stack.post(path, &customer.key, &body).await;
+        assert_eq!(reply.status, 200, "{body}: {reply}");
+    }
+    let body =
+        json!({ "model": "openai/gpt-5.5", "input": "x", "tools": [function, { "type": "web_search" }] });
+    let reply = stack.post("/v1/responses", &customer.key, &body).await;
+    assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &json!("tools[1]")), "{reply}");
+    assert!(reply.message().contains("web_search"), "{reply}");
     close(stack).await;
 }
 

@@ -4,6 +4,7 @@
 use super::{
     frames::Frames,
     output::{Response, Status},
+    request::nothing_echoed,
     writer::Writer,
 };
 use crate::{
@@ -73,7 +74,7 @@ pub fn failed_event(sequence: u64, code: &str, message: &str) -> Vec<u8> {
         output: &[],
         tier: None,
         usage: None,
-        echo: r#""parallel_tool_calls":true,"tool_choice":"auto","tools":[]"#,
+        echo: &nothing_echoed(),
     };
     let mut out = Vec::new();
     let response = response.json();

@@ -1,7 +1,10 @@
 //! The objects of an answer to a client: output items, their parts, and the response around them.
 
 use super::tools::split;
-use crate::json::{Escaped, Kind, ObjectWriter, Raw};
+use crate::{
+    json::{Escaped, Kind, ObjectWriter, Raw},
+    openai_chat::tier,
+};
 
 /// How far an item or a response has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -160,6 +163,10 @@ impl Response<'_> {
         out.text("id", self.id);
         out.text("object", "response");
         out.key("created_at").extend(self.created.to_string().bytes());
+        match self.status {
+            Status::Completed => out.raw("completed_at", &self.created.to_string()),
+            _ => out.raw("completed_at", "null"),
+        }
         out.text("status", self.status.as_str());
         match self.error {
             None => out.raw("error", "null"),
@@ -176,10 +183,7 @@ impl Response<'_> {
         }
         self.model.push_quoted(out.key("model"));
         push_list(out.key("output"), self.output);
-        match self.tier {
-            None => out.raw("service_tier", "null"),
-            Some(tier) => out.text("service_tier", tier),
-        }
+        out.text("service_tier", self.tier.and_then(tier::of).unwrap_or("default"));
         out.raw("usage", self.usage.as_deref().unwrap_or("null"));
         let mut json = out.end();
         if !self.echo.is_empty() {

@@ -198,12 +198,20 @@ impl Reader {
         {
             return;
         }
+        let begins = item.part.is_none();
         if is_new {
             item.part = Some((voice, part));
             item.part_start = chars;
         }
         match voice {
             Voice::Text => {
+                if begins && self.said_text {
+                    // Two messages of one answer are not one text.
+                    emit(said(Delta::Text(Escaped::from_inner("\\n\\n"))));
+                    self.chars = self.chars.saturating_add(2);
+                    item.part_start = self.chars;
+                }
+                let chars = self.chars;
                 let more = u64::try_from(text.decode().chars().count()).unwrap_or(0);
                 self.chars = chars.saturating_add(more);
                 self.said_text = true;

@@ -63,38 +63,54 @@ impl<'a> ResponsesRequest<'a> {
 
     /// The members that an answer repeats.
     pub fn echo(&self) -> String {
-        let find = |key: &str| self.members.iter().find(|member| member.key == key);
-        let mut out = String::with_capacity(256);
-        for (name, otherwise) in ECHOED {
-            let value = find(name).map_or(*otherwise, |member| member.value.get());
-            if !out.is_empty() {
-                out.push(',');
+        echoed(|key| {
+            let member = self.members.iter().find(|member| member.key == key)?;
+            match key {
+                "tools" => Some(tools::complete(member.value)),
+                _ => Some(Cow::Borrowed(member.value.get())),
             }
-            out.push_str(&format!("\"{name}\":{value}"));
-        }
-        out
+        })
     }
+}
+
+/// The members that an answer repeats, of a request of which nothing is known.
+pub(super) fn nothing_echoed() -> String {
+    echoed(|_| None)
+}
+
+fn echoed<'a>(said: impl Fn(&str) -> Option<Cow<'a, str>>) -> String {
+    let mut out = String::with_capacity(256);
+    for (name, otherwise) in ECHOED {
+        if !out.is_empty() {
+            out.push(',');
+        }
+        let value = said(name);
+        out.push_str(&format!("\"{name}\":{}", value.as_deref().unwrap_or(otherwise)));
+    }
+    out
 }
 
 /// What a response object has of its request, and what it says of a field that was not sent.
 const ECHOED: &[(&str, &str)] = &[
     ("background", "false"),
+    ("frequency_penalty", "0"),
     ("instructions", "null"),
     ("max_output_tokens", "null"),
     ("max_tool_calls", "null"),
     ("metadata", "{}"),
     ("parallel_tool_calls", "true"),
+    ("presence_penalty", "0"),
     ("previous_response_id", "null"),
     ("prompt_cache_key", "null"),
     ("reasoning", r#"{"effort":null,"summary":null}"#),
     ("safety_identifier", "null"),
     ("store", "false"),
-    ("temperature", "null"),
+    ("temperature", "1"),
     ("text", r#"{"format":{"type":"text"}}"#),
     ("tool_choice", "\"auto\""),
     ("tools", "[]"),
     ("top_logprobs", "0"),
-    ("top_p", "null"),
+    ("top_p", "1"),
     ("truncation", "\"disabled\""),
     ("user", "null"),
 ];

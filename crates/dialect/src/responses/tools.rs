@@ -8,9 +8,10 @@ use super::{
 use crate::{
     Fees,
     canonical::{Format, Json, Tool, ToolChoice, ToolKind},
-    json::{Escaped, Kind, Member, Raw},
+    json::{Escaped, Kind, Member, Raw, with_member},
     request::{Facts, Invalid, Limits},
 };
+use std::borrow::Cow;
 
 /// Between a namespace and a name in the canonical form: no name holds it, and targets get one name for both.
 pub(crate) const NAMESPACE_END: char = '\u{1f}';
@@ -144,6 +145,30 @@ fn kind<'a>(
         "custom" => Ok(native(needed(members, "name", path)?)),
         _ => Ok(native(typed)),
     }
+}
+
+/// The tools with the members of functions that clients of Responses require. A tool is held to its schema only where
+/// the request says so.
+pub(super) fn complete(tools: Raw<'_>) -> Cow<'_, str> {
+    let required = [("strict", "false"), ("parameters", "null")];
+    let lacking = |tool: Raw<'_>| -> Vec<(&str, &str)> {
+        let members = tool.members();
+        let has = |key: &str| members.iter().any(|member| member.key == key);
+        let is_function =
+            super::items::member(&members, "type").is_some_and(|typed| typed.get() == "\"function\"");
+        required.into_iter().filter(|(key, _)| is_function && !has(key)).collect()
+    };
+    let elements = tools.elements();
+    if elements.iter().all(|tool| lacking(*tool).is_empty()) {
+        return Cow::Borrowed(tools.get());
+    }
+    let completed = elements.into_iter().map(|tool| {
+        let whole = lacking(tool).into_iter().fold(tool.get().as_bytes().to_vec(), |whole, (key, value)| {
+            with_member(&whole, key, value).unwrap_or(whole)
+        });
+        String::from_utf8(whole).unwrap_or_default()
+    });
+    Cow::Owned(format!("[{}]", completed.collect::<Vec<_>>().join(",")))
 }
 
 /// The choice, `None` for one that only Responses knows; and whether it demands a call.

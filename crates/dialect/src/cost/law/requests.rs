@@ -87,6 +87,31 @@ fn chat_requests_cost_what_their_size_says() {
             ("null members of the body", 2000, Refused, |n| {
                 format!("{TEXT},{}", repeated(r##""k#":null"##, n))
             }),
+            ("null members of extra", 2000, Refused, |n| {
+                format!(r#"{TEXT},"extra":{{{}}}"#, repeated(r##""k#":null"##, n))
+            }),
+            ("flat tools with names that no provider takes", 120, Read, |n| {
+                let tools = repeated(r#"{"type":"function","name":"f. #"}"#, n);
+                let calls = repeated(
+                    r##"{"id":"c#","type":"function","function":{"name":"f. #","arguments":"{}"}}"##,
+                    n,
+                );
+                let results = repeated(r#"{"role":"tool","tool_call_id":"c#","content":"x"}"#, n);
+                format!(
+                    r#""messages":[{{"role":"user","content":"a"}},{{"role":"assistant","tool_calls":[{calls}]}},{results}],"tools":[{tools}]"#
+                )
+            }),
+            ("signed thoughts between calls", 200, Read, |n| {
+                let calls = repeated(
+                    r##"{"id":"c#","type":"function","function":{"name":"f","arguments":"{}"}}"##,
+                    n,
+                );
+                let thoughts =
+                    repeated(r#"{"type":"thinking","thinking":"a","signature":"gw1.anthropic.bQ~#.x"}"#, n);
+                format!(
+                    r#""messages":[{{"role":"user","content":"a"}},{{"role":"assistant","thinking_blocks":[{thoughts}],"tool_calls":[{calls}]}}]"#
+                )
+            }),
         ],
     );
 }

@@ -8,7 +8,7 @@ use crate::{
     json::{Escaped, Kind, Member, Raw},
     notes::Notes,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, iter::Peekable};
 
 /// Between a call's id and Gemini's signature, in gateways that let the signature travel in the id.
 const THOUGHT: &str = "__thought__";
@@ -85,10 +85,16 @@ fn place(part: &Part<'_>) -> Place {
     }
 }
 
+/// Blocks of reasoning in the order of their places.
+type Thoughts<'a> = Peekable<std::vec::IntoIter<(Place, Part<'a>)>>;
+
 /// Takes the thoughts that stood there or before.
-fn until<'a>(thoughts: &mut Vec<(Place, Part<'a>)>, place: Place) -> Vec<Part<'a>> {
-    let count = thoughts.iter().take_while(|(stood, _)| *stood <= place).count();
-    thoughts.drain(..count).map(|(_, thought)| thought).collect()
+fn until<'a>(thoughts: &mut Thoughts<'a>, place: Place) -> Vec<Part<'a>> {
+    let mut taken = Vec::new();
+    while let Some((_, thought)) = thoughts.next_if(|(stood, _)| *stood <= place) {
+        taken.push(thought);
+    }
+    taken
 }
 
 /// The last call of each name, for results that name no id. Every turn is looked at once, however many results ask.
@@ -102,6 +108,7 @@ impl<'a> Calls<'a> {
     fn last(&mut self, turns: &[Turn<'a>], name: &Escaped<'_>) -> Option<Escaped<'a>> {
         let parts = turns.iter().skip(self.turns_read).flat_map(|turn| &turn.parts);
         for part in parts {
+            crate::cost::step(1);
             if let Part::ToolCall(call) = part {
                 self.ids.insert(call.name.decode().into_owned(), call.id.clone());
             }
@@ -149,10 +156,12 @@ impl<'a> Message<'a> {
 
     fn turn(&self, role: Role, notes: &mut Notes<'a>) -> Result<Turn<'a>, Unsupported> {
         let mut parts = Vec::new();
-        let mut thoughts = match role {
-            Role::Assistant => self.reasoning(notes),
+        let calls = self.tool_calls.map(Raw::elements).unwrap_or_default();
+        let thoughts = match role {
+            Role::Assistant => self.reasoning(calls.len(), notes),
             _ => Vec::new(),
         };
+        let mut thoughts = thoughts.into_iter().peekable();
         parts.extend(until(&mut thoughts, Place::default()));
         let content = self.content(notes)?;
         let blank = |part: &Part<'_>| matches!(part, Part::Text { text, .. } if text.is_empty());
@@ -161,7 +170,7 @@ impl<'a> Message<'a> {
             parts.push(Part::Refusal(refusal));
         }
         if role == Role::Assistant {
-            self.calls(&mut parts, thoughts)?;
+            self.calls(calls, &mut parts, thoughts)?;
         }
         if parts.is_empty() {
             parts.push(Part::Text { text: Escaped::default(), cache: None });
@@ -191,8 +200,9 @@ impl<'a> Message<'a> {
     }
 
     /// Blocks hold the same text as the plain field, and what a provider wants back with it. In the order of their
-    /// places.
-    fn reasoning(&self, notes: &mut Notes<'a>) -> Vec<(Place, Part<'a>)> {
+    /// places. A thought after the last call has no place here, nor without it the others: their signatures would not
+    /// fit.
+    fn reasoning(&self, calls: usize, notes: &mut Notes<'a>) -> Vec<(Place, Part<'a>)> {
         let blocks = self.thinking_blocks.map(Raw::elements).unwrap_or_default();
         let mut thoughts = Vec::with_capacity(blocks.len());
         for block in blocks {
@@ -201,6 +211,9 @@ impl<'a> Message<'a> {
                 Some(part) => thoughts.push((place(&part), part)),
                 None => members.iter().for_each(|member| notes.add("messages[].thinking_blocks[]", member)),
             }
+        }
+        if thoughts.iter().any(|(place, _)| place.calls > 0 && place.calls >= calls) {
+            return Vec::new();
         }
         thoughts.sort_by_key(|(place, _)| *place);
         if thoughts.is_empty() {
@@ -213,24 +226,18 @@ impl<'a> Message<'a> {
         thoughts
     }
 
-    /// The calls, with the thoughts between them. A thought after the last call has no place here, nor without it the
-    /// others: their signatures would not fit.
+    /// The calls, with the thoughts between them.
     fn calls(
         &self,
+        calls: Vec<Raw<'a>>,
         parts: &mut Vec<Part<'a>>,
-        mut thoughts: Vec<(Place, Part<'a>)>,
+        mut thoughts: Thoughts<'a>,
     ) -> Result<(), Unsupported> {
-        let calls = self.tool_calls.map(Raw::elements).unwrap_or_default();
-        let follows = |place: &Place| place.calls > 0 && place.calls >= calls.len();
-        if thoughts.iter().any(|(place, _)| follows(place)) {
-            thoughts.clear();
-            parts.retain(|part| !matches!(part, Part::Reasoning(_)));
-        }
         for (number, call) in calls.into_iter().enumerate() {
             parts.extend(until(&mut thoughts, Place { calls: number, after_text: true }));
             parts.push(Part::ToolCall(tool_call(call, self.index, number)?));
         }
-        parts.extend(thoughts.into_iter().map(|(_, thought)| thought));
+        parts.extend(thoughts.map(|(_, thought)| thought));
         if let Some(call) = self.function_call {
             let members = call.members();
             let text = |key: &str| object_of(&members, key).and_then(Escaped::of);

@@ -129,33 +129,7 @@ fn a_response_has_every_member_that_clients_require() {
     let json = String::from_utf8(json).unwrap();
     assert!(json.contains(r#""temperature":0.50,"#), "{json}");
     let response: Value = serde_json::from_str(&json).unwrap();
-    for key in [
-        "id",
-        "object",
-        "created_at",
-        "status",
-        "error",
-        "incomplete_details",
-        "instructions",
-        "metadata",
-        "model",
-        "output",
-        "parallel_tool_calls",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_p",
-        "max_output_tokens",
-        "previous_response_id",
-        "reasoning",
-        "text",
-        "truncation",
-        "usage",
-        "user",
-        "store",
-    ] {
-        assert!(response.get(key).is_some(), "{key}");
-    }
+    assert_required(&response, true);
     assert_eq!(response["tool_choice"], "required");
     assert_eq!(response["tools"][0]["name"], "f");
     assert_eq!(response["status"], "completed");
@@ -280,14 +254,22 @@ fn normal(parts: Vec<AnswerPart>) -> Vec<AnswerPart> {
     answer.parts
 }
 
-/// As a client's reader would have it, without our mark.
+/// As a client's reader would have it, without our mark and without what keeps two messages apart.
 fn unmarked(mut answer: Answer) -> Vec<AnswerPart> {
     for part in answer.choices.iter_mut().flat_map(|choice| &mut choice.parts) {
         if let AnswerPart::Reasoning { signature: Some(signature), .. } = part {
             *signature = text(signature.inner().rsplit('.').next().unwrap());
         }
     }
-    answer.choices.pop().unwrap_or_default().parts
+    let mut parts = answer.choices.pop().unwrap_or_default().parts;
+    let texts = parts.iter_mut().filter_map(|part| match part {
+        AnswerPart::Text(said) => Some(said),
+        _ => None,
+    });
+    for said in texts.skip(1) {
+        *said = text(said.inner().strip_prefix("\\n\\n").expect("a blank line between messages"));
+    }
+    parts
 }
 
 proptest! {
@@ -305,5 +287,94 @@ proptest! {
         let stream = served(&events);
         check_order(&stream);
         prop_assert_eq!(unmarked(streamed_answer(stream.as_bytes())), parts);
+    }
+}
+
+/// What members of a response may hold, by OpenAI's document; those in capitals are never null.
+const REQUIRED: &[(&str, &str)] = &[
+    ("id", "STRING"),
+    ("object", "STRING"),
+    ("created_at", "NUMBER"),
+    ("completed_at", "number"),
+    ("status", "STRING"),
+    ("error", "object"),
+    ("incomplete_details", "object"),
+    ("instructions", "string"),
+    ("metadata", "OBJECT"),
+    ("model", "STRING"),
+    ("output", "ARRAY"),
+    ("parallel_tool_calls", "BOOL"),
+    ("frequency_penalty", "NUMBER"),
+    ("presence_penalty", "NUMBER"),
+    ("temperature", "NUMBER"),
+    ("top_p", "NUMBER"),
+    ("top_logprobs", "NUMBER"),
+    ("tool_choice", "ANY"),
+    ("tools", "ARRAY"),
+    ("max_output_tokens", "number"),
+    ("max_tool_calls", "number"),
+    ("previous_response_id", "string"),
+    ("prompt_cache_key", "string"),
+    ("safety_identifier", "string"),
+    ("reasoning", "object"),
+    ("text", "OBJECT"),
+    ("truncation", "STRING"),
+    ("usage", "object"),
+    ("user", "string"),
+    ("store", "BOOL"),
+    ("background", "BOOL"),
+    ("service_tier", "STRING"),
+];
+
+fn assert_required(response: &Value, completed: bool) {
+    for (key, kind) in REQUIRED {
+        let value = response.get(key).unwrap_or_else(|| panic!("{key} is missing in {response}"));
+        let fits = match kind.to_ascii_lowercase().as_str() {
+            "string" => value.is_string(),
+            "number" => value.is_number(),
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "bool" => value.is_boolean(),
+            _ => true,
+        };
+        let may_be_null = kind.chars().all(char::is_lowercase);
+        assert!(fits || may_be_null && value.is_null(), "{key} is {value}");
+    }
+    assert_eq!(response["completed_at"].is_number(), completed);
+    for tool in response["tools"].as_array().unwrap() {
+        if tool["type"] == "function" {
+            assert!(tool["strict"].is_boolean() && tool.get("parameters").is_some(), "{tool}");
+        }
+    }
+}
+
+#[test]
+fn the_responses_in_a_streams_events_have_the_required_members_too() {
+    let body = request(
+        r#"{"model":"m","input":"x","tools":[{"type":"function","name":"f"},{"type":"function","name":"g","parameters":{},"strict":true},{"type":"custom","name":"h"}]}"#,
+    );
+    let speaking = Speaking { echo: body.echo(), ..speaking() };
+    let mut out = Vec::new();
+    let mut writer = Writer::new(speaking.clone());
+    events().iter().for_each(|event| writer.event(event, &mut out));
+    writer.conclude("{}", &usage(), &mut out);
+    let mut count = 0;
+    for frame in frames(&String::from_utf8(out).unwrap()) {
+        if let Some(response) = frame.get("response") {
+            count += 1;
+            assert_required(response, frame["type"] == "response.completed");
+            assert_eq!(response["tools"][1]["strict"], true);
+            assert_eq!(response["tools"][2].get("strict"), None);
+        }
+    }
+    assert_eq!(count, 3);
+    let failed = String::from_utf8(failed_event(7, "code", "message")).unwrap();
+    assert_required(&frames(&failed)[0]["response"], false);
+    for (theirs, told) in
+        [("standard", "default"), ("on_demand", "default"), ("priority", "priority"), ("odd", "default")]
+    {
+        let answer = Answer { service_tier: Some(theirs.into()), ..Answer::default() };
+        let json: Value = serde_json::from_slice(&write_answer(&answer, &speaking, "{}", &usage())).unwrap();
+        assert_eq!(json["service_tier"], told);
     }
 }

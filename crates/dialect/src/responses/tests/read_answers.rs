@@ -164,3 +164,25 @@ proptest! {
         }).unwrap();
     }
 }
+
+#[test]
+fn two_messages_of_one_answer_are_told_apart() {
+    let message = |text: &str| {
+        format!(
+            r#"{{"type":"message","role":"assistant","content":[{{"type":"output_text","text":"{text}","annotations":[{{"type":"url_citation","url":"https://x.test","title":"t","start_index":0,"end_index":2}}]}}]}}"#
+        )
+    };
+    let body = format!(r#"{{"status":"completed","output":[{},{}]}}"#, message("One."), message("Two."));
+    let mut text = String::new();
+    let mut spans = Vec::new();
+    let mut reader = Reader::new(Reading::default());
+    reader
+        .body(body.as_bytes(), &mut |event| match event {
+            Event::Said { delta: Delta::Text(piece), .. } => text.push_str(&piece.decode()),
+            Event::Said { delta: Delta::Citation(citation), .. } => spans.extend(citation.span),
+            _ => {}
+        })
+        .unwrap();
+    assert_eq!(text, "One.\n\nTwo.");
+    assert_eq!(spans, [(0, 2), (6, 8)], "places are counted in the whole text");
+}

@@ -439,7 +439,7 @@ fn an_answer_repeats_what_was_asked_as_it_was_written() {
     for member in [
         r#""instructions":"Be brief.""#,
         r#""temperature":0.5"#,
-        r#""top_p":null"#,
+        r#""top_p":1"#,
         r#""max_output_tokens":900"#,
         r#""truncation":"auto""#,
         r#""parallel_tool_calls":false"#,

@@ -269,3 +269,22 @@ fn blocks_of_reasoning_name_their_place_streamed_and_whole() {
         }
     }
 }
+
+#[test]
+fn whole_answers_have_every_member_that_clients_require() {
+    for events in [checking(), everything(), refusal(), vec![Event::End]] {
+        let body = written_whole(&events, &speaking("anthropic", "m"), &billed());
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let choice = &body["choices"][0];
+        for (place, keys) in [
+            (&body, &["id", "object", "created", "model", "choices", "usage"][..]),
+            (choice, &["index", "message", "logprobs", "finish_reason"]),
+            (&choice["message"], &["role", "content", "refusal", "annotations"]),
+        ] {
+            for key in keys {
+                assert!(place.get(key).is_some(), "{key} is missing in {place}");
+            }
+        }
+        assert!(choice["message"]["annotations"].is_array());
+    }
+}
