@@ -10,7 +10,11 @@ fn several(usage_by_client: bool, choices: u64) -> Relay {
 }
 
 fn passing(dialect: Dialect, usage_by_client: bool, choices: u64) -> Relay {
-    let provider = ProviderId::by_id("openai").unwrap();
+    from_host("openai", dialect, usage_by_client, choices)
+}
+
+fn from_host(host: &str, dialect: Dialect, usage_by_client: bool, choices: u64) -> Relay {
+    let provider = ProviderId::by_id(host).unwrap();
     let usage_by_us = !usage_by_client;
     let reply_bytes_max = 1 << 16;
     Relay::new(Exchange {
@@ -347,4 +351,51 @@ fn a_whole_answer_in_place_of_a_stream_is_streamed() {
         let out = document(relay, body).unwrap_or_else(|failure| panic!("{body}: {}", failure.message));
         assert!(out.contains(expected) && out.contains("data: "), "{out}");
     }
+}
+
+/// What a chat client gets of a host's frames, and whether the answer failed.
+fn of_host(host: &str, frames: &[&str]) -> (String, bool) {
+    let mut relay = from_host(host, Dialect::Chat, false, 1);
+    for frame in frames {
+        relay.absorb(format!("data: {frame}\n\n").as_bytes());
+    }
+    relay.absorb(b"data: [DONE]\n\n");
+    relay.close();
+    let failed = relay.failure().is_some();
+    (String::from_utf8(relay.conclude("1", &Usage::default())).unwrap(), failed)
+}
+
+#[test]
+fn a_hosts_own_form_reaches_chat_clients_as_openais() {
+    let call = r#"{"id":"a1B2c3D4e","function":{"name":"f","arguments":"{}"}}"#;
+    let calls = format!(
+        r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{call},{call}]}},"finish_reason":"tool_calls"}}]}}"#
+    );
+    let (out, failed) = of_host("mistral", &[&calls.replacen("a1B2c3D4e", "b", 1)]);
+    assert!(
+        !failed && out.contains(r#"[{"index":0,"id":"b""#) && out.contains(r#"{"index":1,"id":"#),
+        "{out}"
+    );
+    let (out, failed) = of_host(
+        "together_ai",
+        &[r#"{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"eos"}]}"#],
+    );
+    assert!(!failed && out.contains(r#""finish_reason":"stop""#), "{out}");
+}
+
+#[test]
+fn an_empty_reason_ends_whole_calls_of_the_host_that_writes_it_so() {
+    let call = |arguments: &str| {
+        format!(
+            r#"{{"id":"x","choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":0,"id":"c","type":"function","function":{{"name":"f","arguments":"{arguments}"}}}}]}},"finish_reason":""}}]}}"#
+        )
+    };
+    let usage = r#"{"id":"x","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1,"completion_tokens_details":{"reasoning_tokens":2}}}"#;
+    let (out, failed) = of_host("xai", &[&call("{}"), usage]);
+    assert!(
+        !failed && out.contains(r#""finish_reason":"tool_calls""#) && out.ends_with("data: [DONE]\n\n"),
+        "{out}"
+    );
+    assert!(of_host("xai", &[&call(r#"{\"a\":"#), usage]).1, "cut arguments are no answer");
+    assert!(of_host("openai", &[&call("{}"), usage]).1, "elsewhere an answer without a reason is cut off");
 }

@@ -161,9 +161,9 @@ impl<'a> Reading<'a> {
             }
             "text" => {
                 head.facts.add_bytes(value.len());
-                self.text(value)?;
+                self.text(value, limits)?;
             }
-            "reasoning" => self.reasoning(value)?,
+            "reasoning" => self.reasoning(value, limits)?,
             "include" => self.include(value),
             "top_logprobs" => {
                 let top = value.count().unwrap_or(0);
@@ -237,9 +237,8 @@ impl<'a> Reading<'a> {
         self.canonical.settings.push(Setting { what, name: name.into(), value: Json::of(value) });
     }
 
-    fn text(&mut self, text: Raw<'a>) -> Result<(), Invalid> {
-        members::expect(text, Kind::Object, "text")?;
-        for member in text.members().into_iter().filter(|member| !member.value.is_null()) {
+    fn text(&mut self, text: Raw<'a>, limits: &Limits) -> Result<(), Invalid> {
+        for member in members_of(text, "text", limits)?.into_iter().filter(|member| !member.value.is_null()) {
             match member.key.as_ref() {
                 "format" => match tools::format(member.value)? {
                     Some(format) => {
@@ -258,9 +257,10 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn reasoning(&mut self, reasoning: Raw<'a>) -> Result<(), Invalid> {
-        members::expect(reasoning, Kind::Object, "reasoning")?;
-        for member in reasoning.members().into_iter().filter(|member| !member.value.is_null()) {
+    fn reasoning(&mut self, reasoning: Raw<'a>, limits: &Limits) -> Result<(), Invalid> {
+        for member in
+            members_of(reasoning, "reasoning", limits)?.into_iter().filter(|member| !member.value.is_null())
+        {
             let name = format!("reasoning.{}", member.key);
             match member.key.as_ref() {
                 "effort" => {
@@ -341,6 +341,17 @@ impl<'a> Reading<'a> {
         let native = native.or_else(|| foreign.map(Cow::Owned));
         Ok(ResponsesRequest { head, canonical, members, native, size_bytes })
     }
+}
+
+/// The members of an object, no more than may be.
+fn members_of<'a>(object: Raw<'a>, path: &str, limits: &Limits) -> Result<Vec<Member<'a>>, Invalid> {
+    members::expect(object, Kind::Object, path)?;
+    let members = object.members();
+    let most = limits.members_max;
+    if members.len() > most {
+        return Err(Invalid::at(path, format!("`{path}` may have at most {most} members")));
+    }
+    Ok(members)
 }
 
 /// The dialect of what only speakers of Responses know.

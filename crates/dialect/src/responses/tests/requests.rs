@@ -449,3 +449,13 @@ fn an_answer_repeats_what_was_asked_as_it_was_written() {
     }
     assert!(serde_json::from_str::<serde_json::Value>(&format!("{{{echo}}}")).is_ok());
 }
+
+#[test]
+fn more_members_of_an_object_than_may_be_are_refused() {
+    let many: Vec<String> = (0..129).map(|number| format!("\"k{number}\":1")).collect();
+    for field in ["text", "reasoning"] {
+        let body = format!(r#"{{"model":"m","input":"x","{field}":{{{}}}}}"#, many.join(","));
+        let refused = read(body.as_bytes(), &Limits::default()).err().unwrap();
+        assert_eq!(refused.param.as_deref(), Some(field));
+    }
+}
