@@ -254,7 +254,13 @@ impl Db {
     pub async fn keep(&self) -> Result<KeptConnection, StoreError> {
         let mut connection = self.lend().await?.take()?;
         connection.close_on_drop();
-        Ok(KeptConnection { connection, pooler: self.shared.pooler, is_prepared: false, is_open: false })
+        Ok(KeptConnection {
+            connection,
+            pooler: self.shared.pooler,
+            statement_max: None,
+            is_prepared: false,
+            is_open: false,
+        })
     }
 
     async fn lend(&self) -> Result<Connection, StoreError> {
@@ -282,10 +288,7 @@ impl Db {
         if let (Purpose::Reports, Pooler::Transaction, Some(time)) =
             (self.purpose, self.shared.pooler, self.shared.report_time)
         {
-            let limit = format!("{}ms", time.as_millis());
-            sqlx::query!("SELECT set_config('statement_timeout', $1, true) AS value", limit)
-                .fetch_one(&mut *connection)
-                .await?;
+            limit_statements(&mut connection, time, true).await?;
         }
         Ok(connection)
     }
@@ -359,6 +362,19 @@ fn pool(options: PgConnectOptions, connections_max: u32, state: &Arc<DatabaseSta
 /// Whether a pooled connection is alive. One used a moment ago is; to ask each time would double the round trips.
 async fn answers(connection: &mut PgConnection, meta: &PoolConnectionMetadata) -> bool {
     meta.idle_for <= IDLE_TRUSTED || matches!(timeout(PING_MAX, connection.ping()).await, Ok(Ok(())))
+}
+
+/// Has the server end statements after `time`, in this session or in this transaction alone.
+async fn limit_statements(
+    connection: &mut PgConnection,
+    time: Duration,
+    in_transaction: bool,
+) -> Result<(), StoreError> {
+    let limit = format!("{}ms", time.as_millis());
+    sqlx::query!("SELECT set_config('statement_timeout', $1, $2) AS value", limit, in_transaction)
+        .fetch_one(connection)
+        .await?;
+    Ok(())
 }
 
 /// A connection on loan from its pool, perhaps with a transaction on it.
@@ -437,6 +453,8 @@ impl Drop for Connection {
 pub struct KeptConnection {
     connection: PoolConnection<Postgres>,
     pooler: Pooler,
+    /// A limit of the user's own, in place of the pool's.
+    statement_max: Option<Duration>,
     /// The session has its settings.
     is_prepared: bool,
     /// A transaction has begun and has not ended.
@@ -451,6 +469,13 @@ pub struct SessionSettings {
 }
 
 impl KeptConnection {
+    /// The same connection, where the server itself ends a statement after `time`: one that its user alone gives up
+    /// would go on there, with the locks it has.
+    #[must_use]
+    pub fn with_limit(self, time: Duration) -> Self {
+        Self { statement_max: Some(time), ..self }
+    }
+
     /// Begins one use, with `settings` in force. A use before it that was not finished is undone.
     pub async fn start(&mut self, settings: Option<SessionSettings>) -> Result<(), StoreError> {
         if self.pooler == Pooler::Transaction {
@@ -464,6 +489,11 @@ impl KeptConnection {
             }
         } else if let (Some(settings), false) = (settings, self.is_prepared) {
             self.connection.execute(settings.session).await?;
+        }
+        if let Some(time) = self.statement_max
+            && (self.is_open || !self.is_prepared)
+        {
+            limit_statements(&mut self.connection, time, self.is_open).await?;
         }
         self.is_prepared = true;
         Ok(())

@@ -119,7 +119,7 @@ impl Writer {
                 Some(connection) => connection,
                 // Kept from batch to batch, and not fit for others after a batch was cut short. The server ends what
                 // takes too long on it: a batch that ran on would keep the next try of its records waiting.
-                None => self.db.keep().await?,
+                None => self.db.keep().await?.with_limit(self.shared.limits.write_timeout / 5 * 4),
             };
             let inserting = async {
                 connection.start(None).await?;
