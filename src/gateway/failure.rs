@@ -40,9 +40,19 @@ pub enum Failure {
     NotDurable,
     /// The database is away, or the process is stopping.
     Unavailable(String),
+    /// The organization has its share of something that everybody uses.
+    Busy(String),
 }
 
 impl Failure {
+    /// For a call that the gateway itself did not make.
+    pub fn not_sent(rejection: Rejection) -> Self {
+        match rejection.retry_after {
+            Some(_) => Self::Busy(rejection.message),
+            None => Self::Invalid(Invalid { param: None, message: rejection.message }),
+        }
+    }
+
     /// For the receipt.
     pub fn text(&self) -> String {
         match self {
@@ -53,7 +63,7 @@ impl Failure {
             Failure::KeyOver => "The API key was revoked or has expired meanwhile".to_owned(),
             Failure::Upstream { rejection, .. } => rejection.message.clone(),
             Failure::NotDurable => "the bill could not be made durable in time".to_owned(),
-            Failure::Unavailable(cause) => cause.clone(),
+            Failure::Unavailable(cause) | Failure::Busy(cause) => cause.clone(),
         }
     }
 }

@@ -30,6 +30,9 @@ pub enum Class {
     Overload,
     /// No answer in time.
     Timeout,
+    /// The gateway itself did not send the request. It is no answer of the provider, and no reason to use another
+    /// account than the customer's own.
+    NotSent,
 }
 
 impl Class {
@@ -68,6 +71,7 @@ impl Class {
             Class::Rate => "rate_limit",
             Class::Overload => "overload",
             Class::Timeout => "timeout",
+            Class::NotSent => "not_sent",
         }
     }
 }
@@ -109,6 +113,16 @@ impl Rejection {
             billed: None,
             in_vain: false,
         }
+    }
+
+    /// Refused by the gateway before anything was sent.
+    pub fn not_sent(message: impl Into<String>) -> Self {
+        Self::without_answer(Class::NotSent, message)
+    }
+
+    /// As [`Rejection::not_sent`], for want of room that another moment may have.
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self { retry_after: Some(Duration::from_secs(1)), ..Self::not_sent(message) }
     }
 
     /// An answer that nothing can be made of.
@@ -241,7 +255,11 @@ const BILLING: &[&str] = &[
 ];
 
 fn plain_text(body: &[u8], status: u16) -> String {
-    let text = String::from_utf8_lossy(body);
+    let text = match std::str::from_utf8(body) {
+        Ok(text) if !text.contains(|c: char| c.is_control() && !c.is_whitespace()) => text,
+        // Compressed, or no text at all.
+        _ => return format!("the provider answered {status} with an unreadable message"),
+    };
     match text.trim() {
         "" => format!("the provider answered {status} without a message"),
         html if html.starts_with('<') => format!("the provider answered {status} with a web page"),

@@ -75,7 +75,14 @@ pub fn check_address(text: &str, allowed: &AllowedNets) -> Result<Url, UrlError>
     {
         return Err(UrlError::UserInfo);
     }
-    let opened = match literal(&url).ok_or(UrlError::Malformed)? {
+    check_target(&url, allowed)?;
+    Ok(url)
+}
+
+/// The rule at the moment of dialing: where the connection goes. How a URL must be written is the rule for saving it;
+/// the dialed one has a path, a model's name and a query of ours besides.
+pub fn check_target(url: &Url, allowed: &AllowedNets) -> Result<(), UrlError> {
+    let opened = match literal(url).ok_or(UrlError::Malformed)? {
         Literal::Addresses(ips) => {
             if !ips.iter().all(|ip| allowed.permits(*ip)) {
                 return Err(UrlError::Private);
@@ -84,7 +91,11 @@ pub fn check_address(text: &str, allowed: &AllowedNets) -> Result<Url, UrlError>
         }
         Literal::Name => false,
     };
-    if url.scheme() == "http" && !opened { Err(UrlError::Scheme) } else { Ok(url) }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if opened => Ok(()),
+        _ => Err(UrlError::Scheme),
+    }
 }
 
 enum Literal {
@@ -207,6 +218,24 @@ mod tests {
         assert_eq!(check("https://"), Some(UrlError::Malformed));
         assert_eq!(check("example.com"), Some(UrlError::Malformed));
         assert_eq!(check("https://exa\nmple.com/"), Some(UrlError::Malformed));
+    }
+
+    #[test]
+    fn what_we_add_to_a_saved_url_does_not_make_it_one_that_may_not_be_dialed() {
+        let allowed = AllowedNets::default();
+        let long = "x".repeat(URL_BYTES_MAX);
+        for tail in ["/v1beta/models/m:streamGenerateContent?alt=sse", "/a?b=c#d", "/%E2%82%AC", &long] {
+            let dialed = |base: &str| Url::parse(&format!("{base}{tail}")).unwrap();
+            assert_eq!(check_target(&dialed("https://api.example.com"), &allowed), Ok(()), "{tail}");
+            assert_eq!(
+                check_target(&dialed("https://127.0.0.1"), &allowed),
+                Err(UrlError::Private),
+                "{tail}"
+            );
+            assert_eq!(check_target(&dialed("https://[::1]"), &allowed), Err(UrlError::Private), "{tail}");
+            assert_eq!(check_target(&dialed("http://api.example.com"), &allowed), Err(UrlError::Scheme));
+            assert_eq!(check_target(&dialed("ftp://api.example.com"), &allowed), Err(UrlError::Scheme));
+        }
     }
 
     #[test]

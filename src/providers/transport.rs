@@ -17,7 +17,7 @@ use crate::domain::{
 use bytes::Bytes;
 use reqwest::{
     Client, ClientBuilder,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use rustls::ClientConfig;
 use rustls_platform_verifier::ConfigVerifierExt;
@@ -142,14 +142,13 @@ impl Transport {
             Destination::Operator(url) => (&self.operator, url, true),
             Destination::Customer(url) => {
                 // The resolver never sees literal addresses.
-                guard::check_url(url.as_str(), &self.allowed)
-                    .map_err(|refused| Rejection::without_answer(Class::Permission, refused.to_string()))?;
+                guard::check_target(&url, &self.allowed)
+                    .map_err(|refused| Rejection::not_sent(format!("the base URL {refused}")))?;
                 (&self.customer, url, false)
             }
         };
-        let (name, value) = credential(provider, secret).ok_or_else(|| {
-            Rejection::without_answer(Class::BadKey, "the stored key cannot be sent in a header")
-        })?;
+        let (name, value) = credential(provider, secret)
+            .ok_or_else(|| Rejection::not_sent("the stored key cannot be sent in a header"))?;
         let body = Bytes::from(outgoing.body);
         let request = |client: &Client| {
             let mut request = client
@@ -157,6 +156,8 @@ impl Transport {
                 .header(name.clone(), value.clone())
                 .header(CONTENT_TYPE, &*outgoing.content_type)
                 .header(ACCEPT, HeaderValue::from_static("*/*"))
+                // Bodies are read as they come: a compressed one could not be.
+                .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
                 .body(body.clone());
             for (name, value) in provider.row().headers {
                 request = request.header(*name, HeaderValue::from_static(value));

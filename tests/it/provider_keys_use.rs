@@ -183,3 +183,67 @@ async fn the_arguments_of_a_tool_call_arrive_as_they_were_sent() {
     assert_eq!(reply.status, 200, "{reply}");
     assert!(reply.text().contains(r#""arguments":"{\"a\": \"\\u00e9 \\ud83d\" }""#), "{reply}");
 }
+
+/// A model of each provider.
+const MODELS: [&str; 13] = [
+    "openai/gpt-4o",
+    "anthropic/claude-sonnet-4-6",
+    "google/gemini-2.5-flash",
+    "xai/grok-4.3",
+    "mistral/mistral-large-4",
+    "deepseek/deepseek-flash",
+    "groq/gpt-oss-120b",
+    "cohere/command-a-plus",
+    "perplexity/kimi-k3",
+    "cerebras/gpt-oss-120b",
+    "together_ai/gpt-oss-120b",
+    "fireworks_ai/glm-5.3",
+    "moonshot/kimi-k3",
+];
+
+#[tokio::test]
+async fn an_own_key_with_an_own_base_url_serves_whole_answers_and_streams_at_every_provider() {
+    let stack = Stack::builder().env("KAIROSROUTE_ALLOW_PRIVATE_NETS", "127.0.0.0/8").start().await;
+    let customer = stack.customer("1").await;
+    assert_eq!(MODELS.len(), PROVIDERS.len());
+    for row in PROVIDERS {
+        let model = MODELS.iter().find(|model| model.split('/').next() == Some(row.id)).unwrap();
+        for tail in ["", "/"] {
+            let url = format!("{}{tail}", stack.simulator.base_url(row.id));
+            let keys = json!({ row.name: [{ "key": "sk-own-host-12345678", "baseUrl": url }] });
+            stack.set_provider_keys(&customer, &keys).await;
+            stack.simulator.clear();
+            let whole = stack.chat(&customer.key, &hello(model)).await;
+            assert_eq!((whole.status, whole.header("x-kairosroute-byok")), (200, "true"), "{model}: {whole}");
+            let mut streamed = stack.stream(&customer.key, &hello(model)).await;
+            let byok = streamed.headers.get("x-kairosroute-byok").cloned();
+            assert_eq!((streamed.status, byok.unwrap()), (200, "true".parse().unwrap()), "{model}");
+            assert!(streamed.rest().await.last().unwrap().is_done(), "{model}");
+            let used: Vec<String> =
+                stack.simulator.bill().into_iter().map(|call| call.authorization).collect();
+            assert_eq!(used, ["sk-own-host-12345678"; 2], "{model}");
+        }
+        stack.set_provider_keys(&customer, &Value::Null).await;
+    }
+    assert_eq!(stack.account(&customer.organization_id).await.1, 0);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_gateway_refuses_to_dial_is_told_as_such_and_never_served_on_the_platforms_account() {
+    let stack = Stack::builder().env("KAIROSROUTE_ALLOW_PRIVATE_NETS", "127.0.0.0/8").start().await;
+    let customer = stack.customer("1").await;
+    let url = stack.simulator.base_url("google");
+    let keys = json!({ "Google": [{ "key": "sk-own-host-12345678", "baseUrl": url }] });
+    stack.set_provider_keys(&customer, &keys).await;
+    // The operator closes the network afterwards.
+    let node = stack.second_node_with(&[("KAIROSROUTE_ALLOW_PRIVATE_NETS", "10.0.0.0/8")]).await;
+    for stream in [false, true] {
+        let mut body = hello("google/gemini-2.5-flash");
+        body["stream"] = json!(stream);
+        let reply = node.chat(&customer.key, &body).await;
+        assert_eq!((reply.status, reply.code().as_str()), (400, "invalid_request"), "{reply}");
+        assert!(reply.to_string().contains("base URL"), "{reply}");
+    }
+    assert!(stack.simulator.bill().is_empty(), "nobody was called");
+}

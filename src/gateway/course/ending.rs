@@ -6,7 +6,9 @@ use crate::{
     gateway::{
         failure::{Failure, told_of},
         open::Open,
+        receipt::CredentialKind,
     },
+    providers::error::Class,
     routing::plan::Considered,
 };
 
@@ -18,6 +20,14 @@ impl Course<'_> {
         let last = self.last.and_then(|(rejection, at)| {
             let choice = self.choices.get(at)?;
             let (provider, credential) = (choice.candidate.provider, choice.kind());
+            if rejection.class == Class::NotSent {
+                // An operator's key that cannot be sent is no fault of the request.
+                let is_ours = credential == CredentialKind::Platform && rejection.retry_after.is_none();
+                return Some(match is_ours {
+                    true => Failure::Unavailable(rejection.message),
+                    false => Failure::not_sent(rejection),
+                });
+            }
             let rejection = Box::new(told_of(&rejection, provider, credential));
             Some(Failure::Upstream { rejection, provider, credential, tried: open.attempts.len() })
         });

@@ -110,6 +110,7 @@ impl Outbox {
             Failure::InsufficientCredits { .. } => ("insufficient_credits", None),
             Failure::KeyOver => ("invalid_api_key", None),
             Failure::NotDurable | Failure::Unavailable(_) => ("service_unavailable", None),
+            Failure::Busy(_) => ("rate_limit_exceeded", None),
             Failure::NoModels { .. } => ("no_models_available", None),
             Failure::Invalid(_) | Failure::UnknownModel { .. } | Failure::UnknownProvider { .. } => {
                 ("invalid_request", None)

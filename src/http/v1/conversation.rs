@@ -246,6 +246,7 @@ pub(super) fn error(failure: Failure) -> ApiError {
         }
         failure @ Failure::KeyOver => ApiError::new(Code::InvalidApiKey, failure.text()),
         Failure::Unavailable(cause) => ApiError::unavailable(cause),
+        Failure::Busy(message) => ApiError::new(Code::RateLimitExceeded, message).retry_after_s(1),
         Failure::NotDurable => {
             let message = "The answer could not be billed in time and is lost; it is not charged. Try again";
             ApiError::new(Code::ServiceUnavailable, message)
