@@ -2,6 +2,8 @@
 //! the port, the clock and the database differ.
 
 mod closing;
+mod connections;
+mod transports;
 
 use crate::{
     accounts::{
@@ -16,11 +18,14 @@ use crate::{
     config::Config,
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, ids::InstanceId, provider::ProviderId, tokens},
-    gateway::{Gateway, Memory, Settings, counting, lease::Lease, metrics::Metrics},
+    gateway::{
+        Gateway, Memory, Settings, admission::Shared, compute::ComputeQueue, counting, lease::Lease,
+        metrics::Metrics,
+    },
     http::routes,
     jobs,
     mcp::sealed::Opener,
-    providers::{guard::AllowedNets, transport::Transport},
+    providers::{guard::AllowedNets, resolver::Names},
     routing::{measured::Measurements, retry::RetryBudget},
     store::{self, Db, DbLimits, Pooler, Purpose, StoreError, instances},
     vault::KeyRing,
@@ -28,6 +33,7 @@ use crate::{
 use actix_web::{App as HttpApp, HttpResponse, HttpServer, dev::Server, rt::net::TcpStream, web};
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
+use connections::Connections;
 use reqwest::Url;
 use sqlx::postgres::PgConnectOptions;
 use std::{
@@ -38,6 +44,7 @@ use std::{
 };
 use tokio::{runtime::Runtime, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use transports::Transports;
 
 /// Threads of the runtime that talks to the database.
 const DATABASE_THREADS: usize = 1;
@@ -152,9 +159,12 @@ pub async fn build(
     let installation = Arc::new(Installation::load(&db, ring, ambient.clone()).await?);
     let key_db = db.with_purpose(Purpose::Keys);
     let authenticator = Arc::new(Authenticator::new(key_db, installation.clone(), ambient.clone()));
-    let gateway =
-        Arc::new(gateway(config, &db, &installation, &authenticator, (instance, leased_at), &ambient).await?);
-    let accounts = accounts(config, &db, &installation, authenticator, &ambient)?;
+    let names = Names::new(db.runtime().clone(), config.limits.shares.names);
+    let transports = Transports::new(config, names);
+    let leased = (instance, leased_at);
+    let gateway = gateway(config, &db, &installation, &authenticator, &transports, leased, &ambient).await?;
+    let gateway = Arc::new(gateway);
+    let accounts = accounts(config, &db, &installation, authenticator, &transports, &ambient)?;
     let jobs_stopping = CancellationToken::new();
     jobs::start(&gateway, instance, config, &jobs_stopping);
     db.watch(jobs_stopping.clone().cancelled_owned());
@@ -172,7 +182,7 @@ pub async fn build(
         },
         None => (None, None),
     };
-    let server = serve(config, listener.try_clone()?, &gateway, &accounts)?;
+    let server = serve(config, listener.try_clone()?, &gateway, &accounts, transports)?;
     Ok(App {
         address,
         metrics_address,
@@ -220,6 +230,7 @@ async fn gateway(
     db: &Db,
     installation: &Arc<Installation>,
     authenticator: &Arc<Authenticator>,
+    transports: &Transports,
     (instance, leased_at): (InstanceId, Instant),
     ambient: &Ambient,
 ) -> anyhow::Result<Gateway> {
@@ -270,6 +281,11 @@ async fn gateway(
         measurements: Measurements::default(),
         heard: Memory::new(&config.limits),
         counts: Semaphore::new(counting::ON_PLATFORM_MAX),
+        shared: Shared::new(config.limits.shares),
+        compute: ComputeQueue::new(config.limits.shares.large_request_threads, {
+            let transports = transports.clone();
+            move || transports.connect()
+        }),
         metrics: Metrics::default(),
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
@@ -295,11 +311,11 @@ fn accounts(
     db: &Db,
     installation: &Arc<Installation>,
     authenticator: Arc<Authenticator>,
+    transports: &Transports,
     ambient: &Ambient,
 ) -> anyhow::Result<AccountServices> {
     let allowed_nets = AllowedNets(config.allow_private_nets.clone());
-    let (operator, customer) =
-        Transport::new(config.deadlines.connect, Arc::new(allowed_nets.clone()))?.clients();
+    let (operator, customer) = transports.connect()?.clients();
     let provider_urls = ProviderId::all()
         .zip(&config.providers)
         .map(|(provider, settings)| (provider, settings.base_url.as_str().trim_end_matches('/').to_owned()))
@@ -333,14 +349,16 @@ fn serve(
     listener: TcpListener,
     gateway: &Arc<Gateway>,
     services: &AccountServices,
+    transports: Transports,
 ) -> anyhow::Result<Server> {
     let (gateway, accounts) = (web::Data::from(gateway.clone()), web::Data::from(services.accounts.clone()));
     let authenticator = web::Data::from(services.authenticator.clone());
-    let allowed = Arc::new(AllowedNets(config.allow_private_nets.clone()));
     let (db, ambient) = (web::Data::new(gateway.db.clone()), web::Data::new(gateway.ambient.clone()));
-    let connect = config.deadlines.connect;
+    let (limits, proxies) = (config.connections, config.trusted_proxies.clone());
+    let connections = Connections::new(limits, config.database_connections_max, proxies);
+    let per_worker_max = (connections.total_max / config.workers.max(1)).max(1);
     // Built once here so that a failure is an error and not a panic in a worker; each worker then has its own.
-    Transport::new(connect, allowed.clone())?;
+    transports.connect()?;
     let server = HttpServer::new(move || {
         gateway.ledger.deliver_here();
         let app = HttpApp::new()
@@ -350,21 +368,28 @@ fn serve(
             .app_data(db.clone())
             .app_data(ambient.clone())
             .configure(routes::register);
-        match Transport::new(connect, allowed.clone()) {
+        match transports.connect() {
             Ok(transport) => app.app_data(web::Data::new(transport)),
             Err(_) => app,
         }
     })
     .workers(config.workers)
     .backlog(ACCEPT_BACKLOG)
+    .max_connections(per_worker_max)
     .client_request_timeout(HEAD_TIME_MAX)
     .keep_alive(KEEP_ALIVE)
     // A client that has left is noticed at once, not at the end of its answer.
     .h1_allow_half_closed(false)
     .shutdown_timeout(IDLE_CLOSE_S_MAX)
     .disable_signals()
-    .on_connect(|connection, _| {
+    .on_connect(move |connection, kept| {
         if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+            match stream.peer_addr().ok().map(|peer| connections.open(peer)) {
+                // Kept with the connection, and dropped with it.
+                Some(Some(counted)) => drop(kept.insert(counted)),
+                Some(None) => connections::refuse(stream),
+                None => {}
+            }
             // Without it Nagle meets delayed acknowledgement and streams stall for 40 ms.
             let _ = stream.set_nodelay(true);
             // A reader that takes nothing for this long is gone: its stream ends and is billed.

@@ -11,7 +11,7 @@ use crate::{
         provider::{PROVIDERS, ProviderId},
         secret::Secret,
     },
-    providers::transport::Deadlines,
+    providers::{resolver::NameLimits, transport::Deadlines},
 };
 pub use accounts::{AccountLimits, McpAccess, Retention};
 use ipnet::IpNet;
@@ -29,7 +29,7 @@ pub struct ProviderSettings {
 /// Bounds of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    pub requests_in_flight_max: usize,
+    pub shares: ShareLimits,
     pub body_bytes_max: usize,
     pub body_depth_max: u32,
     pub reply_bytes_max: usize,
@@ -38,12 +38,41 @@ pub struct Limits {
     /// Of what a request names by URL and we have to fetch.
     pub media_bytes_max: usize,
     pub media_time: Duration,
+    /// Of a stream: frames kept back until its bill is known.
+    pub held_bytes_max: usize,
     pub mcp: McpLimits,
     pub heartbeat: Duration,
     pub drain: Duration,
     pub shutdown: Duration,
     /// How long new requests are still taken after the process has begun to say that it is not ready.
     pub shutdown_notice: Duration,
+}
+
+/// What all organizations share, and how much of it one may have.
+#[derive(Clone, Copy, Debug)]
+pub struct ShareLimits {
+    pub requests_max: usize,
+    pub requests_per_organization_max: u64,
+    pub requests_per_key_max: u64,
+    pub requests_without_credit_max: u64,
+    /// Of bodies, answers and whatever else a request keeps beyond what every request needs.
+    pub memory_bytes_max: u64,
+    pub memory_bytes_per_organization_max: u64,
+    pub bodies_read_max: usize,
+    /// The least pace of a body that is being sent, and the longest it may take.
+    pub body_bytes_per_second_min: usize,
+    pub body_time: Duration,
+    /// A request with a larger body is read on a thread for such, of which there are so many.
+    pub large_body_bytes: usize,
+    pub large_request_threads: usize,
+    pub names: NameLimits,
+}
+
+/// Connections of clients; unset ones follow from the process's limit of open files.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    pub connections_max: Option<usize>,
+    pub per_address_max: Option<usize>,
 }
 
 /// Bounds of a request with MCP servers.
@@ -91,6 +120,7 @@ pub struct Config {
     pub transaction_pooler: bool,
     pub limits: Limits,
     pub accounts: AccountLimits,
+    pub connections: ConnectionLimits,
     pub deadlines: Deadlines,
     /// Who may use the servers below.
     pub mcp_access: McpAccess,

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         eprintln!("kairosroute: core dumps could not be switched off: {error}");
         return ExitCode::FAILURE;
     }
+    raise_open_files();
     match commands::run() {
         Ok(code) => code,
         Err(error) => {
@@ -26,4 +27,12 @@ fn forbid_core_dumps() -> std::io::Result<()> {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Services are often started with a low limit that they may raise themselves.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let allowed = getrlimit(Resource::Nofile).maximum;
+    // Where it cannot be raised, the limits of connections follow from the one there is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: allowed, maximum: allowed });
 }

@@ -20,7 +20,11 @@ const LINES_MAX: usize = 8_192;
 /// `target=level` pairs.
 pub fn start(filter: &str) -> anyhow::Result<()> {
     // The SDK that speaks MCP puts messages and addresses into its lines.
-    let targets = filter.parse::<Targets>()?.with_target("rmcp", LevelFilter::OFF);
+    // The HTTP server reports malformed requests of strangers as errors of its own.
+    let targets = filter
+        .parse::<Targets>()?
+        .with_target("rmcp", LevelFilter::OFF)
+        .with_target("actix_http", LevelFilter::OFF);
     let (lines, inbox) = sync_channel(LINES_MAX);
     let layer =
         tracing_subscriber::fmt::layer().with_writer(Lines(lines)).with_ansi(false).with_filter(targets);

@@ -23,6 +23,7 @@ use crate::{
         provider::ProviderId,
         secret::Secret,
     },
+    providers::resolver::on_behalf,
     store::{
         OrgScope,
         api_keys::{self, ApiKey, KeyScope},
@@ -195,7 +196,8 @@ impl Accounts {
         let checked = match key.base_url.as_deref() {
             Some(url) => {
                 let target = Target::Customer(url, &self.rules.allowed_nets);
-                check(&self.check_clients.customer, provider, target, &secret).await
+                let owner = session.scope.org_id().0.as_u128();
+                on_behalf(owner, check(&self.check_clients.customer, provider, target, &secret)).await
             }
             None => {
                 let url =

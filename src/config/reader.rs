@@ -1,9 +1,9 @@
 //! Turns the variables of the environment into typed settings.
 
-use super::{Config, Limits, McpLimits, ProviderSettings, VARIABLES};
+use super::{Config, ConnectionLimits, Limits, McpLimits, ProviderSettings, ShareLimits, VARIABLES};
 use crate::{
     domain::{money::Bps, provider::PROVIDERS, secret::Secret},
-    providers::transport::Deadlines,
+    providers::{resolver::NameLimits, transport::Deadlines},
 };
 use ipnet::IpNet;
 use reqwest::Url;
@@ -57,6 +57,10 @@ impl Reader<'_> {
             transaction_pooler: self.one_of("KAIROSROUTE_DATABASE_POOLER", ["transaction", "none"]),
             limits: self.limits(),
             accounts: self.account_limits(),
+            connections: ConnectionLimits {
+                connections_max: self.optional("KAIROSROUTE_CONNECTIONS_MAX", 16, 1_000_000),
+                per_address_max: self.optional("KAIROSROUTE_CONNECTIONS_PER_ADDRESS_MAX", 1, 1_000_000),
+            },
             deadlines: Deadlines {
                 connect: self.millis("KAIROSROUTE_CONNECT_TIMEOUT_MS"),
                 first_byte: self.millis("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS"),
@@ -72,11 +76,12 @@ impl Reader<'_> {
 
     fn limits(&mut self) -> Limits {
         Limits {
-            requests_in_flight_max: self.between("KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX", 1, 1_000_000),
+            shares: self.shares(),
             body_bytes_max: self.between("KAIROSROUTE_BODY_BYTES_MAX", 1_024, 1 << 30),
             body_depth_max: self.between("KAIROSROUTE_BODY_DEPTH_MAX", 8, 1_024),
             media_bytes_max: self.between("KAIROSROUTE_MEDIA_BYTES_MAX", 1_024, 1 << 30),
             media_time: self.millis("KAIROSROUTE_MEDIA_TIMEOUT_MS"),
+            held_bytes_max: self.between("KAIROSROUTE_STREAM_HELD_BYTES_MAX", 1_024, 1 << 28),
             mcp: McpLimits {
                 servers_max: self.between("KAIROSROUTE_MCP_SERVERS_MAX", 1, 64),
                 turns_max: self.between("KAIROSROUTE_MCP_TURNS_MAX", 1, 1_000),
@@ -98,6 +103,46 @@ impl Reader<'_> {
             drain: self.millis("KAIROSROUTE_DRAIN_TIMEOUT_MS"),
             shutdown: self.millis("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS"),
             shutdown_notice: self.millis("KAIROSROUTE_SHUTDOWN_NOTICE_MS"),
+        }
+    }
+
+    /// A share that is not set follows from the whole; one that is larger than the whole is the whole.
+    fn shares(&mut self) -> ShareLimits {
+        let requests_max: usize = self.between("KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX", 1, 1_000_000);
+        let requests = u64::try_from(requests_max).unwrap_or(u64::MAX);
+        let organization = self
+            .optional("KAIROSROUTE_REQUESTS_PER_ORGANIZATION_MAX", 1, 1_000_000)
+            .unwrap_or((requests / 10).max(16));
+        let without_credit = self
+            .optional("KAIROSROUTE_REQUESTS_WITHOUT_CREDIT_MAX", 1, 1_000_000)
+            .unwrap_or((organization / 4).max(16));
+        let memory: u64 = self.between("KAIROSROUTE_MEMORY_BYTES_MAX", 1 << 20, 1 << 50);
+        let memory_share = self
+            .optional("KAIROSROUTE_MEMORY_BYTES_PER_ORGANIZATION_MAX", 1 << 16, 1 << 50)
+            .unwrap_or(memory / 8);
+        ShareLimits {
+            requests_max,
+            requests_per_organization_max: organization,
+            requests_per_key_max: self
+                .optional("KAIROSROUTE_REQUESTS_PER_KEY_MAX", 1, 1_000_000)
+                .unwrap_or(organization),
+            requests_without_credit_max: without_credit.min(organization),
+            memory_bytes_max: memory,
+            memory_bytes_per_organization_max: memory_share,
+            bodies_read_max: self.between("KAIROSROUTE_BODIES_READ_MAX", 16, 1_000_000),
+            body_bytes_per_second_min: self.between("KAIROSROUTE_BODY_BYTES_PER_SECOND_MIN", 1, 1 << 30),
+            body_time: self.millis("KAIROSROUTE_BODY_TIMEOUT_MS"),
+            large_body_bytes: self.between("KAIROSROUTE_LARGE_BODY_BYTES", 1_024, 1 << 30),
+            large_request_threads: self.between("KAIROSROUTE_LARGE_REQUEST_THREADS", 1, 64),
+            names: NameLimits {
+                lookups_max: self.between("KAIROSROUTE_NAME_LOOKUPS_MAX", 1, 4_096),
+                lookups_per_organization_max: self.between(
+                    "KAIROSROUTE_NAME_LOOKUPS_PER_ORGANIZATION_MAX",
+                    1,
+                    4_096,
+                ),
+                time: self.millis("KAIROSROUTE_NAME_LOOKUP_TIMEOUT_MS"),
+            },
         }
     }
 
@@ -138,6 +183,14 @@ impl Reader<'_> {
             self.errors.push(format!("{name}: expected a whole number from {min} to {max}"));
             min
         })
+    }
+
+    /// `None` where nothing is set.
+    fn optional<T>(&mut self, name: &str, min: T, max: T) -> Option<T>
+    where
+        T: FromStr + PartialOrd + Copy + fmt::Display,
+    {
+        self.text(name).is_some().then(|| self.between(name, min, max))
     }
 
     fn millis(&mut self, name: &str) -> Duration {

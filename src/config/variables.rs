@@ -104,8 +104,67 @@ pub static VARIABLES: &[Variable] = &[
     ),
     variable(
         "KAIROSROUTE_REQUESTS_IN_FLIGHT_MAX",
-        "4096",
+        "10240",
         "requests served at a time; more are refused with 503",
+    ),
+    variable(
+        "KAIROSROUTE_REQUESTS_PER_ORGANIZATION_MAX",
+        "",
+        "of these, those of one organization; more are refused with 429. Unset: a tenth, at least 16",
+    ),
+    variable(
+        "KAIROSROUTE_REQUESTS_PER_KEY_MAX",
+        "",
+        "and those of one API key. Unset: as of the organization",
+    ),
+    variable(
+        "KAIROSROUTE_REQUESTS_WITHOUT_CREDIT_MAX",
+        "",
+        "requests at a time of an organization without credit. Unset: a quarter of the others', at least 16",
+    ),
+    variable(
+        "KAIROSROUTE_MEMORY_BYTES_MAX",
+        "1073741824",
+        "memory for request bodies, whole answers, frames and fetched media beyond 64 KiB each",
+    ),
+    variable(
+        "KAIROSROUTE_MEMORY_BYTES_PER_ORGANIZATION_MAX",
+        "",
+        "of this, what one organization may use; more is refused with 429. Unset: an eighth",
+    ),
+    variable(
+        "KAIROSROUTE_BODIES_READ_MAX",
+        "4096",
+        "request bodies that are being received at a time; one organization may have an eighth of them",
+    ),
+    variable(
+        "KAIROSROUTE_BODY_BYTES_PER_SECOND_MIN",
+        "1024",
+        "slowest pace at which a request body may arrive, over ten seconds",
+    ),
+    variable("KAIROSROUTE_BODY_TIMEOUT_MS", "300000", "longest time that a request body may take to arrive"),
+    variable(
+        "KAIROSROUTE_LARGE_BODY_BYTES",
+        "262144",
+        "a request with a larger body is read on a thread for such requests instead of an HTTP worker",
+    ),
+    variable("KAIROSROUTE_LARGE_REQUEST_THREADS", "2", "threads for large requests and for counting tokens"),
+    variable(
+        "KAIROSROUTE_NAME_LOOKUPS_MAX",
+        "64",
+        "look-ups at a time of host names that customers choose (base URLs, images, MCP servers)",
+    ),
+    variable("KAIROSROUTE_NAME_LOOKUPS_PER_ORGANIZATION_MAX", "8", "of these, those of one organization"),
+    variable("KAIROSROUTE_NAME_LOOKUP_TIMEOUT_MS", "2000", "time for one of them"),
+    variable(
+        "KAIROSROUTE_CONNECTIONS_MAX",
+        "",
+        "connections of clients at a time. Unset: half of the files that the process may open, at most 65536",
+    ),
+    variable(
+        "KAIROSROUTE_CONNECTIONS_PER_ADDRESS_MAX",
+        "",
+        "of these, those of one address (IPv6: one /64) but a trusted proxy's. Unset: half",
     ),
     variable("KAIROSROUTE_BODY_BYTES_MAX", "33554432", "largest request body"),
     variable("KAIROSROUTE_BODY_DEPTH_MAX", "128", "deepest nesting of a request body"),
@@ -115,6 +174,11 @@ pub static VARIABLES: &[Variable] = &[
         "largest unary answer of a provider, and largest turn of an answer with MCP servers",
     ),
     variable("KAIROSROUTE_FRAME_BYTES_MAX", "8388608", "largest frame of a streamed answer"),
+    variable(
+        "KAIROSROUTE_STREAM_HELD_BYTES_MAX",
+        "262144",
+        "frames of a streamed answer that are kept back until its bill is known",
+    ),
     variable(
         "KAIROSROUTE_ATTEMPTS_MAX",
         "3",

@@ -13,7 +13,7 @@ use crate::{
         openai_chat::{AnswerEdits, reply, usage},
         responses,
     },
-    domain::{provider::ProviderId, secret::Secret, usage::Usage},
+    domain::{provider::ProviderId, secret::Secret, shares::Charge, usage::Usage},
     providers::{
         error::{Class, Rejection},
         transport::{
@@ -40,6 +40,8 @@ pub struct Call {
     pub until: Instant,
     /// Told when the answer's bytes come.
     pub pace: Arc<Pace>,
+    /// What the answer's bytes are charged to.
+    pub memory: Charge,
 }
 
 /// How the answer is read.
@@ -50,8 +52,19 @@ pub enum Awaited {
 
 /// An answer that will be the answer.
 pub enum Answer {
-    Whole { body: Body, usage: Option<Usage>, service_tier: Option<String>, text: Vec<u8> },
-    Stream { response: Box<Response>, relay: Box<Relay>, content_type: Cow<'static, str> },
+    Whole {
+        body: Body,
+        usage: Option<Usage>,
+        service_tier: Option<String>,
+        text: Vec<u8>,
+        memory: Option<Charge>,
+    },
+    Stream {
+        response: Box<Response>,
+        relay: Box<Relay>,
+        content_type: Cow<'static, str>,
+        memory: Charge,
+    },
 }
 
 /// A whole answer.
@@ -72,38 +85,50 @@ impl Call {
         self.pace.call(Instant::now().into_std());
         let calling = self.transport.post(self.awaited.provider(), self.outgoing, &self.secret);
         let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??.paced_by(self.pace);
+        let mut memory = self.memory;
         let answered = match (self.awaited, self.stream) {
             (Awaited::Conversation(exchange), true) => {
-                first_content(response, Relay::new(exchange), EVENTS, first_byte_by).await
+                first_content(response, (Relay::new(exchange), memory), EVENTS, first_byte_by).await
             }
             (Awaited::Conversation(exchange), false) => {
-                let reading = read_body(response, exchange.reply_bytes_max);
+                let reading = read_body(response, exchange.reply_bytes_max, &mut memory);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
                 match exchange.upstream == Dialect::Chat && exchange.speaking.is_none() {
                     true => whole_chat(&exchange, body),
                     false => whole(exchange, body),
                 }
+                .map(|answer| answer.charged(memory))
             }
             // A failure that is told with the status of a success is not played.
             (Awaited::Kind(exchange), true) if !may_be_sound(content_type(&response)) => {
-                let reading = read_body(response, exchange.reply_bytes_max);
+                let reading = read_body(response, exchange.reply_bytes_max, &mut memory);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
                 Err(Rejection::read(exchange.provider, 200, None, body.trim_ascii()))
             }
             (Awaited::Kind(exchange), true) => {
                 let relay = Relay::bytes(&exchange, content_type(&response));
                 let said = Cow::Owned(content_type(&response).to_owned());
-                first_content(response, relay, said, first_byte_by).await
+                first_content(response, (relay, memory), said, first_byte_by).await
             }
             (Awaited::Kind(exchange), false) => {
                 let said = content_type(&response).to_owned();
-                let reading = read_body(response, exchange.reply_bytes_max);
+                let reading = read_body(response, exchange.reply_bytes_max, &mut memory);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
-                whole_kind(&exchange, &said, body)
+                whole_kind(&exchange, &said, body).map(|answer| answer.charged(memory))
             }
         };
         // A provider may repeat the key in what it says is wrong with it.
         answered.map_err(|rejection| rejection.without(self.secret.expose()))
+    }
+}
+
+impl Answer {
+    /// Keeps what a whole answer is charged with it.
+    fn charged(mut self, charge: Charge) -> Self {
+        if let Self::Whole { memory, .. } = &mut self {
+            *memory = Some(charge);
+        }
+        self
     }
 }
 
@@ -119,7 +144,7 @@ impl Awaited {
 /// Reads on until something commits; what fails before that has told the client nothing.
 async fn first_content(
     mut response: Response,
-    mut relay: Relay,
+    (mut relay, mut memory): (Relay, Charge),
     content_type: Cow<'static, str>,
     by: Instant,
 ) -> Result<Answer, Rejection> {
@@ -129,12 +154,13 @@ async fn first_content(
             Ok(None) => relay.close(),
             Err(error) => relay.cut(unreachable_host(&error)),
         }
+        relay.charge(&mut memory);
         if let Some(failure) = relay.failure().filter(|_| !relay.is_committed()) {
             return Err(failure.clone());
         }
     }
     response.pace().has_content();
-    Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay), content_type })
+    Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay), content_type, memory })
 }
 
 /// Chat for a chat client: the bytes pass, with only as much read as the bill needs.
@@ -157,7 +183,8 @@ fn whole_chat(exchange: &Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
     let service_tier = seen.service_tier.map(str::to_owned);
     let edits = AnswerEdits::of(exchange.provider).filter(|edits| edits.needs(&seen));
     let edited = edits.filter(|_| exchange.client == Dialect::Chat).and_then(|mut edits| edits.body(json));
-    Ok(Answer::Whole { usage, service_tier, text, body: Body::Bytes(edited.unwrap_or(body)) })
+    let body = Body::Bytes(edited.unwrap_or(body));
+    Ok(Answer::Whole { usage, service_tier, text, body, memory: None })
 }
 
 fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
@@ -187,7 +214,7 @@ fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
         }
         Some(_) => Body::Answer(Box::new((answer, exchange))),
     };
-    Ok(Answer::Whole { body, usage, service_tier, text })
+    Ok(Answer::Whole { body, usage, service_tier, text, memory: None })
 }
 
 fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Result<Answer, Rejection> {
@@ -203,7 +230,8 @@ fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Res
         Refused::Unreadable => Rejection::unusable("the provider's answer is not of the form it should have"),
     })?;
     let usage = answer.usage;
-    Ok(Answer::Whole { body: Body::Kind(Box::new(answer)), usage, service_tier: None, text: Vec::new() })
+    let body = Body::Kind(Box::new(answer));
+    Ok(Answer::Whole { body, usage, service_tier: None, text: Vec::new(), memory: None })
 }
 
 /// Whether bytes of this type can be sound, bare or in events.

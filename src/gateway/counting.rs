@@ -4,9 +4,11 @@
 //! costs the operator is the rate of its account: that is lent to who could also pay, and to few at a time.
 
 use super::{
+    compute::{NotDone, Wanted},
     course::{fits, has_platform_key},
     failure::{Failure, told_of},
     inference::{Inbound, Told, planned, request_limits, unplanned},
+    owner,
     receipt::CredentialKind,
     scoped::{Form, Scope, rejects_key},
 };
@@ -18,7 +20,7 @@ use crate::{
         money::NanoUsd,
         provider::{Count, ProviderId},
         secret::Secret,
-        tokens,
+        tokens::{self, Counter, Family},
         usage::Basis,
     },
     providers::{
@@ -89,7 +91,7 @@ async fn counted(inbound: &Inbound<'_>, told: &mut Told) -> Result<(u64, Basis),
             Ok(Some(Said::Rejected(rejection))) => last = Some((rejection, provider)),
             Ok(None) | Err(_) => {
                 (told.byok, told.by_byok_api_key) = (false, false);
-                return Ok((here(&request, candidate).await?, Basis::Counted));
+                return Ok((here(inbound, &request, candidate).await?, Basis::Counted));
             }
         }
     }
@@ -101,14 +103,42 @@ async fn counted(inbound: &Inbound<'_>, told: &mut Told) -> Result<(u64, Basis),
     Err(Failure::Upstream { rejection, provider, credential, tried: told.attempts })
 }
 
-/// Our own count.
-async fn here(request: &ClientRequest<'_>, candidate: &Candidate) -> Result<u64, Failure> {
+/// Our own count, which ends when nobody waits for it.
+async fn here(
+    inbound: &Inbound<'_>,
+    request: &ClientRequest<'_>,
+    candidate: &Candidate,
+) -> Result<u64, Failure> {
     let family = tokens::family(candidate.provider, &candidate.upstream);
     let prompt = prompt_of(&*request.canonical().map_err(refused)?);
-    let counting = tokio::task::spawn_blocking(move || {
-        tokens::count_prompt(family, prompt.pieces.iter().map(String::as_str), prompt.messages)
-    });
-    counting.await.map_err(|_| Failure::Unavailable("the prompt could not be counted".into()))
+    let work = move |wanted: &Wanted<'_, Option<u64>>| {
+        count_while(family, &prompt.pieces, prompt.messages, || !wanted.is_given_up())
+    };
+    match inbound.gateway.compute.compute(owner(inbound.principal.scope), work).await {
+        Ok(Some(tokens)) => Ok(tokens),
+        Err(NotDone::Full) => {
+            Err(Failure::Busy("Too many counts of your organization are waiting; try again".into()))
+        }
+        Ok(None) | Err(NotDone::Lost) => Err(Failure::Unavailable("the prompt could not be counted".into())),
+    }
+}
+
+/// Counts a prompt as long as `goes_on`.
+fn count_while(family: Family, pieces: &[String], messages: u64, goes_on: impl Fn() -> bool) -> Option<u64> {
+    let mut text = 0u64;
+    for piece in pieces {
+        let (mut counter, mut left) = (Counter::new(family), piece.as_str());
+        while !left.is_empty() {
+            if !goes_on() {
+                return None;
+            }
+            let (part, rest) = left.split_at(left.floor_char_boundary(tokens::HELD_BYTES_MAX));
+            counter.push(part);
+            left = rest;
+        }
+        text = text.saturating_add(counter.total());
+    }
+    Some(tokens::count_prompt(family, [], messages).saturating_add(text))
 }
 
 fn refused(unsupported: Unsupported) -> Failure {
@@ -153,7 +183,7 @@ async fn ask(
     };
     let url = |base: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok();
     let to = match base {
-        Some(base) => Destination::Customer(url(&base)?),
+        Some(base) => Destination::Customer(url(&base)?, owner(inbound.principal.scope)),
         None => Destination::Operator(url(inbound.gateway.settings.base_url(provider)?)?),
     };
     let beta = inbound.beta.clone().filter(|_| matches!(count, Count::Messages(_)));
@@ -168,7 +198,7 @@ async fn ask(
             return (brought.is_some() && about_the_key).then_some(Said::Rejected(rejection));
         }
     };
-    let answer = read_body(response, ANSWER_BYTES_MAX).await.ok()?;
+    let answer = read_body(response, ANSWER_BYTES_MAX, &mut inbound.memory.another()).await.ok()?;
     let answer = serde_json::from_slice::<serde_json::Value>(&answer).ok()?;
     answer.get(said)?.as_u64().map(Said::Tokens)
 }
@@ -212,5 +242,28 @@ fn credential(
             let secret = gateway.platform_keys.get(candidate.provider)?.secret.clone();
             Some((CredentialKind::Platform, None, secret))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_count_in_parts_is_the_count_and_ends_when_nobody_waits_for_it() {
+        let pieces = ["The tide is high. ".repeat(4_000), "é".repeat(3), String::new()];
+        let whole = tokens::count_prompt(Family::OpenAi, pieces.iter().map(String::as_str), 2);
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            true
+        };
+        assert_eq!(count_while(Family::OpenAi, &pieces, 2, look), Some(whole));
+        assert!(looks.get() >= 72_000 / tokens::HELD_BYTES_MAX);
+        let left = Cell::new(3);
+        let given_up = || left.replace(left.get() - 1) > 0;
+        assert_eq!(count_while(Family::OpenAi, &pieces, 2, given_up), None);
+        assert_eq!(left.get(), -1, "it looks no more");
     }
 }

@@ -353,9 +353,7 @@ impl<'a> Course<'a> {
         });
         if let Credential::Stored(key) = choice.credential {
             // A request the provider finds fault with says nothing about the key.
-            let about_the_key = failed.filter(|rejection| {
-                rejection.class.another_key_may_help() || rejection.class == Class::NotSent
-            });
+            let about_the_key = failed.filter(|rejection| rejection.class.another_own_key_may_help());
             let error = about_the_key.map(|rejection| rejection.class.as_str());
             self.inbound.gateway.key_uses.note(self.inbound.principal.scope, key.id, open.started_at, error);
         }
@@ -456,9 +454,7 @@ impl<'a> Course<'a> {
         self.first_ahead(at, |choice| {
             let mends = match class {
                 None => true,
-                Some(class) if Some(&choice.candidate.id) == current => {
-                    class.another_key_may_help() || class == Class::NotSent
-                }
+                Some(class) if Some(&choice.candidate.id) == current => class.another_own_key_may_help(),
                 Some(class) => class.another_provider_may_help(),
             };
             mends && self.may_pay(choice, class)

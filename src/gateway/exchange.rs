@@ -26,6 +26,7 @@ pub struct Exchange {
     pub usage_by_us: bool,
     /// Bytes that may wait here for the client at a time.
     pub reply_bytes_max: usize,
+    pub held_bytes_max: usize,
     pub frame_bytes_max: usize,
 }
 

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     dialect::{self, Head, Invalid, Limits as RequestLimits, json},
-    domain::{catalog::Catalog, ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback},
+    domain::{
+        catalog::Catalog, ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback, shares::Charge,
+    },
     providers::transport::Transport,
     routing::plan::{self, Candidate, Considered, Keys, NoPlan, Plan, Wanted, shown},
     store::api_keys::Principal,
@@ -47,7 +49,7 @@ pub struct Told {
 
 /// An answer.
 pub enum Reply {
-    Whole { told: Told, body: Vec<u8>, content_type: Cow<'static, str> },
+    Whole { told: Told, body: Vec<u8>, content_type: Cow<'static, str>, memory: Option<Charge> },
     Stream { told: Told, body: Flow, content_type: Cow<'static, str> },
 }
 
@@ -90,6 +92,8 @@ pub struct Inbound<'a> {
     pub fallback: Option<ByokFallback>,
     /// What came in headers beside the body.
     pub brought: Brought,
+    /// What the buffers of its answer are charged to; each has another.
+    pub memory: Charge,
 }
 
 /// Serves one request. It keeps its `place` until it has ended, abandoned or not.
@@ -146,7 +150,7 @@ pub(super) async fn refusal(failure: Failure, mut meter: Meter) -> (Failure, Tol
 async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, Told)> {
     let mut told = meter.get().map(|open| told(open)).unwrap_or_default();
     match answered.answer {
-        Answer::Whole { body, usage, service_tier, text } => {
+        Answer::Whole { body, usage, service_tier, text, memory } => {
             let mut requested = String::new();
             if let Some(open) = meter.get() {
                 open.commit();
@@ -162,17 +166,17 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
                     if told.by_byok_api_key && content_type == JSON {
                         body = marked(body);
                     }
-                    Ok(Reply::Whole { told, body, content_type })
+                    Ok(Reply::Whole { told, body, content_type, memory })
                 }
                 Err(NotDurable) => Err((Failure::NotDurable, told)),
             }
         }
-        Answer::Stream { response, relay, content_type } => {
+        Answer::Stream { response, relay, content_type, memory } => {
             if let Some(open) = meter.get() {
                 open.commit();
             }
             let origin = (answered.provider, answered.secret);
-            let body = Box::new(Metered::new(meter, origin, response, relay, answered.until));
+            let body = Box::new(Metered::new(meter, origin, response, (relay, memory), answered.until));
             Ok(Reply::Stream { told, body: Flow::One(body), content_type })
         }
     }

@@ -8,6 +8,7 @@ use crate::{
         json::Escaped,
         opens,
     },
+    domain::shares::Charge,
     providers::{
         fetch::{self, FetchError, Fetched},
         transport::{Transport, Url},
@@ -18,17 +19,18 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
 
 /// What may be fetched for one request.
-#[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub bytes_max: usize,
     pub within: Duration,
+    /// What is fetched is charged, and stays so as long as the request.
+    pub memory: Charge,
 }
 
 /// One request with what it names by URL, by the dialect of who cannot fetch. Each is made once, however often the
 /// request is sent.
 #[derive(Default)]
 pub struct Embedded<'a> {
-    made: Mutex<Vec<(Dialect, Made<'a>)>>,
+    made: Mutex<Vec<(Dialect, Made<'a>, Charge)>>,
 }
 
 type Made<'a> = Result<Arc<Request<'a>>, Unsupported>;
@@ -47,15 +49,15 @@ impl<'a> Embedded<'a> {
         request: &Request<'a>,
         dialect: Dialect,
         transport: &Transport,
-        bounds: Bounds,
+        mut bounds: Bounds,
     ) -> Made<'a> {
         let mut made = self.made.lock().await;
-        if let Some((_, known)) = made.iter().find(|(of, _)| *of == dialect) {
+        if let Some((_, known, _)) = made.iter().find(|(of, ..)| *of == dialect) {
             return known.clone();
         }
         let mut request = request.clone();
-        let outcome = embed(&mut request, dialect, transport, bounds).await.map(|()| Arc::new(request));
-        made.push((dialect, outcome.clone()));
+        let outcome = embed(&mut request, dialect, transport, &mut bounds).await.map(|()| Arc::new(request));
+        made.push((dialect, outcome.clone(), bounds.memory));
         outcome
     }
 }
@@ -84,7 +86,7 @@ async fn embed(
     request: &mut Request<'_>,
     dialect: Dialect,
     transport: &Transport,
-    bounds: Bounds,
+    bounds: &mut Bounds,
 ) -> Result<(), Unsupported> {
     let by = Instant::now() + bounds.within;
     let mut room = bounds.bytes_max;
@@ -98,8 +100,15 @@ async fn embed(
     for (is_image, source) in &mut sources {
         let Source::Url(url) = &**source else { continue };
         let url = url.decode();
-        let left = by.saturating_duration_since(Instant::now());
-        let fetched = fetch::fetch(transport, &url, room, left).await;
+        let within = by.saturating_duration_since(Instant::now());
+        let one = fetch::Bounds {
+            bytes_max: room,
+            within,
+            owner: bounds.memory.owner(),
+            kept_bytes: bounds.bytes_max.saturating_sub(room),
+            memory: &mut bounds.memory,
+        };
+        let fetched = fetch::fetch(transport, &url, one).await;
         let fetched = fetched.map_err(|error| unavailable(&url, *is_image, &error))?;
         room = room.saturating_sub(fetched.bytes.len());
         let media_type = Escaped::from_text(&kind(&url, *is_image, &fetched)?);

@@ -43,7 +43,7 @@ impl Gateway {
             self.metrics.usage_above_bound.load(Ordering::Relaxed),
             self.ledger.unwritten(),
         );
-        text
+        text + &self.shared.exposition()
     }
 }
 

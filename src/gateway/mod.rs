@@ -1,9 +1,11 @@
 //! The use case: one routed request, from an authenticated body to a billed answer. The one place that
 //! joins routing, credentials, providers and billing; it knows nothing of the HTTP server's types.
 
+pub mod admission;
 mod asked;
 mod attempt;
 mod bounds;
+pub mod compute;
 pub mod counting;
 mod course;
 mod exchange;
@@ -34,10 +36,13 @@ use crate::{
     routing::{measured::Measurements, retry::RetryBudget},
     store::Db,
 };
+use admission::Shared;
 use arc_swap::ArcSwap;
+use compute::ComputeQueue;
 use lease::Lease;
 use metrics::Metrics;
 
+pub use admission::{NoPlace, Place, owner};
 pub use turns::Memory;
 
 use std::{
@@ -103,6 +108,10 @@ pub struct Gateway {
     pub heard: Memory,
     /// Counts of tokens on platform keys.
     pub counts: Semaphore,
+    /// What all organizations use together.
+    pub shared: Shared,
+    /// Threads for what would hold a worker for too long.
+    pub compute: ComputeQueue,
     pub metrics: Metrics,
     /// Ends of requests that nobody awaits, and abandoned answers that are read on: waited for at shutdown.
     pub tasks: TaskTracker,
@@ -112,24 +121,7 @@ pub struct Gateway {
     pub draining: AtomicBool,
 }
 
-/// A place among the requests being served; given back when dropped.
-pub struct Place(Arc<Gateway>);
-
 impl Gateway {
-    /// A place for one more request, or `None` when the process has as many as it may or takes no more before its
-    /// end.
-    pub fn admit(self: &Arc<Self>) -> Option<Place> {
-        let taken = self.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
-        let room =
-            usize::try_from(taken).is_ok_and(|taken| taken < self.settings.limits.requests_in_flight_max);
-        let free = room && !self.tasks.is_closed() && self.lease.is_sure(Instant::now());
-        if !free {
-            self.metrics.shed.fetch_add(1, Ordering::Relaxed);
-        }
-        free.then_some(place)
-    }
-
     /// Why the process should not be sent traffic now; `None` when it is ready.
     pub fn problem(&self) -> Option<String> {
         if self.is_draining() {
@@ -151,11 +143,5 @@ impl Gateway {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

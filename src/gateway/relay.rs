@@ -20,8 +20,8 @@ use crate::{
         messages,
         sse::{Frame, Splitter},
     },
-    domain::{provider::ProviderId, usage::Usage},
-    providers::error::Rejection,
+    domain::{provider::ProviderId, shares::Charge, usage::Usage},
+    providers::{error::Rejection, transport::no_memory},
 };
 use bytes::Bytes;
 use chat::Chat;
@@ -76,6 +76,8 @@ struct Heard {
     /// Ready for the client.
     out: Vec<u8>,
     bytes_max: usize,
+    /// Of frames that wait for the bill.
+    held_bytes_max: usize,
     committed: bool,
     finished: u64,
     ended: bool,
@@ -90,7 +92,8 @@ struct Heard {
 
 impl Relay {
     pub fn new(exchange: Exchange) -> Self {
-        let heard = Heard::new(exchange.provider, exchange.reply_bytes_max);
+        let mut heard = Heard::new(exchange.provider, exchange.reply_bytes_max);
+        heard.held_bytes_max = exchange.held_bytes_max;
         let splitter = Splitter::new(exchange.frame_bytes_max);
         let client = exchange.client;
         let is_chat = matches!(client, Dialect::Chat | Dialect::Completions);
@@ -156,6 +159,25 @@ impl Relay {
             self.heard.failure.get_or_insert(rejection);
         }
         self.heard.ended = true;
+    }
+
+    /// Charges what waits here. An organization that has its share of memory gets no more of this answer.
+    pub fn charge(&mut self, memory: &mut Charge) {
+        if memory.cover(self.buffered_bytes()).is_err() {
+            self.heard.failure.get_or_insert_with(no_memory);
+        }
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        let held = match &self.lane {
+            Lane::Chat(chat) => chat.held_bytes(),
+            Lane::Pass(pass) => pass.held_bytes(),
+            Lane::Translate(translate) => translate.held_bytes(),
+            Lane::Gather(gather) => gather.kept_bytes(),
+            Lane::Bytes(bytes) => bytes.held_bytes(),
+        };
+        let ready = self.heard.out.len().saturating_add(self.heard.text.len());
+        self.splitter.buffered_bytes().saturating_add(ready).saturating_add(held)
     }
 
     /// Content has come: this provider's answer is the answer.
@@ -289,6 +311,7 @@ impl Heard {
             provider,
             out: Vec::with_capacity(1024),
             bytes_max,
+            held_bytes_max: bytes_max,
             committed: false,
             finished: 0,
             ended: false,
@@ -304,6 +327,14 @@ impl Heard {
     /// What came is no answer.
     fn fail(&mut self, message: String) {
         self.failure.get_or_insert_with(|| Rejection::unusable(message));
+    }
+
+    /// More waits for the bill than may.
+    fn check_held(&mut self, held_bytes: usize) {
+        if held_bytes > self.held_bytes_max {
+            self.fail("the provider's stream goes on for too long after its end".to_owned());
+        }
+        self.check_room(held_bytes);
     }
 
     /// More waits for the client than may.

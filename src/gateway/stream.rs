@@ -17,6 +17,7 @@ use crate::{
         money::NanoUsd,
         provider::{OnDisconnect, ProviderId},
         secret::Secret,
+        shares::Charge,
     },
     providers::{
         error::{Class, Rejection},
@@ -42,6 +43,8 @@ struct Running {
     provider: ProviderId,
     response: Box<Response>,
     relay: Box<Relay>,
+    /// What waits in the relay is charged.
+    memory: Charge,
     until: Instant,
     /// Wakes for heartbeats and for silence; moved only when it fires.
     alarm: Pin<Box<Sleep>>,
@@ -94,7 +97,7 @@ impl Metered {
         mut meter: Meter,
         (provider, secret): (ProviderId, Secret),
         response: Box<Response>,
-        relay: Box<Relay>,
+        (relay, memory): (Box<Relay>, Charge),
         until: Instant,
     ) -> Self {
         let Some(open) = meter.get() else { return Self { running: None, charged: None } };
@@ -110,8 +113,20 @@ impl Metered {
         let first_alarm = (now + times.heartbeat.min(times.idle)).min(until);
         let alarm = Box::pin(tokio::time::sleep_until(first_alarm));
         let (heard, said) = (now, now);
-        let running =
-            Running { meter, provider, response, relay, until, alarm, stopping, heard, said, times, secret };
+        let running = Running {
+            meter,
+            provider,
+            response,
+            relay,
+            memory,
+            until,
+            alarm,
+            stopping,
+            heard,
+            said,
+            times,
+            secret,
+        };
         Self { running: Some(running), charged: None }
     }
 
@@ -216,6 +231,7 @@ impl Metered {
         let told = told_of(&failure.without(running.secret.expose()), running.provider, credential?);
         let code = match told.class {
             Class::Timeout => "upstream_timeout",
+            Class::NotSent => "rate_limit_exceeded",
             _ => "upstream_error",
         };
         let name = running.provider.row().name;
@@ -266,6 +282,7 @@ impl Running {
                 None => break,
             }
         }
+        self.relay.charge(&mut self.memory);
         Event::Bytes
     }
 

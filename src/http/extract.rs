@@ -1,24 +1,28 @@
 //! What a request brings: its body within a limit, its parameters, and who sent it. Authentication results
 //! are types ([`Principal`], [`Person`]) that only this module, on behalf of the route table, obtains.
 
-use super::error::{ApiError, Code};
+use super::{
+    body::{self, Announced, Sender, Unreceived},
+    error::{ApiError, Code},
+};
 use crate::{
     accounts::{Accounts, AuthError, Authenticator, token},
+    domain::shares::{Charge, Owner},
+    gateway::Gateway,
     store::{api_keys::Principal, sessions::Person},
 };
 use actix_web::{
     HttpRequest,
     http::header::{self, HeaderMap},
-    web::{self, Bytes, BytesMut, Payload},
+    web::{self, Bytes, Payload},
 };
-use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 /// The largest body of an account call. Key lists are the largest thing in one.
 pub const ACCOUNT_BODY_BYTES_MAX: usize = 256 * 1024;
-/// How long a client may take to send its body.
-const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// The same of a caller that has not said who it is.
+pub const STRANGER_BODY_BYTES_MAX: usize = 32 * 1024;
 
 /// Where a token lies besides `Authorization`, for a client that wants a cookie.
 pub const TOKEN_COOKIE: &str = "access_token";
@@ -27,11 +31,45 @@ pub const TOKEN_COOKIE: &str = "access_token";
 pub struct Call {
     pub request: HttpRequest,
     payload: Payload,
+    /// Whom the body counts for; `None` before that is known.
+    organization: Option<Owner>,
+    memory: Option<Charge>,
+    /// What of the body was looked at already, and that what came is no body.
+    early: Vec<Bytes>,
+    is_broken: bool,
 }
 
 impl Call {
     pub fn new(request: HttpRequest, payload: Payload) -> Self {
-        Self { request, payload }
+        Self { request, payload, organization: None, memory: None, early: Vec::new(), is_broken: false }
+    }
+
+    /// The caller has shown to be of this organization.
+    pub(super) fn belongs_to(&mut self, organization: Owner) {
+        self.organization = Some(organization);
+    }
+
+    /// Charges the body, and what is made of it, as so many bytes; small ones are not charged.
+    pub fn charge(&mut self, bytes: usize) -> Result<(), ApiError> {
+        self.memory.as_mut().map_or(Ok(()), |memory| memory.cover(bytes).map_err(body::no_memory))
+    }
+
+    /// Looks at the beginning of a body in chunks, which may be none.
+    pub(super) async fn look_at_chunks(&mut self) -> Result<(), ApiError> {
+        if self.request.headers().contains_key(header::TRANSFER_ENCODING) {
+            self.early = body::peek(&mut self.payload).await?;
+        }
+        Ok(())
+    }
+
+    /// What came was no body; the connection closes, and what is not answered at once is lost.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// What the body is charged, for who keeps the body.
+    pub fn take_memory(&mut self) -> Option<Charge> {
+        self.memory.take()
     }
 
     /// A value the composition root registered as `app_data`.
@@ -61,30 +99,45 @@ impl Call {
 
     /// The body, refused past `bytes_max`.
     pub async fn bytes(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
-        let announced = self.header("content-length").and_then(|text| text.parse::<usize>().ok());
-        if announced.is_some_and(|length| length > bytes_max) {
-            return Err(too_large(bytes_max));
-        }
-        let reading = async {
-            let mut body = BytesMut::with_capacity(announced.unwrap_or(1024).min(64 * 1024));
-            while let Some(chunk) = self.payload.next().await {
-                let chunk = chunk?;
-                if body.len().saturating_add(chunk.len()) > bytes_max {
-                    return Err(too_large(bytes_max));
-                }
-                body.extend_from_slice(&chunk);
-            }
-            Ok(body.freeze())
+        let gateway = self.state::<Gateway>()?;
+        let sender = match self.organization {
+            Some(organization) => Sender::Organization(organization),
+            None => Sender::Stranger(self.peer()),
         };
-        match tokio::time::timeout(BODY_TIME_MAX, reading).await {
-            Ok(body) => body,
-            Err(_) => Err(ApiError::new(Code::InvalidRequest, "The request body took too long to arrive")),
+        let Self { request, payload, .. } = self;
+        let text =
+            |name| request.headers().get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+        let announced = Announced {
+            length: text(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()),
+            coding: text(header::CONTENT_ENCODING),
+        };
+        let early = std::mem::take(&mut self.early);
+        match body::receive((early, payload), &gateway, sender, announced, bytes_max).await {
+            Ok(received) => {
+                self.memory = received.memory;
+                Ok(received.bytes)
+            }
+            Err(Unreceived::Refused(error)) => Err(error),
+            Err(Unreceived::Broken(error)) => {
+                self.is_broken = true;
+                Err(error)
+            }
         }
+    }
+
+    /// The address that a stranger's bodies are counted under.
+    fn peer(&self) -> Owner {
+        let trusted = self.state::<Accounts>().map(|accounts| accounts.rules().trusted_proxies.clone());
+        self.client_ip(&trusted.unwrap_or_default()).map_or(0, address_owner)
     }
 
     /// The body of an account call as `T`.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
-        let body = self.bytes(ACCOUNT_BODY_BYTES_MAX).await?;
+        let bytes_max = match self.organization {
+            Some(_) => ACCOUNT_BODY_BYTES_MAX,
+            None => STRANGER_BODY_BYTES_MAX,
+        };
+        let body = self.bytes(bytes_max).await?;
         // Serde would also take a struct's fields as an array.
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(ApiError::new(Code::InvalidRequest, "The request body must be a JSON object"));
@@ -202,8 +255,12 @@ pub fn invalid_json(error: &serde_json::Error) -> ApiError {
     ApiError::new(Code::InvalidRequest, format!("Request body: {message}"))
 }
 
-fn too_large(bytes_max: usize) -> ApiError {
-    ApiError::new(Code::RequestTooLarge, format!("The request body is larger than {bytes_max} bytes"))
+/// The number that an address is counted under; those of one IPv6 network are one.
+pub fn address_owner(ip: IpAddr) -> Owner {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => Owner::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits() >> 64 << 64,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The JSON API: one table of routes, authentication as argument types, one table of error codes.
 
 pub mod api;
+mod body;
 pub mod error;
 pub mod extract;
 pub mod health;

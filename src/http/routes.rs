@@ -19,7 +19,7 @@ use crate::{
         roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
     },
     domain::{ids::RequestId, kind::Kind, provider::Dialect},
-    gateway::Gateway,
+    gateway::{Gateway, owner},
     store::{api_keys::Principal, sessions},
 };
 use Endpoint::{ApiKey, Client, Either, Operator, Person, Public, Session};
@@ -27,7 +27,7 @@ use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     http::{
         ConnectionType, Method,
-        header::{HeaderName, HeaderValue},
+        header::{HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     },
     web::{self, ServiceConfig},
 };
@@ -113,6 +113,8 @@ const MEMBER: &str = "/api/members/{id}";
 pub static ROUTES: &[Route] = &[
     row(Method::GET, "/", Public(|call| Box::pin(health::root(call)))),
     row(Method::GET, "/healthz", Public(|call| Box::pin(health::alive(call)))),
+    // A name that some clients and load balancers ask for.
+    row(Method::GET, "/health", Public(|call| Box::pin(health::alive(call)))),
     row(Method::GET, "/readyz", Public(|call| Box::pin(health::ready(call)))),
     row(Method::GET, "/.well-known/jwks.json", Public(|call| Box::pin(health::keys(call)))),
     row(
@@ -313,13 +315,24 @@ pub fn register(config: &mut ServiceConfig) {
             continue;
         }
         let rows: Vec<&'static Route> = ROUTES.iter().filter(|other| other.path == route.path).collect();
-        let allowed = rows.iter().map(|row| row.method.as_str()).collect::<Vec<_>>().join(", ");
+        let reads = rows.iter().any(|row| row.method == Method::GET);
+        let methods = rows.iter().map(|row| row.method.as_str()).chain(reads.then_some("HEAD"));
+        let allowed = methods.chain(["OPTIONS"]).collect::<Vec<_>>().join(", ");
         let mut resource = web::resource(route.path);
         for row in rows {
-            resource = resource.route(web::method(row.method.clone()).to(
-                move |request: HttpRequest, payload: web::Payload| dispatch(row, Call::new(request, payload)),
-            ));
+            // What is read can be asked about without being sent: the server leaves the body out.
+            let head = (row.method == Method::GET).then_some(Method::HEAD);
+            for method in head.into_iter().chain([row.method.clone()]) {
+                let answer = move |request, payload| dispatch(row, Call::new(request, payload));
+                resource = resource.route(web::method(method).to(answer));
+            }
         }
+        let options = allowed.clone();
+        resource = resource.route(web::method(Method::OPTIONS).to(move |request: HttpRequest| {
+            let mut response = HttpResponse::NoContent();
+            response.insert_header(("allow", options.as_str()));
+            std::future::ready(finished(&request, response.finish()))
+        }));
         let envelope = route.envelope;
         config.service(resource.default_service(web::to(move |request: HttpRequest| {
             let error = ApiError::new(Code::MethodNotAllowed, format!("Allowed here: {allowed}"))
@@ -336,7 +349,10 @@ pub fn register(config: &mut ServiceConfig) {
 
 /// Answers what is in no row; it carries what every response carries.
 fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
-    let mut response = error.error_response();
+    finished(request, error.error_response())
+}
+
+fn finished(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
     finish(&mut response, request.app_data::<web::Data<Gateway>>().map(|gateway| &***gateway));
     response
 }
@@ -359,9 +375,10 @@ async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
     response
 }
 
-/// What every response carries: an id to ask about, and while the process stops, the word that the connection
-/// ends here.
+/// What every response carries: an id to ask about, that its type is what it says (some types are a provider's word),
+/// and while the process stops, that the connection ends here.
 fn finish(response: &mut HttpResponse, gateway: Option<&Gateway>) {
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let Some(gateway) = gateway else { return };
     if !response.headers().contains_key(REQUEST_ID) {
         let id = RequestId(gateway.ambient.uuid()).to_string();
@@ -374,7 +391,8 @@ fn finish(response: &mut HttpResponse, gateway: Option<&Gateway>) {
     }
 }
 
-async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiError> {
+async fn admit(route: &'static Route, mut call: Call) -> Result<HttpResponse, ApiError> {
+    call.look_at_chunks().await?;
     match route.endpoint {
         Endpoint::Public(handler) => handler(call).await,
         Endpoint::ApiKey(handler) => {
@@ -403,10 +421,16 @@ async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiErr
         },
         Endpoint::Person(handler) => {
             let person = person(&call).await?;
+            if let sessions::Person::Member(session) = &person {
+                call.belongs_to(owner(session.scope));
+            }
             handler(call, person).await
         }
         Endpoint::Session(capability, handler) => match person(&call).await? {
-            sessions::Person::Member(session) if session.role.can(capability) => handler(call, session).await,
+            sessions::Person::Member(session) if session.role.can(capability) => {
+                call.belongs_to(owner(session.scope));
+                handler(call, session).await
+            }
             sessions::Person::Member(_) => Err(denied("Your role does not allow this")),
             sessions::Person::Operator(_) => Err(denied("An operator belongs to no organization")),
         },
@@ -418,7 +442,12 @@ async fn admit(route: &'static Route, call: Call) -> Result<HttpResponse, ApiErr
 }
 
 /// Calls a handler and counts its refusal.
-async fn counted(call: Call, principal: Arc<Principal>, handler: Handler) -> Result<HttpResponse, ApiError> {
+async fn counted(
+    mut call: Call,
+    principal: Arc<Principal>,
+    handler: Handler,
+) -> Result<HttpResponse, ApiError> {
+    call.belongs_to(owner(principal.scope));
     let counter = refusals::Counter::of(&call, &principal)?;
     counter.seen(handler(call, principal).await)
 }
@@ -426,7 +455,7 @@ async fn counted(call: Call, principal: Arc<Principal>, handler: Handler) -> Res
 /// The logged-in person. What it may change is counted: every change leaves a line in the audit log.
 async fn person(call: &Call) -> Result<sessions::Person, ApiError> {
     let person = refusals::person(call).await?;
-    if call.request.method() != Method::GET {
+    if !matches!(*call.request.method(), Method::GET | Method::HEAD) {
         call.state::<Accounts>()?.admit_change(person.user_id()).await?;
     }
     Ok(person)

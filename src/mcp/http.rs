@@ -8,7 +8,10 @@ use super::{
     Bounds,
     message::{self, Asked, Heard, Wanted},
 };
-use crate::dialect::sse::{Frame, Splitter};
+use crate::{
+    dialect::sse::{Frame, Splitter},
+    domain::shares::Charge,
+};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use reqwest::{
@@ -56,6 +59,7 @@ struct Wire {
     /// The session is over; whatever is under way ends.
     gone: CancellationToken,
     message_bytes_max: usize,
+    memory: Arc<Charge>,
     /// What the server may still send in this session.
     bytes_left: AtomicUsize,
     replies_left: AtomicUsize,
@@ -78,6 +82,7 @@ impl Guarded {
             client,
             gone,
             message_bytes_max: bounds.message_bytes_max,
+            memory: bounds.memory.clone(),
             bytes_left: AtomicUsize::new(bounds.session_bytes_max),
             replies_left: AtomicUsize::new(REPLIES_MAX),
         }))
@@ -200,6 +205,7 @@ impl Wire {
         asked: &Asked<'_>,
     ) -> Result<ServerJsonRpcMessage, Error> {
         let mut splitter = Splitter::new(self.message_bytes_max);
+        let mut memory = self.memory.another();
         loop {
             let mut events: Vec<Vec<u8>> = Vec::new();
             let each = |frame: Frame<'_>| events.extend(frame.data().map(|data| data.into_owned()));
@@ -208,6 +214,9 @@ impl Wire {
                 Some(bytes) => splitter.feed(bytes, each).map_err(|_| self.too_large())?,
                 None => splitter.finish(each),
             }
+            let waiting =
+                events.iter().fold(splitter.buffered_bytes(), |sum, event| sum.saturating_add(event.len()));
+            memory.cover(waiting).map_err(|_| self.too_large())?;
             for event in events {
                 match message::read(&event, asked, false)? {
                     Heard::Answer(answer) => {
@@ -244,8 +253,10 @@ impl Wire {
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
+        let mut memory = self.memory.another();
         while let Some(bytes) = self.chunk(&mut response).await? {
-            if body.len().saturating_add(bytes.len()) > self.message_bytes_max {
+            let length = body.len().saturating_add(bytes.len());
+            if length > self.message_bytes_max || memory.cover(length).is_err() {
                 return Err(self.too_large());
             }
             body.extend_from_slice(&bytes);

@@ -7,7 +7,7 @@ pub mod naming;
 pub mod sealed;
 pub mod session;
 
-use crate::domain::secret::Secret;
+use crate::domain::{secret::Secret, shares::Charge};
 use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
@@ -48,6 +48,8 @@ pub struct Bounds {
     pub message_bytes_max: usize,
     /// Bytes of all that it sends in one request.
     pub session_bytes_max: usize,
+    /// Whose look-ups and memory it takes; each message is charged by itself.
+    pub memory: Arc<Charge>,
 }
 
 /// What came of a call.

@@ -138,7 +138,8 @@ async fn begin(
 ) -> Result<Running, McpError> {
     let gone = CancellationToken::new();
     let alive = gone.clone().drop_guard();
-    let client = transport.apart(server.trusted).map_err(|_| McpError::Unreachable)?;
+    let customer = (!server.trusted).then(|| bounds.memory.owner());
+    let client = transport.apart(customer).map_err(|_| McpError::Unreachable)?;
     let client = Guarded::new(client, bounds, gone);
     let mut config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str());
     config.retry_config = Arc::new(Never);

@@ -49,6 +49,11 @@ impl Class {
         )
     }
 
+    /// The same, where the other credential is the customer's own too.
+    pub fn another_own_key_may_help(self) -> bool {
+        self.another_key_may_help() || self == Class::NotSent
+    }
+
     /// Another provider of the same model could mend it.
     pub fn another_provider_may_help(self) -> bool {
         !matches!(self, Class::OurRequest)

@@ -2,7 +2,12 @@
 //! it is judged before it is dialed, again at every redirect, and its names resolve under guard. No credential and
 //! no header of the request goes with it; memory and time are bounded.
 
-use super::{guard, transport::Transport};
+use super::{
+    guard,
+    resolver::{LookupError, on_behalf},
+    transport::{Transport, lookup_error},
+};
+use crate::domain::shares::{Charge, Owner};
 use reqwest::{
     Response, StatusCode, Url,
     header::{CONTENT_TYPE, LOCATION},
@@ -24,6 +29,10 @@ pub struct Fetched {
 pub enum FetchError {
     #[error("the URL {0}")]
     Refused(String),
+    #[error("the host name {0}")]
+    Name(LookupError),
+    #[error("your organization's requests take as much memory as they may; try again when some have ended")]
+    NoMemory,
     #[error("the host could not be reached")]
     Unreachable,
     #[error("the host did not answer in time")]
@@ -34,24 +43,35 @@ pub enum FetchError {
     TooLarge(usize),
 }
 
-/// Fetches what is at `url`: at most `bytes_max` bytes within `within`.
-pub async fn fetch(
-    transport: &Transport,
-    url: &str,
-    bytes_max: usize,
-    within: Duration,
-) -> Result<Fetched, FetchError> {
-    tokio::time::timeout(within, follow(transport, url, bytes_max)).await.unwrap_or(Err(FetchError::Late))
+/// What one fetch may take.
+pub struct Bounds<'m> {
+    pub bytes_max: usize,
+    pub within: Duration,
+    /// Whose look-ups they are.
+    pub owner: Owner,
+    /// What was fetched before this, and is kept beside it.
+    pub kept_bytes: usize,
+    pub memory: &'m mut Charge,
 }
 
-async fn follow(transport: &Transport, url: &str, bytes_max: usize) -> Result<Fetched, FetchError> {
+/// Fetches what is at `url`.
+pub async fn fetch(transport: &Transport, url: &str, bounds: Bounds<'_>) -> Result<Fetched, FetchError> {
+    let within = bounds.within;
+    let fetching = on_behalf(bounds.owner, follow(transport, url, bounds));
+    tokio::time::timeout(within, fetching).await.unwrap_or(Err(FetchError::Late))
+}
+
+async fn follow(transport: &Transport, url: &str, bounds: Bounds<'_>) -> Result<Fetched, FetchError> {
     let mut url = url.to_owned();
     for _ in 0..=REDIRECTS_MAX {
         let checked = guard::check_address(&url, transport.allowed())
             .map_err(|refused| FetchError::Refused(refused.to_string()))?;
-        let response = transport.get(checked.clone()).await.map_err(|_| FetchError::Unreachable)?;
+        let response = transport.get(checked.clone()).await.map_err(|error| match lookup_error(&error) {
+            Some(failed) => FetchError::Name(failed),
+            None => FetchError::Unreachable,
+        })?;
         match response.status() {
-            StatusCode::OK => return read(response, bytes_max).await,
+            StatusCode::OK => return read(response, bounds).await,
             status if status.is_redirection() => {
                 url = target(&checked, &response).ok_or(FetchError::Status(status.as_u16()))?;
             }
@@ -66,14 +86,18 @@ fn target(from: &Url, response: &Response) -> Option<String> {
     from.join(location).ok().map(String::from)
 }
 
-async fn read(mut response: Response, bytes_max: usize) -> Result<Fetched, FetchError> {
+async fn read(mut response: Response, bounds: Bounds<'_>) -> Result<Fetched, FetchError> {
     let said = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let mut bytes = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|_| FetchError::Unreachable)? {
-        if bytes.len().saturating_add(piece.len()) > bytes_max {
-            return Err(FetchError::TooLarge(bytes_max));
+        let length = bytes.len().saturating_add(piece.len());
+        if length > bounds.bytes_max {
+            return Err(FetchError::TooLarge(bounds.bytes_max));
         }
+        // It is kept as Base64, which takes a third more.
+        let kept = bounds.kept_bytes.saturating_add(length);
+        bounds.memory.cover(kept.saturating_add(kept / 3)).map_err(|_| FetchError::NoMemory)?;
         bytes.extend_from_slice(&piece);
     }
     Ok(Fetched { media_type, bytes })

@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn what_we_add_to_a_saved_url_does_not_make_it_one_that_may_not_be_dialed() {
         let allowed = AllowedNets::default();
-        let long = "x".repeat(URL_BYTES_MAX);
+        let long = format!("/{}", "x".repeat(URL_BYTES_MAX));
         for tail in ["/v1beta/models/m:streamGenerateContent?alt=sse", "/a?b=c#d", "/%E2%82%AC", &long] {
             let dialed = |base: &str| Url::parse(&format!("{base}{tail}")).unwrap();
             assert_eq!(check_target(&dialed("https://api.example.com"), &allowed), Ok(()), "{tail}");

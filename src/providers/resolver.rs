@@ -1,35 +1,244 @@
-//! Name resolution for addresses that customers give: whatever a name resolves to, only what may be dialed is
-//! handed to the connector. The check is made on the very addresses that are dialed, so a name that changes
-//! its mind between two look-ups gains nothing. Literal addresses never get here; `guard::check_url` has them.
+//! Looks up host names. Those that customers choose are asked of the name servers directly, with a time limit, a share
+//! for each organization and a limit for all, and are apart from the operator's, so that a slow name server of a
+//! customer's choice delays nobody else. Whatever such a name resolves to, only what may be dialed is handed to the
+//! connector: the check is made on the very addresses that are dialed, so a name that changes between two look-ups
+//! gains nothing. Literal addresses never get here; `guard::check_target` has them.
 
 use super::guard::AllowedNets;
+use crate::domain::shares::{Owner, Pool};
+use hickory_resolver::{Resolver, TokioResolver, config::ResolveHosts};
+use moka::{Expiry, future::Cache};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::{io, sync::Arc};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{runtime::Handle, sync::Semaphore};
+use tokio_util::task::AbortOnDropHandle;
 
-/// Resolves through the system and drops what is neither public nor opened by the operator.
+/// Names that are remembered.
+const KNOWN_MAX: u64 = 4_096;
+/// How long an answer is used, whatever its server allows: found, not there, and not answered.
+const FOUND_TIME: Duration = Duration::from_secs(30);
+const ABSENT_TIME: Duration = Duration::from_secs(10);
+const LATE_TIME: Duration = Duration::from_secs(5);
+/// How long the last answer for an operator's name is used while there is no new one.
+const STALE_TIME: Duration = Duration::from_secs(3_600);
+/// Addresses of one name.
+const ADDRESSES_MAX: usize = 16;
+
+/// Bounds of the look-ups of names that customers choose.
+#[derive(Clone, Copy, Debug)]
+pub struct NameLimits {
+    pub lookups_max: usize,
+    pub lookups_per_organization_max: u64,
+    pub time: Duration,
+}
+
+impl Default for NameLimits {
+    fn default() -> Self {
+        Self { lookups_max: 64, lookups_per_organization_max: 8, time: Duration::from_secs(2) }
+    }
+}
+
+/// Why a customer's name gave no address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LookupError {
+    #[error("points to an address that is not public")]
+    Refused,
+    #[error("was not found")]
+    NotFound,
+    #[error("could not be looked up in time")]
+    Late,
+    /// The organization has its share of look-ups, or all of them are in use.
+    #[error("is one of too many that are being looked up; try again")]
+    Busy,
+}
+
+type Found = Result<Arc<[IpAddr]>, LookupError>;
+
+/// The names of one process, shared by its workers.
+pub struct Names {
+    runtime: Handle,
+    limits: NameLimits,
+    /// `None` where the system's settings cannot be read: then the system is asked.
+    resolver: Option<TokioResolver>,
+    known: Cache<String, Found>,
+    asking: Semaphore,
+    shares: Arc<Pool>,
+    operators: Cache<String, Arc<[IpAddr]>>,
+    operators_last: Cache<String, Arc<[IpAddr]>>,
+}
+
+tokio::task_local! {
+    /// Whose look-ups these are.
+    static ASKING: Owner;
+}
+
+/// Makes `work` with look-ups of customers' names counted for `owner`.
+pub async fn on_behalf<F: Future>(owner: Owner, work: F) -> F::Output {
+    ASKING.scope(owner, work).await
+}
+
+/// How long an answer stands.
+struct ByOutcome;
+
+impl Expiry<String, Found> for ByOutcome {
+    fn expire_after_create(&self, _: &String, found: &Found, _: Instant) -> Option<Duration> {
+        Some(match found {
+            Ok(_) => FOUND_TIME,
+            Err(LookupError::Late) => LATE_TIME,
+            Err(LookupError::Busy) => Duration::ZERO,
+            Err(_) => ABSENT_TIME,
+        })
+    }
+}
+
+impl Names {
+    /// Look-ups run on `runtime`.
+    pub fn new(runtime: Handle, limits: NameLimits) -> Arc<Self> {
+        let resolver = Resolver::builder_tokio().and_then(|mut builder| {
+            let options = builder.options_mut();
+            options.timeout = limits.time;
+            options.attempts = 1;
+            options.cache_size = 0;
+            options.use_hosts_file = ResolveHosts::Always;
+            builder.build()
+        });
+        let resolver = resolver.inspect_err(|error| {
+            tracing::warn!(error.cause = %error, "the system's name servers are not known; names are asked of the system");
+        });
+        Self::with(runtime, limits, resolver.ok())
+    }
+
+    fn with(runtime: Handle, limits: NameLimits, resolver: Option<TokioResolver>) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            limits,
+            resolver,
+            known: Cache::builder().max_capacity(KNOWN_MAX).expire_after(ByOutcome).build(),
+            asking: Semaphore::new(limits.lookups_max),
+            shares: Pool::new(u64::MAX),
+            operators: Cache::builder().max_capacity(KNOWN_MAX).time_to_live(FOUND_TIME).build(),
+            operators_last: Cache::builder().max_capacity(KNOWN_MAX).time_to_live(STALE_TIME).build(),
+        })
+    }
+
+    /// The addresses of a name that a customer chose, as they come.
+    async fn find(&self, owner: Owner, name: &str) -> Found {
+        if let Some(known) = self.known.get(name).await {
+            return known;
+        }
+        let share = self.shares.take(owner, 1, self.limits.lookups_per_organization_max);
+        let _share = share.map_err(|_| LookupError::Busy)?;
+        // One look-up for all who wait for the same name. Who leaves hands it on, or ends it.
+        self.known.get_with(name.to_owned(), self.ask(name.to_owned())).await
+    }
+
+    async fn ask(&self, name: String) -> Found {
+        let asking = async {
+            let _permit = self.asking.acquire().await.map_err(|_| LookupError::Busy)?;
+            // A look-up that is dropped ends.
+            let lookup = match self.resolver.clone() {
+                Some(resolver) => self.runtime.spawn(async move {
+                    let found = resolver.lookup_ip(name.as_str()).await.map_err(|error| failure(&error))?;
+                    Ok(found.iter().collect::<Vec<_>>())
+                }),
+                None => self.runtime.spawn(async move {
+                    let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+                    Ok(found.map_err(|_| LookupError::NotFound)?.map(|found| found.ip()).collect())
+                }),
+            };
+            let mut found = AbortOnDropHandle::new(lookup).await.map_err(|_| LookupError::Late)??;
+            found.truncate(ADDRESSES_MAX);
+            if found.is_empty() { Err(LookupError::NotFound) } else { Ok(found.into()) }
+        };
+        tokio::time::timeout(self.limits.time, asking).await.unwrap_or(Err(LookupError::Late))
+    }
+
+    /// The addresses of a name that the operator chose, by the system's own means.
+    async fn find_operators(&self, name: &str) -> io::Result<Arc<[IpAddr]>> {
+        let (runtime, asked) = (&self.runtime, name.to_owned());
+        let asking = async move {
+            let lookup = runtime.spawn(async move {
+                let found = tokio::net::lookup_host((asked.as_str(), 0)).await?;
+                io::Result::Ok(found.map(|found| found.ip()).collect::<Arc<[IpAddr]>>())
+            });
+            lookup.await.map_err(io::Error::other)?
+        };
+        match self.operators.try_get_with(name.to_owned(), asking).await {
+            Ok(found) => {
+                if !self.operators_last.contains_key(name)
+                    || self.operators_last.get(name).await.as_ref() != Some(&found)
+                {
+                    self.operators_last.insert(name.to_owned(), found.clone()).await;
+                }
+                Ok(found)
+            }
+            // Better an address that served a while ago than none.
+            Err(error) => self.operators_last.get(name).await.ok_or_else(|| io::Error::other(error)),
+        }
+    }
+}
+
+fn failure(error: &hickory_resolver::net::NetError) -> LookupError {
+    match error.is_no_records_found() || error.is_nx_domain() {
+        true => LookupError::NotFound,
+        false => LookupError::Late,
+    }
+}
+
+/// Looks up customers' names and drops what is neither public nor opened by the operator.
 pub struct GuardedResolver {
+    names: Arc<Names>,
     allowed: Arc<AllowedNets>,
+    /// Where the task does not say whose look-ups these are.
+    owner: Owner,
 }
 
 impl GuardedResolver {
-    pub fn new(allowed: Arc<AllowedNets>) -> Self {
-        Self { allowed }
+    pub fn new(names: Arc<Names>, allowed: Arc<AllowedNets>) -> Self {
+        Self { names, allowed, owner: 0 }
+    }
+
+    /// The same for one organization, whatever task asks.
+    #[must_use]
+    pub fn of(&self, owner: Owner) -> Self {
+        Self { names: self.names.clone(), allowed: self.allowed.clone(), owner }
     }
 }
 
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let allowed = self.allowed.clone();
+        let (names, allowed) = (self.names.clone(), self.allowed.clone());
+        let owner = ASKING.try_with(|owner| *owner).unwrap_or(self.owner);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let permitted: Vec<_> = found.filter(|address| allowed.permits(address.ip())).collect();
-            if permitted.is_empty() {
-                let refused =
-                    io::Error::new(io::ErrorKind::PermissionDenied, "no address that may be dialed");
-                return Err(refused.into());
-            }
-            let addresses: Addrs = Box::new(permitted.into_iter());
-            Ok(addresses)
+            let found = names.find(owner, name.as_str()).await?;
+            let permitted: Vec<IpAddr> = found.iter().copied().filter(|ip| allowed.permits(*ip)).collect();
+            if permitted.is_empty() { Err(LookupError::Refused.into()) } else { Ok(addresses(permitted)) }
         })
     }
 }
+
+/// Looks up the operator's names.
+pub struct OperatorResolver(pub Arc<Names>);
+
+impl Resolve for OperatorResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let names = self.0.clone();
+        Box::pin(async move {
+            let found = names.find_operators(name.as_str()).await?;
+            Ok(addresses(found.to_vec()))
+        })
+    }
+}
+
+fn addresses(ips: Vec<IpAddr>) -> Addrs {
+    Box::new(ips.into_iter().map(|ip| SocketAddr::new(ip, 0)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,12 @@ mod reuse;
 use super::{
     error::{Class, Rejection},
     guard::{self, AllowedNets},
-    resolver::GuardedResolver,
+    resolver::{GuardedResolver, LookupError, Names, OperatorResolver, on_behalf},
 };
 use crate::domain::{
     provider::{Auth, ProviderId},
     secret::Secret,
+    shares::{Charge, Owner},
 };
 use bytes::Bytes;
 use reqwest::{
@@ -49,8 +50,8 @@ pub struct Deadlines {
 pub enum Destination {
     /// The operator's address for this provider.
     Operator(Url),
-    /// An address a customer gave with its own key: resolved under guard.
-    Customer(Url),
+    /// An address this customer gave with its own key: resolved under guard.
+    Customer(Url, Owner),
 }
 
 /// What is sent.
@@ -78,6 +79,7 @@ pub struct Transport {
     /// To read the system's certificates takes milliseconds, so it is done once for all clients.
     tls: ClientConfig,
     resolver: Arc<GuardedResolver>,
+    operators: Arc<OperatorResolver>,
 }
 
 /// No HTTP client could be made.
@@ -93,26 +95,28 @@ pub enum NoClient {
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 impl Transport {
-    pub fn new(connect: Duration, allowed: Arc<AllowedNets>) -> Result<Self, NoClient> {
+    pub fn new(connect: Duration, allowed: Arc<AllowedNets>, names: Arc<Names>) -> Result<Self, NoClient> {
         let mut tls = ClientConfig::with_platform_verifier()?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let resolver = Arc::new(GuardedResolver::new(allowed.clone()));
+        let resolver = Arc::new(GuardedResolver::new(names.clone(), allowed.clone()));
+        let operators = Arc::new(OperatorResolver(names));
         Ok(Self {
-            operator: builder(connect, &tls).build()?,
+            operator: builder(connect, &tls).dns_resolver(operators.clone()).build()?,
             customer: builder(connect, &tls).dns_resolver(resolver.clone()).build()?,
             allowed,
             connect,
             tls,
             resolver,
+            operators,
         })
     }
 
-    /// A client with connections of its own, which end with it: to the operator's addresses, or to customers'.
-    pub fn apart(&self, operator: bool) -> Result<Client, reqwest::Error> {
+    /// A client with connections of its own, which end with it: to the operator's addresses, or to this customer's.
+    pub fn apart(&self, customer: Option<Owner>) -> Result<Client, reqwest::Error> {
         let client = builder(self.connect, &self.tls);
-        match operator {
-            true => client.build(),
-            false => client.dns_resolver(self.resolver.clone()).build(),
+        match customer {
+            None => client.dns_resolver(self.operators.clone()).build(),
+            Some(owner) => client.dns_resolver(Arc::new(self.resolver.of(owner))).build(),
         }
     }
 
@@ -138,13 +142,13 @@ impl Transport {
         outgoing: Outgoing,
         secret: &Secret,
     ) -> Result<Response, Rejection> {
-        let (client, url, is_operator) = match outgoing.to {
-            Destination::Operator(url) => (&self.operator, url, true),
-            Destination::Customer(url) => {
+        let (client, url, owner) = match outgoing.to {
+            Destination::Operator(url) => (&self.operator, url, None),
+            Destination::Customer(url, owner) => {
                 // The resolver never sees literal addresses.
                 guard::check_target(&url, &self.allowed)
                     .map_err(|refused| Rejection::not_sent(format!("the base URL {refused}")))?;
-                (&self.customer, url, false)
+                (&self.customer, url, Some(owner))
             }
         };
         let (name, value) = credential(provider, secret)
@@ -167,11 +171,15 @@ impl Transport {
             }
             request
         };
-        let (sent, was_reused) = reuse::observe(request(client).send()).await;
+        let sending = reuse::observe(request(client).send());
+        let (sent, was_reused) = match owner {
+            None => sending.await,
+            Some(owner) => on_behalf(owner, sending).await,
+        };
         let sent = match sent {
             // The provider closed an idle connection as we wrote to it. Others may have gone the same way, so that the
             // call goes over one that is certainly new.
-            Err(error) if was_reused && reuse::is_closed(&error) => match self.apart(is_operator) {
+            Err(error) if was_reused && reuse::is_closed(&error) => match self.apart(owner) {
                 Ok(fresh) => request(&fresh).send().await,
                 Err(_) => Err(error),
             },
@@ -284,8 +292,12 @@ pub fn content_type(response: &Response) -> &str {
     response.inner.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Reads a whole answer of at most `bytes_max` bytes.
-pub async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Rejection> {
+/// Reads a whole answer of at most `bytes_max` bytes; `memory` is charged for what it takes.
+pub async fn read_body(
+    mut response: Response,
+    bytes_max: usize,
+    memory: &mut Charge,
+) -> Result<Vec<u8>, Rejection> {
     let expected =
         response.inner.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut body = Vec::with_capacity(expected.min(bytes_max).min(1 << 20));
@@ -295,9 +307,18 @@ pub async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u
         if body.len() + bytes.len() > bytes_max {
             return Err(Rejection::unusable("the provider's answer is too long"));
         }
+        memory.cover(body.len() + bytes.len()).map_err(|_| no_memory())?;
         body.extend_from_slice(&bytes);
     }
     Ok(body)
+}
+
+/// Organizations have a share of the process's memory each.
+pub fn no_memory() -> Rejection {
+    Rejection::busy(
+        "the answers and requests that are being served for your organization take as much memory as it may have; \
+         try again when some of them have ended",
+    )
 }
 
 async fn refusal(provider: ProviderId, mut response: reqwest::Response) -> Rejection {
@@ -318,6 +339,20 @@ async fn refusal(provider: ProviderId, mut response: reqwest::Response) -> Rejec
 
 /// An error of the transport, told without the URL (a customer's address is nobody else's business).
 pub fn unreachable_host(error: &reqwest::Error) -> Rejection {
+    match lookup_error(error) {
+        Some(LookupError::Busy) => {
+            return Rejection::busy(format!("the host name of the base URL {}", LookupError::Busy));
+        }
+        Some(LookupError::Refused) => {
+            return Rejection::not_sent(format!("the base URL {}", LookupError::Refused));
+        }
+        // The customer's own host is away.
+        Some(failed) => {
+            let message = format!("the host name of the base URL {failed}");
+            return Rejection::without_answer(Class::Overload, message);
+        }
+        None => {}
+    }
     let (class, message) = if error.is_connect() {
         (Class::Overload, "the provider could not be reached")
     } else if error.is_timeout() {
@@ -326,6 +361,18 @@ pub fn unreachable_host(error: &reqwest::Error) -> Rejection {
         (Class::Overload, "the connection to the provider broke")
     };
     Rejection::without_answer(class, message)
+}
+
+/// Why a customer's name was not found, if that is what failed.
+pub fn lookup_error(error: &reqwest::Error) -> Option<LookupError> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<LookupError>() {
+            return Some(*found);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 #[cfg(test)]

@@ -26,4 +26,5 @@ mod provider_keys_use;
 mod routes;
 mod scoped;
 mod sdk;
+mod shares;
 mod tenancy;

@@ -68,11 +68,11 @@ async fn a_path_that_is_not_there_is_404_and_a_method_that_is_not_405_with_allow
         }
     }
     for (method, path, allow) in [
-        ("GET", "/v1/chat/completions", "POST"),
-        ("DELETE", "/v1/chat/completions", "POST"),
-        ("POST", "/v1/models", "GET"),
-        ("PUT", "/api/auth", "GET, POST, PATCH, DELETE"),
-        ("FROBNICATE", "/healthz", "GET"),
+        ("GET", "/v1/chat/completions", "POST, OPTIONS"),
+        ("DELETE", "/v1/chat/completions", "POST, OPTIONS"),
+        ("POST", "/v1/models", "GET, HEAD, OPTIONS"),
+        ("PUT", "/api/auth", "GET, POST, PATCH, DELETE, HEAD, OPTIONS"),
+        ("FROBNICATE", "/healthz", "GET, HEAD, OPTIONS"),
     ] {
         let reply = stack.request(method, path).bearer(&customer.key).send().await;
         assert_eq!((reply.status, reply.code().as_str()), (405, "method_not_allowed"), "{method} {path}");

@@ -39,6 +39,11 @@ impl Splitter {
         Self { carry: Vec::new(), scanned: Scanned::default(), frame_bytes_max, at_start: true }
     }
 
+    /// Bytes of a frame that has not ended yet.
+    pub fn buffered_bytes(&self) -> usize {
+        self.carry.len()
+    }
+
     /// Takes the next bytes and hands every completed frame to `each`, in order.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Frame<'_>)) -> Result<(), FrameTooLong> {
         if self.carry.is_empty() && !(self.at_start && bytes.first() == Some(&0xEF)) {

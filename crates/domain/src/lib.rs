@@ -9,5 +9,6 @@ pub mod money;
 pub mod policy;
 pub mod provider;
 pub mod secret;
+pub mod shares;
 pub mod tokens;
 pub mod usage;

@@ -16,6 +16,7 @@ use crate::{
         exchange::{Exchange, KindExchange},
         media,
         open::Open,
+        owner,
     },
     providers::transport::{Destination, Outgoing, Url},
 };
@@ -79,7 +80,11 @@ impl<'a> Course<'a> {
             return request.translate(&canonical, target);
         }
         let limits = &self.inbound.gateway.settings.limits;
-        let bounds = media::Bounds { bytes_max: limits.media_bytes_max, within: limits.media_time };
+        let bounds = media::Bounds {
+            bytes_max: limits.media_bytes_max,
+            within: limits.media_time,
+            memory: self.inbound.memory.another(),
+        };
         let embedded = self.embedded.get(&canonical, target.dialect, self.inbound.transport, bounds).await;
         request.translate(&*embedded.map_err(|refused| request.named(refused))?, target)
     }
@@ -141,6 +146,7 @@ impl<'a> Course<'a> {
             usage_by_client: head.include_usage,
             usage_by_us: encoded.asked_for_usage,
             reply_bytes_max: limits.reply_bytes_max,
+            held_bytes_max: limits.held_bytes_max,
             frame_bytes_max: limits.frame_bytes_max,
         }
     }
@@ -162,6 +168,7 @@ impl<'a> Course<'a> {
             deadlines: self.inbound.gateway.settings.deadlines,
             until: self.until,
             pace: Arc::default(),
+            memory: self.inbound.memory.another(),
         };
         Ok((call, secret))
     }
@@ -176,7 +183,9 @@ impl<'a> Course<'a> {
             Credential::Scoped(_) | Credential::Platform => None,
         };
         match base {
-            Some(base) => Some(Destination::Customer(joined(base, path)?)),
+            Some(base) => {
+                Some(Destination::Customer(joined(base, path)?, owner(self.inbound.principal.scope)))
+            }
             None if path == provider.row().chat_path => {
                 Some(Destination::Operator(settings.chat_url(provider)?.clone()))
             }

@@ -70,6 +70,10 @@ impl Bytes {
         }
     }
 
+    pub fn held_bytes(&self) -> usize {
+        self.held.len()
+    }
+
     /// The provider has closed the stream. Sound has no other end.
     pub fn close(&mut self, heard: &mut Heard) {
         heard.finished = u64::from(heard.committed);

@@ -152,7 +152,11 @@ impl Chat {
         } else {
             sse::write_data(&mut heard.out, data);
         }
-        heard.check_room(self.held_bytes);
+        heard.check_held(self.held_bytes);
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     pub(super) fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {

@@ -50,6 +50,10 @@ impl Gather {
         reader.close(&mut |event| gathered.take(event, heard));
     }
 
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.gathered.kept_bytes
+    }
+
     pub(super) fn take_events(&mut self) -> Vec<Event<'static>> {
         std::mem::take(&mut self.gathered.events)
     }

@@ -11,6 +11,8 @@ pub(super) struct Pass {
     reader: AnswerReader,
     /// The frame that finishes and those after it: name and data.
     held: Vec<(Option<Vec<u8>>, Vec<u8>)>,
+    /// Of the frame that finishes, and of those after it.
+    finish_bytes: usize,
     held_bytes: usize,
     /// The number of the next event, where events are numbered (Responses).
     sequence: u64,
@@ -25,6 +27,7 @@ impl Pass {
             client: exchange.client,
             reader,
             held: Vec::new(),
+            finish_bytes: 0,
             held_bytes: 0,
             sequence: 0,
             other_tiers: names_other_tiers(exchange),
@@ -55,12 +58,19 @@ impl Pass {
         let known_tier = if self.other_tiers { responses::with_known_tier(&data) } else { None };
         let data = known_tier.map_or(data, Cow::Owned);
         if heard.finished > 0 {
-            self.held_bytes = self.held_bytes.saturating_add(data.len());
+            // The frame that finishes may hold all of the answer once more.
+            let is_first = self.held.is_empty();
+            self.finish_bytes = if is_first { data.len() } else { self.finish_bytes };
+            self.held_bytes = self.held_bytes.saturating_add(if is_first { 0 } else { data.len() });
             self.held.push((name.map(<[u8]>::to_vec), data.into_owned()));
         } else {
             write(name, &data, &mut heard.out);
         }
-        heard.check_room(self.held_bytes);
+        heard.check_held(self.held_bytes);
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.finish_bytes.saturating_add(self.held_bytes)
     }
 
     pub(super) fn close(&mut self, heard: &mut Heard) {

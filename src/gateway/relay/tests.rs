@@ -28,6 +28,7 @@ fn from_host(host: &str, dialect: Dialect, usage_by_client: bool, choices: u64) 
         usage_by_client,
         usage_by_us,
         reply_bytes_max,
+        held_bytes_max: 1 << 12,
         frame_bytes_max: 1 << 16,
     })
 }
@@ -234,6 +235,7 @@ fn written(client: Dialect, gathers: bool) -> Relay {
         usage_by_client: false,
         usage_by_us: true,
         reply_bytes_max: 1 << 16,
+        held_bytes_max: 1 << 12,
         frame_bytes_max: 1 << 16,
     })
 }

@@ -38,6 +38,10 @@ impl Translate {
         reader.body(json, &mut |event| take_event(&event, (*client, speaking), writer, heard))
     }
 
+    pub(super) fn held_bytes(&self) -> usize {
+        self.writer.held_bytes()
+    }
+
     pub(super) fn close(&mut self, heard: &mut Heard) {
         let Self { client, speaking, reader, writer } = self;
         reader.close(&mut |event| take_event(&event, (*client, speaking), writer, heard));

@@ -18,6 +18,7 @@ use super::{
     inference::{Inbound, Reply, Told, foresee, note_of, refusal, serve, told},
     marked::{marked, marked_note},
     meter::{Meter, NotDurable},
+    owner,
     receipt::{Done, Ending, Served, Total},
     scoped::Brought,
 };
@@ -28,7 +29,7 @@ use crate::{
         canonical::{AnswerPart, Finish},
         json::{Escaped, ObjectWriter},
     },
-    domain::{kind::Kind, policy::ByokFallback},
+    domain::{kind::Kind, policy::ByokFallback, shares::Charge},
     mcp::session,
     providers::transport::Transport,
     store::api_keys::Principal,
@@ -71,6 +72,8 @@ struct Run {
     /// What of it the caller does not get to see.
     hidden: Vec<String>,
     executed: Vec<Executed>,
+    /// What the answers of its turns take.
+    charges: Vec<Charge>,
     /// No turn and no call begins after this.
     until: Instant,
 }
@@ -116,6 +119,7 @@ impl Caller {
             beta: self.beta.clone(),
             fallback: self.fallback,
             brought: self.brought.clone(),
+            memory: self.gateway.shared.memory_for(owner(self.principal.scope)),
         }
     }
 }
@@ -165,7 +169,13 @@ pub async fn complete(
     if let Err(failure) = foreseen {
         return Err(refusal(failure, meter).await);
     }
-    let opening = Toolbox::open(&ask.servers, inbound.transport, &limits, &ask.request.own_tools);
+    let opening = Toolbox::open(
+        &ask.servers,
+        inbound.transport,
+        &limits,
+        inbound.memory.another(),
+        &ask.request.own_tools,
+    );
     let toolbox = tokio::select! {
         biased;
         toolbox = opening => toolbox,
@@ -190,6 +200,7 @@ pub async fn complete(
         said: Vec::new(),
         hidden: Vec::new(),
         executed: Vec::new(),
+        charges: Vec::new(),
         until,
     };
     let answered = match run.turn(&mut meter).await {
@@ -269,9 +280,12 @@ impl Run {
     }
 
     fn take_whole(&mut self, answered: Answered, meter: &mut Meter) -> Option<Speaking> {
-        let Answer::Whole { body: Body::Answer(answer), usage, service_tier, text } = answered.answer else {
+        let Answer::Whole { body: Body::Answer(answer), usage, service_tier, text, memory } = answered.answer
+        else {
             return None;
         };
+        // It is kept until all turns are over.
+        self.charges.extend(memory);
         let open = meter.get()?;
         open.commit();
         open.consumed(usage, service_tier.as_deref(), &text);
@@ -292,7 +306,7 @@ impl Run {
         told.cost = Some(ended.total.charge);
         told.byok = ended.total.byok;
         told.by_byok_api_key = ended.marked;
-        let Self { telling, toolbox, executed, ask, .. } = self;
+        let Self { telling, toolbox, executed, ask, mut charges, .. } = self;
         let closing = Closing {
             note: &ended.note,
             executed: &executed,
@@ -303,7 +317,12 @@ impl Run {
         let finish = stopped.map(|_| Finish::Length);
         let body = telling.body(finish, &closing, &ended.total.usage, ask.executes).unwrap_or_default();
         let body = if ended.marked { marked(body) } else { body };
-        Ok(Reply::Whole { told, body, content_type: Cow::Borrowed("application/json") })
+        let mut memory = charges.pop();
+        // All of them are in this one body now.
+        let is_charged = memory.as_mut().is_none_or(|memory| memory.cover(body.len()).is_ok());
+        drop(charges);
+        let memory = memory.filter(|_| is_charged);
+        Ok(Reply::Whole { told, body, content_type: Cow::Borrowed("application/json"), memory })
     }
 
     /// What follows the turn that was just told. Its answer is whole and not billed yet.

@@ -150,7 +150,7 @@ impl Run {
         answered: Answered,
         outbox: &Outbox,
     ) -> Option<(Meter, crate::dialect::Speaking)> {
-        let Answer::Stream { response, relay, .. } = answered.answer else {
+        let Answer::Stream { response, relay, memory, .. } = answered.answer else {
             meter.fail(&ended().text()).await;
             outbox.fail(&ended()).await;
             return None;
@@ -158,7 +158,7 @@ impl Run {
         meter.get()?.commit();
         self.telling.begin_stream(relay.speaking()?);
         let origin = (answered.provider, answered.secret);
-        let mut metered = Metered::new(meter, origin, response, relay, answered.until);
+        let mut metered = Metered::new(meter, origin, response, (relay, memory), answered.until);
         loop {
             match metered.next_of_turn().await {
                 Gathered::Events(events) => {

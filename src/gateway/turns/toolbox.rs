@@ -4,6 +4,7 @@
 use crate::{
     config::McpLimits,
     dialect::json::{self, ObjectWriter},
+    domain::shares::Charge,
     mcp::{Bounds, McpError, Outcome, Server, Tool, naming::Names, session::Session},
     providers::transport::Transport,
 };
@@ -51,6 +52,7 @@ impl Toolbox {
         servers: &[Server],
         transport: &Transport,
         limits: &McpLimits,
+        memory: Charge,
         own_tools: &[String],
     ) -> Self {
         let bounds = Bounds {
@@ -60,6 +62,7 @@ impl Toolbox {
             tools_bytes: Arc::new(AtomicUsize::new(limits.tools_bytes_max)),
             message_bytes_max: limits.message_bytes_max,
             session_bytes_max: limits.session_bytes_max,
+            memory: Arc::new(memory),
         };
         let opening = servers.iter().map(|server| Session::open(server, transport, &bounds));
         let mut names = Names::new(own_tools.iter().cloned());

@@ -32,7 +32,7 @@ pub async fn infer(call: Call, principal: Arc<Principal>, kind: Kind) -> Result<
     let gateway = call.state::<Gateway>()?.into_inner();
     let started = gateway.ambient.now();
     let (told, body, content_type) = match ask(call, principal, kind, rewrite).await? {
-        Reply::Whole { told, body, content_type } => (told, body, content_type),
+        Reply::Whole { told, body, content_type, .. } => (told, body, content_type),
         Reply::Stream { told, body, content_type } if kind == Kind::Speech => {
             gather(told, body, content_type, gateway.settings.limits.reply_bytes_max).await?
         }

@@ -10,13 +10,15 @@ use crate::{
         provider::{Dialect, ProviderId},
     },
     gateway::{
-        Gateway,
+        Gateway, NoPlace,
         failure::Failure,
         inference::{self, Inbound, Reply, Told},
+        owner,
         receipt::CredentialKind,
         scoped::Brought,
     },
     http::{
+        body::{Charged, crowded, not_done},
         error::{ApiError, Code, Upstream},
         extract::Call,
     },
@@ -76,23 +78,34 @@ pub(in crate::http) async fn ask(
 ) -> Result<Reply, ApiError> {
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
-    let Some(place) = gateway.admit() else {
-        let message = match gateway.problem() {
-            Some(_) if gateway.is_draining() => "This process is shutting down; try again",
-            Some(_) => "Temporarily unavailable, try again",
-            None => "Too many requests are being served; try again",
-        };
-        let error = ApiError::new(Code::ServiceUnavailable, message);
-        return Err(with_told(error.retry_after_s(1), &Told::default()));
+    let asked = match inputs(&mut call, &gateway, principal.clone(), kind).await {
+        Err(error) if call.is_broken() => return Err(with_told(error, &Told::default())),
+        // What there is no room for is not put on record either.
+        Err(error) if matches!(error.code(), Code::RateLimitExceeded | Code::ServiceUnavailable) => {
+            return Err(with_told(error, &Told::default()));
+        }
+        asked => asked,
     };
-    let inbound = match inbound(&mut call, &gateway, &transport, principal.clone(), kind).await {
-        Ok(inbound) => Inbound { body: rewrite(kind, &inbound.content_type, inbound.body), ..inbound },
+    let place = gateway.admit(&principal, call.take_memory()).await;
+    let place = place.map_err(|none| with_told(no_place(none), &Told::default()))?;
+    let asked = match asked {
+        Ok(asked) => asked,
         Err(error) => {
             let told = inference::refuse(&gateway, principal, kind, place, error.message()).await;
             return Err(with_told(error, &told));
         }
     };
-    inference::complete(inbound, place).await.map_err(|(failure, told)| {
+    let completed = if asked.body.len() > gateway.settings.limits.shares.large_body_bytes {
+        let (compute, owner) = (gateway.clone(), owner(principal.scope));
+        let work = move |transport: Transport| async move {
+            inference::complete(asked.inbound(&gateway, &transport, rewrite), place).await
+        };
+        let completed = compute.compute.run(owner, work).await;
+        completed.map_err(|lost| with_told(not_done(lost), &Told::default()))?
+    } else {
+        inference::complete(asked.inbound(&gateway, &transport, rewrite), place).await
+    };
+    completed.map_err(|(failure, told)| {
         let error = if told.cost.is_some() { broken_off(failure) } else { error(failure) };
         with_told(error, &told)
     })
@@ -101,10 +114,13 @@ pub(in crate::http) async fn ask(
 /// An answer as it is.
 pub(in crate::http) fn respond(reply: Reply) -> HttpResponse {
     match reply {
-        Reply::Whole { told, body, content_type } => {
+        Reply::Whole { told, body, content_type, memory } => {
             let mut response = answer(&told);
             response.insert_header((CONTENT_TYPE, header_of(&content_type)));
-            response.body(body)
+            match memory.filter(|memory| memory.bytes() > 0) {
+                Some(memory) => response.body(Charged::new(body, memory)),
+                None => response.body(body),
+            }
         }
         Reply::Stream { told, body, content_type } => {
             let mut response = answer(&told);
@@ -120,19 +136,50 @@ pub(in crate::http) fn respond(reply: Reply) -> HttpResponse {
     }
 }
 
-/// The request as the gateway takes it, read from the call.
-pub(super) async fn inbound<'g>(
-    call: &mut Call,
-    gateway: &'g Arc<Gateway>,
-    transport: &'g Transport,
+/// Why a request is not served now.
+pub(super) fn no_place(none: NoPlace) -> ApiError {
+    match none {
+        NoPlace::Share => {
+            let message = "Your organization, or this API key, has as many requests in flight as it may; \
+                           send more when some of them have ended";
+            ApiError::new(Code::RateLimitExceeded, message).retry_after_s(1)
+        }
+        NoPlace::Process => crowded(),
+        NoPlace::Unready => {
+            let message = "Temporarily unavailable, try again";
+            ApiError::new(Code::ServiceUnavailable, message).retry_after_s(1)
+        }
+        NoPlace::Stopping => {
+            let message = "This process is shutting down; try again";
+            ApiError::new(Code::ServiceUnavailable, message).retry_after_s(1)
+        }
+    }
+}
+
+/// What a call brings, on its own.
+pub(super) struct Inputs {
+    pub body: Bytes,
     principal: Arc<Principal>,
     kind: Kind,
-) -> Result<Inbound<'g>, ApiError> {
-    let (fallback, brought, body) = inputs(call, gateway).await?;
-    let is_messages = kind == Kind::Conversation(Dialect::Messages);
-    let beta = call.header("anthropic-beta").filter(|_| is_messages).map(str::to_owned);
-    let content_type = call.header("content-type").unwrap_or_default().to_owned();
-    Ok(Inbound { gateway, transport, principal, kind, body, content_type, beta, fallback, brought })
+    content_type: String,
+    beta: Option<String>,
+    fallback: Option<ByokFallback>,
+    brought: Brought,
+}
+
+impl Inputs {
+    /// The request as the gateway takes it.
+    pub(super) fn inbound<'g>(
+        self,
+        gateway: &'g Arc<Gateway>,
+        transport: &'g Transport,
+        rewrite: Rewrite,
+    ) -> Inbound<'g> {
+        let Self { body, principal, kind, content_type, beta, fallback, brought } = self;
+        let body = rewrite(kind, &content_type, body);
+        let memory = gateway.shared.memory_for(owner(principal.scope));
+        Inbound { gateway, transport, principal, kind, body, content_type, beta, fallback, brought, memory }
+    }
 }
 
 /// What a body is, as its provider says it.
@@ -141,10 +188,12 @@ fn header_of(content_type: &str) -> HeaderValue {
     value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
-async fn inputs(
+pub(super) async fn inputs(
     call: &mut Call,
     gateway: &Gateway,
-) -> Result<(Option<ByokFallback>, Brought, Bytes), ApiError> {
+    principal: Arc<Principal>,
+    kind: Kind,
+) -> Result<Inputs, ApiError> {
     let brought = brought(call)?;
     let wishes: Vec<&[u8]> = given(call, "x-kairosroute-fallback").collect();
     let fallback = match wishes.as_slice() {
@@ -156,7 +205,13 @@ async fn inputs(
             return Err(ApiError::invalid("x-kairosroute-fallback", message));
         }
     };
-    Ok((fallback, brought, call.bytes(gateway.settings.limits.body_bytes_max).await?))
+    let is_messages = kind == Kind::Conversation(Dialect::Messages);
+    let beta = call.header("anthropic-beta").filter(|_| is_messages).map(str::to_owned);
+    let content_type = call.header("content-type").unwrap_or_default().to_owned();
+    let body = call.bytes(gateway.settings.limits.body_bytes_max).await?;
+    // What is sent to the provider is about as large.
+    call.charge(body.len().saturating_mul(2))?;
+    Ok(Inputs { body, principal, kind, content_type, beta, fallback, brought })
 }
 
 /// The head of a good answer.

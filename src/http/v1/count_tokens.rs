@@ -1,14 +1,11 @@
 //! `POST /v1/messages/count_tokens`: what a prompt would be billed by. Free, and without a receipt.
 
-use super::conversation::{answer, error, inbound, with_told};
+use super::conversation::{answer, error, inputs, no_place, with_told};
 use crate::{
     dialect::messages,
     domain::{kind::Kind, provider::Dialect},
-    gateway::{Gateway, counting},
-    http::{
-        error::{ApiError, Code},
-        extract::Call,
-    },
+    gateway::{Gateway, counting, owner},
+    http::{body::not_done, error::ApiError, extract::Call},
     providers::transport::Transport,
     store::api_keys::Principal,
 };
@@ -19,13 +16,19 @@ use std::sync::Arc;
 pub async fn count_tokens(mut call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
-    let Some(_place) = gateway.admit() else {
-        let error = ApiError::new(Code::ServiceUnavailable, "Too many requests are being served; try again");
-        return Err(error.retry_after_s(1));
-    };
     let kind = Kind::Conversation(Dialect::Messages);
-    let inbound = inbound(&mut call, &gateway, &transport, principal, kind).await?;
-    let counted = counting::count(&inbound).await;
+    let asked = inputs(&mut call, &gateway, principal.clone(), kind).await?;
+    let place = gateway.admit(&principal, call.take_memory()).await.map_err(no_place)?;
+    let counted = if asked.body.len() > gateway.settings.limits.shares.large_body_bytes {
+        let (compute, owner) = (gateway.clone(), owner(principal.scope));
+        let work = move |transport: Transport| async move {
+            let _place = place;
+            counting::count(&asked.inbound(&gateway, &transport, |_, _, body| body)).await
+        };
+        compute.compute.run(owner, work).await.map_err(not_done)?
+    } else {
+        counting::count(&asked.inbound(&gateway, &transport, |_, _, body| body)).await
+    };
     let counted = counted.map_err(|(failure, told)| with_told(error(failure), &told))?;
     Ok(answer(&counted.told)
         .insert_header((CONTENT_TYPE, "application/json"))

@@ -1,6 +1,7 @@
 //! Connections that end at the wrong moment, against a server that counts them.
 
 use super::*;
+use crate::{domain::shares::Pool, providers::resolver::NameLimits};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -47,7 +48,8 @@ impl Server {
         };
         let provider = ProviderId::by_id("openai").unwrap();
         let response = transport.post(provider, outgoing, &Secret::new("sk-x".to_owned())).await?;
-        read_body(response, 1_024).await
+        let memory = Pool::new(u64::MAX);
+        read_body(response, 1_024, &mut Charge::new(&memory, 0, u64::MAX)).await
     }
 }
 
@@ -70,7 +72,8 @@ async fn serve(mut connection: TcpStream, acts: &[Act]) {
 
 fn transport() -> Transport {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Transport::new(Duration::from_secs(5), Arc::new(AllowedNets::default())).unwrap()
+    let names = Names::new(tokio::runtime::Handle::current(), NameLimits::default());
+    Transport::new(Duration::from_secs(5), Arc::new(AllowedNets::default()), names).unwrap()
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ fn only_these_routes_are_open_to_anyone() {
         [
             "GET /",
             "GET /healthz",
+            "GET /health",
             "GET /readyz",
             "GET /.well-known/jwks.json",
             "POST /api/v1/auth/token",

@@ -1,0 +1,180 @@
+//! Who may be served now. A place in flight is taken once a request's body is there, and each organization and each key
+//! has a share of them; while bodies arrive they are counted apart. An organization that has its share is told so; that
+//! everybody together is too much is the process's own trouble and told as that.
+
+use super::Gateway;
+use crate::{
+    billing::report,
+    config::ShareLimits,
+    domain::{
+        money::NanoUsd,
+        shares::{Charge, Full, Owner, Pool, Taken},
+    },
+    store::{Db, OrgScope, StoreError, api_keys::Principal},
+};
+use moka::future::Cache;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long it is remembered whether an organization has credit.
+const CREDIT_MEMORY: Duration = Duration::from_secs(10);
+const CREDITS_MAX: u64 = 100_000;
+const CREDIT_TIME_MAX: Duration = Duration::from_secs(1);
+/// Of the bodies that are read at a time, one organization's are one in so many.
+const READING_SHARE: u64 = 8;
+/// Bodies of callers who have not said who they are, at a time: of all, and of one address.
+const STRANGERS_MAX: u64 = 512;
+const STRANGERS_PER_ADDRESS_MAX: u64 = 32;
+
+/// What is shared by all organizations.
+pub struct Shared {
+    limits: ShareLimits,
+    pub places: Arc<Pool>,
+    keys: Arc<Pool>,
+    pub readings: Arc<Pool>,
+    strangers: Arc<Pool>,
+    pub memory: Arc<Pool>,
+    credit: Cache<Owner, bool>,
+}
+
+/// A place among the requests being served; given back when dropped.
+pub struct Place {
+    gateway: Arc<Gateway>,
+    /// What the request's body takes.
+    _memory: Option<Charge>,
+    _shares: [Taken; 2],
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoPlace {
+    /// The organization or the key has its share.
+    Share,
+    /// The process has as many requests as it may.
+    Process,
+    /// It takes no more before its end.
+    Stopping,
+    /// It is not sure of its lease.
+    Unready,
+}
+
+/// The number that an organization is counted under.
+pub fn owner(scope: OrgScope) -> Owner {
+    scope.org_id().0.as_u128()
+}
+
+impl Shared {
+    pub fn new(limits: ShareLimits) -> Self {
+        let units = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Self {
+            limits,
+            places: Pool::new(units(limits.requests_max)),
+            keys: Pool::new(u64::MAX),
+            readings: Pool::new(units(limits.bodies_read_max)),
+            strangers: Pool::new(STRANGERS_MAX),
+            memory: Pool::new(limits.memory_bytes_max),
+            credit: Cache::builder().max_capacity(CREDITS_MAX).time_to_live(CREDIT_MEMORY).build(),
+        }
+    }
+
+    /// Leave to read the body of an organization's request.
+    pub fn read_for(&self, organization: Owner) -> Result<Taken, Full> {
+        let share = (self.limits.bodies_read_max / READING_SHARE as usize).max(16);
+        self.readings.take(organization, 1, u64::try_from(share).unwrap_or(u64::MAX))
+    }
+
+    /// Leave to read the body of a caller at an address.
+    pub fn read_for_stranger(&self, address: Owner) -> Result<Taken, Full> {
+        self.strangers.take(address, 1, STRANGERS_PER_ADDRESS_MAX)
+    }
+
+    /// Memory for one buffer of an organization.
+    pub fn memory_for(&self, organization: Owner) -> Charge {
+        Charge::new(&self.memory, organization, self.limits.memory_bytes_per_organization_max)
+    }
+
+    /// What is used of each pool and how often it was refused, in Prometheus' text format.
+    pub fn exposition(&self) -> String {
+        let pools = [
+            ("requests", &self.places),
+            ("requests_of_keys", &self.keys),
+            ("bodies", &self.readings),
+            ("bodies_of_strangers", &self.strangers),
+            ("memory_bytes", &self.memory),
+        ];
+        let line = |name: &str, of: &dyn Fn(&Pool) -> u64| {
+            let lines =
+                pools.iter().map(|(pool, units)| format!("{name}{{pool=\"{pool}\"}} {}\n", of(units)));
+            lines.collect::<String>()
+        };
+        let used = line("kairosroute_shared_used", &Pool::used);
+        let refused = line("kairosroute_shared_refused_total", &Pool::refused);
+        format!(
+            "# TYPE kairosroute_shared_used gauge\n{used}# TYPE kairosroute_shared_refused_total counter\n{refused}"
+        )
+    }
+
+    /// Whether an organization has credit. A database that is away is no reason to refuse.
+    async fn has_credit(&self, db: &Db, scope: OrgScope) -> bool {
+        let reading = async {
+            let pool = db.clone();
+            let balance = db.run::<_, StoreError, _>(async move {
+                report::balance(&mut *pool.acquire().await?, scope).await
+            });
+            let balance = tokio::time::timeout(CREDIT_TIME_MAX, balance).await;
+            !matches!(balance, Ok(Ok(balance)) if balance.balance_usd <= NanoUsd::ZERO)
+        };
+        self.credit.get_with(owner(scope), reading).await
+    }
+}
+
+impl Gateway {
+    /// A place for one more request of this principal; `memory` is what its body is charged.
+    pub async fn admit(
+        self: &Arc<Self>,
+        principal: &Principal,
+        memory: Option<Charge>,
+    ) -> Result<Place, NoPlace> {
+        if self.tasks.is_closed() {
+            self.metrics.shed.fetch_add(1, Ordering::Relaxed);
+            return Err(NoPlace::Stopping);
+        }
+        if !self.lease.is_sure(Instant::now()) {
+            self.metrics.shed.fetch_add(1, Ordering::Relaxed);
+            return Err(NoPlace::Unready);
+        }
+        let limits = &self.shared.limits;
+        let (organization, key) = (owner(principal.scope), principal.api_key_id.0.as_u128());
+        let mut place = self.shared.places.take(organization, 1, limits.requests_without_credit_max);
+        if place.as_ref().is_err_and(|full| *full == Full::Share)
+            && self.shared.has_credit(&self.db, principal.scope).await
+        {
+            place = self.shared.places.take(organization, 1, limits.requests_per_organization_max);
+        }
+        let shares = place.and_then(|place| {
+            let key = self.shared.keys.take(key, 1, limits.requests_per_key_max)?;
+            Ok([place, key])
+        });
+        match shares {
+            Ok(shares) => {
+                self.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+                Ok(Place { gateway: self.clone(), _memory: memory, _shares: shares })
+            }
+            Err(full) => {
+                self.metrics.shed.fetch_add(1, Ordering::Relaxed);
+                Err(match full {
+                    Full::Share => NoPlace::Share,
+                    Full::Pool => NoPlace::Process,
+                })
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.gateway.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
