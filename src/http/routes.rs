@@ -329,9 +329,8 @@ pub fn register(config: &mut ServiceConfig) {
         }
         let options = allowed.clone();
         resource = resource.route(web::method(Method::OPTIONS).to(move |request: HttpRequest| {
-            let mut response = HttpResponse::NoContent();
-            response.insert_header(("allow", options.as_str()));
-            std::future::ready(finished(&request, response.finish()))
+            let response = HttpResponse::NoContent().insert_header(("allow", options.as_str())).finish();
+            std::future::ready(finished(&request, response))
         }));
         let envelope = route.envelope;
         config.service(resource.default_service(web::to(move |request: HttpRequest| {
