@@ -104,6 +104,32 @@ pub fn price(
     Ok(Priced { lines, cost: cost.ceil()?, variant })
 }
 
+/// The usage with every kind of token that has no price of its own counted as text, and every other as it is. What is
+/// not counted in tokens and has no price is left out.
+pub fn unpriced_as_text(usage: &Usage, period: &PricePeriod) -> Usage {
+    let media = period.rates.map(|rates| rates.media).unwrap_or_default();
+    let by_time = is_by_time(usage, &media, period);
+    let by_piece = usage.images > 0 && period.per(Unit::Image).is_some();
+    let mut text = *usage;
+    let mut as_output = |tokens: &mut u64, is_priced: bool| {
+        if !is_priced {
+            text.output = text.output.saturating_add(std::mem::take(tokens));
+        }
+    };
+    let (mut audio, mut image) = (usage.audio_output, usage.image_output);
+    as_output(&mut audio, media.audio_output.is_some() || by_time);
+    as_output(&mut image, media.image_output.is_some() || by_piece);
+    let kept = |count: u64, unit: Unit| if period.per(unit).is_some() { count } else { 0 };
+    Usage {
+        audio_output: audio,
+        image_output: image,
+        searches: kept(usage.searches, Unit::WebSearchCall),
+        queries: kept(usage.queries, Unit::Query),
+        pages: kept(usage.pages, Unit::Page),
+        ..text
+    }
+}
+
 /// The dearest that can come of a request started at `at` with at most `bound` in every bucket, whatever the cache
 /// does, whichever prompt tier is reached, at peak hours, whichever way media are counted, and even if the provider
 /// answers at its standard tier instead of the requested one. Tokens of the prompt's text are put in `input`; where

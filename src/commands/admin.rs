@@ -124,9 +124,8 @@ pub async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
             with_vault(config, |db, ring| reset_user(db, ring, config.accounts, email)).await
         }
         AdminAction::PlatformKey { action: PlatformKeyAction::Set { provider } } => {
-            let provider = ProviderId::by_name(&provider).with_context(|| {
-                format!("unknown provider; supported: {}", ProviderId::names().join(", "))
-            })?;
+            let provider = ProviderId::by_name(&provider)
+                .with_context(|| format!("unknown provider; supported: {}", ProviderId::ids().join(", ")))?;
             let key = read_input()?.context("the key is expected on standard input")?;
             with_vault(config, |db, ring| async move {
                 platform::set_platform_key(&db, &ring, &Ambient::system(), provider, &key).await?;

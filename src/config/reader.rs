@@ -64,6 +64,7 @@ impl Reader<'_> {
             deadlines: Deadlines {
                 connect: self.millis("KAIROSROUTE_CONNECT_TIMEOUT_MS"),
                 first_byte: self.millis("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS"),
+                failover_first_byte: self.millis("KAIROSROUTE_FAILOVER_FIRST_BYTE_TIMEOUT_MS"),
                 idle: self.millis("KAIROSROUTE_IDLE_TIMEOUT_MS"),
                 total: self.millis("KAIROSROUTE_TOTAL_TIMEOUT_MS"),
             },

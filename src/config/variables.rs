@@ -247,6 +247,12 @@ pub static VARIABLES: &[Variable] = &[
     variable("KAIROSROUTE_MCP_MEMORY_MS", "600000", "how long that is kept after it was last asked for"),
     variable("KAIROSROUTE_CONNECT_TIMEOUT_MS", "5000", "time to connect to a provider"),
     variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "300000", "time to the first content of an answer"),
+    variable(
+        "KAIROSROUTE_FAILOVER_FIRST_BYTE_TIMEOUT_MS",
+        "30000",
+        "the same while another model or provider is left to try: longer at high reasoning effort, and for an answer \
+         that comes whole; a request sets its own by X-KairosRoute-First-Content-Timeout-Ms",
+    ),
     variable("KAIROSROUTE_IDLE_TIMEOUT_MS", "120000", "longest silence inside a stream"),
     variable("KAIROSROUTE_TOTAL_TIMEOUT_MS", "900000", "longest request, every attempt included"),
     variable("KAIROSROUTE_HEARTBEAT_MS", "15000", "silence after which a stream's client is sent a comment"),

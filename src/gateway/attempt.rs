@@ -103,7 +103,7 @@ impl Call {
             (Awaited::Kind(exchange), true) if !may_be_sound(content_type(&response)) => {
                 let reading = read_body(response, exchange.reply_bytes_max, &mut memory);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
-                Err(Rejection::read(exchange.provider, 200, None, body.trim_ascii()))
+                Err(Rejection::read_in_success(exchange.provider, body.trim_ascii()))
             }
             (Awaited::Kind(exchange), true) => {
                 let relay = Relay::bytes(&exchange, content_type(&response));
@@ -173,7 +173,7 @@ fn whole_chat(exchange: &Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
     if seen.error.is_some() || seen.no_choices {
         // What says that it failed is no answer.
         let in_vain = seen.error.is_none();
-        return Err(Rejection { in_vain, ..Rejection::read(exchange.provider, 200, None, json) });
+        return Err(Rejection { in_vain, ..Rejection::read_in_success(exchange.provider, json) });
     }
     if seen.host_failed {
         return Err(broken_off());
@@ -200,7 +200,7 @@ fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
         answer.absorb(event);
     });
     if let Some(error) = &answer.failed {
-        return Err(Rejection::read(exchange.provider, 200, None, error.get().as_bytes()));
+        return Err(Rejection::read_in_success(exchange.provider, error.get().as_bytes()));
     }
     read.map_err(|unreadable| Rejection::unusable(unreadable.to_string()))?;
     if !finished {
@@ -220,7 +220,7 @@ fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
 fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Result<Answer, Rejection> {
     let provider = exchange.provider;
     let answer = exchange.expected.read(content_type, body).map_err(|(refused, body)| match refused {
-        Refused::Error => Rejection::read(provider, 200, None, body.trim_ascii()),
+        Refused::Error => Rejection::read_in_success(provider, body.trim_ascii()),
         Refused::Blocked(reason) => {
             let message = format!("the provider does not answer this request: {reason}");
             let billed = exchange.expected.made_in_vain(&body).map(Box::new);

@@ -7,9 +7,10 @@ use super::{
     compute::{NotDone, Wanted},
     course::{fits, has_platform_key},
     failure::{Failure, told_of},
-    inference::{Inbound, Told, planned, request_limits, unplanned},
+    inference::{Inbound, Told, planned, request_limits},
     owner,
     receipt::CredentialKind,
+    refusals::{Subject, unplanned},
     scoped::{Form, Scope, rejects_key},
 };
 use crate::{
@@ -76,7 +77,10 @@ async fn counted(inbound: &Inbound<'_>, told: &mut Told) -> Result<(u64, Basis),
     let (catalog, now) = (gateway.catalog.load(), gateway.ambient.now());
     let scope = Scope::of(&inbound.brought, request.head(), inbound.kind, &catalog, now.date())?;
     let plan = planned(inbound, request.head(), &scope, &catalog, now);
-    let plan = plan.map_err(|no_plan| unplanned(&no_plan))?;
+    let plan = plan.map_err(|no_plan| {
+        let text_bytes = request.head().facts.text_bytes;
+        unplanned(&no_plan, &Subject { catalog: &catalog, text_bytes })
+    })?;
     let until = Instant::now() + TIME_MAX;
     let mut last: Option<(Rejection, ProviderId)> = None;
     for candidate in &plan.candidates {
@@ -96,7 +100,12 @@ async fn counted(inbound: &Inbound<'_>, told: &mut Told) -> Result<(u64, Basis),
         }
     }
     let Some((rejection, provider)) = last else {
-        return Err(Failure::NoModels { message: "No model is left".into() });
+        return Err(Failure::NoModels {
+            param: Some("model"),
+            message: "The provider key of this request was refused before, and no other model is named: send a valid \
+                      key, or name a model of another provider"
+                .into(),
+        });
     };
     let credential = CredentialKind::Byok;
     let rejection = Box::new(told_of(&rejection, provider, credential));

@@ -5,6 +5,7 @@
 
 mod ending;
 mod foresee;
+mod patience;
 mod prepare;
 
 use super::{
@@ -238,7 +239,8 @@ impl<'a> Course<'a> {
             }
             let Some(choice) = self.choices.get(at) else { break };
             let provider = choice.candidate.provider;
-            let miss = match self.call(choice, open).await {
+            let patience = self.patience(at);
+            let miss = match self.call(choice, patience, open).await {
                 Ok(answered) => return Ok(answered),
                 Err(miss) => miss,
             };
@@ -283,15 +285,24 @@ impl<'a> Course<'a> {
         }
     }
 
-    async fn call(&self, choice: &Choice<'_>, open: &mut Open) -> Result<Answered, Miss> {
+    async fn call(
+        &self,
+        choice: &Choice<'_>,
+        patience: Option<Duration>,
+        open: &mut Open,
+    ) -> Result<Answered, Miss> {
         let provider = choice.candidate.provider;
         let started = Instant::now();
-        let (call, secret) = self.prepare(choice, open).await?;
+        let (mut call, secret) = self.prepare(choice, open).await?;
+        let first_byte = &mut call.deadlines.first_byte;
+        *first_byte = patience.map_or(*first_byte, |patience| patience.min(*first_byte));
         let fell_back = self.own_failure.filter(|_| choice.kind() == CredentialKind::Platform);
         open.fallback_reason = fell_back.map(Class::as_str);
         let metrics = &self.inbound.gateway.metrics;
         metrics.attempts.fetch_add(1, Ordering::Relaxed);
-        metrics.fallbacks.fetch_add(u64::from(fell_back.is_some()), Ordering::Relaxed);
+        let before = self.last.as_ref().and_then(|(_, at)| self.choices.get(*at));
+        let failed_over = before.is_some_and(|before| before.candidate.id != choice.candidate.id);
+        metrics.fallbacks.fetch_add(u64::from(fell_back.is_some() || failed_over), Ordering::Relaxed);
         let pace = choice.is_measured().then(|| call.pace.clone());
         open.serving(choice.candidate, choice.served(), pace);
         open.bound(bounds::reportable(self.head(), choice.candidate.model.as_deref()));
@@ -389,7 +400,8 @@ impl<'a> Course<'a> {
         let to = self.after(at, Some(rejection.class));
         if to < self.choices.len() {
             // One customer's failing key must not spend what the others' retries live on.
-            let may = own || !rejection.class.may_pass() || gateway.retries.take(now);
+            let is_free = own || !rejection.class.may_pass() || self.is_healthy_elsewhere(at, to);
+            let may = is_free || gateway.retries.take(now);
             return if may { Next::Choice(to) } else { Next::GiveUp };
         }
         // Nothing else is left. Who says how often to repeat has been obeyed by now.

@@ -1,5 +1,5 @@
-//! Why a request has no answer, and what of it may be told to whom: a customer sees everything its own provider
-//! said, and of the operator's account only what the request itself is to blame for.
+//! Why a request has no answer, and what of it a customer may read: everything that its own provider answered; of an
+//! answer to the operator's account all but what is about that account.
 
 use super::receipt::CredentialKind;
 use crate::{
@@ -14,14 +14,24 @@ pub enum Failure {
     Invalid(Invalid),
     /// `auto`, or nothing left after the filters.
     NoModels {
+        /// The field at fault, where it is one.
+        param: Option<&'static str>,
         message: String,
     },
     UnknownModel {
         message: String,
     },
-    /// A provider key or a wish for a provider that does not exist.
+    /// A provider that does not exist. `hint` is a sentence on what may have been meant, or empty.
     UnknownProvider {
         param: &'static str,
+        hint: String,
+    },
+    /// The prompt cannot fit any candidate's window: by our own check, before a call.
+    ContextLength {
+        /// The largest window among the candidates, in tokens.
+        context_tokens: u64,
+        /// What the prompt has at the least.
+        prompt_tokens_min: u64,
     },
     InsufficientCredits {
         available: NanoUsd,
@@ -57,8 +67,12 @@ impl Failure {
     pub fn text(&self) -> String {
         match self {
             Failure::Invalid(invalid) => invalid.message.clone(),
-            Failure::NoModels { message } | Failure::UnknownModel { message } => message.clone(),
-            Failure::UnknownProvider { param } => format!("unknown provider in {param}"),
+            Failure::NoModels { message, .. } | Failure::UnknownModel { message } => message.clone(),
+            Failure::UnknownProvider { param, .. } => format!("`{param}` names no known provider"),
+            Failure::ContextLength { context_tokens, prompt_tokens_min } => format!(
+                "This model's maximum context length is {context_tokens} tokens. However, your messages resulted in at \
+                 least {prompt_tokens_min} tokens. Please reduce the length of the messages."
+            ),
             Failure::InsufficientCredits { .. } => "insufficient credits".to_owned(),
             Failure::KeyOver => "The API key was revoked or has expired meanwhile".to_owned(),
             Failure::Upstream { rejection, .. } => rejection.message.clone(),
@@ -68,22 +82,37 @@ impl Failure {
     }
 }
 
-/// What a provider said, as far as the customer may read it. On the operator's account a provider names its key
-/// or organization in refusals that are none of the customer's business; those are told in our words.
+/// A provider's refusal as the customer may read it. What is about the operator's key or money is in our words, and
+/// identifiers of the operator's account are removed from everything else.
 pub fn told_of(rejection: &Rejection, provider: ProviderId, credential: CredentialKind) -> Rejection {
-    let about_the_request =
-        matches!(rejection.class, Class::OurRequest | Class::UnknownModel | Class::ContextLength);
-    if credential == CredentialKind::Byok || rejection.status.is_none() {
+    if credential == CredentialKind::Byok {
         return rejection.clone();
     }
-    if about_the_request {
+    if !is_about_the_account(rejection.class) {
         return rejection.clone().without_account();
     }
     let name = provider.row().name;
-    let message = match rejection.class {
-        Class::Rate => format!("{name} is receiving too many requests from the platform; try again"),
-        Class::Overload | Class::Timeout => format!("{name} is overloaded or failing; try again"),
-        _ => format!("{name} refused the platform's credential"),
-    };
-    Rejection { message, kind: None, param: None, ..rejection.clone() }
+    let message = format!(
+        "{name} refused the platform's own key. This is not caused by your request: name a model of another provider, \
+         or store your own {name} key"
+    );
+    Rejection { message, kind: None, code: None, param: None, failed_generation: None, ..rejection.clone() }
+}
+
+/// Whether the key or the account behind it is at fault, and not the request or the host.
+pub fn is_about_the_account(class: Class) -> bool {
+    matches!(class, Class::BadKey | Class::NoMoney | Class::Permission)
+}
+
+/// The `code` of the error event that ends a stream.
+pub fn stream_code(rejection: &Rejection, credential: CredentialKind) -> &'static str {
+    if credential == CredentialKind::Platform && is_about_the_account(rejection.class) {
+        return "upstream_auth";
+    }
+    match (rejection.openai_code, rejection.class) {
+        (Some(code), _) => code.as_str(),
+        (None, Class::Timeout) => "upstream_timeout",
+        (None, Class::NotSent) => "rate_limit_exceeded",
+        (None, _) => "upstream_error",
+    }
 }

@@ -11,6 +11,7 @@ use super::{
     meter::{Meter, NotDurable},
     open::Open,
     receipt::{self, Bill, CredentialKind, Ending, Served, Total},
+    refusals::{Subject, unplanned},
     relay::NOTE,
     scoped::{Brought, Scope},
     stream::{Broken, Metered},
@@ -22,11 +23,11 @@ use crate::{
         catalog::Catalog, ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback, shares::Charge,
     },
     providers::transport::Transport,
-    routing::plan::{self, Candidate, Considered, Keys, NoPlan, Plan, Wanted, shown},
+    routing::plan::{self, Candidate, Keys, NoPlan, Plan, Wanted},
     store::api_keys::Principal,
 };
 use bytes::Bytes;
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 
 const JSON: &str = "application/json";
@@ -90,6 +91,8 @@ pub struct Inbound<'a> {
     pub beta: Option<String>,
     /// `X-KairosRoute-Fallback`, which overrides the key's own setting.
     pub fallback: Option<ByokFallback>,
+    /// `X-KairosRoute-First-Content-Timeout-Ms`: how long a candidate may stay silent while another one is left.
+    pub first_content: Option<Duration>,
     /// What came in headers beside the body.
     pub brought: Brought,
     /// What the buffers of its answer are charged to; each has another.
@@ -304,8 +307,12 @@ fn make_plan(
     scope: &Scope<'_>,
 ) -> Result<Plan, Failure> {
     planned(inbound, head, scope, &open.catalog, open.started_at).map_err(|no_plan| {
-        let failure = unplanned(&no_plan);
-        if let NoPlan::NothingLeft { considered } | NoPlan::UnknownModel { considered, .. } = no_plan {
+        let subject = Subject { catalog: &open.catalog, text_bytes: head.facts.text_bytes };
+        let failure = unplanned(&no_plan, &subject);
+        if let NoPlan::NothingLeft { considered }
+        | NoPlan::UnknownModel { considered, .. }
+        | NoPlan::UnknownProvider { considered, .. } = no_plan
+        {
             open.considered = considered;
         }
         failure
@@ -342,39 +349,4 @@ pub(super) fn planned(
         platform: &|provider| has_platform_key(inbound, scope, provider),
     };
     plan::plan(catalog, &wanted, &principal.policy, &keys)
-}
-
-/// Why nothing can be tried, for the client.
-pub(super) fn unplanned(no_plan: &NoPlan) -> Failure {
-    match no_plan {
-        NoPlan::Automatic => Failure::NoModels {
-            message: "Automatic routing is not available yet: name a model, such as openai/gpt-5.4-mini"
-                .into(),
-        },
-        NoPlan::UnknownModel { name, instead, .. } => {
-            let hint = instead.as_ref().map(|id| format!(" Try `{id}`.")).unwrap_or_default();
-            Failure::UnknownModel { message: format!("No model `{}` can be served.{hint}", shown(name)) }
-        }
-        NoPlan::NothingLeft { considered } if lacks_state(considered) => Failure::Invalid(Invalid {
-            param: Some("previous_response_id".to_owned()),
-            message: "What an earlier response left behind is kept by its provider alone, and this model's \
-                      provider keeps nothing: send the whole conversation instead"
-                .to_owned(),
-        }),
-        NoPlan::NothingLeft { considered } => Failure::NoModels { message: left_out(considered) },
-    }
-}
-
-fn lacks_state(considered: &[Considered]) -> bool {
-    let mut known = considered.iter().filter(|line| !line.is_unknown());
-    known.all(|line| line.filtered_out_by == Some("keeps_no_state"))
-}
-
-fn left_out(considered: &[Considered]) -> String {
-    let reasons: Vec<String> = considered
-        .iter()
-        .take(5)
-        .map(|line| format!("{}: {}", line.model_id, line.filtered_out_by.unwrap_or("not tried")))
-        .collect();
-    format!("No model is left that may serve this request ({})", reasons.join("; "))
 }

@@ -1,6 +1,9 @@
 //! Counters of the request path, read by `/metrics`. Relaxed atomics: a figure may lag, never block.
 
-use super::{Gateway, receipt::Ending};
+use super::{
+    Gateway,
+    receipt::{CredentialKind, Ending},
+};
 use std::{
     fmt::Write,
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
@@ -15,9 +18,9 @@ pub struct Metrics {
     pub fallbacks: AtomicU64,
     /// Answers whose provider reported more than the request can have consumed.
     pub usage_above_bound: AtomicU64,
-    completed: [AtomicU64; 2],
-    aborted: [AtomicU64; 2],
-    failed: [AtomicU64; 2],
+    completed: [AtomicU64; 3],
+    aborted: [AtomicU64; 3],
+    failed: [AtomicU64; 3],
 }
 
 impl Gateway {
@@ -48,14 +51,19 @@ impl Gateway {
 }
 
 impl Metrics {
-    /// A request has come to its end.
-    pub fn ended(&self, ending: Ending, on_platform: bool) {
+    /// A request has come to its end, last on such a key; `None`: no provider was called.
+    pub fn ended(&self, ending: Ending, key: Option<CredentialKind>) {
         let pair = match ending {
             Ending::Completed => &self.completed,
             Ending::Aborted => &self.aborted,
             Ending::Failed => &self.failed,
         };
-        if let Some(counter) = pair.get(usize::from(on_platform)) {
+        let place = match key {
+            Some(CredentialKind::Byok) => 0,
+            Some(CredentialKind::Platform) => 1,
+            None => 2,
+        };
+        if let Some(counter) = pair.get(place) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -79,7 +87,7 @@ impl Metrics {
         );
         let endings = [("completed", &self.completed), ("aborted", &self.aborted), ("failed", &self.failed)];
         for (ending, counters) in endings {
-            for (key, counter) in ["byok", "platform"].into_iter().zip(counters) {
+            for (key, counter) in ["byok", "platform", "none"].into_iter().zip(counters) {
                 let count = load(counter);
                 let _ =
                     writeln!(text, "kairosroute_requests_total{{status=\"{ending}\",key=\"{key}\"}} {count}");

@@ -18,6 +18,7 @@ pub mod meter;
 pub mod metrics;
 mod open;
 pub mod receipt;
+mod refusals;
 mod relay;
 pub mod scoped;
 pub mod stream;

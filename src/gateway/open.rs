@@ -382,19 +382,15 @@ impl Open {
     }
 
     /// A conversation on the operator's account with a kind of token that the catalogue does not price: never free,
-    /// billed as text.
+    /// that kind is billed as text.
     fn priced_as_text(&self, usage: &Usage) -> Option<price::Priced> {
         let served = self.served().filter(|served| served.credential == CredentialKind::Platform)?;
         if !matches!(self.kind, Kind::Conversation(_)) {
             return None;
         }
-        tracing::error!(model.id = %served.model_id, "reported usage has no price: billed as text");
-        self.priced(&Usage {
-            input: usage.prompt(),
-            output: usage.completion(),
-            basis: usage.basis,
-            ..Usage::default()
-        })
+        tracing::warn!(model.id = %served.model_id, "a kind of reported tokens has no price: billed as text");
+        let period = self.serving.as_ref()?.model.as_ref()?.prices.as_ref()?.at(self.started_at)?;
+        self.priced(&price::unpriced_as_text(usage, period))
     }
 
     fn bill(&self) -> Option<Bill> {

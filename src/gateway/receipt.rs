@@ -397,16 +397,16 @@ fn arithmetic(lines: &[PriceLine], on_own_key: bool) -> &'static str {
     let by_tokens_alone = lines.iter().all(|line| matches!(line.price, LinePrice::Tokens(_)));
     match (by_tokens_alone, on_own_key) {
         (true, true) => {
-            "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * margin_bps / 10000)"
+            "cost_nano = ceil(1000 * sum(tokens * usd_per_million)); charged_nano = ceil(cost_nano * margin_bps / 10000)"
         }
         (true, false) => {
-            "cost = ceil(sum(tokens * usd_per_million) / 1000000); charged = ceil(cost * (10000 + margin_bps) / 10000)"
+            "cost_nano = ceil(1000 * sum(tokens * usd_per_million)); charged_nano = ceil(cost_nano * (10000 + margin_bps) / 10000)"
         }
         (false, true) => {
-            "cost = ceil(sum(tokens * usd_per_million) / 1000000 + sum(quantity * usd_per_unit / quantity_per_unit)); charged = ceil(cost * margin_bps / 10000)"
+            "cost_nano = ceil(1000 * sum(tokens * usd_per_million) + 1000000000 * sum(quantity * usd_per_unit / quantity_per_unit)); charged_nano = ceil(cost_nano * margin_bps / 10000)"
         }
         (false, false) => {
-            "cost = ceil(sum(tokens * usd_per_million) / 1000000 + sum(quantity * usd_per_unit / quantity_per_unit)); charged = ceil(cost * (10000 + margin_bps) / 10000)"
+            "cost_nano = ceil(1000 * sum(tokens * usd_per_million) + 1000000000 * sum(quantity * usd_per_unit / quantity_per_unit)); charged_nano = ceil(cost_nano * (10000 + margin_bps) / 10000)"
         }
     }
 }

@@ -362,7 +362,7 @@ impl Heard {
                 return false;
             }
             Event::Failed(error) => {
-                let rejection = Rejection::read(self.provider, 200, None, error.get().as_bytes());
+                let rejection = Rejection::read_in_success(self.provider, error.get().as_bytes());
                 self.failure.get_or_insert(rejection);
                 return false;
             }

@@ -2,7 +2,7 @@
 //! its chain shall be walked. Settles once, before anything is planned, which key serves which provider. A key lives
 //! here and in the choices made from it, and ends with the request.
 
-use super::failure::Failure;
+use super::{failure::Failure, refusals::unknown_provider};
 use crate::{
     dialect::{Head, Invalid},
     domain::{
@@ -93,7 +93,7 @@ impl<'a> Scope<'a> {
             [] => None,
             [(form, secret)] => {
                 let first = names.first().map(Cow::as_ref).unwrap_or_default();
-                let provider = owner(*form, pin, first, catalog, today)?;
+                let provider = owner((*form, secret), pin, first, catalog, today)?;
                 Some(ScopedKey { provider, secret: secret.clone(), form: *form })
             }
             [.., (form, _)] => return Err(two_keys(*form)),
@@ -116,7 +116,9 @@ pub fn rejects_key(class: Class) -> bool {
 fn preferred(said: Option<&str>) -> Result<(Option<Strategy>, Option<ProviderId>), Failure> {
     let Some(said) = said.map(str::trim).filter(|said| !said.is_empty()) else { return Ok((None, None)) };
     match (Strategy::by_name(said), ProviderId::by_name(said)) {
-        (None, None) => Err(Failure::UnknownProvider { param: "extra.provider" }),
+        (None, None) => {
+            Err(Failure::UnknownProvider { param: "extra.provider", hint: STRATEGIES_HINT.to_owned() })
+        }
         (Some(strategy), _) => Ok((Some(strategy), None)),
         (None, provider) => Ok((None, provider)),
     }
@@ -126,7 +128,7 @@ fn one_provider(header: Option<ProviderId>, body: Option<ProviderId>) -> Result<
     match (header, body) {
         (Some(header), Some(body)) if header != body => Err(invalid(
             "extra.provider",
-            "`extra.provider` and the header `x-provider` name two providers: send one of them",
+            "`extra.provider` and the header `x-provider` name different providers: send only one of them",
         )),
         _ => Ok(header.or(body)),
     }
@@ -134,7 +136,7 @@ fn one_provider(header: Option<ProviderId>, body: Option<ProviderId>) -> Result<
 
 /// Whose key it is.
 fn owner(
-    form: Form,
+    (form, secret): (Form, &Secret),
     pin: Option<ProviderId>,
     model: &str,
     catalog: &Catalog,
@@ -143,13 +145,17 @@ fn owner(
     if let Some(provider) = pin.or_else(|| catalog.provider_of(model, today)) {
         return Ok(provider);
     }
-    let is_unknown = matches!(catalog.resolve(model, today), Resolved::Unknown { .. });
-    if model.contains('/') && is_unknown {
-        return Err(Failure::UnknownProvider { param: "model" });
+    if let Resolved::Unknown { prefix_known: false } = catalog.resolve(model, today) {
+        let nearest: Vec<_> = catalog.nearest(model, today).iter().map(|model| model.id.clone()).collect();
+        return Err(unknown_provider(model, &nearest));
+    }
+    let hosts = catalog.providers_of(model, today);
+    if let Some(provider) = only_owner(secret, &hosts) {
+        return Ok(provider);
     }
     let message = format!(
-        "The key in `{}` serves one provider, and this model is not pinned to any: name it in the header \
-         `X-Provider`, or as `provider/model`",
+        "The key in `{}` is for one provider, and this model does not tell which: send the header `X-Provider`, or name \
+         the model as `provider/model`",
         form.name()
     );
     Err(invalid("x-provider", &message))
@@ -189,8 +195,23 @@ fn header_model_counts(
     }
 }
 
+/// Whose key it is, of the hosts that have the model: the only host, else the only one whose keys look like it.
+fn only_owner(secret: &Secret, hosts: &[ProviderId]) -> Option<ProviderId> {
+    if let [only] = hosts {
+        return Some(*only);
+    }
+    let looks = |provider: &&ProviderId| {
+        provider.row().key_prefixes.iter().any(|prefix| secret.expose().starts_with(prefix))
+    };
+    hosts.iter().find(looks).copied()
+}
+
+/// What `extra.provider` may be besides a provider.
+const STRATEGIES_HINT: &str =
+    "`extra.provider` also takes `cheap`, `fast`, `latency`, `throughput`, `reliable` and `balanced`";
+
 fn two_keys(form: Form) -> Failure {
-    let message = "A request may bring one provider key: `X-Provider-Key`, `byok_api_key` or `extra.byok`";
+    let message = "A request may carry one provider key: send only one of `X-Provider-Key`, `byok_api_key` and `extra.byok`";
     invalid(form.name(), message)
 }
 

@@ -4,7 +4,7 @@
 
 use super::{
     attempt::read_out,
-    failure::told_of,
+    failure::{stream_code, told_of},
     inference::note,
     marked::marked_note,
     meter::{Meter, NotDurable, drain},
@@ -228,12 +228,9 @@ impl Metered {
             open.blame(failure.class);
             Some(open.served()?.credential)
         });
-        let told = told_of(&failure.without(running.secret.expose()), running.provider, credential?);
-        let code = match told.class {
-            Class::Timeout => "upstream_timeout",
-            Class::NotSent => "rate_limit_exceeded",
-            _ => "upstream_error",
-        };
+        let credential = credential?;
+        let told = told_of(&failure.without(running.secret.expose()), running.provider, credential);
+        let code = stream_code(&told, credential);
         let name = running.provider.row().name;
         let last = running.relay.terminal_error(code, &told.message, Some(name));
         self.end_with(last).await

@@ -19,6 +19,10 @@ fn messages_type(code: &str) -> &'static str {
     match code {
         "upstream_timeout" => "timeout_error",
         "service_unavailable" => "overloaded_error",
+        "rate_limit_exceeded" => "rate_limit_error",
+        "context_length_exceeded" | "content_policy_violation" | "tool_use_failed" => "invalid_request_error",
+        "model_not_found" => "not_found_error",
+        "insufficient_quota" | "insufficient_credits" => "billing_error",
         _ => "api_error",
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{domain::provider::ProviderId, store::StoreError};
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError,
+    HttpResponse, HttpResponseBuilder, ResponseError,
     error::PayloadError,
     http::{StatusCode, header},
 };
@@ -32,9 +32,13 @@ pub enum Code {
     RequestTooLarge,
     UnsupportedEncoding,
     RateLimitExceeded,
+    ContextLengthExceeded,
+    ContentPolicyViolation,
+    ToolUseFailed,
+    /// The customer's own account at a provider is out of money.
+    InsufficientQuota,
     UpstreamError,
     UpstreamAuth,
-    UpstreamRateLimit,
     UpstreamUnavailable,
     UpstreamTimeout,
     ServiceUnavailable,
@@ -72,9 +76,12 @@ impl Code {
             Self::RequestTooLarge => ("request_too_large", S::PAYLOAD_TOO_LARGE, REQUEST),
             Self::UnsupportedEncoding => ("unsupported_encoding", S::UNSUPPORTED_MEDIA_TYPE, REQUEST),
             Self::RateLimitExceeded => ("rate_limit_exceeded", S::TOO_MANY_REQUESTS, RATE),
+            Self::ContextLengthExceeded => ("context_length_exceeded", S::BAD_REQUEST, REQUEST),
+            Self::ContentPolicyViolation => ("content_policy_violation", S::BAD_REQUEST, REQUEST),
+            Self::ToolUseFailed => ("tool_use_failed", S::BAD_REQUEST, REQUEST),
+            Self::InsufficientQuota => ("insufficient_quota", S::TOO_MANY_REQUESTS, QUOTA),
             Self::UpstreamError => ("upstream_error", S::BAD_GATEWAY, UPSTREAM),
             Self::UpstreamAuth => ("upstream_auth", S::BAD_GATEWAY, UPSTREAM),
-            Self::UpstreamRateLimit => ("upstream_rate_limit", S::TOO_MANY_REQUESTS, UPSTREAM),
             Self::UpstreamUnavailable => ("upstream_unavailable", S::SERVICE_UNAVAILABLE, UPSTREAM),
             Self::UpstreamTimeout => ("upstream_timeout", S::GATEWAY_TIMEOUT, UPSTREAM),
             Self::ServiceUnavailable => ("service_unavailable", S::SERVICE_UNAVAILABLE, SERVER),
@@ -103,6 +110,8 @@ pub struct Upstream {
     pub provider: String,
     pub upstream_status: Option<u16>,
     pub upstream_message: Option<String>,
+    /// The provider's own error code.
+    pub upstream_code: Option<String>,
 }
 
 /// In whose words an error is told.
@@ -128,6 +137,10 @@ struct Parts {
     error_type: Option<String>,
     upstream: Option<Upstream>,
     supported_providers: bool,
+    /// What the model wrote where it failed to write a tool call.
+    failed_generation: Option<String>,
+    /// The message in Anthropic's words, where its clients look for them.
+    anthropic_message: Option<String>,
     retry_after_s: Option<u32>,
     retry_is_useless: bool,
     headers: Vec<(header::HeaderName, header::HeaderValue)>,
@@ -146,6 +159,8 @@ impl ApiError {
             error_type: None,
             upstream: None,
             supported_providers: false,
+            failed_generation: None,
+            anthropic_message: None,
             retry_after_s: None,
             retry_is_useless: false,
             headers: Vec::new(),
@@ -161,7 +176,10 @@ impl ApiError {
 
     /// 400 `unknown_provider` with the list of those there are.
     pub fn unknown_provider(param: impl Into<String>) -> Self {
-        let message = format!("Unknown provider. Supported providers: {}", ProviderId::names().join(", "));
+        let message = format!(
+            "This provider is not known. Use one of the supported providers: {}",
+            ProviderId::ids().join(", ")
+        );
         let mut error = Self::new(Code::UnknownProvider, message).param(param);
         error.0.supported_providers = true;
         error
@@ -212,8 +230,28 @@ impl ApiError {
         self
     }
 
+    /// One more sentence in the message.
+    pub fn hint(mut self, hint: &str) -> Self {
+        if !hint.is_empty() {
+            self.0.message.push_str(". ");
+            self.0.message.push_str(hint);
+        }
+        self
+    }
+
     pub fn upstream(mut self, upstream: Upstream) -> Self {
         self.0.upstream = Some(upstream);
+        self
+    }
+
+    pub fn failed_generation(mut self, text: Option<String>) -> Self {
+        self.0.failed_generation = text;
+        self
+    }
+
+    /// The message for Anthropic's envelope, in place of the other.
+    pub fn anthropic_message(mut self, message: impl Into<String>) -> Self {
+        self.0.anthropic_message = Some(message.into());
         self
     }
 
@@ -291,13 +329,18 @@ impl ApiError {
         let parts = &self.0;
         let mut error = json!({
             "type": anthropic_type(self.status()),
-            "message": parts.message,
+            "message": parts.anthropic_message.as_deref().unwrap_or(&parts.message),
             "code": parts.code.as_str(),
         });
         if let (Some(fields), Some(upstream)) = (error.as_object_mut(), &parts.upstream) {
             fields.insert("metadata".into(), json!(upstream));
         }
         json!({ "type": "error", "error": error, "request_id": self.request_id() })
+    }
+
+    /// Gives the error an id to ask about, unless the request has one already.
+    pub fn with_request_id(self, id: &str) -> Self {
+        if self.request_id().is_some() { self } else { self.header("x-request-id", id) }
     }
 
     /// Of a request that came as far as having one.
@@ -319,7 +362,10 @@ impl ApiError {
                 fields.insert("metadata".into(), json!(upstream));
             }
             if parts.supported_providers {
-                fields.insert("supported_providers".into(), json!(ProviderId::names()));
+                fields.insert("supported_providers".into(), json!(ProviderId::ids()));
+            }
+            if let Some(text) = &parts.failed_generation {
+                fields.insert("failed_generation".into(), json!(text));
             }
         }
         // One client of the field reads only `detail`.
@@ -417,17 +463,6 @@ impl From<PayloadError> for ApiError {
     }
 }
 
-/// What answers a path that is in no table.
-pub fn unknown_path(request: &HttpRequest) -> ApiError {
-    let path: String = request.path().chars().take(200).collect();
-    // What other gateways have and clients therefore ask for.
-    let gap = match path.split('/').any(|segment| segment == "videos") {
-        true => "; videos are not made here",
-        false => "",
-    };
-    ApiError::new(Code::NotFound, format!("No such endpoint: {path}{gap}"))
-}
-
 /// Anthropic's `type` by status (their API errors page).
 fn anthropic_type(status: StatusCode) -> &'static str {
     match status.as_u16() {
@@ -435,6 +470,7 @@ fn anthropic_type(status: StatusCode) -> &'static str {
         402 => "billing_error",
         403 => "permission_error",
         404 => "not_found_error",
+        409 => "conflict_error",
         413 => "request_too_large",
         429 => "rate_limit_error",
         504 => "timeout_error",
@@ -461,8 +497,8 @@ mod tests {
     #[test]
     fn an_unknown_provider_is_answered_with_the_list() {
         let body = ApiError::unknown_provider("providerKeys").body();
-        assert_eq!(body["error"]["supported_providers"][0], "OpenAI");
-        assert!(body["detail"].as_str().unwrap().contains("Together AI"));
+        assert_eq!(body["error"]["supported_providers"][0], "openai");
+        assert!(body["detail"].as_str().unwrap().contains("together_ai"));
     }
 
     #[test]

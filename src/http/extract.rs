@@ -92,9 +92,8 @@ impl Call {
 
     /// The query string, decoded into `T`.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        web::Query::<T>::from_query(self.request.query_string()).map(web::Query::into_inner).map_err(|_| {
-            ApiError::new(Code::InvalidRequest, "The query string is not valid for this endpoint")
-        })
+        let query = web::Query::<T>::from_query(self.request.query_string());
+        query.map(web::Query::into_inner).map_err(|error| invalid_query(&error.to_string()))
     }
 
     /// The body, refused past `bytes_max`.
@@ -200,6 +199,11 @@ pub(super) async fn client(call: &Call, token: &str) -> Result<Arc<Principal>, A
     Ok(call.state::<Authenticator>()?.authenticate_token(token).await?)
 }
 
+/// Whether what is presented looks like a session token.
+pub(super) fn is_session(call: &Call) -> bool {
+    call.credential().is_some_and(|token| token.starts_with("krs_"))
+}
+
 /// The principal of a request with a platform API key.
 pub(super) async fn principal(call: &Call) -> Result<Arc<Principal>, ApiError> {
     let authenticator = call.state::<Authenticator>()?;
@@ -261,6 +265,26 @@ pub fn address_owner(ip: IpAddr) -> Owner {
         IpAddr::V4(ip) => Owner::from(ip.to_bits()),
         IpAddr::V6(ip) => ip.to_bits() >> 64 << 64,
     }
+}
+
+/// Names the parameter at fault and those there are, and repeats no value.
+fn invalid_query(error: &str) -> ApiError {
+    let Some((_, rest)) = error.split_once("unknown field `") else {
+        let missing = error.split_once("missing field `").and_then(|(_, rest)| rest.split('`').next());
+        return match missing {
+            Some(name) => ApiError::invalid(name, format!("The query parameter `{name}` is missing")),
+            None => {
+                ApiError::new(Code::InvalidRequest, "A query parameter has a value that is not valid here")
+            }
+        };
+    };
+    let name: String = rest.split('`').next().unwrap_or_default().chars().take(100).collect();
+    let known = rest.split_once(", ").map_or("", |(_, known)| known);
+    let known = known.strip_prefix("expected ").or_else(|| known.strip_prefix("there are ")).unwrap_or(known);
+    ApiError::invalid(
+        name.clone(),
+        format!("This endpoint takes no query parameter `{name}`; it takes {known}"),
+    )
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 
 use super::{
     api::{auth, billing, keys, members, usage},
-    error::{ApiError, Code, Envelope, unknown_path},
-    extract::Call,
+    error::{ApiError, Code, Envelope},
+    extract::{self, Call},
     health, indox, refusals,
     v1::{
         conversation::{converse, infer},
@@ -61,6 +61,8 @@ pub enum Endpoint {
     Client(Handler),
     /// A platform API key with the first handler, the token of indoxhub's client with the second.
     Either(Handler, Handler),
+    /// A platform API key, or a member's session of any role: the handler narrows what a role may see.
+    Reader(fn(Call, self::Reader) -> Reply),
     /// Anyone logged in, operators too.
     Person(fn(Call, sessions::Person) -> Reply),
     /// A member whose role has the capability.
@@ -69,12 +71,19 @@ pub enum Endpoint {
     Operator(fn(Call, sessions::Operator) -> Reply),
 }
 
+/// Who reads something of an organization.
+pub enum Reader {
+    Key(Arc<Principal>),
+    Session(sessions::Session),
+}
+
 /// The access class of a route, for tests that walk the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     Public,
     ApiKey,
     Client,
+    Reader,
     Person,
     Session(Capability),
     Operator,
@@ -86,6 +95,7 @@ impl Route {
             Endpoint::Public(_) => Access::Public,
             Endpoint::ApiKey(_) | Endpoint::Either(..) => Access::ApiKey,
             Endpoint::Client(_) => Access::Client,
+            Endpoint::Reader(_) => Access::Reader,
             Endpoint::Person(_) => Access::Person,
             Endpoint::Session(capability, _) => Access::Session(capability),
             Endpoint::Operator(_) => Access::Operator,
@@ -243,8 +253,16 @@ pub static ROUTES: &[Route] = &[
             |call, who| Box::pin(indox::models::get_models(call, who)),
         ),
     ),
-    row(Method::GET, "/v1/receipts/{id}", ApiKey(|call, who| Box::pin(receipts::get_receipt(call, who)))),
-    row(Method::GET, "/api/v1/receipts/{id}", ApiKey(|call, who| Box::pin(receipts::get_receipt(call, who)))),
+    row(
+        Method::GET,
+        "/v1/receipts/{id}",
+        Endpoint::Reader(|call, who| Box::pin(receipts::get_receipt(call, who))),
+    ),
+    row(
+        Method::GET,
+        "/api/v1/receipts/{id}",
+        Endpoint::Reader(|call, who| Box::pin(receipts::get_receipt(call, who))),
+    ),
     row(
         Method::POST,
         "/api/v1/audio/tts/generations",
@@ -334,26 +352,84 @@ pub fn register(config: &mut ServiceConfig) {
         }));
         let envelope = route.envelope;
         config.service(resource.default_service(web::to(move |request: HttpRequest| {
-            let error = ApiError::new(Code::MethodNotAllowed, format!("Allowed here: {allowed}"))
+            let message = format!("{} does not take {}; use {allowed}", request.path(), request.method());
+            let error = ApiError::new(Code::MethodNotAllowed, shortened(&message))
                 .header("allow", &allowed)
-                .envelope(envelope);
-            std::future::ready(refuse(&request, &error))
+                .envelope(envelope_for(&request, envelope));
+            std::future::ready(refuse(&request, error))
         })));
     }
     config.default_service(web::to(|request: HttpRequest| {
-        let error = unknown_path(&request);
-        std::future::ready(refuse(&request, &error))
+        let error = unknown_path(&request).envelope(envelope_for(&request, Envelope::OpenAi));
+        std::future::ready(refuse(&request, error))
     }));
 }
 
+/// Anthropic's clients say of every request which version they speak, and read Anthropic's errors alone.
+fn envelope_for(request: &HttpRequest, otherwise: Envelope) -> Envelope {
+    match request.headers().contains_key("anthropic-version") {
+        true => Envelope::Anthropic,
+        false => otherwise,
+    }
+}
+
+/// The error of a path that no row has. A path that ends as one of ours does shows what is wrong with the base URL.
+fn unknown_path(request: &HttpRequest) -> ApiError {
+    let path = request.path();
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).take(16).collect();
+    let is_gap = |gap: &str| segments.contains(&gap);
+    let advice = if is_gap("videos") {
+        "; videos are not offered".to_owned()
+    } else if is_gap("variations") {
+        "; variations of images are not offered: use /v1/images/edits".to_owned()
+    } else if is_gap("deferred-completion") {
+        "; deferred completions are not offered: send the request without `deferred`".to_owned()
+    } else {
+        match meant(&segments) {
+            Some(meant) => format!(
+                "; did you mean {meant}? The base URL is this host with /v1 for OpenAI's SDKs, and this host alone for Anthropic's"
+            ),
+            None => "; see the documentation for the endpoints, which begin with /v1/ or /api/".to_owned(),
+        }
+    };
+    ApiError::new(Code::NotFound, shortened(&format!("There is no endpoint {path}{advice}")))
+}
+
+/// The longest of our paths that these segments end with, `/v1` aside.
+fn meant(segments: &[&str]) -> Option<&'static str> {
+    (0..segments.len()).find_map(|from| {
+        let rest = segments.get(from..)?;
+        let rest = rest.strip_prefix(&["v1"]).unwrap_or(rest);
+        let known = |route: &&Route| {
+            let own = route.path.strip_prefix("/v1/").into_iter().flat_map(|path| path.split('/'));
+            route.path.starts_with("/v1/") && own.eq(rest.iter().copied())
+        };
+        ROUTES.iter().find(known).map(|route| route.path)
+    })
+}
+
+/// A message that repeats a path of the client's stays short.
+fn shortened(message: &str) -> String {
+    message.chars().filter(|letter| !letter.is_control()).take(600).collect()
+}
+
 /// Answers what is in no row; it carries what every response carries.
-fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
-    finished(request, error.error_response())
+fn refuse(request: &HttpRequest, error: ApiError) -> HttpResponse {
+    let gateway = request.app_data::<web::Data<Gateway>>().map(|gateway| &***gateway);
+    finished(request, identified(error, gateway).error_response())
 }
 
 fn finished(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
     finish(&mut response, request.app_data::<web::Data<Gateway>>().map(|gateway| &***gateway));
     response
+}
+
+/// Anthropic's errors hold the request's id in their body, too.
+fn identified(error: ApiError, gateway: Option<&Gateway>) -> ApiError {
+    match gateway {
+        Some(gateway) => error.with_request_id(&RequestId(gateway.ambient.uuid()).to_string()),
+        None => error,
+    }
 }
 
 /// Checks the caller as the row demands, then calls its handler. A panic in a handler is one 500.
@@ -363,14 +439,16 @@ async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
     // The caller's own words, whatever becomes of it.
     let envelope = match takes_token && call.client_token().is_some() {
         true => Envelope::Indox,
-        false => route.envelope,
+        false => envelope_for(&call.request, route.envelope),
     };
     let outcome = match AssertUnwindSafe(admit(route, call)).catch_unwind().await {
         Ok(outcome) => outcome,
         Err(_) => Err(ApiError::internal("a handler panicked")),
     };
-    let mut response = outcome.unwrap_or_else(|error| error.envelope(envelope).error_response());
-    finish(&mut response, gateway.as_ref().map(|gateway| &***gateway));
+    let gateway = gateway.as_ref().map(|gateway| &***gateway);
+    let mut response =
+        outcome.unwrap_or_else(|error| identified(error.envelope(envelope), gateway).error_response());
+    finish(&mut response, gateway);
     response
 }
 
@@ -418,6 +496,16 @@ async fn admit(route: &'static Route, mut call: Call) -> Result<HttpResponse, Ap
                 counted(call, principal, handler).await
             }
         },
+        Endpoint::Reader(handler) => {
+            if !extract::is_session(&call) {
+                let principal = refusals::principal(&call).await?;
+                return handler(call, Reader::Key(principal)).await;
+            }
+            match refusals::person(&call).await? {
+                sessions::Person::Member(session) => handler(call, Reader::Session(session)).await,
+                sessions::Person::Operator(_) => Err(denied(NO_ORGANIZATION)),
+            }
+        }
         Endpoint::Person(handler) => {
             let person = person(&call).await?;
             if let sessions::Person::Member(session) = &person {
@@ -430,8 +518,10 @@ async fn admit(route: &'static Route, mut call: Call) -> Result<HttpResponse, Ap
                 call.belongs_to(owner(session.scope));
                 handler(call, session).await
             }
-            sessions::Person::Member(_) => Err(denied("Your role does not allow this")),
-            sessions::Person::Operator(_) => Err(denied("An operator belongs to no organization")),
+            sessions::Person::Member(_) => {
+                Err(denied("Your role does not allow this; ask an owner of the organization"))
+            }
+            sessions::Person::Operator(_) => Err(denied(NO_ORGANIZATION)),
         },
         Endpoint::Operator(handler) => match person(&call).await? {
             sessions::Person::Operator(operator) => handler(call, operator).await,
@@ -459,6 +549,8 @@ async fn person(call: &Call) -> Result<sessions::Person, ApiError> {
     }
     Ok(person)
 }
+
+const NO_ORGANIZATION: &str = "An operator belongs to no organization; log in as a member of one";
 
 fn denied(message: &str) -> ApiError {
     ApiError::new(Code::PermissionDenied, message)

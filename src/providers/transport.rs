@@ -39,6 +39,8 @@ pub struct Deadlines {
     pub connect: Duration,
     /// Until the first byte of content (streams).
     pub first_byte: Duration,
+    /// The same while another candidate is left, which is then asked.
+    pub failover_first_byte: Duration,
     /// Between two reads of a stream.
     pub idle: Duration,
     /// The whole request, every attempt included.

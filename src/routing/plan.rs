@@ -5,7 +5,7 @@ use super::{measured::Measured, strategy::Strategy};
 use crate::{
     dialect::Facts,
     domain::{
-        catalog::{Catalog, Mode, Model, Resolved, ServiceTier},
+        catalog::{Catalog, Flag, Mode, Model, Resolved, ServiceTier},
         kind::Kind,
         money::{self, NanoUsd},
         policy::KeyPolicy,
@@ -69,8 +69,15 @@ pub struct Plan {
 pub enum NoPlan {
     /// Routing by the gateway's own choice was asked for.
     Automatic,
-    /// The name means nothing here, or only a retired model; `instead` is what to use.
-    UnknownModel { name: String, instead: Option<Arc<str>>, considered: Vec<Considered> },
+    /// The name means nothing here, or only a retired model. `instead` is its successor, `nearest` are names like it.
+    UnknownModel {
+        name: String,
+        instead: Option<Arc<str>>,
+        nearest: Vec<Arc<str>>,
+        considered: Vec<Considered>,
+    },
+    /// What stands before the first slash is neither a provider nor the beginning of a known name.
+    UnknownProvider { name: String, nearest: Vec<Arc<str>>, considered: Vec<Considered> },
     /// Every candidate was filtered out.
     NothingLeft { considered: Vec<Considered> },
 }
@@ -155,9 +162,9 @@ pub fn plan(
                     consider(&mut plan, candidate, estimate, wanted, policy, keys);
                 }
             }
-            Err(instead) => {
+            Err(unknown) => {
                 plan.considered.push(Considered::unknown(name));
-                first_unknown = first_unknown.or(Some((name.to_string(), instead)));
+                first_unknown = first_unknown.or(Some((name.to_string(), unknown)));
             }
         }
     }
@@ -170,8 +177,12 @@ pub fn plan(
     let only_own_keys_could = known.all(|line| line.filtered_out_by == Some("own_key_only"));
     match first_unknown {
         _ if !plan.candidates.is_empty() => Ok(plan),
-        Some((name, instead)) if nothing_known => {
-            Err(NoPlan::UnknownModel { name, instead, considered: plan.considered })
+        Some((name, unknown)) if nothing_known => {
+            let (nearest, considered) = (nearest(catalog, &name, wanted), plan.considered);
+            Err(match unknown {
+                Unknown::Model => NoPlan::UnknownModel { name, instead: None, nearest, considered },
+                Unknown::Provider => NoPlan::UnknownProvider { name, nearest, considered },
+            })
         }
         _ if only_own_keys_could => Err(gone(catalog, wanted, plan.considered)),
         _ => Err(NoPlan::NothingLeft { considered: plan.considered }),
@@ -181,13 +192,19 @@ pub fn plan(
 /// One of the hosts of a name, with the estimated cost there.
 type Host = (Candidate, Option<NanoUsd>);
 
-/// The hosts that a name stands for, with the estimated cost at each. Of one that means nothing: what may be meant.
-fn named(
-    catalog: &Catalog,
-    index: usize,
-    name: &str,
-    wanted: &Wanted<'_>,
-) -> Result<Vec<Host>, Option<Arc<str>>> {
+/// What of a name is unknown.
+enum Unknown {
+    Model,
+    Provider,
+}
+
+/// Canonical ids of the models whose names are most like this one.
+fn nearest(catalog: &Catalog, name: &str, wanted: &Wanted<'_>) -> Vec<Arc<str>> {
+    catalog.nearest(name, wanted.at.date()).iter().map(|model| model.id.clone()).collect()
+}
+
+/// The hosts that a name stands for, with the estimated cost at each.
+fn named(catalog: &Catalog, index: usize, name: &str, wanted: &Wanted<'_>) -> Result<Vec<Host>, Unknown> {
     let listed = |model: &Arc<Model>, own_key_only| {
         let candidate = Candidate {
             provider: model.provider,
@@ -213,7 +230,8 @@ fn named(
             };
             Ok(vec![(candidate, None)])
         }
-        Resolved::Unknown { closest } => Err(closest.map(|model| model.id.clone())),
+        Resolved::Unknown { prefix_known: true } => Err(Unknown::Model),
+        Resolved::Unknown { prefix_known: false } => Err(Unknown::Provider),
     }
 }
 
@@ -316,12 +334,35 @@ fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Opt
         // Its texts are read one by one: their sum has no bound.
         return None;
     }
+    if let Some(lacking) = candidate.model.as_ref().and_then(|model| ability_lacking(model, wanted.facts)) {
+        return Some(lacking);
+    }
     let context = candidate.model.as_ref().and_then(|model| model.context_tokens);
     // A prompt of this many bytes cannot have fewer tokens than a sixteenth: words that long do not exist.
     if context.is_some_and(|tokens| wanted.facts.text_bytes / 16 > tokens) {
         return Some("context_length");
     }
     None
+}
+
+/// What the request holds or asks for that the model cannot take. A provider whose sources list no abilities is asked.
+fn ability_lacking(model: &Model, facts: &Facts) -> Option<&'static str> {
+    let row = model.provider.row();
+    if !row.lists_abilities {
+        return None;
+    }
+    let needs = [
+        (facts.images > 0, Flag::Vision, "lacks_vision"),
+        (facts.audio_parts > 0, Flag::AudioIn, "lacks_audio_input"),
+        (facts.wants_audio_output, Flag::AudioOut, "lacks_audio_output"),
+        (facts.files > 0 && row.dialect == Dialect::Chat, Flag::Pdf, "lacks_pdf"),
+        (facts.has_tools, Flag::Tools, "lacks_tools"),
+        (facts.json_schema && !row.schema_by_prompt, Flag::JsonSchema, "lacks_json_schema"),
+    ];
+    needs
+        .into_iter()
+        .find(|(needed, flag, _)| *needed && !model.flags.has(*flag))
+        .map(|(_, _, reason)| reason)
 }
 
 fn estimate(model: &Model, wanted: &Wanted<'_>) -> Option<NanoUsd> {
@@ -344,5 +385,6 @@ fn gone(catalog: &Catalog, wanted: &Wanted<'_>, considered: Vec<Considered>) -> 
         Resolved::Retired { models } => models.iter().find_map(|model| model.successor.clone()),
         _ => None,
     };
-    NoPlan::UnknownModel { name, instead, considered }
+    let nearest = nearest(catalog, &name, wanted);
+    NoPlan::UnknownModel { name, instead, nearest, considered }
 }

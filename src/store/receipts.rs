@@ -2,7 +2,7 @@
 //! puts a request's receipt and its usage row down together.
 
 use super::{OrgScope, StoreError};
-use crate::domain::ids::{ApiKeyId, ReceiptId};
+use crate::domain::ids::{ApiKeyId, ReceiptId, UserId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -40,4 +40,24 @@ pub async fn prune_refused(
     .execute(connection)
     .await?;
     Ok(outcome.rows_affected())
+}
+
+/// The document of one receipt, of a request of an API key that this person made.
+pub async fn get_by_maker(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    maker: UserId,
+    id: ReceiptId,
+) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT receipt.document::text AS "document!" FROM receipt
+           JOIN api_key ON api_key.org_id = receipt.org_id AND api_key.id = receipt.api_key_id
+           WHERE receipt.org_id = $1 AND receipt.id = $2 AND api_key.created_by = $3"#,
+        scope.uuid(),
+        id.0,
+        maker.0,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| row.document))
 }

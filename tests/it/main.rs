@@ -9,6 +9,7 @@ mod api_keys;
 mod bad_input;
 mod canary;
 mod details;
+mod error_texts;
 mod growth;
 mod indox;
 mod kinds;

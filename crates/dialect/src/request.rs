@@ -252,6 +252,6 @@ impl Invalid {
 
 impl From<JsonError> for Invalid {
     fn from(error: JsonError) -> Self {
-        Self { param: None, message: format!("the body is not acceptable JSON: {error}") }
+        Self { param: None, message: format!("The request body is not valid JSON: {error}") }
     }
 }

@@ -125,6 +125,10 @@ pub struct Provider {
     pub bridges_to_responses: bool,
     /// A request that names no service tier gets the one its account is set to.
     pub tier_by_account: bool,
+    /// The catalogue's sources list what its models can do: an ability that is not listed is not there.
+    pub lists_abilities: bool,
+    /// A JSON schema is followed by other means where a model has no mode for it: a forced tool, the prompt.
+    pub schema_by_prompt: bool,
     pub key_check: KeyCheck,
     /// How its keys usually begin. A hint for a warning, never a reason to refuse.
     pub key_prefixes: &'static [&'static str],
@@ -153,6 +157,8 @@ const COMPATIBLE: Provider = Provider {
     tier_by_account: false,
     fetches_urls: true,
     count: None,
+    lists_abilities: true,
+    schema_by_prompt: false,
     key_check: MODELS,
     key_prefixes: &[],
     on_disconnect: OnDisconnect::Cancel,
@@ -180,6 +186,7 @@ pub static PROVIDERS: &[Provider] = &[
     },
     Provider {
         id: "anthropic",
+        schema_by_prompt: true,
         name: "Anthropic",
         aliases: &["claude"],
         env: "ANTHROPIC",
@@ -197,6 +204,7 @@ pub static PROVIDERS: &[Provider] = &[
     },
     Provider {
         id: "google",
+        schema_by_prompt: true,
         name: "Google",
         aliases: &["gemini"],
         env: "GOOGLE",
@@ -268,6 +276,7 @@ pub static PROVIDERS: &[Provider] = &[
     },
     Provider {
         id: "deepseek",
+        schema_by_prompt: true,
         name: "DeepSeek",
         env: "DEEPSEEK",
         base_url: "https://api.deepseek.com",
@@ -310,6 +319,7 @@ pub static PROVIDERS: &[Provider] = &[
     },
     Provider {
         id: "cohere",
+        schema_by_prompt: true,
         name: "Cohere",
         env: "COHERE",
         base_url: "https://api.cohere.com",
@@ -321,6 +331,7 @@ pub static PROVIDERS: &[Provider] = &[
     },
     Provider {
         id: "perplexity",
+        lists_abilities: false,
         name: "Perplexity",
         env: "PERPLEXITY",
         base_url: "https://api.perplexity.ai",
@@ -361,6 +372,7 @@ pub static PROVIDERS: &[Provider] = &[
     },
     Provider {
         id: "together_ai",
+        lists_abilities: false,
         name: "Together AI",
         aliases: &["together"],
         env: "TOGETHER_AI",
@@ -462,9 +474,9 @@ impl ProviderId {
         usize::from(self.0)
     }
 
-    /// The display names, for messages that list what is supported.
-    pub fn names() -> Vec<&'static str> {
-        PROVIDERS.iter().map(|row| row.name).collect()
+    /// The ids, for messages that list what is supported.
+    pub fn ids() -> Vec<&'static str> {
+        PROVIDERS.iter().map(|row| row.id).collect()
     }
 }
 

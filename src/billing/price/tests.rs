@@ -234,3 +234,17 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn only_the_kind_of_token_that_has_no_price_becomes_text() {
+    let catalog = catalog();
+    let prices = catalog.get("openai/gpt-4.1").unwrap().prices.as_ref().unwrap();
+    let reported = Usage { audio_output: 1, ..usage(1_000, 99_000, 0, 0, 999) };
+    assert_eq!(price(prices, &reported, AT, None), Err(PriceError::Unpriced));
+    let text = unpriced_as_text(&reported, prices.at(AT).unwrap());
+    assert_eq!((text.input, text.cache_read, text.output, text.audio_output), (1_000, 99_000, 1_000, 0));
+    assert_eq!(price(prices, &text, AT, None).unwrap().cost.to_string(), "0.0595");
+    // What has a price stays what it is.
+    let prices = catalog.get("openai/gpt-audio-mini").unwrap().prices.as_ref().unwrap();
+    assert_eq!(unpriced_as_text(&reported, prices.at(AT).unwrap()), reported);
+}

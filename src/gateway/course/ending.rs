@@ -1,4 +1,4 @@
-//! What is told when no choice has answered: the last provider's word, else what kept every choice from being tried.
+//! The failure of a request that no choice has answered: the last provider's error, else why no choice was tried.
 
 use super::{Course, UNPRICED_FEES};
 use crate::{
@@ -7,6 +7,7 @@ use crate::{
         failure::{Failure, told_of},
         open::Open,
         receipt::CredentialKind,
+        refusals::{Subject, nothing_left},
     },
     providers::error::Class,
     routing::plan::Considered,
@@ -39,7 +40,8 @@ impl Course<'_> {
             }),
             (None, None, Some(available)) => Failure::InsufficientCredits { available },
             (None, None, None) if self.unusable => Failure::NoModels {
-                message: "The stored provider key cannot be used; enter it again".to_owned(),
+                param: None,
+                message: "The stored provider key cannot be read; store it again".to_owned(),
             },
             (None, None, None) if needs_account => Failure::Invalid(Invalid {
                 message: account_message(account_field.as_deref()),
@@ -47,7 +49,10 @@ impl Course<'_> {
             }),
             (None, None, None) => match bearing_a_fee(head, &open.considered) {
                 Some(invalid) => Failure::Invalid(invalid),
-                None => Failure::NoModels { message: nothing_tried(&open.considered) },
+                None => {
+                    let text_bytes = head.facts.text_bytes;
+                    nothing_left(&open.considered, &Subject { catalog: &open.catalog, text_bytes })
+                }
             },
         }
     }
@@ -78,16 +83,4 @@ fn account_message(field: Option<&str>) -> String {
                  asked with, and the platform's account is shared: store your own key of this provider to use it"
             .to_owned(),
     }
-}
-
-fn nothing_tried(considered: &[Considered]) -> String {
-    let reasons: Vec<String> = considered
-        .iter()
-        .take(5)
-        .map(|line| {
-            let reason = line.filtered_out_by.or(line.reasons.last().copied()).unwrap_or("-");
-            format!("{}: {reason}", line.model_id)
-        })
-        .collect();
-    format!("No credential may serve this request ({})", reasons.join("; "))
 }

@@ -48,9 +48,9 @@ impl Open {
         let bill = self.bill();
         self.measure(ending, bill.as_ref());
         if !self.turns.goes_on {
-            let by_platform =
-                self.answering().is_some_and(|last| last.credential == CredentialKind::Platform);
-            self.gateway.metrics.ended(ending, by_platform);
+            let called =
+                self.answering().filter(|_| !self.attempts.is_empty() || !self.turns.done.is_empty());
+            self.gateway.metrics.ended(ending, called.map(|last| last.credential));
         }
         let error = error.or(self.cut_by);
         match self.charge(bill) {

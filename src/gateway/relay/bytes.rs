@@ -108,5 +108,5 @@ fn note(data: &[u8], clock: &mut Clock, heard: &mut Heard) {
 
 /// The provider says that it has failed.
 fn fail(data: &[u8], heard: &mut Heard) {
-    heard.failure.get_or_insert(Rejection::read(heard.provider, 200, None, data));
+    heard.failure.get_or_insert(Rejection::read_in_success(heard.provider, data));
 }

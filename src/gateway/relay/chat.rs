@@ -109,7 +109,7 @@ impl Chat {
             return;
         }
         if seen.error.is_some() {
-            heard.failure = Some(Rejection::read(heard.provider, 200, None, data));
+            heard.failure = Some(Rejection::read_in_success(heard.provider, data));
             return;
         }
         if seen.host_failed {

@@ -42,7 +42,7 @@ fn refused(headers: &[(&str, &str)], members: &str) -> String {
             assert!(!invalid.message.contains("canary"), "{}", invalid.message);
             invalid.param.unwrap()
         }
-        Failure::UnknownProvider { param } => format!("unknown provider in {param}"),
+        Failure::UnknownProvider { param, .. } => format!("unknown provider in {param}"),
         other => panic!("{other:?}"),
     })
 }
@@ -78,6 +78,11 @@ fn a_key_belongs_to_the_header_s_provider_else_to_the_model_s() {
         ),
         (vec![], r#""model":"somebody/new","byok_api_key":" ""#, "somebody/new - -"),
         (vec![("key", "k")], r#""model":"claude/any""#, "claude/any - anthropic"),
+        // A bare name: the one provider that has it, else the one that the key looks like.
+        (vec![("key", "k")], r#""model":"gpt-4o""#, "gpt-4o - openai"),
+        (vec![], r#""model":"claude-sonnet-4-6","byok_api_key":"k""#, "claude-sonnet-4-6 - anthropic"),
+        (vec![("key", "gsk_abc")], r#""model":"gpt-oss-120b""#, "gpt-oss-120b - groq"),
+        (vec![], r#""model":"gpt-oss-120b","extra":{"byok":"fw_abc"}"#, "gpt-oss-120b - fireworks_ai"),
     ] {
         assert_eq!(settled(&headers, members), expected, "{headers:?} {members}");
     }
@@ -98,12 +103,14 @@ fn two_keys_are_refused_in_every_pairing() {
 
 #[test]
 fn a_key_without_a_provider_is_asked_for_one() {
-    for model in ["auto", "kr-auto", "gpt-4o", "gpt-oss-120b", "never-made"] {
+    for model in ["auto", "kr-auto", "gpt-oss-120b", "never-made"] {
         for form in [r#""byok_api_key":"canary""#, r#""extra":{"byok":"canary","provider":"fast"}"#] {
             assert_eq!(refused(&[], &format!(r#""model":"{model}",{form}"#)), "x-provider", "{model}");
         }
         assert_eq!(refused(&[("key", "canary")], &format!(r#""model":"{model}""#)), "x-provider");
     }
+    // A key that looks like one of a provider that does not have the model decides nothing.
+    assert_eq!(refused(&[("key", "sk-ant-canary")], r#""model":"gpt-oss-120b""#), "x-provider");
     assert_eq!(refused(&[("key", "k")], r#""model":"nobody/gpt-4o""#), "unknown provider in model");
     let unknown = r#""model":"openai/gpt-4o","extra":{"provider":"nobody"}"#;
     assert_eq!(refused(&[], unknown), "unknown provider in extra.provider");

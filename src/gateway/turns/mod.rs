@@ -58,6 +58,7 @@ struct Caller {
     content_type: String,
     beta: Option<String>,
     fallback: Option<ByokFallback>,
+    first_content: Option<std::time::Duration>,
     brought: Brought,
 }
 
@@ -104,6 +105,7 @@ impl Caller {
             content_type: inbound.content_type.clone(),
             beta: inbound.beta.clone(),
             fallback: inbound.fallback,
+            first_content: inbound.first_content,
             brought: inbound.brought.clone(),
         }
     }
@@ -118,6 +120,7 @@ impl Caller {
             content_type: self.content_type.clone(),
             beta: self.beta.clone(),
             fallback: self.fallback,
+            first_content: self.first_content,
             brought: self.brought.clone(),
             memory: self.gateway.shared.memory_for(owner(self.principal.scope)),
         }

@@ -7,12 +7,11 @@ use crate::{
     dialect::{Dialect, canonical::Finish},
     gateway::{
         attempt::Answer,
-        failure::Failure,
+        failure::{Failure, stream_code},
         inference::Flow,
         stream::{Broken, Gathered, Metered},
         terminal,
     },
-    providers::error::Class,
 };
 use bytes::Bytes;
 use std::{borrow::Cow, time::Duration};
@@ -103,18 +102,17 @@ impl Outbox {
     /// The one error event that ends an answer which cannot be completed.
     async fn fail(&self, failure: &Failure) {
         let (code, provider) = match failure {
-            Failure::Upstream { rejection, provider, .. } if rejection.class == Class::Timeout => {
-                ("upstream_timeout", Some(provider.row().name))
+            Failure::Upstream { rejection, provider, credential, .. } => {
+                (stream_code(rejection, *credential), Some(provider.row().name))
             }
-            Failure::Upstream { provider, .. } => ("upstream_error", Some(provider.row().name)),
             Failure::InsufficientCredits { .. } => ("insufficient_credits", None),
             Failure::KeyOver => ("invalid_api_key", None),
             Failure::NotDurable | Failure::Unavailable(_) => ("service_unavailable", None),
             Failure::Busy(_) => ("rate_limit_exceeded", None),
             Failure::NoModels { .. } => ("no_models_available", None),
-            Failure::Invalid(_) | Failure::UnknownModel { .. } | Failure::UnknownProvider { .. } => {
-                ("invalid_request", None)
-            }
+            Failure::ContextLength { .. } => ("context_length_exceeded", None),
+            Failure::UnknownModel { .. } => ("model_not_found", None),
+            Failure::Invalid(_) | Failure::UnknownProvider { .. } => ("invalid_request", None),
         };
         self.say(terminal::error(Dialect::Chat, code, &failure.text(), provider)).await;
         self.end().await;

@@ -28,7 +28,7 @@ pub async fn get_models(call: Call, principal: Arc<Principal>) -> Result<HttpRes
     let name = named(&call);
     let (first, rest) = name.split_once('/').map_or((&*name, None), |(first, rest)| (first, Some(rest)));
     let Some(provider) = ProviderId::by_name(first) else {
-        let known = ProviderId::names().join(", ");
+        let known = ProviderId::ids().join(", ");
         return Err(ApiError::new(Code::NotFound, format!("No such provider. Supported providers: {known}")));
     };
     let Some(rest) = rest else { return Ok(HttpResponse::Ok().json(told(&asking, provider))) };

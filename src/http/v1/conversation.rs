@@ -1,31 +1,25 @@
 //! Inference of every kind: reads the body, hands it to the gateway, and says on every answer and refusal who served
 //! it.
 
-use super::brought::{brought, given};
+use super::{
+    brought::{brought, given},
+    upstream,
+};
 use crate::{
-    domain::{
-        kind::Kind,
-        money::NanoUsd,
-        policy::ByokFallback,
-        provider::{Dialect, ProviderId},
-    },
+    domain::{kind::Kind, money::NanoUsd, policy::ByokFallback, provider::Dialect},
     gateway::{
         Gateway, NoPlace,
         failure::Failure,
         inference::{self, Inbound, Reply, Told},
         owner,
-        receipt::CredentialKind,
         scoped::Brought,
     },
     http::{
         body::{Charged, crowded, not_done},
-        error::{ApiError, Code, Upstream},
+        error::{ApiError, Code},
         extract::Call,
     },
-    providers::{
-        error::{Class, Rejection},
-        transport::Transport,
-    },
+    providers::transport::Transport,
     store::api_keys::Principal,
 };
 use actix_web::{
@@ -37,7 +31,7 @@ use actix_web::{
     web::Bytes,
 };
 use futures_util::stream;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 const BYOK: HeaderName = HeaderName::from_static("x-kairosroute-byok");
 const PROVIDER: HeaderName = HeaderName::from_static("x-kairosroute-provider");
@@ -164,6 +158,7 @@ pub(super) struct Inputs {
     content_type: String,
     beta: Option<String>,
     fallback: Option<ByokFallback>,
+    first_content: Option<Duration>,
     brought: Brought,
 }
 
@@ -175,10 +170,22 @@ impl Inputs {
         transport: &'g Transport,
         rewrite: Rewrite,
     ) -> Inbound<'g> {
-        let Self { body, principal, kind, content_type, beta, fallback, brought } = self;
+        let Self { body, principal, kind, content_type, beta, fallback, first_content, brought } = self;
         let body = rewrite(kind, &content_type, body);
         let memory = gateway.shared.memory_for(owner(principal.scope));
-        Inbound { gateway, transport, principal, kind, body, content_type, beta, fallback, brought, memory }
+        Inbound {
+            gateway,
+            transport,
+            principal,
+            kind,
+            body,
+            content_type,
+            beta,
+            fallback,
+            first_content,
+            brought,
+            memory,
+        }
     }
 }
 
@@ -186,6 +193,20 @@ impl Inputs {
 fn header_of(content_type: &str) -> HeaderValue {
     let value = HeaderValue::from_str(content_type).ok().filter(|value| !value.is_empty());
     value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
+/// How long a candidate may stay silent while another one is left, where the request says it.
+fn first_content(call: &Call) -> Result<Option<Duration>, ApiError> {
+    const NAME: &str = "x-kairosroute-first-content-timeout-ms";
+    let Some(value) = given(call, NAME).next() else { return Ok(None) };
+    let millis = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
+    match millis.filter(|millis| (1..=600_000).contains(millis)) {
+        Some(millis) => Ok(Some(Duration::from_millis(millis))),
+        None => {
+            let message = format!("The header `{NAME}` must be a number of milliseconds from 1 to 600000");
+            Err(ApiError::invalid(NAME, message))
+        }
+    }
 }
 
 pub(super) async fn inputs(
@@ -208,10 +229,16 @@ pub(super) async fn inputs(
     let is_messages = kind == Kind::Conversation(Dialect::Messages);
     let beta = call.header("anthropic-beta").filter(|_| is_messages).map(str::to_owned);
     let content_type = call.header("content-type").unwrap_or_default().to_owned();
+    let first_content = first_content(call)?;
     let body = call.bytes(gateway.settings.limits.body_bytes_max).await?;
+    if body.trim_ascii().is_empty() {
+        let message = "The request body is empty: send the request as a JSON object, or as a form where the endpoint \
+                       takes files";
+        return Err(ApiError::new(Code::InvalidRequest, message));
+    }
     // What is sent to the provider is about as large.
     call.charge(body.len().saturating_mul(2))?;
-    Ok(Inputs { body, principal, kind, content_type, beta, fallback, brought })
+    Ok(Inputs { body, principal, kind, content_type, beta, fallback, first_content, brought })
 }
 
 /// The head of a good answer.
@@ -291,12 +318,26 @@ pub(super) fn error(failure: Failure) -> ApiError {
                 None => error,
             }
         }
-        Failure::NoModels { message } => ApiError::new(Code::NoModelsAvailable, message),
+        Failure::NoModels { message, param } => {
+            let error = ApiError::new(Code::NoModelsAvailable, message);
+            match param {
+                Some(param) => error.param(param),
+                None => error,
+            }
+        }
         Failure::UnknownModel { message } => ApiError::new(Code::ModelNotFound, message).param("model"),
-        Failure::UnknownProvider { param } => ApiError::unknown_provider(param),
+        Failure::UnknownProvider { param, hint } => ApiError::unknown_provider(param).hint(&hint),
+        failure @ Failure::ContextLength { context_tokens, prompt_tokens_min } => {
+            let anthropic =
+                format!("prompt is too long: {prompt_tokens_min} tokens > {context_tokens} maximum");
+            ApiError::new(Code::ContextLengthExceeded, failure.text())
+                .param("messages")
+                .anthropic_message(anthropic)
+        }
         Failure::InsufficientCredits { available } => {
-            let message =
-                format!("Insufficient credits: {available} USD available. Add credit or a provider key");
+            let message = format!(
+                "Insufficient credits: {available} USD available. Add credit, or store your own provider key"
+            );
             ApiError::new(Code::InsufficientCredits, message)
         }
         failure @ Failure::KeyOver => ApiError::new(Code::InvalidApiKey, failure.text()),
@@ -307,53 +348,7 @@ pub(super) fn error(failure: Failure) -> ApiError {
             ApiError::new(Code::ServiceUnavailable, message)
         }
         Failure::Upstream { rejection, provider, credential, tried } => {
-            upstream(*rejection, provider, credential, tried)
+            upstream::error(*rejection, provider, credential, tried)
         }
     }
-}
-
-/// A customer's own credential: the provider's status and message. A platform credential: what it means for
-/// the customer, for whom our key's troubles are no reason to throw its own away.
-fn upstream(
-    rejection: Rejection,
-    provider: ProviderId,
-    credential: CredentialKind,
-    tried: usize,
-) -> ApiError {
-    let said = rejection.status.and_then(|status| StatusCode::from_u16(status).ok());
-    let client_fault = said.filter(|status| status.is_client_error());
-    let code = match (rejection.class, credential) {
-        (Class::BadKey | Class::NoMoney | Class::Permission, CredentialKind::Platform) => Code::UpstreamAuth,
-        (Class::Rate, _) => Code::UpstreamRateLimit,
-        (Class::Timeout, _) => Code::UpstreamTimeout,
-        (Class::Overload, _) if matches!(rejection.status, Some(503 | 529 | 498)) => {
-            Code::UpstreamUnavailable
-        }
-        _ => Code::UpstreamError,
-    };
-    let own = matches!(credential, CredentialKind::Byok);
-    let keeps_status =
-        client_fault.filter(|_| own || matches!(code, Code::UpstreamError | Code::UpstreamRateLimit));
-    let status = keeps_status.or_else(|| said.filter(|status| own && status.is_server_error()));
-    let mut error = ApiError::new(code, rejection.message.clone()).upstream(Upstream {
-        provider: provider.row().name.to_owned(),
-        upstream_status: rejection.status,
-        upstream_message: Some(rejection.message),
-    });
-    error =
-        error.cause(format_args!("{provider} answered {:?}: {}", rejection.status, rejection.class.as_str()));
-    if let Some(status) = status {
-        error = error.status_of_provider(status);
-    }
-    if let Some(kind) = rejection.kind.filter(|_| status.is_some()) {
-        error = error.error_type(kind);
-    }
-    if let Some(param) = rejection.param.filter(|_| status.is_some()) {
-        error = error.param(param);
-    }
-    if matches!(error.status().as_u16(), 429 | 503) {
-        let asked = rejection.retry_after.map_or(1, |wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
-        error = error.retry_after_s(asked);
-    }
-    if tried > 1 { error.retry_is_useless() } else { error }
 }

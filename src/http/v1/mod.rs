@@ -5,3 +5,4 @@ pub mod conversation;
 pub mod count_tokens;
 pub mod models;
 pub mod receipts;
+mod upstream;

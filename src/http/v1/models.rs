@@ -3,25 +3,26 @@
 
 use crate::{
     domain::{
-        catalog::{Mode, Model, PricePeriod, Resolved, ServiceTier},
+        catalog::{Flag, Mode, Model, PricePeriod, Resolved, ServiceTier, Status},
         kind::Kind,
         money::NanoUsd,
         provider::{Dialect, ProviderId},
     },
     gateway::Gateway,
     http::{
-        error::{ApiError, Code, Envelope},
+        error::{ApiError, Code},
         extract::Call,
     },
     routing::plan,
     store::api_keys::Principal,
 };
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::HttpResponse;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Anthropic's clients want a date for every model; the catalogue knows none.
-const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
+/// Models on a page of Anthropic's list, where the client names no number, and at the most.
+const PAGE_MODELS: usize = 1_000;
+const PAGE_MODELS_MAX: usize = 1_000;
 
 /// Who asks, and in whose shape.
 pub(in crate::http) struct Asking {
@@ -33,7 +34,7 @@ pub(in crate::http) struct Asking {
 /// Lists the models that are served today.
 pub async fn list_models(call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
     let asking = Asking::of(&call, principal)?;
-    Ok(asking.list(|_| true))
+    asking.list(&call, |_| true)
 }
 
 /// One model by any of its names, else the models of a provider; slashes may arrive percent-encoded.
@@ -44,13 +45,16 @@ pub async fn get_model(call: Call, principal: Arc<Principal>) -> Result<HttpResp
         return Ok(HttpResponse::Ok().json(asking.told(&model)));
     }
     if let Some(provider) = ProviderId::by_name(&name) {
-        return Ok(asking.list(|model| model.provider == provider));
+        return asking.list(&call, |model| model.provider == provider);
     }
-    let unknown = ApiError::new(Code::ModelNotFound, "No such model").param("model");
-    match asking.anthropic {
-        true => Ok(unknown.envelope(Envelope::Anthropic).error_response()),
-        false => Err(unknown),
-    }
+    let nearest = asking.gateway.catalog.load().nearest(&name, asking.gateway.ambient.now().date());
+    let nearest: Vec<String> = nearest.iter().map(|model| format!("`{}`", model.id)).collect();
+    let hint = match nearest.as_slice() {
+        [] => "GET /v1/models lists the names".to_owned(),
+        names => format!("did you mean {}?", names.join(" or ")),
+    };
+    let message = format!("There is no model `{}`; {hint}", plan::shown(&name));
+    Err(ApiError::new(Code::ModelNotFound, message).param("model"))
 }
 
 /// The name in the path. The router leaves an encoded slash encoded.
@@ -79,31 +83,26 @@ impl Asking {
         catalog.models().filter(|model| model.is_live(today) && wanted(model)).cloned().collect()
     }
 
-    fn list(&self, wanted: impl Fn(&Model) -> bool) -> HttpResponse {
+    fn list(&self, call: &Call, wanted: impl Fn(&Model) -> bool) -> Result<HttpResponse, ApiError> {
         // A client of Messages has no use for models that do not converse.
         let spoken =
             |model: &Model| !self.anthropic || Kind::Conversation(Dialect::Messages).is_served_by(model.mode);
         let models = self.live(|model| wanted(model) && spoken(model));
-        let data: Vec<Value> = models.iter().map(|model| self.told(model)).collect();
-        let body = match self.anthropic {
-            true => {
-                let id = |model: Option<&Value>| model.map(|model| model["id"].clone());
-                let (first, last) = (id(data.first()), id(data.last()));
-                json!({ "data": data, "has_more": false, "first_id": first, "last_id": last })
-            }
-            false => json!({ "object": "list", "data": data }),
-        };
-        HttpResponse::Ok().json(body)
+        if !self.anthropic {
+            let data: Vec<Value> = models.iter().map(|model| self.told(model)).collect();
+            return Ok(HttpResponse::Ok().json(json!({ "object": "list", "data": data })));
+        }
+        let (page, has_more) = call.query::<Page>()?.of(&models)?;
+        let id = |model: Option<&Arc<Model>>| model.map(|model| model.id.to_string());
+        let (first, last) = (id(page.first()), id(page.last()));
+        let data: Vec<Value> = page.iter().map(|model| self.told(model)).collect();
+        let body = json!({ "data": data, "has_more": has_more, "first_id": first, "last_id": last });
+        Ok(HttpResponse::Ok().json(body))
     }
 
     pub(in crate::http) fn told(&self, model: &Model) -> Value {
         if self.anthropic {
-            return json!({
-                "type": "model",
-                "id": &*model.id,
-                "display_name": &*model.name,
-                "created_at": UNKNOWN_DATE,
-            });
+            return anthropic_model(model, self.gateway.ambient.now().date());
         }
         let now = self.gateway.ambient.now();
         let own = self.has_own_key(model);
@@ -118,6 +117,8 @@ impl Asking {
             "context_length": model.context_tokens,
             "max_output_tokens": model.output_tokens_max,
             "status": model.status,
+            "aliases": model.aliases.iter().map(|alias| &**alias).collect::<Vec<_>>(),
+            "fixed_versions": model.snapshots.iter().map(|version| &**version).collect::<Vec<_>>(),
             "shutdown_date": model.shutdown.map(|date| date.to_string()),
             "capabilities": model.flags.iter().collect::<Vec<_>>(),
             "pricing": model.prices.as_ref().and_then(|prices| prices.at(now)).map(|period| priced(period, now)),
@@ -138,6 +139,118 @@ impl Asking {
             && is_served(model)
             && plan::policy_obstacle(&self.principal.policy, model.provider, &model.id, &model.name).is_none()
     }
+}
+
+/// The parameters of Anthropic's list.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    limit: Option<usize>,
+    after_id: Option<String>,
+    before_id: Option<String>,
+    /// Sent by some of its clients, and without a meaning here.
+    #[serde(rename = "beta")]
+    _beta: Option<String>,
+}
+
+impl Page {
+    /// The models of the page, and whether more follow in its direction.
+    fn of<'m>(&self, models: &'m [Arc<Model>]) -> Result<(&'m [Arc<Model>], bool), ApiError> {
+        let limit = self.limit.unwrap_or(PAGE_MODELS);
+        if limit == 0 || limit > PAGE_MODELS_MAX {
+            let message = format!("`limit` must be a number from 1 to {PAGE_MODELS_MAX}");
+            return Err(ApiError::invalid("limit", message));
+        }
+        let place = |param: &str, id: &Option<String>| match id {
+            None => Ok(None),
+            Some(id) => match models.iter().position(|model| *model.id == **id) {
+                Some(place) => Ok(Some(place)),
+                None => Err(ApiError::invalid(param, format!("`{param}` is the id of no listed model"))),
+            },
+        };
+        let after = place("after_id", &self.after_id)?.map_or(0, |place| place + 1);
+        let before = place("before_id", &self.before_id)?;
+        let range = models.get(after..before.unwrap_or(models.len())).unwrap_or_default();
+        let has_more = range.len() > limit;
+        let page = match before {
+            Some(_) => range.get(range.len().saturating_sub(limit)..),
+            None => range.get(..limit.min(range.len())),
+        };
+        Ok((page.unwrap_or_default(), has_more))
+    }
+}
+
+/// A model with every member that Anthropic's document requires. What the catalogue does not claim is not supported.
+fn anthropic_model(model: &Model, today: time::Date) -> Value {
+    let supported = |supported: bool| json!({ "supported": supported });
+    let can = |flag: Flag| supported(model.flags.has(flag));
+    let own = supported(model.provider.as_str() == "anthropic");
+    let reasoning = can(Flag::Reasoning);
+    let always = model.flags.has(Flag::ThinkAlways);
+    let is_deprecated = model.status == Status::Deprecated;
+    let lifecycle = match model.is_servable_by_name(today) {
+        false => "retired",
+        true if is_deprecated => "deprecated",
+        true => "active",
+    };
+    json!({
+        "type": "model",
+        "id": &*model.id,
+        "display_name": &*model.name,
+        "created_at": created_at(model),
+        "lifecycle": lifecycle,
+        "deprecated_at": null,
+        "retires_at": model.shutdown.map(|day| format!("{day}T00:00:00Z")),
+        "line": null,
+        "max_input_tokens": model.context_tokens,
+        "max_tokens": model.output_tokens_max,
+        "capabilities": {
+            "batch": supported(false),
+            "citations": own,
+            "code_execution": supported(false),
+            "context_management": own,
+            "effort": {
+                "supported": reasoning["supported"],
+                "low": reasoning, "medium": reasoning, "high": reasoning, "xhigh": null, "max": reasoning,
+            },
+            "image_input": can(Flag::Vision),
+            "pdf_input": can(Flag::Pdf),
+            "server_tools": {
+                "supported": model.flags.has(Flag::WebSearch),
+                "web_search": can(Flag::WebSearch),
+                "code_execution": supported(false),
+            },
+            "structured_outputs": can(Flag::JsonSchema),
+            "thinking": {
+                "supported": reasoning["supported"],
+                "types": {
+                    "adaptive": reasoning, "enabled": reasoning, "between_tools": supported(false),
+                    "disabled": supported(!always),
+                },
+            },
+        },
+    })
+}
+
+/// The day in a name that holds one (`claude-haiku-4-5-20251001`, `gpt-5.4-2026-03-05`), else the epoch, which in
+/// Anthropic's document means that the day is not known.
+fn created_at(model: &Model) -> String {
+    let versions = model.snapshots.iter().chain(&model.aliases);
+    let mut names = [&model.upstream, &model.name].into_iter().chain(versions);
+    let day = names.find_map(|name| day_in(name));
+    format!("{}T00:00:00Z", day.unwrap_or_else(|| "1970-01-01".to_owned()))
+}
+
+fn day_in(name: &str) -> Option<String> {
+    let digits: String = name.chars().rev().filter(|letter| *letter != '-').take(8).collect();
+    let digits: String = digits.chars().rev().collect();
+    let is_year =
+        digits.len() == 8 && digits.starts_with("20") && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let (year, rest) = digits.split_at_checked(4).filter(|_| is_year)?;
+    let (month, day) = rest.split_at_checked(2)?;
+    let text = format!("{year}-{month}-{day}");
+    let format = time::macros::format_description!("[year]-[month]-[day]");
+    time::Date::parse(&text, format).is_ok().then_some(text)
 }
 
 /// Whether the gateway has a way to ask for it.

@@ -1,28 +1,46 @@
-//! `GET /v1/receipts/{id}`: what was decided and done for one request of this API key's organization.
+//! `GET /v1/receipts/{id}`: what was decided and done for one request of the caller's organization. Every API key of the
+//! organization reads it, and every session but a member's, which reads those of its own API keys.
 
 use crate::{
-    domain::ids::ReceiptId,
+    accounts::roles::Role,
+    domain::ids::{ReceiptId, RequestId},
     gateway::Gateway,
-    http::{error::ApiError, extract::Call},
-    store::{StoreError, api_keys::Principal, receipts},
+    http::{error::ApiError, extract::Call, routes::Reader},
+    store::{StoreError, receipts},
 };
 use actix_web::HttpResponse;
-use std::sync::Arc;
+use std::time::Duration;
 
-/// The receipt as it was written. One of another API key or organization is not found.
-pub async fn get_receipt(call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
-    let id: ReceiptId = call.path("id").parse().map_err(|_| ApiError::not_found("receipt"))?;
+/// A receipt is written just after its answer: one that is not there yet is looked for again after each of these.
+const WAITS_MS: [u64; 5] = [40, 80, 160, 320, 400];
+
+/// The receipt as it was written, by its own id or its request's. One of another organization is not found.
+pub async fn get_receipt(call: Call, reader: Reader) -> Result<HttpResponse, ApiError> {
+    let id = call.path("id");
+    let by_request = || id.parse::<RequestId>().map(RequestId::receipt);
+    let id = id.parse::<ReceiptId>().or_else(|_| by_request()).map_err(|_| ApiError::not_found("receipt"))?;
+    let (scope, maker) = match &reader {
+        Reader::Key(principal) => (principal.scope, None),
+        Reader::Session(session) => {
+            (session.scope, Some(session.user_id).filter(|_| session.role == Role::Member))
+        }
+    };
     let db = call.state::<Gateway>()?.db.clone();
-    let (scope, key) = (principal.scope, principal.api_key_id);
-    let reading = db.clone();
-    let document = db
-        .run::<_, StoreError, _>(async move {
+    for wait in WAITS_MS.map(Some).into_iter().chain([None]) {
+        let reading = db.clone();
+        let found = db.run::<_, StoreError, _>(async move {
             let mut connection = reading.acquire().await?;
-            receipts::get(&mut connection, scope, Some(key), id).await
-        })
-        .await?;
-    match document {
-        Some(document) => Ok(HttpResponse::Ok().content_type("application/json").body(document)),
-        None => Err(ApiError::not_found("receipt")),
+            match maker {
+                None => receipts::get(&mut connection, scope, None, id).await,
+                Some(user) => receipts::get_by_maker(&mut connection, scope, user, id).await,
+            }
+        });
+        if let Some(document) = found.await? {
+            return Ok(HttpResponse::Ok().content_type("application/json").body(document));
+        }
+        if let Some(wait) = wait {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
     }
+    Err(ApiError::not_found("receipt"))
 }

@@ -204,7 +204,7 @@ async fn an_error_inside_a_good_head_is_an_error() {
             r#"{"error":{"code":503,"message":"It is overloaded","status":"UNAVAILABLE"}}"#,
         ),
         (
-            "google/gemini-2.5-flash",
+            "google/gemini-2.5-flash-lite",
             r#"[{"error":{"code":503,"message":"It is overloaded","status":"UNAVAILABLE"}}]"#,
         ),
         (

@@ -47,7 +47,7 @@ async fn hints_a_provider_does_not_take_are_named() {
     // What is taken is not named.
     let heard = Talk::new(Client::Chat, "?")
         .with("seed", json!(7))
-        .ask(&stack, &customer, "google/gemini-2.5-flash", false)
+        .ask(&stack, &customer, "google/gemini-2.5-flash-lite", false)
         .await;
     assert_eq!(heard.header(DROPPED), "", "{}", heard.raw);
     assert_eq!(sent(&stack).1["generationConfig"]["seed"], 7);

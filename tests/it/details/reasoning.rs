@@ -13,7 +13,7 @@ const END: &str = "ulated==";
 const OTHERS: [&str; 12] = [
     "anthropic/claude-sonnet-4-6",
     "anthropic/claude-opus-5-5",
-    "google/gemini-2.5-flash",
+    "google/gemini-2.5-flash-lite",
     "openai/gpt-4o",
     "openai/gpt-5.4",
     "mistral/mistral-large-4",

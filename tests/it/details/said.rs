@@ -22,7 +22,7 @@ async fn two_answers_are_asked_of_those_who_give_them() {
         assert_eq!(heard.raw.matches("x_kairosroute").count(), 1, "{}", heard.raw);
     }
     // Google's word for it; whether a model gives them is the provider's to say.
-    let heard = talk.ask(&stack, &customer, "google/gemini-2.5-flash", false).await;
+    let heard = talk.ask(&stack, &customer, "google/gemini-2.5-flash-lite", false).await;
     assert_eq!(sent(&stack).1["generationConfig"]["candidateCount"], 2);
     assert!(heard.refused(400).contains("candidateCount"), "{}", heard.raw);
     stack.simulator.clear();
@@ -46,8 +46,10 @@ async fn two_candidates_of_googles_are_two_choices() {
     let usage = json!({ "promptTokenCount": 5, "candidatesTokenCount": 4, "totalTokenCount": 9 });
     let body = json!({ "candidates": [candidate(0, "One"), candidate(1, "Two")], "usageMetadata": usage });
     stack.simulator.set_default("google", Script::raw_body(&body.to_string()));
-    let heard =
-        Talk::new(Client::Chat, "?").ask(&stack, &customer, "google/gemini-2.5-flash", false).await.good();
+    let heard = Talk::new(Client::Chat, "?")
+        .ask(&stack, &customer, "google/gemini-2.5-flash-lite", false)
+        .await
+        .good();
     let said = |index: usize| heard.body["choices"][index]["message"]["content"].clone();
     assert_eq!((said(0), said(1)), (json!("One"), json!("Two")), "{}", heard.raw);
     stack.finish().await;
@@ -74,7 +76,7 @@ async fn odds_of_tokens_reach_who_asked() {
         [(false, Script::raw_body(&body.to_string())), (true, Script::raw_frames(&[&frame]))]
     {
         stack.simulator.set_default("google", script);
-        let heard = talk.ask(&stack, &customer, "google/gemini-2.5-flash", stream).await.good();
+        let heard = talk.ask(&stack, &customer, "google/gemini-2.5-flash-lite", stream).await.good();
         let (_, sent) = sent(&stack);
         assert_eq!(sent["generationConfig"]["responseLogprobs"], true);
         assert_eq!(sent["generationConfig"]["logprobs"], 2);

@@ -82,7 +82,7 @@ fn two_calls(model: &str) -> Script {
 async fn calls_heard_from_one_provider_meet_their_results_at_every_other() {
     let stack = Stack::start().await;
     let customer = stack.customer("1000").await;
-    let models = [&WIRES[..], &["moonshot/kimi-k3", "google/gemini-2.5-flash"]].concat();
+    let models = [&WIRES[..], &["moonshot/kimi-k3", "google/gemini-2.5-flash-lite"]].concat();
     for client in CLIENTS {
         for from in &models {
             let stream = client != Client::Responses;

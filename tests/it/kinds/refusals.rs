@@ -134,7 +134,8 @@ async fn a_model_of_another_kind_is_refused_with_the_reason() {
     ] {
         let reply = stack.post(path, &customer.key, &body).await;
         assert_eq!((reply.status, reply.code().as_str()), (400, "no_models_available"), "{reply}");
-        assert!(reply.message().contains("model_of_another_kind"), "{reply}");
+        assert!(reply.message().contains("this model") && reply.message().contains("/v1/"), "{reply}");
+        assert_eq!(reply.json()["error"]["param"], "model");
     }
     assert!(stack.simulator.bill().is_empty());
     stack.finish().await;

@@ -129,7 +129,7 @@ async fn speech_is_translated_where_that_is_offered() {
         form("mistral/voxtral-mini-latest", 5_000).post(&stack, "/v1/audio/translations", &customer.key);
     let reply = reply.await;
     assert_eq!((reply.status, reply.code().as_str()), (400, "no_models_available"), "{reply}");
-    assert!(reply.message().contains("endpoint_not_served"), "{reply}");
+    assert!(reply.message().contains("does not offer this endpoint"), "{reply}");
     stack.finish().await;
 }
 

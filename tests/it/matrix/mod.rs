@@ -20,7 +20,7 @@ const MODELS: [&str; 17] = [
     "openai/gpt-5.3-codex",
     "anthropic/claude-sonnet-4-6",
     "anthropic/claude-opus-5-5",
-    "google/gemini-2.5-flash",
+    "google/gemini-2.5-flash-lite",
     "google/gemini-3.8-flash",
     "xai/grok-4.3",
     "mistral/mistral-large-4",

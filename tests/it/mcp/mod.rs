@@ -209,7 +209,7 @@ async fn three_steps(stack: &Stack, customer: &Customer, server: &Server, model:
 async fn a_task_of_three_steps_mixes_servers_tools_with_the_callers_own() {
     let (stack, server) = (opened().start().await, Server::start().await);
     let customer = stack.customer("50").await;
-    for model in [MODEL, "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash"] {
+    for model in [MODEL, "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash-lite"] {
         for streamed in [false, true] {
             three_steps(&stack, &customer, &server, model, streamed).await;
         }
@@ -371,7 +371,7 @@ async fn a_forced_call_is_forced_once() {
 async fn what_servers_said_is_told_again_when_the_caller_has_run_its_own_tool() {
     let (stack, server) = (opened().start().await, Server::start().await);
     let (customer, stranger) = (stack.customer("50").await, stack.customer("50").await);
-    for model in [MODEL, "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash"] {
+    for model in [MODEL, "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash-lite"] {
         let provider = model.split('/').next().unwrap();
         for streamed in [false, true] {
             stack.simulator.clear();

@@ -189,7 +189,7 @@ async fn a_signature_names_the_provider_of_its_turn() {
         stack.simulator.enqueue("anthropic", Script::failing(500));
         stack.simulator.enqueue("google", thinks("c2ln", "ask_captain"));
         let mut body = with_servers("anthropic/claude-sonnet-4-6", &[&server.url]);
-        body["model"] = json!(["anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash"]);
+        body["model"] = json!(["anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash-lite"]);
         body["tools"] = json!([local("ask_captain")]);
         body["reasoning_effort"] = json!("low");
         let answer = raw_answer(&stack, &customer.key, &body, streamed).await;

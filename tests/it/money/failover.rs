@@ -256,7 +256,7 @@ async fn troubles_of_the_platforms_own_key_are_not_the_customers() {
         (401, 502, "upstream_auth"),
         (402, 502, "upstream_auth"),
         (403, 502, "upstream_auth"),
-        (404, 404, "upstream_error"),
+        (404, 404, "model_not_found"),
         (422, 422, "upstream_error"),
     ] {
         stack.simulator.enqueue("openai", Script::failing(said));
@@ -290,5 +290,122 @@ async fn under_a_total_outage_the_load_on_the_provider_hardly_rises() {
     // Ten a second, of which those of the second before the outage were saved up.
     let seconds = started.elapsed().as_secs() + 2;
     assert!(calls <= u64::from(REQUESTS) * 12 / 10 + 10 * seconds, "{calls} calls in {seconds} s");
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_silent_host_holds_a_request_only_until_another_one_is_asked() {
+    let stack = Stack::builder().env("KAIROSROUTE_FAILOVER_FIRST_BYTE_TIMEOUT_MS", "600000").start().await;
+    let customer = stack.customer("10").await;
+    let silent = Script { first_byte_ms: 3_600_000, ..Script::default() };
+    for streamed in [false, true] {
+        stack.simulator.clear();
+        stack.simulator.enqueue("groq", silent.clone());
+        let mut body = ask(ROAMING);
+        body["stream"] = json!(streamed);
+        let request = stack.request("POST", "/v1/chat/completions").bearer(&customer.key);
+        let reply = request.header("x-kairosroute-first-content-timeout-ms", "200").json(&body).send().await;
+        assert_eq!((reply.status, reply.header("x-kairosroute-provider")), (200, "Together AI"), "{reply}");
+        assert_eq!(hosts(&stack), ["groq", "together_ai"]);
+    }
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_failover_to_a_host_that_is_not_known_to_fail_needs_no_budget() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let gateway = stack.gateway();
+    while gateway.retries.take(gateway.now_ms()) {}
+    stack.simulator.set_default("groq", Script::failing(503));
+    // More requests than the budget would pay for.
+    for _ in 0..30 {
+        let reply = stack.chat(&customer.key, &ask(ROAMING)).await;
+        assert_eq!((reply.status, reply.header("x-kairosroute-provider")), (200, "Together AI"), "{reply}");
+    }
+    let metrics = gateway.metrics.exposition();
+    assert!(metrics.contains("kairosroute_fallbacks_total 30"), "{metrics}");
+    // A request that called nobody is on no key.
+    assert_eq!(stack.chat(&customer.key, &ask("openai/tts-1")).await.status, 400);
+    let metrics = gateway.metrics.exposition();
+    assert!(metrics.contains("status=\"failed\",key=\"none\"} 1"), "{metrics}");
+    assert!(metrics.contains("status=\"failed\",key=\"byok\"} 0"), "{metrics}");
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn an_error_inside_a_success_is_told_as_what_it_is_and_asked_of_nobody_twice() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let own = super::keys::with_own_key(&stack, "10").await;
+    for (error, status, code, message) in [
+        (
+            json!({ "message": "slow", "type": "requests", "code": "rate_limit_exceeded" }),
+            429,
+            "rate_limit_exceeded",
+            "slow",
+        ),
+        (
+            json!({ "message": "bad", "type": "invalid_request_error", "code": "tool_use_failed", "status_code": 400,
+            "failed_generation": "<f>" }),
+            400,
+            "tool_use_failed",
+            "bad",
+        ),
+        (
+            json!({ "message": "maximum context length is 5", "code": "context_length_exceeded" }),
+            400,
+            "context_length_exceeded",
+            "maximum context length is 5",
+        ),
+        (
+            json!({ "message": "bad", "type": "invalid_request_error", "code": 400 }),
+            400,
+            "upstream_error",
+            "bad",
+        ),
+    ] {
+        for (key, streamed) in
+            [(&customer.key, false), (&customer.key, true), (&own.key, false), (&own.key, true)]
+        {
+            stack.simulator.clear();
+            let body = json!({ "error": error }).to_string();
+            let script = match streamed {
+                true => Script::raw_frames(&[&format!("data: {body}\n\n")]),
+                false => Script::raw_body(&body),
+            };
+            for _ in 0..4 {
+                stack.simulator.enqueue("openai", script.clone());
+            }
+            let mut body = ask(GPT.model);
+            body["stream"] = json!(streamed);
+            let reply = stack.request("POST", "/v1/chat/completions").bearer(key);
+            let reply = reply.header("x-kairosroute-fallback", "never").json(&body).send().await;
+            assert_eq!((reply.status, reply.code().as_str()), (status, code), "{error} {reply}");
+            assert_eq!(reply.message(), message, "{reply}");
+            let metadata = &reply.json()["error"]["metadata"];
+            let upstream = error["code"].as_str().map_or_else(|| error["code"].to_string(), str::to_owned);
+            assert_eq!(metadata["upstream_code"], json!(upstream), "{reply}");
+            if status == 400 {
+                assert_eq!(hosts(&stack).len(), 1, "{error}");
+            }
+        }
+    }
+    close(stack).await;
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_read_an_image_leaves_the_request_to_the_next_of_the_list() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let image = json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,AAAA" } });
+    let messages = json!([{ "role": "user", "content": [{ "type": "text", "text": "a" }, image] }]);
+    let body = json!({ "model": ["groq/gpt-oss-120b", GPT.model], "messages": messages });
+    let reply = stack.chat(&customer.key, &body).await;
+    assert_eq!((reply.status, reply.header("x-kairosroute-provider")), (200, "OpenAI"), "{reply}");
+    assert_eq!(hosts(&stack), ["openai"]);
+    let body = json!({ "model": "groq/gpt-oss-120b", "messages": messages });
+    let reply = stack.chat(&customer.key, &body).await;
+    assert_eq!((reply.status, reply.json()["error"]["param"].as_str()), (400, Some("messages")), "{reply}");
     close(stack).await;
 }

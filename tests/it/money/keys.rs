@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const OWN: &str = "sk-proj-customers-own-key";
 
-async fn with_own_key(stack: &Stack, credit: &str) -> Customer {
+pub async fn with_own_key(stack: &Stack, credit: &str) -> Customer {
     let customer = stack.customer(credit).await;
     stack.set_provider_keys(&customer, &json!({ "OpenAI": OWN })).await;
     customer

@@ -122,6 +122,17 @@ impl<'a> World<'a> {
             }
             return list;
         }
+        if row.access == Access::Reader {
+            add("a token of indoxhub's client", &self.token, 403);
+            add("the operator", &self.operator, 403);
+            if row.names_victim {
+                add("another organization's key", &self.stranger.key, 404);
+                add("another organization's session", &self.stranger.session, 404);
+                let members = self.roles.iter().filter(|(role, _)| *role == Role::Member);
+                members.for_each(|(_, session)| add("a member who did not make the key", session, 404));
+            }
+            return list;
+        }
         add("an API key", &self.victim.key, 403);
         add("a token of indoxhub's client", &self.token, 403);
         match row.access {
@@ -144,7 +155,7 @@ impl<'a> World<'a> {
                     add(&format!("a {}", role.as_str()), session, 403);
                 }
             }
-            Access::Public | Access::ApiKey | Access::Client | Access::Person => {}
+            Access::Public | Access::ApiKey | Access::Client | Access::Reader | Access::Person => {}
         }
         list
     }

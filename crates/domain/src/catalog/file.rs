@@ -28,6 +28,7 @@ pub(super) struct Row {
     quality_permille: Option<u16>,
     flags: Option<Vec<Flag>>,
     aliases: Option<Vec<String>>,
+    snapshots: Option<Vec<String>>,
     price: Option<Vec<PriceRow>>,
     /// Whatever else is there, so that all misspelled fields are reported and not the first alone.
     #[serde(flatten)]
@@ -53,6 +54,7 @@ impl Row {
         lay(&mut self.quality_permille, over.quality_permille);
         lay(&mut self.flags, over.flags);
         lay(&mut self.aliases, over.aliases);
+        lay(&mut self.snapshots, over.snapshots);
         lay(&mut self.price, over.price);
         self.unknown.extend(over.unknown);
     }
@@ -74,6 +76,10 @@ impl Row {
         for alias in aliases.iter().filter(|alias| !is_plausible(alias)) {
             problems.note(&self.id, format!("alias {alias:?} cannot be a model name"));
         }
+        let snapshots = self.snapshots.as_deref().unwrap_or_default();
+        for snapshot in snapshots.iter().filter(|snapshot| !is_sendable(snapshot)) {
+            problems.note(&self.id, format!("snapshot {snapshot:?} cannot be a provider's model id"));
+        }
         Some(Model {
             id: Arc::from(self.id.as_str()),
             name: Arc::from(name),
@@ -89,6 +95,7 @@ impl Row {
             quality_permille: self.quality_permille,
             flags: self.flags.iter().flatten().copied().collect(),
             aliases: aliases.iter().map(|alias| Arc::from(alias.as_str())).collect(),
+            snapshots: snapshots.iter().map(|snapshot| Arc::from(snapshot.as_str())).collect(),
             prices: prices(&self.id, provider, self.price.as_deref().unwrap_or_default(), problems),
         })
     }

@@ -104,7 +104,7 @@ fn check_aliases(models: &[Arc<Model>], problems: &mut Problems) {
     let mut owners: HashMap<(crate::provider::ProviderId, &str), &Model> =
         models.iter().map(|model| ((model.provider, &*model.name), &**model)).collect();
     for model in models {
-        for alias in &model.aliases {
+        for alias in model.aliases.iter().chain(&model.snapshots) {
             if ids.contains(&**alias) {
                 problems.note(&model.id, format!("alias {alias:?} is a canonical id"));
             }

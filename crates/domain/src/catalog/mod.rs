@@ -65,6 +65,8 @@ pub struct Model {
     pub quality_permille: Option<u16>,
     pub flags: Flags,
     pub aliases: Vec<Arc<str>>,
+    /// The provider's names of fixed versions: sent as named, billed by this row.
+    pub snapshots: Vec<Arc<str>>,
     /// None: unpriced. Never read as free.
     pub prices: Option<Prices>,
 }

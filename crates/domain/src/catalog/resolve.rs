@@ -2,7 +2,7 @@
 //! the result vector; spelling in another case and suggestions are paid for only by names that need them.
 //! Never fails: a hostile name is an unknown one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use time::Date;
@@ -14,6 +14,8 @@ use crate::provider::ProviderId;
 const SUGGEST_BYTES_MAX: usize = 64;
 /// Most edits between a name and what is suggested for it.
 const SUGGEST_EDITS_MAX: usize = 3;
+/// Names suggested at the most.
+const SUGGESTIONS_MAX: usize = 3;
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +27,9 @@ pub enum Resolved {
     Unlisted { provider: ProviderId, upstream: String },
     /// Known, but no longer served by anybody: the kept rows, never empty.
     Retired { models: Vec<Arc<Model>> },
-    /// Neither a name of ours nor one with a provider of ours. `closest` is what might have been meant.
-    Unknown { closest: Option<Arc<Model>> },
+    /// Neither a name of ours nor one with a provider of ours. `prefix_known`: what stands before its first slash, if
+    /// there is one, begins a name of the catalogue.
+    Unknown { prefix_known: bool },
 }
 
 /// Look-up tables over one snapshot.
@@ -38,6 +41,8 @@ pub(super) struct Index {
     bare_upstream: HashMap<Arc<str>, Bare>,
     /// Lower-case spelling of each key of `bare`.
     bare_folded: HashMap<String, Arc<str>>,
+    /// What stands before the first slash of a name, in lower case.
+    prefixes: HashSet<String>,
 }
 
 #[derive(Default)]
@@ -63,7 +68,7 @@ impl Catalog {
     /// person would use. Case matters first; names and aliases are then tried without it.
     pub fn resolve(&self, name: &str, today: Date) -> Resolved {
         if !is_plausible(name) {
-            return Resolved::Unknown { closest: None };
+            return Resolved::Unknown { prefix_known: true };
         }
         if let Some(model) = self.index.by_id.get(name) {
             return pinned(model, today);
@@ -92,15 +97,19 @@ impl Catalog {
             (None, Some((provider, rest))) if is_sendable(rest) => {
                 Resolved::Unlisted { provider, upstream: rest.to_owned() }
             }
-            (None, Some(_)) => Resolved::Unknown { closest: None },
-            (None, None) => Resolved::Unknown { closest: self.closest(name, today) },
+            (None, Some(_)) => Resolved::Unknown { prefix_known: true },
+            (None, None) => {
+                let prefix = name.split_once('/').map(|(prefix, _)| prefix.to_lowercase());
+                let known = |prefix: String| self.index.prefixes.contains(&prefix);
+                Resolved::Unknown { prefix_known: prefix.is_none_or(known) }
+            }
         }
     }
 
     /// As [`Catalog::resolve`], where the provider is given apart from the name: never roams.
     pub fn resolve_at(&self, provider: ProviderId, name: &str, today: Date) -> Resolved {
         if !is_plausible(name) {
-            return Resolved::Unknown { closest: None };
+            return Resolved::Unknown { prefix_known: true };
         }
         let found = self.index.by_provider.get(&provider).and_then(|names| {
             let exact = names.named.get(name).or_else(|| names.upstream.get(name));
@@ -109,7 +118,7 @@ impl Catalog {
         match found {
             Some(model) => pinned(model, today),
             None if is_sendable(name) => Resolved::Unlisted { provider, upstream: name.to_owned() },
-            None => Resolved::Unknown { closest: None },
+            None => Resolved::Unknown { prefix_known: true },
         }
     }
 
@@ -144,21 +153,53 @@ impl Catalog {
         }
     }
 
-    /// The live model whose name is spelled most like the last part of `name`, for error messages.
-    pub fn closest(&self, name: &str, today: Date) -> Option<Arc<Model>> {
-        let tail = name.rsplit('/').next().unwrap_or(name);
+    /// The providers that serve a name without a provider before it, in a stable order.
+    pub fn providers_of(&self, name: &str, today: Date) -> Vec<ProviderId> {
+        let mut providers = Vec::new();
+        if let Resolved::Listed(models) | Resolved::Retired { models } = self.resolve(name, today) {
+            for model in models {
+                if !providers.contains(&model.provider) {
+                    providers.push(model.provider);
+                }
+            }
+        }
+        providers
+    }
+
+    /// The live models whose names are spelled most like `name`, the best first: those of the provider that it names,
+    /// if it names one, else all. For error messages.
+    pub fn nearest(&self, name: &str, today: Date) -> Vec<Arc<Model>> {
+        let split = split_provider(name);
+        let tail = split.map_or_else(|| name.rsplit('/').next().unwrap_or(name), |(_, rest)| rest);
         if tail.is_empty() || tail.len() > SUGGEST_BYTES_MAX {
-            return None;
+            return Vec::new();
         }
         let wanted = tail.to_lowercase();
-        let edits_max = SUGGEST_EDITS_MAX.min(wanted.len() / 3);
-        self.models()
-            .filter(|model| model.is_live(today) && model.name.len().abs_diff(wanted.len()) <= edits_max)
-            .map(|model| (edits(wanted.as_bytes(), model.name.to_lowercase().as_bytes()), model))
-            .filter(|(distance, _)| *distance <= edits_max)
-            .min_by_key(|(distance, _)| *distance)
-            .map(|(_, model)| Arc::clone(model))
+        let live = self.models().filter(|model| model.is_live(today));
+        let here = live.filter(|model| split.is_none_or(|(provider, _)| model.provider == provider));
+        let mut near: Vec<(usize, &Arc<Model>)> =
+            here.filter_map(|model| Some((distance(&wanted, model)?, model))).collect();
+        near.sort_by_key(|(distance, model)| (*distance, model.name.len()));
+        if near.is_empty() && split.is_some() {
+            return self.nearest(tail.rsplit('/').next().unwrap_or(tail), today);
+        }
+        near.into_iter().take(SUGGESTIONS_MAX).map(|(_, model)| Arc::clone(model)).collect()
     }
+}
+
+/// How far a name in lower case is from a model's: few edits, else a long common beginning; none when it is neither.
+fn distance(wanted: &str, model: &Model) -> Option<usize> {
+    let name = model.name.to_lowercase();
+    let edits_max = SUGGEST_EDITS_MAX.min(wanted.len() / 3);
+    if name.len().abs_diff(wanted.len()) <= edits_max {
+        let edits = edits(wanted.as_bytes(), name.as_bytes());
+        if edits <= edits_max {
+            return Some(edits);
+        }
+    }
+    let common = wanted.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    let long = common >= 5 && common.saturating_mul(3) >= wanted.len().saturating_mul(2);
+    long.then(|| SUGGEST_EDITS_MAX + 1 + wanted.len().saturating_sub(common))
 }
 
 impl Index {
@@ -179,6 +220,7 @@ impl Index {
             bare: HashMap::with_capacity(models.len()),
             bare_upstream: HashMap::with_capacity(models.len()),
             bare_folded: HashMap::with_capacity(models.len()),
+            prefixes: HashSet::new(),
         };
         for model in models {
             index.by_id.insert(Arc::clone(&model.id), Arc::clone(model));
@@ -195,7 +237,24 @@ impl Index {
             index.bare.entry(Arc::clone(name)).or_default().insert(model, &by_group);
             index.bare_folded.entry(name.to_lowercase()).or_insert_with(|| Arc::clone(name));
         }
+        models.iter().for_each(|model| index.insert_snapshots(model));
+        let names = index.bare.keys().chain(index.bare_upstream.keys());
+        index.prefixes = names.filter_map(|name| Some(name.split_once('/')?.0.to_lowercase())).collect();
         index
+    }
+
+    /// A fixed version is the same row under the name of the version, and roams nowhere.
+    fn insert_snapshots(&mut self, model: &Arc<Model>) {
+        for snapshot in &model.snapshots {
+            let version = Arc::new(Model { upstream: Arc::clone(snapshot), ..Model::clone(model) });
+            let names = self.by_provider.entry(model.provider).or_default();
+            names.named.entry(Arc::clone(snapshot)).or_insert_with(|| Arc::clone(&version));
+            names.folded.entry(snapshot.to_lowercase()).or_insert_with(|| Arc::clone(&version));
+            let bare = self.bare.entry(Arc::clone(snapshot)).or_default();
+            push_new(&mut bare.carriers, &version);
+            push_new(&mut bare.hosts, &version);
+            self.bare_folded.entry(snapshot.to_lowercase()).or_insert_with(|| Arc::clone(snapshot));
+        }
     }
 }
 

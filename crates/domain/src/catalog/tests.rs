@@ -21,12 +21,12 @@ fn priced(price: &str) -> Result<Catalog, CatalogError> {
 #[test]
 fn the_built_in_catalogue_is_whole() {
     let catalog = built_in();
-    assert_eq!(catalog.version, "2026-11-20");
+    assert_eq!(catalog.version, "2026-11-28");
     let count = |status| catalog.models().filter(|model| model.status == status).count();
-    assert_eq!(catalog.models().count(), 257);
+    assert_eq!(catalog.models().count(), 282);
     assert_eq!(
         [Status::Active, Status::Deprecated, Status::Retired, Status::Unlisted].map(count),
-        [162, 26, 58, 11]
+        [182, 31, 58, 11]
     );
     let unpriced: Vec<&str> = catalog.list_unpriced(date!(2026 - 11 - 20)).map(|model| &*model.id).collect();
     assert_eq!(unpriced, ["groq/compound"]);

@@ -20,9 +20,8 @@ fn outcome(resolved: Resolved) -> String {
         Resolved::Listed(models) => ids(models),
         Resolved::Retired { models } => format!("retired {}", ids(models)),
         Resolved::Unlisted { provider, upstream } => format!("unlisted {provider} {upstream}"),
-        Resolved::Unknown { closest } => {
-            format!("unknown {}", closest.map_or(String::new(), |model| model.id.to_string()))
-        }
+        Resolved::Unknown { prefix_known: true } => "unknown".to_owned(),
+        Resolved::Unknown { prefix_known: false } => "unknown provider".to_owned(),
     }
 }
 
@@ -148,26 +147,26 @@ fn hostile_names_are_unknown() {
         &built_in(),
         TODAY,
         &[
-            ("", "unknown "),
-            ("/", "unknown "),
-            ("//", "unknown "),
-            (" ", "unknown "),
-            ("openai/", "unknown "),
-            ("openai", "unknown "),
-            ("/gpt-4o", "unknown openai/gpt-4o"),
-            ("a/b/c", "unknown "),
-            ("openai//gpt-4o", "unknown "),
-            ("google/../../v1/files", "unknown "),
-            ("google/./x", "unknown "),
-            ("google/a/ .. /b", "unknown "),
-            ("openai/gpt-4o\n", "unknown "),
-            ("openai/x\u{0}y", "unknown "),
-            ("%2e%2e", "unknown "),
-            ("%", "unknown "),
-            ("ÖPENAI/gpt-4o", "unknown openai/gpt-4o"),
-            ("ﬁ\u{301}", "unknown "),
-            (&long, "unknown "),
-            (&long_pinned, "unknown "),
+            ("", "unknown"),
+            ("/", "unknown provider"),
+            ("//", "unknown provider"),
+            (" ", "unknown"),
+            ("openai/", "unknown"),
+            ("openai", "unknown"),
+            ("/gpt-4o", "unknown provider"),
+            ("a/b/c", "unknown provider"),
+            ("openai//gpt-4o", "unknown"),
+            ("google/../../v1/files", "unknown"),
+            ("google/./x", "unknown"),
+            ("google/a/ .. /b", "unknown"),
+            ("openai/gpt-4o\n", "unknown"),
+            ("openai/x\u{0}y", "unknown"),
+            ("%2e%2e", "unknown"),
+            ("%", "unknown"),
+            ("ÖPENAI/gpt-4o", "unknown provider"),
+            ("ﬁ\u{301}", "unknown"),
+            (&long, "unknown"),
+            (&long_pinned, "unknown"),
         ],
     );
 }
@@ -178,10 +177,10 @@ fn a_near_miss_is_suggested_among_live_models() {
         &built_in(),
         TODAY,
         &[
-            ("gpt4o", "unknown openai/gpt-4o"),
-            ("claude-sonet-4-6", "unknown anthropic/claude-sonnet-4-6"),
-            ("azure/gpt-5.4", "unknown openai/gpt-5.4"),
-            ("mixtral-of-experts", "unknown "),
+            ("gpt4o", "unknown"),
+            ("claude-sonet-4-6", "unknown"),
+            ("azure/gpt-5.4", "unknown provider"),
+            ("mixtral-of-experts", "unknown"),
         ],
     );
 }
@@ -197,8 +196,8 @@ fn a_provider_given_apart_never_roams() {
         ("gpt-4o", "unlisted together_ai gpt-4o"),
         ("glm-5.2", "together_ai/glm-5.2"),
         ("minimax-m3", "retired together_ai/minimax-m3"),
-        ("..", "unknown "),
-        ("", "unknown "),
+        ("..", "unknown"),
+        ("", "unknown"),
     ] {
         assert_eq!(outcome(catalog.resolve_at(together, name, TODAY)), expected, "{name:?}");
     }
@@ -270,5 +269,47 @@ proptest! {
                 assert_eq!((found.len(), &found[0].id), (1, &model.id), "{name}");
             }
         });
+    }
+}
+
+#[test]
+fn the_nearest_names_are_found_with_and_without_a_provider() {
+    let catalog = built_in();
+    let nearest = |name: &str| -> Vec<String> {
+        catalog.nearest(name, TODAY).iter().map(|model| model.id.to_string()).collect()
+    };
+    for (name, first) in [
+        ("gpt4o", "openai/gpt-4o"),
+        ("claude-sonet-4-6", "anthropic/claude-sonnet-4-6"),
+        ("azure/gpt-5.4", "openai/gpt-5.4"),
+        ("openai/gpt-5.4-turbo", "openai/gpt-5.4"),
+        ("anthropic/claude-sonnet-4.6", "anthropic/claude-sonnet-4-6"),
+        ("openai/claude-sonnet-4-6", "anthropic/claude-sonnet-4-6"),
+    ] {
+        let found = nearest(name);
+        assert!(found.len() <= 3);
+        assert_eq!(found.first().map(String::as_str), Some(first), "{name}: {found:?}");
+    }
+    for name in ["mixtral-of-experts", "", "/", "openai/", &"a".repeat(10_000)] {
+        assert_eq!(nearest(name), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn a_fixed_version_is_sent_as_named_and_billed_by_its_row() {
+    let catalog = built_in();
+    let today = date!(2026 - 11 - 29);
+    for (name, id, upstream) in [
+        ("gpt-4o-2024-08-06", "openai/gpt-4o", "gpt-4o-2024-08-06"),
+        ("openai/gpt-5.4-2026-03-05", "openai/gpt-5.4", "gpt-5.4-2026-03-05"),
+        ("anthropic/claude-opus-4-6-20260205", "anthropic/claude-opus-4-6", "claude-opus-4-6-20260205"),
+        ("O3-2025-04-16", "openai/o3", "o3-2025-04-16"),
+        ("mistral/codestral-embed-2505", "mistral/codestral-embed", "codestral-embed-2505"),
+        ("openai/gpt-4o", "openai/gpt-4o", "gpt-4o"),
+    ] {
+        let Resolved::Listed(models) = catalog.resolve(name, today) else { panic!("{name}") };
+        let [model] = models.as_slice() else { panic!("{name}: {models:?}") };
+        assert_eq!((&*model.id, &*model.upstream), (id, upstream));
+        assert_eq!(model.prices, catalog.get(id).unwrap().prices, "{name}");
     }
 }

@@ -1,0 +1,97 @@
+//! A provider's refusal as an error of ours. On a customer's own key: the provider's status and message. On the
+//! platform's key the same, except what is about the operator's account: a client would throw its own key away.
+
+use crate::{
+    domain::provider::ProviderId,
+    gateway::{failure::is_about_the_account, receipt::CredentialKind},
+    http::error::{ApiError, Code, Upstream},
+    providers::error::{Class, OpenAiCode, Rejection},
+};
+use actix_web::http::StatusCode;
+
+/// The error of a request whose last call ended so, after `tried` calls. The rejection is one that the customer may
+/// read: see `gateway::failure::told_of`.
+pub fn error(
+    rejection: Rejection,
+    provider: ProviderId,
+    credential: CredentialKind,
+    tried: usize,
+) -> ApiError {
+    let own = credential == CredentialKind::Byok;
+    let code = code(&rejection, own);
+    let status = status(&rejection, code, own);
+    let message = openai_message(&rejection);
+    let mut error = ApiError::new(code, message).upstream(Upstream {
+        provider: provider.row().name.to_owned(),
+        upstream_status: rejection.status,
+        upstream_message: Some(rejection.message.clone()),
+        upstream_code: rejection.code,
+    });
+    error = error.failed_generation(rejection.failed_generation).cause(format_args!(
+        "{provider} answered {}: {}",
+        rejection.status.map_or_else(|| "nothing".to_owned(), |status| status.to_string()),
+        rejection.class.as_str()
+    ));
+    if rejection.class == Class::ContextLength && !says(&rejection.message, "prompt is too long") {
+        error = error.anthropic_message(format!("prompt is too long: {}", rejection.message));
+    }
+    if let Some(status) = status {
+        error = error.status_of_provider(status);
+    }
+    if let Some(kind) = rejection.kind.filter(|_| status.is_some()) {
+        error = error.error_type(kind);
+    }
+    if let Some(param) = rejection.param.filter(|_| status.is_some()) {
+        error = error.param(param);
+    }
+    if matches!(error.status().as_u16(), 429 | 503) {
+        let asked = rejection.retry_after.map_or(1, |wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
+        error = error.retry_after_s(asked);
+    }
+    if tried > 1 { error.retry_is_useless() } else { error }
+}
+
+fn code(rejection: &Rejection, own: bool) -> Code {
+    if !own && is_about_the_account(rejection.class) {
+        return Code::UpstreamAuth;
+    }
+    match (rejection.openai_code, rejection.class) {
+        (Some(OpenAiCode::ContextLengthExceeded), _) => Code::ContextLengthExceeded,
+        (Some(OpenAiCode::ContentPolicyViolation), _) => Code::ContentPolicyViolation,
+        (Some(OpenAiCode::RateLimitExceeded), _) => Code::RateLimitExceeded,
+        (Some(OpenAiCode::InsufficientQuota), _) => Code::InsufficientQuota,
+        (Some(OpenAiCode::ModelNotFound), _) => Code::ModelNotFound,
+        (Some(OpenAiCode::ToolUseFailed), _) => Code::ToolUseFailed,
+        (None, Class::Timeout) => Code::UpstreamTimeout,
+        (None, Class::Overload) if matches!(rejection.status, Some(503 | 529 | 498)) => {
+            Code::UpstreamUnavailable
+        }
+        (None, Class::Overload) if rejection.status == Some(504) => Code::UpstreamTimeout,
+        (None, _) => Code::UpstreamError,
+    }
+}
+
+/// The provider's status, where it takes the place of the code's own.
+fn status(rejection: &Rejection, code: Code, own: bool) -> Option<StatusCode> {
+    let status = rejection.status.and_then(|status| StatusCode::from_u16(status).ok())?;
+    let keeps = match (own, code) {
+        (true, _) => status.is_client_error() || status.is_server_error(),
+        (false, Code::UpstreamAuth) => false,
+        // Together refuses a long prompt as forbidden, Groq answers 498 for want of capacity.
+        (false, _) => status.is_client_error() && !matches!(status.as_u16(), 403 | 498),
+    };
+    keeps.then_some(status)
+}
+
+/// The provider's message; of a prompt that is too long with the words that OpenAI's clients look for.
+fn openai_message(rejection: &Rejection) -> String {
+    let known = ["context length", "context window"].iter().any(|words| says(&rejection.message, words));
+    match rejection.class == Class::ContextLength && !known {
+        true => format!("The request exceeds this model's maximum context length: {}", rejection.message),
+        false => rejection.message.clone(),
+    }
+}
+
+fn says(message: &str, words: &str) -> bool {
+    message.to_ascii_lowercase().contains(words)
+}

@@ -1,0 +1,97 @@
+//! The error bodies of providers, in their dozen shapes: what can be read of one. It decides nothing.
+
+use serde_json::Value;
+use std::time::Duration;
+
+/// What an error body says.
+#[derive(Debug, Default)]
+pub struct ErrorBody {
+    pub message: Option<String>,
+    /// The error's type, or Google's `status`.
+    pub kind: Option<String>,
+    pub code: Option<String>,
+    pub param: Option<String>,
+    /// Everything that names the kind of the error: type, code, reasons in its details.
+    pub words: Vec<String>,
+    /// The HTTP status that the body states.
+    pub status: Option<u16>,
+    pub failed_generation: Option<String>,
+    pub retry_after: Option<Duration>,
+}
+
+/// Details read of one error at the most.
+const DETAILS_MAX: usize = 16;
+
+impl ErrorBody {
+    /// `{error: {…}}`, `{error: "…"}`, flat, `{detail: …}`, `{fault: {…}}`, a Responses object or event, or any of them
+    /// in an array.
+    pub fn read(body: &[u8]) -> Self {
+        let parsed: Value = serde_json::from_slice(body.trim_ascii()).unwrap_or(Value::Null);
+        let value = parsed.get(0).unwrap_or(&parsed);
+        let inner = value.get("response").filter(|response| response.is_object()).unwrap_or(value);
+        let error = [inner, value].into_iter().find_map(|value| value.get("error").filter(|e| e.is_object()));
+        let error = error.unwrap_or(value);
+        let text = |name: &str| text_of(error.get(name)?);
+        let details =
+            || error.get("details").and_then(Value::as_array).into_iter().flatten().take(DETAILS_MAX);
+        let bare = || text_of(value.get("error")?);
+        let fault = || text_of(value.pointer("/fault/faultstring")?);
+        let kind = text("type").filter(|kind| kind != "error").or_else(|| text("status"));
+        let code = text("code");
+        let detail_code = error.pointer("/details/error_code").and_then(text_of);
+        let reasons = details().filter_map(|detail| text_of(detail.get("reason")?));
+        let more = [text("error_type"), text("status"), detail_code].into_iter().flatten();
+        Self {
+            message: text("message").or_else(bare).or_else(|| validation(value)).or_else(fault),
+            words: kind.iter().chain(&code).cloned().chain(more).chain(reasons).collect(),
+            status: ["status_code", "http_code", "code", "status", "type"].iter().find_map(|name| {
+                let stated = [error, value].into_iter().find_map(|value| text_of(value.get(*name)?));
+                stated?.parse().ok().filter(|status| (400..600).contains(status))
+            }),
+            param: text("param"),
+            failed_generation: text("failed_generation"),
+            retry_after: details()
+                .find_map(|detail| seconds(detail.get("retryDelay")?.as_str()?.strip_suffix('s')?)),
+            kind,
+            code,
+        }
+    }
+}
+
+/// A text that is not empty, or a number as text.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// `{detail: "…"}` or FastAPI's `{detail: [{msg}]}`.
+fn validation(value: &Value) -> Option<String> {
+    match value.get("detail")? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => items.first()?.get("msg")?.as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// The message of a body that is not JSON or holds none.
+pub fn plain_text(body: &[u8], status: u16) -> String {
+    let text = String::from_utf8_lossy(body);
+    match text.trim() {
+        "" => format!("the provider answered {status} without a message"),
+        html if html.starts_with('<') => format!("the provider answered {status} with a web page"),
+        json if json.starts_with(['{', '[']) => format!("the provider answered {status}"),
+        text => text.to_owned(),
+    }
+}
+
+/// `Retry-After` in whole or decimal seconds. Dates are ignored: none of the providers sends one.
+pub fn seconds(header: &str) -> Option<Duration> {
+    let (whole, fraction) = header.trim().split_once('.').unwrap_or((header.trim(), ""));
+    let whole: u64 = whole.parse().ok()?;
+    Some(
+        Duration::from_secs(whole.min(86_400)) + Duration::from_millis(u64::from(!fraction.is_empty()) * 999),
+    )
+}
