@@ -17,6 +17,7 @@ use crate::{
     },
     config::Config,
     credentials::{platform::PlatformKeys, uses::KeyUses},
+    dashboard::{self, Origin},
     domain::{ambient::Ambient, catalog::Catalog, ids::InstanceId, provider::ProviderId, tokens},
     gateway::{
         Gateway, Memory, Settings, admission::Shared, compute::ComputeQueue, counting, lease::Lease,
@@ -357,6 +358,7 @@ fn serve(
     let (limits, proxies) = (config.connections, config.trusted_proxies.clone());
     let connections = Connections::new(limits, config.database_connections_max, proxies);
     let per_worker_max = (connections.total_max / config.workers.max(1)).max(1);
+    let origin = web::Data::new(Origin::new(config.public_url.clone()));
     // Built once here so that a failure is an error and not a panic in a worker; each worker then has its own.
     transports.connect()?;
     let server = HttpServer::new(move || {
@@ -367,6 +369,8 @@ fn serve(
             .app_data(authenticator.clone())
             .app_data(db.clone())
             .app_data(ambient.clone())
+            .app_data(origin.clone())
+            .configure(dashboard::routes::register)
             .configure(routes::register);
         match transports.connect() {
             Ok(transport) => app.app_data(web::Data::new(transport)),

@@ -99,6 +99,8 @@ pub struct Config {
     pub database_url: Option<Secret>,
     pub data_dir: PathBuf,
     pub master_keys: Option<Secret>,
+    /// Where people reach the dashboard; decides its cookies and links.
+    pub public_url: Option<Url>,
     pub margin: Bps,
     pub byok_margin: Bps,
     pub catalog: Option<PathBuf>,

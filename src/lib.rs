@@ -7,6 +7,7 @@ pub mod billing;
 pub mod commands;
 pub mod config;
 pub mod credentials;
+pub mod dashboard;
 pub mod gateway;
 pub mod http;
 pub mod jobs;

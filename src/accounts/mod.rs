@@ -14,6 +14,7 @@ pub mod passwords;
 pub mod patch;
 pub mod people;
 pub mod refusals;
+pub mod profile;
 pub mod roles;
 pub mod sessions;
 pub mod throttle;

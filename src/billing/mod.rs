@@ -8,5 +8,6 @@ pub mod price;
 pub mod reap;
 pub mod record;
 pub mod report;
+pub mod requests;
 #[cfg(test)]
 mod tests;

@@ -54,6 +54,11 @@ impl Range {
         }
         Ok(Range { from, to })
     }
+
+    /// The first moment, and the first one past the range.
+    pub fn bounds(&self) -> (OffsetDateTime, OffsetDateTime) {
+        (self.from, self.to)
+    }
 }
 
 fn parse_moment(text: &str, after_date: Duration) -> Option<OffsetDateTime> {

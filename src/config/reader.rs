@@ -29,6 +29,7 @@ impl Reader<'_> {
             database_url: self.text("DATABASE_URL").map(Secret::new),
             data_dir: self.parsed("KAIROSROUTE_DATA_DIR"),
             master_keys: self.text("KAIROSROUTE_MASTER_KEYS").map(Secret::new),
+            public_url: self.public_url("KAIROSROUTE_PUBLIC_URL"),
             margin: self.basis_points("KAIROSROUTE_MARGIN_BPS"),
             byok_margin: self.basis_points("KAIROSROUTE_BYOK_MARGIN_BPS"),
             catalog: self.text("KAIROSROUTE_CATALOG").map(PathBuf::from),
@@ -159,6 +160,16 @@ impl Reader<'_> {
             api_key: self.text(&format!("{env}_API_KEY")).map(Secret::new),
             base_url: base_url?,
         })
+    }
+
+    fn public_url(&mut self, name: &str) -> Option<Url> {
+        let text = self.text(name)?;
+        let url =
+            Url::parse(text.trim_end_matches('/')).ok().filter(|url| is_plain_base(url) && url.path() == "/");
+        if url.is_none() {
+            self.errors.push(format!("{name}: expected an http(s) URL without path, query or user"));
+        }
+        url
     }
 
     /// The value, else the default; `None` when both are empty.

@@ -14,6 +14,11 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 /// Every variable but the providers' (`<PROVIDER>_API_KEY`, `<PROVIDER>_BASE_URL`).
 pub static VARIABLES: &[Variable] = &[
     variable("KAIROSROUTE_LISTEN", "127.0.0.1:8080", "address of the API"),
+    variable(
+        "KAIROSROUTE_PUBLIC_URL",
+        "",
+        "address at which browsers reach the dashboard, such as https://gateway.example.com; unset: plain http",
+    ),
     variable("DATABASE_URL", "", "PostgreSQL; unset: a private local cluster under the data directory"),
     variable("KAIROSROUTE_DATA_DIR", "./.kairosroute", "state of the local mode"),
     variable(

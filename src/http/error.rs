@@ -301,6 +301,11 @@ impl ApiError {
         self.0.upstream.is_none() && self.status().is_client_error() && self.0.code != Code::RateLimitExceeded
     }
 
+    /// The field at fault, if it is one.
+    pub fn field(&self) -> Option<&str> {
+        self.0.param.as_deref()
+    }
+
     pub fn message(&self) -> &str {
         &self.0.message
     }
@@ -373,7 +378,7 @@ impl ApiError {
     }
 
     /// The one log line of this error.
-    fn log(&self) {
+    pub fn log(&self) {
         let (code, status) = (self.0.code.as_str(), self.status().as_u16());
         match (status >= 500, self.0.cause.as_deref()) {
             // A refusal for now, such as while the process stops, has no cause to look for.

@@ -25,8 +25,12 @@ pub async fn ready(call: Call) -> Result<HttpResponse, ApiError> {
     }
 }
 
-/// `GET /`.
-pub async fn root(_call: Call) -> Result<HttpResponse, ApiError> {
+/// `GET /`: the dashboard for browsers, a small document for everybody else.
+pub async fn root(call: Call) -> Result<HttpResponse, ApiError> {
+    if call.header("accept").is_some_and(|accept| accept.contains("text/html")) {
+        let to_dashboard = (header::LOCATION, "/home");
+        return Ok(HttpResponse::SeeOther().insert_header(to_dashboard).finish());
+    }
     Ok(HttpResponse::Ok().json(json!({
         "name": "KairosRoute",
         "version": env!("CARGO_PKG_VERSION"),

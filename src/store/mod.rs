@@ -18,6 +18,7 @@ mod pool;
 pub mod provider_keys;
 pub mod receipts;
 pub mod schema;
+pub mod requests;
 pub mod sealed;
 pub mod secrets;
 pub mod sessions;

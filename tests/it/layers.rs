@@ -18,6 +18,8 @@ const LAYERS: &[&[&str]] = &[
     &["accounts"],
     &["gateway"],
     &["http"],
+    // Its pages read bodies and answer errors as the JSON API does.
+    &["dashboard"],
     &["jobs"],
     &["app"],
     &["commands"],
@@ -210,6 +212,7 @@ fn http_clients_live_where_providers_are_called() {
     let named = [
         ("config", "use reqwest::Url;"),
         ("accounts", "use reqwest::Url;"),
+        ("dashboard", "use reqwest::Url;"),
         ("accounts", "reqwest::Client,"),
     ];
     let is_named = |source: &Source, line: &str| {
