@@ -8,6 +8,7 @@ mod accounts;
 mod api_keys;
 mod bad_input;
 mod canary;
+mod dashboard;
 mod details;
 mod error_texts;
 mod growth;

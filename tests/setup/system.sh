@@ -87,6 +87,20 @@ want_pgbouncer() {
     (install_packages "PgBouncer" "pgbouncer" "pgbouncer" "pgbouncer") || say "no PgBouncer: its test does not run"
 }
 
+# Prints the browser of the dashboard's tests.
+find_chromium() {
+    local program
+    for program in chromium-headless-shell chromium chromium-browser; do
+        command -v "$program" && return 0
+    done
+    return 1
+}
+
+need_chromium() {
+    find_chromium >/dev/null || install_packages "Chromium" "chromium-headless-shell fonts-dejavu-core" "chromium-headless" "chromium"
+    find_chromium >/dev/null || fail "the dashboard's tests need Chromium; install it and start again"
+}
+
 need_postgres() {
     postgres_programs >/dev/null && return 0
     if command -v apt-get >/dev/null && ! dpkg -s postgresql-common >/dev/null 2>&1; then
