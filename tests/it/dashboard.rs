@@ -7,7 +7,9 @@ use tokio::process::Command;
 
 fn provided(variable: &str) -> OsString {
     let value = std::env::var_os(variable).filter(|value| !value.is_empty());
-    value.unwrap_or_else(|| panic!("{variable} is not set: run ./test, which installs the browser and sets it"))
+    value.unwrap_or_else(|| {
+        panic!("{variable} is not set: run ./test, which installs the browser and sets it")
+    })
 }
 
 #[tokio::test]
