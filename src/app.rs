@@ -260,6 +260,7 @@ async fn gateway(
             base_urls: config.providers.iter().map(|settings| settings.base_url.to_string()).collect(),
             retention: config.accounts.retention,
             mcp_access: config.mcp_access,
+            reference_model: config.reference_model.as_deref().map(Into::into),
             mcp_servers: config.mcp_servers.clone(),
             mcp_opener: config
                 .mcp_credentials_key
@@ -280,6 +281,8 @@ async fn gateway(
         retries: RetryBudget::default(),
         own_key_retries: RetryBudget::default(),
         measurements: Measurements::default(),
+        breakers: crate::routing::breaker::Breakers::default(),
+        embedding_models: crate::gateway::automatic::EmbeddingModels::default(),
         heard: Memory::new(&config.limits),
         counts: Semaphore::new(counting::ON_PLATFORM_MAX),
         shared: Shared::new(config.limits.shares),

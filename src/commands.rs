@@ -2,6 +2,7 @@
 
 mod admin;
 mod demo;
+mod route;
 
 use crate::{
     app::{self, DatabaseRuntime},
@@ -62,6 +63,11 @@ enum Command {
         #[command(subcommand)]
         action: admin::AdminAction,
     },
+    /// The router, without a gateway.
+    Route {
+        #[command(subcommand)]
+        action: route::RouteAction,
+    },
     /// Makes a private key for KAIROSROUTE_MCP_CREDENTIALS_KEY and prints it.
     McpKey,
     /// Prints the settings and their defaults, as in .env.example.
@@ -74,6 +80,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::ExampleEnv => {
             print!("{}", config::example());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Route { action } => {
+            route::run(action)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::McpKey => {
@@ -106,7 +116,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Audit => return with_schema(&config, print_audit).await,
         Command::Vault { action } => admin::vault(&config, action).await?,
         Command::Admin { action } => admin::run(&config, action).await?,
-        Command::Simulate { .. } | Command::ExampleEnv | Command::McpKey => {}
+        Command::Simulate { .. } | Command::ExampleEnv | Command::McpKey | Command::Route { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

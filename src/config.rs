@@ -104,6 +104,8 @@ pub struct Config {
     pub margin: Bps,
     pub byok_margin: Bps,
     pub catalog: Option<PathBuf>,
+    /// The model that `auto` measures quality and savings by.
+    pub reference_model: Option<String>,
     pub signup_open: bool,
     pub migrate: bool,
     pub allow_private_nets: Vec<IpNet>,

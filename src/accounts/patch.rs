@@ -5,7 +5,7 @@ use super::{AccountError, fields};
 use crate::{
     domain::{
         ids::ProviderKeyId,
-        policy::{ByokFallback, KeyPolicy},
+        policy::{ByokFallback, KeyPolicy, RoutingMode},
         provider::ProviderId,
         secret::Secret,
     },
@@ -61,13 +61,14 @@ pub struct KeyBody {
     allowed_providers: Field<Vec<String>>,
     excluded_providers: Field<Vec<String>>,
     allowed_models: Field<Vec<String>>,
+    min_quality_threshold: Field<f64>,
+    routing_mode: Field<RoutingMode>,
     // Known, not enforced yet: refused when set.
     max_cost_per_request_usd: Option<IgnoredAny>,
     budget_usd: Option<IgnoredAny>,
     budget_period: Option<IgnoredAny>,
     requests_per_minute: Option<IgnoredAny>,
     tokens_per_minute: Option<IgnoredAny>,
-    min_quality_threshold: Option<IgnoredAny>,
     zdr: Option<IgnoredAny>,
 }
 
@@ -80,6 +81,8 @@ pub struct KeyChange {
     pub allowed_providers: Field<Vec<ProviderId>>,
     pub excluded_providers: Field<Vec<ProviderId>>,
     pub allowed_models: Field<Vec<String>>,
+    pub min_quality_permille: Field<u16>,
+    pub routing_mode: Field<RoutingMode>,
     /// New lists by provider; an empty one removes the provider's keys. `Clear` removes all.
     pub provider_keys: Field<Vec<(ProviderId, Vec<EntryChange>)>>,
 }
@@ -115,6 +118,8 @@ impl KeyBody {
                 let models = fields::models("allowedModels", &names)?;
                 refuse_empty("allowedModels", models)
             })?,
+            min_quality_permille: self.min_quality_threshold.try_map(parse_quality)?,
+            routing_mode: self.routing_mode,
             provider_keys: self.provider_keys.try_map(|map| map.judge(nets))?,
         })
     }
@@ -126,7 +131,6 @@ impl KeyBody {
             ("budgetPeriod", self.budget_period),
             ("requestsPerMinute", self.requests_per_minute),
             ("tokensPerMinute", self.tokens_per_minute),
-            ("minQualityThreshold", self.min_quality_threshold),
             ("zdr", self.zdr),
         ];
         match guardrails.into_iter().find(|(_, value)| value.is_some()) {
@@ -151,6 +155,8 @@ impl KeyChange {
         lay_over_option(&mut policy.expires_at, &self.expires_at);
         lay_over_option(&mut policy.allowed_providers, &self.allowed_providers);
         lay_over_option(&mut policy.allowed_models, &self.allowed_models);
+        lay_over_option(&mut policy.min_quality_permille, &self.min_quality_permille);
+        lay_over(&mut policy.routing_mode, &self.routing_mode);
     }
 }
 
@@ -198,6 +204,16 @@ fn parse_expiry(text: &str, now: OffsetDateTime) -> Result<OffsetDateTime, Accou
             Err(AccountError::invalid("expiresAt", "`expiresAt` must be a time like 2027-01-31T00:00:00Z"))
         }
     }
+}
+
+/// A share from 0 to 1, in permille.
+fn parse_quality(share: f64) -> Result<u16, AccountError> {
+    if !(0.0..=1.0).contains(&share) {
+        let message = "`minQualityThreshold` must be a number from 0 to 1";
+        return Err(AccountError::invalid("minQualityThreshold", message));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+    Ok((share * 1_000.0).round() as u16)
 }
 
 fn parse_providers(param: &str, names: &[String]) -> Result<Vec<ProviderId>, AccountError> {

@@ -33,6 +33,7 @@ impl Reader<'_> {
             margin: self.basis_points("KAIROSROUTE_MARGIN_BPS"),
             byok_margin: self.basis_points("KAIROSROUTE_BYOK_MARGIN_BPS"),
             catalog: self.text("KAIROSROUTE_CATALOG").map(PathBuf::from),
+            reference_model: self.text("KAIROSROUTE_REFERENCE_MODEL"),
             signup_open: self.one_of("KAIROSROUTE_SIGNUP", ["open", "closed"]),
             migrate: self.one_of("KAIROSROUTE_MIGRATE", ["on", "off"]),
             allow_private_nets: self.nets("KAIROSROUTE_ALLOW_PRIVATE_NETS"),

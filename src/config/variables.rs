@@ -37,6 +37,11 @@ pub static VARIABLES: &[Variable] = &[
         "",
         "file in the built-in catalogue's format, laid over it and re-read on change",
     ),
+    variable(
+        "KAIROSROUTE_REFERENCE_MODEL",
+        "openai/gpt-5.5",
+        "model of the catalogue by which `auto` measures quality (as a share of its own) and savings",
+    ),
     variable("KAIROSROUTE_SIGNUP", "open", "open | closed"),
     variable(
         "KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX",

@@ -4,6 +4,7 @@
 //! costs the operator is the rate of its account: that is lent to who could also pay, and to few at a time.
 
 use super::{
+    automatic,
     compute::{NotDone, Wanted},
     course::{fits, has_platform_key},
     failure::{Failure, told_of},
@@ -76,7 +77,8 @@ async fn counted(inbound: &Inbound<'_>, told: &mut Told) -> Result<(u64, Basis),
     let request = ClientRequest::read_for_count(body, &limits).map_err(Failure::Invalid)?;
     let (catalog, now) = (gateway.catalog.load(), gateway.ambient.now());
     let scope = Scope::of(&inbound.brought, request.head(), inbound.kind, &catalog, now.date())?;
-    let plan = planned(inbound, request.head(), &scope, &catalog, now);
+    let judged = automatic::judge_conversation(&request, &scope.names, &inbound.principal.policy);
+    let plan = planned(inbound, request.head(), &scope, &catalog, now, (judged.as_ref(), None));
     let plan = plan.map_err(|no_plan| {
         let text_bytes = request.head().facts.text_bytes;
         unplanned(&no_plan, &Subject { catalog: &catalog, text_bytes })

@@ -344,7 +344,7 @@ impl<'a> Course<'a> {
     fn note(&self, choice: &Choice<'_>, failed: Option<&Rejection>, started: Instant, open: &mut Open) {
         let provider = choice.candidate.provider;
         let told = failed.map(|rejection| told_of(rejection, provider, choice.kind()));
-        failed.inspect(|rejection| open.blame(rejection.class));
+        failed.inspect(|rejection| open.blame(rejection.class, rejection.retry_after));
         open.attempts.push(Attempt {
             provider: provider.row().name,
             model_id: choice.candidate.id.clone(),

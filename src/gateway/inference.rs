@@ -4,12 +4,14 @@ use super::{
     Gateway, Place,
     asked::Asked,
     attempt::{Answer, Body},
+    automatic::{self, Judged},
     bounds,
     course::{Answered, Course, fits, has_platform_key},
     failure::Failure,
     marked::marked,
     meter::{Meter, NotDurable},
     open::Open,
+    plan_token,
     receipt::{self, Bill, CredentialKind, Ending, Served, Total},
     refusals::{Subject, unplanned},
     relay::NOTE,
@@ -42,6 +44,10 @@ pub struct Told {
     pub model: Option<Arc<str>>,
     pub attempts: usize,
     pub cost: Option<NanoUsd>,
+    /// What the reference model would have cost more, where the gateway chose the model.
+    pub savings: NanoUsd,
+    /// The model that the gateway would have chosen, for keys that want to know.
+    pub advice: Option<Arc<str>>,
     pub fallback_reason: Option<&'static str>,
     pub dropped: Vec<String>,
     /// A key that came as `byok_api_key` was used.
@@ -164,6 +170,7 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
             match meter.settle(Ending::Completed).await {
                 Ok((served, bill)) => {
                     told.cost = Some(bill.charge);
+                    told.savings = bill.savings;
                     let note = note(told.request_id, &requested, &served, &bill);
                     let (mut body, content_type) = written(body, &note, &bill);
                     if told.by_byok_api_key && content_type == JSON {
@@ -221,14 +228,16 @@ pub(super) fn note_of(
 pub(super) fn told(open: &Open) -> Told {
     let served = open.answering().filter(|_| !open.attempts.is_empty());
     let all = || open.turns.done.iter().map(|done| &done.served).chain(served);
+    let total = Total::of(open.turns.done.iter().map(|done| (&done.served, &done.bill)));
     Told {
         request_id: Some(open.request_id),
         byok: served.is_some() && all().all(|served| served.credential == CredentialKind::Byok),
         provider: served.map(|served| served.provider),
         model: served.map(|served| served.model_name.clone()),
         attempts: open.attempts.len(),
-        cost: Total::of(open.turns.done.iter().map(|done| (&done.served, &done.bill)))
-            .map(|total| total.charge),
+        cost: total.as_ref().map(|total| total.charge),
+        savings: total.map_or(NanoUsd::ZERO, |total| total.savings),
+        advice: open.advice().cloned(),
         fallback_reason: open.fallback_reason,
         dropped: open.dropped.clone(),
         by_byok_api_key: served.is_some() && all().all(|served| served.by_byok_api_key),
@@ -246,8 +255,9 @@ pub(super) async fn serve(
 ) -> Result<Answered, Failure> {
     unfolded.map_err(Failure::Invalid)?;
     let request = read(inbound)?;
+    let embedding = automatic::embedding_model(inbound, request.head()).await?;
     let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
-    let (scope, plan) = prepared(inbound, &request, open)?;
+    let (scope, plan) = prepared(inbound, &request, open, embedding.as_deref())?;
     Course::new(inbound, &request, &scope, &plan, open).run(open).await
 }
 
@@ -256,20 +266,21 @@ pub(super) async fn serve(
 pub(super) async fn foresee(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<(), Failure> {
     let request = read(inbound)?;
     let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
-    let (scope, plan) = prepared(inbound, &request, open)?;
+    let (scope, plan) = prepared(inbound, &request, open, None)?;
     Course::new(inbound, &request, &scope, &plan, open).foresee(open).await
 }
 
-fn read<'a>(inbound: &'a Inbound<'_>) -> Result<Asked<'a>, Failure> {
+pub(super) fn read<'a>(inbound: &'a Inbound<'_>) -> Result<Asked<'a>, Failure> {
     let limits = request_limits(inbound.gateway);
     Asked::read(inbound.kind, &inbound.content_type, &inbound.body, &limits).map_err(Failure::Invalid)
 }
 
 /// What is brought and who may serve, in their order; noted on the way.
-fn prepared<'a>(
+pub(super) fn prepared<'a>(
     inbound: &'a Inbound<'_>,
     request: &'a Asked<'a>,
     open: &mut Open,
+    embedding: Option<&str>,
 ) -> Result<(Scope<'a>, Vec<Candidate>), Failure> {
     let head = request.head();
     open.requested = head.models.first().map(|name| receipt::cut(name).to_owned()).unwrap_or_default();
@@ -289,15 +300,64 @@ fn prepared<'a>(
         }));
     }
     let today = open.started_at.date();
-    let scope = Scope::of(&inbound.brought, head, inbound.kind, &open.catalog, today)?;
-    let mut plan = make_plan(inbound, open, head, &scope)?;
+    let mut scope = Scope::of(&inbound.brought, head, inbound.kind, &open.catalog, today)?;
+    let judged = automatic::judge(request, &scope.names, &inbound.principal.policy);
+    let is_pinned = pin_plan(inbound, &mut scope)?;
+    let mut plan = make_plan(inbound, open, head, &scope, (judged.as_ref(), embedding))?;
+    open.judged = automatic::trace(inbound, head, &scope, judged, &plan, open);
     if let Some(before) = open.answered_before() {
         plan.candidates.sort_by_key(|candidate| candidate.id != *before);
     }
+    put_behind(inbound, &mut plan);
     open.considered = plan.considered;
-    open.strategy = plan.strategy;
+    open.strategy = if is_pinned { "plan" } else { plan.strategy };
     open.chain = plan.candidates.iter().map(|candidate| candidate.id.clone()).collect();
     Ok((scope, plan.candidates))
+}
+
+/// Puts hosts that are set aside behind the others.
+fn put_behind(inbound: &Inbound<'_>, plan: &mut Plan) {
+    let (gateway, org) = (inbound.gateway, inbound.principal.scope.org_id());
+    if plan.candidates.len() < 2 {
+        return;
+    }
+    let now_ms = gateway.now_ms();
+    // On a key of its own a customer finds out for itself.
+    let is_set_aside = |candidate: &Candidate| {
+        let mut own = inbound.principal.keys_of(candidate.provider);
+        !own.any(|key| fits(key, candidate)) && gateway.breakers.is_set_aside(&candidate.id, org, now_ms)
+    };
+    let mut behind: Vec<Candidate> = Vec::new();
+    plan.candidates.retain(|candidate| {
+        let is_set_aside = is_set_aside(candidate);
+        if is_set_aside {
+            behind.push(candidate.clone());
+        }
+        !is_set_aside
+    });
+    for candidate in behind {
+        let line = plan.considered.iter_mut().find(|line| line.model_id == candidate.id);
+        line.into_iter().for_each(|line| line.reasons.push("failing_now"));
+        plan.candidates.push(candidate);
+    }
+}
+
+/// Puts the models of a plan token in the place of the request's names. Whether there is one.
+fn pin_plan(inbound: &Inbound<'_>, scope: &mut Scope<'_>) -> Result<bool, Failure> {
+    let Some(token) = &inbound.brought.plan else { return Ok(false) };
+    let (gateway, key) = (inbound.gateway, inbound.principal.api_key_id);
+    let models = plan_token::verify(&gateway.installation.signing, key, token, gateway.ambient.now());
+    let models = models.filter(|models| !models.is_empty()).ok_or_else(|| {
+        Failure::Invalid(Invalid {
+            param: Some("x-kairosroute-plan".to_owned()),
+            message:
+                "The header `x-kairosroute-plan` must hold a token that `POST /v1/route` gave this API key \
+                      within the last 60 seconds: ask for a new one, or leave the header out"
+                    .to_owned(),
+        })
+    })?;
+    scope.names = models.into_iter().map(Cow::Owned).collect();
+    Ok(true)
 }
 
 fn make_plan(
@@ -305,11 +365,13 @@ fn make_plan(
     open: &mut Open,
     head: &Head<'_>,
     scope: &Scope<'_>,
+    automatic: (Option<&Judged>, Option<&str>),
 ) -> Result<Plan, Failure> {
-    planned(inbound, head, scope, &open.catalog, open.started_at).map_err(|no_plan| {
+    planned(inbound, head, scope, &open.catalog, open.started_at, automatic).map_err(|no_plan| {
         let subject = Subject { catalog: &open.catalog, text_bytes: head.facts.text_bytes };
         let failure = unplanned(&no_plan, &subject);
         if let NoPlan::NothingLeft { considered }
+        | NoPlan::BelowFloor { considered, .. }
         | NoPlan::UnknownModel { considered, .. }
         | NoPlan::UnknownProvider { considered, .. } = no_plan
         {
@@ -327,8 +389,10 @@ pub(super) fn planned(
     scope: &Scope<'_>,
     catalog: &Catalog,
     at: OffsetDateTime,
+    (judged, embedding): (Option<&Judged>, Option<&str>),
 ) -> Result<Plan, NoPlan> {
     let (principal, gateway) = (&inbound.principal, inbound.gateway);
+    let reference = gateway.settings.reference_model.as_deref().and_then(|id| catalog.get(id));
     let now_ms = gateway.now_ms();
     let wanted = Wanted {
         names: &scope.names,
@@ -339,8 +403,17 @@ pub(super) fn planned(
         needs_state: head.needs_state,
         pin: scope.pin,
         strategy: scope.strategy,
+        preferences: &scope.preferences,
         measured: &|id| gateway.measurements.of(id, now_ms),
         at,
+        automatic: judged.map(|judged| {
+            judged.automatic(
+                head.wishes.min_quality_permille,
+                &principal.policy,
+                reference.map(|model| &**model),
+            )
+        }),
+        embedding,
     };
     let keys = Keys {
         own: &|provider, candidate| {

@@ -4,10 +4,12 @@
 pub mod admission;
 mod asked;
 mod attempt;
+pub mod automatic;
 mod bounds;
 pub mod compute;
 pub mod counting;
 mod course;
+pub mod dry_run;
 mod exchange;
 pub mod failure;
 pub mod inference;
@@ -17,6 +19,7 @@ mod media;
 pub mod meter;
 pub mod metrics;
 mod open;
+mod plan_token;
 pub mod receipt;
 mod refusals;
 mod relay;
@@ -34,7 +37,7 @@ use crate::{
     domain::{ambient::Ambient, catalog::Catalog, money::Bps, provider::ProviderId},
     mcp::sealed::Opener,
     providers::transport::{Deadlines, Url},
-    routing::{measured::Measurements, retry::RetryBudget},
+    routing::{breaker::Breakers, measured::Measurements, retry::RetryBudget},
     store::Db,
 };
 use admission::Shared;
@@ -66,6 +69,8 @@ pub struct Settings {
     /// and the base of everything else.
     pub chat_urls: Vec<Url>,
     pub base_urls: Vec<String>,
+    /// The model that the choice by `auto` measures quality and savings by.
+    pub reference_model: Option<Arc<str>>,
     /// MCP servers that requests may name by slug, and where they are.
     /// How long what has ended is kept.
     pub retention: Retention,
@@ -105,6 +110,10 @@ pub struct Gateway {
     pub own_key_retries: RetryBudget,
     /// How hosts have done lately.
     pub measurements: Measurements,
+    /// Hosts that are set aside for a while.
+    pub breakers: Breakers,
+    /// Which embedding model `auto` means for whom.
+    pub embedding_models: automatic::EmbeddingModels,
     /// What MCP servers said, for callers who are at work on their own tools.
     pub heard: Memory,
     /// Counts of tokens on platform keys.

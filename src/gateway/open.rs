@@ -6,11 +6,13 @@ mod ending;
 mod following;
 mod measure;
 mod record;
+mod savings;
 mod uncertain;
 
 use super::{
     Gateway, Place,
     attempt::{Answer, Call},
+    automatic::RoutingTrace,
     receipt::{Attempt, Bill, CredentialKind, Done, Served},
     relay::Relay,
     unseen::Unseen,
@@ -69,6 +71,8 @@ pub struct Open {
     pub service_tier: Option<String>,
     pub considered: Vec<Considered>,
     pub strategy: &'static str,
+    /// What the gateway's own choice went by.
+    pub judged: Option<Box<RoutingTrace>>,
     pub chain: Vec<Arc<str>>,
     pub attempts: Vec<Attempt>,
     pub fallback_reason: Option<&'static str>,
@@ -194,6 +198,7 @@ impl Open {
             service_tier: None,
             considered: Vec::new(),
             strategy: "none",
+            judged: None,
             chain: Vec::new(),
             attempts: Vec::new(),
             fallback_reason: None,
@@ -404,7 +409,9 @@ impl Open {
             CredentialKind::Platform => (settings.margin, money::charge(cost, settings.margin)),
             CredentialKind::Byok => (settings.byok_margin, money::byok_charge(cost, settings.byok_margin)),
         };
-        Some(Bill { usage, priced, charge: charge.unwrap_or(cost), margin_bps })
+        let charge = charge.unwrap_or(cost);
+        let savings = self.savings(&usage, serving.served.credential, cost, charge);
+        Some(Bill { usage, priced, charge, margin_bps, savings })
     }
 }
 

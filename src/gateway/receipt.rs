@@ -1,5 +1,6 @@
 //! What is told about one request: the receipt kept for later, and the note on the answer itself.
 
+use super::automatic::{ClassificationView, RoutingTrace, RoutingView};
 use crate::{
     billing::price::{LinePrice, PriceLine, Priced, Variant},
     domain::{
@@ -69,6 +70,8 @@ pub struct Bill {
     pub priced: Option<Priced>,
     pub charge: NanoUsd,
     pub margin_bps: Bps,
+    /// What the reference model would have cost more, where the gateway chose the model.
+    pub savings: NanoUsd,
 }
 
 impl Bill {
@@ -100,6 +103,7 @@ pub struct Total {
     /// `None` when the cost of some turn is not known.
     pub cost: Option<NanoUsd>,
     pub margin: NanoUsd,
+    pub savings: NanoUsd,
     /// Every turn was served on an own key.
     pub byok: bool,
 }
@@ -113,6 +117,7 @@ impl Total {
                 charge: bill.charge,
                 cost: bill.cost(),
                 margin: bill.margin(served.credential),
+                savings: bill.savings,
                 byok: served.credential == CredentialKind::Byok,
             };
             Some(total.map_or(one.clone(), |total: Total| total.plus(&one)))
@@ -126,6 +131,7 @@ impl Total {
             charge: sum(self.charge, other.charge),
             cost: self.cost.zip(other.cost).map(|(a, b)| sum(a, b)),
             margin: sum(self.margin, other.margin),
+            savings: sum(self.savings, other.savings),
             byok: self.byok && other.byok,
         }
     }
@@ -137,6 +143,8 @@ pub struct Story<'a> {
     pub requested: &'a str,
     pub considered: &'a [Considered],
     pub strategy: &'static str,
+    /// What the gateway's own choice went by.
+    pub judged: Option<&'a RoutingTrace>,
     pub fallback_chain: &'a [Arc<str>],
     pub attempts: &'a [Attempt],
     pub served: Option<&'a Served>,
@@ -161,6 +169,10 @@ struct Document<'a> {
     receipt_id: ReceiptId,
     request_id: RequestId,
     created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classification: Option<ClassificationView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing: Option<RoutingView<'a>>,
     candidates: &'a [Considered],
     decision: Decision<'a>,
     attempts: &'a [Attempt],
@@ -177,6 +189,9 @@ struct Document<'a> {
     charged_nano_usd: i64,
     provider_cost_nano_usd: Option<i64>,
     margin_nano_usd: i64,
+    /// What the reference model would have cost more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    savings_nano_usd: Option<i64>,
     /// Of a request with several turns each with its own prices; the figures above are their sum.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     turns: Vec<Turn<'a>>,
@@ -277,6 +292,8 @@ fn write_cut(story: &Story<'_>, lines_max: usize) -> String {
         receipt_id: story.request_id.receipt(),
         request_id: story.request_id,
         created_at: rfc3339(story.started_at),
+        classification: story.judged.map(RoutingTrace::classification),
+        routing: story.judged.map(RoutingTrace::view),
         decision: Decision {
             requested: cut.text(story.requested),
             model_id: served.map(|served| cut.text(&served.model_id)),
@@ -296,6 +313,7 @@ fn write_cut(story: &Story<'_>, lines_max: usize) -> String {
         charged_nano_usd: total.as_ref().map_or(0, |total| total.charge.0),
         provider_cost_nano_usd: total.as_ref().and_then(|total| total.cost).map(|cost| cost.0),
         margin_nano_usd: total.as_ref().map_or(0, |total| total.margin.0),
+        savings_nano_usd: story.judged.and_then(|_| total.as_ref()).map(|total| total.savings.0),
         turns,
         execution: Execution {
             status: story.ending,
@@ -417,7 +435,7 @@ pub fn note(request_id: RequestId, requested: &str, served: &Served, total: &Tot
     struct Note<'a> {
         provider: &'a str,
         cost_usd: &'a RawValue,
-        savings_usd: u8,
+        savings_usd: &'a RawValue,
         routed_from: &'a str,
         byok: bool,
         receipt_id: ReceiptId,
@@ -429,10 +447,11 @@ pub fn note(request_id: RequestId, requested: &str, served: &Served, total: &Tot
     let charge = number(total.charge);
     let cost = total.cost.map(number);
     let margin = number(total.margin);
+    let savings = number(total.savings);
     let note = Note {
         provider: served.provider,
         cost_usd: &charge,
-        savings_usd: 0,
+        savings_usd: &savings,
         routed_from: requested,
         byok: total.byok,
         receipt_id: request_id.receipt(),

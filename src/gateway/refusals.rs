@@ -1,7 +1,7 @@
 //! Why nothing can be tried for a request, in sentences for the customer. The router's words for its reasons stay in
 //! the receipt; here each becomes what is wrong and what to do. No word of the router may reach a message.
 
-use super::failure::Failure;
+use super::{automatic::share, failure::Failure};
 use crate::{
     dialect::Invalid,
     domain::catalog::{Catalog, Mode, Model},
@@ -26,8 +26,17 @@ pub fn unplanned(no_plan: &NoPlan, subject: &Subject<'_>) -> Failure {
     match no_plan {
         NoPlan::Automatic => Failure::NoModels {
             param: Some("model"),
-            message: "Automatic routing is not available yet: name a model, such as openai/gpt-5.4-mini"
+            message: "`auto` chooses among models for conversations and embeddings, for API keys whose \
+                      `routingMode` is not `off`: name a model here, such as openai/gpt-5.4-mini"
                 .into(),
+        },
+        NoPlan::BelowFloor { floor_permille, .. } => Failure::NoModels {
+            param: Some("min_quality"),
+            message: format!(
+                "No model that may serve this request is known to reach `min_quality` {}: lower it, allow more \
+                 models or providers on this API key, or name a model",
+                share(*floor_permille)
+            ),
         },
         NoPlan::UnknownModel { name, instead, nearest, .. } => {
             let mut message = format!("No model `{}` can be served with the platform's key.", shown(name));
@@ -193,6 +202,28 @@ fn sentence(reason: &str, line: &Considered, subject: &Subject<'_>) -> String {
         "lacks_json_schema" => {
             "it cannot follow a JSON schema; choose a model that can, or use another `response_format`"
         }
+        "provider_ignored" => "the request ignores its provider; change `provider.ignore`",
+        "provider_not_listed" => "the request allows other providers only; change `provider.only`",
+        "another_provider_is_pinned" => "the request pins another provider; leave `X-Provider` out",
+        "data_collection" => {
+            "its provider is not known to keep prompts to their request only; allow `data_collection`, or choose another"
+        }
+        "zdr" => "its provider is not known to keep no data; leave `zdr` out, or choose another provider",
+        "quantizations" => {
+            "how its host stores the weights is not known or not listed; change `quantizations`"
+        }
+        "require_parameters" => {
+            "it is not known to take every field; leave `provider.require_parameters` out"
+        }
+        "max_price" => "it costs more than `max_price` allows, or its price is not known; raise the limit",
+        "name_suffix" => "it is not what the suffix of the model's name asks for; leave the suffix out",
+        "always_searches" => {
+            "it searches the web at a fee for each call, which `auto` does not choose; name it"
+        }
+        "output_length" => {
+            "its longest answer is shorter than the limit that the request sets; lower the limit"
+        }
+        "unpriced" => "it has no price, so `auto` cannot compare it; name it",
         "own_key" | "platform_key" | "not_in_catalog" | "" => "it could not be tried",
         _ => "a rule of this request or API key excludes it; its receipt names the rule",
     };
@@ -230,6 +261,7 @@ mod tests {
         Considered {
             model_id: id.into(),
             provider: Some("OpenAI"),
+            score: None,
             est_cost_usd: None,
             reasons: Vec::new(),
             filtered_out_by: Some(reason),

@@ -4,7 +4,7 @@
 
 use super::{failure::Failure, refusals::unknown_provider};
 use crate::{
-    dialect::{Head, Invalid},
+    dialect::{Head, Invalid, RoutingWishes, Sort},
     domain::{
         catalog::{Catalog, Resolved},
         kind::Kind,
@@ -12,7 +12,7 @@ use crate::{
         secret::Secret,
     },
     providers::error::Class,
-    routing::strategy::Strategy,
+    routing::{filter::Preferences, strategy::Strategy},
 };
 use std::borrow::Cow;
 use time::Date;
@@ -23,6 +23,8 @@ pub struct Brought {
     pub provider: Option<ProviderId>,
     pub key: Option<Secret>,
     pub model: Option<String>,
+    /// `X-KairosRoute-Plan`
+    pub plan: Option<String>,
 }
 
 /// How a key was brought.
@@ -44,12 +46,15 @@ pub struct ScopedKey {
 }
 
 /// The request's own terms.
+#[derive(Default)]
 pub struct Scope<'a> {
     /// In the order to try them.
     pub names: Vec<Cow<'a, str>>,
     pub pin: Option<ProviderId>,
     pub key: Option<ScopedKey>,
     pub strategy: Option<Strategy>,
+    /// What is demanded of hosts, and preferred.
+    pub preferences: Preferences,
     /// Repeats of one model before the next is tried; `None`: as the gateway does by itself.
     pub retries: Option<u32>,
 }
@@ -98,7 +103,18 @@ impl<'a> Scope<'a> {
             }
             [.., (form, _)] => return Err(two_keys(*form)),
         };
-        Ok(Self { names, pin, key, strategy, retries: wishes.retry })
+        if names.iter().any(|name| name.ends_with(":online")) {
+            let message = "`:online` is not offered: the gateway adds no web search. Leave the suffix out, or use a \
+                           model's own search tool on your provider key";
+            return Err(invalid("model", message));
+        }
+        let preferences = preferences(&wishes.routing)?;
+        let strategy = strategy.or(wishes.routing.sort.map(|sort| match sort {
+            Sort::Price => Strategy::Cheap,
+            Sort::Throughput => Strategy::Throughput,
+            Sort::Latency => Strategy::Latency,
+        }));
+        Ok(Self { names, pin, key, strategy, preferences, retries: wishes.retry })
     }
 
     /// The key that serves this provider.
@@ -110,6 +126,33 @@ impl<'a> Scope<'a> {
 /// Whether a provider that answers so would turn the same key down for every model.
 pub fn rejects_key(class: Class) -> bool {
     matches!(class, Class::BadKey | Class::NoMoney)
+}
+
+/// The wishes with their names made providers.
+fn preferences(wishes: &RoutingWishes<'_>) -> Result<Preferences, Failure> {
+    let providers = |param: &'static str, names: &[Cow<'_, str>]| {
+        let provider = |name: &Cow<'_, str>| {
+            // OpenRouter names a variant of a host after a slash.
+            let name = name.split_once('/').map_or(&**name, |(name, _)| name);
+            ProviderId::by_name(name).ok_or_else(|| Failure::UnknownProvider { param, hint: String::new() })
+        };
+        names.iter().map(provider).collect::<Result<Vec<_>, _>>()
+    };
+    let only = providers("provider.only", &wishes.only)?;
+    Ok(Preferences {
+        order: providers("provider.order", &wishes.order)?,
+        only: (!only.is_empty()).then_some(only),
+        ignore: providers("provider.ignore", &wishes.ignore)?,
+        no_fallbacks: wishes.no_fallbacks,
+        require_parameters: wishes.require_parameters,
+        deny_collection: wishes.deny_collection,
+        zdr: wishes.zdr,
+        quantizations: wishes.quantizations.iter().map(|name| name.to_string()).collect(),
+        max_prompt_price: wishes.max_prompt_price,
+        max_completion_price: wishes.max_completion_price,
+        max_latency_ms: wishes.preferred_max_latency_ms,
+        min_tokens_per_second: wishes.preferred_min_throughput,
+    })
 }
 
 /// `extra.provider`: one of the two.

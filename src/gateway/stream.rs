@@ -225,7 +225,7 @@ impl Metered {
     async fn break_off(&mut self, failure: Rejection) -> Option<Result<Bytes, Broken>> {
         let running = self.running.as_mut()?;
         let credential = running.meter.get().and_then(|open| {
-            open.blame(failure.class);
+            open.blame(failure.class, None);
             Some(open.served()?.credential)
         });
         let credential = credential?;

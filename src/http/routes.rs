@@ -10,7 +10,7 @@ use super::{
     v1::{
         conversation::{converse, infer},
         count_tokens::count_tokens,
-        models, receipts,
+        models, performance, receipts, route,
     },
 };
 use crate::{
@@ -235,6 +235,18 @@ pub static ROUTES: &[Route] = &[
     row(Method::POST, "/api/v1/rerank", ApiKey(|call, who| Box::pin(infer(call, who, Kind::Rerank)))),
     row(Method::POST, "/v1/ocr", ApiKey(|call, who| Box::pin(infer(call, who, Kind::Ocr)))),
     row(Method::POST, "/api/v1/ocr", ApiKey(|call, who| Box::pin(infer(call, who, Kind::Ocr)))),
+    row(
+        Method::GET,
+        "/v1/performance",
+        ApiKey(|call, who| Box::pin(performance::list_performance(call, who))),
+    ),
+    row(
+        Method::GET,
+        "/api/v1/performance",
+        ApiKey(|call, who| Box::pin(performance::list_performance(call, who))),
+    ),
+    row(Method::POST, "/v1/route", ApiKey(|call, who| Box::pin(route::route(call, who)))),
+    row(Method::POST, "/api/v1/route", ApiKey(|call, who| Box::pin(route::route(call, who)))),
     row(Method::GET, "/v1/models", ApiKey(|call, who| Box::pin(models::list_models(call, who)))),
     row(
         Method::GET,

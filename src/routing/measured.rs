@@ -92,6 +92,57 @@ impl Measurements {
     }
 }
 
+/// What the recent calls of one model came to, over all organizations; `None` where the samples are too few.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Performance {
+    pub calls: usize,
+    pub failures: usize,
+    pub latency_p50_ms: Option<u64>,
+    pub latency_p75_ms: Option<u64>,
+    pub latency_p95_ms: Option<u64>,
+    pub tokens_per_second_p50: Option<u64>,
+}
+
+impl Measurements {
+    /// Every model with enough recent calls, by id.
+    pub fn performance(&self, now_ms: i64) -> BTreeMap<Arc<str>, Performance> {
+        let Ok(models) = self.models.lock() else { return BTreeMap::new() };
+        let rows = models.iter().map(|(id, samples)| {
+            let recent = samples.iter().filter(|noted| is_recent(noted.at_ms, now_ms));
+            (id.clone(), performance(recent.map(|noted| noted.sample)))
+        });
+        rows.filter(|(_, row)| row.calls >= SAMPLES_MIN).collect()
+    }
+}
+
+fn performance(samples: impl Iterator<Item = Sample>) -> Performance {
+    let mut found = Performance::default();
+    let (mut latencies, mut speeds) = (Vec::new(), Vec::new());
+    for sample in samples {
+        found.calls += 1;
+        match sample {
+            Sample::Answered { latency_ms, tokens_per_second } => {
+                latencies.extend(latency_ms);
+                speeds.extend(tokens_per_second);
+            }
+            Sample::Failed => found.failures += 1,
+        }
+    }
+    latencies.sort_unstable();
+    speeds.sort_unstable();
+    let at = |figures: &[u64], percent: usize| {
+        let place = (figures.len() * percent).div_ceil(100).checked_sub(1);
+        place.and_then(|place| figures.get(place).copied()).filter(|_| figures.len() >= SAMPLES_MIN)
+    };
+    Performance {
+        latency_p50_ms: at(&latencies, 50),
+        latency_p75_ms: at(&latencies, 75),
+        latency_p95_ms: at(&latencies, 95),
+        tokens_per_second_p50: at(&speeds, 50),
+        ..found
+    }
+}
+
 fn is_recent(at_ms: i64, now_ms: i64) -> bool {
     now_ms.saturating_sub(at_ms) < WINDOW_MS
 }

@@ -1,6 +1,10 @@
 //! Decides and never calls: which models at which providers may serve a request, in which order, and why.
 
+pub mod auto;
+pub mod breaker;
+pub mod filter;
 pub mod measured;
 pub mod plan;
+pub mod quality;
 pub mod retry;
 pub mod strategy;

@@ -1,19 +1,27 @@
 //! The plan of one request: ordered candidates, each with the reason it stands where it does, and everything
 //! that was considered and left out. Pure: the same facts, policy and catalogue give the same plan.
 
-use super::{measured::Measured, strategy::Strategy};
+mod choose;
+mod hosts;
+
+use super::{
+    auto::Automatic,
+    filter::{self, Preferences},
+    measured::Measured,
+    strategy::Strategy,
+};
 use crate::{
     dialect::Facts,
     domain::{
-        catalog::{Catalog, Flag, Mode, Model, Resolved, ServiceTier},
+        catalog::{Catalog, Model, Resolved, ServiceTier},
         kind::Kind,
         money::{self, NanoUsd},
         policy::KeyPolicy,
-        provider::{Dialect, ProviderId},
+        provider::ProviderId,
     },
 };
 use serde::Serialize;
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use time::OffsetDateTime;
 
 /// Candidates tried at the most; the rest are named in the receipt as left out.
@@ -48,6 +56,9 @@ pub struct Considered {
     pub model_id: Arc<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<&'static str>,
+    /// Lower bound of the quality, as a share of the reference's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub est_cost_usd: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -62,13 +73,28 @@ pub struct Plan {
     pub candidates: Vec<Candidate>,
     pub considered: Vec<Considered>,
     pub strategy: &'static str,
+    /// What the choice among all models came to, where it was the gateway's.
+    pub automatic: Option<Outcome>,
+}
+
+/// What the choice among all models came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    pub floor_permille: u16,
+    /// No model that may serve reaches the floor; the first candidate is the best there is.
+    pub floor_not_met: bool,
+    /// Models that are not among the candidates listed, by the filter that took them out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<&'static str, u32>,
 }
 
 /// Why there is no plan.
 #[derive(Debug)]
 pub enum NoPlan {
-    /// Routing by the gateway's own choice was asked for.
+    /// The gateway's own choice was asked for where it makes none: for this kind of request, or for this API key.
     Automatic,
+    /// No model that may serve reaches the quality that the request demands.
+    BelowFloor { floor_permille: u16, considered: Vec<Considered> },
     /// The name means nothing here, or only a retired model. `instead` is its successor, `nearest` are names like it.
     UnknownModel {
         name: String,
@@ -96,8 +122,14 @@ pub struct Wanted<'a> {
     pub pin: Option<ProviderId>,
     /// The order of the hosts of one name; by price when nothing is preferred.
     pub strategy: Option<Strategy>,
+    /// What it demands of hosts, and prefers.
+    pub preferences: &'a Preferences,
     pub measured: &'a dyn Fn(&str) -> Measured,
     pub at: OffsetDateTime,
+    /// What the gateway's own choice goes by; `None` where it makes none.
+    pub automatic: Option<Automatic<'a>>,
+    /// The embedding model of the organization, which stands for `auto` where vectors are asked for.
+    pub embedding: Option<&'a str>,
 }
 
 /// Which credentials there are.
@@ -109,8 +141,8 @@ pub struct Keys<'a> {
 }
 
 /// Names that ask the gateway to choose.
-fn is_automatic(name: &str) -> bool {
-    matches!(name, "auto" | "kr-auto" | "kr-auto-embed" | "kairosroute/auto")
+pub fn is_automatic(name: &str) -> bool {
+    matches!(name, "auto" | "kr-auto" | "kr-auto-embed" | "kairosroute/auto" | "openrouter/auto")
 }
 
 impl Considered {
@@ -119,9 +151,22 @@ impl Considered {
         Self {
             model_id: shown(name).into(),
             provider: None,
+            score: None,
             est_cost_usd: None,
             reasons: Vec::new(),
             filtered_out_by: Some("unknown_model"),
+        }
+    }
+
+    /// A host that is not what the suffix of its name asks for.
+    fn left_out(host: &Candidate) -> Self {
+        Self {
+            model_id: host.id.clone(),
+            provider: Some(host.provider.row().name),
+            score: None,
+            est_cost_usd: None,
+            reasons: Vec::new(),
+            filtered_out_by: Some("name_suffix"),
         }
     }
 
@@ -143,35 +188,55 @@ pub fn plan(
     policy: &KeyPolicy,
     keys: &Keys<'_>,
 ) -> Result<Plan, NoPlan> {
-    let mut plan = Plan { candidates: Vec::new(), considered: Vec::new(), strategy: "pinned" };
+    let mut plan =
+        Plan { candidates: Vec::new(), considered: Vec::new(), strategy: "pinned", automatic: None };
     let mut first_unknown = None;
     for (index, name) in wanted.names.iter().enumerate() {
+        let mut name = name.as_ref();
         if is_automatic(name) {
-            return Err(NoPlan::Automatic);
+            match (&wanted.automatic, wanted.embedding) {
+                (Some(automatic), _) => {
+                    choose::choose(&mut plan, catalog, automatic, wanted, policy, keys)?;
+                    continue;
+                }
+                (None, Some(fixed)) => name = fixed,
+                (None, None) => return Err(NoPlan::Automatic),
+            }
         }
-        match named(catalog, index, name, wanted) {
+        let (plain, variant) = hosts::split_variant(catalog, name, wanted);
+        match named(catalog, index, plain, wanted) {
             Ok(mut hosts) => {
                 if hosts.len() > 1 {
                     plan.strategy = "price";
                     hosts.sort_by_key(|(_, estimate)| estimate.map_or(i64::MAX, |cost| cost.0));
                 }
-                if let Some(strategy) = wanted.strategy {
+                let missed = variant.map(|variant| variant.narrow(&mut hosts)).unwrap_or_default();
+                missed.iter().for_each(|(host, _)| plan.considered.push(Considered::left_out(host)));
+                let strategy = variant.and_then(hosts::Variant::strategy).or(wanted.strategy);
+                if let Some(strategy) = strategy {
+                    plan.strategy = strategy.as_str();
                     strategy.sort(&mut hosts, |(host, estimate)| (*estimate, (wanted.measured)(&host.id)));
                 }
+                hosts::prefer(&mut hosts, wanted);
                 for (candidate, estimate) in hosts {
                     consider(&mut plan, candidate, estimate, wanted, policy, keys);
                 }
             }
             Err(unknown) => {
                 plan.considered.push(Considered::unknown(name));
-                first_unknown = first_unknown.or(Some((name.to_string(), unknown)));
+                first_unknown = first_unknown.or(Some((name.to_owned(), unknown)));
             }
         }
+    }
+    if plan.automatic.is_some() {
+        plan.strategy = "auto";
     }
     if wanted.names.len() > 1 {
         plan.strategy = "list";
     }
-    plan.strategy = wanted.strategy.map_or(plan.strategy, Strategy::as_str);
+    if wanted.preferences.no_fallbacks {
+        plan.candidates.truncate(1);
+    }
     let mut known = plan.considered.iter().filter(|line| !line.is_unknown());
     let nothing_known = known.clone().next().is_none();
     let only_own_keys_could = known.all(|line| line.filtered_out_by == Some("own_key_only"));
@@ -265,11 +330,9 @@ fn consider(
     if plan.candidates.iter().any(|known| known.id == candidate.id) {
         return;
     }
-    let (has_own, has_platform) =
-        ((keys.own)(candidate.provider, &candidate), (keys.platform)(candidate.provider));
-    let filter = filter(&candidate, wanted, policy)
-        .or((!has_own && candidate.own_key_only).then_some("own_key_only"))
-        .or((!has_own && !has_platform).then_some("no_credential"))
+    let has_own = (keys.own)(candidate.provider, &candidate);
+    let filter = filter::obstacle(&candidate, wanted, policy)
+        .or(credential_obstacle(&candidate, has_own, keys))
         .or((plan.candidates.len() >= CANDIDATES_MAX).then_some("too_many_candidates"));
     let mut reasons = Vec::new();
     if filter.is_none() {
@@ -281,6 +344,7 @@ fn consider(
     plan.considered.push(Considered {
         model_id: candidate.id.clone(),
         provider: Some(candidate.provider.row().name),
+        score: None,
         est_cost_usd: estimate.map(|cost| cost.to_string()),
         reasons,
         filtered_out_by: filter,
@@ -290,79 +354,12 @@ fn consider(
     }
 }
 
-/// What of an API key's rules keeps a model out.
-pub fn policy_obstacle(
-    policy: &KeyPolicy,
-    provider: ProviderId,
-    id: &str,
-    name: &str,
-) -> Option<&'static str> {
-    if policy.excluded_providers.contains(&provider) {
-        return Some("excluded_providers");
-    }
-    if policy.allowed_providers.as_ref().is_some_and(|allowed| !allowed.contains(&provider)) {
-        return Some("allowed_providers");
-    }
-    let is_listed = |allowed: &Vec<String>| allowed.iter().any(|model| model == id || model == name);
-    if policy.allowed_models.as_ref().is_some_and(|allowed| !is_listed(allowed)) {
-        return Some("allowed_models");
-    }
-    None
-}
-
-/// The first rule that keeps a candidate out.
-fn filter(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Option<&'static str> {
-    let provider = candidate.provider;
-    if let Some(obstacle) = policy_obstacle(policy, provider, &candidate.id, &candidate.name) {
-        return Some(obstacle);
-    }
-    if candidate.model.as_ref().is_some_and(|model| !wanted.kind.is_served_by(model.mode)) {
-        return Some("model_of_another_kind");
-    }
-    if !matches!(wanted.kind, Kind::Conversation(_)) && provider.serves(wanted.kind).is_none() {
-        return Some("endpoint_not_served");
-    }
-    // A model for bare text has no conversations.
-    let bare = candidate.model.as_ref().is_some_and(|model| model.mode == Mode::Completion);
-    if bare && provider.path(Dialect::Completions).is_none() {
-        return Some("endpoint_not_served");
-    }
-    if wanted.needs_state && !provider.row().keeps_state {
-        return Some("keeps_no_state");
-    }
-    if !matches!(wanted.kind, Kind::Conversation(_)) {
-        // Its texts are read one by one: their sum has no bound.
+fn credential_obstacle(candidate: &Candidate, has_own: bool, keys: &Keys<'_>) -> Option<&'static str> {
+    if has_own {
         return None;
     }
-    if let Some(lacking) = candidate.model.as_ref().and_then(|model| ability_lacking(model, wanted.facts)) {
-        return Some(lacking);
-    }
-    let context = candidate.model.as_ref().and_then(|model| model.context_tokens);
-    // A prompt of this many bytes cannot have fewer tokens than a sixteenth: words that long do not exist.
-    if context.is_some_and(|tokens| wanted.facts.text_bytes / 16 > tokens) {
-        return Some("context_length");
-    }
-    None
-}
-
-/// What the request holds or asks for that the model cannot take. A provider whose sources list no abilities is asked.
-fn ability_lacking(model: &Model, facts: &Facts) -> Option<&'static str> {
-    let row = model.provider.row();
-    if !row.lists_abilities {
-        return None;
-    }
-    let needs = [
-        (facts.images > 0, Flag::Vision, "lacks_vision"),
-        (facts.audio_parts > 0, Flag::AudioIn, "lacks_audio_input"),
-        (facts.wants_audio_output, Flag::AudioOut, "lacks_audio_output"),
-        (facts.files > 0 && row.dialect == Dialect::Chat, Flag::Pdf, "lacks_pdf"),
-        (facts.has_tools, Flag::Tools, "lacks_tools"),
-        (facts.json_schema && !row.schema_by_prompt, Flag::JsonSchema, "lacks_json_schema"),
-    ];
-    needs
-        .into_iter()
-        .find(|(needed, flag, _)| *needed && !model.flags.has(*flag))
-        .map(|(_, _, reason)| reason)
+    let unusable = candidate.own_key_only.then_some("own_key_only");
+    unusable.or((!(keys.platform)(candidate.provider)).then_some("no_credential"))
 }
 
 fn estimate(model: &Model, wanted: &Wanted<'_>) -> Option<NanoUsd> {
@@ -388,3 +385,6 @@ fn gone(catalog: &Catalog, wanted: &Wanted<'_>, considered: Vec<Considered>) -> 
     let nearest = nearest(catalog, &name, wanted);
     NoPlan::UnknownModel { name, instead, nearest, considered }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::{
     ids::{ApiKeyId, OrgId, UserId},
-    policy::{ByokFallback, KeyPolicy},
+    policy::{ByokFallback, KeyPolicy, RoutingMode},
     provider::ProviderId,
 };
 use sqlx::PgConnection;
@@ -75,6 +75,7 @@ pub async fn find_principal(
 ) -> Result<Option<Principal>, StoreError> {
     let Some(row) = sqlx::query!(
         r#"SELECT org_id, id, byok_fallback, allowed_providers, excluded_providers, allowed_models, expires_at,
+                  min_quality_permille, routing_mode,
                   EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id = k.id) AS "own_keys!"
            FROM api_key k
            WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"#,
@@ -92,6 +93,8 @@ pub async fn find_principal(
         allowed_providers: row.allowed_providers.map(|list| providers_of(&row.id, &list)).transpose()?,
         excluded_providers: providers_of(&row.id, &row.excluded_providers)?,
         allowed_models: row.allowed_models,
+        min_quality_permille: permille_of(row.min_quality_permille),
+        routing_mode: mode_of(&row.routing_mode),
         expires_at: row.expires_at,
     };
     // Most keys have none of their own: one question is enough for them.
@@ -112,7 +115,7 @@ pub async fn list(
     let rows = sqlx::query_as!(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, expires_at, created_at, revoked_at
+                allowed_models, min_quality_permille, routing_mode, expires_at, created_at, revoked_at
          FROM api_key k WHERE org_id = $1 AND ($2::uuid IS NULL OR created_by = $2)
            AND ($3::uuid IS NULL OR EXISTS (
                SELECT 1 FROM api_key last WHERE last.org_id = $1 AND last.id = $3
@@ -137,7 +140,7 @@ pub async fn get(
     let row = sqlx::query_as!(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, expires_at, created_at, revoked_at
+                allowed_models, min_quality_permille, routing_mode, expires_at, created_at, revoked_at
          FROM api_key WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3)",
         scope.org.uuid(),
         id.0,
@@ -157,7 +160,7 @@ pub async fn lock_live(
     let row = sqlx::query_as!(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, expires_at, created_at, revoked_at
+                allowed_models, min_quality_permille, routing_mode, expires_at, created_at, revoked_at
          FROM api_key
          WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3) AND revoked_at IS NULL
          FOR UPDATE",
@@ -237,8 +240,9 @@ pub async fn insert(
     let allowed = key.policy.allowed_providers.as_deref().map(texts);
     sqlx::query!(
         "INSERT INTO api_key (org_id, id, key_hash, name, last4, created_by, byok_fallback, allowed_providers,
-                              excluded_providers, allowed_models, expires_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                              excluded_providers, allowed_models, expires_at, created_at,
+                              min_quality_permille, routing_mode)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         scope.uuid(),
         key.id.0,
         key_hash.as_slice(),
@@ -251,6 +255,8 @@ pub async fn insert(
         key.policy.allowed_models.as_deref(),
         key.policy.expires_at,
         key.created_at,
+        permille_stored(key.policy.min_quality_permille),
+        key.policy.routing_mode.as_str(),
     )
     .execute(connection)
     .await?;
@@ -262,7 +268,8 @@ pub async fn update(connection: &mut PgConnection, scope: OrgScope, key: &ApiKey
     let allowed = key.policy.allowed_providers.as_deref().map(texts);
     sqlx::query!(
         "UPDATE api_key SET name = $3, byok_fallback = $4, allowed_providers = $5, excluded_providers = $6,
-                            allowed_models = $7, expires_at = $8
+                            allowed_models = $7, expires_at = $8, min_quality_permille = $9,
+                            routing_mode = $10
          WHERE org_id = $1 AND id = $2",
         scope.uuid(),
         key.id.0,
@@ -272,6 +279,8 @@ pub async fn update(connection: &mut PgConnection, scope: OrgScope, key: &ApiKey
         &texts(&key.policy.excluded_providers),
         key.policy.allowed_models.as_deref(),
         key.policy.expires_at,
+        permille_stored(key.policy.min_quality_permille),
+        key.policy.routing_mode.as_str(),
     )
     .execute(connection)
     .await?;
@@ -306,6 +315,8 @@ struct KeyRow {
     allowed_providers: Option<Vec<String>>,
     excluded_providers: Vec<String>,
     allowed_models: Option<Vec<String>>,
+    min_quality_permille: Option<i16>,
+    routing_mode: String,
     expires_at: Option<OffsetDateTime>,
     created_at: OffsetDateTime,
     revoked_at: Option<OffsetDateTime>,
@@ -325,6 +336,8 @@ impl KeyRow {
                 allowed_providers: allowed,
                 excluded_providers: providers_of(&self.id, &self.excluded_providers)?,
                 allowed_models: self.allowed_models,
+                min_quality_permille: permille_of(self.min_quality_permille),
+                routing_mode: mode_of(&self.routing_mode),
                 expires_at: self.expires_at,
             },
             created_at: self.created_at,
@@ -343,6 +356,19 @@ fn fallback_text(fallback: ByokFallback) -> &'static str {
 /// Anything but the explicit permission keeps requests off the platform's keys.
 fn fallback_of(text: &str) -> ByokFallback {
     if text == "platform" { ByokFallback::Platform } else { ByokFallback::Never }
+}
+
+fn permille_of(stored: Option<i16>) -> Option<u16> {
+    stored.and_then(|permille| u16::try_from(permille).ok())
+}
+
+fn permille_stored(permille: Option<u16>) -> Option<i16> {
+    permille.and_then(|permille| i16::try_from(permille).ok())
+}
+
+/// A mode that a later release wrote is no permission.
+fn mode_of(text: &str) -> RoutingMode {
+    RoutingMode::by_name(text).unwrap_or(RoutingMode::Off)
 }
 
 fn providers_of(row: &Uuid, names: &[String]) -> Result<Vec<ProviderId>, StoreError> {

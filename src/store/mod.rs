@@ -6,6 +6,7 @@
 pub mod api_keys;
 pub mod audit;
 pub mod audit_log;
+pub mod embedding_models;
 pub mod entries;
 pub mod instances;
 pub mod ledger;

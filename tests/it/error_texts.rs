@@ -105,7 +105,17 @@ fn unplanned() -> Vec<Case> {
         json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } }]);
     let long = "word ".repeat(600_000);
     vec![
-        ask("automatic routing", CHAT, &hello("auto")),
+        ask(
+            "automatic routing of images",
+            "/v1/images/generations",
+            &json!({ "model": "auto", "prompt": "a" }),
+        ),
+        ask(
+            "a quality that no model is known to reach",
+            CHAT,
+            &json!({ "model": "auto", "min_quality": 1, "provider": { "only": ["cohere"] },
+                     "messages": [{ "role": "user", "content": "Hello" }] }),
+        ),
         ask("an unknown name", CHAT, &hello("gpt4o")),
         ask("an unknown name of a provider", CHAT, &hello("openai/gpt-5.4-turbo")),
         ask("an unknown provider", CHAT, &hello("azure/gpt-5.4")),

@@ -8,6 +8,7 @@ use std::{
 
 /// From the bottom up; modules of one line do not import each other.
 const LAYERS: &[&[&str]] = &[
+    &["classifier"],
     &["domain"],
     &["dialect"],
     &["store", "vault"],

@@ -6,6 +6,7 @@ mod harness;
 
 mod accounts;
 mod api_keys;
+mod auto;
 mod bad_input;
 mod canary;
 mod dashboard;

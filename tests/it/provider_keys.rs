@@ -239,7 +239,7 @@ async fn unknown_fields_and_wrong_kinds_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_guardrail_that_is_not_enforced_is_refused_by_name_and_null_clears_nothing() {
+async fn a_guardrail_that_is_not_enforced_or_out_of_bounds_is_refused_by_name_and_null_clears_nothing() {
     let stack = Stack::start().await;
     let customer = stack.sign_up().await;
     for (name, value) in [
@@ -248,7 +248,7 @@ async fn a_guardrail_that_is_not_enforced_is_refused_by_name_and_null_clears_not
         ("budgetPeriod", json!("day")),
         ("requestsPerMinute", json!(5)),
         ("tokensPerMinute", json!(5)),
-        ("minQualityThreshold", json!(0.5)),
+        ("minQualityThreshold", json!(1.5)),
         ("zdr", json!(true)),
     ] {
         let reply = refused(&stack, &customer, &json!({ name: value }), 400, "invalid_request").await;

@@ -91,16 +91,14 @@ def models_are_listed():
         assert listed[model]["available"] is True, listed[model]
 
 
-def the_automatic_names_are_refused_until_there_is_routing():
+def the_automatic_names_are_its_defaults():
     # What the package asks for when nothing is named.
-    for work in (
-        lambda: client.chat.completions.create(messages=ASK),
-        lambda: client.completions.create(prompt="Once up"),
-        lambda: client.embeddings.create(input="one"),
-    ):
-        error = raises(KairosRouteError, work)
-        assert error.status_code == 400 and "name a model" in str(error), error
-    assert calls() == []
+    answer = client.chat.completions.create(messages=ASK)
+    assert answer["choices"][0]["message"]["content"], answer
+    assert "savings_usd" in answer["x_kairosroute"], answer
+    assert client.completions.create(prompt="Once up")["choices"][0]["text"]
+    first, second = (client.embeddings.create(input="one") for _ in range(2))
+    assert first["model"] == second["model"], (first, second)
 
 
 def a_rate_limit():
@@ -150,7 +148,7 @@ run(
     + once(
         embeddings,
         models_are_listed,
-        the_automatic_names_are_refused_until_there_is_routing,
+        the_automatic_names_are_its_defaults,
         a_rate_limit,
         a_spent_budget,
         a_wrong_key,

@@ -36,7 +36,22 @@ pub fn bucket(hash: u32, bits: u32) -> u16 {
 
 /// Whether a byte belongs to a word.
 pub fn is_word_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte >= 0x80 || byte == b'\''
+    WORD_BYTES.get(usize::from(byte)).is_some_and(|is_word| *is_word)
+}
+
+const WORD_BYTES: [bool; 256] = word_bytes();
+
+/// Letters, digits, the apostrophe, and all of what is not ASCII.
+const fn word_bytes() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut bytes: &mut [bool] = &mut table;
+    let mut byte = 0_u8;
+    while let Some((first, rest)) = bytes.split_first_mut() {
+        *first = byte.is_ascii_alphanumeric() || byte >= 0x80 || byte == b'\'';
+        bytes = rest;
+        byte = byte.wrapping_add(1);
+    }
+    table
 }
 
 /// The words of a text, in order. A `+` or `#` right after a letter belongs to the word (`c++`, `c#`).

@@ -476,20 +476,25 @@ fn options(sheet: &mut Sheet, parts: [&[u8]; 2], lines: &LineFacts<'_>) {
 
 fn question(sheet: &mut Sheet, question: &[u8]) {
     let last = question.last().copied().unwrap_or(0);
-    let words = || Words::of(question);
-    let capital = |word: &&[u8]| word.first().is_some_and(u8::is_ascii_uppercase);
-    let upper = |word: &&[u8]| word.len() >= 2 && word.iter().all(u8::is_ascii_uppercase);
+    let (mut words, mut capital, mut upper) = (0, 0, 0);
+    for word in Words::of(question) {
+        words += 1;
+        if word.first().is_some_and(u8::is_ascii_uppercase) {
+            capital += 1;
+            upper += usize::from(word.len() >= 2 && word.iter().all(u8::is_ascii_uppercase));
+        }
+    }
     let values = [
         question.len(),
-        words().count(),
+        words,
         usize::from(last == b'?'),
         usize::from(last == b':'),
         usize::from(last.is_ascii_alphanumeric() || last == b','),
         usize::from(memchr::memmem::find(question, b"__").is_some()),
         question.iter().filter(|byte| byte.is_ascii_digit()).count(),
-        words().filter(capital).count(),
+        capital,
         sentences(question),
-        words().filter(upper).count(),
+        upper,
     ];
     values.into_iter().for_each(|value| sheet.put(value));
 }

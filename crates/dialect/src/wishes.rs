@@ -5,6 +5,7 @@
 use super::{
     json::{Kind, Member, Raw},
     request::{Invalid, Limits},
+    routing::{self, RoutingWishes},
 };
 use kairosroute_domain::secret::Secret;
 use std::{borrow::Cow, collections::HashSet, fmt};
@@ -26,6 +27,10 @@ pub struct Wishes<'a> {
     pub retry: Option<u32>,
     /// `extra.fallback_models`, to be tried after the request's own models.
     pub fallback_models: Vec<Cow<'a, str>>,
+    /// `min_quality`: the least share of the reference model's quality, in permille.
+    pub min_quality_permille: Option<u16>,
+    /// What it demands of hosts, and prefers.
+    pub routing: RoutingWishes<'a>,
 }
 
 impl<'a> Wishes<'a> {
@@ -36,6 +41,8 @@ impl<'a> Wishes<'a> {
             match key.as_ref() {
                 "byok_api_key" => wishes.byok_api_key = key_of("byok_api_key", *value)?,
                 "extra" => wishes.extra(*value, limits)?,
+                "min_quality" => wishes.min_quality_permille = Some(share("min_quality", *value)?),
+                name if routing::FIELDS.contains(&name) => wishes.routing.take(name, *value)?,
                 _ => {}
             }
         }
@@ -141,6 +148,14 @@ pub fn brought_key(name: &str, text: &str) -> Result<Option<Secret>, Invalid> {
 
 fn key_of(name: &str, value: Raw<'_>) -> Result<Option<Secret>, Invalid> {
     brought_key(name, &string(name, value)?)
+}
+
+/// A share from 0 to 1, in permille.
+fn share(name: &str, value: Raw<'_>) -> Result<u16, Invalid> {
+    let share = value.get().parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    let share = share.ok_or_else(|| Invalid::at(name, format!("`{name}` must be a number from 0 to 1")))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
+    Ok((share * 1_000.0).round() as u16)
 }
 
 fn string<'a>(name: &str, value: Raw<'a>) -> Result<Cow<'a, str>, Invalid> {

@@ -14,6 +14,43 @@ pub enum ByokFallback {
     Never,
 }
 
+/// What the gateway's own choice of models may do for an API key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoutingMode {
+    /// `auto` is refused.
+    Off,
+    /// As `On`; besides, requests that name a model have a note in their receipt of what would have been chosen.
+    Shadow,
+    /// As `Shadow`; besides, the answer names that model in a header.
+    Advise,
+    /// `auto` is served.
+    #[default]
+    On,
+}
+
+impl RoutingMode {
+    pub const ALL: [RoutingMode; 4] = [Self::Off, Self::Shadow, Self::Advise, Self::On];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Shadow => "shadow",
+            Self::Advise => "advise",
+            Self::On => "on",
+        }
+    }
+
+    pub fn by_name(name: &str) -> Option<RoutingMode> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == name)
+    }
+
+    /// Whether requests that name a model are compared with what would have been chosen.
+    pub fn compares(self) -> bool {
+        matches!(self, Self::Shadow | Self::Advise)
+    }
+}
+
 /// The policy of one API key. Every field present is enforced on every request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPolicy {
@@ -24,6 +61,9 @@ pub struct KeyPolicy {
     pub excluded_providers: Vec<ProviderId>,
     /// Only these models (canonical id or bare name); `None` allows all.
     pub allowed_models: Option<Vec<String>>,
+    /// The least quality of a model that the gateway chooses, in permille of the reference model's.
+    pub min_quality_permille: Option<u16>,
+    pub routing_mode: RoutingMode,
     /// From this moment on the key is refused.
     pub expires_at: Option<OffsetDateTime>,
 }

@@ -5,6 +5,7 @@
 use super::kind::Kind;
 use std::fmt;
 
+pub mod data_policy;
 mod kinds;
 mod quirks;
 

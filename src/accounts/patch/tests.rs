@@ -88,7 +88,7 @@ fn every_bad_field_is_named() {
         (json!({"budgetPeriod": "day"}), "budgetPeriod"),
         (json!({"requestsPerMinute": 0}), "requestsPerMinute"),
         (json!({"tokensPerMinute": {}}), "tokensPerMinute"),
-        (json!({"minQualityThreshold": []}), "minQualityThreshold"),
+        (json!({"minQualityThreshold": 1.5}), "minQualityThreshold"),
         (json!({"zdr": false}), "zdr"),
     ] {
         assert_eq!(param_of(&body), param, "{body}");

@@ -5,6 +5,7 @@ use super::{Course, CredentialKind};
 use crate::{
     domain::money::NanoUsd,
     gateway::{failure::Failure, open::Open},
+    routing::plan::Candidate,
     store::{StoreError, entries},
 };
 
@@ -32,8 +33,13 @@ impl Course<'_> {
         Err(self.failure(open))
     }
 
+    /// Who would be called first, on whose key.
+    pub fn first(&self) -> Option<(&Candidate, CredentialKind)> {
+        self.choices.first().map(|choice| (choice.candidate, choice.kind()))
+    }
+
     /// The most that the platform's choices from `at` on can cost, and the least that lets them run.
-    pub(super) fn credit_ahead(&self, at: usize, open: &Open) -> (NanoUsd, NanoUsd) {
+    pub(in crate::gateway) fn credit_ahead(&self, at: usize, open: &Open) -> (NanoUsd, NanoUsd) {
         let ahead = self.choices.iter().skip(at).filter(|choice| choice.kind() == CredentialKind::Platform);
         let bounds = ahead.filter_map(|choice| self.bounds(choice.candidate, open).ok());
         bounds.fold((NanoUsd::ZERO, NanoUsd::ZERO), |(want, floor), bound| {

@@ -38,6 +38,7 @@ impl Open {
             service_tier: self.service_tier.clone(),
             considered: self.considered.clone(),
             strategy: self.strategy,
+            judged: self.judged.clone(),
             chain: self.chain.clone(),
             attempts: self.attempts.clone(),
             fallback_reason: self.fallback_reason,

@@ -8,11 +8,15 @@ use crate::{
     providers::{error::Class, transport::Paced},
     routing::measured::Sample,
 };
+use std::time::Duration;
 
 impl Open {
     /// An answer that is whole.
     pub(super) fn measure(&self, ending: Ending, bill: Option<&Bill>) {
         let Some(serving) = self.serving.as_ref().filter(|_| ending == Ending::Completed) else { return };
+        if serving.served.credential == CredentialKind::Platform {
+            self.gateway.breakers.answered(&serving.served.model_id);
+        }
         let Some((paced, bill)) = serving.pace.as_ref().and_then(|pace| pace.so_far()).zip(bill) else {
             return;
         };
@@ -25,7 +29,7 @@ impl Open {
     }
 
     /// A call that failed, before or after its answer began.
-    pub fn blame(&self, class: Class) {
+    pub fn blame(&self, class: Class, retry_after: Option<Duration>) {
         let is_its_fault = match class {
             Class::Overload | Class::Timeout => true,
             // How much of its limit a customer has left is its own affair.
@@ -34,7 +38,19 @@ impl Open {
         };
         if is_its_fault {
             self.sample(Sample::Failed);
+            self.set_aside(retry_after);
         }
+    }
+
+    /// Counts the failure towards leaving the host alone for a while. Only calls on the platform's key count.
+    fn set_aside(&self, retry_after: Option<Duration>) {
+        let Some(served) = self.served().filter(|served| served.credential == CredentialKind::Platform)
+        else {
+            return;
+        };
+        let asked_ms = retry_after.and_then(|wait| i64::try_from(wait.as_millis()).ok());
+        let (org, now_ms) = (self.principal.scope.org_id(), self.gateway.now_ms());
+        self.gateway.breakers.failed(&served.model_id, org, now_ms, asked_ms);
     }
 
     fn sample(&self, sample: Sample) {

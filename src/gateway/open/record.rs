@@ -24,6 +24,7 @@ impl Open {
                 false => &self.considered,
             },
             strategy: self.strategy,
+            judged: self.judged.as_deref(),
             fallback_chain: &self.chain,
             attempts: &self.attempts,
             served: self.served(),
@@ -46,7 +47,7 @@ impl Open {
             provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()).into(),
             model: kept(&served.model_id),
             byok: served.credential == CredentialKind::Byok,
-            category: None,
+            category: self.judged.as_ref().map(|trace| trace.category().as_str()),
             status: match ending {
                 Ending::Completed => UsageStatus::Completed,
                 Ending::Aborted => UsageStatus::Aborted,

@@ -10,6 +10,7 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
     let line = Considered {
         model_id: id.clone(),
         provider: None,
+        score: None,
         est_cost_usd: None,
         reasons: Vec::new(),
         filtered_out_by: Some("unknown_model"),
@@ -31,13 +32,15 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
         credential: CredentialKind::Byok,
         by_byok_api_key: false,
     };
-    let bill = Bill { usage: Usage::default(), priced: None, charge: NanoUsd::ZERO, margin_bps: Bps(0) };
+    let (charge, savings) = (NanoUsd::ZERO, NanoUsd::ZERO);
+    let bill = Bill { usage: Usage::default(), priced: None, charge, margin_bps: Bps(0), savings };
     let done = Done { served: served.clone(), bill: bill.clone() };
     let story = Story {
         request_id: RequestId(Uuid::nil()),
         requested: &huge,
         considered: &vec![line; 5_000],
         strategy: "list",
+        judged: None,
         fallback_chain: &vec![id; 5_000],
         attempts: &vec![attempt; 50],
         served: Some(&served),

@@ -91,8 +91,15 @@ fn key_id(call: &Call) -> Result<ApiKeyId, ApiError> {
 
 fn key_view(details: &KeyDetails) -> Map<String, Value> {
     let key = &details.key;
-    let KeyPolicy { byok_fallback, allowed_providers, excluded_providers, allowed_models, expires_at } =
-        &key.policy;
+    let KeyPolicy {
+        byok_fallback,
+        allowed_providers,
+        excluded_providers,
+        allowed_models,
+        min_quality_permille,
+        routing_mode,
+        expires_at,
+    } = &key.policy;
     let provider_keys: Vec<Value> =
         details.provider_keys.iter().map(|stored| provider_key_view(stored, details)).collect();
     let view = json!({
@@ -107,6 +114,8 @@ fn key_view(details: &KeyDetails) -> Map<String, Value> {
         "allowedProviders": allowed_providers,
         "excludedProviders": excluded_providers,
         "allowedModels": allowed_models,
+        "minQualityThreshold": min_quality_permille.map(|permille| f64::from(permille) / 1_000.0),
+        "routingMode": routing_mode,
         "providerKeys": provider_keys,
     });
     match view {

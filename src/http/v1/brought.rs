@@ -12,6 +12,7 @@ use crate::{
 const PROVIDER: &str = "x-provider";
 const KEY: &str = "x-provider-key";
 const MODEL: &str = "x-provider-model";
+const PLAN: &str = "x-kairosroute-plan";
 
 /// Reads them; blank ones are absent.
 pub fn brought(call: &Call) -> Result<Brought, ApiError> {
@@ -24,7 +25,8 @@ pub fn brought(call: &Call) -> Result<Brought, ApiError> {
         None => None,
     };
     let model = one(call, MODEL)?.map(str::to_owned);
-    Ok(Brought { provider, key, model })
+    let plan = one(call, PLAN)?.map(str::to_owned);
+    Ok(Brought { provider, key, model, plan })
 }
 
 /// The values of a header that are not blank.

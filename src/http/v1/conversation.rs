@@ -6,7 +6,7 @@ use super::{
     upstream,
 };
 use crate::{
-    domain::{kind::Kind, money::NanoUsd, policy::ByokFallback, provider::Dialect},
+    domain::{kind::Kind, policy::ByokFallback, provider::Dialect},
     gateway::{
         Gateway, NoPlace,
         failure::Failure,
@@ -41,6 +41,7 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-kairosroute-attempts");
 const CACHE: HeaderName = HeaderName::from_static("x-kairosroute-cache");
 const COST: HeaderName = HeaderName::from_static("x-kairosroute-cost");
 const SAVINGS: HeaderName = HeaderName::from_static("x-kairosroute-savings");
+const ADVICE: HeaderName = HeaderName::from_static("x-kairosroute-advice");
 const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-kairosroute-fallback-reason");
 const DROPPED: HeaderName = HeaderName::from_static("x-kairosroute-dropped");
 const RATE_LIMIT_BYPASS: HeaderName = HeaderName::from_static("x-ratelimit-bypass");
@@ -285,7 +286,10 @@ fn each_header(told: &Told, mut put: impl FnMut(HeaderName, HeaderValue)) {
     }
     if let Some(cost) = told.cost {
         text(COST, cost.to_string());
-        text(SAVINGS, NanoUsd::ZERO.to_string());
+        text(SAVINGS, told.savings.to_string());
+    }
+    if let Some(advice) = &told.advice {
+        text(ADVICE, advice.to_string());
     }
     if let Some(reason) = told.fallback_reason {
         text(FALLBACK_REASON, reason.to_owned());

@@ -4,5 +4,7 @@ mod brought;
 pub mod conversation;
 pub mod count_tokens;
 pub mod models;
+pub mod performance;
 pub mod receipts;
+pub mod route;
 mod upstream;

@@ -13,7 +13,7 @@ use crate::{
         error::{ApiError, Code},
         extract::Call,
     },
-    routing::plan,
+    routing::{filter, plan},
     store::api_keys::Principal,
 };
 use actix_web::HttpResponse;
@@ -137,7 +137,8 @@ impl Asking {
         let today = self.gateway.ambient.now().date();
         (own || (platform && model.is_servable_by_name(today)))
             && is_served(model)
-            && plan::policy_obstacle(&self.principal.policy, model.provider, &model.id, &model.name).is_none()
+            && filter::policy_obstacle(&self.principal.policy, model.provider, &model.id, &model.name)
+                .is_none()
     }
 }
 

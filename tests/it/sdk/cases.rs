@@ -98,7 +98,7 @@ pub const KAIROSROUTE: Cases = Cases {
     once: &[
         "embeddings",
         "models_are_listed",
-        "the_automatic_names_are_refused_until_there_is_routing",
+        "the_automatic_names_are_its_defaults",
         "a_rate_limit",
         "a_spent_budget",
         "a_wrong_key",

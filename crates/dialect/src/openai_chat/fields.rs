@@ -87,6 +87,7 @@ pub(crate) const OWN: &[&str] = &[
     "max_price",
     "provider",
     "cache",
+    "min_quality",
     "automatic_tool_execution",
     "max_turns",
     "agent_attributes",
@@ -100,7 +101,20 @@ pub(crate) const OWN: &[&str] = &[
 
 /// Of [`OWN`], those that are acted on; the others are refused when they ask for something. `usage` asks for what is
 /// always given.
-pub(crate) const OWN_SUPPORTED: &[&str] = &["models", "byok_api_key", "extra", "usage"];
+pub(crate) const OWN_SUPPORTED: &[&str] = &[
+    "models",
+    "byok_api_key",
+    "extra",
+    "usage",
+    "min_quality",
+    "provider",
+    "data_collection",
+    "zdr",
+    "preferred_max_latency",
+    "preferred_min_throughput",
+    "quantizations",
+    "max_price",
+];
 
 const STOP_MAX: usize = 16;
 

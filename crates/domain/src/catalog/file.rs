@@ -25,6 +25,7 @@ pub(super) struct Row {
     successor: Option<String>,
     context_tokens: Option<u64>,
     output_tokens_max: Option<u64>,
+    quantization: Option<String>,
     quality_permille: Option<u16>,
     flags: Option<Vec<Flag>>,
     aliases: Option<Vec<String>>,
@@ -51,6 +52,7 @@ impl Row {
         lay(&mut self.successor, over.successor);
         lay(&mut self.context_tokens, over.context_tokens);
         lay(&mut self.output_tokens_max, over.output_tokens_max);
+        lay(&mut self.quantization, over.quantization);
         lay(&mut self.quality_permille, over.quality_permille);
         lay(&mut self.flags, over.flags);
         lay(&mut self.aliases, over.aliases);
@@ -92,6 +94,7 @@ impl Row {
             successor: stated(&self.successor).map(Arc::from),
             context_tokens: self.context_tokens,
             output_tokens_max: self.output_tokens_max,
+            quantization: stated(&self.quantization).map(Arc::from),
             quality_permille: self.quality_permille,
             flags: self.flags.iter().flatten().copied().collect(),
             aliases: aliases.iter().map(|alias| Arc::from(alias.as_str())).collect(),

@@ -61,6 +61,8 @@ pub struct Model {
     pub context_tokens: Option<u64>,
     /// Largest answer.
     pub output_tokens_max: Option<u64>,
+    /// How the host stores the weights, such as `fp8`; none: not stated.
+    pub quantization: Option<Arc<str>>,
     /// The operator's judgement of quality, 0 to 1000; none: unrated.
     pub quality_permille: Option<u16>,
     pub flags: Flags,

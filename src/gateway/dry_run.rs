@@ -1,0 +1,72 @@
+//! What would be done with a request, without doing it: nobody is called, nothing is set aside, nothing is recorded.
+
+use super::{
+    Place,
+    automatic::RoutingTrace,
+    course::Course,
+    failure::Failure,
+    inference::{Inbound, prepared, read, request_limits},
+    open::Open,
+    plan_token,
+    receipt::CredentialKind,
+};
+use crate::{dialect, domain::money::NanoUsd, routing::plan::Considered};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+/// The plan of a request.
+pub struct DryRun {
+    pub routing: Option<Box<RoutingTrace>>,
+    pub candidates: Vec<Considered>,
+    pub strategy: &'static str,
+    pub model: Arc<str>,
+    pub provider: &'static str,
+    pub credential: CredentialKind,
+    pub fallback_chain: Vec<Arc<str>>,
+    pub est_cost_usd: Option<String>,
+    /// What the first call would set aside; nothing on an own key.
+    pub hold: NanoUsd,
+    pub token: String,
+    pub ends_at: OffsetDateTime,
+}
+
+/// Plans a request as [`super::inference::complete`] would.
+pub fn dry_run(mut inbound: Inbound<'_>, place: Place) -> Result<DryRun, Failure> {
+    let unfolded = dialect::unfold(inbound.kind, &inbound.body, &request_limits(inbound.gateway));
+    if let Some(plain) = unfolded.map_err(Failure::Invalid)? {
+        inbound.body = plain.into();
+    }
+    let request = read(&inbound)?;
+    let gateway = inbound.gateway;
+    let mut open =
+        Open::new(gateway.clone(), inbound.principal.clone(), inbound.kind, inbound.body.clone(), place);
+    let (scope, candidates) = prepared(&inbound, &request, &mut open, None)?;
+    let course = Course::new(&inbound, &request, &scope, &candidates, &mut open);
+    let Some((candidate, credential)) = course.first() else {
+        let message = "No credential may serve this request: add credit or a provider key";
+        return Err(Failure::NoModels { param: None, message: message.to_owned() });
+    };
+    let hold = match credential {
+        CredentialKind::Platform => course.credit_ahead(0, &open).0,
+        CredentialKind::Byok => NanoUsd::ZERO,
+    };
+    let line = open.considered.iter().find(|line| line.model_id == candidate.id);
+    let est_cost_usd = line.and_then(|line| line.est_cost_usd.clone());
+    let (model, provider) = (candidate.id.clone(), candidate.provider.row().name);
+    let signing = &gateway.installation.signing;
+    let (token, ends_at) =
+        plan_token::sign(signing, inbound.principal.api_key_id, &open.chain, gateway.ambient.now());
+    Ok(DryRun {
+        routing: open.judged.take(),
+        candidates: std::mem::take(&mut open.considered),
+        strategy: open.strategy,
+        model,
+        provider,
+        credential,
+        fallback_chain: std::mem::take(&mut open.chain),
+        est_cost_usd,
+        hold,
+        token,
+        ends_at,
+    })
+}

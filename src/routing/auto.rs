@@ -1,0 +1,181 @@
+//! The choice among all models, for `auto`: what the request needs filters, the quality table and the floor decide who
+//! is good enough, and the cheapest of these by expected cost comes first. Pure: the same request, catalogue, keys and
+//! figures give the same order.
+
+use super::{
+    filter,
+    measured::Measured,
+    plan::{Candidate, Wanted},
+    quality::{Quality, QualityTable},
+};
+use crate::{
+    dialect::canonical::Effort,
+    domain::{
+        catalog::{Flag, Model, ServiceTier},
+        money::{self, NanoUsd},
+    },
+};
+use kairosroute_classifier::{Category, CategorySet, Classification};
+use std::{cmp::Reverse, sync::Arc};
+
+/// Bytes of text per token, low, so that a prompt is not thought to fit where it does not.
+const BYTES_PER_TOKEN_LEAST: u64 = 3;
+const BYTES_PER_TOKEN: u64 = 4;
+/// Costs that differ by less than this are alike: health decides.
+const TIE_PERCENT: i64 = 3;
+/// By how much difficulty widens or narrows what a model lacks to the reference, at the most: a fifth. Only where it
+/// was measured that difficulty means something.
+const STEP_PERMILLE: i64 = 400;
+const STEP_CATEGORIES: [Category; 1] = [Category::Reasoning];
+
+/// What a request by `auto` is judged by.
+#[derive(Clone, Copy)]
+pub struct Automatic<'a> {
+    pub classification: Classification,
+    pub effort: Option<Effort>,
+    /// The least share of the reference's quality, in permille.
+    pub floor_permille: u16,
+    /// Nobody above the floor is an error.
+    pub is_strict: bool,
+    pub table: &'a QualityTable,
+    /// The model that quality is measured by, and its cost that savings are.
+    pub reference: Option<&'a Model>,
+}
+
+/// A model that passed the filters, with what decides its place.
+pub struct Scored {
+    pub candidate: Candidate,
+    pub quality: Option<Quality>,
+    /// Lower bound of the quality, in permille, with difficulty.
+    pub score: Option<i64>,
+    pub cost: Option<NanoUsd>,
+    pub clears: bool,
+}
+
+/// What keeps a model out of the choice among all. Claims are needed: an ability that no source states is not relied
+/// on.
+pub fn obstacle(model: &Model, wanted: &Wanted<'_>) -> Option<&'static str> {
+    if let Some(lacking) = filter::lacks(model, wanted) {
+        return Some(lacking);
+    }
+    if model.flags.has(Flag::AlwaysSearches) {
+        return Some("always_searches");
+    }
+    let prompt = wanted.facts.text_bytes / BYTES_PER_TOKEN_LEAST;
+    if prompt.saturating_add(wanted.output_limit.unwrap_or(1_024)) > model.context_tokens.unwrap_or(0) {
+        return Some("context_length");
+    }
+    let longest = wanted.output_limit.zip(model.output_tokens_max);
+    longest.is_some_and(|(wanted, most)| wanted > most).then_some("output_length")
+}
+
+/// Output tokens to expect of an answer, thinking included. Rough figures of ours; they order models by cost and are
+/// no promise.
+pub fn expected_output(category: Category, effort: Option<Effort>, model: &Model) -> u64 {
+    let answer: u64 = match category {
+        Category::Code => 900,
+        Category::Reasoning => 700,
+        Category::Analysis => 900,
+        Category::Extraction => 200,
+        Category::Summarization => 250,
+        Category::Creative => 700,
+        Category::Chat => 300,
+        Category::Agent => 250,
+    };
+    let thinks = model.flags.has(Flag::Reasoning);
+    let thinking = match effort {
+        _ if !thinks => 0,
+        None if model.flags.has(Flag::ThinkAlways) => 1_500,
+        None => 400,
+        Some(Effort::None) => 0,
+        Some(Effort::Minimal) => 100,
+        Some(Effort::Low) => 500,
+        Some(Effort::Medium) => 1_500,
+        Some(Effort::High) => 4_000,
+        Some(Effort::XHigh | Effort::Max) => 10_000,
+    };
+    answer + thinking
+}
+
+/// The expected cost of the request at a model.
+pub fn expected_cost(model: &Model, wanted: &Wanted<'_>, automatic: &Automatic<'_>) -> Option<NanoUsd> {
+    let prompt = wanted.facts.text_bytes / BYTES_PER_TOKEN;
+    let expected = expected_output(automatic.classification.category, automatic.effort, model);
+    let output = expected.min(wanted.output_limit.unwrap_or(expected));
+    let service = ServiceTier::by_name(wanted.service_tier)?;
+    let rates = model.prices.as_ref()?.at(wanted.at)?.rates(service, prompt, wanted.at)?.rates;
+    money::cost([(prompt, rates.input), (output, rates.output?)]).ok()
+}
+
+impl Automatic<'_> {
+    /// The categories that count.
+    fn categories(&self) -> CategorySet {
+        self.classification.categories
+    }
+
+    /// What a model is worth here.
+    pub fn score(&self, candidate: Candidate, wanted: &Wanted<'_>) -> Scored {
+        let model = candidate.model.clone();
+        let model = model.as_deref();
+        let quality =
+            model.and_then(|model| self.table.quality(model, self.effort, self.categories(), self.reference));
+        let score = quality.map(|quality| self.with_difficulty(quality));
+        let cost = model.and_then(|model| expected_cost(model, wanted, self));
+        let clears = score.is_some_and(|score| score >= i64::from(self.floor_permille)) && cost.is_some();
+        Scored { candidate, quality, score, cost, clears }
+    }
+
+    /// The lower bound, moved by difficulty: what a model lacks shows more on hard prompts than on easy ones.
+    fn with_difficulty(&self, quality: Quality) -> i64 {
+        let bound = quality.lower_bound();
+        let applies = self.categories().iter().all(|category| STEP_CATEGORIES.contains(&category));
+        if !applies || bound >= 1_000 {
+            return bound;
+        }
+        // From -500 for the easiest to 500 for the hardest.
+        #[expect(clippy::cast_possible_truncation, reason = "between 0 and 1000")]
+        let difficulty = (self.classification.difficulty * 1_000.0) as i64 - 500;
+        bound - (1_000 - bound) * STEP_PERMILLE / 1_000 * difficulty / 1_000
+    }
+
+    /// Sorts, best first: who clears the floor, by expected cost; then the others by quality; then those of whom
+    /// nothing is known, the dearer the better up to the reference's cost, for a price is the only hint there is.
+    pub fn sort(&self, scored: &mut Vec<Scored>, wanted: &Wanted<'_>) {
+        let ceiling = self.reference.and_then(|model| expected_cost(model, wanted, self));
+        scored.sort_by_cached_key(|one| {
+            let cost = one.cost.map_or(i64::MAX, |cost| cost.0);
+            let place = match (one.clears, one.score) {
+                (true, _) => (0, cost, 0),
+                (false, Some(score)) => (1, -score, cost),
+                (false, None) if ceiling.is_some_and(|most| cost > most.0) => (3, cost, 0),
+                (false, None) => (2, -cost, 0),
+            };
+            (place, one.candidate.id.clone())
+        });
+        self.break_ties(scored, wanted.measured);
+    }
+
+    /// Among those whose cost is nearly the least, the healthiest comes first.
+    fn break_ties(&self, scored: &mut [Scored], measured: &dyn Fn(&str) -> Measured) {
+        let Some(least) = scored.first().filter(|one| one.clears).and_then(|one| one.cost) else { return };
+        let most = least.0.saturating_add(least.0 / 100 * TIE_PERCENT);
+        let alike = scored.partition_point(|one| one.clears && one.cost.is_some_and(|cost| cost.0 <= most));
+        let Some(alike) = scored.get_mut(..alike).filter(|alike| alike.len() > 1) else { return };
+        alike.sort_by_cached_key(|one| {
+            let measured = measured(&one.candidate.id);
+            (Reverse(measured.success_permille.unwrap_or(1_000)), measured.latency_ms.unwrap_or(0))
+        });
+    }
+}
+
+/// A live model as a candidate.
+pub fn candidate(model: &Arc<Model>) -> Candidate {
+    Candidate {
+        provider: model.provider,
+        id: model.id.clone(),
+        name: model.name.clone(),
+        upstream: model.upstream.clone(),
+        model: Some(model.clone()),
+        own_key_only: false,
+    }
+}

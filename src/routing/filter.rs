@@ -1,0 +1,172 @@
+//! What keeps a model at a provider from serving a request: rules of the API key, what the request demands, and what
+//! the model or provider cannot do. What is not known never passes a filter that demands it.
+
+use super::plan::{Candidate, Wanted};
+use crate::dialect::Facts;
+use crate::domain::{
+    catalog::{Flag, Mode, Model, ServiceTier},
+    kind::Kind,
+    money::NanoPerMillion,
+    policy::KeyPolicy,
+    provider::{Dialect, ProviderId, data_policy},
+};
+use time::OffsetDateTime;
+
+/// What a request demands of its hosts, and prefers. All absent by default.
+#[derive(Clone, Debug, Default)]
+pub struct Preferences {
+    /// Tried first, in this order.
+    pub order: Vec<ProviderId>,
+    pub only: Option<Vec<ProviderId>>,
+    pub ignore: Vec<ProviderId>,
+    /// The first host alone.
+    pub no_fallbacks: bool,
+    pub require_parameters: bool,
+    pub deny_collection: bool,
+    pub zdr: bool,
+    pub quantizations: Vec<String>,
+    pub max_prompt_price: Option<NanoPerMillion>,
+    pub max_completion_price: Option<NanoPerMillion>,
+    /// Slower hosts go last.
+    pub max_latency_ms: Option<u64>,
+    pub min_tokens_per_second: Option<u64>,
+}
+
+/// What an API key's rules forbid.
+pub fn policy_obstacle(
+    policy: &KeyPolicy,
+    provider: ProviderId,
+    id: &str,
+    name: &str,
+) -> Option<&'static str> {
+    if policy.excluded_providers.contains(&provider) {
+        return Some("excluded_providers");
+    }
+    if policy.allowed_providers.as_ref().is_some_and(|allowed| !allowed.contains(&provider)) {
+        return Some("allowed_providers");
+    }
+    let is_listed = |allowed: &Vec<String>| allowed.iter().any(|model| model == id || model == name);
+    if policy.allowed_models.as_ref().is_some_and(|allowed| !is_listed(allowed)) {
+        return Some("allowed_models");
+    }
+    None
+}
+
+/// The first rule that keeps a candidate out.
+pub fn obstacle(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Option<&'static str> {
+    policy_obstacle(policy, candidate.provider, &candidate.id, &candidate.name)
+        .or_else(|| request_obstacle(candidate, wanted))
+        .or_else(|| ability_obstacle(candidate, wanted))
+}
+
+/// What the request's own demands forbid.
+fn request_obstacle(candidate: &Candidate, wanted: &Wanted<'_>) -> Option<&'static str> {
+    let (provider, asked) = (candidate.provider, wanted.preferences);
+    if asked.ignore.contains(&provider) {
+        return Some("provider_ignored");
+    }
+    if asked.only.as_ref().is_some_and(|only| !only.contains(&provider)) {
+        return Some("provider_not_listed");
+    }
+    let policy = data_policy::of(provider);
+    if asked.deny_collection && policy.collects != Some(false) {
+        return Some("data_collection");
+    }
+    // Answers of Responses are stored by default, wherever they are served.
+    let stores = wanted.kind == Kind::Conversation(Dialect::Responses);
+    if asked.zdr && (stores || policy.keeps_nothing != Some(true)) {
+        return Some("zdr");
+    }
+    let model = candidate.model.as_deref();
+    let quantization = model.and_then(|model| model.quantization.as_deref());
+    let serves = |wanted: &String| quantization.is_some_and(|known| known.eq_ignore_ascii_case(wanted));
+    if !asked.quantizations.is_empty() && !asked.quantizations.iter().any(serves) {
+        return Some("quantizations");
+    }
+    if asked.require_parameters && model.is_none_or(|model| lacks(model, wanted).is_some()) {
+        return Some("require_parameters");
+    }
+    if (asked.max_prompt_price.is_some() || asked.max_completion_price.is_some())
+        && !model.is_some_and(|model| is_within_price(model, asked, wanted.at))
+    {
+        return Some("max_price");
+    }
+    None
+}
+
+fn is_within_price(model: &Model, asked: &Preferences, at: OffsetDateTime) -> bool {
+    let period = model.prices.as_ref().and_then(|prices| prices.at(at));
+    let Some(applied) = period.and_then(|period| period.rates(ServiceTier::Standard, 0, at)) else {
+        return false;
+    };
+    let output = applied.rates.output;
+    asked.max_prompt_price.is_none_or(|most| applied.rates.input <= most)
+        && asked.max_completion_price.is_none_or(|most| output.is_some_and(|output| output <= most))
+}
+
+/// What of the request's content the model is not known to take.
+pub fn lacks(model: &Model, wanted: &Wanted<'_>) -> Option<&'static str> {
+    let facts = wanted.facts;
+    let needs = [
+        (facts.images > 0, Flag::Vision, "lacks_vision"),
+        (facts.audio_parts > 0, Flag::AudioIn, "lacks_audio_input"),
+        (facts.wants_audio_output, Flag::AudioOut, "lacks_audio_output"),
+        (facts.files > 0, Flag::Pdf, "lacks_pdf"),
+        (facts.has_tools, Flag::Tools, "lacks_tools"),
+        (facts.json_schema, Flag::JsonSchema, "lacks_json_schema"),
+    ];
+    let lacking = needs.into_iter().find(|(needed, flag, _)| *needed && !model.flags.has(*flag));
+    let unforced = facts.forced_tool && model.flags.has(Flag::NoForcedTool);
+    lacking.map(|(_, _, reason)| reason).or(unforced.then_some("lacks_tools"))
+}
+
+/// What the request holds or asks for that the model cannot take. A provider whose sources list no abilities is asked.
+fn ability_lacking(model: &Model, facts: &Facts) -> Option<&'static str> {
+    let row = model.provider.row();
+    if !row.lists_abilities {
+        return None;
+    }
+    let needs = [
+        (facts.images > 0, Flag::Vision, "lacks_vision"),
+        (facts.audio_parts > 0, Flag::AudioIn, "lacks_audio_input"),
+        (facts.wants_audio_output, Flag::AudioOut, "lacks_audio_output"),
+        (facts.files > 0 && row.dialect == Dialect::Chat, Flag::Pdf, "lacks_pdf"),
+        (facts.has_tools, Flag::Tools, "lacks_tools"),
+        (facts.json_schema && !row.schema_by_prompt, Flag::JsonSchema, "lacks_json_schema"),
+    ];
+    needs
+        .into_iter()
+        .find(|(needed, flag, _)| *needed && !model.flags.has(*flag))
+        .map(|(_, _, reason)| reason)
+}
+
+fn ability_obstacle(candidate: &Candidate, wanted: &Wanted<'_>) -> Option<&'static str> {
+    let provider = candidate.provider;
+    if candidate.model.as_ref().is_some_and(|model| !wanted.kind.is_served_by(model.mode)) {
+        return Some("model_of_another_kind");
+    }
+    if !matches!(wanted.kind, Kind::Conversation(_)) && provider.serves(wanted.kind).is_none() {
+        return Some("endpoint_not_served");
+    }
+    // A model for bare text has no conversations.
+    let bare = candidate.model.as_ref().is_some_and(|model| model.mode == Mode::Completion);
+    if bare && provider.path(Dialect::Completions).is_none() {
+        return Some("endpoint_not_served");
+    }
+    if wanted.needs_state && !provider.row().keeps_state {
+        return Some("keeps_no_state");
+    }
+    if !matches!(wanted.kind, Kind::Conversation(_)) {
+        // Its texts are read one by one: their sum has no bound.
+        return None;
+    }
+    if let Some(lacking) = candidate.model.as_ref().and_then(|model| ability_lacking(model, wanted.facts)) {
+        return Some(lacking);
+    }
+    let context = candidate.model.as_ref().and_then(|model| model.context_tokens);
+    // A prompt of this many bytes cannot have fewer tokens than a sixteenth: words that long do not exist.
+    if context.is_some_and(|tokens| wanted.facts.text_bytes / 16 > tokens) {
+        return Some("context_length");
+    }
+    None
+}

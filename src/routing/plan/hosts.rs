@@ -1,0 +1,99 @@
+//! The hosts of one name: what a suffix of the name asks for, and what the request prefers among them.
+
+use super::{Host, Wanted};
+use crate::{
+    domain::{
+        catalog::{Catalog, Flag, Resolved},
+        money::NanoUsd,
+    },
+    routing::strategy::Strategy,
+};
+
+/// What a suffix of a model's name asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Variant {
+    /// `:free`: hosts that cost nothing.
+    Free,
+    /// `:thinking`: hosts whose model reasons.
+    Thinking,
+    /// `:extended`: the hosts that take the longest prompt.
+    Extended,
+    /// `:nitro`: by throughput.
+    Nitro,
+    /// `:floor`: by price.
+    Floor,
+}
+
+impl Variant {
+    fn by_name(name: &str) -> Option<Variant> {
+        Some(match name {
+            "free" => Self::Free,
+            "thinking" => Self::Thinking,
+            "extended" => Self::Extended,
+            "nitro" => Self::Nitro,
+            "floor" => Self::Floor,
+            _ => return None,
+        })
+    }
+
+    pub fn strategy(self) -> Option<Strategy> {
+        match self {
+            Self::Nitro => Some(Strategy::Throughput),
+            Self::Floor => Some(Strategy::Cheap),
+            Self::Free | Self::Thinking | Self::Extended => None,
+        }
+    }
+
+    /// Leaves the hosts that fit; returns the others.
+    pub fn narrow(self, hosts: &mut Vec<Host>) -> Vec<Host> {
+        let context = |host: &Host| host.0.model.as_ref().and_then(|model| model.context_tokens);
+        let longest = hosts.iter().filter_map(context).max();
+        let fits = |host: &Host| match self {
+            Self::Free => host.1 == Some(NanoUsd::ZERO),
+            Self::Thinking => host.0.model.as_ref().is_some_and(|model| model.flags.has(Flag::Reasoning)),
+            Self::Extended => context(host) == longest,
+            Self::Nitro | Self::Floor => true,
+        };
+        let (left, missed) = std::mem::take(hosts).into_iter().partition(fits);
+        *hosts = left;
+        missed
+    }
+}
+
+/// A name and what its suffix asks for. A name that means something as a whole has no suffix.
+pub fn split_variant<'n>(
+    catalog: &Catalog,
+    name: &'n str,
+    wanted: &Wanted<'_>,
+) -> (&'n str, Option<Variant>) {
+    let split = name.rsplit_once(':').and_then(|(plain, suffix)| Some((plain, Variant::by_name(suffix)?)));
+    match split {
+        Some((plain, variant))
+            if !matches!(
+                catalog.resolve(name, wanted.at.date()),
+                Resolved::Listed(_) | Resolved::Retired { .. }
+            ) =>
+        {
+            (plain, Some(variant))
+        }
+        _ => (name, None),
+    }
+}
+
+/// Puts the hosts that the request wants first in front, and those that miss what it prefers behind; else the order
+/// stays.
+pub fn prefer(hosts: &mut [Host], wanted: &Wanted<'_>) {
+    let asked = wanted.preferences;
+    if asked.max_latency_ms.is_some() || asked.min_tokens_per_second.is_some() {
+        hosts.sort_by_cached_key(|(host, _)| {
+            let measured = (wanted.measured)(&host.id);
+            let is_slow = measured.latency_ms.zip(asked.max_latency_ms).is_some_and(|(is, most)| is > most);
+            let speed = measured.tokens_per_second.zip(asked.min_tokens_per_second);
+            is_slow || speed.is_some_and(|(is, least)| is < least)
+        });
+    }
+    if !asked.order.is_empty() {
+        let place = |host: &Host| asked.order.iter().position(|provider| *provider == host.0.provider);
+        hosts.sort_by_key(|host| place(host).unwrap_or(usize::MAX));
+    }
+}
