@@ -6,6 +6,7 @@
 pub mod api_keys;
 pub mod audit;
 pub mod audit_log;
+mod connection;
 pub mod embedding_models;
 pub mod entries;
 pub mod instances;
@@ -32,8 +33,9 @@ pub mod users;
 use crate::domain::ids::OrgId;
 use sqlx::{PgConnection, migrate::Migrator};
 
+pub use connection::{Connection, KeptConnection, SessionSettings};
 pub use monitor::{Availability, DatabaseState};
-pub use pool::{Connection, Db, DbLimits, KeptConnection, Pooler, Purpose, SessionSettings};
+pub use pool::{Db, DbLimits, Pooler, Purpose};
 
 /// The schema, in order; embedded in the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();

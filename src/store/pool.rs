@@ -5,22 +5,17 @@
 
 use super::{
     MIGRATIONS, StoreError,
+    connection::{Connection, KeptConnection},
     monitor::{self, DatabaseState},
     schema::{self, Schema},
 };
 use sqlx::{
-    Connection as _, Executor, PgConnection, PgPool, Postgres,
+    Connection as _, PgConnection, PgPool,
     migrate::Migrator,
-    pool::{PoolConnection, PoolConnectionMetadata},
+    pool::PoolConnectionMetadata,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::{
-    borrow::Cow,
-    future::Future,
-    ops::{Deref, DerefMut},
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, future::Future, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout},
@@ -34,8 +29,6 @@ const PING_MAX: Duration = Duration::from_millis(2_500);
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for a row that another transaction has locked.
 const LOCK_MAX_MS: &str = "2000";
-/// Time to undo an unfinished transaction before its connection is closed instead.
-const ROLLBACK_MAX: Duration = Duration::from_secs(2);
 /// Connections kept for the lease, the ledger's writer, the record writer and the reaper.
 const VITAL_CONNECTIONS: u32 = 4;
 /// Connections kept for look-ups of API keys.
@@ -45,9 +38,9 @@ const NO_LIMIT: Duration = Duration::from_secs(86_400);
 
 /// How every transaction begins behind a pooler that gives each one another server connection. What an earlier one
 /// prepared there has the names that this one will use; session settings hold for this transaction only.
-const POOLED_BEGIN: &str =
+pub(super) const POOLED_BEGIN: &str =
     "BEGIN; DEALLOCATE ALL; SET LOCAL statement_timeout = '4s'; SET LOCAL lock_timeout = '2s'";
-const POOLED_BEGIN_READ_ONLY: &str =
+pub(super) const POOLED_BEGIN_READ_ONLY: &str =
     "BEGIN READ ONLY; DEALLOCATE ALL; SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '2s'";
 /// Migrations behind such a pooler: all of them in one transaction, one process at a time.
 const POOLED_MIGRATION: &str = "BEGIN; DEALLOCATE ALL; SELECT pg_advisory_xact_lock(7241906353)";
@@ -365,7 +358,7 @@ async fn answers(connection: &mut PgConnection, meta: &PoolConnectionMetadata) -
 }
 
 /// Has the server end statements after `time`, in this session or in this transaction alone.
-async fn limit_statements(
+pub(super) async fn limit_statements(
     connection: &mut PgConnection,
     time: Duration,
     in_transaction: bool,
@@ -375,150 +368,4 @@ async fn limit_statements(
         .fetch_one(connection)
         .await?;
     Ok(())
-}
-
-/// A connection on loan from its pool, perhaps with a transaction on it.
-pub struct Connection {
-    pooled: Option<PoolConnection<Postgres>>,
-    /// A transaction has begun and has not ended.
-    is_open: bool,
-    /// From then on it is not given back: whatever runs on it may never end.
-    deadline: Instant,
-    runtime: Handle,
-}
-
-impl Connection {
-    async fn start(&mut self, statement: &'static str) -> Result<(), StoreError> {
-        self.is_open = true;
-        self.pooled()?.execute(statement).await?;
-        Ok(())
-    }
-
-    /// Makes the transaction's changes durable.
-    pub async fn commit(mut self) -> Result<(), StoreError> {
-        self.pooled()?.execute("COMMIT").await?;
-        self.is_open = false;
-        Ok(())
-    }
-
-    /// Undoes the transaction's changes. Dropping the connection does the same without waiting.
-    pub async fn rollback(mut self) -> Result<(), StoreError> {
-        self.pooled()?.execute("ROLLBACK").await?;
-        self.is_open = false;
-        Ok(())
-    }
-
-    fn pooled(&mut self) -> Result<&mut PoolConnection<Postgres>, StoreError> {
-        self.pooled.as_mut().ok_or_else(|| StoreError::Unavailable("the connection is gone".to_owned()))
-    }
-
-    fn take(mut self) -> Result<PoolConnection<Postgres>, StoreError> {
-        self.pooled.take().ok_or_else(|| StoreError::Unavailable("the connection is gone".to_owned()))
-    }
-}
-
-impl Deref for Connection {
-    type Target = PgConnection;
-
-    #[allow(clippy::expect_used)] // only `take` and `drop` empty it, and both end the value
-    fn deref(&self) -> &PgConnection {
-        self.pooled.as_ref().expect("a connection until it is dropped")
-    }
-}
-
-impl DerefMut for Connection {
-    #[allow(clippy::expect_used)] // as above
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        self.pooled.as_mut().expect("a connection until it is dropped")
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let Some(mut pooled) = self.pooled.take() else { return };
-        let _entered = self.runtime.enter();
-        if Instant::now() >= self.deadline {
-            pooled.close_on_drop();
-        } else if self.is_open {
-            self.runtime.spawn(async move {
-                if !matches!(timeout(ROLLBACK_MAX, pooled.execute("ROLLBACK")).await, Ok(Ok(_))) {
-                    pooled.close_on_drop();
-                }
-            });
-        }
-    }
-}
-
-/// A connection that stays with its user. Its user limits the time of what it runs.
-pub struct KeptConnection {
-    connection: PoolConnection<Postgres>,
-    pooler: Pooler,
-    /// A limit of the user's own, in place of the pool's.
-    statement_max: Option<Duration>,
-    /// The session has its settings.
-    is_prepared: bool,
-    /// A transaction has begun and has not ended.
-    is_open: bool,
-}
-
-/// Settings of a session that its user wants, and the same for one transaction behind a transaction pooler.
-#[derive(Clone, Copy)]
-pub struct SessionSettings {
-    pub session: &'static str,
-    pub transaction: &'static str,
-}
-
-impl KeptConnection {
-    /// The same connection, where the server itself ends a statement after `time`: one that its user alone gives up
-    /// would go on there, with the locks it has.
-    #[must_use]
-    pub fn with_limit(self, time: Duration) -> Self {
-        Self { statement_max: Some(time), ..self }
-    }
-
-    /// Begins one use, with `settings` in force. A use before it that was not finished is undone.
-    pub async fn start(&mut self, settings: Option<SessionSettings>) -> Result<(), StoreError> {
-        if self.pooler == Pooler::Transaction {
-            if self.is_open {
-                self.connection.execute("ROLLBACK").await?;
-            }
-            self.is_open = true;
-            self.connection.execute(POOLED_BEGIN).await?;
-            if let Some(settings) = settings {
-                self.connection.execute(settings.transaction).await?;
-            }
-        } else if let (Some(settings), false) = (settings, self.is_prepared) {
-            self.connection.execute(settings.session).await?;
-        }
-        if let Some(time) = self.statement_max
-            && (self.is_open || !self.is_prepared)
-        {
-            limit_statements(&mut self.connection, time, self.is_open).await?;
-        }
-        self.is_prepared = true;
-        Ok(())
-    }
-
-    /// Ends one use: what it wrote is durable.
-    pub async fn finish(&mut self) -> Result<(), StoreError> {
-        if self.pooler == Pooler::Transaction {
-            self.connection.execute("COMMIT").await?;
-            self.is_open = false;
-        }
-        Ok(())
-    }
-}
-
-impl Deref for KeptConnection {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for KeptConnection {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
-    }
 }

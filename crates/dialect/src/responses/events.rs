@@ -118,3 +118,13 @@ pub(super) fn present<'a>(object: Raw<'a>, key: &str) -> Option<Raw<'a>> {
 pub(super) fn count(object: Raw<'_>, key: &str) -> Option<u64> {
     present(object, key).and_then(Raw::count)
 }
+
+/// Log probabilities as chat has them.
+pub(super) fn logprobs_json(list: Raw<'_>) -> Json<'static> {
+    Json::trusted(format!(r#"{{"content":{}}}"#, list.get()))
+}
+
+/// Whether an item is a call of a tool.
+pub(super) fn is_call(item: Raw<'_>) -> bool {
+    matches!(item_type(item).as_deref(), Some("function_call" | "custom_tool_call"))
+}

@@ -2,7 +2,7 @@
 //! deltas are taken from the events that finish them. Keeps a few words for each item and never the text.
 
 use super::{
-    events::{self, Voice, count, present, spoken, value},
+    events::{self, Voice, count, is_call, logprobs_json, present, spoken, value},
     usage,
 };
 use crate::{
@@ -494,12 +494,4 @@ impl Reader {
 
 fn said(delta: Delta<'_>) -> Event<'_> {
     Event::Said { choice: 0, delta }
-}
-
-fn logprobs_json(list: Raw<'_>) -> Json<'static> {
-    Json::trusted(format!(r#"{{"content":{}}}"#, list.get()))
-}
-
-fn is_call(item: Raw<'_>) -> bool {
-    matches!(events::item_type(item).as_deref(), Some("function_call" | "custom_tool_call"))
 }

@@ -1,0 +1,165 @@
+//! One database connection in use: on loan for a moment, or kept by a writer. A transaction that was begun and not
+//! ended is undone, and a connection whose time is over is closed instead of given back.
+
+use super::{
+    StoreError,
+    pool::{POOLED_BEGIN, Pooler, limit_statements},
+};
+use sqlx::{Executor, PgConnection, Postgres, pool::PoolConnection};
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
+
+/// Time to undo an unfinished transaction before its connection is closed instead.
+const ROLLBACK_MAX: Duration = Duration::from_secs(2);
+
+/// A connection on loan from its pool, perhaps with a transaction on it.
+pub struct Connection {
+    pub(super) pooled: Option<PoolConnection<Postgres>>,
+    /// A transaction has begun and has not ended.
+    pub(super) is_open: bool,
+    /// From then on it is not given back: whatever runs on it may never end.
+    pub(super) deadline: Instant,
+    pub(super) runtime: Handle,
+}
+
+impl Connection {
+    pub(super) async fn start(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        self.is_open = true;
+        self.pooled()?.execute(statement).await?;
+        Ok(())
+    }
+
+    /// Makes the transaction's changes durable.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        self.pooled()?.execute("COMMIT").await?;
+        self.is_open = false;
+        Ok(())
+    }
+
+    /// Undoes the transaction's changes. Dropping the connection does the same without waiting.
+    pub async fn rollback(mut self) -> Result<(), StoreError> {
+        self.pooled()?.execute("ROLLBACK").await?;
+        self.is_open = false;
+        Ok(())
+    }
+
+    fn pooled(&mut self) -> Result<&mut PoolConnection<Postgres>, StoreError> {
+        self.pooled.as_mut().ok_or_else(|| StoreError::Unavailable("the connection is gone".to_owned()))
+    }
+
+    pub(super) fn take(mut self) -> Result<PoolConnection<Postgres>, StoreError> {
+        self.pooled.take().ok_or_else(|| StoreError::Unavailable("the connection is gone".to_owned()))
+    }
+}
+
+impl Deref for Connection {
+    type Target = PgConnection;
+
+    #[allow(clippy::expect_used)] // only `take` and `drop` empty it, and both end the value
+    fn deref(&self) -> &PgConnection {
+        self.pooled.as_ref().expect("a connection until it is dropped")
+    }
+}
+
+impl DerefMut for Connection {
+    #[allow(clippy::expect_used)] // as above
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.pooled.as_mut().expect("a connection until it is dropped")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(mut pooled) = self.pooled.take() else { return };
+        let _entered = self.runtime.enter();
+        if Instant::now() >= self.deadline {
+            pooled.close_on_drop();
+        } else if self.is_open {
+            self.runtime.spawn(async move {
+                if !matches!(timeout(ROLLBACK_MAX, pooled.execute("ROLLBACK")).await, Ok(Ok(_))) {
+                    pooled.close_on_drop();
+                }
+            });
+        }
+    }
+}
+
+/// A connection that stays with its user. Its user limits the time of what it runs.
+pub struct KeptConnection {
+    pub(super) connection: PoolConnection<Postgres>,
+    pub(super) pooler: Pooler,
+    /// A limit of the user's own, in place of the pool's.
+    pub(super) statement_max: Option<Duration>,
+    /// The session has its settings.
+    pub(super) is_prepared: bool,
+    /// A transaction has begun and has not ended.
+    pub(super) is_open: bool,
+}
+
+/// Settings of a session that its user wants, and the same for one transaction behind a transaction pooler.
+#[derive(Clone, Copy)]
+pub struct SessionSettings {
+    pub session: &'static str,
+    pub transaction: &'static str,
+}
+
+impl KeptConnection {
+    /// The same connection, where the server itself ends a statement after `time`: one that its user alone gives up
+    /// would go on there, with the locks it has.
+    #[must_use]
+    pub fn with_limit(self, time: Duration) -> Self {
+        Self { statement_max: Some(time), ..self }
+    }
+
+    /// Begins one use, with `settings` in force. A use before it that was not finished is undone.
+    pub async fn start(&mut self, settings: Option<SessionSettings>) -> Result<(), StoreError> {
+        if self.pooler == Pooler::Transaction {
+            if self.is_open {
+                self.connection.execute("ROLLBACK").await?;
+            }
+            self.is_open = true;
+            self.connection.execute(POOLED_BEGIN).await?;
+            if let Some(settings) = settings {
+                self.connection.execute(settings.transaction).await?;
+            }
+        } else if let (Some(settings), false) = (settings, self.is_prepared) {
+            self.connection.execute(settings.session).await?;
+        }
+        if let Some(time) = self.statement_max
+            && (self.is_open || !self.is_prepared)
+        {
+            limit_statements(&mut self.connection, time, self.is_open).await?;
+        }
+        self.is_prepared = true;
+        Ok(())
+    }
+
+    /// Ends one use: what it wrote is durable.
+    pub async fn finish(&mut self) -> Result<(), StoreError> {
+        if self.pooler == Pooler::Transaction {
+            self.connection.execute("COMMIT").await?;
+            self.is_open = false;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for KeptConnection {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for KeptConnection {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
