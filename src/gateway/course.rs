@@ -7,6 +7,7 @@ mod ending;
 mod foresee;
 mod patience;
 mod prepare;
+mod repeats;
 
 use super::{
     asked::Asked,
@@ -35,7 +36,7 @@ use crate::{
         usage::Usage,
     },
     providers::error::{Class, Rejection},
-    routing::{plan::Candidate, retry},
+    routing::plan::Candidate,
     store::provider_keys::StoredProviderKey,
 };
 use std::{sync::atomic::Ordering, time::Duration};
@@ -408,36 +409,6 @@ impl<'a> Course<'a> {
         let again = self.scope.retries.is_none();
         let wait = || self.wait(self.passing_failures.saturating_sub(1), rejection, own);
         again.then(wait).flatten().map_or(Next::GiveUp, Next::Again)
-    }
-
-    /// A request that says how often each model is to be tried may need more calls than others.
-    fn attempts_max(&self) -> u32 {
-        let each = self.scope.retries.map(|retries| retries.saturating_add(1));
-        let choices = u32::try_from(self.choices.len()).unwrap_or(u32::MAX);
-        each.map_or(self.inbound.gateway.settings.limits.attempts_max, |each| each.saturating_mul(choices))
-    }
-
-    /// The same call again before anything else, as the request asks.
-    fn repeat(&mut self, at: usize, rejection: &Rejection, own: bool) -> Option<Duration> {
-        let most = self.scope.retries?;
-        let id: &'a str = &self.choices.get(at)?.candidate.id;
-        let done = self.repeated.filter(|(last, _)| *last == id).map_or(0, |(_, times)| times);
-        let wait = (done < most).then(|| self.wait(done, rejection, own)).flatten()?;
-        self.repeated = Some((id, done.saturating_add(1)));
-        Some(wait)
-    }
-
-    /// How long to wait before the same call is made again; `None` where it must not be. A time-out is not repeated,
-    /// nor an answer that could not be used: the provider may bill each try.
-    fn wait(&self, retry: u32, rejection: &Rejection, own: bool) -> Option<Duration> {
-        let gateway = self.inbound.gateway;
-        let wait = retry::wait(retry, rejection.retry_after, &gateway.ambient)
-            .filter(|_| matches!(rejection.class, Class::Rate | Class::Overload) && !rejection.in_vain)
-            .filter(|wait| Instant::now() + *wait < self.until)?;
-        let (org_id, now) = (self.inbound.principal.scope.org_id(), gateway.now_ms());
-        let may =
-            if own { gateway.own_key_retries.take_share(org_id, now) } else { gateway.retries.take(now) };
-        may.then_some(wait)
     }
 
     fn step(&self, to: usize) -> Next {

@@ -6,7 +6,9 @@ use super::{
     api::{auth, billing, keys, members, usage},
     error::{ApiError, Code, Envelope},
     extract::{self, Call},
+    finish::{envelope_for, finish, finished, identified, refuse},
     health, indox, refusals,
+    unknown::{shortened, unknown_path},
     v1::{
         conversation::{converse, infer},
         count_tokens::count_tokens,
@@ -18,17 +20,14 @@ use crate::{
         Accounts,
         roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
     },
-    domain::{ids::RequestId, kind::Kind, provider::Dialect},
+    domain::{kind::Kind, provider::Dialect},
     gateway::{Gateway, owner},
     store::{api_keys::Principal, sessions},
 };
 use Endpoint::{ApiKey, Client, Either, Operator, Person, Public, Session};
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
-    http::{
-        ConnectionType, Method,
-        header::{HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
-    },
+    http::Method,
     web::{self, ServiceConfig},
 };
 use futures_util::FutureExt;
@@ -111,7 +110,6 @@ const fn anthropic(method: Method, path: &'static str, endpoint: Endpoint) -> Ro
     Route { method, path, envelope: Envelope::Anthropic, endpoint }
 }
 
-const REQUEST_ID: &str = "x-request-id";
 const AUTH: &str = "/api/auth";
 const SESSIONS: &str = "/api/auth/sessions";
 const KEY: &str = "/api/auth/keys/{id}";
@@ -377,73 +375,6 @@ pub fn register(config: &mut ServiceConfig) {
     }));
 }
 
-/// Anthropic's clients say of every request which version they speak, and read Anthropic's errors alone.
-fn envelope_for(request: &HttpRequest, otherwise: Envelope) -> Envelope {
-    match request.headers().contains_key("anthropic-version") {
-        true => Envelope::Anthropic,
-        false => otherwise,
-    }
-}
-
-/// The error of a path that no row has. A path that ends as one of ours does shows what is wrong with the base URL.
-fn unknown_path(request: &HttpRequest) -> ApiError {
-    let path = request.path();
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).take(16).collect();
-    let is_gap = |gap: &str| segments.contains(&gap);
-    let advice = if is_gap("videos") {
-        "; videos are not offered".to_owned()
-    } else if is_gap("variations") {
-        "; variations of images are not offered: use /v1/images/edits".to_owned()
-    } else if is_gap("deferred-completion") {
-        "; deferred completions are not offered: send the request without `deferred`".to_owned()
-    } else {
-        match meant(&segments) {
-            Some(meant) => format!(
-                "; did you mean {meant}? The base URL is this host with /v1 for OpenAI's SDKs, and this host alone for Anthropic's"
-            ),
-            None => "; see the documentation for the endpoints, which begin with /v1/ or /api/".to_owned(),
-        }
-    };
-    ApiError::new(Code::NotFound, shortened(&format!("There is no endpoint {path}{advice}")))
-}
-
-/// The longest of our paths that these segments end with, `/v1` aside.
-fn meant(segments: &[&str]) -> Option<&'static str> {
-    (0..segments.len()).find_map(|from| {
-        let rest = segments.get(from..)?;
-        let rest = rest.strip_prefix(&["v1"]).unwrap_or(rest);
-        let known = |route: &&Route| {
-            let own = route.path.strip_prefix("/v1/").into_iter().flat_map(|path| path.split('/'));
-            route.path.starts_with("/v1/") && own.eq(rest.iter().copied())
-        };
-        ROUTES.iter().find(known).map(|route| route.path)
-    })
-}
-
-/// A message that repeats a path of the client's stays short.
-fn shortened(message: &str) -> String {
-    message.chars().filter(|letter| !letter.is_control()).take(600).collect()
-}
-
-/// Answers what is in no row; it carries what every response carries.
-fn refuse(request: &HttpRequest, error: ApiError) -> HttpResponse {
-    let gateway = request.app_data::<web::Data<Gateway>>().map(|gateway| &***gateway);
-    finished(request, identified(error, gateway).error_response())
-}
-
-fn finished(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
-    finish(&mut response, request.app_data::<web::Data<Gateway>>().map(|gateway| &***gateway));
-    response
-}
-
-/// Anthropic's errors hold the request's id in their body, too.
-fn identified(error: ApiError, gateway: Option<&Gateway>) -> ApiError {
-    match gateway {
-        Some(gateway) => error.with_request_id(&RequestId(gateway.ambient.uuid()).to_string()),
-        None => error,
-    }
-}
-
 /// Checks the caller as the row demands, then calls its handler. A panic in a handler is one 500.
 async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
     let gateway = call.state::<Gateway>().ok();
@@ -462,22 +393,6 @@ async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
         outcome.unwrap_or_else(|error| identified(error.envelope(envelope), gateway).error_response());
     finish(&mut response, gateway);
     response
-}
-
-/// What every response carries: an id to ask about, that its type is what it says (some types are a provider's word),
-/// and while the process stops, that the connection ends here.
-fn finish(response: &mut HttpResponse, gateway: Option<&Gateway>) {
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let Some(gateway) = gateway else { return };
-    if !response.headers().contains_key(REQUEST_ID) {
-        let id = RequestId(gateway.ambient.uuid()).to_string();
-        if let Ok(value) = HeaderValue::try_from(id) {
-            response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
-        }
-    }
-    if gateway.is_draining() {
-        response.head_mut().set_connection_type(ConnectionType::Close);
-    }
 }
 
 async fn admit(route: &'static Route, mut call: Call) -> Result<HttpResponse, ApiError> {
@@ -511,7 +426,8 @@ async fn admit(route: &'static Route, mut call: Call) -> Result<HttpResponse, Ap
         Endpoint::Reader(handler) => {
             if !extract::is_session(&call) {
                 let principal = refusals::principal(&call).await?;
-                return handler(call, Reader::Key(principal)).await;
+                let counter = refusals::Counter::of(&call, &principal)?;
+                return counter.seen(handler(call, Reader::Key(principal)).await);
             }
             match refusals::person(&call).await? {
                 sessions::Person::Member(session) => handler(call, Reader::Session(session)).await,
@@ -569,36 +485,4 @@ fn denied(message: &str) -> ApiError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use actix_web::{FromRequest, http::StatusCode, test::TestRequest};
-
-    #[test]
-    fn no_method_and_path_stand_twice_in_the_table() {
-        for (index, route) in ROUTES.iter().enumerate() {
-            let twice = ROUTES
-                .iter()
-                .skip(index + 1)
-                .any(|other| other.path == route.path && other.method == route.method);
-            assert!(!twice, "{} {}", route.method, route.path);
-        }
-    }
-
-    fn call() -> Call {
-        let (request, mut payload) = TestRequest::default().to_http_parts();
-        let payload = web::Payload::from_request(&request, &mut payload).now_or_never().unwrap().unwrap();
-        Call::new(request, payload)
-    }
-
-    #[test]
-    fn a_panic_in_a_handler_is_one_500_in_the_rows_envelope() {
-        static BROKEN: Route = Route {
-            method: Method::GET,
-            path: "/broken",
-            envelope: Envelope::Anthropic,
-            endpoint: Public(|_| Box::pin(async { panic!("planted") })),
-        };
-        let response = dispatch(&BROKEN, call()).now_or_never().unwrap();
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ mod kinds;
 mod quirks;
 
 pub use kinds::{Serves, Shape};
-pub use quirks::{Answers, Field, MessageName, PLAIN, Quirks};
+pub use quirks::{Answers, Field, MessageName, PLAIN, Quirks, ToolNames};
 
 /// A provider of the table. Copy, compares by row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,14 +68,6 @@ pub enum Count {
     Messages(&'static str),
     /// The method `countTokens` of the model.
     Gemini,
-}
-
-/// What a provider takes as the name of a tool: ASCII letters, digits, `_` and `-`, within these limits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ToolNames {
-    pub chars_max: usize,
-    /// The first character is a letter or `_`.
-    pub letter_first: bool,
 }
 
 /// A free call that tells whether a key works.

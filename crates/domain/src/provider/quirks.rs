@@ -125,3 +125,11 @@ pub const PLAIN: Quirks = Quirks {
     reasoning_outside_output: false,
     wants_output_limit: false,
 };
+
+/// What a provider takes as the name of a tool: ASCII letters, digits, `_` and `-`, within these limits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ToolNames {
+    pub chars_max: usize,
+    /// The first character is a letter or `_`.
+    pub letter_first: bool,
+}

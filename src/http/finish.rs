@@ -1,0 +1,57 @@
+//! What every response carries, and in whose envelope an error is written.
+
+use super::error::{ApiError, Envelope};
+use crate::{domain::ids::RequestId, gateway::Gateway};
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError,
+    http::{
+        ConnectionType,
+        header::{HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    },
+    web,
+};
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// Anthropic's clients say of every request which version they speak, and read Anthropic's errors alone.
+pub fn envelope_for(request: &HttpRequest, otherwise: Envelope) -> Envelope {
+    match request.headers().contains_key("anthropic-version") {
+        true => Envelope::Anthropic,
+        false => otherwise,
+    }
+}
+
+/// Answers what is in no row; it carries what every response carries.
+pub fn refuse(request: &HttpRequest, error: ApiError) -> HttpResponse {
+    let gateway = request.app_data::<web::Data<Gateway>>().map(|gateway| &***gateway);
+    finished(request, identified(error, gateway).error_response())
+}
+
+pub fn finished(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+    finish(&mut response, request.app_data::<web::Data<Gateway>>().map(|gateway| &***gateway));
+    response
+}
+
+/// Anthropic's errors hold the request's id in their body, too.
+pub fn identified(error: ApiError, gateway: Option<&Gateway>) -> ApiError {
+    match gateway {
+        Some(gateway) => error.with_request_id(&RequestId(gateway.ambient.uuid()).to_string()),
+        None => error,
+    }
+}
+
+/// What every response carries: an id to ask about, that its type is what it says (some types are a provider's word),
+/// and while the process stops, that the connection ends here.
+pub fn finish(response: &mut HttpResponse, gateway: Option<&Gateway>) {
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let Some(gateway) = gateway else { return };
+    if !response.headers().contains_key(REQUEST_ID) {
+        let id = RequestId(gateway.ambient.uuid()).to_string();
+        if let Ok(value) = HeaderValue::try_from(id) {
+            response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
+        }
+    }
+    if gateway.is_draining() {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+}
