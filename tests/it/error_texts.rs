@@ -101,8 +101,6 @@ fn unread() -> Vec<Case> {
 fn unplanned() -> Vec<Case> {
     let image = json!([{ "role": "user", "content": [
         { "type": "image_url", "image_url": { "url": "data:image/png;base64,AAAA" } }] }]);
-    let tools =
-        json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } }]);
     let long = "word ".repeat(600_000);
     vec![
         ask(
@@ -132,11 +130,6 @@ fn unplanned() -> Vec<Case> {
             &json!({ "model": "groq/gpt-oss-20b", "input": "a" }),
         ),
         ask("images to a model without vision", CHAT, &with("groq/gpt-oss-120b", "messages", image)),
-        ask(
-            "tools to a model without tools",
-            CHAT,
-            &with("openai/gpt-4o-mini-search-preview", "tools", tools),
-        ),
         ask(
             "a prompt that fits no window",
             CHAT,

@@ -142,7 +142,7 @@ async fn errors_have_the_text_where_the_client_reads_it() {
     for path in ["/api/v1/videos/generations", "/api/v1/videos/jobs/1/cancel"] {
         let reply = stack.post(path, &token, &json!({})).await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "not_found"));
-        assert!(reply.message().contains("videos are not made here"), "{reply}");
+        assert!(reply.message().contains("videos are not offered"), "{reply}");
     }
 }
 

@@ -79,8 +79,10 @@ fn account_message(field: Option<&str>) -> String {
             "`{field}` refers to what a provider stores for one account or has a fee of its own, and the platform's \
              account is shared: leave it out, or store your own key of this provider"
         ),
-        None => "What a provider keeps (earlier responses, files by id, containers) belongs to the account it was \
-                 asked with, and the platform's account is shared: store your own key of this provider to use it"
-            .to_owned(),
+        None => {
+            "This request refers to what a provider stores in an account (earlier responses, files by id, \
+                 containers), and the platform's account is shared: store your own key of this provider"
+                .to_owned()
+        }
     }
 }

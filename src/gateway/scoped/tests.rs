@@ -82,7 +82,7 @@ fn a_key_belongs_to_the_header_s_provider_else_to_the_model_s() {
         (vec![("key", "k")], r#""model":"gpt-4o""#, "gpt-4o - openai"),
         (vec![], r#""model":"claude-sonnet-4-6","byok_api_key":"k""#, "claude-sonnet-4-6 - anthropic"),
         (vec![("key", "gsk_abc")], r#""model":"gpt-oss-120b""#, "gpt-oss-120b - groq"),
-        (vec![], r#""model":"gpt-oss-120b","extra":{"byok":"fw_abc"}"#, "gpt-oss-120b - fireworks_ai"),
+        (vec![], r#""model":"gpt-oss-120b","extra":{"byok":"csk-abc"}"#, "gpt-oss-120b - cerebras"),
     ] {
         assert_eq!(settled(&headers, members), expected, "{headers:?} {members}");
     }

@@ -129,7 +129,7 @@ async fn names_that_mean_nothing_are_in_the_receipt() {
     assert_eq!(considered(&stack, &customer, &reply).await, expected);
     let reply = ask(&["openai/text-embedding-3-small", "gpt-4o-mni-typo"]).await;
     assert_eq!((reply.status, reply.code().as_str()), (400, "no_models_available"), "{reply}");
-    assert!(reply.message().contains("gpt-4o-mni-typo: unknown_model"), "{reply}");
+    assert!(reply.message().contains("gpt-4o-mni-typo: this name is not known"), "{reply}");
     let reply = endpoints()[2].ask().field("model", json!(["groq/gpt-oss-120b", "gpt-4o-mni-typo"]));
     let reply = reply.field("previous_response_id", json!("resp_1")).send(&stack, &customer).await;
     assert_eq!(

@@ -247,7 +247,7 @@ async fn an_unknown_provider_two_keys_and_a_broken_key_are_refused_before_anythi
             };
             let reply = unknown.send(&stack, &customer).await;
             assert_refused(&reply, "unknown_provider", &what);
-            assert!(reply.text().contains("Together AI"), "{what}: {reply}");
+            assert!(reply.text().contains("together_ai"), "{what}: {reply}");
             for other in FORMS.into_iter().filter(|other| *other != form) {
                 let two = endpoint.ask().key(form, GOOD).key(other, GOOD);
                 assert_refused(&two.send(&stack, &customer).await, "invalid_request", &what);

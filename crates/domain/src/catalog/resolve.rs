@@ -197,6 +197,10 @@ fn distance(wanted: &str, model: &Model) -> Option<usize> {
             return Some(edits);
         }
     }
+    // "gpt-5.4-turbo": a known name with a word behind it.
+    if wanted.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(['-', '.', ':', '@'])) {
+        return Some(1);
+    }
     let common = wanted.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
     let long = common >= 5 && common.saturating_mul(3) >= wanted.len().saturating_mul(2);
     long.then(|| SUGGEST_EDITS_MAX + 1 + wanted.len().saturating_sub(common))
