@@ -373,8 +373,7 @@ impl ApiError {
                 fields.insert("failed_generation".into(), json!(text));
             }
         }
-        // One client of the field reads only `detail`.
-        json!({ "error": error, "detail": parts.message })
+        json!({ "error": error, "detail": detail(parts) })
     }
 
     /// The one log line of this error.
@@ -482,6 +481,17 @@ fn anthropic_type(status: StatusCode) -> &'static str {
         503 | 529 => "overloaded_error",
         500..=599 => "api_error",
         _ => "invalid_request_error",
+    }
+}
+
+/// One client of the field reads only `detail`, and takes a 404 for one of a provider when the word occurs in it: of
+/// an unknown model it gets the first sentence alone.
+fn detail(parts: &Parts) -> &str {
+    match parts.code {
+        Code::ModelNotFound => {
+            parts.message.split_once(". ").map_or(parts.message.as_str(), |(first, _)| first)
+        }
+        _ => &parts.message,
     }
 }
 

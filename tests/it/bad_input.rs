@@ -214,7 +214,7 @@ async fn what_is_not_supported_yet_is_refused_by_name_and_never_passed_over() {
         ("preferred_min_throughput", json!([100])),
         ("quantizations", json!([1])),
         ("max_price", json!("sk-12345678")),
-        ("provider", json!([])),
+        ("provider", json!(["openai"])),
         ("cache", json!(true)),
     ] {
         let mut body = hello(MODEL);

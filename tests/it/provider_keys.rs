@@ -130,7 +130,7 @@ async fn an_unknown_provider_is_400_with_the_list_of_those_there_are() {
     let listed = reply.json()["error"]["supported_providers"].clone();
     assert_eq!(listed.as_array().unwrap().len(), 13);
     for row in PROVIDERS {
-        assert!(reply.message().contains(row.name), "{}", row.name);
+        assert!(reply.message().contains(row.id), "{}", row.id);
     }
     let body = json!({ "allowedProviders": ["nobody"] });
     refused(&stack, &customer, &body, 400, "unknown_provider").await;

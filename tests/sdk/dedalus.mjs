@@ -266,7 +266,7 @@ const BROUGHT = {
   async an_unknown_provider_is_refused_with_the_list() {
     const other = new Dedalus({ ...base, provider: "nobody", providerKey: "k" });
     const ask = () => other.chat.completions.create({ model: MODEL, messages });
-    assert.match((await raises(Dedalus.BadRequestError, ask)).message, /Moonshot/);
+    assert.match((await raises(Dedalus.BadRequestError, ask)).message, /moonshot/);
     assert.deepEqual(await calls(), []);
   },
 };

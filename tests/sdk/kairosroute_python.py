@@ -92,6 +92,9 @@ def models_are_listed():
 
 
 def the_automatic_names_are_its_defaults():
+    # Chosen among all models: a customer with a few own keys and no credit has to name one.
+    if os.environ["BYOK"] == "true":
+        return
     # What the package asks for when nothing is named.
     answer = client.chat.completions.create(messages=ASK)
     assert answer["choices"][0]["message"]["content"], answer

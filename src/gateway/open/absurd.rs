@@ -16,6 +16,9 @@ use std::sync::atomic::Ordering;
 
 /// How much more than its text a prompt may be: instructions and tools that providers add.
 const PROMPT_TOKENS_ADDED: u64 = 32_768;
+/// Prompt tokens above its text that a request may cost more than was set aside for it: templates and instructions
+/// that providers add, which weigh most in the shortest prompts.
+const PROMPT_TOKENS_TOLERATED: u64 = 4_096;
 /// How far an answer may pass the limit that the client set.
 const OUTPUT_TOKENS_ADDED: u64 = 64;
 
@@ -59,11 +62,20 @@ impl Open {
         let priced = self.priced(usage).or_else(|| self.priced_as_text(usage));
         let charge = priced.map(|priced| money::charge(priced.cost, self.gateway.settings.margin));
         match charge {
-            Some(Ok(charge)) => charge > self.asked,
+            Some(Ok(charge)) => charge.0 > self.asked.0.saturating_add(self.tolerance().0),
             // A figure that no price can be worked out for is too large.
             Some(Err(_)) => true,
             None => usage.prompt().max(usage.completion()) > u64::from(u32::MAX),
         }
+    }
+
+    /// The charge of the tokens that providers may add to a prompt.
+    fn tolerance(&self) -> NanoUsd {
+        let added = Usage { input: PROMPT_TOKENS_TOLERATED, ..Usage::default() };
+        let priced = self
+            .priced(&added)
+            .and_then(|priced| money::charge(priced.cost, self.gateway.settings.margin).ok());
+        priced.unwrap_or(NanoUsd::ZERO)
     }
 
     /// Sets aside what the provider reported, if it cannot be.

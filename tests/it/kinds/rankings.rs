@@ -26,7 +26,7 @@ async fn a_rerank_costs_searches_or_tokens_as_the_model_is_priced() {
             let kinds = KindScript { search_units: Some(3), ..KindScript::default() };
             stack.simulator.set_default(provider, Script { kinds, ..Script::default().with_tokens(700, 0) });
             let till = Till::open(&stack, &customer).await;
-            let reply = stack.post(path, &customer.key, &ask(model, 130)).await;
+            let reply = stack.post(path, &customer.key, &ask(model, 250)).await;
             till.charged(&reply, &[Term(term.0, term.1, term.2)], "reported").await;
             let results = reply.json()["results"].clone();
             assert_eq!(results.as_array().unwrap().len(), 2, "{model}");

@@ -25,7 +25,7 @@ async fn servers_are_dialed_only_for_what_would_be_served() {
             (&customer, with("messages", json!([])), 400, "invalid_request"),
             (&customer, with("temperature", json!("hot")), 400, "invalid_request"),
             (&customer, with("service_tier", json!("batch")), 400, "invalid_request"),
-            (&customer, with("model", json!("nobody/nothing-1")), 404, "model_not_found"),
+            (&customer, with("model", json!("nobody/nothing-1")), 400, "unknown_provider"),
             (&customer, with("model", json!("groq/gpt-oss-120b")), 400, "no_models_available"),
             (&poor, body.clone(), 402, "insufficient_credits"),
         ] {

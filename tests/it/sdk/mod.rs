@@ -90,6 +90,7 @@ async fn run(mut command: Command, keys: Keys) -> Told {
     let server = mcp::Server::start().await;
     let stack = mcp::opened()
         .env("KAIROSROUTE_MCP_SERVERS", &format!("acme/tides={}", server.url))
+        .env("KAIROSROUTE_MCP_ACCESS", "everyone")
         .env("KAIROSROUTE_MCP_CREDENTIALS_KEY", Opener::generate().unwrap().expose())
         .start()
         .await;

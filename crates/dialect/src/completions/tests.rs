@@ -128,7 +128,7 @@ fn what_is_wrong_is_refused_by_its_path() {
         (r#"{"model":"m","prompt":"a","logprobs":true}"#, "logprobs"),
         (r#"{"model":"m","prompt":"a","max_tokens":"9"}"#, "max_tokens"),
         (r#"{"model":"m","prompt":"a","prompt":"b"}"#, "prompt"),
-        (r#"{"model":"m","prompt":"a","zdr":true}"#, "zdr"),
+        (r#"{"model":"m","prompt":"a","deferred_calls":true}"#, "deferred_calls"),
     ] {
         let invalid = read(body.as_bytes(), &Limits::default()).err().unwrap_or_else(|| panic!("{body}"));
         assert_eq!(invalid.param.as_deref(), Some(param), "{body}: {invalid}");

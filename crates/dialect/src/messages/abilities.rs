@@ -67,7 +67,7 @@ impl Abilities {
             one_sampling: version >= (4, 1),
             no_forced_tool: listed(
                 Flag::NoForcedTool,
-                big && version >= (5, 5) || is("fable") && version >= (5, 1),
+                big && version >= (5, 5) || (is("fable") || is("mythos")) && version >= (5, 1),
             ),
             no_prefill: listed(Flag::NoPrefill, version >= (4, 6)),
             // The catalogue also counts models that are only known to follow a forced tool.

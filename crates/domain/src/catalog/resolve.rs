@@ -2,6 +2,7 @@
 //! the result vector; spelling in another case and suggestions are paid for only by names that need them.
 //! Never fails: a hostile name is an unknown one.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -179,7 +180,11 @@ impl Catalog {
         let here = live.filter(|model| split.is_none_or(|(provider, _)| model.provider == provider));
         let mut near: Vec<(usize, &Arc<Model>)> =
             here.filter_map(|model| Some((distance(&wanted, model)?, model))).collect();
-        near.sort_by_key(|(distance, model)| (*distance, model.name.len()));
+        // Of two equally near names the one that shares more of its beginning.
+        near.sort_by_key(|(distance, model)| {
+            let common = wanted.bytes().zip(model.name.bytes()).take_while(|(a, b)| a == b).count();
+            (*distance, Reverse(common), model.name.len())
+        });
         if near.is_empty() && split.is_some() {
             return self.nearest(tail.rsplit('/').next().unwrap_or(tail), today);
         }
@@ -199,7 +204,7 @@ fn distance(wanted: &str, model: &Model) -> Option<usize> {
     }
     // "gpt-5.4-turbo": a known name with a word behind it.
     if wanted.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(['-', '.', ':', '@'])) {
-        return Some(1);
+        return Some(0);
     }
     let common = wanted.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
     let long = common >= 5 && common.saturating_mul(3) >= wanted.len().saturating_mul(2);

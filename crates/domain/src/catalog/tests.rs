@@ -239,7 +239,7 @@ fn an_overlay_changes_the_fields_it_states_and_adds_new_rows() {
 fn the_version_of_an_overlay_is_a_function_of_its_text() {
     let base = built_in();
     let empty = base.overlaid("").unwrap();
-    assert_eq!(empty.version, "2026-11-20+e3b0c442");
+    assert_eq!(empty.version, "2026-11-28+e3b0c442");
     let other = base.overlaid("# note\n").unwrap();
     assert_ne!(empty.version, other.version);
     assert_eq!(other.version, base.overlaid("# note\n").unwrap().version);

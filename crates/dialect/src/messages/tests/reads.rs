@@ -118,7 +118,7 @@ fn what_is_wrong_is_named() {
         (with(r#","output_config":{"format":{"type":"json_schema"}}"#), "output_config.format.schema"),
         (with(r#","metadata":{"user_id":1}"#), "metadata.user_id"),
         (with(r#","mcp_servers":[{"type":"url","url":"x"}]"#), "mcp_servers"),
-        (with(r#","max_price":1"#), "max_price"),
+        (with(r#","deferred_calls":1"#), "deferred_calls"),
         (says("[]"), "messages"),
         (says(r#"[{"role":"tool","content":"x"}]"#), "messages[0].role"),
         (says(r#"[{"content":"x"}]"#), "messages[0].role"),

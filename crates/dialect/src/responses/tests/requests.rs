@@ -135,7 +135,7 @@ fn what_is_wrong_is_refused_by_its_path() {
         (r#"{"model":"m","input":"x","reasoning":{"effort":1}}"#, "reasoning.effort"),
         (r#"{"model":"m","input":"x","temperature":3}"#, "temperature"),
         (r#"{"model":"m","input":"x","max_output_tokens":0}"#, "max_output_tokens"),
-        (r#"{"model":"m","input":"x","max_price":{"prompt":1}}"#, "max_price"),
+        (r#"{"model":"m","input":"x","deferred_calls":{"prompt":1}}"#, "deferred_calls"),
     ] {
         let invalid = read(body.as_bytes(), &Limits::default()).err().unwrap_or_else(|| panic!("{body}"));
         assert_eq!(invalid.param.as_deref(), Some(param), "{body}: {invalid}");
