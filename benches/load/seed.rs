@@ -171,7 +171,7 @@ async fn organization(db: Db, accounts: Arc<Accounts>, ambient: Ambient, byok: b
                 };
                 topups::grant(&mut tx, scope, &credit).await?;
             }
-            tx.commit().await.map_err(StoreError::from)?;
+            tx.commit().await?;
             Ok::<_, StoreError>(scope)
         })
         .await?;

@@ -291,7 +291,7 @@ fn run(rest: &[char]) -> usize {
         starts.map(length).max().unwrap_or(0)
     };
     let both = |row: &&str| along(row.chars().collect()).max(along(row.chars().rev().collect()));
-    ROWS.iter().map(|row| both(&row)).max().filter(|length| *length >= RUN_MIN).unwrap_or(0)
+    ROWS.iter().map(both).max().filter(|length| *length >= RUN_MIN).unwrap_or(0)
 }
 
 /// The length of what repeats what stands right before it, with any period.

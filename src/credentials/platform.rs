@@ -107,7 +107,7 @@ pub async fn set_platform_key(
         let entry =
             AuditEntry { org: None, actor: "cli", action: "platform_key.set", subject: provider.as_str() };
         audit_log::insert(&mut tx, &ambient, &entry).await?;
-        tx.commit().await.map_err(StoreError::from)
+        tx.commit().await
     })
     .await?;
     Ok(id)

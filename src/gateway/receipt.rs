@@ -313,7 +313,7 @@ fn write_cut(story: &Story<'_>, lines_max: usize) -> String {
         charged_nano_usd: total.as_ref().map_or(0, |total| total.charge.0),
         provider_cost_nano_usd: total.as_ref().and_then(|total| total.cost).map(|cost| cost.0),
         margin_nano_usd: total.as_ref().map_or(0, |total| total.margin.0),
-        savings_nano_usd: story.judged.and_then(|_| total.as_ref()).map(|total| total.savings.0),
+        savings_nano_usd: story.judged.and(total.as_ref()).map(|total| total.savings.0),
         turns,
         execution: Execution {
             status: story.ending,

@@ -140,7 +140,7 @@ impl Automatic<'_> {
 
     /// Sorts, best first: who clears the floor, by expected cost; then the others by quality; then those of whom
     /// nothing is known, the dearer the better up to the reference's cost, for a price is the only hint there is.
-    pub fn sort(&self, scored: &mut Vec<Scored>, wanted: &Wanted<'_>) {
+    pub fn sort(&self, scored: &mut [Scored], wanted: &Wanted<'_>) {
         let ceiling = self.reference.and_then(|model| expected_cost(model, wanted, self));
         scored.sort_by_cached_key(|one| {
             let cost = one.cost.map_or(i64::MAX, |cost| cost.0);

@@ -35,7 +35,7 @@ async fn added(visit: &Visit<Session>) -> Result<&'static str, PageError> {
     list.push(entry);
     apply(visit, json!({ "providerKeys": { provider.as_str(): list } })).await?;
     let stored = stored(visit).await?;
-    match stored.iter().filter(|key| key.provider == provider).next_back() {
+    match stored.iter().rfind(|key| key.provider == provider) {
         Some(newest) => tested(visit, newest).await,
         None => Ok("added"),
     }

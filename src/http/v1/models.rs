@@ -211,7 +211,7 @@ fn anthropic_model(model: &Model, today: time::Date) -> Value {
             "code_execution": supported(false),
             "context_management": own,
             "effort": {
-                "supported": reasoning["supported"],
+                "supported": reasoning.get("supported"),
                 "low": reasoning, "medium": reasoning, "high": reasoning, "xhigh": null, "max": reasoning,
             },
             "image_input": can(Flag::Vision),
@@ -223,7 +223,7 @@ fn anthropic_model(model: &Model, today: time::Date) -> Value {
             },
             "structured_outputs": can(Flag::JsonSchema),
             "thinking": {
-                "supported": reasoning["supported"],
+                "supported": reasoning.get("supported"),
                 "types": {
                     "adaptive": reasoning, "enabled": reasoning, "between_tools": supported(false),
                     "disabled": supported(!always),

@@ -108,7 +108,7 @@ fn identifies(token: &str, before: &str) -> bool {
     if lower.starts_with("http:") || lower.starts_with("https:") || lower.starts_with("www.") {
         return false;
     }
-    lower.split([':', '=']).any(|part| is_identifier(part))
+    lower.split([':', '=']).any(is_identifier)
         || lower.split('/').any(is_identifier)
         || (is_opaque(&lower) && follows_word(&lower, before))
 }

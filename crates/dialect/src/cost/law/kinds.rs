@@ -17,6 +17,7 @@ fn run(kind: Kind, body: &[u8]) {
 
 #[test]
 fn requests_of_other_kinds_cost_what_their_size_says() {
+    #[allow(clippy::type_complexity)] // one table
     let cases: [(&str, Kind, usize, fn(usize) -> String); 7] = [
         ("inputs", Kind::Embeddings, 1000, |n| {
             format!(r#"{{"model":"m","input":[{}]}}"#, repeated(r#""a#""#, n))

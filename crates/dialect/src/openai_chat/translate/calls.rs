@@ -206,11 +206,11 @@ impl Calls {
         }
         let is_new = self.note_id(at, piece.id.as_ref());
         let Some(call) = self.calls.get_mut(at) else { return Ok(()) };
-        if let Some(id) = piece.id.filter(|_| is_new) {
-            if call.tool.is_none() {
-                self.early_bytes = self.early_bytes.saturating_add(id.inner().len());
-                call.early.id = id.into_owned();
-            }
+        if let Some(id) = piece.id.filter(|_| is_new)
+            && call.tool.is_none()
+        {
+            self.early_bytes = self.early_bytes.saturating_add(id.inner().len());
+            call.early.id = id.into_owned();
         }
         if let Some(signature) = piece.signature.filter(|_| call.tool.is_none()) {
             self.early_bytes = self.early_bytes.saturating_add(signature.inner().len());
