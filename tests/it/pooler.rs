@@ -48,7 +48,8 @@ impl PgBouncer {
         fs::write(&settings, text).unwrap();
         let mut command = Command::new(program);
         if rustix::process::geteuid().is_root() {
-            command.args(["-u", "nobody"]);
+            // It does not run as root. The owner of the server may enter the directory of the server's socket.
+            command.args(["-u", "postgres"]);
         }
         let child = command.arg("-q").arg(&settings).stdin(Stdio::null()).spawn().unwrap();
         let mut bouncer = Self { child, directory, port };
