@@ -99,7 +99,7 @@ pub static VARIABLES: &[Variable] = &[
     variable(
         "KAIROSROUTE_DATABASE_CONNECTIONS_MAX",
         "12",
-        "pooled database connections of one process; 6 and those of reports are reserved, accounts get at least 2",
+        "pooled database connections of one process; 7 and those of reports are reserved, accounts get at least 2",
     ),
     variable(
         "KAIROSROUTE_DATABASE_REPORT_CONNECTIONS_MAX",

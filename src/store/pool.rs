@@ -29,8 +29,9 @@ const PING_MAX: Duration = Duration::from_millis(2_500);
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for a row that another transaction has locked.
 const LOCK_MAX_MS: &str = "2000";
-/// Connections kept for the lease, the ledger's writer, the record writer and the reaper.
-const VITAL_CONNECTIONS: u32 = 4;
+/// The lease, the ledger's writer, the record writer and the reaper's renewal keep one each; the reaper's
+/// transactions use the last.
+const VITAL_CONNECTIONS: u32 = 5;
 /// Connections kept for look-ups of API keys.
 const KEY_CONNECTIONS: u32 = 2;
 /// A use without a limit of its own.

@@ -96,6 +96,26 @@ async fn readiness_follows_the_schema_and_whether_the_database_takes_writes() {
 }
 
 #[tokio::test]
+async fn the_reaper_works_beside_a_ledger_and_records_that_keep_their_connections() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let charged = "SELECT count(*) FROM usage WHERE charge > 0";
+    // From the first charge on its writers keep connections. The lease has had its first renewal before.
+    assert_eq!(stack.chat(&customer.key, &hello(PLATFORM)).await.status, 200);
+    wait_until("the charge to be recorded", async || stack.database.number(charged).await == 1).await;
+    // A process that is gone, and whose records nobody has looked through yet.
+    let gone = "INSERT INTO instance (id, started_at, lease_until)
+                VALUES (gen_random_uuid(), now() - interval '1 hour', now() - interval '30 minutes')";
+    stack.database.tamper(gone).await;
+    // The reaper begins once its own lease has been live for half a minute.
+    let live = "SELECT count(*) FROM instance WHERE lease_until > now() AND started_at < now() - interval '20 seconds'";
+    wait_until("the lease to be old enough", async || stack.database.number(live).await == 1).await;
+    let looked_through = "SELECT count(*) FROM instance WHERE reconciled_at IS NOT NULL";
+    wait_until("the reaper's step to end", async || stack.database.number(looked_through).await == 1).await;
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn a_known_outage_refuses_at_once_serves_known_keys_and_ends_by_itself() {
     let stack = Stack::start().await;
     let customer = stack.customer("10").await;
