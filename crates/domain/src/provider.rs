@@ -384,6 +384,7 @@ pub static PROVIDERS: &[Provider] = &[
                 reasoning_by_another_name: true,
                 ..Answers::PLAIN
             },
+            one_prompt: true,
             ..PLAIN
         },
         ..COMPATIBLE

@@ -112,7 +112,7 @@ impl<'a> CompletionsRequest<'a> {
                 None => dropped.push(key.clone().into_owned().into()),
                 Some("model") => push_text(out.raw_key(raw_key), target.upstream_model),
                 Some("stream_options") if asked_for_usage || !quirks.stream_options => {}
-                Some("prompt") if target.provider.as_str() == "together_ai" => {
+                Some("prompt") if quirks.one_prompt => {
                     let prompt = single(*value).ok_or(ONE_PROMPT)?;
                     out.raw_key(raw_key).extend(prompt.get().as_bytes());
                 }

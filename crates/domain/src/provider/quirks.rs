@@ -60,6 +60,8 @@ pub struct Quirks {
     pub reasoning_outside_output: bool,
     /// A limit on output must be sent, for the provider reserves it at admission.
     pub wants_output_limit: bool,
+    /// A completion takes one prompt, as a string and not as a list.
+    pub one_prompt: bool,
 }
 
 /// Departures of answers from OpenAI's chat format; clients of chat get them in OpenAI's.
@@ -124,6 +126,7 @@ pub const PLAIN: Quirks = Quirks {
     answers: Answers::PLAIN,
     reasoning_outside_output: false,
     wants_output_limit: false,
+    one_prompt: false,
 };
 
 /// What a provider takes as the name of a tool: ASCII letters, digits, `_` and `-`, within these limits.
