@@ -10,7 +10,7 @@ mod database;
 
 pub use child::{ChildStack, Output, run_command};
 #[allow(unused_imports)] // each theme uses its part
-pub use client::{Client, Frame, Reply, Request, Streamed, wait_for, wait_until};
+pub use client::{Client, Frame, Reply, Request, Streamed, wait_at_most, wait_for, wait_until};
 pub use database::Database;
 
 use actix_web::rt::System;

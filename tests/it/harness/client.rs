@@ -332,13 +332,18 @@ pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 }
 
 /// Waits until there is a value; fails after half a minute.
-pub async fn wait_for<T>(what: &str, mut get: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn wait_for<T>(what: &str, get: impl AsyncFnMut() -> Option<T>) -> T {
+    wait_at_most(TIME_MAX, what, get).await
+}
+
+/// Waits until there is a value; fails after `time_max`.
+pub async fn wait_at_most<T>(time_max: Duration, what: &str, mut get: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = get().await {
             return value;
         }
-        assert!(started.elapsed() < TIME_MAX, "waited in vain for {what}");
+        assert!(started.elapsed() < time_max, "waited in vain for {what}");
         tokio::time::sleep(POLL).await;
     }
 }

@@ -1,5 +1,6 @@
 //! A server that says what a test tells it to, byte for byte, and counts the connections that are open at it.
 
+use crate::harness::wait_until;
 use serde_json::{Value, json};
 use std::{
     io,
@@ -7,7 +8,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -79,16 +79,10 @@ impl Raw {
         self.asked.lock().unwrap().iter().filter(|message| message["method"] == method).count()
     }
 
-    /// No connection is open any more, though some were; the end of a session has five seconds.
+    /// Waits until no connection is open any more; some were.
     pub async fn is_left_alone(&self, when: &str) {
         assert!(self.accepted.load(SeqCst) > 0, "{when}: nobody came");
-        for _ in 0..140 {
-            if self.open.load(SeqCst) == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{when}: {} connections are still open", self.open.load(SeqCst));
+        wait_until(&format!("{when}: every connection to close"), async || self.open.load(SeqCst) == 0).await;
     }
 }
 
@@ -158,7 +152,7 @@ async fn serve(mut connection: TcpStream, script: &Script, seen: &Mutex<Vec<Valu
                 begin(&mut connection).await?;
                 loop {
                     chunk(&mut connection, &text).await?;
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    tokio::task::yield_now().await;
                 }
             }
             Say::Silence => {

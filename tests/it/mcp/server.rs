@@ -17,7 +17,6 @@ use std::{
     borrow::Cow,
     net::SocketAddr,
     sync::{Arc, LazyLock, Mutex},
-    time::Duration,
 };
 use tokio::{net::TcpListener, runtime::Runtime, sync::Semaphore, task::JoinHandle};
 
@@ -161,8 +160,8 @@ impl Server {
                     if connection.read(&mut asked).await.is_ok_and(|count| count > 0) && !answer.is_empty() {
                         drop(connection.write_all(answer.as_bytes()).await);
                     } else {
-                        // Says nothing, and keeps the connection.
-                        tokio::time::sleep(Duration::from_secs(60)).await;
+                        // Sends nothing, and keeps the connection until the client closes it.
+                        while connection.read(&mut asked).await.is_ok_and(|count| count > 0) {}
                     }
                 });
             }

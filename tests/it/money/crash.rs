@@ -2,7 +2,7 @@
 //! last checkpoint, and the books balance.
 
 use super::{CEREBRAS, GPT, GROQ, MISTRAL, ask, charge, cost, nano_of, the};
-use crate::harness::{ChildStack, Client, Stack};
+use crate::harness::{ChildStack, Client, Stack, wait_at_most, wait_until};
 use kairosroute::{domain::ambient::Ambient, simulator::Script};
 use serde_json::Value;
 use std::{
@@ -34,6 +34,8 @@ struct Delivered {
     whole: Vec<(String, i64)>,
     /// Receipt of each stream that was cut, and when its tokens came, for each kill.
     cut: Vec<(usize, String, Vec<Instant>)>,
+    /// Tokens of the long streams.
+    tokens: u64,
 }
 
 #[tokio::test]
@@ -56,18 +58,19 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
     let mut killed_at = Vec::new();
     for kill in 0..3 {
         let load = Load::start(kill, &stack.client, &customer.key, &delivered);
-        tokio::time::sleep(Duration::from_millis(4_500 + Ambient::system().below(2_500))).await;
+        let enough = delivered.lock().unwrap().tokens + 2_500 + Ambient::system().below(1_500);
+        wait_until("the long streams to run", async || delivered.lock().unwrap().tokens >= enough).await;
         stack.kill();
         killed_at.push(Instant::now());
         load.stop().await;
         stack.restart().await;
     }
     let last_kill = *killed_at.last().unwrap();
-    while stack.database().number("SELECT count(*) FROM hold WHERE state = 'open'").await > 1 {
-        assert!(last_kill.elapsed() < CLOSED_WITHIN, "holds are still open");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
     let running = "SELECT count(*) FROM hold WHERE state = 'open'";
+    wait_at_most(CLOSED_WITHIN.saturating_sub(last_kill.elapsed()), "the holds to be closed", async || {
+        (stack.database().number(running).await <= 1).then_some(())
+    })
+    .await;
     assert_eq!(stack.database().number(running).await, 1, "the live process's own");
     let answer = String::from_utf8(witness.await.unwrap()).unwrap();
     assert!(answer.contains("data: [DONE]"), "{}", &answer[answer.len().saturating_sub(600)..]);
@@ -199,6 +202,9 @@ async fn ask_stream(
     while let Some(frame) = stream.next().await {
         if !frame.content().is_empty() {
             tokens.push(Instant::now());
+            if model == GPT.model {
+                delivered.lock().unwrap().tokens += 1;
+            }
         }
         match &frame.json()["x_kairosroute"] {
             Value::Null => {}
