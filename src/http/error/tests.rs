@@ -21,10 +21,10 @@ fn an_unknown_provider_is_answered_with_the_list() {
 
 #[test]
 fn retry_after_is_whole_seconds_between_1_and_30() {
-    for (asked, told) in [(0, "1"), (7, "7"), (3_600, "30")] {
+    for (seconds, expected) in [(0, "1"), (7, "7"), (3_600, "30")] {
         let response =
-            ApiError::new(Code::RateLimitExceeded, "slow down").retry_after_s(asked).error_response();
-        assert_eq!(response.headers().get("retry-after").unwrap(), told);
+            ApiError::new(Code::RateLimitExceeded, "slow down").retry_after_s(seconds).error_response();
+        assert_eq!(response.headers().get("retry-after").unwrap(), expected);
     }
 }
 
