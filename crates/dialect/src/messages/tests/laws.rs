@@ -90,8 +90,22 @@ fn turns() -> impl Strategy<Value = Vec<Turn<'static>>> {
         .prop_map(|(mut turns, (more, _))| {
             // The last turn is the user's.
             turns.extend(more.into_iter().take(1));
+            let marks = turns.iter_mut().flat_map(|turn| &mut turn.parts).flat_map(marks);
+            marks.filter(|mark| mark.is_some()).skip(4).for_each(|mark| *mark = None);
             turns
         })
+}
+
+/// The cache marks of a part. A request may have four in all.
+fn marks<'a>(part: &'a mut Part<'static>) -> Vec<&'a mut Option<Cache>> {
+    match part {
+        Part::Image { cache, .. } => vec![cache],
+        Part::ToolCall(call) => vec![&mut call.cache],
+        Part::ToolResult(result) => {
+            result.content.iter_mut().flat_map(marks).chain([&mut result.cache]).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn tools() -> impl Strategy<Value = Vec<Tool<'static>>> {
