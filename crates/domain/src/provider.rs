@@ -1,6 +1,5 @@
-//! The providers as data. An OpenAI-compatible provider is one row of [`PROVIDERS`]: names, address, how it
-//! takes a key, and where it departs from the wire format it speaks. Facts were read in the providers' own
-//! SDKs and documentation in November 2026; a field says what it is for, not which provider needed it.
+//! The providers as data. An OpenAI-compatible provider is one row of [`PROVIDERS`]: names, address, how it takes a
+//! key, and how it departs from its wire format. The facts come from the providers' SDKs and documents, November 2026.
 
 use super::kind::Kind;
 use std::fmt;
