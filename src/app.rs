@@ -168,7 +168,7 @@ pub async fn build(
     let accounts = accounts(config, &db, &installation, authenticator, &transports, &ambient)?;
     let jobs_stopping = CancellationToken::new();
     jobs::start(&gateway, instance, config, &jobs_stopping);
-    db.watch(jobs_stopping.clone().cancelled_owned());
+    db.watch();
     tokio::task::spawn_blocking(tokens::warm_up);
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;

@@ -28,6 +28,8 @@ const RETRY_EVERY: Duration = Duration::from_millis(200);
 const LOOK_MAX: Duration = Duration::from_secs(4);
 /// Time to connect anew before the database counts as away.
 const GRACE: Duration = Duration::from_secs(2);
+/// Failed tries to connect anew, within that time, before it counts as away: the server may have ended one of them.
+const TRIES: u32 = 3;
 /// Longest try to connect while it is away.
 const CONNECT_MAX: Duration = Duration::from_secs(12);
 /// How long a failed write counts when nothing was written since.
@@ -133,14 +135,15 @@ pub(super) async fn watch(options: PgConnectOptions, begin: Option<&'static str>
             None => {
                 kept = None;
                 // A single connection may have died; the database is away when no other can be made.
-                let grace = if state.availability() == Availability::Away { CONNECT_MAX } else { GRACE };
-                match timeout(grace, connect_and_look(&options, begin)).await {
-                    Ok(Ok((connection, found))) => {
-                        kept = Some(connection);
-                        Some(found)
-                    }
-                    Ok(Err(_)) | Err(_) => None,
-                }
+                let (time_max, tries) = match state.availability() {
+                    Availability::Away => (CONNECT_MAX, 1),
+                    _ => (GRACE, TRIES),
+                };
+                let connected = timeout(time_max, connect_and_look(&options, begin, tries)).await;
+                connected.ok().flatten().map(|(connection, found)| {
+                    kept = Some(connection);
+                    found
+                })
             }
         };
         state.set(found.unwrap_or(Availability::Away));
@@ -156,10 +159,19 @@ pub(super) async fn watch(options: PgConnectOptions, begin: Option<&'static str>
 async fn connect_and_look(
     options: &PgConnectOptions,
     begin: Option<&'static str>,
-) -> Result<(PgConnection, Availability), StoreError> {
-    let mut connection = PgConnection::connect_with(options).await?;
-    let found = look(&mut connection, begin).await?;
-    Ok((connection, found))
+    tries: u32,
+) -> Option<(PgConnection, Availability)> {
+    for tried in 0..tries {
+        if tried > 0 {
+            sleep(LOOK_EVERY_MIN).await;
+        }
+        if let Ok(mut connection) = PgConnection::connect_with(options).await
+            && let Ok(found) = look(&mut connection, begin).await
+        {
+            return Some((connection, found));
+        }
+    }
+    None
 }
 
 async fn look(

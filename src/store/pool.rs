@@ -313,16 +313,12 @@ impl Db {
         self.run(async move { schema::read(&mut *db.acquire().await?).await }).await
     }
 
-    /// Watches the database until `stopping` ends; see [`DatabaseState`].
-    pub fn watch(&self, stopping: impl Future<Output = ()> + Send + 'static) {
+    /// Watches the database for as long as its runtime exists; see [`DatabaseState`]. What is written last, at the
+    /// end of the process, still depends on what is known of it.
+    pub fn watch(&self) {
         let (options, state) = (self.shared.options.clone(), self.shared.state.clone());
         let begin = (self.shared.pooler == Pooler::Transaction).then_some(POOLED_BEGIN_READ_ONLY);
-        self.shared.runtime.spawn(async move {
-            tokio::select! {
-                () = stopping => {}
-                () = monitor::watch(options, begin, state) => {}
-            }
-        });
+        self.shared.runtime.spawn(monitor::watch(options, begin, state));
     }
 
     /// Waits for running queries and closes every connection.

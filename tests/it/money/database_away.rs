@@ -1,16 +1,15 @@
 //! The database goes away and comes back: nobody is told that his key is wrong, and no cent is lost.
 
 use super::{GPT, MISTRAL, ask, charge, close, cost, spent_since};
-use crate::harness::{Stack, wait_until};
+use crate::harness::{ChildStack, Database, Stack, wait_until};
 use kairosroute::simulator::Script;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Ends every connection of this database and refuses new ones, or takes them again.
-async fn set_reachable(stack: &Stack, reachable: bool) {
-    let name = &stack.database.name;
-    let mut server =
-        PgConnection::connect_with(&stack.database.options().database("postgres")).await.unwrap();
+async fn set_reachable(database: &Database, reachable: bool) {
+    let name = &database.name;
+    let mut server = PgConnection::connect_with(&database.options().database("postgres")).await.unwrap();
     let mut statements = vec![format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {reachable}")];
     if !reachable {
         statements
@@ -27,7 +26,7 @@ async fn while_the_database_is_away_the_answer_is_503_and_never_401() {
     let customer = stack.customer("10").await;
     let stranger = stack.customer("10").await;
     assert_eq!(stack.chat(&customer.key, &ask(GPT.model)).await.status, 200);
-    set_reachable(&stack, false).await;
+    set_reachable(&stack.database, false).await;
     // Known a moment ago, never seen before, and a session: none of them is wrong.
     for (path, token) in [("/v1/models", &stranger.key), ("/api/billing/balance", &customer.session)] {
         let reply = stack.get(path, token).await;
@@ -42,7 +41,7 @@ async fn while_the_database_is_away_the_answer_is_503_and_never_401() {
     assert_eq!(stack.get("/readyz", "").await.status, 503);
     assert_eq!(stack.get("/healthz", "").await.status, 200);
     assert_eq!(stack.simulator.bill().len(), 1, "nobody was called without a hold");
-    set_reachable(&stack, true).await;
+    set_reachable(&stack.database, true).await;
     wait_until("the gateway to serve again", async || {
         stack.chat(&customer.key, &ask(GPT.model)).await.status == 200
     })
@@ -62,17 +61,39 @@ async fn an_answer_that_ends_while_the_database_is_away_is_billed_when_it_is_bac
     let (client, key) = (stack.client.clone(), customer.key.clone());
     let streamed = tokio::spawn(async move { client.stream(&key, &ask(MISTRAL.model)).await });
     wait_until("both to be running", async || stack.simulator.waiting() == 2).await;
-    set_reachable(&stack, false).await;
+    set_reachable(&stack.database, false).await;
     stack.simulator.release();
     let mut streamed = streamed.await.unwrap();
     assert!(!streamed.next().await.unwrap().content().is_empty() || streamed.next().await.is_some());
-    set_reachable(&stack, true).await;
+    set_reachable(&stack.database, true).await;
     let reply = unary.await.unwrap();
     assert_eq!(reply.status, 200, "the bill was written in time: {reply}");
     assert!(streamed.rest().await.last().unwrap().is_done());
     let expected = charge(cost(GPT, 31, 0, 41)) + charge(cost(MISTRAL, 59, 0, 26));
     assert_eq!(spent_since(&stack, &customer, before).await, expected);
     close(stack).await;
+}
+
+#[tokio::test]
+async fn records_are_written_when_the_database_comes_back_during_the_stop() {
+    let mut stack = ChildStack::start_default().await;
+    let customer = stack.customer("10").await;
+    stack.set_provider_keys(&customer, &json!({ "Groq": "gsk_own_key_of_theirs" })).await;
+    let own = ask("groq/gpt-oss-120b");
+    assert_eq!(stack.chat(&customer.key, &own).await.status, 200);
+    set_reachable(stack.database(), false).await;
+    wait_until("the outage to be known", async || {
+        stack.get("/readyz", "").await.text().contains("cannot be reached")
+    })
+    .await;
+    assert_eq!(stack.chat(&customer.key, &own).await.status, 200, "a key that was in use a moment ago");
+    stack.terminate();
+    let address = stack.address;
+    wait_until("the port to be closed", async || tokio::net::TcpStream::connect(address).await.is_err())
+        .await;
+    set_reachable(stack.database(), true).await;
+    assert!(stack.wait().await.success(), "{}", stack.log());
+    assert_eq!(stack.database().number("SELECT count(*) FROM usage").await, 2);
 }
 
 #[tokio::test]
@@ -110,7 +131,7 @@ async fn a_bill_that_is_not_written_in_time_ends_the_stream_with_an_error_and_is
     let (client, key) = (stack.client.clone(), customer.key.clone());
     let streamed = tokio::spawn(async move { client.stream(&key, &ask(GPT.model)).await });
     wait_until("it to be running", async || stack.simulator.waiting() == 1).await;
-    set_reachable(&stack, false).await;
+    set_reachable(&stack.database, false).await;
     stack.simulator.release();
     let frames = streamed.await.unwrap().rest().await;
     let last = frames.last().unwrap();
@@ -121,7 +142,7 @@ async fn a_bill_that_is_not_written_in_time_ends_the_stream_with_an_error_and_is
             .iter()
             .any(|frame| frame.is_done() || frame.json()["choices"][0]["finish_reason"].is_string())
     );
-    set_reachable(&stack, true).await;
+    set_reachable(&stack.database, true).await;
     stack.no_hold_is_open().await;
     assert_eq!(spent_since(&stack, &customer, before).await, charge(cost(GPT, 31, 0, 41)));
     close(stack).await;
@@ -136,12 +157,12 @@ async fn an_answer_that_is_lost_because_its_bill_came_late_costs_nothing_anywher
     let (client, key) = (stack.client.clone(), customer.key.clone());
     let unary = tokio::spawn(async move { client.chat(&key, &ask(GPT.model)).await });
     wait_until("it to be running", async || stack.simulator.waiting() == 1).await;
-    set_reachable(&stack, false).await;
+    set_reachable(&stack.database, false).await;
     stack.simulator.release();
     let reply = unary.await.unwrap();
     assert_eq!(reply.status, 503, "{reply}");
     assert!(reply.message().contains("not charged"), "{reply}");
-    set_reachable(&stack, true).await;
+    set_reachable(&stack.database, true).await;
     stack.no_hold_is_open().await;
     let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
     assert_eq!((&receipt["charged_nano_usd"], &receipt["usage_flag"]), (&0.into(), &"undelivered".into()));
