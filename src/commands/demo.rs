@@ -113,7 +113,7 @@ Try it:
   curl {base}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"model":"openai/gpt-5.4-mini","messages":[{{"role":"user","content":"Hello"}}]}}'
 
 Any OpenAI SDK works with that base URL and key. For production set DATABASE_URL, KAIROSROUTE_MASTER_KEYS and
-<PROVIDER>_API_KEY, run `kairosroute serve`, and read "Going to production" in README.md.
+<PROVIDER>_API_KEY, run `kairosroute serve`, and read docs/operating.md.
 Ctrl-C stops everything and keeps the data.
 "#
     );
