@@ -24,6 +24,7 @@ use crate::{
         metrics::Metrics,
     },
     http::routes,
+    idempotency::Idempotency,
     jobs,
     mcp::sealed::Opener,
     providers::{guard::AllowedNets, resolver::Names},
@@ -285,6 +286,7 @@ async fn gateway(
         embedding_models: crate::gateway::automatic::EmbeddingModels::default(),
         heard: Memory::new(&config.limits),
         counts: Semaphore::new(counting::ON_PLATFORM_MAX),
+        idempotency: Idempotency::new(config.accounts.idempotency_bytes_max),
         shared: Shared::new(config.limits.shares),
         compute: ComputeQueue::new(config.limits.shares.large_request_threads, {
             let transports = transports.clone();

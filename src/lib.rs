@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod dashboard;
 pub mod gateway;
 pub mod http;
+pub mod idempotency;
 pub mod jobs;
 pub mod local_postgres;
 pub mod mcp;

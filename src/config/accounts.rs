@@ -13,6 +13,8 @@ pub struct AccountLimits {
     pub members_max: i64,
     /// Stored provider keys of one organization, over all its API keys.
     pub provider_keys_max: i64,
+    /// Answers of idempotent requests that one organization may have stored.
+    pub idempotency_bytes_max: i64,
     /// Organizations that one person may belong to.
     pub organizations_per_person_max: i64,
     /// Organizations that one address may sign up on one day (UTC).
@@ -51,6 +53,11 @@ impl Reader<'_> {
             api_keys_max: self.between("KAIROSROUTE_API_KEYS_MAX", 1, 1_000_000),
             members_max: self.between("KAIROSROUTE_MEMBERS_MAX", 1, 1_000_000),
             provider_keys_max: self.between("KAIROSROUTE_PROVIDER_KEYS_MAX", 1, 1_000_000),
+            idempotency_bytes_max: self.between(
+                "KAIROSROUTE_IDEMPOTENCY_BYTES_PER_ORGANIZATION_MAX",
+                0,
+                1 << 40,
+            ),
             organizations_per_person_max: self.between("KAIROSROUTE_ORGANIZATIONS_PER_PERSON_MAX", 1, 1_000),
             signups_per_day_max: self.between("KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX", 1, 1_000_000),
             refusals_per_key_minute_max: self.between(

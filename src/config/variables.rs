@@ -61,6 +61,11 @@ pub static VARIABLES: &[Variable] = &[
         "stored provider keys of one organization; one API key holds up to 100 of them",
     ),
     variable(
+        "KAIROSROUTE_IDEMPOTENCY_BYTES_PER_ORGANIZATION_MAX",
+        "67108864",
+        "bytes of answers to requests with an Idempotency-Key that one organization may have stored; past it new ones are not kept",
+    ),
+    variable(
         "KAIROSROUTE_REFUSALS_PER_KEY_MINUTE_MAX",
         "600",
         "requests of one API key that may be refused in a minute before any provider is called; then 429",

@@ -23,6 +23,7 @@ mod plan_token;
 pub mod receipt;
 mod refusals;
 mod relay;
+pub mod repeatable;
 pub mod scoped;
 pub mod stream;
 mod terminal;
@@ -35,6 +36,7 @@ use crate::{
     config::{Limits, McpAccess, Retention},
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, money::Bps, provider::ProviderId},
+    idempotency::{Idempotency, Tools},
     mcp::sealed::Opener,
     providers::transport::{Deadlines, Url},
     routing::{breaker::Breakers, measured::Measurements, retry::RetryBudget},
@@ -120,6 +122,8 @@ pub struct Gateway {
     pub counts: Semaphore,
     /// What all organizations use together.
     pub shared: Shared,
+    /// Requests with an `Idempotency-Key`.
+    pub idempotency: Idempotency,
     /// Threads for what would hold a worker for too long.
     pub compute: ComputeQueue,
     pub metrics: Metrics,
@@ -149,6 +153,17 @@ impl Gateway {
     /// Unix milliseconds.
     pub fn now_ms(&self) -> i64 {
         i64::try_from(self.ambient.now().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+    }
+
+    /// What claims of idempotency keys work with.
+    pub fn idempotency_tools(&self) -> Tools {
+        Tools {
+            db: self.db.clone(),
+            installation: self.installation.clone(),
+            ambient: self.ambient.clone(),
+            instance: self.ledger.instance(),
+            tasks: self.tasks.clone(),
+        }
     }
 
     pub fn is_draining(&self) -> bool {

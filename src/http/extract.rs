@@ -37,11 +37,21 @@ pub struct Call {
     /// What of the body was looked at already, and that what came is no body.
     early: Vec<Bytes>,
     is_broken: bool,
+    /// The body, where it was read before the handler asks for it.
+    ahead: Option<Result<Bytes, ApiError>>,
 }
 
 impl Call {
     pub fn new(request: HttpRequest, payload: Payload) -> Self {
-        Self { request, payload, organization: None, memory: None, early: Vec::new(), is_broken: false }
+        Self {
+            request,
+            payload,
+            organization: None,
+            memory: None,
+            early: Vec::new(),
+            is_broken: false,
+            ahead: None,
+        }
     }
 
     /// The caller has shown to be of this organization.
@@ -96,8 +106,20 @@ impl Call {
         query.map(web::Query::into_inner).map_err(|error| invalid_query(&error.to_string()))
     }
 
+    /// The body, for a look before the handler asks for it, and with the handler's limit. `None`: it cannot be read, as
+    /// the handler will find.
+    pub async fn read_ahead(&mut self, bytes_max: usize) -> Option<Bytes> {
+        let read = self.bytes(bytes_max).await;
+        let bytes = read.as_ref().ok().cloned();
+        self.ahead = Some(read);
+        bytes
+    }
+
     /// The body, refused past `bytes_max`.
     pub async fn bytes(&mut self, bytes_max: usize) -> Result<Bytes, ApiError> {
+        if let Some(read) = self.ahead.take() {
+            return read;
+        }
         let gateway = self.state::<Gateway>()?;
         let sender = match self.organization {
             Some(organization) => Sender::Organization(organization),

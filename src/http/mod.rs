@@ -6,6 +6,7 @@ pub mod error;
 pub mod extract;
 mod finish;
 pub mod health;
+mod idempotent;
 mod indox;
 mod refusals;
 pub mod routes;

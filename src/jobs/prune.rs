@@ -4,7 +4,9 @@
 use crate::{
     config::Retention,
     gateway::Gateway,
-    store::{StoreError, api_keys, audit_log, instances, members, organizations, receipts, sessions},
+    store::{
+        StoreError, api_keys, audit_log, idempotency, instances, members, organizations, receipts, sessions,
+    },
 };
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -25,6 +27,8 @@ enum Table {
     Refusals,
     AuditLog,
     Signups,
+    /// Answers to idempotent requests, which say themselves when they end.
+    Idempotency,
 }
 
 /// One run over every table.
@@ -40,6 +44,7 @@ pub async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
         (Table::ApiKeys, ended),
         (Table::AuditLog, audit_log),
         (Table::Signups, SIGNUPS),
+        (Table::Idempotency, Duration::ZERO),
     ] {
         let before = gateway.ambient.now() - kept;
         for _ in 0..BATCHES_MAX {
@@ -61,6 +66,7 @@ async fn remove(gateway: &Gateway, table: Table, before: OffsetDateTime) -> Resu
         Table::ApiKeys => api_keys::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Refusals => receipts::prune_refused(connection, before, BATCH_ROWS_MAX).await,
         Table::AuditLog => audit_log::prune(connection, before, BATCH_ROWS_MAX).await,
+        Table::Idempotency => idempotency::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Signups => organizations::prune_signups(connection, before.date(), BATCH_ROWS_MAX).await,
     };
     let removed = removed?;

@@ -11,11 +11,12 @@ pub enum SealedTable {
     Secret,
     PlatformKey,
     ProviderKey,
+    Idempotency,
 }
 
 impl SealedTable {
-    pub const ALL: [SealedTable; 3] =
-        [SealedTable::Secret, SealedTable::PlatformKey, SealedTable::ProviderKey];
+    pub const ALL: [SealedTable; 4] =
+        [SealedTable::Secret, SealedTable::PlatformKey, SealedTable::ProviderKey, SealedTable::Idempotency];
 }
 
 /// Where a record is. Which parts are used depends on the table.
@@ -74,6 +75,21 @@ pub async fn list_without(
                 .map(|row| (Place { org: row.org_id, id: row.id, ..Place::default() }, row.sealed))
                 .collect())
         }
+        SealedTable::Idempotency => {
+            // Few at a time, for answers may be large.
+            let rows = sqlx::query!(
+                r#"SELECT org_id, id, sealed AS "sealed!" FROM idempotency
+                   WHERE (org_id, id) > ($1, $2) AND substr(sealed, 1, length($3::bytea)) <> $3
+                   ORDER BY org_id, id LIMIT 20"#,
+                after.org,
+                after.id,
+                header,
+            );
+            let rows = rows.fetch_all(connection).await?.into_iter();
+            Ok(rows
+                .map(|row| (Place { org: row.org_id, id: row.id, ..Place::default() }, row.sealed))
+                .collect())
+        }
     }
 }
 
@@ -109,6 +125,17 @@ pub async fn replace(
         SealedTable::ProviderKey => {
             sqlx::query!(
                 "UPDATE provider_key SET sealed = $4 WHERE org_id = $1 AND id = $2 AND sealed = $3",
+                place.org,
+                place.id,
+                old,
+                new,
+            )
+            .execute(connection)
+            .await?
+        }
+        SealedTable::Idempotency => {
+            sqlx::query!(
+                "UPDATE idempotency SET sealed = $4 WHERE org_id = $1 AND id = $2 AND sealed = $3",
                 place.org,
                 place.id,
                 old,

@@ -95,6 +95,8 @@ fn unread() -> Vec<Case> {
             .with("x-kairosroute-fallback", "maybe"),
         ask("a time that is none", CHAT, &hello("openai/gpt-5.4-mini"))
             .with("x-kairosroute-first-content-timeout-ms", "soon"),
+        ask("an idempotency key that is not ASCII", CHAT, &hello("openai/gpt-5.4-mini"))
+            .with("idempotency-key", "schlüssel"),
     ]
 }
 

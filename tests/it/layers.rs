@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["billing"],
     &["credentials"],
     &["accounts"],
+    &["idempotency"],
     &["gateway"],
     &["http"],
     // Its pages read bodies and answer errors as the JSON API does.

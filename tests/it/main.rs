@@ -13,6 +13,7 @@ mod dashboard;
 mod details;
 mod error_texts;
 mod growth;
+mod idempotency;
 mod indox;
 mod kinds;
 mod layers;

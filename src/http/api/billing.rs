@@ -10,11 +10,13 @@ use crate::{
     },
     http::{
         error::{ApiError, Code},
-        extract::Call,
+        extract::{ACCOUNT_BODY_BYTES_MAX, Call},
+        idempotent::{always, once},
     },
     store::{
         Db, Purpose, StoreError,
         audit_log::{self, AuditEntry},
+        idempotency::Holder,
         organizations,
         sessions::{Operator, Session},
         topups::{self, BALANCE_MAX, Credit, CreditKind, CreditOutcome},
@@ -82,7 +84,12 @@ struct TopupBody {
 }
 
 /// `POST /api/billing/topups`: the operator gives credit; one `externalId` credits once.
-pub async fn create_topup(mut call: Call, operator: Operator) -> Result<HttpResponse, ApiError> {
+pub async fn create_topup(call: Call, operator: Operator) -> Result<HttpResponse, ApiError> {
+    let holder = Holder::of_operator(&operator);
+    once(call, holder, ACCOUNT_BODY_BYTES_MAX, always, move |call| add_credit(call, operator)).await
+}
+
+async fn add_credit(mut call: Call, operator: Operator) -> Result<HttpResponse, ApiError> {
     let ambient = call.state::<Ambient>()?.get_ref().clone();
     let db = call.state::<Db>()?.get_ref().clone();
     let body: TopupBody = call.json().await?;

@@ -5,8 +5,12 @@ use super::time_text;
 use crate::{
     accounts::{Accounts, keys::KeyDetails, patch::KeyBody},
     domain::{ids::ApiKeyId, policy::KeyPolicy, provider::ProviderId},
-    http::{error::ApiError, extract::Call},
-    store::{provider_keys::StoredProviderKey, sessions::Session},
+    http::{
+        error::ApiError,
+        extract::{ACCOUNT_BODY_BYTES_MAX, Call},
+        idempotent::{always, once},
+    },
+    store::{idempotency::Holder, provider_keys::StoredProviderKey, sessions::Session},
 };
 use actix_web::{HttpResponse, http::StatusCode};
 use serde::Deserialize;
@@ -25,7 +29,12 @@ struct TestQuery {
 }
 
 /// `POST /api/auth`.
-pub async fn create_key(mut call: Call, session: Session) -> Result<HttpResponse, ApiError> {
+pub async fn create_key(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
+    let holder = Holder::of_member(&session);
+    once(call, holder, ACCOUNT_BODY_BYTES_MAX, always, move |call| make_key(call, session)).await
+}
+
+async fn make_key(mut call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     let accounts = call.state::<Accounts>()?;
     let body: KeyBody = call.json().await?;
     let created = accounts.create_key(session, body).await?;

@@ -11,7 +11,7 @@ use crate::{
     http::{
         error::{ApiError, Code},
         extract::Call,
-        v1::conversation::{answer, ask, respond, with_told},
+        v1::conversation::{answer, ask, once_for_key, respond, with_told},
     },
     store::api_keys::Principal,
 };
@@ -29,6 +29,10 @@ pub async fn converse(
 
 /// The handler.
 pub async fn infer(call: Call, principal: Arc<Principal>, kind: Kind) -> Result<HttpResponse, ApiError> {
+    once_for_key(call, principal.clone(), kind, rewrite, move |call| answer_once(call, principal, kind)).await
+}
+
+async fn answer_once(call: Call, principal: Arc<Principal>, kind: Kind) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?.into_inner();
     let started = gateway.ambient.now();
     let (told, body, content_type) = match ask(call, principal, kind, rewrite).await? {

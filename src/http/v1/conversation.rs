@@ -11,16 +11,17 @@ use crate::{
         Gateway, NoPlace,
         failure::Failure,
         inference::{self, Inbound, Reply, Told},
-        owner,
+        owner, repeatable,
         scoped::Brought,
     },
     http::{
         body::{Charged, crowded, not_done},
         error::{ApiError, Code},
         extract::Call,
+        idempotent,
     },
     providers::transport::Transport,
-    store::api_keys::Principal,
+    store::{api_keys::Principal, idempotency::Holder},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
@@ -31,7 +32,7 @@ use actix_web::{
     web::Bytes,
 };
 use futures_util::stream;
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 const BYOK: HeaderName = HeaderName::from_static("x-kairosroute-byok");
 const PROVIDER: HeaderName = HeaderName::from_static("x-kairosroute-provider");
@@ -58,7 +59,42 @@ pub async fn converse(
 
 /// The handler.
 pub async fn infer(call: Call, principal: Arc<Principal>, kind: Kind) -> Result<HttpResponse, ApiError> {
-    Ok(respond(ask(call, principal, kind, |_, _, body| body).await?))
+    let rewrite: Rewrite = |_, _, body| body;
+    once_for_key(call, principal.clone(), kind, rewrite, move |call| async move {
+        Ok(respond(ask(call, principal, kind, rewrite).await?))
+    })
+    .await
+}
+
+/// Answers a call at most once for each `Idempotency-Key`, where it has one and may be repeated.
+pub(in crate::http) async fn once_for_key<W, F>(
+    call: Call,
+    principal: Arc<Principal>,
+    kind: Kind,
+    rewrite: Rewrite,
+    handler: W,
+) -> Result<HttpResponse, ApiError>
+where
+    W: FnOnce(Call) -> F + 'static,
+    F: Future<Output = Result<HttpResponse, ApiError>> + 'static,
+{
+    // Most calls have no key, and their body is looked at once.
+    if !idempotent::is_keyed(&call) {
+        return handler(call).await;
+    }
+    let brings_key = given(&call, "x-provider-key").next().is_some();
+    let bytes_max = call.state::<Gateway>()?.settings.limits.body_bytes_max;
+    let owner = owner(principal.scope);
+    let is_repeatable = move |gateway: Arc<Gateway>, content_type: String, body: Bytes| async move {
+        let body = rewrite(kind, &content_type, body);
+        !brings_key && repeatable::is_repeatable(&gateway, owner, kind, content_type, body).await
+    };
+    let answered =
+        idempotent::once(call, Holder::of_api_key(&principal), bytes_max, is_repeatable, handler).await;
+    answered.map_err(|error| match error.code() {
+        Code::IdempotencyConflict => with_told(error, &Told::default()),
+        _ => error,
+    })
 }
 
 /// Turns a body that came in another shape into the kind's own; what it cannot read it leaves alone.

@@ -1,0 +1,37 @@
+//! Which requests may be answered from what the same request was answered before: whole answers, and on keys that the
+//! gateway stores. A request with a provider key of its own leaves nothing behind.
+
+use super::{Gateway, asked::Asked, inference::request_limits};
+use crate::{
+    dialect::{self, Head},
+    domain::{kind::Kind, shares::Owner},
+};
+use bytes::Bytes;
+
+/// Reads the request to see whether it may be repeated; one that cannot be read may not, for it is refused. Large ones
+/// are read on the threads for such.
+pub async fn is_repeatable(
+    gateway: &std::sync::Arc<Gateway>,
+    owner: Owner,
+    kind: Kind,
+    content_type: String,
+    body: Bytes,
+) -> bool {
+    if body.len() <= gateway.settings.limits.shares.large_body_bytes {
+        return read(gateway, kind, &content_type, &body);
+    }
+    let reading = gateway.clone();
+    let work = move |_| async move { read(&reading, kind, &content_type, &body) };
+    gateway.compute.run(owner, work).await.unwrap_or(false)
+}
+
+fn read(gateway: &Gateway, kind: Kind, content_type: &str, body: &[u8]) -> bool {
+    let limits = request_limits(gateway);
+    let Ok(unfolded) = dialect::unfold(kind, body, &limits) else { return false };
+    let body = unfolded.as_deref().unwrap_or(body);
+    Asked::read(kind, content_type, body, &limits).is_ok_and(|asked| is_plain(asked.head()))
+}
+
+fn is_plain(head: &Head<'_>) -> bool {
+    !head.stream && head.wishes.byok_api_key.is_none() && head.wishes.extra_byok.is_none()
+}
