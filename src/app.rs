@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     credentials::{platform::PlatformKeys, uses::KeyUses},
     dashboard::{self, Origin},
-    domain::{ambient::Ambient, catalog::Catalog, ids::InstanceId, provider::ProviderId, tokens},
+    domain::{ambient::Ambient, catalog::Catalog, ids::InstanceId, provider::ProviderId},
     gateway::{
         Gateway, Memory, Settings, admission::Shared, compute::ComputeQueue, counting, lease::Lease,
         metrics::Metrics,
@@ -170,7 +170,6 @@ pub async fn build(
     let jobs_stopping = CancellationToken::new();
     jobs::start(&gateway, instance, config, &jobs_stopping);
     db.watch();
-    tokio::task::spawn_blocking(tokens::warm_up);
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
     let (metrics_address, metrics_server) = match config.metrics_listen {

@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     raise_open_files();
+    // Huge pages would keep most of a small heap in memory unused. Where they stay, that is all.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     match commands::run() {
         Ok(code) => code,
         Err(error) => {

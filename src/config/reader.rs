@@ -4,6 +4,7 @@ use super::{Config, ConnectionLimits, Limits, McpLimits, ProviderSettings, Share
 use crate::{
     domain::{money::Bps, provider::PROVIDERS, secret::Secret},
     providers::{resolver::NameLimits, transport::Deadlines},
+    store::DbLimits,
 };
 use ipnet::IpNet;
 use reqwest::Url;
@@ -15,6 +16,9 @@ use std::{
     str::FromStr,
     time::Duration,
 };
+
+const CONNECTIONS: &str = "KAIROSROUTE_DATABASE_CONNECTIONS_MAX";
+const REPORT_CONNECTIONS: &str = "KAIROSROUTE_DATABASE_REPORT_CONNECTIONS_MAX";
 
 /// Reads typed values out of the environment and gathers every problem on the way.
 pub(super) struct Reader<'a> {
@@ -49,12 +53,8 @@ impl Reader<'_> {
                 Some(_) => self.between("KAIROSROUTE_WORKERS", 1, 1024),
                 None => std::thread::available_parallelism().map_or(1, usize::from),
             },
-            database_connections_max: self.between("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", 4, 1_000),
-            database_report_connections_max: self.between(
-                "KAIROSROUTE_DATABASE_REPORT_CONNECTIONS_MAX",
-                1,
-                100,
-            ),
+            database_connections_max: self.database_connections(),
+            database_report_connections_max: self.between(REPORT_CONNECTIONS, 1, 100),
             report_time: self.millis("KAIROSROUTE_REPORT_TIMEOUT_MS"),
             transaction_pooler: self.one_of("KAIROSROUTE_DATABASE_POOLER", ["transaction", "none"]),
             limits: self.limits(),
@@ -75,6 +75,22 @@ impl Reader<'_> {
             mcp_credentials_key: self.text("KAIROSROUTE_MCP_CREDENTIALS_KEY").map(Secret::new),
             providers: PROVIDERS.iter().filter_map(|row| self.provider(row.env, row.base_url)).collect(),
         }
+    }
+
+    /// As many connections as the purposes need that have some of their own.
+    fn database_connections(&mut self) -> u32 {
+        let connections = self.between(CONNECTIONS, 1, 1_000);
+        let reports = self.text(REPORT_CONNECTIONS).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let needed = DbLimits::connections_needed(reports);
+        if connections < needed {
+            self.errors.push(format!(
+                "{CONNECTIONS}: {needed} or more are needed: {} for the lease, the ledger, the records, expired holds and \
+                 API keys, {reports} for reports ({REPORT_CONNECTIONS}) and {} for accounts",
+                needed - reports - DbLimits::ACCOUNT_CONNECTIONS_MIN,
+                DbLimits::ACCOUNT_CONNECTIONS_MIN,
+            ));
+        }
+        connections
     }
 
     fn limits(&mut self) -> Limits {

@@ -104,7 +104,7 @@ pub static VARIABLES: &[Variable] = &[
     variable(
         "KAIROSROUTE_DATABASE_CONNECTIONS_MAX",
         "12",
-        "pooled database connections of one process; 7 and those of reports are reserved, accounts get at least 2",
+        "pooled database connections of one process, at least 9 and those of reports: 7 are reserved, accounts get the rest",
     ),
     variable(
         "KAIROSROUTE_DATABASE_REPORT_CONNECTIONS_MAX",

@@ -25,7 +25,7 @@ const KNOWN_MAX: u64 = 4_096;
 const FOUND_TIME: Duration = Duration::from_secs(30);
 const ABSENT_TIME: Duration = Duration::from_secs(10);
 const LATE_TIME: Duration = Duration::from_secs(5);
-/// How long the last answer for an operator's name is used while there is no new one.
+/// How long the last answer for a name is used while there is no new one.
 const STALE_TIME: Duration = Duration::from_secs(3_600);
 /// Addresses of one name.
 const ADDRESSES_MAX: usize = 16;
@@ -67,6 +67,8 @@ pub struct Names {
     /// `None` where the system's settings cannot be read: then the system is asked.
     resolver: Option<TokioResolver>,
     known: Cache<String, Found>,
+    /// The last addresses of a customer's name, used while there is no room or no answer for a new look-up.
+    known_last: Cache<String, Arc<[IpAddr]>>,
     asking: Semaphore,
     shares: Arc<Pool>,
     operators: Cache<String, Arc<[IpAddr]>>,
@@ -120,6 +122,7 @@ impl Names {
             limits,
             resolver,
             known: Cache::builder().max_capacity(KNOWN_MAX).expire_after(ByOutcome).build(),
+            known_last: Cache::builder().max_capacity(KNOWN_MAX).time_to_live(STALE_TIME).build(),
             asking: Semaphore::new(limits.lookups_max),
             shares: Pool::new(u64::MAX),
             operators: Cache::builder().max_capacity(KNOWN_MAX).time_to_live(FOUND_TIME).build(),
@@ -127,20 +130,36 @@ impl Names {
         })
     }
 
-    /// The addresses of a name that a customer chose, as they come.
+    /// The addresses of a name that a customer chose, as they come. Where no new ones are to be had, which is no fault
+    /// of the name, the last ones serve.
     async fn find(&self, owner: Owner, name: &str) -> Found {
+        match self.find_new(owner, name).await {
+            Err(failed @ (LookupError::Late | LookupError::Busy)) => {
+                self.known_last.get(name).await.ok_or(failed)
+            }
+            found => found,
+        }
+    }
+
+    async fn find_new(&self, owner: Owner, name: &str) -> Found {
         if let Some(known) = self.known.get(name).await {
             return known;
         }
         let share = self.shares.take(owner, 1, self.limits.lookups_per_organization_max);
         let _share = share.map_err(|_| LookupError::Busy)?;
         // One look-up for all who wait for the same name. Who leaves hands it on, or ends it.
-        self.known.get_with(name.to_owned(), self.ask(name.to_owned())).await
+        let found = self.known.get_with(name.to_owned(), self.ask(name.to_owned())).await;
+        if let Ok(found) = &found {
+            self.known_last.insert(name.to_owned(), found.clone()).await;
+        }
+        found
     }
 
+    /// Waits for its turn, and then asks. Only the second says anything about the name.
     async fn ask(&self, name: String) -> Found {
+        let turn = tokio::time::timeout(self.limits.time, self.asking.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(LookupError::Busy) };
         let asking = async {
-            let _permit = self.asking.acquire().await.map_err(|_| LookupError::Busy)?;
             // A look-up that is dropped ends.
             let lookup = match self.resolver.clone() {
                 Some(resolver) => self.runtime.spawn(async move {

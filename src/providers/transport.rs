@@ -13,7 +13,7 @@ use super::{
 use crate::domain::{
     provider::{Auth, ProviderId},
     secret::Secret,
-    shares::{Charge, Owner},
+    shares::{Charge, Owner, UNCHARGED_BYTES},
 };
 use bytes::Bytes;
 use reqwest::{
@@ -302,14 +302,23 @@ pub async fn read_body(
 ) -> Result<Vec<u8>, Rejection> {
     let expected =
         response.inner.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-    let mut body = Vec::with_capacity(expected.min(bytes_max).min(1 << 20));
+    let mut body: Vec<u8> = Vec::new();
+    if expected <= UNCHARGED_BYTES.min(bytes_max) {
+        body.reserve_exact(expected);
+    }
     // A success that breaks off may be billed all the same, and so may each that is asked for in its place.
     let broken = |error| Rejection { in_vain: true, ..unreachable_host(&error) };
     while let Some(bytes) = response.chunk().await.map_err(broken)? {
         if body.len() + bytes.len() > bytes_max {
             return Err(Rejection::unusable("the provider's answer is too long"));
         }
-        memory.cover(body.len() + bytes.len()).map_err(|_| no_memory())?;
+        let needed = body.len() + bytes.len();
+        if needed > body.capacity() {
+            // What is reserved is charged, not only what is filled.
+            let room = needed.max(body.capacity() + body.capacity() / 2).min(bytes_max);
+            memory.cover(room).map_err(|_| no_memory())?;
+            body.reserve_exact(room - body.len());
+        }
         body.extend_from_slice(&bytes);
     }
     Ok(body)

@@ -72,7 +72,7 @@ pub enum Pooler {
 /// How the pools are bounded.
 #[derive(Clone, Copy, Debug)]
 pub struct DbLimits {
-    /// Of all pools together. Pools with a fixed size come first; accounts have at least two.
+    /// Of all pools together. Pools with a fixed size come first; accounts have the rest.
     pub connections_max: u32,
     pub report_connections_max: u32,
     /// Longest statement of a report.
@@ -83,6 +83,14 @@ pub struct DbLimits {
 }
 
 impl DbLimits {
+    /// Accounts, sessions and jobs that can wait.
+    pub const ACCOUNT_CONNECTIONS_MIN: u32 = 2;
+
+    /// The least number of connections with which every purpose has its own, so many of them for reports.
+    pub const fn connections_needed(report_connections: u32) -> u32 {
+        VITAL_CONNECTIONS + KEY_CONNECTIONS + report_connections + Self::ACCOUNT_CONNECTIONS_MIN
+    }
+
     /// For commands: a few connections and no time limits.
     pub fn of_command(pooler: Pooler) -> Self {
         Self {
@@ -149,8 +157,8 @@ impl Db {
                 use_max: if limits.is_time_limited { use_max } else { NO_LIMIT },
             }
         };
-        let reserved = VITAL_CONNECTIONS + KEY_CONNECTIONS + limits.report_connections_max;
-        let accounts_max = limits.connections_max.saturating_sub(reserved).max(2);
+        let needed = DbLimits::connections_needed(limits.report_connections_max);
+        let accounts_max = DbLimits::ACCOUNT_CONNECTIONS_MIN + limits.connections_max.saturating_sub(needed);
         let seconds = Duration::from_secs;
         let shared = Shared {
             accounts: lane(accounts_max, seconds(5), seconds(12)),

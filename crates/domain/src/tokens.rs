@@ -3,9 +3,10 @@
 //! be had (docs/token-counting.md). Time grows linearly with the text whatever it holds. Never used where the
 //! provider's own figures are known.
 
-use std::sync::LazyLock;
+mod encoding;
 
 use crate::provider::ProviderId;
+use encoding::Scratch;
 
 /// Tokens OpenAI adds around each message, and once for the answer's head.
 const PER_MESSAGE: u64 = 3;
@@ -65,8 +66,8 @@ impl Family {
     /// Tokens of `text`.
     pub fn count(self, text: &str) -> u64 {
         match self {
-            Family::OpenAi => widened(bpe_openai::o200k_base().count(text)),
-            Family::OpenAiOld => widened(bpe_openai::cl100k_base().count(text)),
+            Family::OpenAi => widened(encoding::o200k().count(text)),
+            Family::OpenAiOld => widened(encoding::cl100k().count(text)),
             _ => self.weights().count(text),
         }
     }
@@ -315,15 +316,15 @@ impl Weights {
     }
 
     fn count(&self, text: &str) -> u64 {
-        let tokenizer = bpe_openai::o200k_base();
+        let (encoding, mut scratch) = (encoding::o200k(), Scratch::default());
         // In hundredths of a token.
         let mut sum = 0u64;
-        for piece in tokenizer.split(text) {
+        for piece in encoding.split(text) {
             let script = script(piece);
             let tokens = if self.single_digits && piece.starts_with(|c: char| c.is_ascii_digit()) {
                 piece.len()
             } else {
-                tokenizer.bpe.count(piece.as_bytes())
+                encoding.count_word(piece.as_bytes(), &mut scratch)
             };
             sum = sum.saturating_add(widened(tokens).saturating_mul(self.percent(script)));
         }
@@ -390,12 +391,6 @@ fn digits(text: &str) -> Option<(u32, &str)> {
 
 fn widened(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
-}
-
-/// Builds the tables behind the counts, which takes tens of milliseconds: call it at start.
-pub fn warm_up() {
-    static WARM: LazyLock<u64> = LazyLock::new(|| Family::OpenAi.count("a") + Family::OpenAiOld.count("a"));
-    let _ = *WARM;
 }
 
 #[cfg(test)]

@@ -80,6 +80,53 @@ async fn an_organization_with_its_share_of_lookups_is_refused_and_others_are_not
 }
 
 #[tokio::test]
+async fn a_name_that_only_waited_for_its_turn_is_busy_and_asked_again_at_once() {
+    let server = mute().await;
+    let names = names(server.local_addr().unwrap(), 1);
+    let turn = names.asking.acquire().await.unwrap();
+    assert_eq!(names.find(1, "waits.test").await, Err(LookupError::Busy));
+    assert_eq!(names.known.get("waits.test").await, None, "it says nothing about the name");
+    drop(turn);
+    // With a turn of its own it is asked, for as long as any other.
+    assert_eq!(names.find(1, "waits.test").await, Err(LookupError::Late));
+    assert_eq!(names.shares.used(), 0);
+}
+
+#[tokio::test]
+async fn the_last_addresses_serve_while_there_is_no_room_for_a_look_up() {
+    let names = names(answering().await, 1);
+    let found = names.find(2, "victim.test").await.unwrap();
+    names.known.invalidate("victim.test").await;
+    let _turn = names.asking.acquire().await.unwrap();
+    assert_eq!(names.find(2, "victim.test").await, Ok(found));
+    assert_eq!(names.find(2, "another.test").await, Err(LookupError::Busy));
+}
+
+/// A client that asks the guarded resolver, as the transport's do.
+fn client(names: &Arc<Names>) -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let opened = AllowedNets(vec!["127.0.0.0/8".parse().unwrap()]);
+    let resolver = GuardedResolver::new(names.clone(), Arc::new(opened));
+    reqwest::Client::builder().no_proxy().dns_resolver(Arc::new(resolver)).build().unwrap()
+}
+
+#[tokio::test]
+async fn shares_of_look_ups_hold_through_the_http_client() {
+    let server = mute().await;
+    let names = names(server.local_addr().unwrap(), 64);
+    let client = client(&names);
+    let ask = |owner: Owner, host: String| {
+        let sending = client.get(format!("http://{host}:1/")).send();
+        async move { crate::providers::transport::lookup_error(&on_behalf(owner, sending).await.unwrap_err()) }
+    };
+    let hostile = join_all((0..20).map(|at| ask(1, format!("h{at}.slow.test"))));
+    let (hostile, victim) = futures_util::future::join(hostile, ask(2, "victim.test".to_owned())).await;
+    let refused = hostile.iter().filter(|error| **error == Some(LookupError::Busy)).count();
+    assert_eq!((refused, victim), (18, Some(LookupError::Late)));
+    assert_eq!(names.shares.used(), 0);
+}
+
+#[tokio::test]
 async fn addresses_are_found_once_for_all_who_ask_at_the_same_time() {
     let names = names(answering().await, 8);
     let asking = (0..2).map(|_| names.find(1, "found.test"));
