@@ -282,6 +282,7 @@ async fn gateway(
         own_key_retries: RetryBudget::default(),
         measurements: Measurements::default(),
         breakers: crate::routing::breaker::Breakers::default(),
+        outgoing_samples: crate::routing::shared_health::OutgoingSamples::default(),
         embedding_models: crate::gateway::automatic::EmbeddingModels::default(),
         heard: Memory::new(&config.limits),
         counts: Semaphore::new(counting::ON_PLATFORM_MAX),

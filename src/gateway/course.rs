@@ -305,6 +305,10 @@ impl<'a> Course<'a> {
         let failed_over = before.is_some_and(|before| before.candidate.id != choice.candidate.id);
         metrics.fallbacks.fetch_add(u64::from(fell_back.is_some() || failed_over), Ordering::Relaxed);
         let pace = choice.is_measured().then(|| call.pace.clone());
+        if choice.kind() == CredentialKind::Platform {
+            let gateway = self.inbound.gateway;
+            gateway.breakers.begin_call(&choice.candidate.id, gateway.now_ms());
+        }
         open.serving(choice.candidate, choice.served(), pace);
         open.bound(bounds::reportable(self.head(), choice.candidate.model.as_deref()));
         self.note_thoughts(choice.candidate, open);

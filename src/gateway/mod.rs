@@ -39,7 +39,9 @@ use crate::{
     idempotency::{Idempotency, Tools},
     mcp::sealed::Opener,
     providers::transport::{Deadlines, Url},
-    routing::{breaker::Breakers, measured::Measurements, retry::RetryBudget},
+    routing::{
+        breaker::Breakers, measured::Measurements, retry::RetryBudget, shared_health::OutgoingSamples,
+    },
     store::Db,
 };
 use admission::Shared;
@@ -114,6 +116,8 @@ pub struct Gateway {
     pub measurements: Measurements,
     /// Hosts that are set aside for a while.
     pub breakers: Breakers,
+    /// Samples that the other processes have not got yet.
+    pub outgoing_samples: OutgoingSamples,
     /// Which embedding model `auto` means for whom.
     pub embedding_models: automatic::EmbeddingModels,
     /// What MCP servers said, for callers who are at work on their own tools.

@@ -1,6 +1,7 @@
 //! Work beside the requests: each job is a bounded step and an interval. Steps are functions, callable from
 //! tests; a step that fails is logged and tried again at the next turn.
 
+mod host_health;
 mod lease;
 pub mod prune;
 
@@ -45,6 +46,7 @@ pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stop
     on("reap", every(5), Step::Reap(instance, lease));
     on("platform keys", every(4), Step::PlatformKeys);
     on("key uses", every(2), Step::KeyUses);
+    on("host health", every(3), Step::HostHealth(instance));
     on("prune", every(600), Step::Prune);
     if let Some(path) = &config.catalog {
         on("catalogue", every(2), Step::Catalog(path.clone()));
@@ -56,6 +58,7 @@ enum Step {
     Reap(InstanceId, Arc<LeaseWatch>),
     PlatformKeys,
     KeyUses,
+    HostHealth(InstanceId),
     Prune,
     Catalog(std::path::PathBuf),
 }
@@ -97,6 +100,8 @@ struct Held {
     overlay: String,
     /// The lease's own connection.
     connection: Option<KeptConnection>,
+    /// Batches of host samples of other processes.
+    batches: host_health::BatchesRead,
 }
 
 async fn take(step: &Step, gateway: &Gateway, held: &mut Held) -> anyhow::Result<()> {
@@ -118,6 +123,9 @@ async fn take(step: &Step, gateway: &Gateway, held: &mut Held) -> anyhow::Result
             gateway.platform_keys.refresh(&gateway.db, &gateway.installation.ring).await.map_err(Into::into)
         }
         Step::KeyUses => gateway.key_uses.flush(&gateway.db).await.map_err(Into::into),
+        Step::HostHealth(instance) => {
+            host_health::exchange(gateway, *instance, &mut held.batches).await.map_err(Into::into)
+        }
         Step::Prune => prune::prune(gateway).await.map_err(Into::into),
         Step::Catalog(path) => reload_catalog(gateway, path, &mut held.overlay).await,
     }

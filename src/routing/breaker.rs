@@ -72,24 +72,32 @@ impl Breakers {
         self.count.store(hosts.len(), Ordering::Relaxed);
     }
 
-    /// Whether a host is set aside for this organization now. Once its pause is over the first to ask may try it.
+    /// Whether a host is set aside for this organization now. Asking changes nothing: plans are also made without a
+    /// call.
     pub fn is_set_aside(&self, id: &str, org: OrgId, now_ms: i64) -> bool {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(state) = hosts.get_mut(id).filter(|state| state.failures.len() >= FAILURES) else {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(state) = hosts.get(id).filter(|state| state.failures.len() >= FAILURES) else {
             return false;
         };
         let by_one_alone = state.failures.iter().all(|other| Some(other) == state.failures.first());
-        if by_one_alone && state.failures.first() != Some(&org) {
-            return false;
+        let concerns_it = !by_one_alone || state.failures.first() == Some(&org);
+        concerns_it && now_ms < state.until_ms.max(state.trying_until_ms)
+    }
+
+    /// A call on the platform's key begins. Once the pause of a host is over, the first call is the try: until it ends,
+    /// or for a while, the host stays set aside for the others.
+    pub fn begin_call(&self, id: &str, now_ms: i64) {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return;
         }
-        if now_ms < state.until_ms.max(state.trying_until_ms) {
-            return true;
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = hosts.get_mut(id).filter(|state| state.failures.len() >= FAILURES);
+        if let Some(state) = state.filter(|state| state.until_ms <= now_ms) {
+            state.trying_until_ms = now_ms.saturating_add(TRY_MS);
         }
-        state.trying_until_ms = now_ms.saturating_add(TRY_MS);
-        false
     }
 }
 
@@ -114,7 +122,9 @@ mod tests {
         assert!(!breakers.is_set_aside("openai/m", org(3), 1));
         fail(&breakers, &[1], 0);
         assert!(breakers.is_set_aside("openai/m", org(3), 4_999));
-        assert!(!breakers.is_set_aside("openai/m", org(3), 5_000), "the try");
+        assert!(!breakers.is_set_aside("openai/m", org(3), 5_000), "the pause is over");
+        assert!(!breakers.is_set_aside("openai/m", org(3), 5_000), "asking is no try");
+        breakers.begin_call("openai/m", 5_000);
         assert!(breakers.is_set_aside("openai/m", org(3), 5_001), "one at a time");
         fail(&breakers, &[3], 6_000);
         assert!(breakers.is_set_aside("openai/m", org(3), 15_999), "twice as long");

@@ -7,4 +7,5 @@ pub mod measured;
 pub mod plan;
 pub mod quality;
 pub mod retry;
+pub mod shared_health;
 pub mod strategy;

@@ -9,6 +9,7 @@ pub mod audit_log;
 mod connection;
 pub mod embedding_models;
 pub mod entries;
+pub mod host_health;
 pub mod idempotency;
 pub mod instances;
 pub mod ledger;

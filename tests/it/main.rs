@@ -30,5 +30,6 @@ mod provider_keys_use;
 mod routes;
 mod scoped;
 mod sdk;
+mod shared_health;
 mod shares;
 mod tenancy;

@@ -6,7 +6,7 @@ use crate::{
     domain::usage::Basis,
     gateway::receipt::{Bill, CredentialKind, Ending},
     providers::{error::Class, transport::Paced},
-    routing::measured::Sample,
+    routing::{measured::Sample, shared_health::HostSample},
 };
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Open {
         let began = paced.content.or_else(|| (written == 0).then_some(paced.first));
         let is_known = written > 0 && bill.usage.basis != Basis::Estimated && paced.is_the_providers();
         let tokens_per_second = is_known.then(|| speed(written, &paced));
-        self.sample(Sample::Answered { latency_ms: began.map(millis), tokens_per_second });
+        self.sample(Sample::Answered { latency_ms: began.map(millis), tokens_per_second }, None);
     }
 
     /// A call that failed, before or after its answer began.
@@ -37,26 +37,35 @@ impl Open {
             _ => false,
         };
         if is_its_fault {
-            self.sample(Sample::Failed);
-            self.set_aside(retry_after);
+            let retry_after_ms = retry_after.and_then(|wait| i64::try_from(wait.as_millis()).ok());
+            self.sample(Sample::Failed, retry_after_ms);
+            self.set_aside(retry_after_ms);
         }
     }
 
     /// Counts the failure towards leaving the host alone for a while. Only calls on the platform's key count.
-    fn set_aside(&self, retry_after: Option<Duration>) {
+    fn set_aside(&self, retry_after_ms: Option<i64>) {
         let Some(served) = self.served().filter(|served| served.credential == CredentialKind::Platform)
         else {
             return;
         };
-        let asked_ms = retry_after.and_then(|wait| i64::try_from(wait.as_millis()).ok());
         let (org, now_ms) = (self.principal.scope.org_id(), self.gateway.now_ms());
-        self.gateway.breakers.failed(&served.model_id, org, now_ms, asked_ms);
+        self.gateway.breakers.failed(&served.model_id, org, now_ms, retry_after_ms);
     }
 
-    fn sample(&self, sample: Sample) {
+    fn sample(&self, sample: Sample, retry_after_ms: Option<i64>) {
         let Some(serving) = self.serving.as_ref().filter(|serving| serving.pace.is_some()) else { return };
-        let (id, org) = (&serving.served.model_id, self.principal.scope.org_id());
-        self.gateway.measurements.note(id, org, self.gateway.now_ms(), sample);
+        let (served, org) = (&serving.served, self.principal.scope.org_id());
+        let at_ms = self.gateway.now_ms();
+        self.gateway.measurements.note(&served.model_id, org, at_ms, sample);
+        self.gateway.outgoing_samples.add(HostSample {
+            model: served.model_id.clone(),
+            org,
+            at_ms,
+            sample,
+            is_platform: served.credential == CredentialKind::Platform,
+            retry_after_ms,
+        });
     }
 }
 

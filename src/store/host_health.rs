@@ -1,0 +1,66 @@
+//! Samples of hosts that one process writes and the others read. Ages are by the database's clock alone, so that
+//! processes with wrong clocks understand each other.
+
+use super::StoreError;
+use crate::domain::ids::InstanceId;
+use sqlx::PgConnection;
+
+/// Longest time that a batch is of use; older ones are removed.
+const KEPT_SECONDS: f64 = 300.0;
+
+/// One batch of another process.
+pub struct Batch {
+    pub id: i64,
+    /// Milliseconds since it was written.
+    pub age_ms: i64,
+    /// JSON text.
+    pub samples: String,
+}
+
+/// Writes the samples (JSON text) of one process.
+pub async fn publish(
+    connection: &mut PgConnection,
+    instance: InstanceId,
+    samples: &str,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO host_health (instance_id, samples) VALUES ($1, $2::text::jsonb)",
+        instance.0,
+        samples
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Batches that other processes wrote within the last `seconds`, oldest first.
+pub async fn list_of_others(
+    connection: &mut PgConnection,
+    instance: InstanceId,
+    seconds: f64,
+    batches_max: i64,
+) -> Result<Vec<Batch>, StoreError> {
+    let batches = sqlx::query_as!(
+        Batch,
+        r#"SELECT id, (1000 * extract(epoch FROM now() - written_at))::bigint AS "age_ms!", samples::text AS "samples!"
+           FROM (SELECT id, written_at, samples FROM host_health
+                 WHERE written_at > now() - make_interval(secs => $2) AND instance_id <> $1
+                 ORDER BY written_at DESC LIMIT $3) latest
+           ORDER BY written_at, id"#,
+        instance.0,
+        seconds,
+        batches_max,
+    );
+    Ok(batches.fetch_all(connection).await?)
+}
+
+/// Removes batches that are too old to be of use.
+pub async fn prune(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!(
+        "DELETE FROM host_health WHERE written_at < now() - make_interval(secs => $1)",
+        KEPT_SECONDS
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
