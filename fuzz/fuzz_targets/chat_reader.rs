@@ -3,7 +3,7 @@
 
 use kairosroute::{
     dialect::{
-        AnswerReader, ClientWriter, Dialect, Reading, Speaking,
+        AnswerReader, ClientWriter, Dialect, Reading, WriterContext,
         canonical::{Answer, Event},
         sse::Splitter,
         write_answer,
@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some(provider) = ProviderId::by_id("openai") else { return };
-    let speaking = Speaking {
+    let writer_context = WriterContext {
         seed: "s".into(),
         created: 0,
         provider,
@@ -25,9 +25,9 @@ fuzz_target!(|bytes: &[u8]| {
     let mut answer = Answer::default();
     let mut reader = AnswerReader::new(Dialect::Chat, Reading::default());
     let _ = reader.body(bytes, &mut |event| answer.absorb(event));
-    write_answer(Dialect::Chat, &answer, &speaking, "{}", &Usage::default());
+    write_answer(Dialect::Chat, &answer, &writer_context, "{}", &Usage::default());
 
-    let Some(mut writer) = ClientWriter::new(Dialect::Chat, speaking) else { return };
+    let Some(mut writer) = ClientWriter::new(Dialect::Chat, writer_context) else { return };
     let (mut out, mut ends) = (Vec::new(), 0);
     let mut emit = |event: Event<'_>| {
         ends += u32::from(matches!(event, Event::End | Event::Failed(_)));

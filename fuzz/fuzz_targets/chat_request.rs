@@ -3,13 +3,13 @@
 #![no_main]
 
 use kairosroute::{
-    dialect::{ClientRequest, Dialect, Limits, Target, unfold},
+    dialect::{ClientRequest, Dialect, Limits, Target, normalize},
     domain::{kind::Kind, provider::ProviderId},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(plain) = unfold(Kind::Conversation(Dialect::Chat), bytes, &Limits::default()) else { return };
+    let Ok(plain) = normalize(Kind::Conversation(Dialect::Chat), bytes, &Limits::default()) else { return };
     let bytes = plain.as_deref().unwrap_or(bytes);
     let Ok(request) = ClientRequest::read(Dialect::Chat, bytes, &Limits::default()) else { return };
     let canonical = request.canonical().ok();

@@ -3,7 +3,7 @@
 
 use kairosroute::{
     dialect::{
-        AnswerReader, ClientWriter, Dialect, Reading, Speaking, canonical::Answer, sse::Splitter,
+        AnswerReader, ClientWriter, Dialect, Reading, WriterContext, canonical::Answer, sse::Splitter,
         write_answer,
     },
     domain::{provider::ProviderId, usage::Usage},
@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some(provider) = ProviderId::by_id("anthropic") else { return };
-    let speaking = Speaking {
+    let writer_context = WriterContext {
         seed: "s".into(),
         created: 0,
         provider,
@@ -23,9 +23,9 @@ fuzz_target!(|bytes: &[u8]| {
     let mut answer = Answer::default();
     let mut reader = AnswerReader::new(Dialect::Messages, Reading::default());
     let _ = reader.body(bytes, &mut |event| answer.absorb(event));
-    write_answer(Dialect::Messages, &answer, &speaking, "{}", &Usage::default());
+    write_answer(Dialect::Messages, &answer, &writer_context, "{}", &Usage::default());
 
-    let Some(mut writer) = ClientWriter::new(Dialect::Messages, speaking) else { return };
+    let Some(mut writer) = ClientWriter::new(Dialect::Messages, writer_context) else { return };
     let mut out = Vec::new();
     let mut reader = AnswerReader::new(Dialect::Messages, Reading::default());
     let _ = Splitter::new(1 << 16).feed(bytes, |frame| {

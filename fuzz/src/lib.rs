@@ -2,14 +2,14 @@
 
 use kairosroute::{
     dialect::{
-        AnswerReader, ClientWriter, Dialect, Reading, Speaking, canonical::Answer, sse::Splitter,
+        AnswerReader, ClientWriter, Dialect, Reading, WriterContext, canonical::Answer, sse::Splitter,
         write_answer,
     },
     domain::{provider::ProviderId, usage::Usage},
 };
 
-fn speaking() -> Option<Speaking> {
-    Some(Speaking {
+fn writer_context() -> Option<WriterContext> {
+    Some(WriterContext {
         seed: "s".into(),
         created: 0,
         provider: ProviderId::by_id("openai")?,
@@ -22,7 +22,7 @@ fn speaking() -> Option<Speaking> {
 /// What the answer holds and how it is written on; `None` if a frame was too long.
 fn read(dialect: Dialect, pieces: &[&[u8]]) -> Option<(Answer, Vec<u8>)> {
     let mut reader = AnswerReader::new(dialect, Reading::default());
-    let mut writer = ClientWriter::new(dialect, speaking()?)?;
+    let mut writer = ClientWriter::new(dialect, writer_context()?)?;
     let mut splitter = Splitter::new(1 << 16);
     let (mut answer, mut out) = (Answer::default(), Vec::new());
     for piece in pieces {
@@ -44,8 +44,8 @@ fn read(dialect: Dialect, pieces: &[&[u8]]) -> Option<(Answer, Vec<u8>)> {
 pub fn read_and_written(dialect: Dialect, at: u16, bytes: &[u8]) {
     let mut answer = Answer::default();
     let _ = AnswerReader::new(dialect, Reading::default()).body(bytes, &mut |event| answer.absorb(event));
-    if let Some(speaking) = speaking() {
-        write_answer(dialect, &answer, &speaking, "{}", &Usage::default());
+    if let Some(writer_context) = writer_context() {
+        write_answer(dialect, &answer, &writer_context, "{}", &Usage::default());
     }
     let (first, second) = bytes.split_at(usize::from(at).min(bytes.len()));
     assert_eq!(read(dialect, &[first, second]), read(dialect, &[bytes]));

@@ -191,7 +191,7 @@ impl Accounts {
             .into_iter()
             .find(|key| key.provider == provider && wanted.is_none_or(|wanted| wanted == key.id))
             .ok_or(AccountError::NotFound("provider key"))?;
-        self.throttle.admit(Subject::Checks(session.scope.org_id()), self.ambient.now()).await?;
+        self.throttle.check_rate(Subject::Checks(session.scope.org_id()), self.ambient.now()).await?;
         let secret = credentials::open_stored(&self.installation.ring, session.scope, id, &key)?;
         let checked = match key.base_url.as_deref() {
             Some(url) => {

@@ -168,7 +168,7 @@ impl Accounts {
 
     /// Counts a change by a logged-in person, before it is made.
     pub async fn admit_change(&self, user: UserId) -> Result<(), AccountError> {
-        Ok(self.throttle.admit(Subject::Changes(user), self.ambient.now()).await?)
+        Ok(self.throttle.check_rate(Subject::Changes(user), self.ambient.now()).await?)
     }
 
     /// Runs a transaction on the database's runtime, again when it lost to another one.

@@ -95,7 +95,7 @@ impl Accounts {
         origin: Origin,
     ) -> Result<SignedUp, AccountError> {
         let network = origin.network();
-        self.throttle.admit(Subject::SignUps(network), self.ambient.now()).await?;
+        self.throttle.check_rate(Subject::SignUps(network), self.ambient.now()).await?;
         let email = fields::email(email)?;
         password_rules::check("password", password, &email)?;
         let joining = match joining {
@@ -130,7 +130,7 @@ impl Accounts {
     pub async fn log_in(&self, login: Login, origin: Origin) -> Result<Secret, AccountError> {
         let email = fields::email(&login.email)?;
         let network = origin.network();
-        self.throttle.admit(Subject::Network(network), self.ambient.now()).await?;
+        self.throttle.check_rate(Subject::Network(network), self.ambient.now()).await?;
         let attempt = self.admit_guess(&email, network).await?;
         let invitation = login.invitation.as_ref().map(|token| self.invitation_hash(token)).transpose()?;
         let db = self.db.clone();
@@ -169,8 +169,8 @@ impl Accounts {
         let now = self.ambient.now();
         let guess = Subject::Guess(email.to_owned(), network);
         let account = Subject::Account(email.to_owned());
-        self.throttle.admit(guess.clone(), now).await?;
-        if let Err(too_many) = self.throttle.admit(account.clone(), now).await
+        self.throttle.check_rate(guess.clone(), now).await?;
+        if let Err(too_many) = self.throttle.check_rate(account.clone(), now).await
             && !self.is_known_network(email, network).await?
         {
             return Err(too_many.into());

@@ -89,7 +89,7 @@ impl Accounts {
         let user = self.db.run(find).await?.ok_or(AccountError::NotFound("user"))?;
         password_rules::check("newPassword", new, &user.email)?;
         let guess = Subject::Guess(user.email.clone(), network);
-        self.throttle.admit(guess.clone(), self.ambient.now()).await?;
+        self.throttle.check_rate(guess.clone(), self.ambient.now()).await?;
         let lane = Lane::Person(user_id);
         if !password_rules::fits_length(current)
             || !self.passwords.verify(lane, current, Some(&user.password_hash)).await?

@@ -96,7 +96,7 @@ impl Default for Throttle {
 
 impl Throttle {
     /// Counts an attempt before it is made, so that many at once cannot pass the limit together.
-    pub async fn admit(&self, subject: Subject, now: OffsetDateTime) -> Result<(), TooMany> {
+    pub async fn check_rate(&self, subject: Subject, now: OffsetDateTime) -> Result<(), TooMany> {
         let (burst, interval) = subject.rate();
         let bucket = self.full_at.get_with(subject, async { Arc::new(Mutex::new(now)) }).await;
         let mut full_at = bucket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,16 +136,16 @@ mod tests {
         let throttle = Throttle::default();
         let guess = || Subject::Guess("a@b".into(), network("203.0.113.1"));
         for _ in 0..20 {
-            throttle.admit(guess(), START).await.unwrap();
+            throttle.check_rate(guess(), START).await.unwrap();
         }
         let late = START + time::Duration::seconds(5);
-        assert_eq!(throttle.admit(guess(), late).await, Err(TooMany { retry_after_s: 10 }));
+        assert_eq!(throttle.check_rate(guess(), late).await, Err(TooMany { retry_after_s: 10 }));
         // The stated wait is enough, and a second attempt needs another one.
         let later = late + time::Duration::seconds(10);
-        assert_eq!(throttle.admit(guess(), later).await, Ok(()));
-        assert_eq!(throttle.admit(guess(), later).await, Err(TooMany { retry_after_s: 15 }));
+        assert_eq!(throttle.check_rate(guess(), later).await, Ok(()));
+        assert_eq!(throttle.check_rate(guess(), later).await, Err(TooMany { retry_after_s: 15 }));
         throttle.refund(&guess()).await;
-        assert_eq!(throttle.admit(guess(), later).await, Ok(()));
+        assert_eq!(throttle.check_rate(guess(), later).await, Ok(()));
     }
 
     #[tokio::test]
@@ -153,10 +153,10 @@ mod tests {
         let throttle = Throttle::default();
         let guess = |ip| Subject::Guess("a@b".into(), network(ip));
         for _ in 0..20 {
-            throttle.admit(guess("203.0.113.1"), START).await.unwrap();
+            throttle.check_rate(guess("203.0.113.1"), START).await.unwrap();
         }
-        assert!(throttle.admit(guess("203.0.113.1"), START).await.is_err());
-        assert!(throttle.admit(guess("203.0.113.2"), START).await.is_ok());
+        assert!(throttle.check_rate(guess("203.0.113.1"), START).await.is_err());
+        assert!(throttle.check_rate(guess("203.0.113.2"), START).await.is_ok());
     }
 
     #[tokio::test]
@@ -164,10 +164,10 @@ mod tests {
         let throttle = Throttle::default();
         let checks = || Subject::Checks(OrgId(uuid::Uuid::nil()));
         for _ in 0..100 {
-            throttle.admit(checks(), START + time::Duration::days(9)).await.unwrap();
+            throttle.check_rate(checks(), START + time::Duration::days(9)).await.unwrap();
         }
-        assert_eq!(throttle.admit(checks(), START).await, Err(TooMany { retry_after_s: 3 }));
-        assert!(throttle.admit(checks(), START + time::Duration::seconds(3)).await.is_ok());
+        assert_eq!(throttle.check_rate(checks(), START).await, Err(TooMany { retry_after_s: 3 }));
+        assert!(throttle.check_rate(checks(), START + time::Duration::seconds(3)).await.is_ok());
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub fn register(config: &mut ServiceConfig) {
 
 /// Checks the visitor as the row demands, then calls its handler. Whatever goes wrong is a page that says so.
 async fn dispatch(page: &'static Page, call: Call) -> HttpResponse {
-    match AssertUnwindSafe(admit(page, call)).catch_unwind().await {
+    match AssertUnwindSafe(authorize(page, call)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
             tracing::error!(page.path = page.path, "a page panicked");
@@ -143,7 +143,7 @@ async fn dispatch(page: &'static Page, call: Call) -> HttpResponse {
     }
 }
 
-async fn admit(page: &'static Page, mut call: Call) -> HttpResponse {
+async fn authorize(page: &'static Page, mut call: Call) -> HttpResponse {
     if matches!(page.endpoint, Asset) {
         return assets::serve(&call).unwrap_or_else(|error| error.error_response());
     }

@@ -40,7 +40,7 @@ pub struct Shared {
 }
 
 /// A place among the requests being served; given back when dropped.
-pub struct Place {
+pub struct InFlightPermit {
     gateway: Arc<Gateway>,
     /// What the request's body takes.
     _memory: Option<Charge>,
@@ -49,7 +49,7 @@ pub struct Place {
 
 /// Why there is no place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoPlace {
+pub enum NotAdmitted {
     /// The organization or the key has its share.
     Share,
     /// The process has as many requests as it may.
@@ -132,18 +132,18 @@ impl Shared {
 
 impl Gateway {
     /// A place for one more request of this principal; `memory` is what its body is charged.
-    pub async fn admit(
+    pub async fn acquire_slot(
         self: &Arc<Self>,
         principal: &Principal,
         memory: Option<Charge>,
-    ) -> Result<Place, NoPlace> {
+    ) -> Result<InFlightPermit, NotAdmitted> {
         if self.tasks.is_closed() {
             self.metrics.shed.fetch_add(1, Ordering::Relaxed);
-            return Err(NoPlace::Stopping);
+            return Err(NotAdmitted::Stopping);
         }
         if !self.lease.is_sure(Instant::now()) {
             self.metrics.shed.fetch_add(1, Ordering::Relaxed);
-            return Err(NoPlace::Unready);
+            return Err(NotAdmitted::Unready);
         }
         let limits = &self.shared.limits;
         let (organization, key) = (owner(principal.scope), principal.api_key_id.0.as_u128());
@@ -160,20 +160,20 @@ impl Gateway {
         match shares {
             Ok(shares) => {
                 self.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
-                Ok(Place { gateway: self.clone(), _memory: memory, _shares: shares })
+                Ok(InFlightPermit { gateway: self.clone(), _memory: memory, _shares: shares })
             }
             Err(full) => {
                 self.metrics.shed.fetch_add(1, Ordering::Relaxed);
                 Err(match full {
-                    Full::Share => NoPlace::Share,
-                    Full::Pool => NoPlace::Process,
+                    Full::Share => NotAdmitted::Share,
+                    Full::Pool => NotAdmitted::Process,
                 })
             }
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
         self.gateway.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -2,8 +2,8 @@
 //! of a unary answer, the first content of a stream. Until then another provider may still be asked.
 
 use super::{
-    exchange::{Exchange, KindExchange},
     relay::{Relay, names_other_tiers, said},
+    upstream_context::{EndpointContext, UpstreamContext},
 };
 use crate::{
     dialect::{
@@ -15,9 +15,10 @@ use crate::{
     },
     domain::{provider::ProviderId, secret::Secret, shares::Charge, usage::Usage},
     providers::{
-        error::{Class, Rejection},
+        error::{ErrorClass, UpstreamError},
         transport::{
-            Deadlines, Outgoing, Pace, Response, Transport, content_type, read_body, unreachable_host,
+            Deadlines, Outgoing, Response, ResponseTiming, Transport, content_type, read_body,
+            unreachable_host,
         },
     },
 };
@@ -39,15 +40,15 @@ pub struct Call {
     /// The end of the whole request's time.
     pub until: Instant,
     /// Told when the answer's bytes come.
-    pub pace: Arc<Pace>,
+    pub timing: Arc<ResponseTiming>,
     /// What the answer's bytes are charged to.
     pub memory: Charge,
 }
 
 /// How the answer is read.
 pub enum Awaited {
-    Conversation(Exchange),
-    Kind(KindExchange),
+    Conversation(UpstreamContext),
+    Kind(EndpointContext),
 }
 
 /// An answer that will be the answer.
@@ -72,49 +73,49 @@ pub enum Body {
     /// As the provider wrote it, in the client's dialect.
     Bytes(Vec<u8>),
     /// To be written in the client's dialect.
-    Answer(Box<(Canonical, Exchange)>),
+    Answer(Box<(Canonical, UpstreamContext)>),
     /// Of another kind than a conversation, in the client's form.
     Kind(Box<KindAnswer>),
 }
 
 impl Call {
     /// Calls the provider.
-    pub async fn dial(self) -> Result<Answer, Rejection> {
+    pub async fn dial(self) -> Result<Answer, UpstreamError> {
         // Of a whole answer the head comes when all of it is there: one limit serves both.
         let first_byte_by = self.until.min(Instant::now() + self.deadlines.first_byte);
-        self.pace.call(Instant::now().into_std());
+        self.timing.call(Instant::now().into_std());
         let calling = self.transport.post(self.awaited.provider(), self.outgoing, &self.secret);
-        let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??.paced_by(self.pace);
+        let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??.timed_by(self.timing);
         let mut memory = self.memory;
         let answered = match (self.awaited, self.stream) {
-            (Awaited::Conversation(exchange), true) => {
-                first_content(response, (Relay::new(exchange), memory), EVENTS, first_byte_by).await
+            (Awaited::Conversation(context), true) => {
+                first_content(response, (Relay::new(context), memory), EVENTS, first_byte_by).await
             }
-            (Awaited::Conversation(exchange), false) => {
-                let reading = read_body(response, exchange.reply_bytes_max, &mut memory);
+            (Awaited::Conversation(context), false) => {
+                let reading = read_body(response, context.reply_bytes_max, &mut memory);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
-                match exchange.upstream == Dialect::Chat && exchange.speaking.is_none() {
-                    true => whole_chat(&exchange, body),
-                    false => whole(exchange, body),
+                match context.upstream == Dialect::Chat && context.writer_context.is_none() {
+                    true => whole_chat(&context, body),
+                    false => whole(context, body),
                 }
                 .map(|answer| answer.charged(memory))
             }
             // A failure that is told with the status of a success is not played.
-            (Awaited::Kind(exchange), true) if !may_be_sound(content_type(&response)) => {
-                let reading = read_body(response, exchange.reply_bytes_max, &mut memory);
+            (Awaited::Kind(context), true) if !may_be_sound(content_type(&response)) => {
+                let reading = read_body(response, context.reply_bytes_max, &mut memory);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
-                Err(Rejection::read_in_success(exchange.provider, body.trim_ascii()))
+                Err(UpstreamError::read_in_success(context.provider, body.trim_ascii()))
             }
-            (Awaited::Kind(exchange), true) => {
-                let relay = Relay::bytes(&exchange, content_type(&response));
+            (Awaited::Kind(context), true) => {
+                let relay = Relay::bytes(&context, content_type(&response));
                 let said = Cow::Owned(content_type(&response).to_owned());
                 first_content(response, (relay, memory), said, first_byte_by).await
             }
-            (Awaited::Kind(exchange), false) => {
+            (Awaited::Kind(context), false) => {
                 let said = content_type(&response).to_owned();
-                let reading = read_body(response, exchange.reply_bytes_max, &mut memory);
+                let reading = read_body(response, context.reply_bytes_max, &mut memory);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
-                whole_kind(&exchange, &said, body).map(|answer| answer.charged(memory))
+                whole_kind(&context, &said, body).map(|answer| answer.charged(memory))
             }
         };
         // A provider may repeat the key in what it says is wrong with it.
@@ -135,8 +136,8 @@ impl Answer {
 impl Awaited {
     fn provider(&self) -> ProviderId {
         match self {
-            Self::Conversation(exchange) => exchange.provider,
-            Self::Kind(exchange) => exchange.provider,
+            Self::Conversation(context) => context.provider,
+            Self::Kind(context) => context.provider,
         }
     }
 }
@@ -147,7 +148,7 @@ async fn first_content(
     (mut relay, mut memory): (Relay, Charge),
     content_type: Cow<'static, str>,
     by: Instant,
-) -> Result<Answer, Rejection> {
+) -> Result<Answer, UpstreamError> {
     while !relay.is_committed() {
         match timeout_at(by, response.chunk()).await.map_err(|_| late())? {
             Ok(Some(bytes)) => relay.absorb(&bytes),
@@ -159,39 +160,42 @@ async fn first_content(
             return Err(failure.clone());
         }
     }
-    response.pace().has_content();
+    response.timing().has_content();
     Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay), content_type, memory })
 }
 
 /// Chat for a chat client: the bytes pass, with only as much read as the bill needs.
-fn whole_chat(exchange: &Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
+fn whole_chat(context: &UpstreamContext, body: Vec<u8>) -> Result<Answer, UpstreamError> {
     let mut text = Vec::new();
     // DeepSeek sends blank lines while a request is queued.
     let json = body.trim_ascii();
     let seen =
-        reply::read(json, &mut text).map_err(|unreadable| Rejection::unusable(unreadable.to_string()))?;
+        reply::read(json, &mut text).map_err(|unreadable| UpstreamError::unusable(unreadable.to_string()))?;
     if seen.error.is_some() || seen.no_choices {
         // What says that it failed is no answer.
-        let in_vain = seen.error.is_none();
-        return Err(Rejection { in_vain, ..Rejection::read_in_success(exchange.provider, json) });
+        let unusable_success = seen.error.is_none();
+        return Err(UpstreamError {
+            unusable_success,
+            ..UpstreamError::read_in_success(context.provider, json)
+        });
     }
     if seen.host_failed {
         return Err(broken_off());
     }
-    let outside = exchange.reading.reasoning_outside_output;
+    let outside = context.reading.reasoning_outside_output;
     let usage = seen.usage.and_then(|raw| usage::read(raw, outside));
     let service_tier = seen.service_tier.map(str::to_owned);
-    let edits = AnswerEdits::of(exchange.provider).filter(|edits| edits.needs(&seen));
-    let edited = edits.filter(|_| exchange.client == Dialect::Chat).and_then(|mut edits| edits.body(json));
+    let edits = AnswerEdits::of(context.provider).filter(|edits| edits.needs(&seen));
+    let edited = edits.filter(|_| context.client == Dialect::Chat).and_then(|mut edits| edits.body(json));
     let body = Body::Bytes(edited.unwrap_or(body));
     Ok(Answer::Whole { usage, service_tier, text, body, memory: None })
 }
 
-fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
+fn whole(context: UpstreamContext, body: Vec<u8>) -> Result<Answer, UpstreamError> {
     let mut answer = Canonical::default();
     let mut text = Vec::new();
     let mut finished = false;
-    let mut reader = AnswerReader::new(exchange.upstream, exchange.reading.clone());
+    let mut reader = AnswerReader::new(context.upstream, context.reading.clone());
     let read = reader.body(body.trim_ascii(), &mut |event| {
         if let Event::Said { delta, .. } = &event {
             text.extend_from_slice(said(delta).map_or("", |text| text.inner()).as_bytes());
@@ -200,34 +204,36 @@ fn whole(exchange: Exchange, body: Vec<u8>) -> Result<Answer, Rejection> {
         answer.absorb(event);
     });
     if let Some(error) = &answer.failed {
-        return Err(Rejection::read_in_success(exchange.provider, error.get().as_bytes()));
+        return Err(UpstreamError::read_in_success(context.provider, error.get().as_bytes()));
     }
-    read.map_err(|unreadable| Rejection::unusable(unreadable.to_string()))?;
+    read.map_err(|unreadable| UpstreamError::unusable(unreadable.to_string()))?;
     if !finished {
-        return Err(Rejection { in_vain: true, ..broken_off() });
+        return Err(UpstreamError { unusable_success: true, ..broken_off() });
     }
     let (usage, service_tier) = (answer.usage, answer.service_tier.clone());
-    let body = match exchange.speaking {
+    let body = match context.writer_context {
         None => {
-            let edited = if names_other_tiers(&exchange) { responses::with_known_tier(&body) } else { None };
+            let edited = if names_other_tiers(&context) { responses::with_known_tier(&body) } else { None };
             Body::Bytes(edited.unwrap_or(body))
         }
-        Some(_) => Body::Answer(Box::new((answer, exchange))),
+        Some(_) => Body::Answer(Box::new((answer, context))),
     };
     Ok(Answer::Whole { body, usage, service_tier, text, memory: None })
 }
 
-fn whole_kind(exchange: &KindExchange, content_type: &str, body: Vec<u8>) -> Result<Answer, Rejection> {
-    let provider = exchange.provider;
-    let answer = exchange.expected.read(content_type, body).map_err(|(refused, body)| match refused {
-        Refused::Error => Rejection::read_in_success(provider, body.trim_ascii()),
+fn whole_kind(context: &EndpointContext, content_type: &str, body: Vec<u8>) -> Result<Answer, UpstreamError> {
+    let provider = context.provider;
+    let answer = context.expected.read(content_type, body).map_err(|(refused, body)| match refused {
+        Refused::Error => UpstreamError::read_in_success(provider, body.trim_ascii()),
         Refused::Blocked(reason) => {
             let message = format!("the provider does not answer this request: {reason}");
-            let billed = exchange.expected.made_in_vain(&body).map(Box::new);
-            let rejection = Rejection::without_answer(Class::OurRequest, message);
-            Rejection { status: Some(400), billed, ..rejection }
+            let billed = context.expected.made_in_vain(&body).map(Box::new);
+            let rejection = UpstreamError::without_answer(ErrorClass::InvalidRequest, message);
+            UpstreamError { status: Some(400), billed, ..rejection }
         }
-        Refused::Unreadable => Rejection::unusable("the provider's answer is not of the form it should have"),
+        Refused::Unreadable => {
+            UpstreamError::unusable("the provider's answer is not of the form it should have")
+        }
     })?;
     let usage = answer.usage;
     let body = Body::Kind(Box::new(answer));
@@ -240,12 +246,12 @@ fn may_be_sound(content_type: &str) -> bool {
     essence.starts_with("text/event-stream") || !(essence.contains("json") || essence.starts_with("text/"))
 }
 
-pub(super) fn broken_off() -> Rejection {
-    Rejection::without_answer(Class::Overload, "the provider broke off its answer")
+pub(super) fn broken_off() -> UpstreamError {
+    UpstreamError::without_answer(ErrorClass::Overload, "the provider broke off its answer")
 }
 
-fn late() -> Rejection {
-    Rejection::without_answer(Class::Timeout, "the provider did not answer in time")
+fn late() -> UpstreamError {
+    UpstreamError::without_answer(ErrorClass::Timeout, "the provider did not answer in time")
 }
 
 /// Reads what is left after the end mark, so that the connection can be used again.

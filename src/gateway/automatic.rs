@@ -2,12 +2,12 @@
 //! the request or its API key sets. Keeps no text.
 
 use super::{
-    asked::Asked,
-    course::has_platform_key,
+    failover::has_platform_key,
     failure::Failure,
     inference::{Inbound, planned},
-    open::Open,
-    scoped::Scope,
+    open_request::OpenRequest,
+    parsed::ParsedRequest,
+    request_options::RequestRouting,
 };
 use crate::{
     dialect::{
@@ -75,10 +75,10 @@ impl Judged {
 }
 
 /// Judges a request if the gateway's own choice is asked for, or is to be compared with the named model.
-pub fn judge(request: &Asked<'_>, names: &[Cow<'_, str>], policy: &KeyPolicy) -> Option<Judged> {
+pub fn judge(request: &ParsedRequest<'_>, names: &[Cow<'_, str>], policy: &KeyPolicy) -> Option<Judged> {
     match request {
-        Asked::Conversation(request) => judge_conversation(request, names, policy),
-        Asked::Kind(_) => None,
+        ParsedRequest::Conversation(request) => judge_conversation(request, names, policy),
+        ParsedRequest::Kind(_) => None,
     }
 }
 
@@ -206,17 +206,21 @@ fn rounded(value: f64) -> f64 {
 pub(super) fn trace(
     inbound: &Inbound<'_>,
     head: &Head<'_>,
-    scope: &Scope<'_>,
+    scope: &RequestRouting<'_>,
     judged: Option<Judged>,
     plan: &Plan,
-    open: &Open,
+    open: &OpenRequest,
 ) -> Option<Box<RoutingTrace>> {
     let judged = judged?;
     let mode = inbound.principal.policy.routing_mode;
     let (outcome, instead) = match &plan.automatic {
         Some(outcome) => (outcome.clone(), None),
         None => {
-            let all = Scope { names: vec![Cow::Borrowed("auto")], pin: scope.pin, ..Scope::default() };
+            let all = RequestRouting {
+                names: vec![Cow::Borrowed("auto")],
+                pin: scope.pin,
+                ..RequestRouting::default()
+            };
             let chosen = planned(inbound, head, &all, &open.catalog, open.started_at, (Some(&judged), None));
             let chosen = chosen.ok()?;
             (chosen.automatic?, chosen.candidates.first().map(|first| first.id.clone()))
@@ -276,7 +280,7 @@ pub(super) async fn embedding_model(
 
 fn cheapest_embedding(inbound: &Inbound<'_>, catalog: &Catalog, now: OffsetDateTime) -> Option<Arc<str>> {
     let principal = &inbound.principal;
-    let scope = Scope::default();
+    let scope = RequestRouting::default();
     let price = |model: &Model| {
         let rates = model.prices.as_ref()?.at(now)?.rates(ServiceTier::Standard, 0, now)?;
         Some(rates.rates.input)

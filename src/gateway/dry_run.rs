@@ -1,23 +1,23 @@
 //! What would be done with a request, without doing it: nobody is called, nothing is set aside, nothing is recorded.
 
 use super::{
-    Place,
+    InFlightPermit,
     automatic::RoutingTrace,
-    course::Course,
+    failover::Failover,
     failure::Failure,
     inference::{Inbound, prepared, read, request_limits},
-    open::Open,
+    open_request::OpenRequest,
     plan_token,
     receipt::CredentialKind,
 };
-use crate::{dialect, domain::money::NanoUsd, routing::plan::Considered};
+use crate::{dialect, domain::money::NanoUsd, routing::plan::CandidateTrace};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// The plan of a request.
 pub struct DryRun {
     pub routing: Option<Box<RoutingTrace>>,
-    pub candidates: Vec<Considered>,
+    pub candidates: Vec<CandidateTrace>,
     pub strategy: &'static str,
     pub model: Arc<str>,
     pub provider: &'static str,
@@ -31,23 +31,28 @@ pub struct DryRun {
 }
 
 /// Plans a request as [`super::inference::complete`] would.
-pub fn dry_run(mut inbound: Inbound<'_>, place: Place) -> Result<DryRun, Failure> {
-    let unfolded = dialect::unfold(inbound.kind, &inbound.body, &request_limits(inbound.gateway));
+pub fn dry_run(mut inbound: Inbound<'_>, place: InFlightPermit) -> Result<DryRun, Failure> {
+    let unfolded = dialect::normalize(inbound.kind, &inbound.body, &request_limits(inbound.gateway));
     if let Some(plain) = unfolded.map_err(Failure::Invalid)? {
         inbound.body = plain.into();
     }
     let request = read(&inbound)?;
     let gateway = inbound.gateway;
-    let mut open =
-        Open::new(gateway.clone(), inbound.principal.clone(), inbound.kind, inbound.body.clone(), place);
+    let mut open = OpenRequest::new(
+        gateway.clone(),
+        inbound.principal.clone(),
+        inbound.kind,
+        inbound.body.clone(),
+        place,
+    );
     let (scope, candidates) = prepared(&inbound, &request, &mut open, None)?;
-    let course = Course::new(&inbound, &request, &scope, &candidates, &mut open);
-    let Some((candidate, credential)) = course.first() else {
+    let failover = Failover::new(&inbound, &request, &scope, &candidates, &mut open);
+    let Some((candidate, credential)) = failover.first() else {
         let message = "No credential may serve this request: add credit or a provider key";
         return Err(Failure::NoModels { param: None, message: message.to_owned() });
     };
     let hold = match credential {
-        CredentialKind::Platform => course.credit_ahead(0, &open).0,
+        CredentialKind::Platform => failover.credit_needed(0, &open).0,
         CredentialKind::Byok => NanoUsd::ZERO,
     };
     let line = open.considered.iter().find(|line| line.model_id == candidate.id);

@@ -5,7 +5,7 @@ use super::receipt::CredentialKind;
 use crate::{
     dialect::Invalid,
     domain::{money::NanoUsd, provider::ProviderId},
-    providers::error::{Class, Rejection},
+    providers::error::{ErrorClass, UpstreamError},
 };
 
 /// Why there is no answer.
@@ -37,11 +37,11 @@ pub enum Failure {
         available: NanoUsd,
     },
     /// The API key was revoked or has expired while the request was being served.
-    KeyOver,
+    KeyRevoked,
     /// The last provider's refusal.
     Upstream {
-        /// As it may be told: see [`told_of`].
-        rejection: Box<Rejection>,
+        /// As it may be told: see [`redact_for_customer`].
+        rejection: Box<UpstreamError>,
         provider: ProviderId,
         credential: CredentialKind,
         tried: usize,
@@ -56,7 +56,7 @@ pub enum Failure {
 
 impl Failure {
     /// For a call that the gateway itself did not make.
-    pub fn not_sent(rejection: Rejection) -> Self {
+    pub fn not_sent(rejection: UpstreamError) -> Self {
         match rejection.retry_after {
             Some(_) => Self::Busy(rejection.message),
             None => Self::Invalid(Invalid { param: None, message: rejection.message }),
@@ -74,7 +74,7 @@ impl Failure {
                  least {prompt_tokens_min} tokens. Please reduce the length of the messages."
             ),
             Failure::InsufficientCredits { .. } => "insufficient credits".to_owned(),
-            Failure::KeyOver => "The API key was revoked or has expired meanwhile".to_owned(),
+            Failure::KeyRevoked => "The API key was revoked or has expired meanwhile".to_owned(),
             Failure::Upstream { rejection, .. } => rejection.message.clone(),
             Failure::NotDurable => "the bill could not be made durable in time".to_owned(),
             Failure::Unavailable(cause) | Failure::Busy(cause) => cause.clone(),
@@ -84,7 +84,11 @@ impl Failure {
 
 /// A provider's refusal as the customer may read it. What is about the operator's key or money is in our words, and
 /// identifiers of the operator's account are removed from everything else.
-pub fn told_of(rejection: &Rejection, provider: ProviderId, credential: CredentialKind) -> Rejection {
+pub fn redact_for_customer(
+    rejection: &UpstreamError,
+    provider: ProviderId,
+    credential: CredentialKind,
+) -> UpstreamError {
     if credential == CredentialKind::Byok {
         return rejection.clone();
     }
@@ -96,23 +100,30 @@ pub fn told_of(rejection: &Rejection, provider: ProviderId, credential: Credenti
         "{name} refused the platform's own key. This is not caused by your request: name a model of another provider, \
          or store your own {name} key"
     );
-    Rejection { message, kind: None, code: None, param: None, failed_generation: None, ..rejection.clone() }
+    UpstreamError {
+        message,
+        kind: None,
+        code: None,
+        param: None,
+        failed_generation: None,
+        ..rejection.clone()
+    }
 }
 
 /// Whether the key or the account behind it is at fault, and not the request or the host.
-pub fn is_about_the_account(class: Class) -> bool {
-    matches!(class, Class::BadKey | Class::NoMoney | Class::Permission)
+pub fn is_about_the_account(class: ErrorClass) -> bool {
+    matches!(class, ErrorClass::BadKey | ErrorClass::InsufficientFunds | ErrorClass::Permission)
 }
 
 /// The `code` of the error event that ends a stream.
-pub fn stream_code(rejection: &Rejection, credential: CredentialKind) -> &'static str {
+pub fn stream_code(rejection: &UpstreamError, credential: CredentialKind) -> &'static str {
     if credential == CredentialKind::Platform && is_about_the_account(rejection.class) {
         return "upstream_auth";
     }
     match (rejection.openai_code, rejection.class) {
         (Some(code), _) => code.as_str(),
-        (None, Class::Timeout) => "upstream_timeout",
-        (None, Class::NotSent) => "rate_limit_exceeded",
+        (None, ErrorClass::Timeout) => "upstream_timeout",
+        (None, ErrorClass::NotSent) => "rate_limit_exceeded",
         (None, _) => "upstream_error",
     }
 }

@@ -1,23 +1,23 @@
 //! A request in a straight line: read, plan, walk the choices until one answers, bill, reply.
 
 use super::{
-    Gateway, Place,
-    asked::Asked,
+    Gateway, InFlightPermit,
     attempt::{Answer, Body},
     automatic::{self, Judged},
-    bounds,
-    course::{Answered, Course, fits, has_platform_key},
+    billing_guard::{BillingGuard, NotDurable},
+    byok_annotation::annotate_body,
+    cost_bounds,
+    failover::{Failover, UpstreamAnswer, fits, has_platform_key},
     failure::Failure,
-    marked::marked,
-    meter::{Meter, NotDurable},
-    open::Open,
+    open_request::OpenRequest,
+    parsed::ParsedRequest,
     plan_token,
-    receipt::{self, Bill, CredentialKind, Ending, Served, Total},
+    receipt::{self, Bill, CredentialKind, RequestOutcome, ServedBy, Total},
     refusals::{Subject, unplanned},
-    relay::NOTE,
-    scoped::{Brought, Scope},
+    relay::RECEIPT_MEMBER,
+    request_options::{RequestRouting, RoutingHeaders},
     stream::{Broken, Metered},
-    turns::{self, Turns},
+    tool_loop::{self, ToolLoopStream},
 };
 use crate::{
     dialect::{self, Head, Invalid, Limits as RequestLimits, json},
@@ -25,7 +25,7 @@ use crate::{
         catalog::Catalog, ids::RequestId, kind::Kind, money::NanoUsd, policy::ByokFallback, shares::Charge,
     },
     providers::transport::Transport,
-    routing::plan::{self, Candidate, Keys, NoPlan, Plan, Wanted},
+    routing::plan::{self, Candidate, CredentialLookup, Plan, RouteRequest, RoutingError},
     store::api_keys::Principal,
 };
 use bytes::Bytes;
@@ -36,7 +36,7 @@ const JSON: &str = "application/json";
 
 /// What the caller is told beside the body, on answers and refusals alike.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct ResponseMeta {
     pub request_id: Option<RequestId>,
     pub byok: bool,
     /// Once a candidate was called.
@@ -56,30 +56,30 @@ pub struct Told {
 
 /// An answer.
 pub enum Reply {
-    Whole { told: Told, body: Vec<u8>, content_type: Cow<'static, str>, memory: Option<Charge> },
-    Stream { told: Told, body: Flow, content_type: Cow<'static, str> },
+    Whole { meta: ResponseMeta, body: Vec<u8>, content_type: Cow<'static, str>, memory: Option<Charge> },
+    Stream { meta: ResponseMeta, body: ResponseBody, content_type: Cow<'static, str> },
 }
 
 /// A body that flows.
-pub enum Flow {
-    One(Box<Metered>),
-    Turns(Turns),
+pub enum ResponseBody {
+    Single(Box<Metered>),
+    ToolLoop(ToolLoopStream),
 }
 
-impl Flow {
+impl ResponseBody {
     /// The next bytes for the client; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
         match self {
-            Flow::One(metered) => metered.next().await,
-            Flow::Turns(turns) => turns.next().await,
+            ResponseBody::Single(metered) => metered.next().await,
+            ResponseBody::ToolLoop(turns) => turns.next().await,
         }
     }
 
     /// What the answer cost, once it has ended well; several turns tell it in their last frame alone.
     pub fn charged(&self) -> Option<NanoUsd> {
         match self {
-            Flow::One(metered) => metered.charged(),
-            Flow::Turns(_) => None,
+            ResponseBody::Single(metered) => metered.charged(),
+            ResponseBody::ToolLoop(_) => None,
         }
     }
 }
@@ -100,39 +100,47 @@ pub struct Inbound<'a> {
     /// `X-KairosRoute-First-Content-Timeout-Ms`: how long a candidate may stay silent while another one is left.
     pub first_content: Option<Duration>,
     /// What came in headers beside the body.
-    pub brought: Brought,
+    pub routing_headers: RoutingHeaders,
     /// What the buffers of its answer are charged to; each has another.
     pub memory: Charge,
 }
 
 /// Serves one request. It keeps its `place` until it has ended, abandoned or not.
-pub async fn complete(mut inbound: Inbound<'_>, place: Place) -> Result<Reply, (Failure, Told)> {
+pub async fn complete(
+    mut inbound: Inbound<'_>,
+    place: InFlightPermit,
+) -> Result<Reply, (Failure, ResponseMeta)> {
     let gateway = inbound.gateway;
     if !gateway.recorder.has_room(inbound.principal.scope) {
         let cause = "earlier requests of this organization are not on record yet";
-        return Err((Failure::Unavailable(cause.into()), Told::default()));
+        return Err((Failure::Unavailable(cause.into()), ResponseMeta::default()));
     }
-    let unfolded = dialect::unfold(inbound.kind, &inbound.body, &request_limits(gateway));
+    let unfolded = dialect::normalize(inbound.kind, &inbound.body, &request_limits(gateway));
     let unfolded = unfolded.map(|plain| plain.into_iter().for_each(|plain| inbound.body = plain.into()));
-    gateway.retries.earn();
-    gateway.own_key_retries.earn();
-    let open =
-        Open::new(gateway.clone(), inbound.principal.clone(), inbound.kind, inbound.body.clone(), place);
-    let mut meter = Meter::open(open);
+    gateway.retries.deposit();
+    gateway.own_key_retries.deposit();
+    let open = OpenRequest::new(
+        gateway.clone(),
+        inbound.principal.clone(),
+        inbound.kind,
+        inbound.body.clone(),
+        place,
+    );
+    let mut guard = BillingGuard::open(open);
     // What could not be unfolded is refused as every other request that cannot be read.
-    match unfolded.as_ref().map_or(Ok(None), |()| turns::read(&inbound)) {
+    match unfolded.as_ref().map_or(Ok(None), |()| tool_loop::read(&inbound)) {
         Ok(None) => {}
-        Ok(Some(ask)) => return turns::complete(&inbound, ask, meter).await,
-        Err(invalid) => return Err(refusal(Failure::Invalid(invalid), meter).await),
+        Ok(Some(ask)) => return tool_loop::complete(&inbound, ask, guard).await,
+        Err(invalid) => return Err(refusal(Failure::Invalid(invalid), guard).await),
     }
     let served = tokio::select! {
         biased;
-        served = serve(&inbound, &mut meter, unfolded) => served,
+        served = serve(&inbound, &mut guard, unfolded) => served,
         () = gateway.stopping.cancelled() => Err(Failure::Unavailable("the gateway is shutting down".into())),
     };
     match served {
-        Ok(answered) => reply(answered, meter).await,
-        Err(failure) => Err(refusal(failure, meter).await),
+        Ok(answered) => reply(answered, guard).await,
+        Err(failure) => Err(refusal(failure, guard).await),
     }
 }
 
@@ -141,53 +149,54 @@ pub async fn refuse(
     gateway: &Arc<Gateway>,
     principal: Arc<Principal>,
     kind: Kind,
-    place: Place,
+    place: InFlightPermit,
     message: &str,
-) -> Told {
-    let mut meter = Meter::open(Open::new(gateway.clone(), principal, kind, Bytes::new(), place));
-    let told = meter.get().map(|open| told(open)).unwrap_or_default();
-    meter.fail(message).await;
-    told
+) -> ResponseMeta {
+    let mut guard =
+        BillingGuard::open(OpenRequest::new(gateway.clone(), principal, kind, Bytes::new(), place));
+    let meta = guard.get().map(|open| meta(open)).unwrap_or_default();
+    guard.fail(message).await;
+    meta
 }
 
-pub(super) async fn refusal(failure: Failure, mut meter: Meter) -> (Failure, Told) {
-    let told = meter.get().map(|open| told(open)).unwrap_or_default();
-    meter.fail(&failure.text()).await;
-    (failure, told)
+pub(super) async fn refusal(failure: Failure, mut guard: BillingGuard) -> (Failure, ResponseMeta) {
+    let meta = guard.get().map(|open| meta(open)).unwrap_or_default();
+    guard.fail(&failure.text()).await;
+    (failure, meta)
 }
 
-async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, Told)> {
-    let mut told = meter.get().map(|open| told(open)).unwrap_or_default();
+async fn reply(answered: UpstreamAnswer, mut guard: BillingGuard) -> Result<Reply, (Failure, ResponseMeta)> {
+    let mut meta = guard.get().map(|open| meta(open)).unwrap_or_default();
     match answered.answer {
         Answer::Whole { body, usage, service_tier, text, memory } => {
             let mut requested = String::new();
-            if let Some(open) = meter.get() {
+            if let Some(open) = guard.get() {
                 open.commit();
                 open.consumed(usage, service_tier.as_deref(), &text);
                 requested = std::mem::take(&mut open.requested);
                 open.requested.clone_from(&requested);
             }
-            match meter.settle(Ending::Completed).await {
+            match guard.settle(RequestOutcome::Completed).await {
                 Ok((served, bill)) => {
-                    told.cost = Some(bill.charge);
-                    told.savings = bill.savings;
-                    let note = note(told.request_id, &requested, &served, &bill);
+                    meta.cost = Some(bill.charge);
+                    meta.savings = bill.savings;
+                    let note = note(meta.request_id, &requested, &served, &bill);
                     let (mut body, content_type) = written(body, &note, &bill);
-                    if told.by_byok_api_key && content_type == JSON {
-                        body = marked(body);
+                    if meta.by_byok_api_key && content_type == JSON {
+                        body = annotate_body(body);
                     }
-                    Ok(Reply::Whole { told, body, content_type, memory })
+                    Ok(Reply::Whole { meta, body, content_type, memory })
                 }
-                Err(NotDurable) => Err((Failure::NotDurable, told)),
+                Err(NotDurable) => Err((Failure::NotDurable, meta)),
             }
         }
         Answer::Stream { response, relay, content_type, memory } => {
-            if let Some(open) = meter.get() {
+            if let Some(open) = guard.get() {
                 open.commit();
             }
             let origin = (answered.provider, answered.secret);
-            let body = Box::new(Metered::new(meter, origin, response, (relay, memory), answered.until));
-            Ok(Reply::Stream { told, body: Flow::One(body), content_type })
+            let body = Box::new(Metered::new(guard, origin, response, (relay, memory), answered.until));
+            Ok(Reply::Stream { meta, body: ResponseBody::Single(body), content_type })
         }
     }
 }
@@ -195,41 +204,41 @@ async fn reply(answered: Answered, mut meter: Meter) -> Result<Reply, (Failure, 
 /// The body for the client, with the note in it where it has room for one, and what the body is.
 fn written(body: Body, note: &str, bill: &Bill) -> (Vec<u8>, Cow<'static, str>) {
     match body {
-        Body::Bytes(bytes) => (json::with_member(&bytes, NOTE, note).unwrap_or(bytes), JSON.into()),
+        Body::Bytes(bytes) => (json::with_member(&bytes, RECEIPT_MEMBER, note).unwrap_or(bytes), JSON.into()),
         Body::Answer(answer) => {
-            let (answer, exchange) = *answer;
-            let speaking = exchange.speaking.as_ref();
-            let body = speaking.and_then(|speaking| {
-                dialect::write_answer(exchange.client, &answer, speaking, note, &bill.usage)
+            let (answer, context) = *answer;
+            let writer_context = context.writer_context.as_ref();
+            let body = writer_context.and_then(|writer_context| {
+                dialect::write_answer(context.client, &answer, writer_context, note, &bill.usage)
             });
             (body.unwrap_or_default(), JSON.into())
         }
         Body::Kind(answer) => {
             let content_type = answer.content_type.clone();
-            (answer.write(NOTE, note, &bill.usage), content_type)
+            (answer.write(RECEIPT_MEMBER, note, &bill.usage), content_type)
         }
     }
 }
 
-pub(super) fn note(request_id: Option<RequestId>, requested: &str, served: &Served, bill: &Bill) -> String {
+pub(super) fn note(request_id: Option<RequestId>, requested: &str, served: &ServedBy, bill: &Bill) -> String {
     note_of(request_id, requested, served, Total::of([(served, bill)]))
 }
 
 pub(super) fn note_of(
     request_id: Option<RequestId>,
     requested: &str,
-    served: &Served,
+    served: &ServedBy,
     total: Option<Total>,
 ) -> String {
     let known = request_id.zip(total);
     known.map_or_else(|| "null".to_owned(), |(id, total)| receipt::note(id, requested, served, &total))
 }
 
-pub(super) fn told(open: &Open) -> Told {
+pub(super) fn meta(open: &OpenRequest) -> ResponseMeta {
     let served = open.answering().filter(|_| !open.attempts.is_empty());
     let all = || open.turns.done.iter().map(|done| &done.served).chain(served);
     let total = Total::of(open.turns.done.iter().map(|done| (&done.served, &done.bill)));
-    Told {
+    ResponseMeta {
         request_id: Some(open.request_id),
         byok: served.is_some() && all().all(|served| served.credential == CredentialKind::Byok),
         provider: served.map(|served| served.provider),
@@ -250,45 +259,45 @@ pub(super) fn request_limits(gateway: &Gateway) -> RequestLimits {
 
 pub(super) async fn serve(
     inbound: &Inbound<'_>,
-    meter: &mut Meter,
+    guard: &mut BillingGuard,
     unfolded: Result<(), Invalid>,
-) -> Result<Answered, Failure> {
+) -> Result<UpstreamAnswer, Failure> {
     unfolded.map_err(Failure::Invalid)?;
     let request = read(inbound)?;
     let embedding = automatic::embedding_model(inbound, request.head()).await?;
-    let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
+    let open = guard.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
     let (scope, plan) = prepared(inbound, &request, open, embedding.as_deref())?;
-    Course::new(inbound, &request, &scope, &plan, open).run(open).await
+    Failover::new(inbound, &request, &scope, &plan, open).run(open).await
 }
 
 /// What [`serve`] would refuse before it called anybody, refused before anything else is done for the request. Less
 /// than everything: what is not seen here is refused there.
-pub(super) async fn foresee(inbound: &Inbound<'_>, meter: &mut Meter) -> Result<(), Failure> {
+pub(super) async fn precheck(inbound: &Inbound<'_>, guard: &mut BillingGuard) -> Result<(), Failure> {
     let request = read(inbound)?;
-    let open = meter.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
+    let open = guard.get().ok_or_else(|| Failure::Unavailable("the request has ended".into()))?;
     let (scope, plan) = prepared(inbound, &request, open, None)?;
-    Course::new(inbound, &request, &scope, &plan, open).foresee(open).await
+    Failover::new(inbound, &request, &scope, &plan, open).precheck(open).await
 }
 
-pub(super) fn read<'a>(inbound: &'a Inbound<'_>) -> Result<Asked<'a>, Failure> {
+pub(super) fn read<'a>(inbound: &'a Inbound<'_>) -> Result<ParsedRequest<'a>, Failure> {
     let limits = request_limits(inbound.gateway);
-    Asked::read(inbound.kind, &inbound.content_type, &inbound.body, &limits).map_err(Failure::Invalid)
+    ParsedRequest::read(inbound.kind, &inbound.content_type, &inbound.body, &limits).map_err(Failure::Invalid)
 }
 
 /// What is brought and who may serve, in their order; noted on the way.
 pub(super) fn prepared<'a>(
     inbound: &'a Inbound<'_>,
-    request: &'a Asked<'a>,
-    open: &mut Open,
+    request: &'a ParsedRequest<'a>,
+    open: &mut OpenRequest,
     embedding: Option<&str>,
-) -> Result<(Scope<'a>, Vec<Candidate>), Failure> {
+) -> Result<(RequestRouting<'a>, Vec<Candidate>), Failure> {
     let head = request.head();
     open.requested = head.models.first().map(|name| receipt::cut(name).to_owned()).unwrap_or_default();
     open.stream = head.stream;
     open.service_tier = head.service_tier.as_deref().map(str::to_owned);
     open.prompt_bytes = head.facts.text_bytes;
-    open.prompt_media = bounds::media_estimate(&head.facts);
-    if let Asked::Kind(request) = request {
+    open.prompt_media = cost_bounds::media_estimate(&head.facts);
+    if let ParsedRequest::Kind(request) = request {
         open.measured = request.content.usage;
         open.prompt_tokens = request.content.token_ids;
     }
@@ -300,7 +309,7 @@ pub(super) fn prepared<'a>(
         }));
     }
     let today = open.started_at.date();
-    let mut scope = Scope::of(&inbound.brought, head, inbound.kind, &open.catalog, today)?;
+    let mut scope = RequestRouting::of(&inbound.routing_headers, head, inbound.kind, &open.catalog, today)?;
     let judged = automatic::judge(request, &scope.names, &inbound.principal.policy);
     let is_pinned = pin_plan(inbound, &mut scope)?;
     let mut plan = make_plan(inbound, open, head, &scope, (judged.as_ref(), embedding))?;
@@ -343,8 +352,8 @@ fn put_behind(inbound: &Inbound<'_>, plan: &mut Plan) {
 }
 
 /// Puts the models of a plan token in the place of the request's names. Whether there is one.
-fn pin_plan(inbound: &Inbound<'_>, scope: &mut Scope<'_>) -> Result<bool, Failure> {
-    let Some(token) = &inbound.brought.plan else { return Ok(false) };
+fn pin_plan(inbound: &Inbound<'_>, scope: &mut RequestRouting<'_>) -> Result<bool, Failure> {
+    let Some(token) = &inbound.routing_headers.plan else { return Ok(false) };
     let (gateway, key) = (inbound.gateway, inbound.principal.api_key_id);
     let models = plan_token::verify(&gateway.installation.signing, key, token, gateway.ambient.now());
     let models = models.filter(|models| !models.is_empty()).ok_or_else(|| {
@@ -362,18 +371,18 @@ fn pin_plan(inbound: &Inbound<'_>, scope: &mut Scope<'_>) -> Result<bool, Failur
 
 fn make_plan(
     inbound: &Inbound<'_>,
-    open: &mut Open,
+    open: &mut OpenRequest,
     head: &Head<'_>,
-    scope: &Scope<'_>,
+    scope: &RequestRouting<'_>,
     automatic: (Option<&Judged>, Option<&str>),
 ) -> Result<Plan, Failure> {
     planned(inbound, head, scope, &open.catalog, open.started_at, automatic).map_err(|no_plan| {
         let subject = Subject { catalog: &open.catalog, text_bytes: head.facts.text_bytes };
         let failure = unplanned(&no_plan, &subject);
-        if let NoPlan::NothingLeft { considered }
-        | NoPlan::BelowFloor { considered, .. }
-        | NoPlan::UnknownModel { considered, .. }
-        | NoPlan::UnknownProvider { considered, .. } = no_plan
+        if let RoutingError::NothingLeft { considered }
+        | RoutingError::BelowFloor { considered, .. }
+        | RoutingError::UnknownModel { considered, .. }
+        | RoutingError::UnknownProvider { considered, .. } = no_plan
         {
             open.considered = considered;
         }
@@ -386,15 +395,15 @@ fn make_plan(
 pub(super) fn planned(
     inbound: &Inbound<'_>,
     head: &Head<'_>,
-    scope: &Scope<'_>,
+    scope: &RequestRouting<'_>,
     catalog: &Catalog,
     at: OffsetDateTime,
     (judged, embedding): (Option<&Judged>, Option<&str>),
-) -> Result<Plan, NoPlan> {
+) -> Result<Plan, RoutingError> {
     let (principal, gateway) = (&inbound.principal, inbound.gateway);
     let reference = gateway.settings.reference_model.as_deref().and_then(|id| catalog.get(id));
     let now_ms = gateway.now_ms();
-    let wanted = Wanted {
+    let wanted = RouteRequest {
         names: &scope.names,
         facts: &head.facts,
         output_limit: head.output_limit,
@@ -408,14 +417,14 @@ pub(super) fn planned(
         at,
         automatic: judged.map(|judged| {
             judged.automatic(
-                head.wishes.min_quality_permille,
+                head.gateway_options.min_quality_permille,
                 &principal.policy,
                 reference.map(|model| &**model),
             )
         }),
         embedding,
     };
-    let keys = Keys {
+    let keys = CredentialLookup {
         own: &|provider, candidate| {
             scope.key_for(provider).is_some() || principal.keys_of(provider).any(|key| fits(key, candidate))
         },

@@ -2,7 +2,7 @@
 
 use super::{
     Gateway,
-    receipt::{CredentialKind, Ending},
+    receipt::{CredentialKind, RequestOutcome},
 };
 use std::{
     fmt::Write,
@@ -52,11 +52,11 @@ impl Gateway {
 
 impl Metrics {
     /// A request has come to its end, last on such a key; `None`: no provider was called.
-    pub fn ended(&self, ending: Ending, key: Option<CredentialKind>) {
+    pub fn ended(&self, ending: RequestOutcome, key: Option<CredentialKind>) {
         let pair = match ending {
-            Ending::Completed => &self.completed,
-            Ending::Aborted => &self.aborted,
-            Ending::Failed => &self.failed,
+            RequestOutcome::Completed => &self.completed,
+            RequestOutcome::Aborted => &self.aborted,
+            RequestOutcome::Failed => &self.failed,
         };
         let place = match key {
             Some(CredentialKind::Byok) => 0,

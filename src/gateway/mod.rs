@@ -2,33 +2,33 @@
 //! joins routing, credentials, providers and billing; it knows nothing of the HTTP server's types.
 
 pub mod admission;
-mod asked;
 mod attempt;
 pub mod automatic;
-mod bounds;
+pub mod billing_guard;
+mod byok_annotation;
 pub mod compute;
-pub mod counting;
-mod course;
+mod cost_bounds;
 pub mod dry_run;
-mod exchange;
+mod error_event;
+mod failover;
 pub mod failure;
+mod hidden_reasoning;
 pub mod inference;
 pub mod lease;
-mod marked;
 mod media;
-pub mod meter;
 pub mod metrics;
-mod open;
+mod open_request;
+mod parsed;
 mod plan_token;
 pub mod receipt;
 mod refusals;
 mod relay;
 pub mod repeatable;
-pub mod scoped;
+pub mod request_options;
 pub mod stream;
-mod terminal;
-mod turns;
-mod unseen;
+pub mod token_count;
+mod tool_loop;
+mod upstream_context;
 
 use crate::{
     accounts::{Authenticator, installation::Installation},
@@ -40,7 +40,7 @@ use crate::{
     mcp::sealed::Opener,
     providers::transport::{Deadlines, Url},
     routing::{
-        breaker::Breakers, measured::Measurements, retry::RetryBudget, shared_health::OutgoingSamples,
+        breaker::Breakers, host_stats::Measurements, retry::RetryBudget, shared_health::OutgoingSamples,
     },
     store::Db,
 };
@@ -50,8 +50,8 @@ use compute::ComputeQueue;
 use lease::Lease;
 use metrics::Metrics;
 
-pub use admission::{NoPlace, Place, owner};
-pub use turns::Memory;
+pub use admission::{InFlightPermit, NotAdmitted, owner};
+pub use tool_loop::ToolHistoryCache;
 
 use std::{
     sync::{
@@ -121,7 +121,7 @@ pub struct Gateway {
     /// Which embedding model `auto` means for whom.
     pub embedding_models: automatic::EmbeddingModels,
     /// What MCP servers said, for callers who are at work on their own tools.
-    pub heard: Memory,
+    pub tool_history: ToolHistoryCache,
     /// Counts of tokens on platform keys.
     pub counts: Semaphore,
     /// What all organizations use together.

@@ -8,7 +8,7 @@ use crate::{
         money::{Bps, NanoUsd},
         usage::Usage,
     },
-    routing::plan::Considered,
+    routing::plan::CandidateTrace,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -42,7 +42,7 @@ pub struct Attempt {
 /// How the request ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Ending {
+pub enum RequestOutcome {
     /// A whole answer.
     Completed,
     /// The client left, or the provider broke off, after the answer had begun.
@@ -53,7 +53,7 @@ pub enum Ending {
 
 /// Who serves: the candidate and credential in use.
 #[derive(Clone, Debug)]
-pub struct Served {
+pub struct ServedBy {
     pub provider: &'static str,
     pub model_id: Arc<str>,
     pub model_name: Arc<str>,
@@ -90,8 +90,8 @@ impl Bill {
 
 /// A turn of a request that goes on after it.
 #[derive(Clone, Debug)]
-pub struct Done {
-    pub served: Served,
+pub struct CompletedTurn {
+    pub served: ServedBy,
     pub bill: Bill,
 }
 
@@ -110,7 +110,7 @@ pub struct Total {
 
 impl Total {
     /// `None` when there was no turn.
-    pub fn of<'t>(turns: impl IntoIterator<Item = (&'t Served, &'t Bill)>) -> Option<Total> {
+    pub fn of<'t>(turns: impl IntoIterator<Item = (&'t ServedBy, &'t Bill)>) -> Option<Total> {
         turns.into_iter().fold(None, |total, (served, bill)| {
             let one = Total {
                 usage: bill.usage,
@@ -138,26 +138,26 @@ impl Total {
 }
 
 /// Everything the receipt is written from.
-pub struct Story<'a> {
+pub struct ReceiptInput<'a> {
     pub request_id: RequestId,
     pub requested: &'a str,
-    pub considered: &'a [Considered],
+    pub considered: &'a [CandidateTrace],
     pub strategy: &'static str,
     /// What the gateway's own choice went by.
     pub judged: Option<&'a RoutingTrace>,
     pub fallback_chain: &'a [Arc<str>],
     pub attempts: &'a [Attempt],
-    pub served: Option<&'a Served>,
+    pub served: Option<&'a ServedBy>,
     pub fallback_reason: Option<&'static str>,
     pub dropped: &'a [String],
     pub bill: Option<&'a Bill>,
     /// What is unusual about the figures of the usage.
     pub usage_flag: Option<&'static str>,
     /// Of a request that had several turns: those before the last.
-    pub earlier: &'a [Done],
+    pub earlier: &'a [CompletedTurn],
     pub price_version: &'a str,
     pub stream: bool,
-    pub ending: Ending,
+    pub ending: RequestOutcome,
     pub error: Option<&'a str>,
     pub latency_ms: u64,
     pub ttft_ms: Option<u64>,
@@ -173,7 +173,7 @@ struct Document<'a> {
     classification: Option<ClassificationView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     routing: Option<RoutingView<'a>>,
-    candidates: &'a [Considered],
+    candidates: &'a [CandidateTrace],
     decision: Decision<'a>,
     attempts: &'a [Attempt],
     byok: Option<bool>,
@@ -235,7 +235,7 @@ struct Price<'a> {
 
 #[derive(Serialize)]
 struct Execution<'a> {
-    status: Ending,
+    status: RequestOutcome,
     stream: bool,
     latency_ms: u64,
     ttft_ms: Option<u64>,
@@ -249,7 +249,7 @@ pub const RECEIPT_BYTES_MAX: usize = 64 * 1_024;
 const LINES_MAX: [usize; 3] = [128, 16, 2];
 
 /// The receipt as JSON text, at most [`RECEIPT_BYTES_MAX`] bytes.
-pub fn write(story: &Story<'_>) -> String {
+pub fn write(story: &ReceiptInput<'_>) -> String {
     let mut text = String::new();
     for lines_max in LINES_MAX {
         text = write_cut(story, lines_max);
@@ -261,7 +261,7 @@ pub fn write(story: &Story<'_>) -> String {
 }
 
 /// With lists of at most `lines_max` lines, and every text of a client or a provider cut.
-fn write_cut(story: &Story<'_>, lines_max: usize) -> String {
+fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> String {
     let last_done = story.earlier.last().map(|done| &done.served);
     let served = story.served.or(last_done);
     let bill = story.bill;
@@ -274,7 +274,7 @@ fn write_cut(story: &Story<'_>, lines_max: usize) -> String {
     let candidates = cut.lines(
         story.considered,
         |line| [&line.model_id, ""],
-        |line, [id, _]| Considered { model_id: id.into(), ..line.clone() },
+        |line, [id, _]| CandidateTrace { model_id: id.into(), ..line.clone() },
     );
     let fallback_chain = cut.lines(story.fallback_chain, |id| [id, ""], |_, [id, _]| id.into());
     let attempts = cut.lines(
@@ -374,10 +374,10 @@ pub fn cut(text: &str) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-fn turns<'a>(billed: &[(&'a Served, &'a Bill)], story: &Story<'a>, cut: &mut Cut) -> Vec<Turn<'a>> {
+fn turns<'a>(billed: &[(&'a ServedBy, &'a Bill)], story: &ReceiptInput<'a>, cut: &mut Cut) -> Vec<Turn<'a>> {
     cut.happened |= billed.len() > cut.lines_max;
     let lines_max = cut.lines_max;
-    let turn = |(turn, (served, bill)): (usize, &(&'a Served, &'a Bill))| Turn {
+    let turn = |(turn, (served, bill)): (usize, &(&'a ServedBy, &'a Bill))| Turn {
         turn,
         model_id: cut.text(&served.model_id),
         provider: served.provider,
@@ -400,7 +400,11 @@ fn is_first(turn: &i16) -> bool {
     *turn == 0
 }
 
-fn price<'a>(bill: &'a Bill, story: &Story<'a>, credential: Option<CredentialKind>) -> Option<Price<'a>> {
+fn price<'a>(
+    bill: &'a Bill,
+    story: &ReceiptInput<'a>,
+    credential: Option<CredentialKind>,
+) -> Option<Price<'a>> {
     let priced = bill.priced.as_ref()?;
     Some(Price {
         catalog_version: story.price_version,
@@ -430,7 +434,7 @@ fn arithmetic(lines: &[PriceLine], on_own_key: bool) -> &'static str {
 }
 
 /// `x_kairosroute`: who served and what it cost, as JSON numbers of at most nine decimals.
-pub fn note(request_id: RequestId, requested: &str, served: &Served, total: &Total) -> String {
+pub fn note(request_id: RequestId, requested: &str, served: &ServedBy, total: &Total) -> String {
     #[derive(Serialize)]
     struct Note<'a> {
         provider: &'a str,

@@ -5,7 +5,7 @@ use super::{automatic::share, failure::Failure};
 use crate::{
     dialect::Invalid,
     domain::catalog::{Catalog, Mode, Model},
-    routing::plan::{Considered, NoPlan, shown},
+    routing::plan::{CandidateTrace, RoutingError, shown},
 };
 use std::sync::Arc;
 
@@ -22,15 +22,15 @@ pub struct Subject<'a> {
 }
 
 /// Why there is no plan.
-pub fn unplanned(no_plan: &NoPlan, subject: &Subject<'_>) -> Failure {
+pub fn unplanned(no_plan: &RoutingError, subject: &Subject<'_>) -> Failure {
     match no_plan {
-        NoPlan::Automatic => Failure::NoModels {
+        RoutingError::Automatic => Failure::NoModels {
             param: Some("model"),
             message: "`auto` chooses among models for conversations and embeddings, for API keys whose \
                       `routingMode` is not `off`: name a model here, such as openai/gpt-5.4-mini"
                 .into(),
         },
-        NoPlan::BelowFloor { floor_permille, .. } => Failure::NoModels {
+        RoutingError::BelowFloor { floor_permille, .. } => Failure::NoModels {
             param: Some("min_quality"),
             message: format!(
                 "No model that may serve this request is known to reach `min_quality` {}: lower it, allow more \
@@ -38,7 +38,7 @@ pub fn unplanned(no_plan: &NoPlan, subject: &Subject<'_>) -> Failure {
                 share(*floor_permille)
             ),
         },
-        NoPlan::UnknownModel { name, instead, nearest, .. } => {
+        RoutingError::UnknownModel { name, instead, nearest, .. } => {
             let mut message = format!("No model `{}` can be served with the platform's key.", shown(name));
             match instead {
                 Some(successor) => {
@@ -49,8 +49,8 @@ pub fn unplanned(no_plan: &NoPlan, subject: &Subject<'_>) -> Failure {
             message.push_str(OWN_KEY_HINT);
             Failure::UnknownModel { message }
         }
-        NoPlan::UnknownProvider { name, nearest, .. } => unknown_provider(name, nearest),
-        NoPlan::NothingLeft { considered } => nothing_left(considered, subject),
+        RoutingError::UnknownProvider { name, nearest, .. } => unknown_provider(name, nearest),
+        RoutingError::NothingLeft { considered } => nothing_left(considered, subject),
     }
 }
 
@@ -71,8 +71,8 @@ fn did_you_mean(nearest: &[Arc<str>]) -> String {
 }
 
 /// Every candidate was left out.
-pub fn nothing_left(considered: &[Considered], subject: &Subject<'_>) -> Failure {
-    let known: Vec<&Considered> = considered.iter().filter(|line| !line.is_unknown()).collect();
+pub fn nothing_left(considered: &[CandidateTrace], subject: &Subject<'_>) -> Failure {
+    let known: Vec<&CandidateTrace> = considered.iter().filter(|line| !line.is_unknown()).collect();
     let shared = known
         .first()
         .map(|line| reason(line))
@@ -118,7 +118,7 @@ pub fn nothing_left(considered: &[Considered], subject: &Subject<'_>) -> Failure
     }
 }
 
-fn reason(line: &Considered) -> &'static str {
+fn reason(line: &CandidateTrace) -> &'static str {
     line.filtered_out_by.or(line.reasons.last().copied()).unwrap_or_default()
 }
 
@@ -142,7 +142,7 @@ fn param(reason: &str) -> Option<&'static str> {
 }
 
 /// One reason of the router in plain words.
-fn sentence(reason: &str, line: &Considered, subject: &Subject<'_>) -> String {
+fn sentence(reason: &str, line: &CandidateTrace, subject: &Subject<'_>) -> String {
     let provider = line.provider.unwrap_or("this provider");
     let text = match reason {
         "excluded_providers" => {
@@ -257,8 +257,8 @@ fn invalid(param: &str, message: &str) -> Failure {
 mod tests {
     use super::*;
 
-    fn line(id: &str, reason: &'static str) -> Considered {
-        Considered {
+    fn line(id: &str, reason: &'static str) -> CandidateTrace {
+        CandidateTrace {
             model_id: id.into(),
             provider: Some("OpenAI"),
             score: None,
@@ -268,7 +268,7 @@ mod tests {
         }
     }
 
-    fn told(lines: &[Considered]) -> (Option<&'static str>, String) {
+    fn told(lines: &[CandidateTrace]) -> (Option<&'static str>, String) {
         let catalog = Catalog::built_in().unwrap();
         let subject = Subject { catalog: &catalog, text_bytes: 16_000_000 };
         match nothing_left(lines, &subject) {

@@ -3,36 +3,36 @@
 
 mod bytes;
 mod chat;
+mod collect;
 mod document;
-mod gather;
-mod pass;
+mod passthrough;
 mod translate;
 
 use super::{
-    exchange::{Exchange, KindExchange},
-    terminal,
+    error_event,
+    upstream_context::{EndpointContext, UpstreamContext},
 };
 use crate::{
     dialect::{
-        Dialect, Speaking,
+        Dialect, WriterContext,
         canonical::{Delta, Event},
         json::Escaped,
         messages,
         sse::{Frame, Splitter},
     },
     domain::{provider::ProviderId, shares::Charge, usage::Usage},
-    providers::{error::Rejection, transport::no_memory},
+    providers::{error::UpstreamError, transport::no_memory},
 };
 use bytes::Bytes;
 use chat::Chat;
+use collect::Gather;
 use document::Document;
-use gather::Gather;
-use pass::Pass;
-pub(super) use pass::names_other_tiers;
+use passthrough::Pass;
+pub(super) use passthrough::names_other_tiers;
 use translate::Translate;
 
 /// The member that says who served and what it cost.
-pub const NOTE: &str = "x_kairosroute";
+pub const RECEIPT_MEMBER: &str = "x_kairosroute";
 
 /// Why an answer ends whose provider takes back what the client has already.
 const BEGAN_ANEW: &str = "the provider began its answer anew";
@@ -41,11 +41,11 @@ const BEGAN_ANEW: &str = "the provider began its answer anew";
 pub struct Relay {
     body: Body,
     /// What a document is read by.
-    exchange: Option<Exchange>,
+    context: Option<UpstreamContext>,
     splitter: Splitter,
     client: Dialect,
-    heard: Heard,
-    lane: Lane,
+    state: StreamState,
+    mode: RelayMode,
 }
 
 /// In which form the provider answers.
@@ -58,7 +58,7 @@ enum Body {
 }
 
 /// How frames become bytes for the client.
-enum Lane {
+enum RelayMode {
     /// Chat at both ends, or completions: frames pass, and are only looked at.
     Chat(Chat),
     /// Another dialect at both ends: frames pass, and are read beside.
@@ -71,7 +71,7 @@ enum Lane {
 }
 
 /// What is known of the answer so far, in any lane.
-struct Heard {
+struct StreamState {
     provider: ProviderId,
     /// Ready for the client.
     out: Vec<u8>,
@@ -81,7 +81,7 @@ struct Heard {
     committed: bool,
     finished: u64,
     ended: bool,
-    failure: Option<Rejection>,
+    failure: Option<UpstreamError>,
     /// Of the answer itself, and not only of thoughts before it.
     answering: bool,
     prompt: Option<Usage>,
@@ -91,149 +91,149 @@ struct Heard {
 }
 
 impl Relay {
-    pub fn new(exchange: Exchange) -> Self {
-        let mut heard = Heard::new(exchange.provider, exchange.reply_bytes_max);
-        heard.held_bytes_max = exchange.held_bytes_max;
-        let splitter = Splitter::new(exchange.frame_bytes_max);
-        let client = exchange.client;
+    pub fn new(context: UpstreamContext) -> Self {
+        let mut state = StreamState::new(context.provider, context.reply_bytes_max);
+        state.held_bytes_max = context.held_bytes_max;
+        let splitter = Splitter::new(context.frame_bytes_max);
+        let client = context.client;
         let is_chat = matches!(client, Dialect::Chat | Dialect::Completions);
-        let lane = match (Gather::new(&exchange), Translate::new(&exchange)) {
-            (Some(gather), _) => Lane::Gather(Box::new(gather)),
-            (None, Some(translate)) => Lane::Translate(translate),
-            (None, None) if is_chat => Lane::Chat(Chat::new(&exchange)),
-            (None, None) => Lane::Pass(Pass::new(&exchange)),
+        let mode = match (Gather::new(&context), Translate::new(&context)) {
+            (Some(gather), _) => RelayMode::Gather(Box::new(gather)),
+            (None, Some(translate)) => RelayMode::Translate(translate),
+            (None, None) if is_chat => RelayMode::Chat(Chat::new(&context)),
+            (None, None) => RelayMode::Pass(Pass::new(&context)),
         };
-        Self { body: Body::Unknown, exchange: Some(exchange), splitter, client, heard, lane }
+        Self { body: Body::Unknown, context: Some(context), splitter, client, state, mode }
     }
 
     /// For sound that flows; `content_type` is what the provider says it is.
-    pub fn bytes(exchange: &KindExchange, content_type: &str) -> Self {
-        let bytes_max = exchange.reply_bytes_max;
-        let lane = Lane::Bytes(Box::new(Bytes::new(&exchange.expected, content_type, bytes_max)));
-        let heard = Heard::new(exchange.provider, bytes_max);
+    pub fn bytes(context: &EndpointContext, content_type: &str) -> Self {
+        let bytes_max = context.reply_bytes_max;
+        let mode = RelayMode::Bytes(Box::new(Bytes::new(&context.expected, content_type, bytes_max)));
+        let state = StreamState::new(context.provider, bytes_max);
         let splitter = Splitter::new(bytes_max);
-        Self { body: Body::Events, exchange: None, splitter, client: Dialect::Chat, heard, lane }
+        Self { body: Body::Events, context: None, splitter, client: Dialect::Chat, state, mode }
     }
 
     /// Takes what the socket gave.
     pub fn absorb(&mut self, bytes: &[u8]) {
-        let Self { body, exchange, splitter, heard, lane, .. } = self;
-        if let Lane::Bytes(sound) = lane {
-            return sound.take(bytes, heard);
+        let Self { body, context, splitter, state, mode, .. } = self;
+        if let RelayMode::Bytes(sound) = mode {
+            return sound.take(bytes, state);
         }
         if let Body::Unknown = body
             && let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace())
         {
-            *body = match exchange.take().filter(|_| matches!(first, b'{' | b'[')) {
-                Some(exchange) => Body::Document(Box::new(Document::new(exchange))),
+            *body = match context.take().filter(|_| matches!(first, b'{' | b'[')) {
+                Some(context) => Body::Document(Box::new(Document::new(context))),
                 None => Body::Events,
             };
         }
         if let Body::Document(document) = body {
-            return document.take(bytes, heard);
+            return document.take(bytes, state);
         }
-        if let Err(too_long) = splitter.feed(bytes, |frame| lane.take(frame, heard)) {
-            heard.fail(too_long.to_string());
+        if let Err(too_long) = splitter.feed(bytes, |frame| mode.take(frame, state)) {
+            state.fail(too_long.to_string());
         }
     }
 
     /// The provider has closed the stream.
     pub fn close(&mut self) {
-        let Self { body, splitter, heard, lane, .. } = self;
+        let Self { body, splitter, state, mode, .. } = self;
         if let Body::Document(document) = body {
-            document.read(lane, heard);
+            document.read(mode, state);
         }
-        splitter.finish(|frame| lane.take(frame, heard));
-        if !heard.ended && heard.failure.is_none() {
-            lane.close(heard);
+        splitter.finish(|frame| mode.take(frame, state));
+        if !state.ended && state.failure.is_none() {
+            mode.close(state);
         }
-        if !heard.ended && heard.finished == 0 {
-            heard.fail("the provider's stream ended without a finish".to_owned());
+        if !state.ended && state.finished == 0 {
+            state.fail("the provider's stream ended without a finish".to_owned());
         }
-        heard.ended = true;
+        state.ended = true;
     }
 
     /// The connection broke. What has finished by then is an answer all the same.
-    pub fn cut(&mut self, rejection: Rejection) {
-        if self.heard.finished == 0 {
-            self.heard.failure.get_or_insert(rejection);
+    pub fn cut(&mut self, rejection: UpstreamError) {
+        if self.state.finished == 0 {
+            self.state.failure.get_or_insert(rejection);
         }
-        self.heard.ended = true;
+        self.state.ended = true;
     }
 
     /// Charges what waits here. An organization that has its share of memory gets no more of this answer.
     pub fn charge(&mut self, memory: &mut Charge) {
         if memory.cover(self.buffered_bytes()).is_err() {
-            self.heard.failure.get_or_insert_with(no_memory);
+            self.state.failure.get_or_insert_with(no_memory);
         }
     }
 
     fn buffered_bytes(&self) -> usize {
-        let held = match &self.lane {
-            Lane::Chat(chat) => chat.held_bytes(),
-            Lane::Pass(pass) => pass.held_bytes(),
-            Lane::Translate(translate) => translate.held_bytes(),
-            Lane::Gather(gather) => gather.kept_bytes(),
-            Lane::Bytes(bytes) => bytes.held_bytes(),
+        let held = match &self.mode {
+            RelayMode::Chat(chat) => chat.held_bytes(),
+            RelayMode::Pass(pass) => pass.held_bytes(),
+            RelayMode::Translate(translate) => translate.held_bytes(),
+            RelayMode::Gather(gather) => gather.kept_bytes(),
+            RelayMode::Bytes(bytes) => bytes.held_bytes(),
         };
-        let ready = self.heard.out.len().saturating_add(self.heard.text.len());
+        let ready = self.state.out.len().saturating_add(self.state.text.len());
         self.splitter.buffered_bytes().saturating_add(ready).saturating_add(held)
     }
 
     /// Content has come: this provider's answer is the answer.
     pub fn is_committed(&self) -> bool {
-        self.heard.committed
+        self.state.committed
     }
 
     /// Nothing more is to be read.
     pub fn has_ended(&self) -> bool {
-        self.heard.ended
+        self.state.ended
     }
 
-    pub fn failure(&self) -> Option<&Rejection> {
-        self.heard.failure.as_ref()
+    pub fn failure(&self) -> Option<&UpstreamError> {
+        self.state.failure.as_ref()
     }
 
     /// The answer has begun, as far as can be seen: what came before it were thoughts.
     pub fn is_answering(&self) -> bool {
-        self.heard.answering
+        self.state.answering
     }
 
     /// The prompt, where the provider has counted it before it answers.
     pub fn prompt(&self) -> Option<Usage> {
-        self.heard.prompt
+        self.state.prompt
     }
 
     pub fn usage(&self) -> Option<Usage> {
-        self.heard.usage
+        self.state.usage
     }
 
     pub fn service_tier(&self) -> Option<&str> {
-        self.heard.service_tier.as_deref()
+        self.state.service_tier.as_deref()
     }
 
     /// What the model has said since the last call, escaped as JSON.
     pub fn take_text(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.heard.text)
+        std::mem::take(&mut self.state.text)
     }
 
     /// Bytes for the client; empty when nothing is ready.
     pub fn take_out(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.heard.out)
+        std::mem::take(&mut self.state.out)
     }
 
     /// What has happened since the last call, where the answer is gathered.
     pub fn take_events(&mut self) -> Vec<Event<'static>> {
-        match &mut self.lane {
-            Lane::Gather(gather) => gather.take_events(),
+        match &mut self.mode {
+            RelayMode::Gather(gather) => gather.take_events(),
             _ => Vec::new(),
         }
     }
 
     /// How a gathered answer is written.
-    pub fn speaking(&self) -> Option<&Speaking> {
-        match &self.lane {
-            Lane::Gather(gather) => Some(gather.speaking()),
+    pub fn writer_context(&self) -> Option<&WriterContext> {
+        match &self.mode {
+            RelayMode::Gather(gather) => Some(gather.writer_context()),
             _ => None,
         }
     }
@@ -242,13 +242,13 @@ impl Relay {
     /// finishes, or on the usage chunk if the client asked for one, then the end mark.
     pub fn conclude(&mut self, note: &str, billed: &Usage) -> Vec<u8> {
         let mut out = self.take_out();
-        match &mut self.lane {
-            Lane::Chat(chat) => chat.conclude(note, billed, &mut out),
-            Lane::Pass(pass) => pass.conclude(note, &mut out),
-            Lane::Translate(translate) => translate.conclude(note, billed, &mut out),
+        match &mut self.mode {
+            RelayMode::Chat(chat) => chat.conclude(note, billed, &mut out),
+            RelayMode::Pass(pass) => pass.conclude(note, &mut out),
+            RelayMode::Translate(translate) => translate.conclude(note, billed, &mut out),
             // Whoever took the events writes the end.
-            Lane::Gather(_) => {}
-            Lane::Bytes(bytes) => bytes.conclude(&mut out),
+            RelayMode::Gather(_) => {}
+            RelayMode::Bytes(bytes) => bytes.conclude(&mut out),
         }
         out
     }
@@ -257,13 +257,13 @@ impl Relay {
     /// breaking the connection.
     pub fn terminal_error(&mut self, code: &str, message: &str, provider: Option<&str>) -> Option<Vec<u8>> {
         let mut out = self.take_out();
-        match &mut self.lane {
-            Lane::Translate(translate) => translate.fail(code, message, provider, &mut out),
-            Lane::Pass(pass) => out.extend(pass.fail(code, message, provider)),
-            Lane::Chat(_) | Lane::Gather(_) => {
-                out.extend(terminal::error(self.client, code, message, provider))
+        match &mut self.mode {
+            RelayMode::Translate(translate) => translate.fail(code, message, provider, &mut out),
+            RelayMode::Pass(pass) => out.extend(pass.fail(code, message, provider)),
+            RelayMode::Chat(_) | RelayMode::Gather(_) => {
+                out.extend(error_event::error(self.client, code, message, provider))
             }
-            Lane::Bytes(_) => return None,
+            RelayMode::Bytes(_) => return None,
         }
         Some(out)
     }
@@ -271,7 +271,7 @@ impl Relay {
     /// Says that the answer is still coming; empty where there is no way to.
     pub fn heartbeat(&self) -> &'static [u8] {
         match self.client {
-            _ if matches!(self.lane, Lane::Bytes(_)) => b"",
+            _ if matches!(self.mode, RelayMode::Bytes(_)) => b"",
             Dialect::Messages => messages::PING,
             // A comment: keeps proxies from giving up, and every client ignores it.
             _ => b": keep-alive\n\n",
@@ -279,33 +279,33 @@ impl Relay {
     }
 }
 
-impl Lane {
-    fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
-        if heard.ended || heard.failure.is_some() {
+impl RelayMode {
+    fn take(&mut self, frame: Frame<'_>, state: &mut StreamState) {
+        if state.ended || state.failure.is_some() {
             return;
         }
         match self {
-            Lane::Chat(chat) => chat.take(frame, heard),
-            Lane::Pass(pass) => pass.take(frame, heard),
-            Lane::Translate(translate) => translate.take(frame, heard),
-            Lane::Gather(gather) => gather.take(frame, heard),
+            RelayMode::Chat(chat) => chat.take(frame, state),
+            RelayMode::Pass(pass) => pass.take(frame, state),
+            RelayMode::Translate(translate) => translate.take(frame, state),
+            RelayMode::Gather(gather) => gather.take(frame, state),
             // It is given bytes before they are cut into frames.
-            Lane::Bytes(_) => {}
+            RelayMode::Bytes(_) => {}
         }
     }
 
-    fn close(&mut self, heard: &mut Heard) {
+    fn close(&mut self, state: &mut StreamState) {
         match self {
-            Lane::Chat(_) => {}
-            Lane::Pass(pass) => pass.close(heard),
-            Lane::Translate(translate) => translate.close(heard),
-            Lane::Gather(gather) => gather.close(heard),
-            Lane::Bytes(bytes) => bytes.close(heard),
+            RelayMode::Chat(_) => {}
+            RelayMode::Pass(pass) => pass.close(state),
+            RelayMode::Translate(translate) => translate.close(state),
+            RelayMode::Gather(gather) => gather.close(state),
+            RelayMode::Bytes(bytes) => bytes.close(state),
         }
     }
 }
 
-impl Heard {
+impl StreamState {
     fn new(provider: ProviderId, bytes_max: usize) -> Self {
         Self {
             provider,
@@ -326,7 +326,7 @@ impl Heard {
 
     /// What came is no answer.
     fn fail(&mut self, message: String) {
-        self.failure.get_or_insert_with(|| Rejection::unusable(message));
+        self.failure.get_or_insert_with(|| UpstreamError::unusable(message));
     }
 
     /// More waits for the bill than may.
@@ -362,7 +362,7 @@ impl Heard {
                 return false;
             }
             Event::Failed(error) => {
-                let rejection = Rejection::read_in_success(self.provider, error.get().as_bytes());
+                let rejection = UpstreamError::read_in_success(self.provider, error.get().as_bytes());
                 self.failure.get_or_insert(rejection);
                 return false;
             }

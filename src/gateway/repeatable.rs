@@ -1,7 +1,7 @@
 //! Which requests may be answered from what the same request was answered before: whole answers, and on keys that the
 //! gateway stores. A request with a provider key of its own leaves nothing behind.
 
-use super::{Gateway, asked::Asked, inference::request_limits};
+use super::{Gateway, inference::request_limits, parsed::ParsedRequest};
 use crate::{
     dialect::{self, Head},
     domain::{kind::Kind, shares::Owner},
@@ -27,11 +27,11 @@ pub async fn is_repeatable(
 
 fn read(gateway: &Gateway, kind: Kind, content_type: &str, body: &[u8]) -> bool {
     let limits = request_limits(gateway);
-    let Ok(unfolded) = dialect::unfold(kind, body, &limits) else { return false };
+    let Ok(unfolded) = dialect::normalize(kind, body, &limits) else { return false };
     let body = unfolded.as_deref().unwrap_or(body);
-    Asked::read(kind, content_type, body, &limits).is_ok_and(|asked| is_plain(asked.head()))
+    ParsedRequest::read(kind, content_type, body, &limits).is_ok_and(|asked| is_plain(asked.head()))
 }
 
 fn is_plain(head: &Head<'_>) -> bool {
-    !head.stream && head.wishes.byok_api_key.is_none() && head.wishes.extra_byok.is_none()
+    !head.stream && head.gateway_options.byok_api_key.is_none() && head.gateway_options.extra_byok.is_none()
 }

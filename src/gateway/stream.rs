@@ -4,15 +4,15 @@
 
 use super::{
     attempt::read_out,
-    failure::{stream_code, told_of},
+    billing_guard::{BillingGuard, NotDurable, drain},
+    byok_annotation::annotate_receipt_member,
+    failure::{redact_for_customer, stream_code},
     inference::note,
-    marked::marked_note,
-    meter::{Meter, NotDurable, drain},
-    receipt::Ending,
+    receipt::RequestOutcome,
     relay::Relay,
 };
 use crate::{
-    dialect::{Speaking, canonical},
+    dialect::{WriterContext, canonical},
     domain::{
         money::NanoUsd,
         provider::{OnDisconnect, ProviderId},
@@ -20,7 +20,7 @@ use crate::{
         shares::Charge,
     },
     providers::{
-        error::{Class, Rejection},
+        error::{ErrorClass, UpstreamError},
         transport::{Response, unreachable_host},
     },
 };
@@ -39,7 +39,7 @@ pub struct Metered {
 }
 
 struct Running {
-    meter: Meter,
+    guard: BillingGuard,
     provider: ProviderId,
     response: Box<Response>,
     relay: Box<Relay>,
@@ -87,20 +87,20 @@ enum Event {
     Bytes,
     Quiet,
     Ended,
-    Failed(Rejection),
+    Failed(UpstreamError),
     /// The process's time is up.
     Stopping,
 }
 
 impl Metered {
     pub fn new(
-        mut meter: Meter,
+        mut guard: BillingGuard,
         (provider, secret): (ProviderId, Secret),
         response: Box<Response>,
         (relay, memory): (Box<Relay>, Charge),
         until: Instant,
     ) -> Self {
-        let Some(open) = meter.get() else { return Self { running: None, charged: None } };
+        let Some(open) = guard.get() else { return Self { running: None, charged: None } };
         open.flows = true;
         let settings = &open.gateway.settings;
         let times = Times {
@@ -114,7 +114,7 @@ impl Metered {
         let alarm = Box::pin(tokio::time::sleep_until(first_alarm));
         let (heard, said) = (now, now);
         let running = Running {
-            meter,
+            guard,
             provider,
             response,
             relay,
@@ -190,25 +190,25 @@ impl Metered {
     }
 
     /// The meter of a gathered answer that is whole, and how that is written. The connection is free for the next.
-    pub fn into_turn(mut self) -> Option<(Meter, Speaking)> {
+    pub fn into_turn(mut self) -> Option<(BillingGuard, WriterContext)> {
         let running = self.running.take()?;
-        let speaking = running.relay.speaking().cloned();
+        let writer_context = running.relay.writer_context().cloned();
         tokio::task::spawn_local(read_out(running.response));
-        Some((running.meter, speaking?))
+        Some((running.guard, writer_context?))
     }
 
     /// Bills the answer, then lets its last frame go.
     async fn conclude(&mut self) -> Option<Result<Bytes, Broken>> {
         let running = self.running.as_mut()?;
-        let request_id = running.meter.request_id();
-        let requested = running.meter.get().map(|open| open.requested.clone()).unwrap_or_default();
-        let settled = running.meter.settle(Ending::Completed).await;
+        let request_id = running.guard.request_id();
+        let requested = running.guard.get().map(|open| open.requested.clone()).unwrap_or_default();
+        let settled = running.guard.settle(RequestOutcome::Completed).await;
         let mut running = self.running.take()?;
         let last = match settled {
             Ok((served, bill)) => {
                 self.charged = Some(bill.charge);
                 let note = note(request_id, &requested, &served, &bill);
-                let note = if served.by_byok_api_key { marked_note(note) } else { note };
+                let note = if served.by_byok_api_key { annotate_receipt_member(note) } else { note };
                 Some(running.relay.conclude(&note, &bill.usage))
             }
             Err(NotDurable) => {
@@ -222,24 +222,25 @@ impl Metered {
     }
 
     /// Bills what was relayed and ends with the one error event that every client raises on.
-    async fn break_off(&mut self, failure: Rejection) -> Option<Result<Bytes, Broken>> {
+    async fn break_off(&mut self, failure: UpstreamError) -> Option<Result<Bytes, Broken>> {
         let running = self.running.as_mut()?;
-        let credential = running.meter.get().and_then(|open| {
+        let credential = running.guard.get().and_then(|open| {
             open.blame(failure.class, None);
             Some(open.served()?.credential)
         });
         let credential = credential?;
-        let told = told_of(&failure.without(running.secret.expose()), running.provider, credential);
-        let code = stream_code(&told, credential);
+        let meta =
+            redact_for_customer(&failure.without(running.secret.expose()), running.provider, credential);
+        let code = stream_code(&meta, credential);
         let name = running.provider.row().name;
-        let last = running.relay.terminal_error(code, &told.message, Some(name));
+        let last = running.relay.terminal_error(code, &meta.message, Some(name));
         self.end_with(last).await
     }
 
     async fn stop(&mut self) -> Option<Result<Bytes, Broken>> {
         let message = "the gateway is shutting down";
         let running = self.running.as_mut()?;
-        if let Some(open) = running.meter.get() {
+        if let Some(open) = running.guard.get() {
             open.cut("the gateway shut down: counted from what was relayed");
         }
         let last = running.relay.terminal_error("service_unavailable", message, None);
@@ -247,7 +248,7 @@ impl Metered {
     }
 
     async fn end_with(&mut self, last: Option<Vec<u8>>) -> Option<Result<Bytes, Broken>> {
-        self.running.as_mut()?.meter.settle(Ending::Aborted).await.ok();
+        self.running.as_mut()?.guard.settle(RequestOutcome::Aborted).await.ok();
         // Dropping what is left closes the provider's connection.
         self.running = None;
         Some(last.map(Bytes::from).ok_or(Broken))
@@ -257,7 +258,7 @@ impl Metered {
 impl Running {
     /// Tells the meter what has been relayed.
     fn note(&mut self) {
-        if let Some(open) = self.meter.get() {
+        if let Some(open) = self.guard.get() {
             open.relayed(&mut self.relay);
         }
     }
@@ -318,10 +319,10 @@ impl Running {
     /// Reads an abandoned answer on to its usage, within limits.
     async fn drain(mut self) {
         let by = self.until.min(Instant::now() + self.times.drain);
-        if let Some(open) = self.meter.get() {
+        if let Some(open) = self.guard.get() {
             drain(open, &mut self.response, &mut self.relay, by).await;
         }
-        let _ = self.meter.settle(Ending::Aborted).await;
+        let _ = self.guard.settle(RequestOutcome::Aborted).await;
     }
 }
 
@@ -332,7 +333,7 @@ impl Drop for Metered {
         let Some(mut running) = self.running.take() else { return };
         running.note();
         let goes_on = running.provider.row().on_disconnect == OnDisconnect::Drain;
-        let Some(open) = running.meter.get() else { return };
+        let Some(open) = running.guard.get() else { return };
         if !goes_on || open.gateway.stopping.is_cancelled() {
             return;
         }
@@ -341,6 +342,6 @@ impl Drop for Metered {
     }
 }
 
-fn late() -> Rejection {
-    Rejection::without_answer(Class::Timeout, "the provider has fallen silent")
+fn late() -> UpstreamError {
+    UpstreamError::without_answer(ErrorClass::Timeout, "the provider has fallen silent")
 }

@@ -384,7 +384,7 @@ async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
         true => Envelope::Indox,
         false => envelope_for(&call.request, route.envelope),
     };
-    let outcome = match AssertUnwindSafe(admit(route, call)).catch_unwind().await {
+    let outcome = match AssertUnwindSafe(authorize(route, call)).catch_unwind().await {
         Ok(outcome) => outcome,
         Err(_) => Err(ApiError::internal("a handler panicked")),
     };
@@ -395,7 +395,7 @@ async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
     response
 }
 
-async fn admit(route: &'static Route, mut call: Call) -> Result<HttpResponse, ApiError> {
+async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse, ApiError> {
     call.look_at_chunks().await?;
     match route.endpoint {
         Endpoint::Public(handler) => handler(call).await,

@@ -13,17 +13,17 @@ use std::time::Duration;
 
 /// The class of a failed call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
+pub enum ErrorClass {
     /// The credential is wrong, revoked or blocked.
     BadKey,
     /// The account behind the credential is out of money.
-    NoMoney,
+    InsufficientFunds,
     /// The account may not do this, or not from here.
     Permission,
     /// The provider does not know the model, or no longer.
     UnknownModel,
     /// The request itself is refused; every provider of this wire would say the same.
-    OurRequest,
+    InvalidRequest,
     /// The prompt does not fit this host's window; another host's may.
     ContextLength,
     /// Too many requests for now.
@@ -37,48 +37,48 @@ pub enum Class {
     NotSent,
 }
 
-impl Class {
+impl ErrorClass {
     /// Another credential at the same provider could mend it.
-    pub fn another_key_may_help(self) -> bool {
+    pub fn retry_with_other_key(self) -> bool {
         matches!(
             self,
-            Class::BadKey
-                | Class::NoMoney
-                | Class::Permission
-                | Class::Rate
-                | Class::Overload
-                | Class::Timeout
+            ErrorClass::BadKey
+                | ErrorClass::InsufficientFunds
+                | ErrorClass::Permission
+                | ErrorClass::Rate
+                | ErrorClass::Overload
+                | ErrorClass::Timeout
         )
     }
 
     /// The same, where the other credential is the customer's own too.
     pub fn another_own_key_may_help(self) -> bool {
-        self.another_key_may_help() || self == Class::NotSent
+        self.retry_with_other_key() || self == ErrorClass::NotSent
     }
 
     /// Another provider of the same model could mend it.
     pub fn another_provider_may_help(self) -> bool {
-        !matches!(self, Class::OurRequest)
+        !matches!(self, ErrorClass::InvalidRequest)
     }
 
     /// The same call may work in a moment.
-    pub fn may_pass(self) -> bool {
-        matches!(self, Class::Rate | Class::Overload | Class::Timeout)
+    pub fn is_transient(self) -> bool {
+        matches!(self, ErrorClass::Rate | ErrorClass::Overload | ErrorClass::Timeout)
     }
 
     /// As told in `X-KairosRoute-Fallback-Reason` and in receipts.
     pub fn as_str(self) -> &'static str {
         match self {
-            Class::BadKey => "bad_key",
-            Class::NoMoney => "no_money",
-            Class::Permission => "permission",
-            Class::UnknownModel => "unknown_model",
-            Class::OurRequest => "invalid_request",
-            Class::ContextLength => "context_length",
-            Class::Rate => "rate_limit",
-            Class::Overload => "overload",
-            Class::Timeout => "timeout",
-            Class::NotSent => "not_sent",
+            ErrorClass::BadKey => "bad_key",
+            ErrorClass::InsufficientFunds => "no_money",
+            ErrorClass::Permission => "permission",
+            ErrorClass::UnknownModel => "unknown_model",
+            ErrorClass::InvalidRequest => "invalid_request",
+            ErrorClass::ContextLength => "context_length",
+            ErrorClass::Rate => "rate_limit",
+            ErrorClass::Overload => "overload",
+            ErrorClass::Timeout => "timeout",
+            ErrorClass::NotSent => "not_sent",
         }
     }
 }
@@ -109,11 +109,11 @@ impl OpenAiCode {
 
 /// One failed call.
 #[derive(Clone, Debug)]
-pub struct Rejection {
-    pub class: Class,
+pub struct UpstreamError {
+    pub class: ErrorClass,
     /// The provider's status; `None` when there was no answer.
     pub status: Option<u16>,
-    /// The provider's message, or ours when it gave none. Long until [`Rejection::without`] has been through it.
+    /// The provider's message, or ours when it gave none. Long until [`UpstreamError::without`] has been through it.
     pub message: String,
     pub kind: Option<String>,
     /// The provider's own error code, for `error.metadata.upstream_code`.
@@ -129,7 +129,7 @@ pub struct Rejection {
     pub billed: Option<Box<Usage>>,
     /// The provider said that all is well, and its answer cannot be used. It may bill that one, and every other that
     /// is asked of it in its place.
-    pub in_vain: bool,
+    pub unusable_success: bool,
 }
 
 /// The longest provider message passed on, in bytes.
@@ -137,9 +137,9 @@ const MESSAGE_BYTES_MAX: usize = 2_000;
 /// What is kept of one until the key is out of it: enough for a key that begins at the end of what is passed on.
 const MESSAGE_READ_BYTES_MAX: usize = 64 * 1024;
 
-impl Rejection {
+impl UpstreamError {
     /// A failure without an answer.
-    pub fn without_answer(class: Class, message: impl Into<String>) -> Self {
+    pub fn without_answer(class: ErrorClass, message: impl Into<String>) -> Self {
         Self {
             class,
             status: None,
@@ -151,23 +151,23 @@ impl Rejection {
             failed_generation: None,
             retry_after: None,
             billed: None,
-            in_vain: false,
+            unusable_success: false,
         }
     }
 
     /// Refused by the gateway before anything was sent.
     pub fn not_sent(message: impl Into<String>) -> Self {
-        Self::without_answer(Class::NotSent, message)
+        Self::without_answer(ErrorClass::NotSent, message)
     }
 
-    /// As [`Rejection::not_sent`], for want of room that another moment may have.
+    /// As [`UpstreamError::not_sent`], for want of room that another moment may have.
     pub fn busy(message: impl Into<String>) -> Self {
         Self { retry_after: Some(Duration::from_secs(1)), ..Self::not_sent(message) }
     }
 
     /// An answer that nothing can be made of.
     pub fn unusable(message: impl Into<String>) -> Self {
-        Self { in_vain: true, ..Self::without_answer(Class::Overload, message) }
+        Self { unusable_success: true, ..Self::without_answer(ErrorClass::Overload, message) }
     }
 
     /// Reads an error answer. `retry_after` is the header's value.
@@ -201,7 +201,7 @@ impl Rejection {
             failed_generation: kept(read.failed_generation),
             retry_after: wait.or(read.retry_after),
             billed: None,
-            in_vain: false,
+            unusable_success: false,
         }
     }
 

@@ -2,11 +2,11 @@
 //! the header its provider wants, to the host it belongs to. No redirects, no proxy from the environment.
 //! One value per actix worker: a connection pool shared between workers costs up to half the throughput.
 
-mod pace;
 mod reuse;
+mod timing;
 
 use super::{
-    error::{Class, Rejection},
+    error::{ErrorClass, UpstreamError},
     guard::{self, AllowedNets},
     resolver::{GuardedResolver, LookupError, Names, OperatorResolver, on_behalf},
 };
@@ -30,8 +30,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use pace::{Pace, Paced};
 pub use reqwest::Url;
+pub use timing::{ResponseTiming, TimedResponse};
 
 /// How long a call may take, by phase.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ pub struct Outgoing {
 /// The answer to a call: its head, and its body as it comes.
 pub struct Response {
     inner: reqwest::Response,
-    pace: Arc<Pace>,
+    timing: Arc<ResponseTiming>,
 }
 
 /// The HTTP clients of one worker.
@@ -143,18 +143,18 @@ impl Transport {
         provider: ProviderId,
         outgoing: Outgoing,
         secret: &Secret,
-    ) -> Result<Response, Rejection> {
+    ) -> Result<Response, UpstreamError> {
         let (client, url, owner) = match outgoing.to {
             Destination::Operator(url) => (&self.operator, url, None),
             Destination::Customer(url, owner) => {
                 // The resolver never sees literal addresses.
                 guard::check_target(&url, &self.allowed)
-                    .map_err(|refused| Rejection::not_sent(format!("the base URL {refused}")))?;
+                    .map_err(|refused| UpstreamError::not_sent(format!("the base URL {refused}")))?;
                 (&self.customer, url, Some(owner))
             }
         };
         let (name, value) = credential(provider, secret)
-            .ok_or_else(|| Rejection::not_sent("the stored key cannot be sent in a header"))?;
+            .ok_or_else(|| UpstreamError::not_sent("the stored key cannot be sent in a header"))?;
         let body = Bytes::from(outgoing.body);
         let request = |client: &Client| {
             let mut request = client
@@ -189,78 +189,81 @@ impl Transport {
         };
         let response = sent.map_err(|error| unreachable_host(&error))?;
         if response.status().is_success() {
-            return Ok(Response { inner: response, pace: Arc::default() });
+            return Ok(Response { inner: response, timing: Arc::default() });
         }
         Err(refusal(provider, response).await.without(secret.expose()))
     }
 }
 
 impl Response {
-    /// Has its bytes timed by `pace`.
+    /// Has its bytes timed by `timing`.
     #[must_use]
-    pub fn paced_by(self, pace: Arc<Pace>) -> Self {
-        Self { pace, ..self }
+    pub fn timed_by(self, timing: Arc<ResponseTiming>) -> Self {
+        Self { timing, ..self }
     }
 
     /// When its bytes came.
-    pub fn pace(&self) -> &Pace {
-        &self.pace
+    pub fn timing(&self) -> &ResponseTiming {
+        &self.timing
     }
 
     /// The next bytes that are here already; `None` when there are none. Nobody has waited.
     pub async fn chunk_at_once(&mut self) -> Option<Result<Option<Bytes>, reqwest::Error>> {
-        let Self { inner, pace } = self;
+        let Self { inner, timing } = self;
         let mut reading = std::pin::pin!(inner.chunk());
         let read = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await;
         match read {
-            Poll::Ready(read) => Some(timed(read, pace)),
+            Poll::Ready(read) => Some(timed(read, timing)),
             Poll::Pending => None,
         }
     }
 
     /// The next bytes of the body; `None` at its end. A wait that is given up loses none.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, reqwest::Error> {
-        let Self { inner, pace } = self;
+        let Self { inner, timing } = self;
         let mut reading = std::pin::pin!(inner.chunk());
         // What is here already costs one look at the clock: streams without pauses are made of that.
         let at_once = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await;
         let read = match at_once {
             Poll::Ready(read) => read,
             Poll::Pending => {
-                let mut waiting = Waiting::begin(pace);
+                let mut waiting = Waiting::begin(timing);
                 let read = reading.await;
                 waiting.is_over = true;
                 read
             }
         };
-        timed(read, pace)
+        timed(read, timing)
     }
 }
 
-fn timed(read: Result<Option<Bytes>, reqwest::Error>, pace: &Pace) -> Result<Option<Bytes>, reqwest::Error> {
+fn timed(
+    read: Result<Option<Bytes>, reqwest::Error>,
+    timing: &ResponseTiming,
+) -> Result<Option<Bytes>, reqwest::Error> {
     if matches!(&read, Ok(Some(bytes)) if !bytes.is_empty()) {
-        pace.came(Instant::now());
+        timing.on_data(Instant::now());
     }
     read
 }
 
 /// Somebody waits for bytes, until they come or the wait is given up.
 struct Waiting<'p> {
-    pace: &'p Pace,
+    timing: &'p ResponseTiming,
     is_over: bool,
 }
 
 impl<'p> Waiting<'p> {
-    fn begin(pace: &'p Pace) -> Self {
-        pace.wait(Instant::now());
-        Self { pace, is_over: false }
+    fn begin(timing: &'p ResponseTiming) -> Self {
+        timing.wait(Instant::now());
+        Self { timing, is_over: false }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.pace.leave(Instant::now());
+            self.timing.pause(Instant::now());
         }
     }
 }
@@ -299,7 +302,7 @@ pub async fn read_body(
     mut response: Response,
     bytes_max: usize,
     memory: &mut Charge,
-) -> Result<Vec<u8>, Rejection> {
+) -> Result<Vec<u8>, UpstreamError> {
     let expected =
         response.inner.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut body: Vec<u8> = Vec::new();
@@ -307,10 +310,10 @@ pub async fn read_body(
         body.reserve_exact(expected);
     }
     // A success that breaks off may be billed all the same, and so may each that is asked for in its place.
-    let broken = |error| Rejection { in_vain: true, ..unreachable_host(&error) };
+    let broken = |error| UpstreamError { unusable_success: true, ..unreachable_host(&error) };
     while let Some(bytes) = response.chunk().await.map_err(broken)? {
         if body.len() + bytes.len() > bytes_max {
-            return Err(Rejection::unusable("the provider's answer is too long"));
+            return Err(UpstreamError::unusable("the provider's answer is too long"));
         }
         let needed = body.len() + bytes.len();
         if needed > body.capacity() {
@@ -325,14 +328,14 @@ pub async fn read_body(
 }
 
 /// Organizations have a share of the process's memory each.
-pub fn no_memory() -> Rejection {
-    Rejection::busy(
+pub fn no_memory() -> UpstreamError {
+    UpstreamError::busy(
         "the answers and requests that are being served for your organization take as much memory as it may have; \
          try again when some of them have ended",
     )
 }
 
-async fn refusal(provider: ProviderId, mut response: reqwest::Response) -> Rejection {
+async fn refusal(provider: ProviderId, mut response: reqwest::Response) -> UpstreamError {
     let status = response.status().as_u16();
     let retry_after =
         response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -345,33 +348,33 @@ async fn refusal(provider: ProviderId, mut response: reqwest::Response) -> Rejec
             break;
         }
     }
-    Rejection::read(provider, status, retry_after.as_deref(), &body)
+    UpstreamError::read(provider, status, retry_after.as_deref(), &body)
 }
 
 /// An error of the transport, told without the URL (a customer's address is nobody else's business).
-pub fn unreachable_host(error: &reqwest::Error) -> Rejection {
+pub fn unreachable_host(error: &reqwest::Error) -> UpstreamError {
     match lookup_error(error) {
         Some(LookupError::Busy) => {
-            return Rejection::busy(format!("the host name of the base URL {}", LookupError::Busy));
+            return UpstreamError::busy(format!("the host name of the base URL {}", LookupError::Busy));
         }
         Some(LookupError::Refused) => {
-            return Rejection::not_sent(format!("the base URL {}", LookupError::Refused));
+            return UpstreamError::not_sent(format!("the base URL {}", LookupError::Refused));
         }
         // The customer's own host is away.
         Some(failed) => {
             let message = format!("the host name of the base URL {failed}");
-            return Rejection::without_answer(Class::Overload, message);
+            return UpstreamError::without_answer(ErrorClass::Overload, message);
         }
         None => {}
     }
     let (class, message) = if error.is_connect() {
-        (Class::Overload, "the provider could not be reached")
+        (ErrorClass::Overload, "the provider could not be reached")
     } else if error.is_timeout() {
-        (Class::Timeout, "the provider did not answer in time")
+        (ErrorClass::Timeout, "the provider did not answer in time")
     } else {
-        (Class::Overload, "the connection to the provider broke")
+        (ErrorClass::Overload, "the connection to the provider broke")
     };
-    Rejection::without_answer(class, message)
+    UpstreamError::without_answer(class, message)
 }
 
 /// Why a customer's name was not found, if that is what failed.

@@ -4,8 +4,8 @@
 
 use super::{
     filter,
-    measured::Measured,
-    plan::{Candidate, Wanted},
+    host_stats::HostStats,
+    plan::{Candidate, RouteRequest},
     quality::{Quality, QualityTable},
 };
 use crate::{
@@ -54,19 +54,19 @@ pub struct Scored {
 
 /// What keeps a model out of the choice among all. Claims are needed: an ability that no source states is not relied
 /// on.
-pub fn obstacle(model: &Model, wanted: &Wanted<'_>) -> Option<&'static str> {
-    if let Some(lacking) = filter::lacks(model, wanted) {
+pub fn obstacle(model: &Model, request: &RouteRequest<'_>) -> Option<&'static str> {
+    if let Some(lacking) = filter::lacks(model, request) {
         return Some(lacking);
     }
     if model.flags.has(Flag::AlwaysSearches) {
         return Some("always_searches");
     }
-    let prompt = wanted.facts.text_bytes / BYTES_PER_TOKEN_LEAST;
-    if prompt.saturating_add(wanted.output_limit.unwrap_or(1_024)) > model.context_tokens.unwrap_or(0) {
+    let prompt = request.facts.text_bytes / BYTES_PER_TOKEN_LEAST;
+    if prompt.saturating_add(request.output_limit.unwrap_or(1_024)) > model.context_tokens.unwrap_or(0) {
         return Some("context_length");
     }
-    let longest = wanted.output_limit.zip(model.output_tokens_max);
-    longest.is_some_and(|(wanted, most)| wanted > most).then_some("output_length")
+    let longest = request.output_limit.zip(model.output_tokens_max);
+    longest.is_some_and(|(request, most)| request > most).then_some("output_length")
 }
 
 /// Output tokens to expect of an answer, thinking included. Rough figures of ours; they order models by cost and are
@@ -98,12 +98,16 @@ pub fn expected_output(category: Category, effort: Option<Effort>, model: &Model
 }
 
 /// The expected cost of the request at a model.
-pub fn expected_cost(model: &Model, wanted: &Wanted<'_>, automatic: &Automatic<'_>) -> Option<NanoUsd> {
-    let prompt = wanted.facts.text_bytes / BYTES_PER_TOKEN;
+pub fn expected_cost(
+    model: &Model,
+    request: &RouteRequest<'_>,
+    automatic: &Automatic<'_>,
+) -> Option<NanoUsd> {
+    let prompt = request.facts.text_bytes / BYTES_PER_TOKEN;
     let expected = expected_output(automatic.classification.category, automatic.effort, model);
-    let output = expected.min(wanted.output_limit.unwrap_or(expected));
-    let service = ServiceTier::by_name(wanted.service_tier)?;
-    let rates = model.prices.as_ref()?.at(wanted.at)?.rates(service, prompt, wanted.at)?.rates;
+    let output = expected.min(request.output_limit.unwrap_or(expected));
+    let service = ServiceTier::by_name(request.service_tier)?;
+    let rates = model.prices.as_ref()?.at(request.at)?.rates(service, prompt, request.at)?.rates;
     money::cost([(prompt, rates.input), (output, rates.output?)]).ok()
 }
 
@@ -114,13 +118,13 @@ impl Automatic<'_> {
     }
 
     /// What a model is worth here.
-    pub fn score(&self, candidate: Candidate, wanted: &Wanted<'_>) -> Scored {
+    pub fn score(&self, candidate: Candidate, request: &RouteRequest<'_>) -> Scored {
         let model = candidate.model.clone();
         let model = model.as_deref();
         let quality =
             model.and_then(|model| self.table.quality(model, self.effort, self.categories(), self.reference));
         let score = quality.map(|quality| self.with_difficulty(quality));
-        let cost = model.and_then(|model| expected_cost(model, wanted, self));
+        let cost = model.and_then(|model| expected_cost(model, request, self));
         let clears = score.is_some_and(|score| score >= i64::from(self.floor_permille)) && cost.is_some();
         Scored { candidate, quality, score, cost, clears }
     }
@@ -140,8 +144,8 @@ impl Automatic<'_> {
 
     /// Sorts, best first: who clears the floor, by expected cost; then the others by quality; then those of whom
     /// nothing is known, the dearer the better up to the reference's cost, for a price is the only hint there is.
-    pub fn sort(&self, scored: &mut [Scored], wanted: &Wanted<'_>) {
-        let ceiling = self.reference.and_then(|model| expected_cost(model, wanted, self));
+    pub fn sort(&self, scored: &mut [Scored], request: &RouteRequest<'_>) {
+        let ceiling = self.reference.and_then(|model| expected_cost(model, request, self));
         scored.sort_by_cached_key(|one| {
             let cost = one.cost.map_or(i64::MAX, |cost| cost.0);
             let place = match (one.clears, one.score) {
@@ -152,11 +156,11 @@ impl Automatic<'_> {
             };
             (place, one.candidate.id.clone())
         });
-        self.break_ties(scored, wanted.measured);
+        self.break_ties(scored, request.measured);
     }
 
     /// Among those whose cost is nearly the least, the healthiest comes first.
-    fn break_ties(&self, scored: &mut [Scored], measured: &dyn Fn(&str) -> Measured) {
+    fn break_ties(&self, scored: &mut [Scored], measured: &dyn Fn(&str) -> HostStats) {
         let Some(least) = scored.first().filter(|one| one.clears).and_then(|one| one.cost) else { return };
         let most = least.0.saturating_add(least.0 / 100 * TIE_PERCENT);
         let alike = scored.partition_point(|one| one.clears && one.cost.is_some_and(|cost| cost.0 <= most));
@@ -176,6 +180,6 @@ pub fn candidate(model: &Arc<Model>) -> Candidate {
         name: model.name.clone(),
         upstream: model.upstream.clone(),
         model: Some(model.clone()),
-        own_key_only: false,
+        byok_only: false,
     }
 }

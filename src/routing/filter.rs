@@ -1,7 +1,7 @@
 //! What keeps a model at a provider from serving a request: rules of the API key, what the request demands, and what
 //! the model or provider cannot do. What is not known never passes a filter that demands it.
 
-use super::plan::{Candidate, Wanted};
+use super::plan::{Candidate, RouteRequest};
 use crate::dialect::Facts;
 use crate::domain::{
     catalog::{Flag, Mode, Model, ServiceTier},
@@ -53,15 +53,19 @@ pub fn policy_obstacle(
 }
 
 /// The first rule that keeps a candidate out.
-pub fn obstacle(candidate: &Candidate, wanted: &Wanted<'_>, policy: &KeyPolicy) -> Option<&'static str> {
+pub fn obstacle(
+    candidate: &Candidate,
+    request: &RouteRequest<'_>,
+    policy: &KeyPolicy,
+) -> Option<&'static str> {
     policy_obstacle(policy, candidate.provider, &candidate.id, &candidate.name)
-        .or_else(|| request_obstacle(candidate, wanted))
-        .or_else(|| ability_obstacle(candidate, wanted))
+        .or_else(|| request_obstacle(candidate, request))
+        .or_else(|| ability_obstacle(candidate, request))
 }
 
 /// What the request's own demands forbid.
-fn request_obstacle(candidate: &Candidate, wanted: &Wanted<'_>) -> Option<&'static str> {
-    let (provider, asked) = (candidate.provider, wanted.preferences);
+fn request_obstacle(candidate: &Candidate, request: &RouteRequest<'_>) -> Option<&'static str> {
+    let (provider, asked) = (candidate.provider, request.preferences);
     if asked.ignore.contains(&provider) {
         return Some("provider_ignored");
     }
@@ -73,21 +77,21 @@ fn request_obstacle(candidate: &Candidate, wanted: &Wanted<'_>) -> Option<&'stat
         return Some("data_collection");
     }
     // Answers of Responses are stored by default, wherever they are served.
-    let stores = wanted.kind == Kind::Conversation(Dialect::Responses);
+    let stores = request.kind == Kind::Conversation(Dialect::Responses);
     if asked.zdr && (stores || policy.keeps_nothing != Some(true)) {
         return Some("zdr");
     }
     let model = candidate.model.as_deref();
     let quantization = model.and_then(|model| model.quantization.as_deref());
-    let serves = |wanted: &String| quantization.is_some_and(|known| known.eq_ignore_ascii_case(wanted));
+    let serves = |request: &String| quantization.is_some_and(|known| known.eq_ignore_ascii_case(request));
     if !asked.quantizations.is_empty() && !asked.quantizations.iter().any(serves) {
         return Some("quantizations");
     }
-    if asked.require_parameters && model.is_none_or(|model| lacks(model, wanted).is_some()) {
+    if asked.require_parameters && model.is_none_or(|model| lacks(model, request).is_some()) {
         return Some("require_parameters");
     }
     if (asked.max_prompt_price.is_some() || asked.max_completion_price.is_some())
-        && !model.is_some_and(|model| is_within_price(model, asked, wanted.at))
+        && !model.is_some_and(|model| is_within_price(model, asked, request.at))
     {
         return Some("max_price");
     }
@@ -105,8 +109,8 @@ fn is_within_price(model: &Model, asked: &Preferences, at: OffsetDateTime) -> bo
 }
 
 /// What of the request's content the model is not known to take.
-pub fn lacks(model: &Model, wanted: &Wanted<'_>) -> Option<&'static str> {
-    let facts = wanted.facts;
+pub fn lacks(model: &Model, request: &RouteRequest<'_>) -> Option<&'static str> {
+    let facts = request.facts;
     let needs = [
         (facts.images > 0, Flag::Vision, "lacks_vision"),
         (facts.audio_parts > 0, Flag::AudioIn, "lacks_audio_input"),
@@ -140,12 +144,12 @@ fn ability_lacking(model: &Model, facts: &Facts) -> Option<&'static str> {
         .map(|(_, _, reason)| reason)
 }
 
-fn ability_obstacle(candidate: &Candidate, wanted: &Wanted<'_>) -> Option<&'static str> {
+fn ability_obstacle(candidate: &Candidate, request: &RouteRequest<'_>) -> Option<&'static str> {
     let provider = candidate.provider;
-    if candidate.model.as_ref().is_some_and(|model| !wanted.kind.is_served_by(model.mode)) {
+    if candidate.model.as_ref().is_some_and(|model| !request.kind.is_served_by(model.mode)) {
         return Some("model_of_another_kind");
     }
-    if !matches!(wanted.kind, Kind::Conversation(_)) && provider.serves(wanted.kind).is_none() {
+    if !matches!(request.kind, Kind::Conversation(_)) && provider.serves(request.kind).is_none() {
         return Some("endpoint_not_served");
     }
     // A model for bare text has no conversations.
@@ -153,19 +157,19 @@ fn ability_obstacle(candidate: &Candidate, wanted: &Wanted<'_>) -> Option<&'stat
     if bare && provider.path(Dialect::Completions).is_none() {
         return Some("endpoint_not_served");
     }
-    if wanted.needs_state && !provider.row().keeps_state {
+    if request.needs_state && !provider.row().keeps_state {
         return Some("keeps_no_state");
     }
-    if !matches!(wanted.kind, Kind::Conversation(_)) {
+    if !matches!(request.kind, Kind::Conversation(_)) {
         // Its texts are read one by one: their sum has no bound.
         return None;
     }
-    if let Some(lacking) = candidate.model.as_ref().and_then(|model| ability_lacking(model, wanted.facts)) {
+    if let Some(lacking) = candidate.model.as_ref().and_then(|model| ability_lacking(model, request.facts)) {
         return Some(lacking);
     }
     let context = candidate.model.as_ref().and_then(|model| model.context_tokens);
     // A prompt of this many bytes cannot have fewer tokens than a sixteenth: words that long do not exist.
-    if context.is_some_and(|tokens| wanted.facts.text_bytes / 16 > tokens) {
+    if context.is_some_and(|tokens| request.facts.text_bytes / 16 > tokens) {
         return Some("context_length");
     }
     None

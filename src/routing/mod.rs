@@ -3,7 +3,7 @@
 pub mod auto;
 pub mod breaker;
 pub mod filter;
-pub mod measured;
+pub mod host_stats;
 pub mod plan;
 pub mod quality;
 pub mod retry;

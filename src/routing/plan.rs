@@ -7,7 +7,7 @@ mod hosts;
 use super::{
     auto::Automatic,
     filter::{self, Preferences},
-    measured::Measured,
+    host_stats::HostStats,
     strategy::Strategy,
 };
 use crate::{
@@ -46,12 +46,12 @@ pub struct Candidate {
     /// What the provider calls it.
     pub upstream: Arc<str>,
     /// Retired or unknown to the catalogue: never on a platform key.
-    pub own_key_only: bool,
+    pub byok_only: bool,
 }
 
 /// One line of the receipt's `candidates`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Considered {
+pub struct CandidateTrace {
     /// Of a name that means nothing: the name.
     pub model_id: Arc<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ pub struct Considered {
 #[derive(Debug)]
 pub struct Plan {
     pub candidates: Vec<Candidate>,
-    pub considered: Vec<Considered>,
+    pub considered: Vec<CandidateTrace>,
     pub strategy: &'static str,
     /// What the choice among all models came to, where it was the gateway's.
     pub automatic: Option<Outcome>,
@@ -90,26 +90,26 @@ pub struct Outcome {
 
 /// Why there is no plan.
 #[derive(Debug)]
-pub enum NoPlan {
+pub enum RoutingError {
     /// The gateway's own choice was asked for where it makes none: for this kind of request, or for this API key.
     Automatic,
     /// No model that may serve reaches the quality that the request demands.
-    BelowFloor { floor_permille: u16, considered: Vec<Considered> },
+    BelowFloor { floor_permille: u16, considered: Vec<CandidateTrace> },
     /// The name means nothing here, or only a retired model. `instead` is its successor, `nearest` are names like it.
     UnknownModel {
         name: String,
         instead: Option<Arc<str>>,
         nearest: Vec<Arc<str>>,
-        considered: Vec<Considered>,
+        considered: Vec<CandidateTrace>,
     },
     /// What stands before the first slash is neither a provider nor the beginning of a known name.
-    UnknownProvider { name: String, nearest: Vec<Arc<str>>, considered: Vec<Considered> },
+    UnknownProvider { name: String, nearest: Vec<Arc<str>>, considered: Vec<CandidateTrace> },
     /// Every candidate was filtered out.
-    NothingLeft { considered: Vec<Considered> },
+    NothingLeft { considered: Vec<CandidateTrace> },
 }
 
 /// What the request wants.
-pub struct Wanted<'a> {
+pub struct RouteRequest<'a> {
     /// Model names, to be tried in this order.
     pub names: &'a [Cow<'a, str>],
     pub facts: &'a Facts,
@@ -124,7 +124,7 @@ pub struct Wanted<'a> {
     pub strategy: Option<Strategy>,
     /// What it demands of hosts, and prefers.
     pub preferences: &'a Preferences,
-    pub measured: &'a dyn Fn(&str) -> Measured,
+    pub measured: &'a dyn Fn(&str) -> HostStats,
     pub at: OffsetDateTime,
     /// What the gateway's own choice goes by; `None` where it makes none.
     pub automatic: Option<Automatic<'a>>,
@@ -133,7 +133,7 @@ pub struct Wanted<'a> {
 }
 
 /// Which credentials there are.
-pub struct Keys<'a> {
+pub struct CredentialLookup<'a> {
     /// An enabled stored key of the customer fits this provider and model.
     pub own: &'a dyn Fn(ProviderId, &Candidate) -> bool,
     /// The operator has a key for this provider.
@@ -145,7 +145,7 @@ pub fn is_automatic(name: &str) -> bool {
     matches!(name, "auto" | "kr-auto" | "kr-auto-embed" | "kairosroute/auto" | "openrouter/auto")
 }
 
-impl Considered {
+impl CandidateTrace {
     /// A name of the request that means nothing here.
     fn unknown(name: &str) -> Self {
         Self {
@@ -184,46 +184,46 @@ pub fn shown(name: &str) -> String {
 /// Makes the plan.
 pub fn plan(
     catalog: &Catalog,
-    wanted: &Wanted<'_>,
+    request: &RouteRequest<'_>,
     policy: &KeyPolicy,
-    keys: &Keys<'_>,
-) -> Result<Plan, NoPlan> {
+    keys: &CredentialLookup<'_>,
+) -> Result<Plan, RoutingError> {
     let mut plan =
         Plan { candidates: Vec::new(), considered: Vec::new(), strategy: "pinned", automatic: None };
     let mut first_unknown = None;
-    for (index, name) in wanted.names.iter().enumerate() {
+    for (index, name) in request.names.iter().enumerate() {
         let mut name = name.as_ref();
         if is_automatic(name) {
-            match (&wanted.automatic, wanted.embedding) {
+            match (&request.automatic, request.embedding) {
                 (Some(automatic), _) => {
-                    choose::choose(&mut plan, catalog, automatic, wanted, policy, keys)?;
+                    choose::choose(&mut plan, catalog, automatic, request, policy, keys)?;
                     continue;
                 }
                 (None, Some(fixed)) => name = fixed,
-                (None, None) => return Err(NoPlan::Automatic),
+                (None, None) => return Err(RoutingError::Automatic),
             }
         }
-        let (plain, variant) = hosts::split_variant(catalog, name, wanted);
-        match named(catalog, index, plain, wanted) {
+        let (plain, variant) = hosts::split_variant(catalog, name, request);
+        match named(catalog, index, plain, request) {
             Ok(mut hosts) => {
                 if hosts.len() > 1 {
                     plan.strategy = "price";
                     hosts.sort_by_key(|(_, estimate)| estimate.map_or(i64::MAX, |cost| cost.0));
                 }
                 let missed = variant.map(|variant| variant.narrow(&mut hosts)).unwrap_or_default();
-                missed.iter().for_each(|(host, _)| plan.considered.push(Considered::left_out(host)));
-                let strategy = variant.and_then(hosts::Variant::strategy).or(wanted.strategy);
+                missed.iter().for_each(|(host, _)| plan.considered.push(CandidateTrace::left_out(host)));
+                let strategy = variant.and_then(hosts::Variant::strategy).or(request.strategy);
                 if let Some(strategy) = strategy {
                     plan.strategy = strategy.as_str();
-                    strategy.sort(&mut hosts, |(host, estimate)| (*estimate, (wanted.measured)(&host.id)));
+                    strategy.sort(&mut hosts, |(host, estimate)| (*estimate, (request.measured)(&host.id)));
                 }
-                hosts::prefer(&mut hosts, wanted);
+                hosts::prefer(&mut hosts, request);
                 for (candidate, estimate) in hosts {
-                    consider(&mut plan, candidate, estimate, wanted, policy, keys);
+                    consider(&mut plan, candidate, estimate, request, policy, keys);
                 }
             }
             Err(unknown) => {
-                plan.considered.push(Considered::unknown(name));
+                plan.considered.push(CandidateTrace::unknown(name));
                 first_unknown = first_unknown.or(Some((name.to_owned(), unknown)));
             }
         }
@@ -231,10 +231,10 @@ pub fn plan(
     if plan.automatic.is_some() {
         plan.strategy = "auto";
     }
-    if wanted.names.len() > 1 {
+    if request.names.len() > 1 {
         plan.strategy = "list";
     }
-    if wanted.preferences.no_fallbacks {
+    if request.preferences.no_fallbacks {
         plan.candidates.truncate(1);
     }
     let mut known = plan.considered.iter().filter(|line| !line.is_unknown());
@@ -243,14 +243,14 @@ pub fn plan(
     match first_unknown {
         _ if !plan.candidates.is_empty() => Ok(plan),
         Some((name, unknown)) if nothing_known => {
-            let (nearest, considered) = (nearest(catalog, &name, wanted), plan.considered);
+            let (nearest, considered) = (nearest(catalog, &name, request), plan.considered);
             Err(match unknown {
-                Unknown::Model => NoPlan::UnknownModel { name, instead: None, nearest, considered },
-                Unknown::Provider => NoPlan::UnknownProvider { name, nearest, considered },
+                Unknown::Model => RoutingError::UnknownModel { name, instead: None, nearest, considered },
+                Unknown::Provider => RoutingError::UnknownProvider { name, nearest, considered },
             })
         }
-        _ if only_own_keys_could => Err(gone(catalog, wanted, plan.considered)),
-        _ => Err(NoPlan::NothingLeft { considered: plan.considered }),
+        _ if only_own_keys_could => Err(gone(catalog, request, plan.considered)),
+        _ => Err(RoutingError::NothingLeft { considered: plan.considered }),
     }
 }
 
@@ -264,24 +264,29 @@ enum Unknown {
 }
 
 /// Canonical ids of the models whose names are most like this one.
-fn nearest(catalog: &Catalog, name: &str, wanted: &Wanted<'_>) -> Vec<Arc<str>> {
-    catalog.nearest(name, wanted.at.date()).iter().map(|model| model.id.clone()).collect()
+fn nearest(catalog: &Catalog, name: &str, request: &RouteRequest<'_>) -> Vec<Arc<str>> {
+    catalog.nearest(name, request.at.date()).iter().map(|model| model.id.clone()).collect()
 }
 
 /// The hosts that a name stands for, with the estimated cost at each.
-fn named(catalog: &Catalog, index: usize, name: &str, wanted: &Wanted<'_>) -> Result<Vec<Host>, Unknown> {
-    let listed = |model: &Arc<Model>, own_key_only| {
+fn named(
+    catalog: &Catalog,
+    index: usize,
+    name: &str,
+    request: &RouteRequest<'_>,
+) -> Result<Vec<Host>, Unknown> {
+    let listed = |model: &Arc<Model>, byok_only| {
         let candidate = Candidate {
             provider: model.provider,
             id: model.id.clone(),
             name: model.name.clone(),
             upstream: model.upstream.clone(),
             model: Some(model.clone()),
-            own_key_only,
+            byok_only,
         };
-        (candidate, estimate(model, wanted))
+        (candidate, estimate(model, request))
     };
-    match resolved(catalog, index, name, wanted) {
+    match resolved(catalog, index, name, request) {
         Resolved::Listed(models) => Ok(models.iter().map(|model| listed(model, false)).collect()),
         Resolved::Retired { models } => Ok(models.iter().map(|model| listed(model, true)).collect()),
         Resolved::Unlisted { provider, upstream } => {
@@ -291,7 +296,7 @@ fn named(catalog: &Catalog, index: usize, name: &str, wanted: &Wanted<'_>) -> Re
                 id: format!("{provider}/{upstream}").into(),
                 name: upstream.as_str().into(),
                 upstream: upstream.into(),
-                own_key_only: true,
+                byok_only: true,
             };
             Ok(vec![(candidate, None)])
         }
@@ -300,9 +305,9 @@ fn named(catalog: &Catalog, index: usize, name: &str, wanted: &Wanted<'_>) -> Re
     }
 }
 
-fn resolved(catalog: &Catalog, index: usize, name: &str, wanted: &Wanted<'_>) -> Resolved {
-    let today = wanted.at.date();
-    match (wanted.pin, index) {
+fn resolved(catalog: &Catalog, index: usize, name: &str, request: &RouteRequest<'_>) -> Resolved {
+    let today = request.at.date();
+    match (request.pin, index) {
         (None, _) => catalog.resolve(name, today),
         (Some(provider), 0) => catalog.resolve_pinned(provider, name, today),
         (Some(provider), _) => match catalog.resolve(name, today) {
@@ -323,25 +328,25 @@ fn consider(
     plan: &mut Plan,
     candidate: Candidate,
     estimate: Option<NanoUsd>,
-    wanted: &Wanted<'_>,
+    request: &RouteRequest<'_>,
     policy: &KeyPolicy,
-    keys: &Keys<'_>,
+    keys: &CredentialLookup<'_>,
 ) {
     if plan.candidates.iter().any(|known| known.id == candidate.id) {
         return;
     }
     let has_own = (keys.own)(candidate.provider, &candidate);
-    let filter = filter::obstacle(&candidate, wanted, policy)
+    let filter = filter::obstacle(&candidate, request, policy)
         .or(credential_obstacle(&candidate, has_own, keys))
         .or((plan.candidates.len() >= CANDIDATES_MAX).then_some("too_many_candidates"));
     let mut reasons = Vec::new();
     if filter.is_none() {
         reasons.push(if has_own { "own_key" } else { "platform_key" });
-        if candidate.own_key_only {
+        if candidate.byok_only {
             reasons.push("not_in_catalog");
         }
     }
-    plan.considered.push(Considered {
+    plan.considered.push(CandidateTrace {
         model_id: candidate.id.clone(),
         provider: Some(candidate.provider.row().name),
         score: None,
@@ -354,20 +359,24 @@ fn consider(
     }
 }
 
-fn credential_obstacle(candidate: &Candidate, has_own: bool, keys: &Keys<'_>) -> Option<&'static str> {
+fn credential_obstacle(
+    candidate: &Candidate,
+    has_own: bool,
+    keys: &CredentialLookup<'_>,
+) -> Option<&'static str> {
     if has_own {
         return None;
     }
-    let unusable = candidate.own_key_only.then_some("own_key_only");
+    let unusable = candidate.byok_only.then_some("own_key_only");
     unusable.or((!(keys.platform)(candidate.provider)).then_some("no_credential"))
 }
 
-fn estimate(model: &Model, wanted: &Wanted<'_>) -> Option<NanoUsd> {
-    let prompt = wanted.facts.text_bytes / BYTES_PER_TOKEN;
-    let output = wanted.output_limit.unwrap_or(OUTPUT_TOKENS_ASSUMED).min(OUTPUT_TOKENS_ASSUMED);
-    let service = ServiceTier::by_name(wanted.service_tier)?;
-    let rates = model.prices.as_ref()?.at(wanted.at)?.rates(service, prompt, wanted.at)?.rates;
-    match wanted.kind {
+fn estimate(model: &Model, request: &RouteRequest<'_>) -> Option<NanoUsd> {
+    let prompt = request.facts.text_bytes / BYTES_PER_TOKEN;
+    let output = request.output_limit.unwrap_or(OUTPUT_TOKENS_ASSUMED).min(OUTPUT_TOKENS_ASSUMED);
+    let service = ServiceTier::by_name(request.service_tier)?;
+    let rates = model.prices.as_ref()?.at(request.at)?.rates(service, prompt, request.at)?.rates;
+    match request.kind {
         Kind::Conversation(_) => money::cost([(prompt, rates.input), (output, rates.output?)]).ok(),
         Kind::Embeddings | Kind::Rerank | Kind::Moderation => money::cost([(prompt, rates.input)]).ok(),
         // Billed by something else than words.
@@ -376,14 +385,14 @@ fn estimate(model: &Model, wanted: &Wanted<'_>) -> Option<NanoUsd> {
 }
 
 /// All that was found is retired or unlisted, and the caller has no key of its own for it.
-fn gone(catalog: &Catalog, wanted: &Wanted<'_>, considered: Vec<Considered>) -> NoPlan {
-    let name = wanted.names.first().map(|name| name.to_string()).unwrap_or_default();
-    let instead = match catalog.resolve(&name, wanted.at.date()) {
+fn gone(catalog: &Catalog, request: &RouteRequest<'_>, considered: Vec<CandidateTrace>) -> RoutingError {
+    let name = request.names.first().map(|name| name.to_string()).unwrap_or_default();
+    let instead = match catalog.resolve(&name, request.at.date()) {
         Resolved::Retired { models } => models.iter().find_map(|model| model.successor.clone()),
         _ => None,
     };
-    let nearest = nearest(catalog, &name, wanted);
-    NoPlan::UnknownModel { name, instead, nearest, considered }
+    let nearest = nearest(catalog, &name, request);
+    RoutingError::UnknownModel { name, instead, nearest, considered }
 }
 
 #[cfg(test)]

@@ -63,21 +63,21 @@ impl Default for RetryBudget {
 
 impl RetryBudget {
     /// Notes a request.
-    pub fn earn(&self) {
+    pub fn deposit(&self) {
         if self.milli.load(Ordering::Relaxed) < MILLI_MAX {
             self.milli.fetch_add(MILLI_PER_REQUEST, Ordering::Relaxed);
         }
     }
 
     /// Takes one try, if there is one. `now_ms` rises with the clock.
-    pub fn take(&self, now_ms: i64) -> bool {
+    pub fn try_acquire(&self, now_ms: i64) -> bool {
         self.refill(now_ms);
         self.take_one()
     }
 
     /// Takes one try for an organization, which may have as many within a second as it leaves to the others: one whose
     /// calls all fail gets half of what there is, and the first try of somebody else finds the other half.
-    pub fn take_share(&self, organization: OrgId, now_ms: i64) -> bool {
+    pub fn try_acquire_for(&self, organization: OrgId, now_ms: i64) -> bool {
         self.refill(now_ms);
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         let second = now_ms.div_euclid(1_000);
@@ -136,8 +136,8 @@ mod tests {
         let budget = RetryBudget::default();
         let mut tries = 0;
         for request in 0..10_000_i64 {
-            budget.earn();
-            while budget.take(1_000_000 + request) {
+            budget.deposit();
+            while budget.try_acquire(1_000_000 + request) {
                 tries += 1;
             }
         }
@@ -156,32 +156,34 @@ mod tests {
         for second in 1_000..1_030_i64 {
             let mut taken = 0;
             for ms in 0..1_000 {
-                while budget.take_share(greedy, second * 1_000 + ms) {
+                while budget.try_acquire_for(greedy, second * 1_000 + ms) {
                     taken += 1;
                 }
             }
             assert!((5..=15).contains(&taken), "{second}: {taken}");
             let now = second * 1_000 + 999;
-            let others = (0..).take_while(|_| budget.take_share(other, now)).count();
+            let others = (0..).take_while(|_| budget.try_acquire_for(other, now)).count();
             assert!(others >= 2, "{second}: {others}");
-            assert!(budget.take_share(organization(3), now), "{second}: somebody new finds some, too");
+            assert!(budget.try_acquire_for(organization(3), now), "{second}: somebody new finds some, too");
         }
     }
 
     #[test]
     fn all_together_take_no_more_than_there_is_and_the_table_is_bounded() {
         let budget = RetryBudget::default();
-        (0..2 * SHARES_MAX).for_each(|_| budget.earn());
+        (0..2 * SHARES_MAX).for_each(|_| budget.deposit());
         let now = 5_000_000;
-        let tries = (0..5_000).filter(|number| budget.take_share(organization(*number), now)).count();
+        let tries = (0..5_000).filter(|number| budget.try_acquire_for(organization(*number), now)).count();
         assert_eq!(tries, 100, "what was saved up");
-        let tries = (0..5_000).filter(|number| budget.take_share(organization(*number), now + 999)).count();
+        let tries =
+            (0..5_000).filter(|number| budget.try_acquire_for(organization(*number), now + 999)).count();
         assert_eq!(tries, 9);
         budget.milli.store(i64::MAX, Ordering::Relaxed);
-        let tries = (0..5_000).filter(|number| budget.take_share(organization(*number), now + 999)).count();
+        let tries =
+            (0..5_000).filter(|number| budget.try_acquire_for(organization(*number), now + 999)).count();
         assert!((1_024 - 109..=1_024).contains(&tries), "{tries}");
         assert_eq!(budget.shares.lock().unwrap().tries.len(), SHARES_MAX);
-        assert!(budget.take_share(organization(9), now + 1_000), "the next second begins anew");
+        assert!(budget.try_acquire_for(organization(9), now + 1_000), "the next second begins anew");
         assert_eq!(budget.shares.lock().unwrap().tries.len(), 1);
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{
     breaker::Breakers,
-    measured::{Measurements, Sample},
+    host_stats::{Measurements, Sample},
 };
 use crate::domain::ids::OrgId;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! Orderings of the hosts of one model, by catalogue price and by what was measured. Pure: the same figures give the
 //! same order. What is not known, for want of a price or of samples, stands in the middle.
 
-use super::measured::Measured;
+use super::host_stats::HostStats;
 use crate::domain::money::NanoUsd;
 
 /// What a request prefers among hosts.
@@ -41,7 +41,7 @@ impl Strategy {
     }
 
     /// Sorts hosts, best first. Equal ones stay in order of price.
-    pub fn sort<T>(self, hosts: &mut Vec<T>, facts: impl Fn(&T) -> (Option<NanoUsd>, Measured)) {
+    pub fn sort<T>(self, hosts: &mut Vec<T>, facts: impl Fn(&T) -> (Option<NanoUsd>, HostStats)) {
         let mut rows: Vec<(Row, T)> = hosts.drain(..).map(|host| (Row::of(facts(&host)), host)).collect();
         rows.sort_by_key(|(row, _)| row.price.unwrap_or(u64::MAX));
         let places = self.places(&rows.iter().map(|(row, _)| *row).collect::<Vec<_>>());
@@ -71,11 +71,11 @@ impl Strategy {
 #[derive(Clone, Copy)]
 struct Row {
     price: Option<u64>,
-    measured: Measured,
+    measured: HostStats,
 }
 
 impl Row {
-    fn of((price, measured): (Option<NanoUsd>, Measured)) -> Self {
+    fn of((price, measured): (Option<NanoUsd>, HostStats)) -> Self {
         Self { price: price.and_then(|price| u64::try_from(price.0).ok()), measured }
     }
 
@@ -104,8 +104,8 @@ fn speeds(rows: &[Row]) -> Vec<u64> {
 /// above it as below.
 fn ranks(figures: &[Option<u64>]) -> Vec<u64> {
     let known: Vec<u64> = figures.iter().flatten().copied().collect();
-    let count = |wanted: &dyn Fn(u64) -> bool| {
-        u64::try_from(known.iter().filter(|figure| wanted(**figure)).count()).unwrap_or(u64::MAX)
+    let count = |request: &dyn Fn(u64) -> bool| {
+        u64::try_from(known.iter().filter(|figure| request(**figure)).count()).unwrap_or(u64::MAX)
     };
     let all = count(&|_| true);
     figures
@@ -121,15 +121,15 @@ fn ranks(figures: &[Option<u64>]) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    fn order(strategy: Strategy, hosts: &[(&'static str, i64, Measured)]) -> Vec<&'static str> {
+    fn order(strategy: Strategy, hosts: &[(&'static str, i64, HostStats)]) -> Vec<&'static str> {
         let mut hosts = hosts.to_vec();
         strategy
             .sort(&mut hosts, |(_, price, measured)| ((*price >= 0).then_some(NanoUsd(*price)), *measured));
         hosts.into_iter().map(|(name, ..)| name).collect()
     }
 
-    fn measured(latency_ms: u64, tokens_per_second: u64, success_permille: u64) -> Measured {
-        Measured {
+    fn measured(latency_ms: u64, tokens_per_second: u64, success_permille: u64) -> HostStats {
+        HostStats {
             latency_ms: Some(latency_ms),
             tokens_per_second: Some(tokens_per_second),
             success_permille: Some(success_permille),
@@ -158,28 +158,29 @@ mod tests {
     #[test]
     fn what_is_not_known_stands_in_the_middle() {
         let hosts = [
-            ("new", 30, Measured::default()),
+            ("new", 30, HostStats::default()),
             ("slow", 10, measured(900, 10, 100)),
             ("quick", 20, measured(100, 900, 1_000)),
         ];
         for strategy in [Strategy::Latency, Strategy::Throughput, Strategy::Fast, Strategy::Reliable] {
             assert_eq!(order(strategy, &hosts), ["quick", "new", "slow"], "{strategy:?}");
         }
-        let unpriced = [("unpriced", -1, Measured::default()), ("b", 2, Measured::default())];
+        let unpriced = [("unpriced", -1, HostStats::default()), ("b", 2, HostStats::default())];
         assert_eq!(order(Strategy::Cheap, &unpriced), ["b", "unpriced"]);
     }
 
     #[test]
     fn where_nothing_is_written_in_tokens_the_first_byte_tells_who_is_fast() {
-        let embeds = |latency_ms| Measured { latency_ms: Some(latency_ms), ..Measured::default() };
-        let hosts = [("slow", 10, embeds(900)), ("quick", 30, embeds(100)), ("new", 20, Measured::default())];
+        let embeds = |latency_ms| HostStats { latency_ms: Some(latency_ms), ..HostStats::default() };
+        let hosts =
+            [("slow", 10, embeds(900)), ("quick", 30, embeds(100)), ("new", 20, HostStats::default())];
         assert_eq!(order(Strategy::Fast, &hosts), ["quick", "new", "slow"]);
         assert_eq!(order(Strategy::Throughput, &hosts), ["slow", "new", "quick"], "by price");
         // The dear host's speed weighs as much as its price.
         let pair = [("slow", 10, embeds(900)), ("quick", 20, embeds(100))];
         assert_eq!(order(Strategy::Balanced, &pair), ["slow", "quick"]);
-        let reliable = Measured { success_permille: Some(900), ..embeds(100) };
-        let failing = Measured { success_permille: Some(800), ..embeds(900) };
+        let reliable = HostStats { success_permille: Some(900), ..embeds(100) };
+        let failing = HostStats { success_permille: Some(800), ..embeds(900) };
         let pair = [("slow", 10, failing), ("quick", 20, reliable)];
         assert_eq!(order(Strategy::Balanced, &pair), ["quick", "slow"]);
         // Of hosts that write, one whose speed is not known does not win by its first byte.
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn with_nothing_measured_price_decides() {
-        let hosts = [("b", 2, Measured::default()), ("a", 1, Measured::default())];
+        let hosts = [("b", 2, HostStats::default()), ("a", 1, HostStats::default())];
         for strategy in Strategy::ALL {
             assert_eq!(order(strategy, &hosts), ["a", "b"], "{strategy:?}");
             assert_eq!(Strategy::by_name(strategy.as_str()), Some(strategy));

@@ -24,7 +24,7 @@ pub enum ClientRequest<'a> {
 
 /// What an answer is written with, beside its events.
 #[derive(Clone, Debug)]
-pub struct Speaking {
+pub struct WriterContext {
     /// Unique to the request, letters and digits only; ids that the client's dialect wants are made from it.
     pub seed: String,
     /// Seconds since 1970.
@@ -68,7 +68,7 @@ impl<'a> ClientRequest<'a> {
 
     /// With what it asks of the gateway itself.
     fn heeding(mut self, limits: &Limits) -> Result<Self, Invalid> {
-        self.head_mut().heed(limits)?;
+        self.head_mut().apply_limits(limits)?;
         Ok(self)
     }
 
@@ -111,7 +111,7 @@ impl<'a> ClientRequest<'a> {
             Self::Messages(request) => request.encode(target),
             Self::Responses(request) => request.encode(target),
         }?;
-        dropped::tell(&mut encoded.dropped);
+        dropped::sanitize_names(&mut encoded.dropped);
         Ok(encoded)
     }
 
@@ -126,7 +126,7 @@ impl<'a> ClientRequest<'a> {
         match upstream::write(request, target) {
             Ok(mut encoded) => {
                 encoded.dropped.iter_mut().for_each(|name| *name = called(dialect, std::mem::take(name)));
-                dropped::tell(&mut encoded.dropped);
+                dropped::sanitize_names(&mut encoded.dropped);
                 Ok(encoded)
             }
             Err(unsupported) => Err(self.named(unsupported)),
@@ -161,7 +161,7 @@ impl<'a> ClientRequest<'a> {
         }
     }
 
-    /// See [`Speaking::echo`].
+    /// See [`WriterContext::echo`].
     pub fn echo(&self) -> String {
         match self {
             Self::Responses(request) => request.echo(),
@@ -202,12 +202,12 @@ fn is_placed(name: &str) -> bool {
 
 impl ClientWriter {
     /// `None` for a dialect no client is served in.
-    pub fn new(dialect: Dialect, speaking: Speaking) -> Option<Self> {
+    pub fn new(dialect: Dialect, writer_context: WriterContext) -> Option<Self> {
         Some(match dialect {
-            Dialect::Chat => Self::Chat(Box::new(openai_chat::Writer::new(speaking))),
-            Dialect::Completions => Self::Completions(Box::new(completions::Writer::new(speaking))),
-            Dialect::Messages => Self::Messages(Box::new(messages::Writer::new(speaking))),
-            Dialect::Responses => Self::Responses(Box::new(responses::Writer::new(speaking))),
+            Dialect::Chat => Self::Chat(Box::new(openai_chat::Writer::new(writer_context))),
+            Dialect::Completions => Self::Completions(Box::new(completions::Writer::new(writer_context))),
+            Dialect::Messages => Self::Messages(Box::new(messages::Writer::new(writer_context))),
+            Dialect::Responses => Self::Responses(Box::new(responses::Writer::new(writer_context))),
             Dialect::Gemini | Dialect::Cohere => return None,
         })
     }
@@ -251,15 +251,15 @@ impl ClientWriter {
 pub fn write_answer(
     dialect: Dialect,
     answer: &Answer,
-    speaking: &Speaking,
+    writer_context: &WriterContext,
     note: &str,
     billed: &Usage,
 ) -> Option<Vec<u8>> {
     Some(match dialect {
-        Dialect::Chat => openai_chat::write_answer(answer, speaking, note, billed),
-        Dialect::Completions => completions::write_answer(answer, speaking, note, billed),
-        Dialect::Messages => messages::write_answer(answer, speaking, note, billed),
-        Dialect::Responses => responses::write_answer(answer, speaking, note, billed),
+        Dialect::Chat => openai_chat::write_answer(answer, writer_context, note, billed),
+        Dialect::Completions => completions::write_answer(answer, writer_context, note, billed),
+        Dialect::Messages => messages::write_answer(answer, writer_context, note, billed),
+        Dialect::Responses => responses::write_answer(answer, writer_context, note, billed),
         Dialect::Gemini | Dialect::Cohere => return None,
     })
 }

@@ -10,7 +10,7 @@ const ALL_BYTES_MAX: usize = 896;
 const SEPARATOR_BYTES: usize = 2;
 
 /// The names, told apart by a comma; those that are too many are only counted.
-pub(super) fn tell(names: &mut Vec<Cow<'static, str>>) {
+pub(super) fn sanitize_names(names: &mut Vec<Cow<'static, str>>) {
     for name in names.iter_mut().filter(|name| !is_plain(name)) {
         *name = Cow::Owned(plain(name));
     }
@@ -52,7 +52,7 @@ mod tests {
 
     fn told(names: &[&str]) -> Vec<Cow<'static, str>> {
         let mut names = names.iter().map(|name| Cow::Owned((*name).to_owned())).collect();
-        tell(&mut names);
+        sanitize_names(&mut names);
         names
     }
 

@@ -280,7 +280,7 @@ mod tests {
         let mut reader = AnswerReader::new(Dialect::Messages, encoded.reading);
         let called = answer(Dialect::Messages, "mcp__t__f");
         reader.body(called.as_bytes(), &mut |event| got.absorb(event)).unwrap();
-        let speaking = crate::Speaking {
+        let writer_context = crate::WriterContext {
             seed: "s".into(),
             created: 0,
             provider: target("anthropic").provider,
@@ -288,7 +288,8 @@ mod tests {
             include_usage: false,
             echo: String::new(),
         };
-        let told = crate::write_answer(Dialect::Responses, &got, &speaking, "null", &Default::default());
+        let told =
+            crate::write_answer(Dialect::Responses, &got, &writer_context, "null", &Default::default());
         let told = String::from_utf8(told.unwrap()).unwrap();
         assert!(told.contains(r#""namespace":"mcp__t__","name":"f""#), "{told}");
     }

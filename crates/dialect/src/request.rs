@@ -3,8 +3,8 @@
 
 use super::{
     fees::Fees,
+    gateway_options::GatewayOptions,
     json::{Cursor, DEPTH_LIMIT, JsonError, Kind, Member, Raw, Text},
-    wishes::Wishes,
 };
 use std::borrow::Cow;
 
@@ -48,7 +48,7 @@ pub struct Head<'a> {
     /// The gateway's own fields that ask for something and are acted on.
     pub own: Vec<Member<'a>>,
     /// What they ask for.
-    pub wishes: Wishes<'a>,
+    pub gateway_options: GatewayOptions<'a>,
     /// Needs what the provider keeps from an earlier request (`previous_response_id`).
     pub needs_state: bool,
     /// What bears a fee of its own.
@@ -69,7 +69,7 @@ impl Default for Head<'_> {
             output_limit: None,
             service_tier: None,
             own: Vec::new(),
-            wishes: Wishes::default(),
+            gateway_options: GatewayOptions::default(),
             needs_state: false,
             fees: Fees::default(),
             account_field: None,
@@ -87,16 +87,16 @@ impl Head<'_> {
     }
 
     /// Reads what was set aside.
-    pub(crate) fn heed(&mut self, limits: &Limits) -> Result<(), Invalid> {
+    pub(crate) fn apply_limits(&mut self, limits: &Limits) -> Result<(), Invalid> {
         if !self.own.is_empty() {
-            self.wishes = Wishes::of(&self.own, limits)?;
+            self.gateway_options = GatewayOptions::of(&self.own, limits)?;
         }
         self.append_fallbacks(limits)
     }
 
     /// Puts the models that are to be tried last behind the others.
     pub(crate) fn append_fallbacks(&mut self, limits: &Limits) -> Result<(), Invalid> {
-        self.models.append(&mut self.wishes.fallback_models);
+        self.models.append(&mut self.gateway_options.fallback_models);
         if self.models.len() > limits.models_max {
             let most = limits.models_max;
             return Err(Invalid::at("model", format!("a request may name at most {most} models")));
@@ -135,7 +135,7 @@ pub struct Facts {
     pub unpriced_tools: bool,
     /// Names something that a provider keeps for an account: a file by its id, a container, an address that only
     /// the provider knows.
-    pub names_kept: bool,
+    pub references_stored_objects: bool,
     /// Output other than text is asked for.
     pub wants_audio_output: bool,
     /// The provider may shorten the prompt before it answers, which is billed as an answer of its own.
@@ -206,7 +206,8 @@ impl Facts {
                 if CLIENTS_OWN.contains(&key.as_ref()) {
                     return cursor.value().map(drop);
                 }
-                self.names_kept |= KEPT.contains(&key.as_ref()) && cursor.kind()? != Kind::Null;
+                self.references_stored_objects |=
+                    KEPT.contains(&key.as_ref()) && cursor.kind()? != Kind::Null;
                 self.images = self.images.saturating_add(u32::from(key == PICTURE));
                 self.files = self.files.saturating_add(u32::from(DOCUMENT.contains(&key.as_ref())));
                 self.add_named_media(cursor)

@@ -21,7 +21,7 @@ pub enum Sort {
 
 /// The wishes, all absent by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RoutingWishes<'a> {
+pub struct RoutingOptions<'a> {
     /// Providers to try first, in this order.
     pub order: Vec<Cow<'a, str>>,
     /// No other providers.
@@ -59,7 +59,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "max_price",
 ];
 
-impl<'a> RoutingWishes<'a> {
+impl<'a> RoutingOptions<'a> {
     /// Takes one of [`FIELDS`].
     pub(crate) fn take(&mut self, name: &str, value: Raw<'a>) -> Result<(), Invalid> {
         if name != "provider" {
@@ -189,30 +189,41 @@ mod tests {
     use super::*;
     use crate::json;
 
-    fn read(body: &str) -> Result<RoutingWishes<'_>, Invalid> {
-        let mut wishes = RoutingWishes::default();
+    fn read(body: &str) -> Result<RoutingOptions<'_>, Invalid> {
+        let mut gateway_options = RoutingOptions::default();
         for member in json::read_object(body.as_bytes(), 16, 64).unwrap() {
-            wishes.take(&member.key, member.value)?;
+            gateway_options.take(&member.key, member.value)?;
         }
-        Ok(wishes)
+        Ok(gateway_options)
     }
 
     #[test]
     fn every_member_of_provider_is_read() {
-        let wishes = read(
+        let gateway_options = read(
             r#"{"provider":{"order":["groq","Together AI"],"only":"groq","ignore":["xai"],"sort":{"by":"latency"},
                 "allow_fallbacks":false,"require_parameters":true,"data_collection":"deny","zdr":true,
                 "quantizations":["fp8"],"max_price":{"prompt":"0.5","completion":2}},
                 "preferred_max_latency":900,"preferred_min_throughput":40}"#,
         )
         .unwrap();
-        assert_eq!(wishes.order, ["groq", "Together AI"]);
-        assert_eq!((wishes.only.len(), wishes.ignore.len(), wishes.quantizations.len()), (1, 1, 1));
-        assert_eq!(wishes.sort, Some(Sort::Latency));
-        assert!(wishes.no_fallbacks && wishes.require_parameters && wishes.deny_collection && wishes.zdr);
-        assert_eq!(wishes.max_prompt_price, Some(NanoPerMillion(500_000_000)));
-        assert_eq!(wishes.max_completion_price, Some(NanoPerMillion(2_000_000_000)));
-        assert_eq!((wishes.preferred_max_latency_ms, wishes.preferred_min_throughput), (Some(900), Some(40)));
+        assert_eq!(gateway_options.order, ["groq", "Together AI"]);
+        assert_eq!(
+            (gateway_options.only.len(), gateway_options.ignore.len(), gateway_options.quantizations.len()),
+            (1, 1, 1)
+        );
+        assert_eq!(gateway_options.sort, Some(Sort::Latency));
+        assert!(
+            gateway_options.no_fallbacks
+                && gateway_options.require_parameters
+                && gateway_options.deny_collection
+                && gateway_options.zdr
+        );
+        assert_eq!(gateway_options.max_prompt_price, Some(NanoPerMillion(500_000_000)));
+        assert_eq!(gateway_options.max_completion_price, Some(NanoPerMillion(2_000_000_000)));
+        assert_eq!(
+            (gateway_options.preferred_max_latency_ms, gateway_options.preferred_min_throughput),
+            (Some(900), Some(40))
+        );
     }
 
     #[test]

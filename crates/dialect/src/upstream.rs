@@ -37,7 +37,7 @@ pub fn write(request: &canonical::Request<'_>, target: &Target<'_>) -> Result<En
     // Only Gemini's models draw in their own turns.
     let shown = match target.dialect {
         Dialect::Gemini => Cow::Borrowed(request),
-        _ => canonical::shown_by_user(request),
+        _ => canonical::move_images_to_user(request),
     };
     let (request, replaced) = names::fit(&shown, target);
     let request = &*request;

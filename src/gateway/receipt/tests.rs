@@ -7,7 +7,7 @@ use uuid::Uuid;
 fn a_receipt_stays_small_whatever_clients_and_providers_write() {
     let huge = "\u{1}é".repeat(8_000_000);
     let id: Arc<str> = huge.as_str().into();
-    let line = Considered {
+    let line = CandidateTrace {
         model_id: id.clone(),
         provider: None,
         score: None,
@@ -25,7 +25,7 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
         error: Some(huge.clone()),
         latency_ms: 1,
     };
-    let served = Served {
+    let served = ServedBy {
         provider: "p",
         model_id: id.clone(),
         model_name: id.clone(),
@@ -34,8 +34,8 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
     };
     let (charge, savings) = (NanoUsd::ZERO, NanoUsd::ZERO);
     let bill = Bill { usage: Usage::default(), priced: None, charge, margin_bps: Bps(0), savings };
-    let done = Done { served: served.clone(), bill: bill.clone() };
-    let story = Story {
+    let done = CompletedTurn { served: served.clone(), bill: bill.clone() };
+    let story = ReceiptInput {
         request_id: RequestId(Uuid::nil()),
         requested: &huge,
         considered: &vec![line; 5_000],
@@ -51,7 +51,7 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
         earlier: &vec![done; 500],
         price_version: "v",
         stream: false,
-        ending: Ending::Completed,
+        ending: RequestOutcome::Completed,
         error: Some(&huge),
         latency_ms: 1,
         ttft_ms: None,
@@ -63,7 +63,7 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
     assert_eq!(document["truncated"], true);
     let requested = document["decision"]["requested"].as_str().unwrap();
     assert!(requested.chars().count() == TEXT_CHARS_MAX && huge.starts_with(requested));
-    let short = Story {
+    let short = ReceiptInput {
         requested: "m",
         considered: &[],
         fallback_chain: &[],

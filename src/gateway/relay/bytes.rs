@@ -2,7 +2,7 @@
 //! added to them, so that an end that is not clean can only be told by breaking the connection. What is no sound is
 //! never played: an error that comes before the sound is one of the provider's, and commits to nothing.
 
-use super::{Heard, Rejection};
+use super::{StreamState, UpstreamError};
 use crate::{
     dialect::{
         json::{Cursor, DEPTH_LIMIT, Raw},
@@ -30,43 +30,43 @@ impl Bytes {
         Self { clock: expected.clock(), events, measured: expected.measured, held: Vec::new() }
     }
 
-    pub fn take(&mut self, bytes: &[u8], heard: &mut Heard) {
+    pub fn take(&mut self, bytes: &[u8], state: &mut StreamState) {
         if bytes.is_empty() {
             return;
         }
         match &mut self.events {
             None => {
-                heard.committed = true;
+                state.committed = true;
                 self.clock.feed(bytes);
             }
             Some(splitter) => {
                 let clock = &mut self.clock;
                 let read = splitter.feed(bytes, |frame| {
-                    if let Some(data) = frame.data().filter(|_| heard.failure.is_none()) {
+                    if let Some(data) = frame.data().filter(|_| state.failure.is_none()) {
                         match frame.event() {
-                            Some(b"error") => fail(&data, heard),
-                            _ => note(&data, clock, heard),
+                            Some(b"error") => fail(&data, state),
+                            _ => note(&data, clock, state),
                         }
                     }
                 });
                 if let Err(too_long) = read {
-                    heard.fail(too_long.to_string());
+                    state.fail(too_long.to_string());
                 }
             }
         }
-        if heard.failure.is_some() {
+        if state.failure.is_some() {
             return;
         }
         // What came before the first sound waits for it.
-        if heard.committed {
-            heard.out.append(&mut self.held);
+        if state.committed {
+            state.out.append(&mut self.held);
         }
         self.held.extend_from_slice(bytes);
-        heard.check_room(self.held.len());
-        let tokens_told = heard.usage.is_some_and(|usage| usage.basis == Basis::Reported);
+        state.check_room(self.held.len());
+        let tokens_told = state.usage.is_some_and(|usage| usage.basis == Basis::Reported);
         if !tokens_told {
             let audio_ms = self.clock.ms().unwrap_or(0);
-            heard.usage = Some(Usage { audio_ms, ..self.measured });
+            state.usage = Some(Usage { audio_ms, ..self.measured });
         }
     }
 
@@ -75,8 +75,8 @@ impl Bytes {
     }
 
     /// The provider has closed the stream. Sound has no other end.
-    pub fn close(&mut self, heard: &mut Heard) {
-        heard.finished = u64::from(heard.committed);
+    pub fn close(&mut self, state: &mut StreamState) {
+        state.finished = u64::from(state.committed);
     }
 
     pub fn conclude(&mut self, out: &mut Vec<u8>) {
@@ -85,14 +85,14 @@ impl Bytes {
 }
 
 /// Listens to one event.
-fn note(data: &[u8], clock: &mut Clock, heard: &mut Heard) {
+fn note(data: &[u8], clock: &mut Clock, state: &mut StreamState) {
     let event = Cursor::new(data, DEPTH_LIMIT).and_then(|mut cursor| cursor.value());
     let Ok(event) = event else { return };
     let failed = event.member("error").is_some_and(|error| !error.is_idle());
     if failed || event.member("type").and_then(Raw::text).is_some_and(|typed| typed == "error") {
-        return fail(data, heard);
+        return fail(data, state);
     }
-    heard.committed = true;
+    state.committed = true;
     let sound = event.member("audio").and_then(Raw::text);
     if let Some(sound) = sound.and_then(|base64| STANDARD.decode(base64.as_bytes()).ok()) {
         clock.feed(&sound);
@@ -102,11 +102,11 @@ fn note(data: &[u8], clock: &mut Clock, heard: &mut Heard) {
         && let (Some(input), Some(audio_output)) =
             (count(usage, "input_tokens"), count(usage, "output_tokens"))
     {
-        heard.usage = Some(Usage { input, audio_output, basis: Basis::Reported, ..Usage::default() });
+        state.usage = Some(Usage { input, audio_output, basis: Basis::Reported, ..Usage::default() });
     }
 }
 
 /// The provider says that it has failed.
-fn fail(data: &[u8], heard: &mut Heard) {
-    heard.failure.get_or_insert(Rejection::read_in_success(heard.provider, data));
+fn fail(data: &[u8], state: &mut StreamState) {
+    state.failure.get_or_insert(UpstreamError::read_in_success(state.provider, data));
 }

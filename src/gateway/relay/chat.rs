@@ -1,7 +1,7 @@
 //! Chat frames for a chat client, and completions for a client of those, which are the same but for where the text
 //! stands: passed byte for byte, with only as much read as the bill needs.
 
-use super::{Exchange, Heard, NOTE};
+use super::{RECEIPT_MEMBER, StreamState, UpstreamContext};
 use crate::{
     dialect::{
         Dialect, json,
@@ -14,7 +14,7 @@ use crate::{
     },
     domain::usage::Usage,
     gateway::attempt,
-    providers::error::Rejection,
+    providers::error::UpstreamError,
 };
 
 pub(super) struct Chat {
@@ -38,19 +38,19 @@ pub(super) struct Chat {
 }
 
 impl Chat {
-    pub(super) fn new(exchange: &Exchange) -> Self {
-        let object = match exchange.client {
+    pub(super) fn new(context: &UpstreamContext) -> Self {
+        let object = match context.client {
             Dialect::Completions => "text_completion",
             _ => "chat.completion.chunk",
         };
         Self {
             object,
-            choices: exchange.choices,
-            usage_by_client: exchange.usage_by_client,
-            usage_by_us: exchange.usage_by_us,
-            reasoning_outside_output: exchange.reading.reasoning_outside_output,
-            edits: match exchange.client {
-                Dialect::Chat => AnswerEdits::of(exchange.provider).map(Box::new),
+            choices: context.choices,
+            usage_by_client: context.usage_by_client,
+            usage_by_us: context.usage_by_us,
+            reasoning_outside_output: context.reading.reasoning_outside_output,
+            edits: match context.client {
+                Dialect::Chat => AnswerEdits::of(context.provider).map(Box::new),
                 _ => None,
             },
             held: Vec::new(),
@@ -61,65 +61,65 @@ impl Chat {
         }
     }
 
-    pub(super) fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
+    pub(super) fn take(&mut self, frame: Frame<'_>, state: &mut StreamState) {
         let Some(data) = frame.data() else { return };
         if data.trim_ascii() == b"[DONE]" {
-            let edits = self.edits.as_mut().filter(|_| heard.finished == 0);
+            let edits = self.edits.as_mut().filter(|_| state.finished == 0);
             if let Some(finish) = edits.and_then(|edits| edits.take_finish()) {
-                self.read(&finish, heard);
+                self.read(&finish, state);
             }
-            if heard.finished == 0 {
-                heard.fail("the provider's stream ended without a finish".to_owned());
+            if state.finished == 0 {
+                state.fail("the provider's stream ended without a finish".to_owned());
             }
-            heard.ended = true;
+            state.ended = true;
             return;
         }
-        self.read(&data, heard);
+        self.read(&data, state);
     }
 
-    fn read(&mut self, data: &[u8], heard: &mut Heard) {
-        let mut text = std::mem::take(&mut heard.text);
+    fn read(&mut self, data: &[u8], state: &mut StreamState) {
+        let mut text = std::mem::take(&mut state.text);
         match reply::read(data, &mut text) {
             Ok(seen) => {
                 if let Some(raw) = seen.usage {
-                    heard.usage = usage::read(raw, self.reasoning_outside_output).or(heard.usage);
+                    state.usage = usage::read(raw, self.reasoning_outside_output).or(state.usage);
                 }
                 if let Some(tier) = seen.service_tier {
-                    heard.service_tier = Some(tier.to_owned());
+                    state.service_tier = Some(tier.to_owned());
                 }
                 let edits = self.edits.as_mut().filter(|edits| edits.needs(&seen));
                 match edits.and_then(|edits| edits.chunk(data)) {
-                    None => self.note(&seen, data, heard),
+                    None => self.note(&seen, data, state),
                     // What was said is noted already.
                     Some(edited) => match reply::read(&edited, &mut Vec::new()) {
-                        Ok(seen) => self.note(&seen, &edited, heard),
-                        Err(unreadable) => heard.fail(unreadable.to_string()),
+                        Ok(seen) => self.note(&seen, &edited, state),
+                        Err(unreadable) => state.fail(unreadable.to_string()),
                     },
                 }
             }
-            Err(unreadable) => heard.fail(unreadable.to_string()),
+            Err(unreadable) => state.fail(unreadable.to_string()),
         }
-        heard.text = text;
+        state.text = text;
     }
 
-    fn note(&mut self, seen: &Seen<'_>, data: &[u8], heard: &mut Heard) {
-        if seen.error.is_some() && heard.finished > 0 {
+    fn note(&mut self, seen: &Seen<'_>, data: &[u8], state: &mut StreamState) {
+        if seen.error.is_some() && state.finished > 0 {
             // The answer is whole; what the host says after it changes nothing.
-            heard.ended = true;
+            state.ended = true;
             return;
         }
         if seen.error.is_some() {
-            heard.failure = Some(Rejection::read_in_success(heard.provider, data));
+            state.failure = Some(UpstreamError::read_in_success(state.provider, data));
             return;
         }
         if seen.host_failed {
             // The host says itself that it failed, as in an error.
-            heard.failure.get_or_insert_with(attempt::broken_off);
+            state.failure.get_or_insert_with(attempt::broken_off);
             return;
         }
-        heard.committed |= seen.commits;
-        heard.answering |= seen.answers;
-        heard.finished += seen.finished;
+        state.committed |= seen.commits;
+        state.answering |= seen.answers;
+        state.finished += seen.finished;
         if seen.no_choices {
             // Clients index the first choice: a frame without one goes only to who asked for it.
             if seen.usage.is_some() && self.usage_by_client {
@@ -127,10 +127,10 @@ impl Chat {
             }
             return;
         }
-        self.pass(seen, data, heard);
+        self.pass(seen, data, state);
     }
 
-    fn pass(&mut self, seen: &Seen<'_>, data: &[u8], heard: &mut Heard) {
+    fn pass(&mut self, seen: &Seen<'_>, data: &[u8], state: &mut StreamState) {
         let ours = seen.usage_null && self.usage_by_us && !self.usage_by_client;
         let stripped = if ours { reply::without_null_usage(data) } else { None };
         let data = stripped.as_deref().unwrap_or(data);
@@ -138,21 +138,21 @@ impl Chat {
             self.sample = Some(data.to_vec());
         }
         if let Some(finish) = self.finish.take() {
-            if heard.finished >= self.choices && seen.finished == 0 {
+            if state.finished >= self.choices && seen.finished == 0 {
                 self.held.push(finish);
             } else {
-                sse::write_data(&mut heard.out, &finish);
+                sse::write_data(&mut state.out, &finish);
             }
         }
-        if heard.finished >= self.choices {
+        if state.finished >= self.choices {
             self.held_bytes = self.held_bytes.saturating_add(data.len());
             self.held.push(data.to_vec());
         } else if seen.finished > 0 {
             self.finish = Some(data.to_vec());
         } else {
-            sse::write_data(&mut heard.out, data);
+            sse::write_data(&mut state.out, data);
         }
-        heard.check_held(self.held_bytes);
+        state.check_held(self.held_bytes);
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -163,14 +163,14 @@ impl Chat {
         self.held.splice(0..0, self.finish.take());
         let mut note_due = !self.usage_by_client;
         for frame in self.held.drain(..) {
-            let noted = if note_due { json::with_member(&frame, NOTE, note) } else { None };
+            let noted = if note_due { json::with_member(&frame, RECEIPT_MEMBER, note) } else { None };
             note_due &= noted.is_none();
             sse::write_data(out, noted.as_deref().unwrap_or(&frame));
         }
         if self.usage_by_client {
             let own = || own_usage_chunk(self.object, self.sample.as_deref(), billed);
             let chunk = self.usage_chunk.take().unwrap_or_else(own);
-            sse::write_data(out, &json::with_member(&chunk, NOTE, note).unwrap_or(chunk));
+            sse::write_data(out, &json::with_member(&chunk, RECEIPT_MEMBER, note).unwrap_or(chunk));
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
     }

@@ -2,66 +2,66 @@
 //! as a whole answer, or as the error it is, and written as the stream that the client wants. Where the bytes would
 //! have passed, they cannot: this is the one case in which a dialect is translated into itself.
 
-use super::{Exchange, Heard, Lane, translate::Translate};
+use super::{RelayMode, StreamState, UpstreamContext, translate::Translate};
 use crate::{
     dialect::{
-        Speaking,
+        WriterContext,
         json::{Cursor, DEPTH_LIMIT, Raw},
     },
-    providers::error::Rejection,
+    providers::error::UpstreamError,
 };
 
 pub(super) struct Document {
-    exchange: Exchange,
+    context: UpstreamContext,
     bytes: Vec<u8>,
 }
 
 impl Document {
-    pub(super) fn new(exchange: Exchange) -> Self {
-        Self { exchange, bytes: Vec::new() }
+    pub(super) fn new(context: UpstreamContext) -> Self {
+        Self { context, bytes: Vec::new() }
     }
 
     /// Keeps what came, as much as a whole answer may be.
-    pub(super) fn take(&mut self, bytes: &[u8], heard: &mut Heard) {
-        if self.bytes.len().saturating_add(bytes.len()) > self.exchange.reply_bytes_max {
-            return heard.fail("the provider's answer is too large".to_owned());
+    pub(super) fn take(&mut self, bytes: &[u8], state: &mut StreamState) {
+        if self.bytes.len().saturating_add(bytes.len()) > self.context.reply_bytes_max {
+            return state.fail("the provider's answer is too large".to_owned());
         }
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The document is whole.
-    pub(super) fn read(&mut self, lane: &mut Lane, heard: &mut Heard) {
+    pub(super) fn read(&mut self, mode: &mut RelayMode, state: &mut StreamState) {
         let bytes = std::mem::take(&mut self.bytes);
         let json = bytes.trim_ascii();
-        if let Lane::Chat(_) | Lane::Pass(_) = lane {
-            self.exchange.speaking = Some(speaking(&self.exchange, json));
-            if let Some(translate) = Translate::new(&self.exchange) {
-                *lane = Lane::Translate(translate);
+        if let RelayMode::Chat(_) | RelayMode::Pass(_) = mode {
+            self.context.writer_context = Some(writer_context(&self.context, json));
+            if let Some(translate) = Translate::new(&self.context) {
+                *mode = RelayMode::Translate(translate);
             }
         }
-        let read = match lane {
-            Lane::Translate(translate) => translate.whole(json, heard),
-            Lane::Gather(gather) => gather.whole(json, heard),
-            Lane::Chat(_) | Lane::Pass(_) | Lane::Bytes(_) => Ok(()),
+        let read = match mode {
+            RelayMode::Translate(translate) => translate.whole(json, state),
+            RelayMode::Gather(gather) => gather.whole(json, state),
+            RelayMode::Chat(_) | RelayMode::Pass(_) | RelayMode::Bytes(_) => Ok(()),
         };
         // The whole document says more about an error than the part that a reader takes for it.
-        if heard.finished == 0 && (read.is_err() || heard.failure.is_some()) {
-            heard.failure = Some(Rejection::read(heard.provider, 200, None, json));
+        if state.finished == 0 && (read.is_err() || state.failure.is_some()) {
+            state.failure = Some(UpstreamError::read(state.provider, 200, None, json));
         }
     }
 }
 
 /// What the answer is written with, as the document tells it.
-fn speaking(exchange: &Exchange, json: &[u8]) -> Speaking {
+fn writer_context(context: &UpstreamContext, json: &[u8]) -> WriterContext {
     let whole = Cursor::new(json, DEPTH_LIMIT).and_then(|mut cursor| cursor.value()).ok();
     let get = |name: &str| whole.and_then(|whole| whole.member(name));
     let created = get("created").or_else(|| get("created_at")).and_then(|value| value.get().parse().ok());
-    Speaking {
-        seed: exchange.reading.seed.clone(),
+    WriterContext {
+        seed: context.reading.seed.clone(),
         created: created.unwrap_or(0),
-        provider: exchange.provider,
+        provider: context.provider,
         upstream_model: get("model").and_then(Raw::text).unwrap_or_default().into_owned(),
-        include_usage: exchange.usage_by_client,
+        include_usage: context.usage_by_client,
         echo: String::new(),
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dialect::{Reading, Speaking};
+use crate::dialect::{Reading, WriterContext};
 
 fn relay(usage_by_client: bool) -> Relay {
     several(usage_by_client, 1)
@@ -17,12 +17,12 @@ fn from_host(host: &str, dialect: Dialect, usage_by_client: bool, choices: u64) 
     let provider = ProviderId::by_id(host).unwrap();
     let usage_by_us = !usage_by_client;
     let reply_bytes_max = 1 << 16;
-    Relay::new(Exchange {
+    Relay::new(UpstreamContext {
         provider,
         client: dialect,
         upstream: dialect,
         reading: Reading::default(),
-        speaking: None,
+        writer_context: None,
         gathers: false,
         choices,
         usage_by_client,
@@ -216,7 +216,7 @@ fn translated(client: Dialect) -> Relay {
 /// Chat frames, written anew or gathered.
 fn written(client: Dialect, gathers: bool) -> Relay {
     let provider = ProviderId::by_id("openai").unwrap();
-    let speaking = Speaking {
+    let writer_context = WriterContext {
         seed: "1".to_owned(),
         created: 0,
         provider,
@@ -224,12 +224,12 @@ fn written(client: Dialect, gathers: bool) -> Relay {
         include_usage: false,
         echo: String::new(),
     };
-    Relay::new(Exchange {
+    Relay::new(UpstreamContext {
         provider,
         client,
         upstream: Dialect::Chat,
         reading: Reading::default(),
-        speaking: Some(speaking),
+        writer_context: Some(writer_context),
         gathers,
         choices: 1,
         usage_by_client: false,
@@ -309,7 +309,7 @@ fn events_that_nobody_takes_do_not_pile_up() {
 }
 
 /// What a client gets, and the failure, of a document that came where a stream was asked for, a byte a read.
-fn document(mut relay: Relay, body: &str) -> Result<String, Rejection> {
+fn document(mut relay: Relay, body: &str) -> Result<String, UpstreamError> {
     for byte in body.as_bytes() {
         relay.absorb(&[*byte]);
         assert!(!relay.is_committed(), "nothing is said before the document is whole");

@@ -1,50 +1,50 @@
 //! Frames of one dialect, written in another.
 
-use super::{BEGAN_ANEW, Exchange, Heard, terminal};
+use super::{BEGAN_ANEW, StreamState, UpstreamContext, error_event};
 use crate::{
-    dialect::{AnswerReader, ClientWriter, Dialect, Speaking, Unreadable, canonical::Event, sse::Frame},
+    dialect::{AnswerReader, ClientWriter, Dialect, Unreadable, WriterContext, canonical::Event, sse::Frame},
     domain::usage::Usage,
 };
 
 pub(super) struct Translate {
     client: Dialect,
-    speaking: Speaking,
+    writer_context: WriterContext,
     reader: AnswerReader,
     writer: ClientWriter,
 }
 
 impl Translate {
     /// `None` where the bytes pass.
-    pub(super) fn new(exchange: &Exchange) -> Option<Self> {
-        let speaking = exchange.speaking.clone()?;
-        let writer = ClientWriter::new(exchange.client, speaking.clone())?;
-        let reader = AnswerReader::new(exchange.upstream, exchange.reading.clone());
-        Some(Self { client: exchange.client, speaking, reader, writer })
+    pub(super) fn new(context: &UpstreamContext) -> Option<Self> {
+        let writer_context = context.writer_context.clone()?;
+        let writer = ClientWriter::new(context.client, writer_context.clone())?;
+        let reader = AnswerReader::new(context.upstream, context.reading.clone());
+        Some(Self { client: context.client, writer_context, reader, writer })
     }
 
-    pub(super) fn take(&mut self, frame: Frame<'_>, heard: &mut Heard) {
-        let Self { client, speaking, reader, writer } = self;
+    pub(super) fn take(&mut self, frame: Frame<'_>, state: &mut StreamState) {
+        let Self { client, writer_context, reader, writer } = self;
         let reading =
-            reader.frame(frame, &mut |event| take_event(&event, (*client, speaking), writer, heard));
+            reader.frame(frame, &mut |event| take_event(&event, (*client, writer_context), writer, state));
         if let Err(unreadable) = reading {
-            heard.fail(unreadable.to_string());
+            state.fail(unreadable.to_string());
         }
-        heard.check_room(writer.held_bytes());
+        state.check_room(writer.held_bytes());
     }
 
     /// Takes a whole answer.
-    pub(super) fn whole(&mut self, json: &[u8], heard: &mut Heard) -> Result<(), Unreadable> {
-        let Self { client, speaking, reader, writer } = self;
-        reader.body(json, &mut |event| take_event(&event, (*client, speaking), writer, heard))
+    pub(super) fn whole(&mut self, json: &[u8], state: &mut StreamState) -> Result<(), Unreadable> {
+        let Self { client, writer_context, reader, writer } = self;
+        reader.body(json, &mut |event| take_event(&event, (*client, writer_context), writer, state))
     }
 
     pub(super) fn held_bytes(&self) -> usize {
         self.writer.held_bytes()
     }
 
-    pub(super) fn close(&mut self, heard: &mut Heard) {
-        let Self { client, speaking, reader, writer } = self;
-        reader.close(&mut |event| take_event(&event, (*client, speaking), writer, heard));
+    pub(super) fn close(&mut self, state: &mut StreamState) {
+        let Self { client, writer_context, reader, writer } = self;
+        reader.close(&mut |event| take_event(&event, (*client, writer_context), writer, state));
     }
 
     pub(super) fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
@@ -55,31 +55,31 @@ impl Translate {
         match &mut self.writer {
             // Its events are numbered.
             ClientWriter::Responses(writer) => writer.fail(code, message, out),
-            _ => out.extend(terminal::error(self.client, code, message, provider)),
+            _ => out.extend(error_event::error(self.client, code, message, provider)),
         }
     }
 }
 
 fn take_event(
     event: &Event<'_>,
-    (client, speaking): (Dialect, &Speaking),
+    (client, writer_context): (Dialect, &WriterContext),
     writer: &mut ClientWriter,
-    heard: &mut Heard,
+    state: &mut StreamState,
 ) {
-    if heard.ended || heard.failure.is_some() {
+    if state.ended || state.failure.is_some() {
         return;
     }
     if matches!(event, Event::Restart) {
-        if heard.committed {
-            return heard.fail(BEGAN_ANEW.to_owned());
+        if state.committed {
+            return state.fail(BEGAN_ANEW.to_owned());
         }
-        heard.out.clear();
-        if let Some(fresh) = ClientWriter::new(client, speaking.clone()) {
+        state.out.clear();
+        if let Some(fresh) = ClientWriter::new(client, writer_context.clone()) {
             *writer = fresh;
         }
         return;
     }
-    if heard.note(event) {
-        writer.event(event, &mut heard.out);
+    if state.note(event) {
+        writer.event(event, &mut state.out);
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         money::NanoUsd,
         provider::{Dialect, ProviderId},
     },
-    gateway::inference::Told,
+    gateway::inference::ResponseMeta,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -16,7 +16,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 /// A whole answer in the form that everybody else gets.
 pub(super) struct Answered<'a> {
     pub kind: Kind,
-    pub told: &'a Told,
+    pub meta: &'a ResponseMeta,
     pub body: &'a [u8],
     pub content_type: &'a str,
     pub at: OffsetDateTime,
@@ -30,21 +30,21 @@ impl Answered<'_> {
             true => Some(object(self.body)?),
             false => None,
         };
-        let told = self.told;
+        let meta = self.meta;
         let mut out = ObjectWriter::with_capacity(self.body.len().saturating_mul(2));
-        if let Some(id) = told.request_id {
+        if let Some(id) = meta.request_id {
             out.text("request_id", &id.to_string());
         }
         out.text("created_at", &self.at.format(&Rfc3339).unwrap_or_default());
         out.raw("duration_ms", &self.took_ms.to_string());
-        let provider = told.provider.and_then(ProviderId::by_name).map(|provider| provider.as_str());
+        let provider = meta.provider.and_then(ProviderId::by_name).map(|provider| provider.as_str());
         out.text("provider", provider.unwrap_or_default());
-        out.text("model", told.model.as_deref().unwrap_or_default());
+        out.text("model", meta.model.as_deref().unwrap_or_default());
         out.raw("success", "true");
         out.text("message", "");
         self.data(&mut out, answer);
         out.key("usage").extend_from_slice(&self.usage(answer));
-        out.raw("byok_api_key", if told.byok { "true" } else { "false" });
+        out.raw("byok_api_key", if meta.byok { "true" } else { "false" });
         if let Some(note) = answer.and_then(|answer| answer.member("x_kairosroute")) {
             out.raw("x_kairosroute", note.get());
         }
@@ -112,7 +112,7 @@ impl Answered<'_> {
         number("cache_read_tokens", read);
         number("reasoning_tokens", reasoning);
         number("latency", self.took_ms);
-        out.raw("cost", &self.told.cost.unwrap_or(NanoUsd::ZERO).to_string());
+        out.raw("cost", &self.meta.cost.unwrap_or(NanoUsd::ZERO).to_string());
         out.end()
     }
 }

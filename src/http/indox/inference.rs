@@ -6,12 +6,12 @@ use crate::{
     domain::{kind::Kind, provider::Dialect},
     gateway::{
         Gateway,
-        inference::{Flow, Reply, Told},
+        inference::{Reply, ResponseBody, ResponseMeta},
     },
     http::{
         error::{ApiError, Code},
         extract::Call,
-        v1::conversation::{answer, ask, once_for_key, respond, with_told},
+        v1::conversation::{answer, ask, once_for_key, respond, with_meta},
     },
     store::api_keys::Principal,
 };
@@ -35,34 +35,34 @@ pub async fn infer(call: Call, principal: Arc<Principal>, kind: Kind) -> Result<
 async fn answer_once(call: Call, principal: Arc<Principal>, kind: Kind) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?.into_inner();
     let started = gateway.ambient.now();
-    let (told, body, content_type) = match ask(call, principal, kind, rewrite).await? {
-        Reply::Whole { told, body, content_type, .. } => (told, body, content_type),
-        Reply::Stream { told, body, content_type } if kind == Kind::Speech => {
-            gather(told, body, content_type, gateway.settings.limits.reply_bytes_max).await?
+    let (meta, body, content_type) = match ask(call, principal, kind, rewrite).await? {
+        Reply::Whole { meta, body, content_type, .. } => (meta, body, content_type),
+        Reply::Stream { meta, body, content_type } if kind == Kind::Speech => {
+            gather(meta, body, content_type, gateway.settings.limits.reply_bytes_max).await?
         }
         stream => return Ok(respond(stream)),
     };
     let ended = gateway.ambient.now();
     let answered = Answered {
         kind,
-        told: &told,
+        meta: &meta,
         body: &body,
         content_type: &content_type,
         at: ended,
         took_ms: u64::try_from((ended - started).whole_milliseconds()).unwrap_or(0),
     };
     match answered.envelope() {
-        Some(envelope) => Ok(answer(&told).content_type("application/json").body(envelope)),
-        None => Err(with_told(ApiError::internal("an answer is no JSON"), &told)),
+        Some(envelope) => Ok(answer(&meta).content_type("application/json").body(envelope)),
+        None => Err(with_meta(ApiError::internal("an answer is no JSON"), &meta)),
     }
 }
 
-type Whole = (Told, Vec<u8>, Cow<'static, str>);
+type Whole = (ResponseMeta, Vec<u8>, Cow<'static, str>);
 
 /// All of a streamed answer. What it cost is known at its end.
 async fn gather(
-    mut told: Told,
-    mut body: Flow,
+    mut meta: ResponseMeta,
+    mut body: ResponseBody,
     content_type: Cow<'static, str>,
     bytes_max: usize,
 ) -> Result<Whole, ApiError> {
@@ -71,10 +71,10 @@ async fn gather(
         let whole = bytes.ok().filter(|bytes| gathered.len().saturating_add(bytes.len()) <= bytes_max);
         let Some(bytes) = whole else {
             let error = ApiError::new(Code::UpstreamError, "The sound broke off or is too long");
-            return Err(with_told(error, &told));
+            return Err(with_meta(error, &meta));
         };
         gathered.extend_from_slice(&bytes);
     }
-    told.cost = body.charged();
-    Ok((told, gathered, content_type))
+    meta.cost = body.charged();
+    Ok((meta, gathered, content_type))
 }

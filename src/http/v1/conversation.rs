@@ -2,17 +2,17 @@
 //! it.
 
 use super::{
-    brought::{brought, given},
+    routing_headers::{header_values, routing_headers},
     upstream,
 };
 use crate::{
     domain::{kind::Kind, policy::ByokFallback, provider::Dialect},
     gateway::{
-        Gateway, NoPlace,
+        Gateway, NotAdmitted,
         failure::Failure,
-        inference::{self, Inbound, Reply, Told},
+        inference::{self, Inbound, Reply, ResponseMeta},
         owner, repeatable,
-        scoped::Brought,
+        request_options::RoutingHeaders,
     },
     http::{
         body::{Charged, crowded, not_done},
@@ -82,7 +82,7 @@ where
     if !idempotent::is_keyed(&call) {
         return handler(call).await;
     }
-    let brings_key = given(&call, "x-provider-key").next().is_some();
+    let brings_key = header_values(&call, "x-provider-key").next().is_some();
     let bytes_max = call.state::<Gateway>()?.settings.limits.body_bytes_max;
     let owner = owner(principal.scope);
     let is_repeatable = move |gateway: Arc<Gateway>, content_type: String, body: Bytes| async move {
@@ -92,7 +92,7 @@ where
     let answered =
         idempotent::once(call, Holder::of_api_key(&principal), bytes_max, is_repeatable, handler).await;
     answered.map_err(|error| match error.code() {
-        Code::IdempotencyConflict => with_told(error, &Told::default()),
+        Code::IdempotencyConflict => with_meta(error, &ResponseMeta::default()),
         _ => error,
     })
 }
@@ -110,20 +110,20 @@ pub(in crate::http) async fn ask(
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;
     let asked = match inputs(&mut call, &gateway, principal.clone(), kind).await {
-        Err(error) if call.is_broken() => return Err(with_told(error, &Told::default())),
+        Err(error) if call.is_broken() => return Err(with_meta(error, &ResponseMeta::default())),
         // What there is no room for is not put on record either.
         Err(error) if matches!(error.code(), Code::RateLimitExceeded | Code::ServiceUnavailable) => {
-            return Err(with_told(error, &Told::default()));
+            return Err(with_meta(error, &ResponseMeta::default()));
         }
         asked => asked,
     };
-    let place = gateway.admit(&principal, call.take_memory()).await;
-    let place = place.map_err(|none| with_told(no_place(none), &Told::default()))?;
+    let place = gateway.acquire_slot(&principal, call.take_memory()).await;
+    let place = place.map_err(|none| with_meta(no_place(none), &ResponseMeta::default()))?;
     let asked = match asked {
         Ok(asked) => asked,
         Err(error) => {
-            let told = inference::refuse(&gateway, principal, kind, place, error.message()).await;
-            return Err(with_told(error, &told));
+            let meta = inference::refuse(&gateway, principal, kind, place, error.message()).await;
+            return Err(with_meta(error, &meta));
         }
     };
     let completed = if asked.body.len() > gateway.settings.limits.shares.large_body_bytes {
@@ -132,29 +132,29 @@ pub(in crate::http) async fn ask(
             inference::complete(asked.inbound(&gateway, &transport, rewrite), place).await
         };
         let completed = compute.compute.run(owner, work).await;
-        completed.map_err(|lost| with_told(not_done(lost), &Told::default()))?
+        completed.map_err(|lost| with_meta(not_done(lost), &ResponseMeta::default()))?
     } else {
         inference::complete(asked.inbound(&gateway, &transport, rewrite), place).await
     };
-    completed.map_err(|(failure, told)| {
-        let error = if told.cost.is_some() { broken_off(failure) } else { error(failure) };
-        with_told(error, &told)
+    completed.map_err(|(failure, meta)| {
+        let error = if meta.cost.is_some() { broken_off(failure) } else { error(failure) };
+        with_meta(error, &meta)
     })
 }
 
 /// An answer as it is.
 pub(in crate::http) fn respond(reply: Reply) -> HttpResponse {
     match reply {
-        Reply::Whole { told, body, content_type, memory } => {
-            let mut response = answer(&told);
+        Reply::Whole { meta, body, content_type, memory } => {
+            let mut response = answer(&meta);
             response.insert_header((CONTENT_TYPE, header_of(&content_type)));
             match memory.filter(|memory| memory.bytes() > 0) {
                 Some(memory) => response.body(Charged::new(body, memory)),
                 None => response.body(body),
             }
         }
-        Reply::Stream { told, body, content_type } => {
-            let mut response = answer(&told);
+        Reply::Stream { meta, body, content_type } => {
+            let mut response = answer(&meta);
             response
                 .insert_header((CONTENT_TYPE, header_of(&content_type)))
                 .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")))
@@ -168,19 +168,19 @@ pub(in crate::http) fn respond(reply: Reply) -> HttpResponse {
 }
 
 /// Why a request is not served now.
-pub(super) fn no_place(none: NoPlace) -> ApiError {
+pub(super) fn no_place(none: NotAdmitted) -> ApiError {
     match none {
-        NoPlace::Share => {
+        NotAdmitted::Share => {
             let message = "Your organization, or this API key, has as many requests in flight as it may; \
                            send more when some of them have ended";
             ApiError::new(Code::RateLimitExceeded, message).retry_after_s(1)
         }
-        NoPlace::Process => crowded(),
-        NoPlace::Unready => {
+        NotAdmitted::Process => crowded(),
+        NotAdmitted::Unready => {
             let message = "Temporarily unavailable, try again";
             ApiError::new(Code::ServiceUnavailable, message).retry_after_s(1)
         }
-        NoPlace::Stopping => {
+        NotAdmitted::Stopping => {
             let message = "This process is shutting down; try again";
             ApiError::new(Code::ServiceUnavailable, message).retry_after_s(1)
         }
@@ -196,7 +196,7 @@ pub(super) struct Inputs {
     beta: Option<String>,
     fallback: Option<ByokFallback>,
     first_content: Option<Duration>,
-    brought: Brought,
+    routing_headers: RoutingHeaders,
 }
 
 impl Inputs {
@@ -207,7 +207,8 @@ impl Inputs {
         transport: &'g Transport,
         rewrite: Rewrite,
     ) -> Inbound<'g> {
-        let Self { body, principal, kind, content_type, beta, fallback, first_content, brought } = self;
+        let Self { body, principal, kind, content_type, beta, fallback, first_content, routing_headers } =
+            self;
         let body = rewrite(kind, &content_type, body);
         let memory = gateway.shared.memory_for(owner(principal.scope));
         Inbound {
@@ -220,7 +221,7 @@ impl Inputs {
             beta,
             fallback,
             first_content,
-            brought,
+            routing_headers,
             memory,
         }
     }
@@ -235,7 +236,7 @@ fn header_of(content_type: &str) -> HeaderValue {
 /// How long a candidate may stay silent while another one is left, where the request says it.
 fn first_content(call: &Call) -> Result<Option<Duration>, ApiError> {
     const NAME: &str = "x-kairosroute-first-content-timeout-ms";
-    let Some(value) = given(call, NAME).next() else { return Ok(None) };
+    let Some(value) = header_values(call, NAME).next() else { return Ok(None) };
     let millis = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
     match millis.filter(|millis| (1..=600_000).contains(millis)) {
         Some(millis) => Ok(Some(Duration::from_millis(millis))),
@@ -252,9 +253,9 @@ pub(super) async fn inputs(
     principal: Arc<Principal>,
     kind: Kind,
 ) -> Result<Inputs, ApiError> {
-    let brought = brought(call)?;
-    let wishes: Vec<&[u8]> = given(call, "x-kairosroute-fallback").collect();
-    let fallback = match wishes.as_slice() {
+    let routing_headers = routing_headers(call)?;
+    let gateway_options: Vec<&[u8]> = header_values(call, "x-kairosroute-fallback").collect();
+    let fallback = match gateway_options.as_slice() {
         [] => None,
         [b"platform"] => Some(ByokFallback::Platform),
         [b"never"] => Some(ByokFallback::Never),
@@ -275,22 +276,22 @@ pub(super) async fn inputs(
     }
     // What is sent to the provider is about as large.
     call.charge(body.len().saturating_mul(2))?;
-    Ok(Inputs { body, principal, kind, content_type, beta, fallback, first_content, brought })
+    Ok(Inputs { body, principal, kind, content_type, beta, fallback, first_content, routing_headers })
 }
 
 /// The head of a good answer.
-pub(in crate::http) fn answer(told: &Told) -> HttpResponseBuilder {
+pub(in crate::http) fn answer(meta: &ResponseMeta) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(StatusCode::OK);
-    each_header(told, |name, value| {
+    each_header(meta, |name, value| {
         response.insert_header((name, value));
     });
     response
 }
 
 /// An error that says beside its body what every response of inference says.
-pub(in crate::http) fn with_told(error: ApiError, told: &Told) -> ApiError {
+pub(in crate::http) fn with_meta(error: ApiError, meta: &ResponseMeta) -> ApiError {
     let mut error = Some(error);
-    each_header(told, |name, value| {
+    each_header(meta, |name, value| {
         error = error.take().map(|error| error.header_value(name, value));
     });
     // `error` is taken and put back in one step, so it is always there.
@@ -298,11 +299,11 @@ pub(in crate::http) fn with_told(error: ApiError, told: &Told) -> ApiError {
 }
 
 /// Everything a response says beside its body.
-fn each_header(told: &Told, mut put: impl FnMut(HeaderName, HeaderValue)) {
-    put(BYOK, HeaderValue::from_static(if told.byok { "true" } else { "false" }));
+fn each_header(meta: &ResponseMeta, mut put: impl FnMut(HeaderName, HeaderValue)) {
+    put(BYOK, HeaderValue::from_static(if meta.byok { "true" } else { "false" }));
     put(CACHE, HeaderValue::from_static("off"));
-    put(ATTEMPTS, HeaderValue::from(told.attempts));
-    if told.by_byok_api_key {
+    put(ATTEMPTS, HeaderValue::from(meta.attempts));
+    if meta.by_byok_api_key {
         put(RATE_LIMIT_BYPASS, HeaderValue::from_static("BYOK API key used"));
     }
     let mut text = |name, value: String| {
@@ -310,28 +311,28 @@ fn each_header(told: &Told, mut put: impl FnMut(HeaderName, HeaderValue)) {
             put(name, value);
         }
     };
-    if let Some(id) = told.request_id {
+    if let Some(id) = meta.request_id {
         text(RECEIPT, id.receipt().to_string());
         text(REQUEST_ID, id.to_string());
     }
-    if let Some(provider) = told.provider {
+    if let Some(provider) = meta.provider {
         text(PROVIDER, provider.to_owned());
     }
-    if let Some(model) = &told.model {
+    if let Some(model) = &meta.model {
         text(MODEL, model.to_string());
     }
-    if let Some(cost) = told.cost {
+    if let Some(cost) = meta.cost {
         text(COST, cost.to_string());
-        text(SAVINGS, told.savings.to_string());
+        text(SAVINGS, meta.savings.to_string());
     }
-    if let Some(advice) = &told.advice {
+    if let Some(advice) = &meta.advice {
         text(ADVICE, advice.to_string());
     }
-    if let Some(reason) = told.fallback_reason {
+    if let Some(reason) = meta.fallback_reason {
         text(FALLBACK_REASON, reason.to_owned());
     }
-    if !told.dropped.is_empty() {
-        text(DROPPED, told.dropped.join(", "));
+    if !meta.dropped.is_empty() {
+        text(DROPPED, meta.dropped.join(", "));
     }
 }
 
@@ -380,7 +381,7 @@ pub(super) fn error(failure: Failure) -> ApiError {
             );
             ApiError::new(Code::InsufficientCredits, message)
         }
-        failure @ Failure::KeyOver => ApiError::new(Code::InvalidApiKey, failure.text()),
+        failure @ Failure::KeyRevoked => ApiError::new(Code::InvalidApiKey, failure.text()),
         Failure::Unavailable(cause) => ApiError::unavailable(cause),
         Failure::Busy(message) => ApiError::new(Code::RateLimitExceeded, message).retry_after_s(1),
         Failure::NotDurable => {

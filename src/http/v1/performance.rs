@@ -3,7 +3,7 @@
 use crate::{
     gateway::Gateway,
     http::{error::ApiError, extract::Call},
-    routing::measured::Performance,
+    routing::host_stats::Performance,
     store::api_keys::Principal,
 };
 use actix_web::HttpResponse;

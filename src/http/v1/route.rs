@@ -4,7 +4,7 @@ use super::conversation::{Inputs, error, inputs, no_place};
 use crate::{
     domain::{kind::Kind, provider::Dialect},
     gateway::{
-        Gateway, Place,
+        Gateway, InFlightPermit,
         dry_run::{self, DryRun},
         failure::Failure,
         owner,
@@ -24,7 +24,7 @@ pub async fn route(mut call: Call, principal: Arc<Principal>) -> Result<HttpResp
     let transport = call.state::<Transport>()?;
     let is_anthropic = call.header("anthropic-version").is_some();
     let asked = inputs(&mut call, &gateway, principal.clone(), Kind::Conversation(Dialect::Chat)).await?;
-    let place = gateway.admit(&principal, call.take_memory()).await.map_err(no_place)?;
+    let place = gateway.acquire_slot(&principal, call.take_memory()).await.map_err(no_place)?;
     let is_large = asked.body.len() > gateway.settings.limits.shares.large_body_bytes;
     let planned = if is_large {
         let (compute, owner) = (gateway.clone(), owner(principal.scope));
@@ -41,7 +41,7 @@ fn plan(
     asked: Inputs,
     gateway: &Arc<Gateway>,
     transport: &Transport,
-    place: Place,
+    place: InFlightPermit,
     is_anthropic: bool,
 ) -> Result<DryRun, Failure> {
     let dialect = dialect_of(&asked.body, is_anthropic);

@@ -5,14 +5,14 @@ use crate::{
     domain::provider::ProviderId,
     gateway::{failure::is_about_the_account, receipt::CredentialKind},
     http::error::{ApiError, Code, Upstream},
-    providers::error::{Class, OpenAiCode, Rejection},
+    providers::error::{ErrorClass, OpenAiCode, UpstreamError},
 };
 use actix_web::http::StatusCode;
 
 /// The error of a request whose last call ended so, after `tried` calls. The rejection is one that the customer may
-/// read: see `gateway::failure::told_of`.
+/// read: see `gateway::failure::redact_for_customer`.
 pub fn error(
-    rejection: Rejection,
+    rejection: UpstreamError,
     provider: ProviderId,
     credential: CredentialKind,
     tried: usize,
@@ -32,7 +32,7 @@ pub fn error(
         rejection.status.map_or_else(|| "nothing".to_owned(), |status| status.to_string()),
         rejection.class.as_str()
     ));
-    if rejection.class == Class::ContextLength && !says(&rejection.message, "prompt is too long") {
+    if rejection.class == ErrorClass::ContextLength && !says(&rejection.message, "prompt is too long") {
         error = error.anthropic_message(format!("prompt is too long: {}", rejection.message));
     }
     if let Some(status) = status {
@@ -51,7 +51,7 @@ pub fn error(
     if tried > 1 { error.retry_is_useless() } else { error }
 }
 
-fn code(rejection: &Rejection, own: bool) -> Code {
+fn code(rejection: &UpstreamError, own: bool) -> Code {
     if !own && is_about_the_account(rejection.class) {
         return Code::UpstreamAuth;
     }
@@ -62,17 +62,17 @@ fn code(rejection: &Rejection, own: bool) -> Code {
         (Some(OpenAiCode::InsufficientQuota), _) => Code::InsufficientQuota,
         (Some(OpenAiCode::ModelNotFound), _) => Code::ModelNotFound,
         (Some(OpenAiCode::ToolUseFailed), _) => Code::ToolUseFailed,
-        (None, Class::Timeout) => Code::UpstreamTimeout,
-        (None, Class::Overload) if matches!(rejection.status, Some(503 | 529 | 498)) => {
+        (None, ErrorClass::Timeout) => Code::UpstreamTimeout,
+        (None, ErrorClass::Overload) if matches!(rejection.status, Some(503 | 529 | 498)) => {
             Code::UpstreamUnavailable
         }
-        (None, Class::Overload) if rejection.status == Some(504) => Code::UpstreamTimeout,
+        (None, ErrorClass::Overload) if rejection.status == Some(504) => Code::UpstreamTimeout,
         (None, _) => Code::UpstreamError,
     }
 }
 
 /// The provider's status, where it takes the place of the code's own.
-fn status(rejection: &Rejection, code: Code, own: bool) -> Option<StatusCode> {
+fn status(rejection: &UpstreamError, code: Code, own: bool) -> Option<StatusCode> {
     let status = rejection.status.and_then(|status| StatusCode::from_u16(status).ok())?;
     let keeps = match (own, code) {
         (true, _) => status.is_client_error() || status.is_server_error(),
@@ -84,9 +84,9 @@ fn status(rejection: &Rejection, code: Code, own: bool) -> Option<StatusCode> {
 }
 
 /// The provider's message; of a prompt that is too long with the words that OpenAI's clients look for.
-fn openai_message(rejection: &Rejection) -> String {
+fn openai_message(rejection: &UpstreamError) -> String {
     let known = ["context length", "context window"].iter().any(|words| says(&rejection.message, words));
-    match rejection.class == Class::ContextLength && !known {
+    match rejection.class == ErrorClass::ContextLength && !known {
         true => format!("The request exceeds this model's maximum context length: {}", rejection.message),
         false => rejection.message.clone(),
     }

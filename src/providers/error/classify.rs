@@ -1,7 +1,7 @@
 //! The class of a provider's error, by status, by the words that name its kind, and by its message where nothing else
 //! tells. The tables follow the providers' documents and recorded answers.
 
-use super::{Class, OpenAiCode, body::ErrorBody};
+use super::{ErrorClass, OpenAiCode, body::ErrorBody};
 use crate::domain::provider::ProviderId;
 
 /// Words with which a refusal means money, not pace.
@@ -148,45 +148,47 @@ pub fn stated_status(read: &ErrorBody) -> Option<u16> {
 }
 
 /// What to do about an error.
-pub fn class(provider: ProviderId, status: u16, read: &ErrorBody, message: &str) -> Class {
+pub fn class(provider: ProviderId, status: u16, read: &ErrorBody, message: &str) -> ErrorClass {
     let is = |word: &str| read.words.iter().any(|known| known.eq_ignore_ascii_case(word));
     let says = |word: &str| message.to_ascii_lowercase().contains(word);
     let too_long = || is_any(&read.words, TOO_LONG) || says_any(message, TOO_LONG_MESSAGES);
     let unknown_model = || is_any(&read.words, UNKNOWN_MODEL) || names_unknown_model(message);
     match (provider.as_str(), status) {
-        (_, 401) => Class::BadKey,
-        ("google", 400) if says("api key") || is("API_KEY_INVALID") => Class::BadKey,
+        (_, 401) => ErrorClass::BadKey,
+        ("google", 400) if says("api key") || is("API_KEY_INVALID") => ErrorClass::BadKey,
         // The account's billing or region (Google), or its empty balance: no fault of the request.
-        ("google", 400) if is("FAILED_PRECONDITION") => Class::Permission,
-        (_, 400) if says("credit balance is too low") => Class::NoMoney,
-        ("xai", 400) if says("api key") => Class::BadKey,
-        ("cohere", 498) => Class::BadKey,
-        (_, 402) | ("fireworks_ai", 412) => Class::NoMoney,
-        (_, 400 | 403 | 429) if is_any(&read.words, BILLING) => Class::NoMoney,
-        (_, 400 | 403 | 413 | 422) if is_any(&read.words, CONTENT_POLICY) => Class::OurRequest,
-        (_, 403) if says_any(message, CONTENT_POLICY_MESSAGES) => Class::OurRequest,
-        (_, 400 | 403 | 413 | 422) if too_long() => Class::ContextLength,
-        (_, 403) => Class::Permission,
-        (_, 404) => Class::UnknownModel,
-        (_, 400 | 422) if unknown_model() => Class::UnknownModel,
+        ("google", 400) if is("FAILED_PRECONDITION") => ErrorClass::Permission,
+        (_, 400) if says("credit balance is too low") => ErrorClass::InsufficientFunds,
+        ("xai", 400) if says("api key") => ErrorClass::BadKey,
+        ("cohere", 498) => ErrorClass::BadKey,
+        (_, 402) | ("fireworks_ai", 412) => ErrorClass::InsufficientFunds,
+        (_, 400 | 403 | 429) if is_any(&read.words, BILLING) => ErrorClass::InsufficientFunds,
+        (_, 400 | 403 | 413 | 422) if is_any(&read.words, CONTENT_POLICY) => ErrorClass::InvalidRequest,
+        (_, 403) if says_any(message, CONTENT_POLICY_MESSAGES) => ErrorClass::InvalidRequest,
+        (_, 400 | 403 | 413 | 422) if too_long() => ErrorClass::ContextLength,
+        (_, 403) => ErrorClass::Permission,
+        (_, 404) => ErrorClass::UnknownModel,
+        (_, 400 | 422) if unknown_model() => ErrorClass::UnknownModel,
         // Larger than what the account may send within a minute.
-        (_, 413) if is("rate_limit_exceeded") => Class::Rate,
-        (_, 429) => Class::Rate,
-        (_, 408) => Class::Timeout,
-        (_, 409 | 498) | (_, 500..) | (_, 200..=299) => Class::Overload,
-        _ => Class::OurRequest,
+        (_, 413) if is("rate_limit_exceeded") => ErrorClass::Rate,
+        (_, 429) => ErrorClass::Rate,
+        (_, 408) => ErrorClass::Timeout,
+        (_, 409 | 498) | (_, 500..) | (_, 200..=299) => ErrorClass::Overload,
+        _ => ErrorClass::InvalidRequest,
     }
 }
 
 /// OpenAI's code for an error of this class and kind.
-pub fn openai_code(class: Class, words: &[String], message: &str) -> Option<OpenAiCode> {
+pub fn openai_code(class: ErrorClass, words: &[String], message: &str) -> Option<OpenAiCode> {
     match class {
-        Class::ContextLength => Some(OpenAiCode::ContextLengthExceeded),
-        Class::Rate => Some(OpenAiCode::RateLimitExceeded),
-        Class::NoMoney => Some(OpenAiCode::InsufficientQuota),
-        Class::UnknownModel => Some(OpenAiCode::ModelNotFound),
-        Class::OurRequest if is_any(words, &["tool_use_failed"]) => Some(OpenAiCode::ToolUseFailed),
-        Class::OurRequest if is_any(words, CONTENT_POLICY) || says_any(message, CONTENT_POLICY_MESSAGES) => {
+        ErrorClass::ContextLength => Some(OpenAiCode::ContextLengthExceeded),
+        ErrorClass::Rate => Some(OpenAiCode::RateLimitExceeded),
+        ErrorClass::InsufficientFunds => Some(OpenAiCode::InsufficientQuota),
+        ErrorClass::UnknownModel => Some(OpenAiCode::ModelNotFound),
+        ErrorClass::InvalidRequest if is_any(words, &["tool_use_failed"]) => Some(OpenAiCode::ToolUseFailed),
+        ErrorClass::InvalidRequest
+            if is_any(words, CONTENT_POLICY) || says_any(message, CONTENT_POLICY_MESSAGES) =>
+        {
             Some(OpenAiCode::ContentPolicyViolation)
         }
         _ => None,

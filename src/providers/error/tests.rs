@@ -2,55 +2,60 @@
 
 use super::*;
 
-fn class(provider: &str, status: u16, body: &str) -> Class {
-    Rejection::read(ProviderId::by_id(provider).unwrap(), status, None, body.as_bytes()).class
+fn class(provider: &str, status: u16, body: &str) -> ErrorClass {
+    UpstreamError::read(ProviderId::by_id(provider).unwrap(), status, None, body.as_bytes()).class
 }
 
 #[test]
 fn a_refusal_is_classed_by_what_to_do_next() {
     for (provider, status, body, expected) in [
-        ("openai", 401, r#"{"error":{"message":"bad","code":"invalid_api_key"}}"#, Class::BadKey),
+        ("openai", 401, r#"{"error":{"message":"bad","code":"invalid_api_key"}}"#, ErrorClass::BadKey),
         (
             "google",
             400,
             r#"[{"error":{"code":400,"message":"API key not valid","status":"INVALID_ARGUMENT"}}]"#,
-            Class::BadKey,
+            ErrorClass::BadKey,
         ),
-        ("xai", 400, r#"{"code":"x","error":"Incorrect API key provided"}"#, Class::BadKey),
-        ("xai", 400, r#"{"code":"x","error":"stop is not supported"}"#, Class::OurRequest),
+        ("xai", 400, r#"{"code":"x","error":"Incorrect API key provided"}"#, ErrorClass::BadKey),
+        ("xai", 400, r#"{"code":"x","error":"stop is not supported"}"#, ErrorClass::InvalidRequest),
         (
             "openai",
             429,
             r#"{"error":{"message":"x","type":"insufficient_quota","code":"credit_balance_exhausted"}}"#,
-            Class::NoMoney,
+            ErrorClass::InsufficientFunds,
         ),
         (
             "moonshot",
             429,
             r#"{"error":{"type":"exceeded_current_quota_error","message":"x"}}"#,
-            Class::NoMoney,
+            ErrorClass::InsufficientFunds,
         ),
-        ("fireworks_ai", 412, r#"{"error":"suspended"}"#, Class::NoMoney),
-        ("openai", 429, r#"{"error":{"message":"slow","code":"rate_limit_exceeded"}}"#, Class::Rate),
+        ("fireworks_ai", 412, r#"{"error":"suspended"}"#, ErrorClass::InsufficientFunds),
+        ("openai", 429, r#"{"error":{"message":"slow","code":"rate_limit_exceeded"}}"#, ErrorClass::Rate),
         (
             "together_ai",
             403,
             r#"{"error":{"message":"Input exceeds the context length"}}"#,
-            Class::ContextLength,
+            ErrorClass::ContextLength,
         ),
-        ("together_ai", 403, r#"{"error":"no"}"#, Class::Permission),
+        ("together_ai", 403, r#"{"error":"no"}"#, ErrorClass::Permission),
         (
             "openai",
             400,
             r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#,
-            Class::ContextLength,
+            ErrorClass::ContextLength,
         ),
-        ("mistral", 422, r#"{"detail":[{"loc":["body"],"msg":"bad","type":"x"}]}"#, Class::OurRequest),
-        ("openai", 404, r#"{"error":{"message":"no such model"}}"#, Class::UnknownModel),
-        ("openai", 503, "upstream connect error", Class::Overload),
-        ("groq", 498, "{}", Class::Overload),
-        ("openai", 408, "", Class::Timeout),
-        ("xai", 200, r#"{"code":"x","error":"currently unavailable"}"#, Class::Overload),
+        (
+            "mistral",
+            422,
+            r#"{"detail":[{"loc":["body"],"msg":"bad","type":"x"}]}"#,
+            ErrorClass::InvalidRequest,
+        ),
+        ("openai", 404, r#"{"error":{"message":"no such model"}}"#, ErrorClass::UnknownModel),
+        ("openai", 503, "upstream connect error", ErrorClass::Overload),
+        ("groq", 498, "{}", ErrorClass::Overload),
+        ("openai", 408, "", ErrorClass::Timeout),
+        ("xai", 200, r#"{"code":"x","error":"currently unavailable"}"#, ErrorClass::Overload),
     ] {
         assert_eq!(class(provider, status, body), expected, "{provider} {status} {body}");
     }
@@ -70,10 +75,10 @@ fn the_message_is_found_in_every_shape_and_never_holds_the_key() {
         ("<html>x</html>", "the provider answered 502 with a web page"),
         ("", "the provider answered 502 without a message"),
     ] {
-        assert_eq!(Rejection::read(openai, 502, None, body.as_bytes()).message, message);
+        assert_eq!(UpstreamError::read(openai, 502, None, body.as_bytes()).message, message);
     }
     let echo = r#"{"error":{"message":"key sk-secret-123 is wrong"}}"#;
-    let rejection = Rejection::read(openai, 401, None, echo.as_bytes()).without("sk-secret-123");
+    let rejection = UpstreamError::read(openai, 401, None, echo.as_bytes()).without("sk-secret-123");
     assert_eq!(rejection.message, "key [key] is wrong");
 }
 
@@ -88,7 +93,7 @@ fn a_key_that_the_limit_goes_through_leaves_nothing_behind() {
                 serde_json::json!({ "error": { "message": format!("{filled}{key}"), "type": format!("{filled}{key}") } })
                     .to_string(),
             ] {
-                let rejection = Rejection::read(openai, 401, None, body.as_bytes()).without(key);
+                let rejection = UpstreamError::read(openai, 401, None, body.as_bytes()).without(key);
                 for text in [Some(rejection.message), rejection.kind].into_iter().flatten() {
                     assert!(text.len() <= MESSAGE_BYTES_MAX);
                     let left = text.replace("[key]", "").replace(['+', ' ', '-'], "");
@@ -102,7 +107,7 @@ fn a_key_that_the_limit_goes_through_leaves_nothing_behind() {
 #[test]
 fn waits_are_read_from_header_and_body() {
     let google = ProviderId::by_id("google").unwrap();
-    let wait = |header, body: &str| Rejection::read(google, 429, header, body.as_bytes()).retry_after;
+    let wait = |header, body: &str| UpstreamError::read(google, 429, header, body.as_bytes()).retry_after;
     assert_eq!(wait(Some("7"), ""), Some(Duration::from_secs(7)));
     assert_eq!(wait(Some("0.5"), ""), Some(Duration::from_millis(999)));
     assert_eq!(wait(Some("Wed, 21 Oct 2026 07:28:00 GMT"), ""), None);
@@ -110,8 +115,8 @@ fn waits_are_read_from_header_and_body() {
     assert_eq!(wait(None, body), Some(Duration::from_secs(37)));
 }
 
-fn inside(provider: &str, body: &str) -> Rejection {
-    Rejection::read_in_success(ProviderId::by_id(provider).unwrap(), body.as_bytes())
+fn inside(provider: &str, body: &str) -> UpstreamError {
+    UpstreamError::read_in_success(ProviderId::by_id(provider).unwrap(), body.as_bytes())
 }
 
 #[test]
@@ -120,66 +125,66 @@ fn an_error_inside_a_success_is_the_same_refusal_as_outside_of_one() {
         (
             "openai",
             r#"{"type":"error","error":{"type":"insufficient_quota","code":"insufficient_quota","message":"You exceeded your current quota"}}"#,
-            Class::NoMoney,
+            ErrorClass::InsufficientFunds,
             429,
         ),
         (
             "openai",
             r#"{"response":{"status":"failed","error":{"code":"rate_limit_exceeded","message":"slow"}}}"#,
-            Class::Rate,
+            ErrorClass::Rate,
             429,
         ),
         (
             "groq",
             r#"{"error":{"message":"Failed to call a function","type":"invalid_request_error","code":"tool_use_failed","failed_generation":"x","status_code":400}}"#,
-            Class::OurRequest,
+            ErrorClass::InvalidRequest,
             400,
         ),
         (
             "openai",
             r#"{"error":{"code":"context_length_exceeded","message":"x"}}"#,
-            Class::ContextLength,
+            ErrorClass::ContextLength,
             400,
         ),
         (
             "anthropic",
             r#"{"type":"invalid_request_error","message":"prompt is too long: 5 tokens > 4 maximum"}"#,
-            Class::ContextLength,
+            ErrorClass::ContextLength,
             400,
         ),
-        ("anthropic", r#"{"type":"overloaded_error","message":"Overloaded"}"#, Class::Overload, 503),
-        ("anthropic", r#"{"type":"rate_limit_error","message":"x"}"#, Class::Rate, 429),
-        ("anthropic", r#"{"type":"billing_error","message":"x"}"#, Class::NoMoney, 429),
-        ("anthropic", r#"{"type":"permission_error","message":"x"}"#, Class::Permission, 403),
-        ("anthropic", r#"{"type":"not_found_error","message":"model: x"}"#, Class::UnknownModel, 404),
+        ("anthropic", r#"{"type":"overloaded_error","message":"Overloaded"}"#, ErrorClass::Overload, 503),
+        ("anthropic", r#"{"type":"rate_limit_error","message":"x"}"#, ErrorClass::Rate, 429),
+        ("anthropic", r#"{"type":"billing_error","message":"x"}"#, ErrorClass::InsufficientFunds, 429),
+        ("anthropic", r#"{"type":"permission_error","message":"x"}"#, ErrorClass::Permission, 403),
+        ("anthropic", r#"{"type":"not_found_error","message":"model: x"}"#, ErrorClass::UnknownModel, 404),
         (
             "google",
             r#"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"quota"}}"#,
-            Class::Rate,
+            ErrorClass::Rate,
             429,
         ),
         (
             "google",
             r#"[{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"bad"}}]"#,
-            Class::OurRequest,
+            ErrorClass::InvalidRequest,
             400,
         ),
-        ("google", r#"{"error":{"status":"UNAVAILABLE","message":"x"}}"#, Class::Overload, 503),
+        ("google", r#"{"error":{"status":"UNAVAILABLE","message":"x"}}"#, ErrorClass::Overload, 503),
         (
             "mistral",
             r#"{"object":"error","message":"x","type":"invalid_request_error","code":"401"}"#,
-            Class::BadKey,
+            ErrorClass::BadKey,
             401,
         ),
-        ("fireworks_ai", r#"{"error":{"message":"x","code":500}}"#, Class::Overload, 500),
+        ("fireworks_ai", r#"{"error":{"message":"x","code":500}}"#, ErrorClass::Overload, 500),
         (
             "deepseek",
             r#"{"error":{"message":"The supported API model names are a or b"}}"#,
-            Class::UnknownModel,
+            ErrorClass::UnknownModel,
             400,
         ),
-        ("xai", r#"{"code":"x","error":"currently unavailable"}"#, Class::Overload, 200),
-        ("openai", r#"{"error":{"message":"something broke"}}"#, Class::Overload, 200),
+        ("xai", r#"{"code":"x","error":"currently unavailable"}"#, ErrorClass::Overload, 200),
+        ("openai", r#"{"error":{"message":"something broke"}}"#, ErrorClass::Overload, 200),
     ] {
         let rejection = inside(provider, body);
         assert_eq!((rejection.class, rejection.status), (class, Some(status)), "{provider} {body}");
@@ -200,79 +205,79 @@ fn an_unknown_model_and_a_long_prompt_are_known_at_every_provider() {
             "openai",
             400,
             r#"{"error":{"code":"model_not_found","message":"The requested model 'x' does not exist."}}"#,
-            Class::UnknownModel,
+            ErrorClass::UnknownModel,
         ),
         (
             "openai",
             400,
             r#"{"error":{"message":"The requested model 'x' does not exist."}}"#,
-            Class::UnknownModel,
+            ErrorClass::UnknownModel,
         ),
         (
             "deepseek",
             400,
             r#"{"error":{"message":"The supported API model names are deepseek-v4.1-pro","type":"invalid_request_error"}}"#,
-            Class::UnknownModel,
+            ErrorClass::UnknownModel,
         ),
         (
             "mistral",
             400,
             r#"{"object":"error","message":"Invalid model: x","type":"invalid_model","code":"1500"}"#,
-            Class::UnknownModel,
+            ErrorClass::UnknownModel,
         ),
         (
             "xai",
             400,
             r#"{"code":"Client specified an invalid argument","error":"Model not found: x"}"#,
-            Class::UnknownModel,
+            ErrorClass::UnknownModel,
         ),
         (
             "groq",
             400,
             r#"{"error":{"message":"The model `x` has been decommissioned and is no longer supported.","code":"model_decommissioned"}}"#,
-            Class::UnknownModel,
+            ErrorClass::UnknownModel,
         ),
         (
             "openai",
             400,
             r#"{"error":{"message":"The model called a tool that does not exist"}}"#,
-            Class::OurRequest,
+            ErrorClass::InvalidRequest,
         ),
         (
             "google",
             400,
             r#"{"error":{"code":400,"message":"The input token count (1250074) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#,
-            Class::ContextLength,
+            ErrorClass::ContextLength,
         ),
         (
             "perplexity",
             400,
             r#"{"error":{"message":"The total length of all messages is too long.","type":"bad_request","code":400}}"#,
-            Class::ContextLength,
+            ErrorClass::ContextLength,
         ),
         (
             "xai",
             400,
             r#"{"error":"This model's maximum prompt length is 131072 but the request contains 200000 tokens."}"#,
-            Class::ContextLength,
+            ErrorClass::ContextLength,
         ),
         (
             "anthropic",
             400,
             r#"{"error":{"type":"invalid_request_error","message":"input length and `max_tokens` exceed context limit: 1 + 2 > 2"}}"#,
-            Class::ContextLength,
+            ErrorClass::ContextLength,
         ),
         (
             "anthropic",
             429,
             r#"{"error":{"type":"rate_limit_error","message":"x","details":{"error_code":"enforced_spend_limit_reached"}}}"#,
-            Class::NoMoney,
+            ErrorClass::InsufficientFunds,
         ),
         (
             "xai",
             403,
             r#"{"code":"x","error":"Content violates usage guidelines. SAFETY_CHECK_TYPE_BIO"}"#,
-            Class::OurRequest,
+            ErrorClass::InvalidRequest,
         ),
     ] {
         assert_eq!(class(provider, status, body), expected, "{provider} {status} {body}");
@@ -319,7 +324,8 @@ fn the_code_that_clients_branch_on_is_openais_and_the_providers_own_is_kept() {
         ),
         ("openai", 400, r#"{"error":{"message":"x","code":"invalid_value"}}"#, None, Some("invalid_value")),
     ] {
-        let rejection = Rejection::read(ProviderId::by_id(provider).unwrap(), status, None, body.as_bytes());
+        let rejection =
+            UpstreamError::read(ProviderId::by_id(provider).unwrap(), status, None, body.as_bytes());
         let code = rejection.openai_code.map(OpenAiCode::as_str);
         assert_eq!((code, rejection.code.as_deref()), (openai, own), "{body}");
     }

@@ -39,7 +39,7 @@ impl Server {
         Self { url, connections }
     }
 
-    async fn post(&self, transport: &Transport) -> Result<Vec<u8>, Rejection> {
+    async fn post(&self, transport: &Transport) -> Result<Vec<u8>, UpstreamError> {
         let outgoing = Outgoing {
             to: Destination::Operator(self.url.clone()),
             body: b"{}".to_vec(),
@@ -94,7 +94,7 @@ async fn a_used_connection_that_closes_unanswered_costs_no_failure_however_many_
 async fn a_new_connection_that_closes_unanswered_is_a_failure_of_the_provider() {
     let server = Server::start(&[&[Act::Close]]).await;
     let rejection = server.post(&transport()).await.unwrap_err();
-    assert!(rejection.class == Class::Overload && !rejection.in_vain, "{rejection:?}");
+    assert!(rejection.class == ErrorClass::Overload && !rejection.unusable_success, "{rejection:?}");
     assert_eq!(server.connections.load(Ordering::SeqCst), 1, "it is not asked again here");
 }
 
@@ -102,6 +102,6 @@ async fn a_new_connection_that_closes_unanswered_is_a_failure_of_the_provider() 
 async fn a_success_that_breaks_off_is_marked_as_perhaps_billed() {
     let server = Server::start(&[&[Act::Cut]]).await;
     let rejection = server.post(&transport()).await.unwrap_err();
-    assert!(rejection.in_vain, "{rejection:?}");
+    assert!(rejection.unusable_success, "{rejection:?}");
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }

@@ -1,6 +1,9 @@
 //! The choice among all models, for `auto`: filters, then the order that the quality table and the floor give.
 
-use super::{CANDIDATES_MAX, Considered, Keys, NoPlan, Outcome, Plan, Wanted, credential_obstacle};
+use super::{
+    CANDIDATES_MAX, CandidateTrace, CredentialLookup, Outcome, Plan, RouteRequest, RoutingError,
+    credential_obstacle,
+};
 use crate::{
     domain::{
         catalog::{Catalog, Model},
@@ -23,28 +26,29 @@ pub(super) fn choose(
     plan: &mut Plan,
     catalog: &Catalog,
     automatic: &Automatic<'_>,
-    wanted: &Wanted<'_>,
+    request: &RouteRequest<'_>,
     policy: &KeyPolicy,
-    keys: &Keys<'_>,
-) -> Result<(), NoPlan> {
+    keys: &CredentialLookup<'_>,
+) -> Result<(), RoutingError> {
     let mut outcome = Outcome { floor_permille: automatic.floor_permille, ..Outcome::default() };
     let mut scored: Vec<Scored> = Vec::new();
     let begun = plan.considered.len();
-    let today = wanted.at.date();
-    for model in catalog.models().filter(|model| wanted.kind.is_served_by(model.mode) && model.is_live(today))
+    let today = request.at.date();
+    for model in
+        catalog.models().filter(|model| request.kind.is_served_by(model.mode) && model.is_live(today))
     {
         if plan.candidates.iter().any(|known| known.id == model.id) {
             continue;
         }
         let candidate = auto::candidate(model);
         let has_own = (keys.own)(candidate.provider, &candidate);
-        let filter = pin_obstacle(wanted, candidate.provider)
+        let filter = pin_obstacle(request, candidate.provider)
             .or(credential_obstacle(&candidate, has_own, keys))
-            .or_else(|| filter::obstacle(&candidate, wanted, policy))
-            .or_else(|| auto::obstacle(model, wanted));
+            .or_else(|| filter::obstacle(&candidate, request, policy))
+            .or_else(|| auto::obstacle(model, request));
         match filter {
             None => {
-                let one = automatic.score(candidate, wanted);
+                let one = automatic.score(candidate, request);
                 match one.cost {
                     // What has no price cannot be compared, and is never served on the platform's key.
                     None => plan.leave_out(&mut outcome, model, "unpriced"),
@@ -55,25 +59,31 @@ pub(super) fn choose(
             Some(filter) => plan.leave_out(&mut outcome, model, filter),
         }
     }
-    automatic.sort(&mut scored, wanted);
+    automatic.sort(&mut scored, request);
     outcome.floor_not_met = !scored.first().is_some_and(|best| best.clears);
     let nobody_reaches_it = automatic.is_strict && outcome.floor_not_met && !scored.is_empty();
     plan.append(&mut outcome, scored, begun, keys);
     plan.automatic = Some(outcome);
     if nobody_reaches_it {
         let considered = std::mem::take(&mut plan.considered);
-        return Err(NoPlan::BelowFloor { floor_permille: automatic.floor_permille, considered });
+        return Err(RoutingError::BelowFloor { floor_permille: automatic.floor_permille, considered });
     }
     Ok(())
 }
 
-fn pin_obstacle(wanted: &Wanted<'_>, provider: ProviderId) -> Option<&'static str> {
-    wanted.pin.filter(|pin| *pin != provider).map(|_| "another_provider_is_pinned")
+fn pin_obstacle(request: &RouteRequest<'_>, provider: ProviderId) -> Option<&'static str> {
+    request.pin.filter(|pin| *pin != provider).map(|_| "another_provider_is_pinned")
 }
 
 impl Plan {
     /// Takes the best as candidates, and tells of the others while there is room.
-    fn append(&mut self, outcome: &mut Outcome, scored: Vec<Scored>, begun: usize, keys: &Keys<'_>) {
+    fn append(
+        &mut self,
+        outcome: &mut Outcome,
+        scored: Vec<Scored>,
+        begun: usize,
+        keys: &CredentialLookup<'_>,
+    ) {
         let mut lines = Vec::new();
         let room = CHAIN_MAX.min(CANDIDATES_MAX.saturating_sub(self.candidates.len()));
         for (place, one) in scored.into_iter().enumerate() {
@@ -101,7 +111,7 @@ impl Plan {
     /// Notes a model that a filter took out: by name while there is room for it, else as one of a number.
     fn leave_out(&mut self, outcome: &mut Outcome, model: &Model, filter: &'static str) {
         if self.considered.len() < LINES_MAX {
-            self.considered.push(Considered {
+            self.considered.push(CandidateTrace {
                 model_id: model.id.clone(),
                 provider: Some(model.provider.row().name),
                 score: None,
@@ -117,9 +127,9 @@ impl Plan {
 
 impl Scored {
     /// Its line in the receipt.
-    fn line(&self, reasons: Vec<&'static str>, filter: Option<&'static str>) -> Considered {
+    fn line(&self, reasons: Vec<&'static str>, filter: Option<&'static str>) -> CandidateTrace {
         let share = |permille: i64| f64::from(i32::try_from(permille).unwrap_or(i32::MAX)) / 1_000.0;
-        Considered {
+        CandidateTrace {
             model_id: self.candidate.id.clone(),
             provider: Some(self.candidate.provider.row().name),
             score: self.score.map(share),

@@ -1,6 +1,6 @@
 //! The hosts of one name: what a suffix of the name asks for, and what the request prefers among them.
 
-use super::{Host, Wanted};
+use super::{Host, RouteRequest};
 use crate::{
     domain::{
         catalog::{Catalog, Flag, Resolved},
@@ -64,13 +64,13 @@ impl Variant {
 pub fn split_variant<'n>(
     catalog: &Catalog,
     name: &'n str,
-    wanted: &Wanted<'_>,
+    request: &RouteRequest<'_>,
 ) -> (&'n str, Option<Variant>) {
     let split = name.rsplit_once(':').and_then(|(plain, suffix)| Some((plain, Variant::by_name(suffix)?)));
     match split {
         Some((plain, variant))
             if !matches!(
-                catalog.resolve(name, wanted.at.date()),
+                catalog.resolve(name, request.at.date()),
                 Resolved::Listed(_) | Resolved::Retired { .. }
             ) =>
         {
@@ -82,11 +82,11 @@ pub fn split_variant<'n>(
 
 /// Puts the hosts that the request wants first in front, and those that miss what it prefers behind; else the order
 /// stays.
-pub fn prefer(hosts: &mut [Host], wanted: &Wanted<'_>) {
-    let asked = wanted.preferences;
+pub fn prefer(hosts: &mut [Host], request: &RouteRequest<'_>) {
+    let asked = request.preferences;
     if asked.max_latency_ms.is_some() || asked.min_tokens_per_second.is_some() {
         hosts.sort_by_cached_key(|(host, _)| {
-            let measured = (wanted.measured)(&host.id);
+            let measured = (request.measured)(&host.id);
             let is_slow = measured.latency_ms.zip(asked.max_latency_ms).is_some_and(|(is, most)| is > most);
             let speed = measured.tokens_per_second.zip(asked.min_tokens_per_second);
             is_slow || speed.is_some_and(|(is, least)| is < least)

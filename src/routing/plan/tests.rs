@@ -67,7 +67,7 @@ fn case() -> impl Strategy<Value = Case> {
         })
 }
 
-fn planned(case: &Case) -> Result<Plan, NoPlan> {
+fn planned(case: &Case) -> Result<Plan, RoutingError> {
     let preferences = Preferences {
         ignore: case.ignored.clone(),
         max_completion_price: case.max_price.map(crate::domain::money::NanoPerMillion),
@@ -82,7 +82,7 @@ fn planned(case: &Case) -> Result<Plan, NoPlan> {
         table: quality::built_in(),
         reference: Some(reference),
     };
-    let wanted = Wanted {
+    let request = RouteRequest {
         names: &[Cow::Borrowed("auto")],
         facts: &case.facts,
         output_limit: case.output_limit,
@@ -92,7 +92,7 @@ fn planned(case: &Case) -> Result<Plan, NoPlan> {
         pin: None,
         strategy: None,
         preferences: &preferences,
-        measured: &|_| Measured::default(),
+        measured: &|_| HostStats::default(),
         at: AT,
         automatic: Some(automatic),
         embedding: None,
@@ -106,11 +106,11 @@ fn planned(case: &Case) -> Result<Plan, NoPlan> {
         allowed_models: allowed,
         ..KeyPolicy::default()
     };
-    let keys = Keys {
+    let keys = CredentialLookup {
         own: &|_, _| false,
         platform: &|provider| case.platform.get(provider.index()).copied().unwrap_or(false),
     };
-    plan(&CATALOG, &wanted, &policy, &keys)
+    plan(&CATALOG, &request, &policy, &keys)
 }
 
 fn ids(plan: &Plan) -> Vec<Arc<str>> {
@@ -170,7 +170,7 @@ proptest! {
         let passed = plan.considered.iter().filter(|line| {
             matches!(line.filtered_out_by, None | Some("too_many_candidates")) && line.est_cost_usd.is_some()
         });
-        let cost = |line: &Considered| line.est_cost_usd.as_ref().unwrap().parse::<f64>().unwrap();
+        let cost = |line: &CandidateTrace| line.est_cost_usd.as_ref().unwrap().parse::<f64>().unwrap();
         let floor = f64::from(case.floor) / 1_000.0;
         let (reaching, others): (Vec<_>, Vec<_>) =
             passed.partition(|line| line.score.is_some_and(|score| score >= floor));

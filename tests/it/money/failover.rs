@@ -320,7 +320,7 @@ async fn a_failover_to_a_host_that_is_not_known_to_fail_needs_no_budget() {
     let stack = Stack::start().await;
     let customer = stack.customer("10").await;
     let gateway = stack.gateway();
-    while gateway.retries.take(gateway.now_ms()) {}
+    while gateway.retries.try_acquire(gateway.now_ms()) {}
     stack.simulator.set_default("groq", Script::failing(503));
     // More requests than the budget would pay for.
     for _ in 0..30 {

@@ -221,7 +221,7 @@ async fn a_customer_whose_calls_all_fail_leaves_the_others_their_retries() {
     let (gateway, organization) = (stack.gateway(), greedy.organization_id.parse().unwrap());
     let draining = async {
         loop {
-            while gateway.own_key_retries.take_share(organization, gateway.now_ms()) {}
+            while gateway.own_key_retries.try_acquire_for(organization, gateway.now_ms()) {}
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

@@ -3,7 +3,7 @@
 use super::{Form, GOOD, assert_refused, endpoints, seen};
 use crate::harness::{Customer, Reply, Stack, hello};
 use kairosroute::{
-    routing::measured::{Measured, Sample},
+    routing::host_stats::{HostStats, Sample},
     simulator::Script,
 };
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ fn host(provider: &str) -> Arc<str> {
     format!("{provider}/gpt-oss-120b").into()
 }
 
-fn known(stack: &Stack, id: &str) -> Measured {
+fn known(stack: &Stack, id: &str) -> HostStats {
     let gateway = stack.gateway();
     gateway.measurements.of(id, gateway.now_ms())
 }
@@ -265,7 +265,7 @@ async fn names_that_the_catalogue_does_not_know_are_not_measured() {
             let reply = asking.key(Form::Extra, GOOD).extra("retry", json!(0)).send(&stack, &customer).await;
             assert_eq!(reply.status, status, "{reply}");
         }
-        assert_eq!(known(&stack, "openai/made-up-7"), Measured::default(), "{status}");
+        assert_eq!(known(&stack, "openai/made-up-7"), HostStats::default(), "{status}");
     }
     stack.finish().await;
 }

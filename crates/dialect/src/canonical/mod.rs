@@ -12,7 +12,7 @@ mod signature;
 pub use allowed::Allowed;
 pub use answer::{Answer, AnswerPart, Choice};
 pub use event::{Citation, Delta, Event, Finish};
-pub use pictures::shown_by_user;
+pub use pictures::move_images_to_user;
 pub use request::{
     Cache, Effort, Format, Json, Logprobs, Part, Reasoning, Request, Role, Setting, Source, Thinking, Tool,
     ToolCall, ToolChoice, ToolKind, ToolResult, Turn, What, is_kept_at,

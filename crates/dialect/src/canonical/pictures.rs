@@ -5,7 +5,7 @@ use super::{Part, Request, Role, Turn};
 use std::borrow::Cow;
 
 /// The request without pictures in the assistant's turns.
-pub fn shown_by_user<'r, 'a>(request: &'r Request<'a>) -> Cow<'r, Request<'a>> {
+pub fn move_images_to_user<'r, 'a>(request: &'r Request<'a>) -> Cow<'r, Request<'a>> {
     let drawn = |turn: &Turn<'_>| turn.role == Role::Assistant && turn.parts.iter().any(is_picture);
     if !request.turns.iter().any(drawn) {
         return Cow::Borrowed(request);
@@ -100,9 +100,9 @@ mod tests {
                 request(&[(User, &[text()]), (System, &[text()]), (User, &[picture(), picture()])]),
             ),
         ] {
-            assert_eq!(*shown_by_user(&given), wanted, "{case}");
+            assert_eq!(*move_images_to_user(&given), wanted, "{case}");
         }
         let plain = request(&[(User, &[picture()]), (Assistant, &[text()])]);
-        assert!(matches!(shown_by_user(&plain), Cow::Borrowed(_)));
+        assert!(matches!(move_images_to_user(&plain), Cow::Borrowed(_)));
     }
 }

@@ -285,16 +285,16 @@ impl Request<'_> {
 
 impl Request<'_> {
     /// Whether a medium is named by something that a provider keeps.
-    pub fn names_kept(&self) -> bool {
-        self.turns.iter().flat_map(|turn| &turn.parts).any(Part::names_kept)
+    pub fn references_stored_objects(&self) -> bool {
+        self.turns.iter().flat_map(|turn| &turn.parts).any(Part::references_stored_objects)
     }
 }
 
 impl Part<'_> {
-    fn names_kept(&self) -> bool {
+    fn references_stored_objects(&self) -> bool {
         match self {
             Part::Image { source, .. } | Part::File { source, .. } => source.is_kept(),
-            Part::ToolResult(result) => result.content.iter().any(Part::names_kept),
+            Part::ToolResult(result) => result.content.iter().any(Part::references_stored_objects),
             _ => false,
         }
     }

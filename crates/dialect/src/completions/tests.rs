@@ -2,7 +2,7 @@
 
 use super::{CompletionsRequest, Reader, Writer, read, write_answer};
 use crate::{
-    Dialect, Limits, Reading, Speaking, Target, Unreadable,
+    Dialect, Limits, Reading, Target, Unreadable, WriterContext,
     canonical::{Answer, AnswerPart, Choice, Delta, Event, Finish, Json, Logprobs, Part, Role, What},
     json::Escaped,
     sse::Splitter,
@@ -32,8 +32,8 @@ fn target(provider: &str) -> Target<'static> {
     }
 }
 
-fn speaking(include_usage: bool) -> Speaking {
-    Speaking {
+fn writer_context(include_usage: bool) -> WriterContext {
+    WriterContext {
         seed: "s1".into(),
         created: 1,
         provider: ProviderId::by_id("cerebras").unwrap(),
@@ -179,7 +179,7 @@ fn an_error_inside_an_answer_and_what_is_none_are_told_apart() {
 #[test]
 fn logprobs_come_back_in_the_shape_of_completions() {
     let answer = whole(golden!("logprobs.json").as_bytes()).unwrap();
-    let body = write_answer(&answer, &speaking(false), "{}", &Usage::default());
+    let body = write_answer(&answer, &writer_context(false), "{}", &Usage::default());
     let body: Value = serde_json::from_slice(&body).unwrap();
     let source: Value = serde_json::from_str(golden!("logprobs.json")).unwrap();
     for key in ["tokens", "token_logprobs", "text_offset"] {
@@ -207,7 +207,7 @@ fn a_stream_is_served_with_the_note_on_its_last_finish_or_its_usage() {
     ];
     let billed = Usage { input: 3, cache_read: 2, output: 3, ..Usage::default() };
     for (usage, golden) in [(false, golden!("served.sse")), (true, golden!("served_usage.sse"))] {
-        let mut writer = Writer::new(speaking(usage));
+        let mut writer = Writer::new(writer_context(usage));
         let mut out = Vec::new();
         for event in &events {
             writer.event(event, &mut out);
@@ -230,10 +230,10 @@ proptest! {
         let choices: Vec<Choice> = texts.iter().map(choice).collect();
         let billed = Usage { input: 3, output: 3, ..Usage::default() };
         let answer = Answer { choices: choices.clone(), ..Answer::default() };
-        let read = whole(&write_answer(&answer, &speaking(false), "{}", &billed)).unwrap();
+        let read = whole(&write_answer(&answer, &writer_context(false), "{}", &billed)).unwrap();
         prop_assert_eq!(&read.choices, &choices);
         prop_assert_eq!(read.usage, Some(billed));
-        let mut writer = Writer::new(speaking(true));
+        let mut writer = Writer::new(writer_context(true));
         let mut out = Vec::new();
         for (choice, text) in (0u32..).zip(&texts) {
             let delta = Delta::Text(Escaped::from_inner(text.clone()));

@@ -3,7 +3,7 @@
 
 use super::logprobs;
 use crate::{
-    Speaking,
+    WriterContext,
     canonical::{Answer, AnswerPart, Choice, Delta, Event, Finish},
     json::{Escaped, ObjectWriter},
     openai_chat::usage,
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 /// Writes streamed answers.
 pub struct Writer {
-    speaking: Speaking,
+    writer_context: WriterContext,
     model: Escaped<'static>,
     /// How each choice ended that has.
     finished: BTreeMap<u32, Finish>,
@@ -23,9 +23,9 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(speaking: Speaking) -> Self {
-        let model = Escaped::from_text(&speaking.upstream_model);
-        Self { speaking, model, finished: BTreeMap::new(), offsets: BTreeMap::new() }
+    pub fn new(writer_context: WriterContext) -> Self {
+        let model = Escaped::from_text(&writer_context.upstream_model);
+        Self { writer_context, model, finished: BTreeMap::new(), offsets: BTreeMap::new() }
     }
 
     /// Writes what the client gets of an event at once.
@@ -53,13 +53,13 @@ impl Writer {
         }
         let last = self.finished.keys().next_back().copied();
         // The note rides on the usage chunk where there is one, as in chat.
-        let asked = self.speaking.include_usage;
+        let asked = self.writer_context.include_usage;
         for (choice, reason) in &self.finished {
             let note = (!asked && Some(*choice) == last).then_some(note);
             self.chunk(*choice, &Escaped::default(), b"null", Some(*reason), note, out);
         }
         if asked {
-            let mut frame = envelope(&self.speaking, &self.model);
+            let mut frame = envelope(&self.writer_context, &self.model);
             frame.raw("choices", "[]");
             frame.raw("usage", &usage::write(billed));
             frame.raw("x_kairosroute", note);
@@ -77,7 +77,7 @@ impl Writer {
         note: Option<&str>,
         out: &mut Vec<u8>,
     ) {
-        let mut frame = envelope(&self.speaking, &self.model);
+        let mut frame = envelope(&self.writer_context, &self.model);
         let list = frame.key("choices");
         list.push(b'[');
         list.extend(entry(choice, text, logprobs, reason));
@@ -90,10 +90,10 @@ impl Writer {
 }
 
 /// Writes whole answers.
-pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &Usage) -> Vec<u8> {
-    let own = Escaped::from_text(&speaking.upstream_model);
+pub fn write_answer(answer: &Answer, writer_context: &WriterContext, note: &str, billed: &Usage) -> Vec<u8> {
+    let own = Escaped::from_text(&writer_context.upstream_model);
     let model = if answer.model.is_empty() { &own } else { &answer.model };
-    let mut out = envelope(speaking, model);
+    let mut out = envelope(writer_context, model);
     let entries: Vec<Vec<u8>> =
         (0u32..).zip(&answer.choices).map(|(index, choice)| whole(index, choice)).collect();
     let list = out.key("choices");
@@ -117,11 +117,11 @@ fn whole(index: u32, choice: &Choice) -> Vec<u8> {
 }
 
 /// What every object has before its choices.
-fn envelope(speaking: &Speaking, model: &Escaped<'_>) -> ObjectWriter {
+fn envelope(writer_context: &WriterContext, model: &Escaped<'_>) -> ObjectWriter {
     let mut out = ObjectWriter::new();
-    out.text("id", &format!("cmpl-{}", speaking.seed));
+    out.text("id", &format!("cmpl-{}", writer_context.seed));
     out.text("object", "text_completion");
-    out.raw("created", &speaking.created.to_string());
+    out.raw("created", &writer_context.created.to_string());
     model.push_quoted(out.key("model"));
     out
 }

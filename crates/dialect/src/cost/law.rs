@@ -4,7 +4,7 @@
 
 use super::of;
 use crate::{
-    AnswerReader, ClientRequest, ClientWriter, Dialect, Limits, Reading, Speaking, Target,
+    AnswerReader, ClientRequest, ClientWriter, Dialect, Limits, Reading, Target, WriterContext,
     canonical::Answer,
     sse::{Splitter, write_data},
     write_answer,

@@ -116,7 +116,7 @@ impl<'a> KindRequest<'a> {
             Kind::Ocr => ocr::write(self, at),
             Kind::Conversation(_) => Err(Unsupported::because("model", ": it is a conversation's")),
         }?;
-        dropped::tell(&mut written.dropped);
+        dropped::sanitize_names(&mut written.dropped);
         let model = percent_encoding::utf8_percent_encode(at.model, PATH_SEGMENT).to_string();
         Ok(Sent {
             path: at.serves.path.replace("{model}", &model),

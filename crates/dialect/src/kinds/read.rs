@@ -9,7 +9,7 @@ use super::{
 use crate::{
     canonical::is_kept_at,
     json::{self, Kind as Json, Member, Raw},
-    openai_chat::{OWN, OWN_SUPPORTED, asks_nothing},
+    openai_chat::{GATEWAY_FIELDS, OWN_SUPPORTED, is_absent_or_default},
     request::{Head, Invalid, Limits},
     shared_account,
 };
@@ -68,8 +68,8 @@ fn read_json<'a>(kind: Kind, body: &'a [u8], limits: &Limits) -> Result<KindRequ
     for member in members {
         let (name, value) = (member.key.as_ref(), member.value);
         let rule = fields::find(kind, name).map(|(_, rule)| *rule);
-        let own = rule.is_none() && OWN.contains(&name);
-        if value.is_null() && (own || rule.is_some()) || own && asks_nothing(name, value) {
+        let own = rule.is_none() && GATEWAY_FIELDS.contains(&name);
+        if value.is_null() && (own || rule.is_some()) || own && is_absent_or_default(name, value) {
             continue;
         }
         match rule {
@@ -88,11 +88,11 @@ fn read_json<'a>(kind: Kind, body: &'a [u8], limits: &Limits) -> Result<KindRequ
         if rule.is_none() {
             head.note_account_field(|| shared_account::undocumented(&member));
         }
-        head.facts.names_kept |= names_kept(&member);
+        head.facts.references_stored_objects |= references_stored_objects(&member);
         kept.push(member);
     }
     head.models.extend(later);
-    head.heed(limits)?;
+    head.apply_limits(limits)?;
     Ok(KindRequest { kind, head, content: Content::default(), fields: Fields::Json(kept) })
 }
 
@@ -110,7 +110,7 @@ fn read_form<'a>(
         let name = part.name.as_ref();
         let rule = fields::find(kind, name).map(|(_, rule)| *rule);
         let blank = !part.is_file() && part.content.trim_ascii().is_empty();
-        let own = rule.is_none() && OWN.contains(&own_name(name));
+        let own = rule.is_none() && GATEWAY_FIELDS.contains(&own_name(name));
         if blank && (rule.is_some() || own) {
             continue;
         }
@@ -153,7 +153,7 @@ fn read_form<'a>(
 }
 
 /// Whether a document or an image is named by what a provider keeps.
-fn names_kept(member: &Member<'_>) -> bool {
+fn references_stored_objects(member: &Member<'_>) -> bool {
     let by_address = |value: Raw<'_>| {
         let url = value.text().or_else(|| value.member("url").and_then(Raw::text));
         url.is_some_and(|url| is_kept_at(&url))
@@ -181,7 +181,7 @@ fn set_aside<'a>(
     if matches!(name, "models" | "models[]") {
         return Ok(Some(Cow::Borrowed(text)));
     }
-    if head.wishes.field(name, text, limits)? || matches!(text.trim(), "null" | "{}" | "[]") {
+    if head.gateway_options.field(name, text, limits)? || matches!(text.trim(), "null" | "{}" | "[]") {
         return Ok(None);
     }
     Err(unsupported_own(own_name(name)))

@@ -5,7 +5,7 @@ use super::{
     usage,
 };
 use crate::{
-    Speaking,
+    WriterContext,
     canonical::{Answer, AnswerPart, Choice, ToolCall},
     json::{Escaped, ObjectWriter},
 };
@@ -15,16 +15,16 @@ use kairosroute_domain::usage::Usage;
 const RAW_ARGUMENTS: &str = "_raw";
 
 /// Writes whole answers. Of several choices this wire has room for the first.
-pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &Usage) -> Vec<u8> {
+pub fn write_answer(answer: &Answer, writer_context: &WriterContext, note: &str, billed: &Usage) -> Vec<u8> {
     let nothing = Choice::default();
     let choice = answer.choices.first().unwrap_or(&nothing);
     let mut out = ObjectWriter::new();
-    blocks::message_id(&answer.id, speaking).push_quoted(out.key("id"));
+    blocks::message_id(&answer.id, writer_context).push_quoted(out.key("id"));
     out.text("type", "message");
     out.text("role", "assistant");
-    blocks::model(&answer.model, speaking).push_quoted(out.key("model"));
+    blocks::model(&answer.model, writer_context).push_quoted(out.key("model"));
     let mut tally = Tally::default();
-    let content = content(&choice.parts, speaking, &mut tally);
+    let content = content(&choice.parts, writer_context, &mut tally);
     let list = out.key("content");
     list.push(b'[');
     list.extend(content.join(&b','));
@@ -36,7 +36,7 @@ pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &U
     out.end()
 }
 
-fn content(parts: &[AnswerPart], speaking: &Speaking, tally: &mut Tally) -> Vec<Vec<u8>> {
+fn content(parts: &[AnswerPart], writer_context: &WriterContext, tally: &mut Tally) -> Vec<Vec<u8>> {
     let mut written: Vec<Vec<u8>> = Vec::with_capacity(parts.len());
     let mut rest = parts;
     while let Some((part, behind)) = rest.split_first() {
@@ -63,17 +63,18 @@ fn content(parts: &[AnswerPart], speaking: &Speaking, tally: &mut Tally) -> Vec<
                 written.push(blocks::text(text).end());
             }
             AnswerPart::Reasoning { text, signature } => {
-                written.push(blocks::thinking(text, &blocks::marked(signature.as_ref(), speaking)).end());
+                written
+                    .push(blocks::thinking(text, &blocks::marked(signature.as_ref(), writer_context)).end());
             }
-            AnswerPart::Redacted(data) => written.push(blocks::redacted(data, speaking).end()),
+            AnswerPart::Redacted(data) => written.push(blocks::redacted(data, writer_context).end()),
             AnswerPart::ToolCall { tool, id, name, arguments, signature } => {
                 tally.called = true;
                 // What the call's maker wants back with it stands in a block of thinking just before it.
                 if let Some(signature) = signature {
-                    let marked = blocks::marked(Some(signature), speaking);
+                    let marked = blocks::marked(Some(signature), writer_context);
                     written.push(blocks::thinking(&Escaped::default(), &marked).end());
                 }
-                let id = blocks::call_id(id, *tool, speaking);
+                let id = blocks::call_id(id, *tool, writer_context);
                 written.push(blocks::tool_use(&id, name, &input(&id, name, arguments)).end());
             }
             AnswerPart::Image { media_type, data } => written.push(blocks::image(media_type, data).end()),

@@ -1,34 +1,38 @@
 //! What whole and streamed answers have in common on this wire: ids, marks, reasons to stop, and the blocks.
 
 use crate::{
-    Speaking,
+    WriterContext,
     canonical::{Citation, Finish, MARK, Signature},
     json::{Escaped, ObjectWriter},
 };
 
 /// The provider's id where it is one of this wire's, else one of ours.
-pub(super) fn message_id(id: &Escaped<'_>, speaking: &Speaking) -> Escaped<'static> {
+pub(super) fn message_id(id: &Escaped<'_>, writer_context: &WriterContext) -> Escaped<'static> {
     if id.inner().starts_with("msg_") {
         return id.clone().into_owned();
     }
-    Escaped::from_text(&format!("msg_{}", speaking.seed))
+    Escaped::from_text(&format!("msg_{}", writer_context.seed))
 }
 
-pub(super) fn model(model: &Escaped<'_>, speaking: &Speaking) -> Escaped<'static> {
-    if model.is_empty() { Escaped::from_text(&speaking.upstream_model) } else { model.clone().into_owned() }
+pub(super) fn model(model: &Escaped<'_>, writer_context: &WriterContext) -> Escaped<'static> {
+    if model.is_empty() {
+        Escaped::from_text(&writer_context.upstream_model)
+    } else {
+        model.clone().into_owned()
+    }
 }
 
-pub(super) fn call_id(id: &Escaped<'_>, tool: u32, speaking: &Speaking) -> Escaped<'static> {
+pub(super) fn call_id(id: &Escaped<'_>, tool: u32, writer_context: &WriterContext) -> Escaped<'static> {
     if id.is_empty() {
-        return Escaped::from_text(&format!("toolu_{}_{tool}", speaking.seed));
+        return Escaped::from_text(&format!("toolu_{}_{tool}", writer_context.seed));
     }
     id.clone().into_owned()
 }
 
 /// A signature under our mark. Reasoning that has none gets an empty one, so that it is known again.
-pub(super) fn marked(signature: Option<&Escaped<'_>>, speaking: &Speaking) -> Escaped<'static> {
+pub(super) fn marked(signature: Option<&Escaped<'_>>, writer_context: &WriterContext) -> Escaped<'static> {
     let nothing = Escaped::default();
-    Signature::mark(speaking.provider, &speaking.upstream_model, signature.unwrap_or(&nothing))
+    Signature::mark(writer_context.provider, &writer_context.upstream_model, signature.unwrap_or(&nothing))
 }
 
 /// What the answer was, for the reason to stop.
@@ -90,10 +94,10 @@ pub(super) fn thinking(text: &Escaped<'_>, signature: &Escaped<'_>) -> ObjectWri
     block
 }
 
-pub(super) fn redacted(data: &Escaped<'_>, speaking: &Speaking) -> ObjectWriter {
+pub(super) fn redacted(data: &Escaped<'_>, writer_context: &WriterContext) -> ObjectWriter {
     let mut block = ObjectWriter::new();
     block.text("type", "redacted_thinking");
-    marked(Some(data), speaking).push_quoted(block.key("data"));
+    marked(Some(data), writer_context).push_quoted(block.key("data"));
     block
 }
 

@@ -11,7 +11,7 @@ use crate::{
     Dialect,
     canonical::{self, Effort, Format, Json, Setting, Tool, ToolChoice, ToolKind, Turn, What},
     json::{Cursor, Escaped, Kind, Member, Raw, Text},
-    openai_chat::{OWN, OWN_SUPPORTED, asks_nothing, expect, models},
+    openai_chat::{GATEWAY_FIELDS, OWN_SUPPORTED, expect, is_absent_or_default, models},
     request::{Facts, Head, Invalid, Limits},
     shared_account,
 };
@@ -79,7 +79,7 @@ impl<'a> Reading<'a> {
         let name = key.decode();
         self.check_new(&name, limits)?;
         let rule = fields::rule(&name);
-        let own = rule.is_none() && OWN.contains(&name.as_ref());
+        let own = rule.is_none() && GATEWAY_FIELDS.contains(&name.as_ref());
         let mark = cursor.mark();
         if cursor.kind()? == Kind::Null && (own || rule.is_some()) {
             cursor.value()?;
@@ -99,7 +99,7 @@ impl<'a> Reading<'a> {
         }
         let value = cursor.taken(mark);
         let is_list = matches!(rule, Some(Rule::Tools | Rule::Texts));
-        if (own && asks_nothing(&name, value)) || (is_list && value.is_empty()) {
+        if (own && is_absent_or_default(&name, value)) || (is_list && value.is_empty()) {
             self.idle.push(name);
             return Ok(());
         }
@@ -301,7 +301,8 @@ impl<'a> Reading<'a> {
         let Seen { facts, marked, mut fees, system_turns, .. } = self.seen;
         let said = |name: &str| self.members.iter().find(|member| member.key == name);
         // A container is kept by the account it runs in; faster and local answers have prices of their own.
-        let names_kept = self.canonical.names_kept() || said("container").is_some();
+        let references_stored_objects =
+            self.canonical.references_stored_objects() || said("container").is_some();
         let dearer = |name, usual: &[&str]| {
             said(name).and_then(|member| member.value.text()).is_some_and(|word| !usual.contains(&&*word))
         };
@@ -312,7 +313,7 @@ impl<'a> Reading<'a> {
         }
         self.head.facts = Facts {
             has_tools: !self.canonical.tools.is_empty(),
-            names_kept,
+            references_stored_objects,
             unpriced_tools: facts.unpriced_tools || !fees.is_empty(),
             ..facts
         };

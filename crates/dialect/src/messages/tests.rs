@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    AnswerReader, ClientWriter, Dialect, Limits, Reading, Speaking, Target,
+    AnswerReader, ClientWriter, Dialect, Limits, Reading, Target, WriterContext,
     canonical::{Answer, Event},
     sse::Splitter,
 };
@@ -41,8 +41,8 @@ fn target<'t>(provider: &str, upstream_model: &'t str) -> Target<'t> {
     }
 }
 
-fn speaking(provider: &str, upstream_model: &str) -> Speaking {
-    Speaking {
+fn writer_context(provider: &str, upstream_model: &str) -> WriterContext {
+    WriterContext {
         seed: "gw1".into(),
         created: 0,
         provider: ProviderId::by_id(provider).unwrap(),
@@ -124,8 +124,12 @@ fn gathered(events: Vec<Event<'_>>) -> Answer {
 }
 
 /// What a client gets of the events, with this bill.
-fn spoken(events: &[Event<'_>], speaking: Speaking, billed: &kairosroute_domain::usage::Usage) -> String {
-    let mut writer = ClientWriter::new(Dialect::Messages, speaking).unwrap();
+fn spoken(
+    events: &[Event<'_>],
+    writer_context: WriterContext,
+    billed: &kairosroute_domain::usage::Usage,
+) -> String {
+    let mut writer = ClientWriter::new(Dialect::Messages, writer_context).unwrap();
     let mut out = Vec::new();
     events.iter().for_each(|event| writer.event(event, &mut out));
     writer.conclude(r#"{"cost":"0.1"}"#, billed, &mut out);

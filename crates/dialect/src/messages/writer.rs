@@ -6,7 +6,7 @@ use super::{
     usage, write_event,
 };
 use crate::{
-    Speaking,
+    WriterContext,
     canonical::{Citation, Delta, Event, Finish},
     json::{Escaped, ObjectWriter},
 };
@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 
 /// Writes streamed answers.
 pub struct Writer {
-    speaking: Speaking,
+    writer_context: WriterContext,
     started: bool,
     /// Of the next block.
     index: u64,
@@ -66,9 +66,9 @@ enum Held {
 }
 
 impl Writer {
-    pub fn new(speaking: Speaking) -> Self {
+    pub fn new(writer_context: WriterContext) -> Self {
         Self {
-            speaking,
+            writer_context,
             started: false,
             index: 0,
             restarts: 0,
@@ -135,15 +135,15 @@ impl Writer {
             return;
         }
         self.started = true;
-        let mut id = blocks::message_id(id, &self.speaking);
+        let mut id = blocks::message_id(id, &self.writer_context);
         if self.restarts > 0 {
-            id = Escaped::from_text(&format!("msg_{}_{}", self.speaking.seed, self.restarts));
+            id = Escaped::from_text(&format!("msg_{}_{}", self.writer_context.seed, self.restarts));
         }
         let mut message = ObjectWriter::new();
         id.push_quoted(message.key("id"));
         message.text("type", "message");
         message.text("role", "assistant");
-        blocks::model(model, &self.speaking).push_quoted(message.key("model"));
+        blocks::model(model, &self.writer_context).push_quoted(message.key("model"));
         message.raw("content", "[]");
         message.raw("container", "null");
         for member in ["stop_reason", "stop_sequence", "stop_details"] {
@@ -280,7 +280,7 @@ impl Writer {
             }
             Delta::Signature(signature) => self.sign(signature, out),
             Delta::Redacted(data) => {
-                let block = blocks::redacted(data, &self.speaking);
+                let block = blocks::redacted(data, &self.writer_context);
                 self.put_whole(block, out);
             }
             Delta::ToolStart { tool, id, name, signature } => {
@@ -290,7 +290,7 @@ impl Writer {
                     self.sign(signature, out);
                 }
                 self.tally.called = true;
-                let id = blocks::call_id(id, *tool, &self.speaking);
+                let id = blocks::call_id(id, *tool, &self.writer_context);
                 self.begin(Open::Tool { number: *tool, said: false }, blocks::tool_use(&id, name, "{}"), out);
             }
             Delta::ToolArguments { tool, piece } => self.arguments(*tool, piece, out),
@@ -343,7 +343,7 @@ impl Writer {
     }
 
     fn put_signature(&mut self, signature: Option<&Escaped<'_>>, out: &mut Vec<u8>) {
-        let marked = blocks::marked(signature, &self.speaking);
+        let marked = blocks::marked(signature, &self.writer_context);
         self.piece("signature_delta", "signature", &marked, out);
     }
 

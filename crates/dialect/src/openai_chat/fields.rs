@@ -72,7 +72,7 @@ pub(super) const FIELDS: &[(&str, Rule)] = &[
 ];
 
 /// Fields of the gateway and of the clients it stands in for.
-pub(crate) const OWN: &[&str] = &[
+pub(crate) const GATEWAY_FIELDS: &[&str] = &[
     "models",
     "byok_api_key",
     "extra",
@@ -99,7 +99,7 @@ pub(crate) const OWN: &[&str] = &[
     "usage",
 ];
 
-/// Of [`OWN`], those that are acted on; the others are refused when they ask for something. `usage` asks for what is
+/// Of [`GATEWAY_FIELDS`], those that are acted on; the others are refused when they ask for something. `usage` asks for what is
 /// always given.
 pub(crate) const OWN_SUPPORTED: &[&str] = &[
     "models",

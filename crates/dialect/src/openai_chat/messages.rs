@@ -337,7 +337,7 @@ pub(super) fn bared(value: Raw<'_>, mark: &str) -> Option<String> {
 
 fn add_medium(text: Text<'_>, key: &str, facts: &mut Facts) {
     let inner = text.inner();
-    facts.names_kept |= match key {
+    facts.references_stored_objects |= match key {
         "" | "url" => is_kept_at(&text.decode()),
         _ => key == "file_id",
     };

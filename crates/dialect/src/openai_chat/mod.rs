@@ -16,10 +16,10 @@ mod translate;
 pub mod usage;
 
 pub use answers::AnswerEdits;
-pub(crate) use fields::{OWN, OWN_SUPPORTED};
+pub(crate) use fields::{GATEWAY_FIELDS, OWN_SUPPORTED};
 pub(crate) use messages::expect;
 pub use request::{ChatRequest, read};
-pub(crate) use request::{asks_nothing, models};
+pub(crate) use request::{is_absent_or_default, models};
 pub use traits::{Reasoning, Sampling, Traits, needs_responses};
 pub use translate::{Reader, Said, Writer, write, write_answer, write_turns};
 

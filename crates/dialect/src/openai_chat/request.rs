@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::{
-    fields::{self, OWN, OWN_SUPPORTED, Rule},
+    fields::{self, GATEWAY_FIELDS, OWN_SUPPORTED, Rule},
     messages::{self, Traces, expect},
 };
 use crate::{
@@ -75,7 +75,7 @@ impl<'a> Reading<'a> {
         let name = key.decode();
         self.check_new(&name, limits)?;
         let rule = fields::rule(&name);
-        let own = rule.is_none() && OWN.contains(&name.as_ref());
+        let own = rule.is_none() && GATEWAY_FIELDS.contains(&name.as_ref());
         let mark = cursor.mark();
         if cursor.kind()? == Kind::Null && (own || rule.is_some()) {
             cursor.value()?;
@@ -91,7 +91,7 @@ impl<'a> Reading<'a> {
         }
         let value = cursor.taken(mark);
         let is_list = matches!(rule, Some(Rule::Tools | Rule::Functions | Rule::Stop));
-        if (own && asks_nothing(&name, value)) || (is_list && value.is_empty()) {
+        if (own && is_absent_or_default(&name, value)) || (is_list && value.is_empty()) {
             self.idle.push(name);
             return Ok(());
         }
@@ -224,7 +224,7 @@ impl<'a> Reading<'a> {
 }
 
 /// Whether a field of the gateway's own asks for nothing, or for what happens anyway.
-pub(crate) fn asks_nothing(name: &str, value: Raw<'_>) -> bool {
+pub(crate) fn is_absent_or_default(name: &str, value: Raw<'_>) -> bool {
     value.is_idle()
         || name == "data_collection" && value.get() == "\"allow\""
         // Without a server there is nothing to take turns with and nothing to execute.

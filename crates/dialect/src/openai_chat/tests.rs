@@ -246,7 +246,7 @@ fn values_out_of_range_and_malformed_messages_are_refused_by_name() {
 fn our_own_fields_never_leave_and_are_refused_by_name_when_they_ask_for_something() {
     let idle = r#""extra":null,"byok_api_key":" ","additional_params":{},"mcp_servers":[],"zdr":false,"data_collection":"allow""#;
     assert_eq!(sent("openai", "gpt-4o", idle).unwrap().0, "");
-    let (own, supported) = (super::fields::OWN, super::fields::OWN_SUPPORTED);
+    let (own, supported) = (super::fields::GATEWAY_FIELDS, super::fields::OWN_SUPPORTED);
     let asking = r#""models":["n"],"byok_api_key":"canary","extra":{"byok":"canary"}"#;
     assert_eq!(sent("openai", "gpt-4o", asking).unwrap().0, "");
     for own in own.iter().filter(|own| !supported.contains(own)) {

@@ -26,7 +26,7 @@ pub(super) struct Abilities {
 }
 
 /// Whether it takes no more of Responses than input, instructions, tools, a limit and a schema.
-pub(super) fn is_narrow(provider: ProviderId) -> bool {
+pub(super) fn is_perplexity_subset(provider: ProviderId) -> bool {
     provider.as_str() == "perplexity"
 }
 
@@ -48,7 +48,7 @@ impl Abilities {
         Abilities {
             can_reason,
             reasons_now: traits.reasons(effort),
-            samples: !fixed && !target.has(Flag::NoSampling) && !is_narrow(target.provider),
+            samples: !fixed && !target.has(Flag::NoSampling) && !is_perplexity_subset(target.provider),
             cache_marks: openai && version.is_some_and(|version| version >= (5, 6)),
             provider: target.provider,
             version,
@@ -62,7 +62,7 @@ impl Abilities {
         if !self.can_reason || self.no_effort {
             return None;
         }
-        if is_narrow(self.provider) {
+        if is_perplexity_subset(self.provider) {
             return match asked {
                 Effort::None => None,
                 Effort::Max => Some(Effort::XHigh),

@@ -8,15 +8,15 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    Speaking,
+    WriterContext,
     canonical::{Answer, AnswerPart, Delta, Event},
     json::{Escaped, with_member},
 };
 use kairosroute_domain::usage::Usage;
 
 /// Writes whole answers.
-pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &Usage) -> Vec<u8> {
-    let mut writer = Writer::new(speaking.clone());
+pub fn write_answer(answer: &Answer, writer_context: &WriterContext, note: &str, billed: &Usage) -> Vec<u8> {
+    let mut writer = Writer::new(writer_context.clone());
     let mut unseen = Vec::new();
     let start = Event::Start { id: answer.id.borrowed(), model: answer.model.borrowed() };
     writer.event(&start, &mut unseen);

@@ -4,7 +4,7 @@
 
 use super::{
     MADE_HERE, REDACTED,
-    abilities::{Abilities, is_narrow},
+    abilities::{Abilities, is_perplexity_subset},
     input::push_data_url,
     items,
     request::ResponsesRequest,
@@ -20,7 +20,7 @@ use std::borrow::Cow;
 impl ResponsesRequest<'_> {
     /// The body for `target`, which speaks Responses too.
     pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
-        if is_narrow(target.provider) {
+        if is_perplexity_subset(target.provider) {
             return self.encode_narrow(target);
         }
         let abilities = Abilities::of(target, self.canonical.thinking.effort);
@@ -113,17 +113,17 @@ fn edited(item: Raw<'_>, target: &Target<'_>) -> Edited {
     let members = item.members();
     let text = |key: &str| items::member(&members, key).and_then(Escaped::of);
     let typed = items::member(&members, "type").and_then(Raw::text);
-    let made_here = items::made_here(&members);
+    let is_gateway_id = items::is_gateway_id(&members);
     let value = text("encrypted_content").filter(|_| typed.as_deref() == Some("reasoning"));
     match (typed.as_deref(), value) {
-        (Some("reasoning"), Some(value)) => thought(&members, value, made_here, target),
-        (Some("reasoning"), None) if made_here => Edited::Removed,
-        (Some("image_generation_call"), _) if made_here => match text("result") {
+        (Some("reasoning"), Some(value)) => thought(&members, value, is_gateway_id, target),
+        (Some("reasoning"), None) if is_gateway_id => Edited::Removed,
+        (Some("image_generation_call"), _) if is_gateway_id => match text("result") {
             Some(data) => Edited::Written(shown(&items::drawn_as(&members), &data)),
             None => Edited::Removed,
         },
         // The provider would look it up and find nothing.
-        (kind, _) if made_here && kind != Some("item_reference") => {
+        (kind, _) if is_gateway_id && kind != Some("item_reference") => {
             Edited::Written(without_id(&members, None))
         }
         _ => Edited::Kept,
@@ -131,13 +131,13 @@ fn edited(item: Raw<'_>, target: &Target<'_>) -> Edited {
 }
 
 /// Reasoning that brings something along for its maker.
-fn thought(members: &[Member<'_>], value: Escaped<'_>, made_here: bool, target: &Target<'_>) -> Edited {
+fn thought(members: &[Member<'_>], value: Escaped<'_>, is_gateway_id: bool, target: &Target<'_>) -> Edited {
     let redacted = value.inner().strip_prefix(REDACTED).is_some_and(|rest| rest.starts_with(MARK));
     if redacted {
         return Edited::Removed;
     }
     if !value.inner().starts_with(MARK) {
-        return if made_here { Edited::Removed } else { Edited::Kept };
+        return if is_gateway_id { Edited::Removed } else { Edited::Kept };
     }
     let signature = Signature::new(value, Dialect::Responses);
     let bare = signature.bare(target.provider, target.upstream_model, target.dialect);

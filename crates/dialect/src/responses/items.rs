@@ -119,14 +119,14 @@ impl<'a> Conversation<'a> {
                 facts.add_bytes(item.len());
                 // Without its content it is what the provider has stored under that id.
                 let present = |key: &str| member(&members, key).is_some_and(|value| !value.is_idle());
-                if present("id") && !present("encrypted_content") && !made_here(&members) {
+                if present("id") && !present("encrypted_content") && !is_gateway_id(&members) {
                     self.account_field = self.account_field.or(Some("input[].id"));
                 }
                 let reasoning = reasoning(&members, &path)?;
                 self.add_assistant_item(Part::Reasoning(reasoning));
                 Ok(())
             }
-            "image_generation_call" if made_here(&members) => {
+            "image_generation_call" if is_gateway_id(&members) => {
                 self.add_assistant_item(picture(&members, &path, facts)?);
                 Ok(())
             }
@@ -276,7 +276,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-pub(super) fn made_here(members: &[Member<'_>]) -> bool {
+pub(super) fn is_gateway_id(members: &[Member<'_>]) -> bool {
     member(members, "id").and_then(Raw::text).is_some_and(|id| is_made_here(&id))
 }
 

@@ -4,8 +4,8 @@
 use crate::{
     json::{Cursor, Kind, Member, Raw},
     openai_chat::{
-        fields::{self, OWN, OWN_SUPPORTED, Rule},
-        request::{asks_nothing, models},
+        fields::{self, GATEWAY_FIELDS, OWN_SUPPORTED, Rule},
+        request::{is_absent_or_default, models},
     },
     request::{Invalid, Limits},
 };
@@ -53,7 +53,9 @@ pub(crate) fn read<'a>(
         match takes(&member.key) {
             Some(_) if member.value.is_null() => Ok(()),
             Some(takes) => members.keep(member, takes, limits),
-            None if OWN.contains(&member.key.as_ref()) => members.set_aside(member, limits, &mut later),
+            None if GATEWAY_FIELDS.contains(&member.key.as_ref()) => {
+                members.set_aside(member, limits, &mut later)
+            }
             None => {
                 members.kept.push(member);
                 Ok(())
@@ -93,7 +95,7 @@ impl<'a> Members<'a> {
         if name == "models" && !value.is_null() {
             models(&mut value.cursor(), name, limits, later)?;
         }
-        if asks_nothing(name, value) {
+        if is_absent_or_default(name, value) {
             return Ok(());
         }
         if !OWN_SUPPORTED.contains(&name.as_ref()) {

@@ -324,7 +324,7 @@ impl<'a> Reading<'a> {
         head.note_account_field(|| account_field.map(str::to_owned));
         head.facts.wants_logprobs = canonical.logprobs.is_some();
         canonical.turns = turns;
-        head.facts.names_kept |= canonical.names_kept();
+        head.facts.references_stored_objects |= canonical.references_stored_objects();
         head.fees.extend(offered.fees);
         head.fees.extend(added.fees);
         head.facts.unpriced_tools |= !head.fees.is_empty();

@@ -3,7 +3,7 @@
 
 use super::{Reader, ResponsesRequest, Writer, read, write, write_answer};
 use crate::{
-    Dialect, Limits, Reading, Speaking, Target, Unreadable,
+    Dialect, Limits, Reading, Target, Unreadable, WriterContext,
     canonical::{Answer, Citation, Delta, Event},
     json::Escaped,
     sse::Splitter,
@@ -37,8 +37,8 @@ fn request(body: &str) -> ResponsesRequest<'_> {
     read(body.as_bytes(), &Limits::default()).unwrap()
 }
 
-fn speaking() -> Speaking {
-    Speaking {
+fn writer_context() -> WriterContext {
+    WriterContext {
         seed: "s1".into(),
         created: 1_790_000_000,
         provider: ProviderId::by_id("google").unwrap(),

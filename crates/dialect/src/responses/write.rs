@@ -3,7 +3,7 @@
 //! for that by name.
 
 use super::{
-    abilities::{Abilities, is_narrow},
+    abilities::{Abilities, is_perplexity_subset},
     input::InputWriter,
 };
 use crate::{
@@ -28,7 +28,7 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
     let mut writing = Writing {
         request,
         target,
-        narrow: is_narrow(target.provider),
+        narrow: is_perplexity_subset(target.provider),
         abilities: Abilities::of(target, request.thinking.effort),
         out: ObjectWriter::with_capacity(1024),
         dropped: Vec::new(),

@@ -10,7 +10,7 @@ use super::{
     usage,
 };
 use crate::{
-    Speaking,
+    WriterContext,
     canonical::{Citation, Delta, Event, Finish, Json, Signature},
     json::{Escaped, ObjectWriter},
 };
@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 
 /// Writes streamed answers.
 pub struct Writer {
-    speaking: Speaking,
+    writer_context: WriterContext,
     id: String,
     frames: Frames,
     begun: bool,
@@ -61,12 +61,12 @@ struct Tool {
 }
 
 impl Writer {
-    pub fn new(speaking: Speaking) -> Self {
+    pub fn new(writer_context: WriterContext) -> Self {
         Self {
-            id: format!("resp_{}", speaking.seed),
+            id: format!("resp_{}", writer_context.seed),
             frames: Frames::default(),
             begun: false,
-            model: Escaped::from_text(&speaking.upstream_model),
+            model: Escaped::from_text(&writer_context.upstream_model),
             tier: None,
             finish: None,
             declined: false,
@@ -75,7 +75,7 @@ impl Writer {
             tools: VecDeque::new(),
             chars: 0,
             held_bytes: 0,
-            speaking,
+            writer_context,
         }
     }
 
@@ -429,11 +429,11 @@ impl Writer {
     fn place(&mut self, prefix: &str) -> (usize, String) {
         let index = self.items.len();
         self.items.push(Vec::new());
-        (index, format!("{prefix}{MADE_HERE}{}_{index}", self.speaking.seed))
+        (index, format!("{prefix}{MADE_HERE}{}_{index}", self.writer_context.seed))
     }
 
     fn mark(&self, bare: &Escaped<'_>) -> Escaped<'static> {
-        Signature::mark(self.speaking.provider, &self.speaking.upstream_model, bare)
+        Signature::mark(self.writer_context.provider, &self.writer_context.upstream_model, bare)
     }
 
     fn status(&self) -> Status {
@@ -454,7 +454,7 @@ impl Writer {
         };
         let response = Response {
             id: &self.id,
-            created: self.speaking.created,
+            created: self.writer_context.created,
             model: &self.model,
             status,
             error,
@@ -462,7 +462,7 @@ impl Writer {
             output: &finished,
             tier: self.tier.as_deref(),
             usage,
-            echo: &self.speaking.echo,
+            echo: &self.writer_context.echo,
         };
         response.json()
     }

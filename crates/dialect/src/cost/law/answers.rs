@@ -1,14 +1,14 @@
 //! Answers of every provider's dialect, read and written in every client's, streamed and whole.
 
 use super::{
-    Answer, AnswerReader, ClientWriter, Dialect, ProviderId, Reading, Speaking, Splitter, Usage, check,
+    Answer, AnswerReader, ClientWriter, Dialect, ProviderId, Reading, Splitter, Usage, WriterContext, check,
     write_answer, write_data,
 };
 
 const CLIENTS: [Dialect; 4] = [Dialect::Chat, Dialect::Completions, Dialect::Messages, Dialect::Responses];
 
-fn speaking() -> Speaking {
-    Speaking {
+fn writer_context() -> WriterContext {
+    WriterContext {
         seed: "s1".into(),
         created: 1_795_190_400,
         provider: ProviderId::by_id("openai").unwrap(),
@@ -31,7 +31,7 @@ fn run(dialect: Dialect, frames: &[String]) {
     frames.iter().for_each(|frame| write_data(&mut stream, frame.as_bytes()));
     let mut reader = AnswerReader::new(dialect, Reading::default());
     let mut writers: Vec<ClientWriter> =
-        CLIENTS.into_iter().map(|client| ClientWriter::new(client, speaking()).unwrap()).collect();
+        CLIENTS.into_iter().map(|client| ClientWriter::new(client, writer_context()).unwrap()).collect();
     let mut answer = Answer::default();
     let mut out = Vec::new();
     let mut splitter = Splitter::new(1 << 24);
@@ -49,7 +49,7 @@ fn run(dialect: Dialect, frames: &[String]) {
         writer.conclude("{}", &Usage::default(), &mut out);
     }
     for client in CLIENTS {
-        write_answer(client, &answer, &speaking(), "{}", &Usage::default()).unwrap();
+        write_answer(client, &answer, &writer_context(), "{}", &Usage::default()).unwrap();
     }
     super::super::step(out.len());
 }

@@ -307,8 +307,8 @@ proptest! {
     #[test]
     fn streamed_and_whole_answers_read_the_same(events in answer(), output in 0u64..1000) {
         let billed = Usage { input: 3, output, ..Usage::default() };
-        let stream = spoken(&events, speaking("openai", "gpt-5.5"), &billed);
-        let body = write_answer(Dialect::Messages, &gathered(events.clone()), &speaking("openai", "gpt-5.5"), "{}", &billed);
+        let stream = spoken(&events, writer_context("openai", "gpt-5.5"), &billed);
+        let body = write_answer(Dialect::Messages, &gathered(events.clone()), &writer_context("openai", "gpt-5.5"), "{}", &billed);
         let from_body = gathered(whole(&String::from_utf8(body.unwrap()).unwrap(), Reading::default()));
         let from_stream = gathered(streamed(&[stream.as_bytes()], Reading::default()));
         prop_assert_eq!(&from_stream, &from_body);

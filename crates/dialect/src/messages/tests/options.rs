@@ -265,9 +265,9 @@ fn what_this_wire_cannot_say_is_refused_by_name() {
 fn names_are_dropped_and_marks_for_the_cache_are_at_most_four() {
     use crate::canonical::Cache;
     let marked = |name: &str| Part::Text { text: Escaped::from_text(name), cache: Some(Cache::Hour) };
-    let mut speaking = turn(Role::User, ["a", "b", "c", "d", "e"].map(marked).into());
-    speaking.name = Some(Escaped::from_text("jo"));
-    let (sent, dropped) = written("claude-opus-5", &asking(vec![speaking]));
+    let mut writer_context = turn(Role::User, ["a", "b", "c", "d", "e"].map(marked).into());
+    writer_context.name = Some(Escaped::from_text("jo"));
+    let (sent, dropped) = written("claude-opus-5", &asking(vec![writer_context]));
     assert_eq!(sent.matches(r#""cache_control":{"type":"ephemeral","ttl":"1h"}"#).count(), 4);
     assert_eq!(dropped, ["messages[].name", "cache_control"]);
 }

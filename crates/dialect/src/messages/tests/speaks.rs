@@ -40,7 +40,7 @@ fn bill() -> Usage {
 }
 
 fn stream(events: &[Event<'_>]) -> String {
-    spoken(events, speaking("moonshot", "kimi-k3"), &bill())
+    spoken(events, writer_context("moonshot", "kimi-k3"), &bill())
 }
 
 fn body(events: &[Event<'_>]) -> String {
@@ -48,7 +48,7 @@ fn body(events: &[Event<'_>]) -> String {
     let out = write_answer(
         Dialect::Messages,
         &answer,
-        &speaking("moonshot", "kimi-k3"),
+        &writer_context("moonshot", "kimi-k3"),
         r#"{"cost":"0.1"}"#,
         &bill(),
     );
@@ -170,7 +170,7 @@ fn calls_that_come_at_once_are_written_one_after_the_other() {
 
 #[test]
 fn the_first_call_streams_while_others_wait() {
-    let mut writer = Writer::new(speaking("moonshot", "kimi-k3"));
+    let mut writer = Writer::new(writer_context("moonshot", "kimi-k3"));
     let mut out = Vec::new();
     for event in [started(), call(0, "a", "one"), call(1, "b", "two"), piece(1, "{}"), piece(0, "{}")] {
         writer.event(&event, &mut out);
@@ -299,7 +299,7 @@ fn a_calls_signature_comes_back_in_the_thinking_before_it() {
     use crate::canonical::Part;
     let signature = Some(text("c2ln"));
     let start = said(Delta::ToolStart { tool: 0, id: text("a"), name: text("b"), signature });
-    let google = speaking("google", "gemini-3.8-pro");
+    let google = writer_context("google", "gemini-3.8-pro");
     let answer = gathered(vec![start, done(0), finish(Finish::ToolCalls)]);
     let body = write_answer(Dialect::Messages, &answer, &google, "{}", &bill()).unwrap();
     let content = serde_json::from_slice::<Value>(&body).unwrap()["content"].to_string();

@@ -5,7 +5,7 @@ use super::{
     pieces::{self, Call, Name},
 };
 use crate::{
-    Speaking,
+    WriterContext,
     canonical::{Answer, AnswerPart, Choice, Json, Place},
     json::{Escaped, ObjectWriter, Raw},
 };
@@ -15,23 +15,23 @@ use kairosroute_domain::usage::Usage;
 /// maker's.
 pub struct Said {
     pub parts: Vec<AnswerPart>,
-    pub speaking: Speaking,
+    pub writer_context: WriterContext,
 }
 
 /// The body of a whole answer.
-pub fn write_answer(answer: &Answer, speaking: &Speaking, note: &str, billed: &Usage) -> Vec<u8> {
-    write_turns(&[], answer, speaking, note, billed)
+pub fn write_answer(answer: &Answer, writer_context: &WriterContext, note: &str, billed: &Usage) -> Vec<u8> {
+    write_turns(&[], answer, writer_context, note, billed)
 }
 
 /// The body of an answer whose first choice began in the turns before.
 pub fn write_turns(
     before: &[Said],
     answer: &Answer,
-    speaking: &Speaking,
+    writer_context: &WriterContext,
     note: &str,
     billed: &Usage,
 ) -> Vec<u8> {
-    let mut out = Name::new(speaking, &answer.id, &answer.model).opened("chat.completion");
+    let mut out = Name::new(writer_context, &answer.id, &answer.model).opened("chat.completion");
     let nothing = [Choice::default()];
     let choices = if answer.choices.is_empty() { nothing.as_slice() } else { answer.choices.as_slice() };
     let list = out.key("choices");
@@ -39,8 +39,8 @@ pub fn write_turns(
         list.push(if index == 0 { b'[' } else { b',' });
         let calls = choice.parts.iter().any(|part| matches!(part, AnswerPart::ToolCall { .. }));
         let before = before.iter().filter(|_| index == 0);
-        let before = before.flat_map(|said| said.parts.iter().map(|part| (part, &said.speaking)));
-        let parts = before.chain(choice.parts.iter().map(|part| (part, speaking)));
+        let before = before.flat_map(|said| said.parts.iter().map(|part| (part, &said.writer_context)));
+        let parts = before.chain(choice.parts.iter().map(|part| (part, writer_context)));
         let mut written = ObjectWriter::new();
         written.raw("index", &index.to_string());
         written.key("message").extend(message(parts, calls));
@@ -60,23 +60,25 @@ pub fn write_turns(
     out.end()
 }
 
-fn message<'p>(parts: impl Iterator<Item = (&'p AnswerPart, &'p Speaking)>, calls: bool) -> Vec<u8> {
+fn message<'p>(parts: impl Iterator<Item = (&'p AnswerPart, &'p WriterContext)>, calls: bool) -> Vec<u8> {
     let (mut said, mut thought, mut refusal) = (Escaped::default(), Escaped::default(), Escaped::default());
     let (mut blocks, mut called, mut cited, mut images) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (part, speaking) in parts {
+    for (part, writer_context) in parts {
         let place = Place { calls: called.len(), after_text: !said.is_empty() };
         match part {
             AnswerPart::Text(text) => said.push(text),
             AnswerPart::Refusal(text) => refusal.push(text),
             AnswerPart::Reasoning { text, signature } => {
                 thought.push(text);
-                blocks.extend(signature.as_ref().map(|bare| pieces::thinking(text, bare, place, speaking)));
+                blocks.extend(
+                    signature.as_ref().map(|bare| pieces::thinking(text, bare, place, writer_context)),
+                );
             }
-            AnswerPart::Redacted(data) => blocks.push(pieces::redacted(data, place, speaking)),
+            AnswerPart::Redacted(data) => blocks.push(pieces::redacted(data, place, writer_context)),
             AnswerPart::ToolCall { tool, id, name, arguments, signature } => {
                 let call = Call { tool: *tool, id, name, signature: signature.as_ref() };
                 let nothing = arguments.is_empty() || arguments.inner() == "null";
-                called.push(call.write(None, if nothing { "{}" } else { arguments.inner() }, speaking));
+                called.push(call.write(None, if nothing { "{}" } else { arguments.inner() }, writer_context));
             }
             AnswerPart::Citation(citation) => cited.push(pieces::citation(citation)),
             AnswerPart::Image { media_type, data } => images.push(pieces::image(media_type, data)),

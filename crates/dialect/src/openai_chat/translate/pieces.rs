@@ -3,7 +3,7 @@
 
 use super::turns_out::{push_data_url, thought_signature};
 use crate::{
-    Speaking,
+    WriterContext,
     canonical::{Citation, Finish, Place, Signature},
     json::{Escaped, ObjectWriter},
 };
@@ -22,18 +22,18 @@ pub(super) struct Name {
 
 impl Name {
     /// From what the provider calls the answer and the model; an id of another form gives way to one of ours.
-    pub(super) fn new(speaking: &Speaking, id: &Escaped<'_>, model: &Escaped<'_>) -> Self {
+    pub(super) fn new(writer_context: &WriterContext, id: &Escaped<'_>, model: &Escaped<'_>) -> Self {
         let id = if id.inner().starts_with(PREFIX) {
             id.clone().into_owned()
         } else {
-            Escaped::from_inner(format!("{PREFIX}{}", speaking.seed))
+            Escaped::from_inner(format!("{PREFIX}{}", writer_context.seed))
         };
         let model = if model.is_empty() {
-            Escaped::from_text(&speaking.upstream_model)
+            Escaped::from_text(&writer_context.upstream_model)
         } else {
             model.clone().into_owned()
         };
-        Self { id, model, created: speaking.created }
+        Self { id, model, created: writer_context.created }
     }
 
     /// The start of a chunk or body.
@@ -57,13 +57,18 @@ pub(super) struct Call<'c> {
 
 impl Call<'_> {
     /// Its JSON: with its number in a chunk, without in a body. `arguments` as the inside of a JSON string.
-    pub(super) fn write(&self, index: Option<u32>, arguments: &str, speaking: &Speaking) -> String {
+    pub(super) fn write(
+        &self,
+        index: Option<u32>,
+        arguments: &str,
+        writer_context: &WriterContext,
+    ) -> String {
         let mut out = ObjectWriter::new();
         if let Some(index) = index {
             out.raw("index", &index.to_string());
         }
         if self.id.is_empty() {
-            out.text("id", &format!("call_{}x{}", speaking.seed, self.tool));
+            out.text("id", &format!("call_{}x{}", writer_context.seed, self.tool));
         } else {
             self.id.push_quoted(out.key("id"));
         }
@@ -73,26 +78,31 @@ impl Call<'_> {
         Escaped::from_inner(arguments).push_quoted(function.key("arguments"));
         out.key("function").extend(function.end());
         if let Some(bare) = self.signature {
-            out.raw("extra_content", thought_signature(&mark(bare, speaking)).get());
+            out.raw("extra_content", thought_signature(&mark(bare, writer_context)).get());
         }
         text_of(out.end())
     }
 }
 
 /// A block of reasoning that a client can hand back.
-pub(super) fn thinking(text: &Escaped<'_>, bare: &Escaped<'_>, place: Place, speaking: &Speaking) -> String {
+pub(super) fn thinking(
+    text: &Escaped<'_>,
+    bare: &Escaped<'_>,
+    place: Place,
+    writer_context: &WriterContext,
+) -> String {
     let mut out = ObjectWriter::new();
     out.text("type", "thinking");
     text.push_quoted(out.key("thinking"));
-    mark_at(place, bare, speaking).push_quoted(out.key("signature"));
+    mark_at(place, bare, writer_context).push_quoted(out.key("signature"));
     text_of(out.end())
 }
 
 /// A block of reasoning that only its provider can read.
-pub(super) fn redacted(data: &Escaped<'_>, place: Place, speaking: &Speaking) -> String {
+pub(super) fn redacted(data: &Escaped<'_>, place: Place, writer_context: &WriterContext) -> String {
     let mut out = ObjectWriter::new();
     out.text("type", "redacted_thinking");
-    mark_at(place, data, speaking).push_quoted(out.key("data"));
+    mark_at(place, data, writer_context).push_quoted(out.key("data"));
     text_of(out.end())
 }
 
@@ -134,12 +144,12 @@ pub(super) fn finish_word(finish: Option<Finish>, calls: bool) -> &'static str {
     }
 }
 
-fn mark_at(place: Place, bare: &Escaped<'_>, speaking: &Speaking) -> Escaped<'static> {
-    Signature::mark_at(place, speaking.provider, &speaking.upstream_model, bare)
+fn mark_at(place: Place, bare: &Escaped<'_>, writer_context: &WriterContext) -> Escaped<'static> {
+    Signature::mark_at(place, writer_context.provider, &writer_context.upstream_model, bare)
 }
 
-fn mark(bare: &Escaped<'_>, speaking: &Speaking) -> Escaped<'static> {
-    Signature::mark(speaking.provider, &speaking.upstream_model, bare)
+fn mark(bare: &Escaped<'_>, writer_context: &WriterContext) -> Escaped<'static> {
+    Signature::mark(writer_context.provider, &writer_context.upstream_model, bare)
 }
 
 /// Objects are written from text, so they are text.

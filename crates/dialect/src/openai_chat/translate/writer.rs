@@ -7,7 +7,7 @@ use super::{
     pieces::{self, Name, TOOLS_MAX},
 };
 use crate::{
-    Speaking,
+    WriterContext,
     canonical::{Delta, Event, Finish, Place},
     json::{Escaped, ObjectWriter},
     sse,
@@ -21,7 +21,7 @@ const THOUGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Writes streamed answers.
 pub struct Writer {
-    speaking: Speaking,
+    writer_context: WriterContext,
     name: Name,
     service_tier: Option<String>,
     choices: Vec<Choice>,
@@ -41,15 +41,15 @@ struct Choice {
 }
 
 impl Writer {
-    pub fn new(speaking: Speaking) -> Self {
-        let name = Name::new(&speaking, &Escaped::default(), &Escaped::default());
-        Self { speaking, name, service_tier: None, choices: Vec::new() }
+    pub fn new(writer_context: WriterContext) -> Self {
+        let name = Name::new(&writer_context, &Escaped::default(), &Escaped::default());
+        Self { writer_context, name, service_tier: None, choices: Vec::new() }
     }
 
     /// Another turn of the same answer follows, which may have another maker. What the answer as a whole is called
     /// stays.
-    pub fn go_on(&mut self, speaking: Speaking) {
-        self.speaking = speaking;
+    pub fn go_on(&mut self, writer_context: WriterContext) {
+        self.writer_context = writer_context;
         // Reasoning that was not signed by then is signed by nobody.
         for choice in &mut self.choices {
             choice.thought = Some(Escaped::default());
@@ -58,7 +58,7 @@ impl Writer {
 
     pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match event {
-            Event::Start { id, model } => self.name = Name::new(&self.speaking, id, model),
+            Event::Start { id, model } => self.name = Name::new(&self.writer_context, id, model),
             Event::Said { choice, delta } => self.say(*choice, delta, out),
             Event::Finish { choice, reason, .. } => {
                 if let Some(choice) = self.choice(*choice) {
@@ -82,7 +82,7 @@ impl Writer {
         if self.choices.is_empty() {
             self.choices.push(Choice::default());
         }
-        let include_usage = self.speaking.include_usage;
+        let include_usage = self.writer_context.include_usage;
         let last = self.choices.len().saturating_sub(1);
         let mut choices = std::mem::take(&mut self.choices);
         for (number, choice) in (0..).zip(&mut choices) {
@@ -118,7 +118,7 @@ impl Writer {
     fn say(&mut self, number: u32, delta: &Delta<'_>, out: &mut Vec<u8>) {
         let Some(choice) = self.choice(number) else { return };
         let mut choice = std::mem::take(choice);
-        if let Some((member, json)) = choice.member(delta, &self.speaking) {
+        if let Some((member, json)) = choice.member(delta, &self.writer_context) {
             self.open(number, &mut choice, out);
             let choices = match member {
                 "logprobs" => {
@@ -164,7 +164,11 @@ impl Choice {
 
     /// The member of the delta that says it, and its JSON; `logprobs` stands beside the delta. `None` when there is
     /// nothing to say.
-    fn member(&mut self, delta: &Delta<'_>, speaking: &Speaking) -> Option<(&'static str, String)> {
+    fn member(
+        &mut self,
+        delta: &Delta<'_>,
+        writer_context: &WriterContext,
+    ) -> Option<(&'static str, String)> {
         let quoted = |text: &Escaped<'_>| format!("\"{}\"", text.inner());
         if !matches!(delta, Delta::Reasoning(_) | Delta::Signature(_)) {
             self.thought = Some(Escaped::default());
@@ -184,11 +188,11 @@ impl Choice {
             }
             Delta::Signature(bare) => {
                 let thought = self.thought.replace(Escaped::default())?;
-                let block = pieces::thinking(&thought, bare, self.place(), speaking);
+                let block = pieces::thinking(&thought, bare, self.place(), writer_context);
                 ("thinking_blocks", format!("[{block}]"))
             }
             Delta::Redacted(data) => {
-                ("thinking_blocks", format!("[{}]", pieces::redacted(data, self.place(), speaking)))
+                ("thinking_blocks", format!("[{}]", pieces::redacted(data, self.place(), writer_context)))
             }
             Delta::ToolStart { tool, id, name, signature } => {
                 let place = usize::try_from(*tool).ok().filter(|place| *place < TOOLS_MAX)?;
@@ -196,7 +200,7 @@ impl Choice {
                     self.calls.push(false);
                 }
                 let call = pieces::Call { tool: *tool, id, name, signature: signature.as_ref() };
-                ("tool_calls", format!("[{}]", call.write(Some(*tool), "", speaking)))
+                ("tool_calls", format!("[{}]", call.write(Some(*tool), "", writer_context)))
             }
             Delta::ToolArguments { tool, piece } => {
                 *self.calls.get_mut(usize::try_from(*tool).ok()?)? = true;

@@ -54,7 +54,7 @@ fn events() -> Vec<Event<'static>> {
 }
 
 fn served(events: &[Event<'_>]) -> String {
-    let mut writer = Writer::new(speaking());
+    let mut writer = Writer::new(writer_context());
     let mut out = Vec::new();
     for event in events {
         writer.event(event, &mut out);
@@ -112,7 +112,7 @@ fn a_stream_is_served_as_its_golden_file_has_it() {
 fn a_whole_answer_holds_what_the_stream_ends_with() {
     let mut answer = Answer::default();
     events().into_iter().for_each(|event| answer.absorb(event));
-    let body = write_answer(&answer, &speaking(), r#"{"cost_usd":0.1}"#, &usage());
+    let body = write_answer(&answer, &writer_context(), r#"{"cost_usd":0.1}"#, &usage());
     let mut body: Value = serde_json::from_slice(&body).unwrap();
     let note = body.as_object_mut().unwrap().remove("x_kairosroute").unwrap();
     assert_eq!(note["cost_usd"], 0.1);
@@ -124,8 +124,8 @@ fn a_response_has_every_member_that_clients_require() {
     let body = request(
         r#"{"model":"m","input":"x","instructions":"Be brief.","temperature":0.50,"tools":[{"type":"function","name":"f","parameters":{},"strict":false}],"tool_choice":"required","user":"u","metadata":{"a":"b"}}"#,
     );
-    let speaking = Speaking { echo: body.echo(), ..speaking() };
-    let json = write_answer(&Answer::default(), &speaking, "{}", &usage());
+    let writer_context = WriterContext { echo: body.echo(), ..writer_context() };
+    let json = write_answer(&Answer::default(), &writer_context, "{}", &usage());
     let json = String::from_utf8(json).unwrap();
     assert!(json.contains(r#""temperature":0.50,"#), "{json}");
     let response: Value = serde_json::from_str(&json).unwrap();
@@ -193,7 +193,7 @@ fn signatures_of_other_makers_travel_under_our_mark_and_come_back() {
 
 #[test]
 fn an_error_ends_the_stream_in_sequence() {
-    let mut writer = Writer::new(speaking());
+    let mut writer = Writer::new(writer_context());
     let mut out = Vec::new();
     writer.event(&say(Delta::Text(text("Hal"))), &mut out);
     writer.fail("upstream_error", "It \"broke\".", &mut out);
@@ -278,7 +278,7 @@ proptest! {
         let parts = normal(parts);
         let choice = Choice { parts: parts.clone(), finish: Some(Finish::Stop), ..Choice::default() };
         let answer = Answer { choices: vec![choice], ..Answer::default() };
-        let body = String::from_utf8(write_answer(&answer, &speaking(), "{}", &usage())).unwrap();
+        let body = String::from_utf8(write_answer(&answer, &writer_context(), "{}", &usage())).unwrap();
         let read = whole_answer(&body);
         prop_assert_eq!(read.usage, Some(usage()));
         prop_assert_eq!(unmarked(read), parts.clone());
@@ -353,9 +353,9 @@ fn the_responses_in_a_streams_events_have_the_required_members_too() {
     let body = request(
         r#"{"model":"m","input":"x","tools":[{"type":"function","name":"f"},{"type":"function","name":"g","parameters":{},"strict":true},{"type":"custom","name":"h"}]}"#,
     );
-    let speaking = Speaking { echo: body.echo(), ..speaking() };
+    let writer_context = WriterContext { echo: body.echo(), ..writer_context() };
     let mut out = Vec::new();
-    let mut writer = Writer::new(speaking.clone());
+    let mut writer = Writer::new(writer_context.clone());
     events().iter().for_each(|event| writer.event(event, &mut out));
     writer.conclude("{}", &usage(), &mut out);
     let mut count = 0;
@@ -374,7 +374,8 @@ fn the_responses_in_a_streams_events_have_the_required_members_too() {
         [("standard", "default"), ("on_demand", "default"), ("priority", "priority"), ("odd", "default")]
     {
         let answer = Answer { service_tier: Some(theirs.into()), ..Answer::default() };
-        let json: Value = serde_json::from_slice(&write_answer(&answer, &speaking, "{}", &usage())).unwrap();
+        let json: Value =
+            serde_json::from_slice(&write_answer(&answer, &writer_context, "{}", &usage())).unwrap();
         assert_eq!(json["service_tier"], told);
     }
 }

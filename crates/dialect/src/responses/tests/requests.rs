@@ -215,7 +215,7 @@ fn what_a_provider_keeps_is_told_by_what_an_item_names() {
     ] {
         let body = format!(r#"{{"model":"m","input":[{item}]}}"#);
         let head = request(&body).head;
-        assert_eq!((head.facts.names_kept, head.needs_state), (kept, false), "{item}");
+        assert_eq!((head.facts.references_stored_objects, head.needs_state), (kept, false), "{item}");
         assert!(head.fees.is_empty() && !head.facts.unpriced_tools, "{item}");
     }
 }
@@ -329,10 +329,10 @@ fn reasoning_of_another_maker_leaves_the_history_and_ones_own_loses_the_mark() {
 /// What a client of Responses sends back of an answer that was written here.
 fn answered_by(provider: &str, model: &str, events: &[Event<'_>]) -> String {
     let provider = ProviderId::by_id(provider).unwrap();
-    let speaking = Speaking { provider, upstream_model: model.into(), ..speaking() };
+    let writer_context = WriterContext { provider, upstream_model: model.into(), ..writer_context() };
     let mut answer = Answer::default();
     events.iter().for_each(|event| answer.absorb(event.clone()));
-    let body = write_answer(&answer, &speaking, "{}", &usage());
+    let body = write_answer(&answer, &writer_context, "{}", &usage());
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let output = body["output"].as_array().unwrap().iter().map(ToString::to_string);
     let user = |text: &str| format!(r#"{{"role":"user","content":"{text}"}}"#);

@@ -1,5 +1,5 @@
 use crate::{
-    Limits, Reading, Speaking, Target,
+    Limits, Reading, Target, WriterContext,
     canonical::{Answer, Delta, Event, Request},
     openai_chat::{self, Reader, Writer, write_answer},
     sse::Splitter,
@@ -34,8 +34,8 @@ fn target<'t>(provider: &str, upstream_model: &'t str) -> Target<'t> {
     }
 }
 
-fn speaking(provider: &str, upstream_model: &str) -> Speaking {
-    Speaking {
+fn writer_context(provider: &str, upstream_model: &str) -> WriterContext {
+    WriterContext {
         seed: "s1".into(),
         created: 1_795_190_400,
         provider: ProviderId::by_id(provider).unwrap(),
@@ -128,8 +128,8 @@ fn whole(body: &str, provider: &str) -> String {
 }
 
 /// What a client gets of these events, streamed.
-fn written(events: &[Event<'_>], speaking: Speaking, billed: &Usage) -> String {
-    let mut writer = Writer::new(speaking);
+fn written(events: &[Event<'_>], writer_context: WriterContext, billed: &Usage) -> String {
+    let mut writer = Writer::new(writer_context);
     let mut out = Vec::new();
     for event in events {
         writer.event(event, &mut out);
@@ -139,10 +139,10 @@ fn written(events: &[Event<'_>], speaking: Speaking, billed: &Usage) -> String {
 }
 
 /// What a client gets of these events, whole.
-fn written_whole(events: &[Event<'_>], speaking: &Speaking, billed: &Usage) -> String {
+fn written_whole(events: &[Event<'_>], writer_context: &WriterContext, billed: &Usage) -> String {
     let mut answer = Answer::default();
     for event in events {
         answer.absorb(event.clone());
     }
-    String::from_utf8(write_answer(&answer, speaking, r#"{"provider":"x"}"#, billed)).unwrap()
+    String::from_utf8(write_answer(&answer, writer_context, r#"{"provider":"x"}"#, billed)).unwrap()
 }

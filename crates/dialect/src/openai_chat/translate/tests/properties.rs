@@ -236,7 +236,7 @@ fn loose_json() -> impl Strategy<Value = String> {
 fn read_all(bytes: &[u8]) {
     let mut answer = Answer::default();
     let _ = Reader::new(reading("xai")).body(bytes, &mut |event| answer.absorb(event));
-    let mut writer = Writer::new(speaking("openai", "m"));
+    let mut writer = Writer::new(writer_context("openai", "m"));
     let mut out = Vec::new();
     let mut reader = Reader::new(reading("xai"));
     let mut emit = |event: Event<'_>| writer.event(&event, &mut out);
@@ -247,7 +247,7 @@ fn read_all(bytes: &[u8]) {
     }
     reader.close(&mut emit);
     writer.conclude("{}", &Usage::default(), &mut out);
-    write_answer(&answer, &speaking("openai", "m"), "{}", &Usage::default());
+    write_answer(&answer, &writer_context("openai", "m"), "{}", &Usage::default());
     if let Ok(request) = openai_chat::read(bytes, &Limits::default())
         && let Ok(request) = request.canonical()
     {
@@ -286,12 +286,12 @@ proptest! {
     fn an_answer_written_either_way_is_read_as_it_was(events in answer()) {
         let expected = gathered(events.clone());
         let billed = expected.usage.unwrap();
-        let speaking = Speaking { include_usage: true, ..speaking("openai", "m") };
-        let body = written_whole(&events, &speaking, &billed);
+        let writer_context = WriterContext { include_usage: true, ..writer_context("openai", "m") };
+        let body = written_whole(&events, &writer_context, &billed);
         let mut found = Answer::default();
         Reader::new(reading("openai")).body(body.as_bytes(), &mut |event| found.absorb(event)).unwrap();
         prop_assert_eq!(&found, &expected);
-        let stream = written(&events, speaking, &billed);
+        let stream = written(&events, writer_context, &billed);
         let mut found = Answer::default();
         stream_events(&[stream.as_bytes()], "openai", &mut |event| found.absorb(event));
         prop_assert_eq!(&found, &expected);

@@ -79,7 +79,8 @@ fn refusal() -> Vec<Event<'static>> {
 
 #[test]
 fn streams_are_written_as_chunks() {
-    let usage = |include_usage| Speaking { include_usage, ..speaking("anthropic", "claude-sonnet-4-6") };
+    let usage =
+        |include_usage| WriterContext { include_usage, ..writer_context("anthropic", "claude-sonnet-4-6") };
     for (case, found, expected) in [
         ("checking", written(&checking(), usage(true), &billed()), golden!("written_checking.sse")),
         ("everything", written(&everything(), usage(false), &billed()), golden!("written_everything.sse")),
@@ -92,20 +93,20 @@ fn streams_are_written_as_chunks() {
 
 #[test]
 fn whole_answers_are_written_as_bodies() {
-    let speaking = speaking("anthropic", "claude-sonnet-4-6");
+    let writer_context = writer_context("anthropic", "claude-sonnet-4-6");
     for (case, events, expected) in [
         ("checking", checking(), golden!("written_checking.json")),
         ("everything", everything(), golden!("written_everything.json")),
         ("refusal", refusal(), golden!("written_refusal.json")),
         ("nothing", vec![Event::End], golden!("written_nothing.json")),
     ] {
-        assert_eq!(written_whole(&events, &speaking, &billed()), expected.trim_end(), "{case}");
+        assert_eq!(written_whole(&events, &writer_context, &billed()), expected.trim_end(), "{case}");
     }
 }
 
 #[test]
 fn nothing_is_written_before_content() {
-    let mut writer = Writer::new(speaking("openai", "gpt-5.4"));
+    let mut writer = Writer::new(writer_context("openai", "gpt-5.4"));
     let mut out = Vec::new();
     for event in
         [start("a", "b"), Event::ServiceTier("x".into()), Event::Usage(billed()), finish(Finish::Stop)]
@@ -124,7 +125,7 @@ fn every_choice_that_spoke_is_finished_and_the_last_carries_the_note() {
         finish(Finish::Pause),
         Event::Said { choice: 4_000_000_000, delta: Delta::Text(text("never")) },
     ];
-    let out = written(&events, speaking("openai", "m"), &billed());
+    let out = written(&events, writer_context("openai", "m"), &billed());
     let chunks: Vec<Value> = out
         .split("\n\n")
         .filter_map(|frame| serde_json::from_str(frame.strip_prefix("data: ")?).ok())
@@ -143,8 +144,11 @@ fn every_choice_that_spoke_is_finished_and_the_last_carries_the_note() {
 
 #[test]
 fn a_providers_own_chat_id_is_kept() {
-    let out =
-        written(&[start("chatcmpl-Z", "m"), say(Delta::Text(text("x")))], speaking("groq", "q"), &billed());
+    let out = written(
+        &[start("chatcmpl-Z", "m"), say(Delta::Text(text("x")))],
+        writer_context("groq", "q"),
+        &billed(),
+    );
     assert!(out.starts_with(r#"data: {"id":"chatcmpl-Z","object":"chat.completion.chunk","#), "{out}");
 }
 
@@ -158,7 +162,7 @@ fn reasoning_too_long_to_keep_is_written_and_goes_without_its_block() {
         say(Delta::Reasoning(text("short"))),
         say(Delta::Signature(text("kept"))),
     ];
-    let out = written(&events, speaking("anthropic", "c"), &billed());
+    let out = written(&events, writer_context("anthropic", "c"), &billed());
     assert_eq!(out.matches("reasoning_content").count(), 3);
     assert!(
         !out.contains("lost") && out.contains(r#""thinking":"short","signature":"gw1.anthropic.Yw.kept""#)
@@ -169,7 +173,7 @@ fn reasoning_too_long_to_keep_is_written_and_goes_without_its_block() {
 fn signatures_of_every_turn_name_who_made_them() {
     let thinks = |bare: &'static str| [say(Delta::Reasoning(text("Hm"))), say(Delta::Signature(text(bare)))];
     let calls = [tool(0, "call_1", "f", Some("T"))];
-    let (first, last) = (speaking("anthropic", "m"), speaking("google", "m"));
+    let (first, last) = (writer_context("anthropic", "m"), writer_context("google", "m"));
     let mut writer = Writer::new(first.clone());
     let mut out = Vec::new();
     // Reasoning whose signature never came is not signed by the next.
@@ -189,7 +193,7 @@ fn signatures_of_every_turn_name_who_made_them() {
     };
     let parts = answer(&thinks("A")).choices.remove(0).parts;
     let rest = answer(&[thinks("B").as_slice(), &calls].concat());
-    let before = [openai_chat::Said { parts, speaking: first }];
+    let before = [openai_chat::Said { parts, writer_context: first }];
     let whole = openai_chat::write_turns(&before, &rest, &last, "1", &billed());
     let whole = String::from_utf8(whole).unwrap();
     for said in [streamed, whole] {
@@ -217,11 +221,11 @@ fn the_reason_for_the_end_agrees_with_the_calls_that_were_written() {
         (vec![call(), finish(Finish::Length)], "length"),
         (vec![text(), finish(Finish::Refusal)], "content_filter"),
     ] {
-        let speaking = speaking("anthropic", "m");
+        let writer_context = writer_context("anthropic", "m");
         let expected = format!("\"finish_reason\":\"{word}\"");
-        let whole = written_whole(&events, &speaking, &billed());
+        let whole = written_whole(&events, &writer_context, &billed());
         assert!(whole.contains(&expected), "{whole}");
-        let streamed = written(&events, speaking, &billed());
+        let streamed = written(&events, writer_context, &billed());
         assert!(streamed.contains(&expected), "{streamed}");
     }
 }
@@ -234,8 +238,8 @@ fn a_tier_is_told_in_openais_words_or_not_at_all() {
             Event::Finish { choice: 0, reason: Finish::Stop, stop_sequence: None },
         ];
         for text in [
-            written(&events, speaking("anthropic", "m"), &billed()),
-            written_whole(&events, &speaking("anthropic", "m"), &billed()),
+            written(&events, writer_context("anthropic", "m"), &billed()),
+            written_whole(&events, &writer_context("anthropic", "m"), &billed()),
         ] {
             match told {
                 Some(word) => assert!(text.contains(&format!("\"service_tier\":\"{word}\"")), "{text}"),
@@ -261,8 +265,8 @@ fn blocks_of_reasoning_name_their_place_streamed_and_whole() {
         call(1),
     ];
     for text in [
-        written(&events, speaking("anthropic", "m"), &billed()),
-        written_whole(&events, &speaking("anthropic", "m"), &billed()),
+        written(&events, writer_context("anthropic", "m"), &billed()),
+        written_whole(&events, &writer_context("anthropic", "m"), &billed()),
     ] {
         for marked in ["gw1.anthropic.bQ.s1", "gw1.anthropic.bQ~0t.r1", "gw1.anthropic.bQ~1t.s2"] {
             assert!(text.contains(marked), "{marked} in {text}");
@@ -273,7 +277,7 @@ fn blocks_of_reasoning_name_their_place_streamed_and_whole() {
 #[test]
 fn whole_answers_have_every_member_that_clients_require() {
     for events in [checking(), everything(), refusal(), vec![Event::End]] {
-        let body = written_whole(&events, &speaking("anthropic", "m"), &billed());
+        let body = written_whole(&events, &writer_context("anthropic", "m"), &billed());
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         let choice = &body["choices"][0];
         for (place, keys) in [

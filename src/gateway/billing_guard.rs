@@ -1,0 +1,213 @@
+//! Owns the money and the story of one request from authentication to its end. Whatever happens (an answer, a
+//! refusal, a client that leaves, a panic) ends in exactly one settle or void of its hold and one receipt: what
+//! the handler cannot await any more, dropping the meter hands to a task of its own.
+
+use super::{
+    attempt::Answer,
+    open_request::OpenRequest,
+    receipt::{Bill, RequestOutcome, ServedBy},
+    relay::Relay,
+};
+use crate::{
+    domain::ids::RequestId,
+    providers::{error::UpstreamError, transport::Response},
+};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A settle that is not durable by then stays queued, and the client is told that something is wrong.
+const SETTLE_WAIT: Duration = Duration::from_secs(10);
+/// How long a refused client waits for its hold to be given back.
+const VOID_WAIT: Duration = Duration::from_secs(1);
+
+/// The meter of one request.
+pub struct BillingGuard {
+    /// `None` once the request has been brought to its end.
+    open: Option<Box<OpenRequest>>,
+}
+
+/// Why an answer could not be billed in time.
+#[derive(Debug)]
+pub struct NotDurable;
+
+impl BillingGuard {
+    pub fn open(open: OpenRequest) -> Self {
+        Self { open: Some(Box::new(open)) }
+    }
+
+    /// The open request. `None` only after it has ended.
+    pub fn get(&mut self) -> Option<&mut OpenRequest> {
+        self.open.as_deref_mut()
+    }
+
+    /// The number of the turn that is open.
+    pub fn turn(&self) -> u32 {
+        let turn = self.open.as_ref().map_or(0, |open| open.turns.number());
+        u32::try_from(turn).unwrap_or(0)
+    }
+
+    pub fn request_id(&self) -> Option<RequestId> {
+        self.open.as_ref().map(|open| open.request_id)
+    }
+
+    /// Ends an answered request: bills it, waits until that is durable, and records it.
+    pub async fn settle(&mut self, ending: RequestOutcome) -> Result<(ServedBy, Bill), NotDurable> {
+        let Some(open) = self.open.take() else { return Err(NotDurable) };
+        if !open.needs_counting() {
+            return open.end(ending, None, SETTLE_WAIT).await;
+        }
+        // Counting may take long. The client may leave meanwhile: the end is a task of its own.
+        let gateway = open.gateway.clone();
+        let ended = async move { counted(open).await?.end(ending, None, SETTLE_WAIT).await };
+        gateway.tasks.spawn_on(ended, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))
+    }
+
+    /// Ends a turn after which another follows: bills it, waits until that is durable, and opens the next. It runs
+    /// to its end by itself: a client that leaves meanwhile leaves a request that has its receipt.
+    pub async fn finish_turn(mut self) -> Result<BillingGuard, NotDurable> {
+        let Some(open) = self.open.take() else { return Err(NotDurable) };
+        let (gateway, flows) = (open.gateway.clone(), open.flows);
+        let over = async move {
+            let mut open = if open.needs_counting() { counted(open).await? } else { open };
+            let next = BillingGuard::open(open.next_turn());
+            open.turns.has_next_turn = true;
+            Ok((open.end(RequestOutcome::Completed, None, SETTLE_WAIT).await, next))
+        };
+        let (settled, mut next) =
+            gateway.tasks.spawn_on(over, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))?;
+        match settled {
+            Ok((_, bill)) => {
+                // As the ledger holds it.
+                if let Some(last) = next.get().and_then(|open| open.turns.done.last_mut()) {
+                    last.bill = bill;
+                }
+                Ok(next)
+            }
+            Err(NotDurable) => {
+                // A whole turn that is lost is not charged, and not one of those that were.
+                if let Some(open) = next.get().filter(|_| !flows) {
+                    open.turns.done.pop();
+                }
+                next.fail("the bill could not be made durable in time").await;
+                Err(NotDurable)
+            }
+        }
+    }
+
+    /// Ends a request whose last turn was not begun: what the turns before it said is the answer.
+    pub async fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            let _ = open.end(RequestOutcome::Completed, None, VOID_WAIT).await;
+        }
+    }
+
+    /// Ends a request that nothing came of, or nothing more.
+    pub async fn fail(&mut self, message: &str) {
+        if let Some(open) = self.open.take() {
+            let ending =
+                if open.turns.done.is_empty() { RequestOutcome::Failed } else { RequestOutcome::Aborted };
+            // The void is queued by then; one that is slow to become durable changes nothing for the client.
+            let _ = open.end(ending, Some(message), VOID_WAIT).await;
+        }
+    }
+}
+
+impl Drop for BillingGuard {
+    /// The client left, or the handler panicked.
+    fn drop(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        let tasks = open.gateway.tasks.clone();
+        match open.detached.take().filter(|_| open.hold.is_some() && !open.gateway.stopping.is_cancelled()) {
+            Some(answer) => {
+                let guard = BillingGuard { open: Some(open) };
+                tasks.spawn_local(read_to_the_end(guard, answer));
+            }
+            None => {
+                let runtime = open.gateway.db.runtime().clone();
+                tasks.spawn_on(abandon(open), &runtime);
+            }
+        }
+    }
+}
+
+/// Waits for an answer that nobody else waits for, and bills it. Whatever cuts this task short drops the meter,
+/// which ends the request.
+async fn read_to_the_end(mut guard: BillingGuard, answer: AbortOnDropHandle<Result<Answer, UpstreamError>>) {
+    let Some(open) = guard.get() else { return };
+    let by = tokio::time::Instant::now() + open.gateway.settings.limits.drain;
+    let stopping = open.gateway.stopping.clone();
+    let answered = tokio::select! {
+        answered = tokio::time::timeout_at(by, answer) => answered,
+        () = stopping.cancelled() => return,
+    };
+    let Ok(Ok(answered)) = answered else { return };
+    if answered.as_ref().is_err_and(|rejection| rejection.billed.is_none()) {
+        return;
+    }
+    open.commit();
+    match answered {
+        Ok(Answer::Whole { usage, service_tier, text, .. }) => {
+            open.consumed(usage, service_tier.as_deref(), &text);
+        }
+        Ok(Answer::Stream { mut response, mut relay, .. }) => {
+            drain(open, &mut response, &mut relay, by).await;
+        }
+        Err(rejection) => open.consumed(rejection.billed.as_deref().copied(), None, &[]),
+    }
+}
+
+/// Reads an abandoned stream on to its usage, until `by` or the end of the process.
+pub(super) async fn drain(
+    open: &mut OpenRequest,
+    response: &mut Response,
+    relay: &mut Relay,
+    by: tokio::time::Instant,
+) {
+    let stopping = open.gateway.stopping.clone();
+    while relay.usage().is_none() && !relay.has_ended() && relay.failure().is_none() {
+        let read = tokio::select! {
+            read = tokio::time::timeout_at(by, response.chunk()) => read,
+            () = stopping.cancelled() => {
+                open.cut("the gateway shut down: counted from what was read");
+                break;
+            }
+        };
+        match read {
+            Ok(Ok(Some(bytes))) => relay.absorb(&bytes),
+            Ok(Ok(None)) => relay.close(),
+            Ok(Err(_)) | Err(_) => break,
+        }
+        // Nobody waits for it any more.
+        relay.take_out();
+        relay.take_events();
+        open.relayed(relay);
+    }
+}
+
+/// Ends a request whose client has left.
+async fn abandon(mut open: Box<OpenRequest>) {
+    if open.needs_counting() {
+        match counted(open).await {
+            Ok(counted) => open = counted,
+            Err(NotDurable) => return,
+        }
+    }
+    let begun = open.is_committed() || !open.turns.done.is_empty();
+    let ending = if begun { RequestOutcome::Aborted } else { RequestOutcome::Failed };
+    let _ = open.end(ending, Some("the client left"), SETTLE_WAIT).await;
+}
+
+/// Counts off the async threads. An error only when the process is ending.
+async fn counted(mut open: Box<OpenRequest>) -> Result<Box<OpenRequest>, NotDurable> {
+    let counting = tokio::task::spawn_blocking(move || {
+        // Whatever the text does to the counter, the hold must be ended.
+        if catch_unwind(AssertUnwindSafe(|| open.count())).is_err() {
+            open.estimate();
+        }
+        open
+    });
+    counting.await.map_err(|_| NotDurable)
+}

@@ -1,0 +1,89 @@
+//! The failure of a request that no choice has answered: the last provider's error, else why no choice was tried.
+
+use super::{Failover, UNPRICED_FEES};
+use crate::{
+    dialect::{Fee, Head, Invalid},
+    gateway::{
+        failure::{Failure, redact_for_customer},
+        open_request::OpenRequest,
+        receipt::CredentialKind,
+        refusals::{Subject, nothing_left},
+    },
+    providers::error::ErrorClass,
+    routing::plan::CandidateTrace,
+};
+
+impl Failover<'_> {
+    pub(super) fn failure(self, open: &OpenRequest) -> Failure {
+        let head = self.head();
+        let account_field = head.account_field.clone();
+        let needs_account =
+            head.needs_state || head.facts.references_stored_objects || account_field.is_some();
+        let last = self.last.and_then(|(rejection, at)| {
+            let choice = self.choices.get(at)?;
+            let (provider, credential) = (choice.candidate.provider, choice.kind());
+            if rejection.class == ErrorClass::NotSent {
+                // An operator's key that cannot be sent is no fault of the request.
+                let is_ours = credential == CredentialKind::Platform && rejection.retry_after.is_none();
+                return Some(match is_ours {
+                    true => Failure::Unavailable(rejection.message),
+                    false => Failure::not_sent(rejection),
+                });
+            }
+            let rejection = Box::new(redact_for_customer(&rejection, provider, credential));
+            Some(Failure::Upstream { rejection, provider, credential, tried: open.attempts.len() })
+        });
+        match (last, self.unsupported, self.platform_closed) {
+            (Some(failure), _, _) => failure,
+            (None, Some(unsupported), _) => Failure::Invalid(Invalid {
+                param: Some(unsupported.field.to_string()),
+                message: unsupported.to_string(),
+            }),
+            (None, None, Some(available)) => Failure::InsufficientCredits { available },
+            (None, None, None) if self.unusable => Failure::NoModels {
+                param: None,
+                message: "The stored provider key cannot be read; store it again".to_owned(),
+            },
+            (None, None, None) if needs_account => Failure::Invalid(Invalid {
+                message: account_message(account_field.as_deref()),
+                param: account_field,
+            }),
+            (None, None, None) => match bearing_a_fee(head, &open.considered) {
+                Some(invalid) => Failure::Invalid(invalid),
+                None => {
+                    let text_bytes = head.facts.text_bytes;
+                    nothing_left(&open.considered, &Subject { catalog: &open.catalog, text_bytes })
+                }
+            },
+        }
+    }
+}
+
+/// The first thing in the request that bears a fee, where that is why no platform key may serve it.
+fn bearing_a_fee(head: &Head<'_>, considered: &[CandidateTrace]) -> Option<Invalid> {
+    let refused = considered.iter().any(|line| line.reasons.contains(&UNPRICED_FEES));
+    let Fee { path, what } = head.fees.iter().next().filter(|_| refused)?;
+    let subject = if path == what { format!("`{path}`") } else { format!("`{path}` (type `{what}`)") };
+    Some(Invalid {
+        param: Some(path.clone()),
+        message: format!(
+            "{subject} bears a fee that the platform's account cannot bill: leave it out, or store your own key of \
+             this provider"
+        ),
+    })
+}
+
+/// Why a request is not served on the operator's account at a provider.
+fn account_message(field: Option<&str>) -> String {
+    match field {
+        Some(field) => format!(
+            "`{field}` refers to what a provider stores for one account or has a fee of its own, and the platform's \
+             account is shared: leave it out, or store your own key of this provider"
+        ),
+        None => {
+            "This request refers to what a provider stores in an account (earlier responses, files by id, \
+                 containers), and the platform's account is shared: store your own key of this provider"
+                .to_owned()
+        }
+    }
+}

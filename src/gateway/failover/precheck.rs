@@ -1,0 +1,49 @@
+//! What can be told of a request before anybody is called for it: whether some credential may serve it at all, and
+//! whether there is credit for it. A hold is what decides; nothing is set aside here.
+
+use super::{CredentialKind, Failover};
+use crate::{
+    domain::money::NanoUsd,
+    gateway::{failure::Failure, open_request::OpenRequest},
+    routing::plan::Candidate,
+    store::{StoreError, entries},
+};
+
+impl Failover<'_> {
+    /// Refuses what the walk would refuse without a call. Where the books cannot be read, it is left to the walk.
+    pub async fn precheck(mut self, open: &OpenRequest) -> Result<(), Failure> {
+        if self.choices.iter().any(|choice| choice.kind() == CredentialKind::Byok) {
+            return Ok(());
+        }
+        if !self.choices.is_empty() {
+            let (_, floor) = self.credit_needed(0, open);
+            let (db, scope) = (open.gateway.db.clone(), open.principal.scope);
+            let pool = db.clone();
+            let read = db.run::<_, StoreError, _>(async move {
+                entries::get_balance(&mut *pool.acquire().await?, scope).await
+            });
+            let Ok(account) = read.await else { return Ok(()) };
+            let account = account.unwrap_or_default();
+            let available = NanoUsd(account.posted.0.saturating_sub(account.held.0));
+            if available >= floor {
+                return Ok(());
+            }
+            self.platform_closed = Some(available);
+        }
+        Err(self.failure(open))
+    }
+
+    /// Who would be called first, on whose key.
+    pub fn first(&self) -> Option<(&Candidate, CredentialKind)> {
+        self.choices.first().map(|choice| (choice.candidate, choice.kind()))
+    }
+
+    /// The most that the platform's choices from `at` on can cost, and the least that lets them run.
+    pub(in crate::gateway) fn credit_needed(&self, at: usize, open: &OpenRequest) -> (NanoUsd, NanoUsd) {
+        let ahead = self.choices.iter().skip(at).filter(|choice| choice.kind() == CredentialKind::Platform);
+        let bounds = ahead.filter_map(|choice| self.bounds(choice.candidate, open).ok());
+        bounds.fold((NanoUsd::ZERO, NanoUsd::ZERO), |(want, floor), bound| {
+            (want.max(bound.0), floor.max(bound.1))
+        })
+    }
+}

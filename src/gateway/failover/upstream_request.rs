@@ -1,0 +1,280 @@
+//! One choice made ready to be called: its body, its address, its key, and how its answer will be read.
+
+use super::{AttemptFailure, Credential, Failover, ServingTarget};
+use crate::{
+    credentials,
+    dialect::{
+        ClientRequest, Dialect, Encoded, Reading, Target, Unsupported, WriterContext,
+        canonical::Effort,
+        kinds::{At, KindRequest},
+        openai_chat,
+    },
+    domain::{catalog::Mode, secret::Secret},
+    gateway::{
+        attempt::{Awaited, Call},
+        media,
+        open_request::OpenRequest,
+        owner,
+        parsed::ParsedRequest,
+        upstream_context::{EndpointContext, UpstreamContext},
+    },
+    providers::transport::{Destination, Outgoing, Url},
+};
+use std::{borrow::Cow, sync::Arc};
+
+const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
+
+impl<'a> Failover<'a> {
+    pub(super) async fn prepare(
+        &self,
+        choice: &ServingTarget<'_>,
+        open: &mut OpenRequest,
+    ) -> Result<(Call, Secret), AttemptFailure> {
+        match self.request {
+            ParsedRequest::Conversation(request) => self.conversation(request, choice, open).await,
+            ParsedRequest::Kind(request) => self.kind(request, choice, open),
+        }
+    }
+
+    async fn conversation(
+        &self,
+        request: &ClientRequest<'a>,
+        choice: &ServingTarget<'_>,
+        open: &mut OpenRequest,
+    ) -> Result<(Call, Secret), AttemptFailure> {
+        let candidate = choice.candidate;
+        let seed = seed(open);
+        let target = Target {
+            provider: candidate.provider,
+            upstream_model: &candidate.upstream,
+            dialect: dialect(request, choice),
+            flags: candidate.model.as_ref().map(|model| model.flags),
+            output_tokens_max: candidate.model.as_ref().and_then(|model| model.output_tokens_max),
+            seed: &seed,
+        };
+        let mut encoded = self.encoded(request, &target).await.map_err(AttemptFailure::Unsupported)?;
+        open.dropped = encoded.dropped.drain(..).map(Cow::into_owned).collect();
+        // Billed is the tier that was asked of the provider.
+        let asks_for_tier = !open.dropped.iter().any(|name| name == "service_tier");
+        open.service_tier =
+            request.head().service_tier.as_deref().filter(|_| asks_for_tier).map(str::to_owned);
+        let path = encoded.path.take().or_else(|| target.provider.path(target.dialect).map(Cow::Borrowed));
+        let to = path.and_then(|path| self.destination(choice, &path)).ok_or(AttemptFailure::Unusable)?;
+        let context = self.context(request, &target, &encoded, open);
+        let beta = self.inbound.beta.as_deref().filter(|_| context.upstream == Dialect::Messages);
+        let beta = match &choice.credential {
+            Credential::Platform => beta.and_then(|beta| unpaid_betas(beta, open)),
+            Credential::Scoped(_) | Credential::Stored(_) => beta.map(str::to_owned),
+        };
+        let outgoing = Outgoing { to, body: encoded.body, content_type: JSON, beta };
+        self.assemble(choice, outgoing, Awaited::Conversation(context), request.head().stream)
+    }
+
+    /// The body for the target. What it does not fetch itself is fetched for it, once for all attempts.
+    async fn encoded(
+        &self,
+        request: &ClientRequest<'a>,
+        target: &Target<'_>,
+    ) -> Result<Encoded, Unsupported> {
+        if request.dialect() == target.dialect || target.provider.row().fetches_urls {
+            return request.encode(target);
+        }
+        let canonical = request.canonical()?;
+        if !media::has_urls(&canonical, target.dialect) {
+            return request.translate(&canonical, target);
+        }
+        let limits = &self.inbound.gateway.settings.limits;
+        let bounds = media::Bounds {
+            bytes_max: limits.media_bytes_max,
+            within: limits.media_time,
+            memory: self.inbound.memory.another(),
+        };
+        let embedded = self.embedded.get(&canonical, target.dialect, self.inbound.transport, bounds).await;
+        request.translate(&*embedded.map_err(|refused| request.named(refused))?, target)
+    }
+
+    fn kind(
+        &self,
+        request: &KindRequest<'_>,
+        choice: &ServingTarget<'_>,
+        open: &mut OpenRequest,
+    ) -> Result<(Call, Secret), AttemptFailure> {
+        let candidate = choice.candidate;
+        let provider = candidate.provider;
+        // The plan has left out who does not serve this.
+        let serves = provider.serves(request.kind);
+        let serves = serves.ok_or_else(|| AttemptFailure::Unsupported(Unsupported::field("model")))?;
+        let created = open.started_at.unix_timestamp();
+        let on_platform = matches!(choice.credential, Credential::Platform);
+        let at = At { serves, model: &candidate.upstream, created, on_platform };
+        let sent = request.encode(&at).map_err(AttemptFailure::Unsupported)?;
+        open.dropped = sent.dropped.into_iter().map(Cow::into_owned).collect();
+        let to = self.destination(choice, &sent.path).ok_or(AttemptFailure::Unusable)?;
+        let outgoing = Outgoing { to, body: sent.body, content_type: sent.content_type, beta: None };
+        let reply_bytes_max = self.inbound.gateway.settings.limits.reply_bytes_max;
+        let flows = sent.expected.flows();
+        let context = EndpointContext { provider, expected: sent.expected, reply_bytes_max };
+        self.assemble(choice, outgoing, Awaited::Kind(context), flows)
+    }
+
+    fn context(
+        &self,
+        request: &ClientRequest<'_>,
+        target: &Target<'_>,
+        encoded: &Encoded,
+        open: &OpenRequest,
+    ) -> UpstreamContext {
+        let limits = &self.inbound.gateway.settings.limits;
+        let (head, client) = (request.head(), request.dialect());
+        let gathers = open.turns.gathers;
+        let writer_context = (gathers || client != target.dialect).then(|| WriterContext {
+            seed: target.seed.to_owned(),
+            created: open.started_at.unix_timestamp(),
+            provider: target.provider,
+            upstream_model: target.upstream_model.to_owned(),
+            include_usage: head.include_usage,
+            echo: request.echo(),
+        });
+        UpstreamContext {
+            provider: target.provider,
+            client,
+            upstream: target.dialect,
+            // Where chat meets chat no reader needed a seed so far.
+            reading: match gathers {
+                true => Reading { seed: target.seed.to_owned(), ..encoded.reading.clone() },
+                false => encoded.reading.clone(),
+            },
+            writer_context,
+            gathers,
+            choices: head.n,
+            usage_by_client: head.include_usage,
+            usage_by_us: encoded.asked_for_usage,
+            reply_bytes_max: limits.reply_bytes_max,
+            held_bytes_max: limits.held_bytes_max,
+            frame_bytes_max: limits.frame_bytes_max,
+        }
+    }
+
+    fn assemble(
+        &self,
+        choice: &ServingTarget<'_>,
+        outgoing: Outgoing,
+        awaited: Awaited,
+        stream: bool,
+    ) -> Result<(Call, Secret), AttemptFailure> {
+        let secret = self.secret(choice).ok_or(AttemptFailure::Unusable)?;
+        let call = Call {
+            transport: self.inbound.transport.clone(),
+            outgoing,
+            secret: secret.clone(),
+            stream,
+            awaited,
+            deadlines: self.inbound.gateway.settings.deadlines,
+            until: self.until,
+            timing: Arc::default(),
+            memory: self.inbound.memory.another(),
+        };
+        Ok((call, secret))
+    }
+
+    /// `path` is below the base URL.
+    fn destination(&self, choice: &ServingTarget<'_>, path: &str) -> Option<Destination> {
+        let provider = choice.candidate.provider;
+        let settings = &self.inbound.gateway.settings;
+        let base = match &choice.credential {
+            Credential::Stored(key) => key.base_url.as_deref(),
+            // A key that came with a request goes where the operator has this provider called, and nowhere else.
+            Credential::Scoped(_) | Credential::Platform => None,
+        };
+        match base {
+            Some(base) => {
+                Some(Destination::Customer(joined(base, path)?, owner(self.inbound.principal.scope)))
+            }
+            None if path == provider.row().chat_path => {
+                Some(Destination::Operator(settings.chat_url(provider)?.clone()))
+            }
+            None => Some(Destination::Operator(joined(settings.base_url(provider)?, path)?)),
+        }
+    }
+
+    fn secret(&self, choice: &ServingTarget<'_>) -> Option<Secret> {
+        let gateway = self.inbound.gateway;
+        match &choice.credential {
+            Credential::Platform => {
+                Some(gateway.platform_keys.get(choice.candidate.provider)?.secret.clone())
+            }
+            Credential::Scoped(key) => Some(key.secret.clone()),
+            Credential::Stored(key) => {
+                let principal = &self.inbound.principal;
+                let ring = &gateway.installation.ring;
+                credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()
+            }
+        }
+    }
+}
+
+/// Ids of calls are made from it, and those of two turns meet in one conversation.
+fn seed(open: &OpenRequest) -> String {
+    let id = open.request_id.0.simple();
+    match open.turns.number() {
+        0 => id.to_string(),
+        turn => format!("{id}t{turn}"),
+    }
+}
+
+/// What the provider is asked in: the client's dialect where it speaks it, else its own. OpenAI's own host
+/// serves some models and some requests on Responses alone.
+fn dialect(request: &ClientRequest<'_>, choice: &ServingTarget<'_>) -> Dialect {
+    let candidate = choice.candidate;
+    let (provider, client) = (candidate.provider, request.dialect());
+    let native = provider.path(client).map(|_| client);
+    let chosen = native.unwrap_or(provider.row().dialect);
+    let mode = candidate.model.as_ref().map(|model| model.mode);
+    if chosen != Dialect::Chat || provider.path(Dialect::Responses).is_none() {
+        return chosen;
+    }
+    let thinking = request.thinking();
+    let effort = thinking.effort.map(Effort::as_str);
+    let has_tools = request.head().facts.has_tools;
+    let elsewhere = matches!(&choice.credential, Credential::Stored(key) if key.base_url.is_some());
+    let openai = provider.row().bridges_to_responses && !elsewhere;
+    let demanded = openai
+        && (openai_chat::needs_responses(&candidate.upstream, has_tools, effort)
+            || thinking.visible == Some(true));
+    if mode == Some(Mode::Responses) || demanded { Dialect::Responses } else { chosen }
+}
+
+/// Anthropic's betas without those that bear a fee, change the price or reach what the account keeps: these are left
+/// out on the platform's account, and named. A beta that is not known here stays: what it may change is bounded by the
+/// fields of the request, which are checked by themselves.
+fn unpaid_betas(betas: &str, open: &mut OpenRequest) -> Option<String> {
+    const COSTLY: [&str; 14] = [
+        "advisor-tool-",
+        "code-execution-",
+        "compact-",
+        "context-1m-",
+        "fast-mode-",
+        "files-api-",
+        "managed-agents-",
+        "mcp-client-",
+        "mcp-servers-",
+        "message-batches-",
+        "server-side-fallback-",
+        "skills-",
+        "web-fetch-",
+        "web-search-",
+    ];
+    let (left, kept): (Vec<&str>, Vec<&str>) = betas
+        .split(',')
+        .map(str::trim)
+        .filter(|beta| !beta.is_empty())
+        .partition(|beta| COSTLY.iter().any(|name| beta.starts_with(name)));
+    if !left.is_empty() {
+        open.dropped.push("anthropic-beta".to_owned());
+    }
+    (!kept.is_empty()).then(|| kept.join(","))
+}
+
+fn joined(base: &str, path: &str) -> Option<Url> {
+    Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok()
+}

@@ -1,0 +1,435 @@
+//! A request that has not ended: what is known of it so far, what it has consumed, and how it is priced. Only
+//! [`super::billing_guard::BillingGuard`] brings it to its end.
+
+mod absurd;
+mod finish;
+mod latency_sample;
+mod next_turn;
+mod record;
+mod savings;
+mod usage_estimate;
+
+use super::{
+    Gateway, InFlightPermit,
+    attempt::{Answer, Call},
+    automatic::RoutingTrace,
+    hidden_reasoning::HiddenReasoning,
+    receipt::{Attempt, Bill, CompletedTurn, CredentialKind, ServedBy},
+    relay::Relay,
+};
+use crate::{
+    billing::{
+        ledger::{self, Checkpoint, HoldOutcome, HoldRequest, LedgerError},
+        price,
+    },
+    dialect::json,
+    domain::{
+        catalog::{Catalog, Model},
+        ids::{HoldId, RequestId},
+        kind::Kind,
+        money::{self, NanoUsd},
+        provider::ProviderId,
+        tokens::{self, Counter, Family},
+        usage::{Basis, Usage},
+    },
+    providers::{
+        error::{ErrorClass, UpstreamError},
+        transport::ResponseTiming,
+    },
+    routing::plan::{Candidate, CandidateTrace},
+    store::api_keys::Principal,
+};
+use bytes::Bytes;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use time::OffsetDateTime;
+use tokio_util::task::{AbortOnDropHandle, task_tracker::TaskTrackerToken};
+
+/// Everything about a request that has not ended.
+pub struct OpenRequest {
+    pub gateway: Arc<Gateway>,
+    pub principal: Arc<Principal>,
+    pub request_id: RequestId,
+    pub started_at: OffsetDateTime,
+    pub started: Instant,
+    /// The snapshot whose prices this request is billed at.
+    pub catalog: Arc<Catalog>,
+    pub kind: Kind,
+    pub body: Bytes,
+    pub requested: String,
+    /// Bytes of text the model reads, for estimates.
+    pub prompt_bytes: u64,
+    /// Tokens of the audio, the images and the documents in it, estimated.
+    pub prompt_media: Usage,
+    /// Tokens that came as numbers.
+    pub prompt_tokens: u64,
+    /// What is consumed whatever comes of it: characters, time, queries.
+    pub measured: Usage,
+    pub stream: bool,
+    pub service_tier: Option<String>,
+    pub considered: Vec<CandidateTrace>,
+    pub strategy: &'static str,
+    /// What the gateway's own choice went by.
+    pub judged: Option<Box<RoutingTrace>>,
+    pub chain: Vec<Arc<str>>,
+    pub attempts: Vec<Attempt>,
+    pub fallback_reason: Option<&'static str>,
+    pub dropped: Vec<String>,
+    pub ttft: Option<Duration>,
+    pub turns: TurnState,
+    pub(super) hold: Option<HoldId>,
+    /// The most that the choices could cost when credit was set aside, and what was set aside.
+    hold_requested: NanoUsd,
+    held: NanoUsd,
+    /// The answer flows to the client as it comes.
+    pub flows: bool,
+    /// Why we ended the answer ourselves.
+    cut_by: Option<&'static str>,
+    /// The answer was lost by our fault, and is not charged.
+    undelivered: bool,
+    serving: Option<Serving>,
+    /// Among the requests being served, abandoned ones too.
+    place: Option<Arc<InFlightPermit>>,
+    /// The process does not end before this request has.
+    _token: TaskTrackerToken,
+    /// A call whose answer is billed even if nobody waits for it any more.
+    pub(super) detached: Option<AbortOnDropHandle<Result<Answer, UpstreamError>>>,
+}
+
+/// Where a turn stands among those of its request. Most requests have one.
+#[derive(Default)]
+pub struct TurnState {
+    /// The answer is read as events, for the gateway itself to act on.
+    pub gathers: bool,
+    /// Another turn follows, and the receipt is the last one's to write.
+    pub has_next_turn: bool,
+    /// Those before this one.
+    pub done: Vec<CompletedTurn>,
+    /// When the first began.
+    began: Option<(OffsetDateTime, Instant)>,
+    /// The time to the first content of the first.
+    first_ttft: Option<Duration>,
+}
+
+impl TurnState {
+    pub fn number(&self) -> i16 {
+        i16::try_from(self.done.len()).unwrap_or(i16::MAX)
+    }
+}
+
+/// The candidate and credential whose answer is being relayed.
+struct Serving {
+    provider: ProviderId,
+    served: ServedBy,
+    model: Option<Arc<Model>>,
+    family: Family,
+    /// When its bytes come, if that says something about the provider.
+    timing: Option<Arc<ResponseTiming>>,
+    /// Content has gone or is going to the client: from here on it is billed.
+    committed: bool,
+    consumed: Consumed,
+    /// Of a model that thinks without showing it.
+    hidden_reasoning: Option<HiddenReasoning>,
+    checkpoint: CheckpointState,
+    /// The most that the answer can have consumed, where that is known.
+    most: Option<Usage>,
+    /// What the provider reported is more than that, and is not used.
+    above_bound: bool,
+}
+
+/// What the answer has consumed as far as is known.
+#[derive(Default)]
+struct Consumed {
+    reported: Option<Usage>,
+    /// The prompt as the provider counted it before it answered.
+    prompt: Option<Usage>,
+    service_tier: Option<String>,
+    /// The text counted so far, and the text since, escaped as JSON.
+    counter: Option<Counter>,
+    uncounted: Vec<u8>,
+    /// Bytes of all text.
+    said_bytes: usize,
+}
+
+struct CheckpointState {
+    last: Instant,
+    /// Tokens counted then.
+    counted: u64,
+}
+
+/// A running stream is checkpointed after this long or this many tokens, whichever comes first.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
+const CHECKPOINT_TOKENS: u64 = 256;
+/// Text is counted once this much has gathered, or at a checkpoint. A token is about four bytes.
+const COUNT_BYTES: usize = 1_024;
+/// Text kept uncounted at the most.
+const UNCOUNTED_BYTES_MAX: usize = 64 * 1_024;
+/// Bytes of text per token, for what a crash would leave and nothing else.
+const BYTES_PER_TOKEN: u64 = 4;
+
+impl OpenRequest {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        principal: Arc<Principal>,
+        kind: Kind,
+        body: Bytes,
+        place: InFlightPermit,
+    ) -> Self {
+        let started_at = gateway.ambient.now();
+        Self {
+            request_id: RequestId(gateway.ambient.uuid()),
+            started_at,
+            started: Instant::now(),
+            catalog: gateway.catalog.load_full(),
+            prompt_bytes: 0,
+            prompt_media: Usage::default(),
+            prompt_tokens: 0,
+            measured: Usage::default(),
+            place: Some(Arc::new(place)),
+            _token: gateway.tasks.token(),
+            gateway,
+            principal,
+            kind,
+            body,
+            requested: String::new(),
+            stream: false,
+            service_tier: None,
+            considered: Vec::new(),
+            strategy: "none",
+            judged: None,
+            chain: Vec::new(),
+            attempts: Vec::new(),
+            fallback_reason: None,
+            dropped: Vec::new(),
+            ttft: None,
+            turns: TurnState::default(),
+            hold: None,
+            hold_requested: NanoUsd::ZERO,
+            held: NanoUsd::ZERO,
+            flows: false,
+            cut_by: None,
+            undelivered: false,
+            serving: None,
+            detached: None,
+        }
+    }
+
+    /// Sets credit aside, once per request, before `first` is called. Returns what is free when it is not enough.
+    pub async fn hold(
+        &mut self,
+        (want, floor): (NanoUsd, NanoUsd),
+        first: &Candidate,
+    ) -> Result<Result<(), NanoUsd>, LedgerError> {
+        if self.hold.is_some() {
+            return Ok(Ok(()));
+        }
+        let id = HoldId(self.gateway.ambient.uuid());
+        let request = HoldRequest {
+            scope: self.principal.scope,
+            id,
+            request_id: self.request_id,
+            turn: self.turns.number(),
+            api_key_id: self.principal.api_key_id,
+            want,
+            floor,
+            margin: self.gateway.settings.margin,
+            price_version: self.catalog.version.as_str().into(),
+            provider: first.provider.as_str(),
+            model: first.id.clone(),
+            kind: self.kind.as_str(),
+        };
+        match self.gateway.ledger.hold(request).await? {
+            HoldOutcome::Admitted { amount } => {
+                (self.hold_requested, self.held) = (want, amount);
+                self.hold = Some(id);
+                Ok(Ok(()))
+            }
+            HoldOutcome::Refused { available } => Ok(Err(available)),
+        }
+    }
+
+    /// This candidate and credential are about to be called.
+    pub fn serving(&mut self, candidate: &Candidate, served: ServedBy, timing: Option<Arc<ResponseTiming>>) {
+        self.serving = Some(Serving {
+            provider: candidate.provider,
+            served,
+            // A name that the catalogue does not know can be any, and there are too many of them.
+            timing: timing.filter(|_| candidate.model.is_some()),
+            model: candidate.model.clone(),
+            family: tokens::family(candidate.provider, &candidate.upstream),
+            committed: false,
+            consumed: Consumed::default(),
+            hidden_reasoning: None,
+            checkpoint: CheckpointState { last: Instant::now(), counted: 0 },
+            most: None,
+            above_bound: false,
+        });
+    }
+
+    /// The model called last thinks before it answers, and nobody sees what.
+    pub fn set_hidden_reasoning(&mut self, hidden_reasoning: HiddenReasoning) {
+        if let Some(serving) = &mut self.serving {
+            serving.hidden_reasoning = Some(hidden_reasoning);
+        }
+    }
+
+    pub fn served(&self) -> Option<&ServedBy> {
+        self.serving.as_ref().map(|serving| &serving.served)
+    }
+
+    /// The answer has begun: what it consumes is billed from here on.
+    pub fn commit(&mut self) {
+        self.ttft = Some(self.started.elapsed());
+        if let Some(serving) = &mut self.serving {
+            serving.committed = true;
+        }
+    }
+
+    pub(super) fn is_committed(&self) -> bool {
+        self.serving.as_ref().is_some_and(|serving| serving.committed)
+    }
+
+    /// Makes a call that goes on by itself if this request is dropped.
+    pub async fn await_detached(&mut self, call: Call) -> Result<Answer, UpstreamError> {
+        let calling = self.gateway.tasks.spawn_local(call.dial());
+        let answer = self.detached.insert(AbortOnDropHandle::new(calling));
+        let answered = answer.await;
+        self.detached = None;
+        answered.unwrap_or_else(|_| {
+            Err(UpstreamError::without_answer(ErrorClass::Overload, "the call was given up"))
+        })
+    }
+
+    /// Notes what a relay has seen since the last time.
+    pub fn relayed(&mut self, relay: &mut Relay) {
+        let text = relay.take_text();
+        if let Some(serving) = &mut self.serving {
+            serving.consumed.prompt = relay.prompt();
+            let said_bytes = serving.consumed.said_bytes;
+            let hidden_reasoning = serving.hidden_reasoning.as_mut().filter(|_| relay.is_answering());
+            hidden_reasoning.into_iter().for_each(|hidden_reasoning| hidden_reasoning.answer(said_bytes));
+        }
+        self.consumed(relay.usage(), relay.service_tier(), &text);
+        self.checkpoint();
+    }
+
+    /// Notes what the provider reported and what the model said.
+    pub fn consumed(&mut self, usage: Option<Usage>, service_tier: Option<&str>, text: &[u8]) {
+        if let Some(serving) = &mut self.serving {
+            let consumed = &mut serving.consumed;
+            consumed.reported = usage.or(consumed.reported);
+            if let Some(tier) = service_tier
+                && consumed.service_tier.as_deref() != Some(tier)
+            {
+                consumed.service_tier = Some(tier.to_owned());
+            }
+            consumed.uncounted.extend_from_slice(text);
+            consumed.said_bytes = consumed.said_bytes.saturating_add(text.len());
+            if consumed.uncounted.len() > UNCOUNTED_BYTES_MAX {
+                consumed.count(serving.family);
+            }
+        }
+    }
+
+    /// Keeps the bill that a crash would leave behind near the truth.
+    pub fn checkpoint(&mut self) {
+        let (Some(hold), Some(serving)) = (self.hold, self.serving.as_mut()) else { return };
+        if serving.served.credential != CredentialKind::Platform {
+            return;
+        }
+        let waited = serving.checkpoint.last.elapsed() >= CHECKPOINT_INTERVAL;
+        if !waited && serving.consumed.uncounted.len() < COUNT_BYTES {
+            return;
+        }
+        let counted = serving.consumed.count(serving.family);
+        if !waited && counted.saturating_sub(serving.checkpoint.counted) < CHECKPOINT_TOKENS {
+            return;
+        }
+        serving.checkpoint.last = Instant::now();
+        serving.checkpoint.counted = counted;
+        let prompt = self.prompt_bytes / BYTES_PER_TOKEN;
+        let usage = self.usage_estimate(prompt, counted, Basis::Estimated);
+        let cost = self.priced(&usage).map(|priced| priced.cost);
+        let margin = self.gateway.settings.margin;
+        if let Some(Ok(bill)) = cost.map(|cost| ledger::Bill::of(cost, margin)) {
+            let Some(serving) = &self.serving else { return };
+            self.gateway.ledger.checkpoint(Checkpoint {
+                scope: self.principal.scope,
+                hold,
+                bill,
+                input_tokens: usage.prompt(),
+                output_tokens: usage.completion(),
+                provider: serving.provider.as_str(),
+                model: serving.served.model_id.clone(),
+            });
+        }
+    }
+
+    pub(super) fn needs_counting(&self) -> bool {
+        let Some(serving) = self.serving.as_ref().filter(|serving| serving.committed) else { return false };
+        match (self.kind, &serving.consumed.reported) {
+            (_, None) => true,
+            (Kind::Conversation(_), Some(_)) => self.is_above_bound(),
+            // What the provider tells need not be what the catalogue prices: it is completed by what we know.
+            (_, Some(usage)) => {
+                self.is_above_bound() || (serving.has_prices() && self.priced(usage).is_none())
+            }
+        }
+    }
+
+    /// The price of a usage, by the tier the provider says it served, else the one that was asked for.
+    fn priced(&self, usage: &Usage) -> Option<price::Priced> {
+        let serving = self.serving.as_ref()?;
+        let prices = serving.model.as_ref()?.prices.as_ref()?;
+        let reported = serving.consumed.service_tier.as_deref();
+        let priced = |tier| price::price(prices, usage, self.started_at, tier).ok();
+        reported.and_then(|tier| priced(Some(tier))).or_else(|| priced(self.service_tier.as_deref()))
+    }
+
+    /// A conversation on the operator's account with a kind of token that the catalogue does not price: never free,
+    /// that kind is billed as text.
+    fn priced_as_text(&self, usage: &Usage) -> Option<price::Priced> {
+        let served = self.served().filter(|served| served.credential == CredentialKind::Platform)?;
+        if !matches!(self.kind, Kind::Conversation(_)) {
+            return None;
+        }
+        tracing::warn!(model.id = %served.model_id, "a kind of reported tokens has no price: billed as text");
+        let period = self.serving.as_ref()?.model.as_ref()?.prices.as_ref()?.at(self.started_at)?;
+        self.priced(&price::unpriced_as_text(usage, period))
+    }
+
+    fn bill(&self) -> Option<Bill> {
+        let serving = self.serving.as_ref().filter(|serving| serving.committed)?;
+        let usage = serving.consumed.reported?;
+        let settings = &self.gateway.settings;
+        let mut priced = self.priced(&usage).or_else(|| self.priced_as_text(&usage));
+        self.cap(&mut priced);
+        let cost = priced.as_ref().map_or(NanoUsd::ZERO, |priced| priced.cost);
+        let (margin_bps, charge) = match serving.served.credential {
+            CredentialKind::Platform => (settings.margin, money::charge(cost, settings.margin)),
+            CredentialKind::Byok => (settings.byok_margin, money::byok_charge(cost, settings.byok_margin)),
+        };
+        let charge = charge.unwrap_or(cost);
+        let savings = self.savings(&usage, serving.served.credential, cost, charge);
+        Some(Bill { usage, priced, charge, margin_bps, savings })
+    }
+}
+
+impl Serving {
+    fn has_prices(&self) -> bool {
+        self.model.as_ref().is_some_and(|model| model.prices.is_some())
+    }
+}
+
+impl Consumed {
+    /// Counts the text that has gathered and returns the tokens of all text so far.
+    fn count(&mut self, family: Family) -> u64 {
+        let counter = self.counter.get_or_insert_with(|| Counter::new(family));
+        if !self.uncounted.is_empty() {
+            counter.push(&json::unescape(&std::mem::take(&mut self.uncounted)));
+        }
+        counter.total()
+    }
+}

@@ -1,0 +1,178 @@
+//! The end of every request: its settle or void, and its record. The record of a charge is written once the ledger has
+//! answered, so that client, receipt, usage and ledger say the same, also when the answer of the ledger takes long.
+
+use super::OpenRequest;
+use crate::{
+    billing::{
+        batch::Settling,
+        ledger::{self, LedgerError, Settle, SettleOutcome},
+    },
+    domain::{
+        ids::{EntryId, HoldId},
+        money::NanoUsd,
+    },
+    gateway::{
+        billing_guard::NotDurable,
+        receipt::{Bill, CredentialKind, RequestOutcome, ServedBy},
+    },
+};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// In the receipt of an answer whose charge was not durable in time.
+const NOT_DURABLE: &str = "the bill could not be made durable in time";
+
+type Answer = Result<SettleOutcome, LedgerError>;
+
+/// A request whose charge is on its way to the ledger.
+struct Charging {
+    open: Box<OpenRequest>,
+    bill: Bill,
+    ending: RequestOutcome,
+    error: Option<String>,
+    hold: HoldId,
+    settling: Settling,
+}
+
+/// Sees to it that a request whose caller stops waiting gets its record all the same.
+struct Waiting(Option<Charging>);
+
+impl OpenRequest {
+    /// The one end of every request. Its settle or void is queued by this call, whether or not anyone waits.
+    pub(in crate::gateway) async fn end(
+        mut self: Box<Self>,
+        ending: RequestOutcome,
+        error: Option<&str>,
+        wait: Duration,
+    ) -> Result<(ServedBy, Bill), NotDurable> {
+        let bill = self.bill();
+        self.record_latency_sample(ending, bill.as_ref());
+        if !self.turns.has_next_turn {
+            let called =
+                self.answering().filter(|_| !self.attempts.is_empty() || !self.turns.done.is_empty());
+            self.gateway.metrics.ended(ending, called.map(|last| last.credential));
+        }
+        let error = error.or(self.cut_by);
+        match self.charge(bill) {
+            Ok((hold, settling, bill)) => {
+                // What waits for the ledger keeps neither the body nor the place of a running request.
+                self.body = Bytes::new();
+                self.place = None;
+                let error = error.map(str::to_owned);
+                let charging = Charging { open: self, bill, ending, error, hold, settling };
+                charging.wait(wait).await
+            }
+            Err(bill) => {
+                let void = self.hold.map(|hold| Settle::void(self.principal.scope, hold));
+                let voiding = void.map(|void| self.gateway.ledger.settle(void));
+                self.put_on_record(bill.as_ref(), ending, error, false);
+                // An answer on an own key waits for nothing of the ledger's.
+                if let (None, Some(voiding)) = (&bill, voiding) {
+                    let _ = tokio::time::timeout(wait, voiding).await;
+                }
+                self.serving.map(|serving| serving.served).zip(bill).ok_or(NotDurable)
+            }
+        }
+    }
+
+    /// Sends the charge, or gives the bill back where nothing is charged.
+    fn charge(&self, bill: Option<Bill>) -> Result<(HoldId, Settling, Bill), Option<Bill>> {
+        let on_platform = self.served().is_some_and(|served| served.credential == CredentialKind::Platform);
+        let charged = bill.as_ref().filter(|_| on_platform).and_then(|bill| {
+            let cost = bill.cost()?;
+            ledger::Bill::of(cost, self.gateway.settings.margin).ok()
+        });
+        let (Some(hold), Some(charged)) = (self.hold, charged) else { return Err(bill) };
+        let Some(bill) = bill else { return Err(None) };
+        let entry_id = EntryId(self.gateway.ambient.uuid());
+        let settle = Settle::charge(self.principal.scope, hold, charged, entry_id);
+        Ok((hold, self.gateway.ledger.settle(settle), bill))
+    }
+
+    fn put_on_record(
+        &self,
+        bill: Option<&Bill>,
+        ending: RequestOutcome,
+        error: Option<&str>,
+        replaces: bool,
+    ) {
+        let mut record = self.record(bill, ending, error);
+        record.replaces = replaces;
+        match bill.is_none() && self.turns.done.is_empty() {
+            true => self.gateway.recorder.record_refusal(record),
+            false => self.gateway.recorder.record(record),
+        }
+    }
+}
+
+impl Charging {
+    async fn wait(self, wait: Duration) -> Result<(ServedBy, Bill), NotDurable> {
+        let mut waiting = Waiting(Some(self));
+        let Some(charging) = &mut waiting.0 else { return Err(NotDurable) };
+        let answer = tokio::time::timeout(wait, &mut charging.settling).await;
+        let Some(charging) = waiting.0.take() else { return Err(NotDurable) };
+        match answer {
+            Ok(answer) => charging.close(answer),
+            Err(_) => {
+                charging.undelivered();
+                Err(NotDurable)
+            }
+        }
+    }
+
+    /// The client is told that its answer is lost. A whole one was not delivered: it is not charged. Of one that flows
+    /// all but the last frame has been relayed: that stays charged.
+    fn undelivered(mut self) {
+        if self.ending == RequestOutcome::Completed {
+            self.ending = RequestOutcome::Aborted;
+            if !self.open.flows {
+                self.ending = RequestOutcome::Failed;
+                self.bill.charge = NanoUsd::ZERO;
+                self.open.undelivered = true;
+                let void = Settle::void(self.open.principal.scope, self.hold);
+                self.settling = self.open.gateway.ledger.settle(void.revising());
+            }
+        }
+        self.error = Some(NOT_DURABLE.to_owned());
+        self.close_later();
+    }
+
+    /// Waits for the ledger in a task of its own.
+    fn close_later(mut self) {
+        let gateway = self.open.gateway.clone();
+        let closing = async move {
+            let answer = (&mut self.settling).await;
+            let _ = self.close(answer);
+        };
+        gateway.tasks.spawn_on(closing, gateway.db.runtime());
+    }
+
+    /// Puts on record what the ledger holds.
+    fn close(mut self, answer: Answer) -> Result<(ServedBy, Bill), NotDurable> {
+        let mut replaces = false;
+        match answer {
+            Ok(SettleOutcome::Posted | SettleOutcome::Repeat | SettleOutcome::Revised) => {}
+            Ok(SettleOutcome::Late) => replaces = true,
+            Ok(SettleOutcome::Conflict { charge }) => self.bill.charge = charge,
+            Ok(SettleOutcome::Unknown) => self.bill.charge = NanoUsd::ZERO,
+            Err(LedgerError::Refused(_)) => {
+                self.bill.charge = NanoUsd::ZERO;
+                let void = Settle::void(self.open.principal.scope, self.hold);
+                self.open.gateway.ledger.settle_later(void.revising());
+            }
+            // The process ends: what it had set aside expires, and its record is made up for.
+            Err(LedgerError::Unavailable(_)) => return Err(NotDurable),
+        }
+        let Self { open, bill, ending, error, .. } = self;
+        open.put_on_record(Some(&bill), ending, error.as_deref(), replaces);
+        open.serving.map(|serving| (serving.served, bill)).ok_or(NotDurable)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(charging) = self.0.take() {
+            charging.close_later();
+        }
+    }
+}

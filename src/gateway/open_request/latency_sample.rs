@@ -1,0 +1,80 @@
+//! What a request tells about the provider that served it, for the orderings of later ones. A caller's own key, its
+//! own host, its own mistakes and its own pace of reading say nothing about a provider.
+
+use super::{OpenRequest, record::millis};
+use crate::{
+    domain::usage::Basis,
+    gateway::receipt::{Bill, CredentialKind, RequestOutcome},
+    providers::{error::ErrorClass, transport::TimedResponse},
+    routing::{host_stats::Sample, shared_health::HostSample},
+};
+use std::time::Duration;
+
+impl OpenRequest {
+    /// An answer that is whole.
+    pub(super) fn record_latency_sample(&self, ending: RequestOutcome, bill: Option<&Bill>) {
+        let Some(serving) = self.serving.as_ref().filter(|_| ending == RequestOutcome::Completed) else {
+            return;
+        };
+        if serving.served.credential == CredentialKind::Platform {
+            self.gateway.breakers.answered(&serving.served.model_id);
+        }
+        let Some((paced, bill)) = serving.timing.as_ref().and_then(|timing| timing.so_far()).zip(bill) else {
+            return;
+        };
+        let written = bill.usage.output;
+        // What comes whole begins when all is written: that is no first byte, but where nothing is written.
+        let began = paced.content.or_else(|| (written == 0).then_some(paced.first));
+        let is_known = written > 0 && bill.usage.basis != Basis::Estimated && paced.is_the_providers();
+        let tokens_per_second = is_known.then(|| speed(written, &paced));
+        self.sample(Sample::Answered { latency_ms: began.map(millis), tokens_per_second }, None);
+    }
+
+    /// A call that failed, before or after its answer began.
+    pub fn blame(&self, class: ErrorClass, retry_after: Option<Duration>) {
+        let is_its_fault = match class {
+            ErrorClass::Overload | ErrorClass::Timeout => true,
+            // How much of its limit a customer has left is its own affair.
+            ErrorClass::Rate => {
+                self.served().is_some_and(|served| served.credential == CredentialKind::Platform)
+            }
+            _ => false,
+        };
+        if is_its_fault {
+            let retry_after_ms = retry_after.and_then(|wait| i64::try_from(wait.as_millis()).ok());
+            self.sample(Sample::Failed, retry_after_ms);
+            self.set_aside(retry_after_ms);
+        }
+    }
+
+    /// Counts the failure towards leaving the host alone for a while. Only calls on the platform's key count.
+    fn set_aside(&self, retry_after_ms: Option<i64>) {
+        let Some(served) = self.served().filter(|served| served.credential == CredentialKind::Platform)
+        else {
+            return;
+        };
+        let (org, now_ms) = (self.principal.scope.org_id(), self.gateway.now_ms());
+        self.gateway.breakers.failed(&served.model_id, org, now_ms, retry_after_ms);
+    }
+
+    fn sample(&self, sample: Sample, retry_after_ms: Option<i64>) {
+        let Some(serving) = self.serving.as_ref().filter(|serving| serving.timing.is_some()) else { return };
+        let (served, org) = (&serving.served, self.principal.scope.org_id());
+        let at_ms = self.gateway.now_ms();
+        self.gateway.measurements.note(&served.model_id, org, at_ms, sample);
+        self.gateway.outgoing_samples.add(HostSample {
+            model: served.model_id.clone(),
+            org,
+            at_ms,
+            sample,
+            is_platform: served.credential == CredentialKind::Platform,
+            retry_after_ms,
+        });
+    }
+}
+
+/// Of the whole answer: one that comes in a burst was not written any faster.
+fn speed(written: u64, paced: &TimedResponse) -> u64 {
+    let micros = u64::try_from(paced.last.as_micros()).unwrap_or(u64::MAX).max(1);
+    (written.saturating_mul(1_000_000) / micros).max(1)
+}

@@ -1,0 +1,72 @@
+//! From one turn of a request to the next: the same request, with credit, usage and prices of its own.
+
+use super::{OpenRequest, TurnState};
+use crate::{
+    domain::usage::Usage,
+    gateway::receipt::{CompletedTurn, ServedBy},
+};
+use bytes::Bytes;
+use std::{sync::Arc, time::Instant};
+
+impl OpenRequest {
+    /// The turn after this one, whose answer is whole and its usage known. It knows what all before it came to.
+    pub(in crate::gateway) fn next_turn(&self) -> OpenRequest {
+        let mut done = self.turns.done.clone();
+        done.extend(
+            self.served().cloned().zip(self.bill()).map(|(served, bill)| CompletedTurn { served, bill }),
+        );
+        let turns = TurnState {
+            gathers: self.turns.gathers,
+            has_next_turn: false,
+            done,
+            began: self.turns.began.or(Some((self.started_at, self.started))),
+            first_ttft: self.turns.first_ttft.or(self.ttft),
+        };
+        OpenRequest {
+            gateway: self.gateway.clone(),
+            principal: self.principal.clone(),
+            request_id: self.request_id,
+            started_at: self.gateway.ambient.now(),
+            started: Instant::now(),
+            catalog: self.catalog.clone(),
+            kind: self.kind,
+            body: Bytes::new(),
+            requested: self.requested.clone(),
+            prompt_bytes: 0,
+            prompt_media: Usage::default(),
+            prompt_tokens: 0,
+            measured: Default::default(),
+            stream: self.stream,
+            service_tier: self.service_tier.clone(),
+            considered: self.considered.clone(),
+            strategy: self.strategy,
+            judged: self.judged.clone(),
+            chain: self.chain.clone(),
+            attempts: self.attempts.clone(),
+            fallback_reason: self.fallback_reason,
+            dropped: self.dropped.clone(),
+            ttft: None,
+            turns,
+            hold: None,
+            hold_requested: Default::default(),
+            held: Default::default(),
+            flows: false,
+            cut_by: None,
+            undelivered: false,
+            serving: None,
+            place: self.place.clone(),
+            _token: self.gateway.tasks.token(),
+            detached: None,
+        }
+    }
+
+    /// Who serves, else who answered the turn before.
+    pub(in crate::gateway) fn answering(&self) -> Option<&ServedBy> {
+        self.served().or(self.turns.done.last().map(|done| &done.served))
+    }
+
+    /// The model that answered the turn before, which the next one prefers.
+    pub(in crate::gateway) fn answered_before(&self) -> Option<&Arc<str>> {
+        self.turns.done.last().map(|done| &done.served.model_id)
+    }
+}

@@ -1,0 +1,86 @@
+//! What is kept of a request once it has ended: its usage row, and its receipt.
+
+use super::OpenRequest;
+use crate::{
+    billing::record::{Record, UsageRow, UsageStatus},
+    gateway::receipt::{self, Bill, CredentialKind, ReceiptInput, RequestOutcome},
+};
+use std::{sync::Arc, time::Duration};
+
+/// Candidates in the receipt of a request for which no provider was called.
+const REFUSED_CANDIDATES_MAX: usize = 10;
+
+impl OpenRequest {
+    pub(super) fn record(&self, bill: Option<&Bill>, ending: RequestOutcome, error: Option<&str>) -> Record {
+        let latency_ms = millis(self.started.elapsed());
+        let ttft_ms = self.ttft.map(millis);
+        let (started_at, began) = self.turns.began.unwrap_or((self.started_at, self.started));
+        let story = ReceiptInput {
+            request_id: self.request_id,
+            requested: &self.requested,
+            considered: match self.attempts.is_empty() && bill.is_none() {
+                // Refused: it costs its sender nothing, and is kept small.
+                true => self.considered.get(..REFUSED_CANDIDATES_MAX).unwrap_or(&self.considered),
+                false => &self.considered,
+            },
+            strategy: self.strategy,
+            judged: self.judged.as_deref(),
+            fallback_chain: &self.chain,
+            attempts: &self.attempts,
+            served: self.served(),
+            fallback_reason: self.fallback_reason,
+            dropped: &self.dropped,
+            bill,
+            usage_flag: self.flag(),
+            earlier: &self.turns.done,
+            price_version: &self.catalog.version,
+            stream: self.stream,
+            ending,
+            error,
+            latency_ms: millis(began.elapsed()),
+            ttft_ms: self.turns.first_ttft.map(millis).or(ttft_ms),
+            started_at,
+        };
+        let usage = self.served().zip(bill).map(|(served, bill)| UsageRow {
+            turn: self.turns.number(),
+            kind: self.kind.as_str().into(),
+            provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()).into(),
+            model: kept(&served.model_id),
+            byok: served.credential == CredentialKind::Byok,
+            category: self.judged.as_ref().map(|trace| trace.category().as_str()),
+            status: match ending {
+                RequestOutcome::Completed => UsageStatus::Completed,
+                RequestOutcome::Aborted => UsageStatus::Aborted,
+                RequestOutcome::Failed => UsageStatus::Failed,
+            },
+            usage: bill.usage,
+            cost: bill.cost(),
+            charge: bill.charge,
+            latency_ms: clamped(latency_ms),
+            ttft_ms: ttft_ms.map(clamped),
+            flag: self.flag(),
+        });
+        Record {
+            scope: self.principal.scope,
+            request_id: self.request_id,
+            api_key_id: self.principal.api_key_id,
+            usage,
+            receipt: (!self.turns.has_next_turn).then(|| receipt::write(&story)),
+            replaces: false,
+        }
+    }
+}
+
+/// A model's name as it is kept: of one that is not listed, the client chose it.
+fn kept(model: &Arc<str>) -> Arc<str> {
+    let cut = receipt::cut(model);
+    if cut.len() < model.len() { cut.into() } else { model.clone() }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn clamped(millis: u64) -> i32 {
+    i32::try_from(millis).unwrap_or(i32::MAX)
+}

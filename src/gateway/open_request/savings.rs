@@ -1,0 +1,42 @@
+//! What the choice of the model saved, and what it would have been.
+
+use super::OpenRequest;
+use crate::{
+    billing::price,
+    domain::{
+        money::{self, NanoUsd},
+        usage::Usage,
+    },
+    gateway::receipt::CredentialKind,
+};
+use std::sync::Arc;
+
+impl OpenRequest {
+    /// What the same usage would have cost more at the reference model, on the same terms; less than nothing where it
+    /// would have been cheaper. Nothing where the request named its model.
+    pub(super) fn savings(
+        &self,
+        usage: &Usage,
+        credential: CredentialKind,
+        cost: NanoUsd,
+        charge: NanoUsd,
+    ) -> NanoUsd {
+        let trace = self.judged.as_ref().filter(|trace| trace.instead.is_none());
+        let reference = trace.and_then(|trace| self.catalog.get(trace.reference.as_deref()?));
+        let prices = reference.and_then(|model| model.prices.as_ref());
+        let there = prices.and_then(|prices| price::price(prices, usage, self.started_at, None).ok());
+        let difference = there.map(|there| match credential {
+            CredentialKind::Platform => {
+                let margin = self.gateway.settings.margin;
+                money::charge(there.cost, margin).unwrap_or(there.cost).0.saturating_sub(charge.0)
+            }
+            CredentialKind::Byok => there.cost.0.saturating_sub(cost.0),
+        });
+        NanoUsd(difference.unwrap_or(0))
+    }
+
+    /// The model that would have been chosen, where the key wants to be told.
+    pub fn advice(&self) -> Option<&Arc<str>> {
+        self.judged.as_ref().filter(|trace| trace.advises).and_then(|trace| trace.instead.as_ref())
+    }
+}

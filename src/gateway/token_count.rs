@@ -1,0 +1,281 @@
+//! Tokens of a prompt, before anything is answered: asked of the provider where it counts for free, else counted
+//! here. Nothing is billed and nothing recorded; a provider that does not say is no failure, but one that rejects the
+//! key which the request brought is its answer. Who is asked, and on which key, is settled as for an answer. What it
+//! costs the operator is the rate of its account: that is lent to who could also pay, and to few at a time.
+
+use super::{
+    automatic,
+    compute::{NotDone, Wanted},
+    failover::{fits, has_platform_key},
+    failure::{Failure, redact_for_customer},
+    inference::{Inbound, ResponseMeta, planned, request_limits},
+    owner,
+    receipt::CredentialKind,
+    refusals::{Subject, unplanned},
+    request_options::{KeySource, RequestRouting, rejects_key},
+};
+use crate::{
+    billing::report,
+    credentials,
+    dialect::{self, ClientRequest, Invalid, Target, Unsupported, prompt_of},
+    domain::{
+        money::NanoUsd,
+        provider::{Count, ProviderId},
+        secret::Secret,
+        tokens::{self, Counter, Family},
+        usage::Basis,
+    },
+    providers::{
+        error::{ErrorClass, UpstreamError},
+        transport::{Destination, Outgoing, Url, read_body},
+    },
+    routing::plan::Candidate,
+    store::StoreError,
+};
+use std::{borrow::Cow, time::Duration};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, timeout_at},
+};
+
+/// How long providers may take to count.
+const TIME_MAX: Duration = Duration::from_secs(5);
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Counts on platform keys at a time; more are counted here.
+pub const ON_PLATFORM_MAX: usize = 16;
+
+/// What was counted.
+pub struct Counted {
+    pub tokens: u64,
+    /// `Reported` by the provider, or `Counted` here.
+    pub basis: Basis,
+    /// For whom, and on whose key where a provider counted.
+    pub meta: ResponseMeta,
+}
+
+/// What a provider said.
+enum Said {
+    Tokens(u64),
+    /// That the key which the request brought may not do this.
+    Rejected(UpstreamError),
+}
+
+/// Counts the prompt of a Messages request for the first model that could answer it.
+pub async fn count(inbound: &Inbound<'_>) -> Result<Counted, (Failure, ResponseMeta)> {
+    let mut meta = ResponseMeta::default();
+    match counted(inbound, &mut meta).await {
+        Ok((tokens, basis)) => Ok(Counted { tokens, basis, meta }),
+        Err(failure) => Err((failure, meta)),
+    }
+}
+
+async fn counted(inbound: &Inbound<'_>, meta: &mut ResponseMeta) -> Result<(u64, Basis), Failure> {
+    let gateway = inbound.gateway;
+    let limits = request_limits(gateway);
+    let plain = dialect::normalize(inbound.kind, &inbound.body, &limits).map_err(Failure::Invalid)?;
+    let body = plain.as_deref().unwrap_or(&inbound.body);
+    let request = ClientRequest::read_for_count(body, &limits).map_err(Failure::Invalid)?;
+    let (catalog, now) = (gateway.catalog.load(), gateway.ambient.now());
+    let scope =
+        RequestRouting::of(&inbound.routing_headers, request.head(), inbound.kind, &catalog, now.date())?;
+    let judged = automatic::judge_conversation(&request, &scope.names, &inbound.principal.policy);
+    let plan = planned(inbound, request.head(), &scope, &catalog, now, (judged.as_ref(), None));
+    let plan = plan.map_err(|no_plan| {
+        let text_bytes = request.head().facts.text_bytes;
+        unplanned(&no_plan, &Subject { catalog: &catalog, text_bytes })
+    })?;
+    let until = Instant::now() + TIME_MAX;
+    let mut last: Option<(UpstreamError, ProviderId)> = None;
+    for candidate in &plan.candidates {
+        let provider = candidate.provider;
+        let key_rejected = last.as_ref().is_some_and(|(rejection, _)| rejects_key(rejection.class));
+        if key_rejected && scope.key_for(provider).is_some() {
+            continue;
+        }
+        (meta.provider, meta.model) = (Some(provider.row().name), Some(candidate.name.clone()));
+        match timeout_at(until, ask(inbound, &request, candidate, &scope, meta)).await {
+            Ok(Some(Said::Tokens(tokens))) => return Ok((tokens, Basis::Reported)),
+            Ok(Some(Said::Rejected(rejection))) => last = Some((rejection, provider)),
+            Ok(None) | Err(_) => {
+                (meta.byok, meta.by_byok_api_key) = (false, false);
+                return Ok((count_locally(inbound, &request, candidate).await?, Basis::Counted));
+            }
+        }
+    }
+    let Some((rejection, provider)) = last else {
+        return Err(Failure::NoModels {
+            param: Some("model"),
+            message: "The provider key of this request was refused before, and no other model is named: send a valid \
+                      key, or name a model of another provider"
+                .into(),
+        });
+    };
+    let credential = CredentialKind::Byok;
+    let rejection = Box::new(redact_for_customer(&rejection, provider, credential));
+    Err(Failure::Upstream { rejection, provider, credential, tried: meta.attempts })
+}
+
+/// Our own count, which ends when nobody waits for it.
+async fn count_locally(
+    inbound: &Inbound<'_>,
+    request: &ClientRequest<'_>,
+    candidate: &Candidate,
+) -> Result<u64, Failure> {
+    let family = tokens::family(candidate.provider, &candidate.upstream);
+    let prompt = prompt_of(&*request.canonical().map_err(refused)?);
+    let work = move |wanted: &Wanted<'_, Option<u64>>| {
+        count_while(family, &prompt.pieces, prompt.messages, || !wanted.is_given_up())
+    };
+    match inbound.gateway.compute.compute(owner(inbound.principal.scope), work).await {
+        Ok(Some(tokens)) => Ok(tokens),
+        Err(NotDone::Full) => {
+            Err(Failure::Busy("Too many counts of your organization are waiting; try again".into()))
+        }
+        Ok(None) | Err(NotDone::Lost) => Err(Failure::Unavailable("the prompt could not be counted".into())),
+    }
+}
+
+/// Counts a prompt as long as `goes_on`.
+fn count_while(family: Family, pieces: &[String], messages: u64, goes_on: impl Fn() -> bool) -> Option<u64> {
+    let mut text = 0u64;
+    for piece in pieces {
+        let (mut counter, mut left) = (Counter::new(family), piece.as_str());
+        while !left.is_empty() {
+            if !goes_on() {
+                return None;
+            }
+            let (part, rest) = left.split_at(left.floor_char_boundary(tokens::HELD_BYTES_MAX));
+            counter.push(part);
+            left = rest;
+        }
+        text = text.saturating_add(counter.total());
+    }
+    Some(tokens::count_prompt(family, [], messages).saturating_add(text))
+}
+
+fn refused(unsupported: Unsupported) -> Failure {
+    let (param, message) = (Some(unsupported.field.to_string()), unsupported.to_string());
+    Failure::Invalid(Invalid { param, message })
+}
+
+/// The provider's own count, where it gives one.
+async fn ask(
+    inbound: &Inbound<'_>,
+    request: &ClientRequest<'_>,
+    candidate: &Candidate,
+    scope: &RequestRouting<'_>,
+    meta: &mut ResponseMeta,
+) -> Option<Said> {
+    let provider = candidate.provider;
+    let count = provider.row().count?;
+    let target = Target {
+        provider,
+        upstream_model: &candidate.upstream,
+        dialect: provider.row().dialect,
+        flags: candidate.model.as_ref().map(|model| model.flags),
+        output_tokens_max: candidate.model.as_ref().and_then(|model| model.output_tokens_max),
+        seed: "",
+    };
+    let encoded = request.encode(&target).ok()?;
+    let (path, body, said): (Cow<'_, str>, _, _) = match count {
+        Count::Messages(path) => (path.into(), encoded.body, "input_tokens"),
+        Count::Gemini => {
+            let path = encoded.path?.split_once(":generateContent")?.0.to_owned() + ":countTokens";
+            (path.into(), within(&candidate.upstream, &encoded.body)?, "totalTokens")
+        }
+    };
+    let routing_headers = scope.key_for(provider);
+    let (kind, base, secret) = match routing_headers {
+        Some(key) => (CredentialKind::Byok, None, key.secret.clone()),
+        None => credential(inbound, candidate, scope)?,
+    };
+    let _lent = match kind {
+        CredentialKind::Platform => Some(platform_permit(inbound).await?),
+        CredentialKind::Byok => None,
+    };
+    let url = |base: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok();
+    let to = match base {
+        Some(base) => Destination::Customer(url(&base)?, owner(inbound.principal.scope)),
+        None => Destination::Operator(url(inbound.gateway.settings.base_url(provider)?)?),
+    };
+    let beta = inbound.beta.clone().filter(|_| matches!(count, Count::Messages(_)));
+    let outgoing = Outgoing { to, body, content_type: "application/json".into(), beta };
+    meta.byok = kind == CredentialKind::Byok;
+    meta.by_byok_api_key = routing_headers.is_some_and(|key| key.form == KeySource::ByokApiKey);
+    meta.attempts += 1;
+    let response = match inbound.transport.post(provider, outgoing, &secret).await {
+        Ok(response) => response,
+        Err(rejection) => {
+            let about_the_key = rejects_key(rejection.class) || rejection.class == ErrorClass::Permission;
+            return (routing_headers.is_some() && about_the_key).then_some(Said::Rejected(rejection));
+        }
+    };
+    let answer = read_body(response, ANSWER_BYTES_MAX, &mut inbound.memory.another()).await.ok()?;
+    let answer = serde_json::from_slice::<serde_json::Value>(&answer).ok()?;
+    answer.get(said)?.as_u64().map(Said::Tokens)
+}
+
+/// The request as `countTokens` wants it.
+fn within(upstream_model: &str, request: &[u8]) -> Option<Vec<u8>> {
+    let inside = request.strip_prefix(b"{")?;
+    let model = serde_json::to_string(&format!("models/{upstream_model}")).ok()?;
+    let mut body = format!(r#"{{"generateContentRequest":{{"model":{model},"#).into_bytes();
+    body.extend_from_slice(inside);
+    body.push(b'}');
+    Some(body)
+}
+
+/// The use of a platform key, for an organization with credit; `None` also when too many have one.
+async fn platform_permit<'g>(inbound: &Inbound<'g>) -> Option<SemaphorePermit<'g>> {
+    let permit = inbound.gateway.counts.try_acquire().ok()?;
+    let (db, scope) = (inbound.gateway.db.clone(), inbound.principal.scope);
+    let pool = db.clone();
+    let balance =
+        db.run::<_, StoreError, _>(async move { report::balance(&mut *pool.acquire().await?, scope).await });
+    (balance.await.ok()?.available_usd > NanoUsd::ZERO).then_some(permit)
+}
+
+/// The customer's stored key, else the platform's.
+fn credential(
+    inbound: &Inbound<'_>,
+    candidate: &Candidate,
+    scope: &RequestRouting<'_>,
+) -> Option<(CredentialKind, Option<String>, Secret)> {
+    let (gateway, principal) = (inbound.gateway, &inbound.principal);
+    let stored = principal.keys_of(candidate.provider).find(|key| fits(key, candidate));
+    match stored {
+        Some(key) => {
+            let ring = &gateway.installation.ring;
+            let secret = credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()?;
+            Some((CredentialKind::Byok, key.base_url.clone(), secret))
+        }
+        None if candidate.byok_only || !has_platform_key(inbound, scope, candidate.provider) => None,
+        None => {
+            let secret = gateway.platform_keys.get(candidate.provider)?.secret.clone();
+            Some((CredentialKind::Platform, None, secret))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_count_in_parts_is_the_count_and_ends_when_nobody_waits_for_it() {
+        let pieces = ["The tide is high. ".repeat(4_000), "é".repeat(3), String::new()];
+        let whole = tokens::count_prompt(Family::OpenAi, pieces.iter().map(String::as_str), 2);
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            true
+        };
+        assert_eq!(count_while(Family::OpenAi, &pieces, 2, look), Some(whole));
+        assert!(looks.get() >= 72_000 / tokens::HELD_BYTES_MAX);
+        let left = Cell::new(3);
+        let given_up = || left.replace(left.get() - 1) > 0;
+        assert_eq!(count_while(Family::OpenAi, &pieces, 2, given_up), None);
+        assert_eq!(left.get(), -1, "it looks no more");
+    }
+}

@@ -1,0 +1,478 @@
+//! A chat request with MCP servers: turn by turn the model is asked, the calls it makes of the servers' tools are
+//! made, and what they gave is told to it, until it answers, calls a tool of the caller's own, or may not go on. Each
+//! turn is an ordinary routed request with its own hold and charge. At every moment some meter is open, so that
+//! whatever cuts this short ends in a receipt of all that was done.
+
+mod grants;
+mod history;
+mod mcp_options;
+mod response_assembler;
+mod streamed;
+mod toolbox;
+
+use super::{
+    Gateway,
+    attempt::{Answer, Body},
+    billing_guard::{BillingGuard, NotDurable},
+    byok_annotation::{annotate_body, annotate_receipt_member},
+    failover::UpstreamAnswer,
+    failure::Failure,
+    inference::{Inbound, Reply, ResponseMeta, meta, note_of, precheck, refusal, serve},
+    owner,
+    receipt::{CompletedTurn, RequestOutcome, ServedBy, Total},
+    request_options::RoutingHeaders,
+};
+use crate::{
+    accounts::authenticator::AuthError,
+    dialect::{
+        Dialect, Invalid, WriterContext,
+        canonical::{AnswerPart, Finish},
+        json::{Escaped, ObjectWriter},
+    },
+    domain::{kind::Kind, policy::ByokFallback, shares::Charge},
+    mcp::session,
+    providers::transport::Transport,
+    store::api_keys::Principal,
+};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use mcp_options::{McpOptions, McpPolicy};
+use response_assembler::{ClosingSummary, ResponseAssembler, Stopped, ToolCallItem};
+use std::{borrow::Cow, sync::Arc};
+use tokio::time::Instant;
+use toolbox::{Executed, Toolbox};
+
+pub use history::ToolHistoryCache;
+pub use streamed::ToolLoopStream;
+
+/// Calls of one turn that are made; a model that asks for more is told to ask again.
+const CALLS_MAX: usize = 32;
+/// Calls that run side by side.
+const SIDE_BY_SIDE_MAX: usize = 8;
+
+/// What of a request outlives its handler.
+struct Caller {
+    gateway: Arc<Gateway>,
+    transport: Transport,
+    principal: Arc<Principal>,
+    content_type: String,
+    beta: Option<String>,
+    fallback: Option<ByokFallback>,
+    first_content: Option<std::time::Duration>,
+    routing_headers: RoutingHeaders,
+}
+
+/// A request on its way through its turns.
+struct Run {
+    caller: Caller,
+    mcp_options: McpOptions,
+    toolbox: Toolbox,
+    assembler: ResponseAssembler,
+    /// What was said since the request: messages, JSON.
+    said: Vec<String>,
+    /// What of it the caller does not get to see.
+    hidden: Vec<String>,
+    executed: Vec<Executed>,
+    /// What the answers of its turns take.
+    charges: Vec<Charge>,
+    /// No turn and no call begins after this.
+    until: Instant,
+}
+
+/// What follows a turn.
+enum Next {
+    /// The model is asked again, with what was said since.
+    Turn(BillingGuard),
+    /// It was the last, for this reason if not for the model's own.
+    End(BillingGuard, Option<Stopped>),
+}
+
+/// How a request has ended.
+struct Ended {
+    note: String,
+    total: Total,
+    turns: usize,
+    /// Every turn was served on a key that came as `byok_api_key`.
+    by_byok_api_key: bool,
+}
+
+impl Caller {
+    fn of(inbound: &Inbound<'_>) -> Self {
+        Self {
+            gateway: inbound.gateway.clone(),
+            transport: inbound.transport.clone(),
+            principal: inbound.principal.clone(),
+            content_type: inbound.content_type.clone(),
+            beta: inbound.beta.clone(),
+            fallback: inbound.fallback,
+            first_content: inbound.first_content,
+            routing_headers: inbound.routing_headers.clone(),
+        }
+    }
+
+    fn inbound(&self, body: Bytes) -> Inbound<'_> {
+        Inbound {
+            gateway: &self.gateway,
+            transport: &self.transport,
+            principal: self.principal.clone(),
+            kind: Kind::Conversation(Dialect::Chat),
+            body,
+            content_type: self.content_type.clone(),
+            beta: self.beta.clone(),
+            fallback: self.fallback,
+            first_content: self.first_content,
+            routing_headers: self.routing_headers.clone(),
+            memory: self.gateway.shared.memory_for(owner(self.principal.scope)),
+        }
+    }
+}
+
+/// What a request asks of MCP servers; `None` when it is an ordinary one.
+pub fn read(inbound: &Inbound<'_>) -> Result<Option<McpOptions>, Invalid> {
+    if inbound.kind != Kind::Conversation(Dialect::Chat) {
+        return Ok(None);
+    }
+    let settings = &inbound.gateway.settings;
+    let servers = settings.mcp_servers.iter().map(|(slug, url)| (slug.as_str(), url.as_str())).collect();
+    let allowed = McpPolicy {
+        limits: settings.limits.mcp,
+        servers,
+        depth_max: settings.limits.body_depth_max,
+        opener: settings.mcp_opener.as_ref(),
+    };
+    let Some(mcp_options) = mcp_options::read(&inbound.body, &allowed)? else { return Ok(None) };
+    for (index, server) in mcp_options.servers.iter().enumerate() {
+        session::check(server, inbound.transport).map_err(|refused| Invalid {
+            param: Some(format!("mcp_servers[{index}]")),
+            message: format!("`mcp_servers[{index}]`: {refused}"),
+        })?;
+    }
+    Ok(Some(mcp_options))
+}
+
+/// Serves a request that asks for MCP servers.
+pub async fn complete(
+    inbound: &Inbound<'_>,
+    mut mcp_options: McpOptions,
+    mut guard: BillingGuard,
+) -> Result<Reply, (Failure, ResponseMeta)> {
+    if let Err(failure) = grants::check(inbound, &mcp_options).await {
+        return Err(refusal(failure, guard).await);
+    }
+    let limits = inbound.gateway.settings.limits.mcp;
+    let until = Instant::now() + limits.total;
+    let caller = Caller::of(inbound);
+    // Strangers are dialed only for what would be served: the tools they have change nothing about these refusals.
+    let bare = caller.inbound(mcp_options.request.write(&[], &[], true).into());
+    let foreseen = tokio::select! {
+        biased;
+        foreseen = precheck(&bare, &mut guard) => foreseen,
+        () = inbound.gateway.stopping.cancelled() => Err(stopping()),
+    };
+    if let Err(failure) = foreseen {
+        return Err(refusal(failure, guard).await);
+    }
+    let opening = Toolbox::open(
+        &mcp_options.servers,
+        inbound.transport,
+        &limits,
+        inbound.memory.another(),
+        &mcp_options.request.own_tools,
+    );
+    let toolbox = tokio::select! {
+        biased;
+        toolbox = opening => toolbox,
+        () = inbound.gateway.stopping.cancelled() => {
+            return Err(refusal(stopping(), guard).await);
+        }
+    };
+    if let Some(messages) = &mcp_options.request.messages {
+        let recalled = inbound.gateway.tool_history.recall(inbound.principal.api_key_id, messages).await;
+        mcp_options.request.messages = recalled.or(mcp_options.request.messages);
+    }
+    let request = match guard.get() {
+        Some(open) => open.request_id,
+        None => return Err(refusal(ended(), guard).await),
+    };
+    let assembler = ResponseAssembler::new(request);
+    let mut run = Run {
+        caller,
+        mcp_options,
+        toolbox,
+        assembler,
+        said: Vec::new(),
+        hidden: Vec::new(),
+        executed: Vec::new(),
+        charges: Vec::new(),
+        until,
+    };
+    let answered = match run.turn(&mut guard).await {
+        Ok(answered) => answered,
+        Err(failure) => return Err(refusal(failure, guard).await),
+    };
+    match answered.answer {
+        Answer::Whole { .. } => run.whole(guard, answered).await,
+        Answer::Stream { .. } => {
+            let meta = guard.get().map(|open| meta(open)).unwrap_or_default();
+            Ok(streamed::begin(run, guard, answered, meta))
+        }
+    }
+}
+
+fn stopping() -> Failure {
+    Failure::Unavailable("the gateway is shutting down".into())
+}
+
+impl Run {
+    /// Asks the model for one turn.
+    async fn turn(&mut self, guard: &mut BillingGuard) -> Result<UpstreamAnswer, Failure> {
+        let first = self.said.is_empty();
+        let gateway = self.caller.gateway.clone();
+        if !first {
+            tokio::select! {
+                biased;
+                renewed = self.renew(guard) => renewed?,
+                () = gateway.stopping.cancelled() => return Err(stopping()),
+            }
+        }
+        let body = self.mcp_options.request.write(&self.toolbox.definitions, &self.said, first);
+        let body = Bytes::from(body);
+        let open = guard.get().ok_or_else(ended)?;
+        open.turns.gathers = true;
+        open.body = body.clone();
+        let inbound = self.caller.inbound(body);
+        tokio::select! {
+            biased;
+            served = serve(&inbound, guard, Ok(())) => served,
+            () = gateway.stopping.cancelled() => Err(stopping()),
+        }
+    }
+
+    /// Whoever asks must still be one who may, by the same look-up that let the request in. A database that is away has
+    /// revoked nobody.
+    async fn renew(&mut self, guard: &mut BillingGuard) -> Result<(), Failure> {
+        let gateway = &self.caller.gateway;
+        let principal = match gateway.authenticator.renew(&self.caller.principal).await {
+            Ok(principal) => principal,
+            Err(AuthError::Store(_)) if self.caller.principal.is_live(gateway.ambient.now()) => return Ok(()),
+            Err(_) => return Err(Failure::KeyRevoked),
+        };
+        guard.get().ok_or_else(ended)?.principal = principal.clone();
+        self.caller.principal = principal;
+        Ok(())
+    }
+
+    /// An answer that is not streamed.
+    async fn whole(
+        mut self,
+        mut guard: BillingGuard,
+        mut answered: UpstreamAnswer,
+    ) -> Result<Reply, (Failure, ResponseMeta)> {
+        loop {
+            let writer_context = match self.take_whole(answered, &mut guard) {
+                Some(writer_context) => writer_context,
+                None => return Err(refusal(ended(), guard).await),
+            };
+            let meta = guard.get().map(|open| meta(open)).unwrap_or_default();
+            match self.step(guard, &writer_context).await {
+                Ok(Next::Turn(next)) => guard = next,
+                Ok(Next::End(guard, stopped)) => return self.reply(guard, stopped, meta).await,
+                Err(refused) => return Err(refused),
+            }
+            answered = match self.turn(&mut guard).await {
+                Ok(answered) => answered,
+                Err(failure) => return Err(refusal(failure, guard).await),
+            };
+        }
+    }
+
+    fn take_whole(&mut self, answered: UpstreamAnswer, guard: &mut BillingGuard) -> Option<WriterContext> {
+        let Answer::Whole { body: Body::Answer(answer), usage, service_tier, text, memory } = answered.answer
+        else {
+            return None;
+        };
+        // It is kept until all turns are over.
+        self.charges.extend(memory);
+        let open = guard.get()?;
+        open.commit();
+        open.consumed(usage, service_tier.as_deref(), &text);
+        let (answer, context) = *answer;
+        let writer_context = context.writer_context?;
+        self.assembler.begin(&writer_context);
+        self.assembler.take(answer, &self.toolbox, self.mcp_options.executes);
+        Some(writer_context)
+    }
+
+    async fn reply(
+        self,
+        guard: BillingGuard,
+        stopped: Option<Stopped>,
+        mut meta: ResponseMeta,
+    ) -> Result<Reply, (Failure, ResponseMeta)> {
+        let Ok(ended) = self.settle(guard).await else { return Err((Failure::NotDurable, meta)) };
+        meta.cost = Some(ended.total.charge);
+        meta.byok = ended.total.byok;
+        meta.by_byok_api_key = ended.by_byok_api_key;
+        let Self { assembler, toolbox, executed, mcp_options, mut charges, .. } = self;
+        let closing = ClosingSummary {
+            note: &ended.note,
+            executed: &executed,
+            toolbox: &toolbox,
+            turns: ended.turns,
+            stopped,
+        };
+        let finish = stopped.map(|_| Finish::Length);
+        let body =
+            assembler.body(finish, &closing, &ended.total.usage, mcp_options.executes).unwrap_or_default();
+        let body = if ended.by_byok_api_key { annotate_body(body) } else { body };
+        let mut memory = charges.pop();
+        // All of them are in this one body now.
+        let is_charged = memory.as_mut().is_none_or(|memory| memory.cover(body.len()).is_ok());
+        drop(charges);
+        let memory = memory.filter(|_| is_charged);
+        Ok(Reply::Whole { meta, body, content_type: Cow::Borrowed("application/json"), memory })
+    }
+
+    /// What follows the turn that was just told. Its answer is whole and not billed yet.
+    async fn step(
+        &mut self,
+        mut guard: BillingGuard,
+        writer_context: &WriterContext,
+    ) -> Result<Next, (Failure, ResponseMeta)> {
+        let (calls, own) = self.assembler.calls(&self.toolbox);
+        let cut =
+            matches!(self.assembler.finish(), Some(Finish::Length | Finish::ContentFilter | Finish::Refusal));
+        if calls.is_empty() || cut || !self.mcp_options.executes {
+            if own > 0 && self.mcp_options.executes {
+                // A turn that was cut short has calls that nobody made.
+                self.remember(&[], writer_context).await;
+            }
+            return Ok(Next::End(guard, None));
+        }
+        if own == 0 && guard.turn().saturating_add(1) >= self.mcp_options.turns_max {
+            return Ok(Next::End(guard, Some(Stopped::MaxTurns)));
+        }
+        if own == 0 && Instant::now() >= self.until {
+            return Ok(Next::End(guard, Some(Stopped::Time)));
+        }
+        // Calls may take minutes. Whatever cuts them short finds the turn that asked for them paid.
+        let meta = guard.get().map(|open| meta(open)).unwrap_or_default();
+        let guard = guard.finish_turn().await.map_err(|NotDurable| (Failure::NotDurable, meta))?;
+        if let Err(failure) = self.call(&calls).await {
+            return Err(refusal(failure, guard).await);
+        }
+        if own > 0 {
+            // The caller has to act first: this is the answer, with what the servers gave beside it.
+            self.remember(&calls, writer_context).await;
+            return Ok(Next::End(guard, None));
+        }
+        let Some(message) = self.assembler.message(writer_context, |_| true) else {
+            return Ok(Next::End(guard, None));
+        };
+        let hidden = self.assembler.message(writer_context, is_hidden);
+        let results = self.results(&calls);
+        self.said.push(message);
+        self.said.extend(results.iter().cloned());
+        self.hidden.extend(hidden.into_iter().chain(results));
+        let stopped = self.may_not_go_on();
+        Ok(if stopped.is_some() { Next::End(guard, stopped) } else { Next::Turn(guard) })
+    }
+
+    /// What came of the last calls, as messages of the conversation, JSON.
+    fn results(&self, calls: &[ToolCallItem]) -> Vec<String> {
+        let results = self.executed.iter().rev().take(calls.len()).rev();
+        calls.iter().zip(results).map(|(call, executed)| result(call, executed)).collect()
+    }
+
+    /// Keeps what the caller is not told, for the request in which it answers its own calls.
+    async fn remember(&self, calls: &[ToolCallItem], writer_context: &WriterContext) {
+        let is_servers = |name: &Escaped<'_>| self.toolbox.has(&name.decode());
+        let own = self.assembler.message(writer_context, |part| match part {
+            AnswerPart::ToolCall { name, .. } => !is_servers(name),
+            _ => false,
+        });
+        let others = self.assembler.message(writer_context, |part| match part {
+            AnswerPart::ToolCall { name, .. } => is_servers(name),
+            part => is_hidden(part),
+        });
+        let mut said = self.hidden.clone();
+        if !calls.is_empty() {
+            said.extend(others);
+            said.extend(self.results(calls));
+        }
+        if let Some(own) = own {
+            self.caller.gateway.tool_history.keep(self.caller.principal.api_key_id, said, &own).await;
+        }
+    }
+
+    fn may_not_go_on(&self) -> Option<Stopped> {
+        let bytes: usize = self.said.iter().map(String::len).sum();
+        if bytes > self.caller.gateway.settings.limits.body_bytes_max {
+            return Some(Stopped::Size);
+        }
+        (Instant::now() >= self.until).then_some(Stopped::Time)
+    }
+
+    /// Makes the calls of a turn, several at a time, and keeps what came of them in their order.
+    async fn call(&mut self, calls: &[ToolCallItem]) -> Result<(), Failure> {
+        let gateway = self.caller.gateway.clone();
+        let limits = &gateway.settings.limits.mcp;
+        let (toolbox, until) = (&self.toolbox, self.until);
+        let made = calls.iter().enumerate().map(|(index, call)| async move {
+            if index >= CALLS_MAX {
+                let why = format!("not called: at most {CALLS_MAX} calls are made at once, ask again");
+                return toolbox.refused(&call.name, &call.arguments, &why);
+            }
+            toolbox.call(&call.name, &call.arguments, limits, until).await
+        });
+        let made = stream::iter(made).buffered(SIDE_BY_SIDE_MAX).collect::<Vec<_>>();
+        let made = tokio::select! {
+            biased;
+            made = made => made,
+            () = gateway.stopping.cancelled() => return Err(stopping()),
+        };
+        self.executed.extend(made);
+        Ok(())
+    }
+
+    /// Bills the last turn, if it had an answer, and says what all came to.
+    async fn settle(&self, mut guard: BillingGuard) -> Result<Ended, NotDurable> {
+        let open = guard.get().ok_or(NotDurable)?;
+        let (request_id, requested) = (open.request_id, open.requested.clone());
+        let mut done = open.turns.done.clone();
+        if open.is_committed() {
+            let (served, bill) = guard.settle(RequestOutcome::Completed).await?;
+            done.push(CompletedTurn { served, bill });
+        } else {
+            guard.close().await;
+        }
+        let total = Total::of(done.iter().map(|done| (&done.served, &done.bill))).ok_or(NotDurable)?;
+        let served: &ServedBy = &done.last().ok_or(NotDurable)?.served;
+        let note = note_of(Some(request_id), &requested, served, Some(total.clone()));
+        let by_byok_api_key = done.iter().all(|done| done.served.by_byok_api_key);
+        let note = if by_byok_api_key { annotate_receipt_member(note) } else { note };
+        Ok(Ended { note, total, turns: done.len(), by_byok_api_key })
+    }
+}
+
+/// Calls, and thoughts that some providers want to see before them; the words go to the caller.
+fn is_hidden(part: &AnswerPart) -> bool {
+    matches!(part, AnswerPart::ToolCall { .. } | AnswerPart::Reasoning { .. } | AnswerPart::Redacted(_))
+}
+
+fn ended() -> Failure {
+    Failure::Unavailable("the request has ended".into())
+}
+
+/// A result as a message of the conversation, JSON.
+fn result(call: &ToolCallItem, executed: &Executed) -> String {
+    let mut out = ObjectWriter::new();
+    out.text("role", "tool");
+    call.id.push_quoted(out.key("tool_call_id"));
+    let text = &executed.outcome.text;
+    match executed.outcome.is_error {
+        true => out.text("content", &format!("Error: {text}")),
+        false => out.text("content", text),
+    }
+    String::from_utf8(out.end()).unwrap_or_default()
+}

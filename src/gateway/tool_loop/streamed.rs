@@ -1,0 +1,201 @@
+//! A streamed answer of several turns. A task of the worker runs them and hands over what is for the client, piece by
+//! piece; while tools run it keeps the connection alive. A client that leaves ends the task, and with it whatever was
+//! under way: the open meter bills what was begun.
+
+use super::{BillingGuard, ClosingSummary, Next, Reply, ResponseMeta, Run, UpstreamAnswer, ended};
+use crate::{
+    dialect::{Dialect, canonical::Finish},
+    gateway::{
+        attempt::Answer,
+        error_event,
+        failure::{Failure, stream_code},
+        inference::ResponseBody,
+        stream::{Broken, Gathered, Metered},
+    },
+};
+use bytes::Bytes;
+use std::{borrow::Cow, time::Duration};
+use tokio::sync::mpsc;
+
+const HEARTBEAT: &[u8] = b": keep-alive\n\n";
+
+/// The body of a streamed answer.
+pub struct ToolLoopStream {
+    inbox: mpsc::Receiver<Piece>,
+    ended: bool,
+}
+
+enum Piece {
+    Bytes(Bytes),
+    /// The answer is complete, or has said why it is not.
+    End,
+    Broken,
+}
+
+/// The client's end.
+struct Outbox {
+    pieces: mpsc::Sender<Piece>,
+    heartbeat: Duration,
+}
+
+impl ToolLoopStream {
+    /// The next bytes for the client; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
+        if self.ended {
+            return None;
+        }
+        match self.inbox.recv().await {
+            Some(Piece::Bytes(bytes)) => Some(Ok(bytes)),
+            Some(Piece::End) => {
+                self.ended = true;
+                None
+            }
+            // A task that ends without a word has failed.
+            Some(Piece::Broken) | None => {
+                self.ended = true;
+                Some(Err(Broken))
+            }
+        }
+    }
+}
+
+/// Starts the task; the first turn has answered.
+pub(super) fn begin(run: Run, guard: BillingGuard, answered: UpstreamAnswer, meta: ResponseMeta) -> Reply {
+    let (pieces, inbox) = mpsc::channel(1);
+    let gateway = run.caller.gateway.clone();
+    let outbox = Outbox { pieces, heartbeat: gateway.settings.limits.heartbeat };
+    gateway.tasks.spawn_local(async move {
+        tokio::select! {
+            biased;
+            () = outbox.pieces.closed() => {}
+            () = run.stream(guard, answered, &outbox) => {}
+        }
+    });
+    let body = ResponseBody::ToolLoop(ToolLoopStream { inbox, ended: false });
+    Reply::Stream { meta, body, content_type: Cow::Borrowed("text/event-stream; charset=utf-8") }
+}
+
+impl Outbox {
+    async fn say(&self, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        // An empty chunk would end the answer. One that nobody takes any more ends the task.
+        if !bytes.is_empty() {
+            self.pieces.send(Piece::Bytes(bytes)).await.ok();
+        }
+    }
+
+    async fn end(&self) {
+        self.pieces.send(Piece::End).await.ok();
+    }
+
+    /// Waits, and keeps the connection alive meanwhile.
+    async fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(self.heartbeat, &mut work).await {
+                Ok(done) => return done,
+                Err(_) => self.say(HEARTBEAT).await,
+            }
+        }
+    }
+
+    /// The one error event that ends an answer which cannot be completed.
+    async fn fail(&self, failure: &Failure) {
+        let (code, provider) = match failure {
+            Failure::Upstream { rejection, provider, credential, .. } => {
+                (stream_code(rejection, *credential), Some(provider.row().name))
+            }
+            Failure::InsufficientCredits { .. } => ("insufficient_credits", None),
+            Failure::KeyRevoked => ("invalid_api_key", None),
+            Failure::NotDurable | Failure::Unavailable(_) => ("service_unavailable", None),
+            Failure::Busy(_) => ("rate_limit_exceeded", None),
+            Failure::NoModels { .. } => ("no_models_available", None),
+            Failure::ContextLength { .. } => ("context_length_exceeded", None),
+            Failure::UnknownModel { .. } => ("model_not_found", None),
+            Failure::Invalid(_) | Failure::UnknownProvider { .. } => ("invalid_request", None),
+        };
+        self.say(error_event::error(Dialect::Chat, code, &failure.text(), provider)).await;
+        self.end().await;
+    }
+}
+
+impl Run {
+    async fn stream(mut self, mut guard: BillingGuard, mut answered: UpstreamAnswer, outbox: &Outbox) {
+        loop {
+            let Some((meta, writer_context)) = self.relay(guard, answered, outbox).await else { return };
+            match outbox.wait(self.step(meta, &writer_context)).await {
+                Ok(Next::Turn(next)) => guard = next,
+                Ok(Next::End(guard, stopped)) => {
+                    let finish = stopped.map(|_| Finish::Length);
+                    return self.conclude(guard, finish, stopped, outbox).await;
+                }
+                Err((failure, _)) => return outbox.fail(&failure).await,
+            }
+            answered = match outbox.wait(self.turn(&mut guard)).await {
+                Ok(answered) => answered,
+                Err(failure) => {
+                    guard.fail(&failure.text()).await;
+                    return outbox.fail(&failure).await;
+                }
+            };
+        }
+    }
+
+    /// Passes a turn on as it comes. `None` when it broke off, which has been told and billed.
+    async fn relay(
+        &mut self,
+        mut guard: BillingGuard,
+        answered: UpstreamAnswer,
+        outbox: &Outbox,
+    ) -> Option<(BillingGuard, crate::dialect::WriterContext)> {
+        let Answer::Stream { response, relay, memory, .. } = answered.answer else {
+            guard.fail(&ended().text()).await;
+            outbox.fail(&ended()).await;
+            return None;
+        };
+        guard.get()?.commit();
+        self.assembler.begin_stream(relay.writer_context()?);
+        let origin = (answered.provider, answered.secret);
+        let mut metered = Metered::new(guard, origin, response, (relay, memory), answered.until);
+        loop {
+            match metered.next_of_turn().await {
+                Gathered::Events(events) => {
+                    let mut out = Vec::new();
+                    for event in events {
+                        self.assembler.hear(event, &self.toolbox, self.mcp_options.executes, &mut out);
+                    }
+                    outbox.say(out).await;
+                }
+                Gathered::Quiet(heartbeat) => outbox.say(Bytes::from_static(heartbeat)).await,
+                Gathered::Whole => return metered.into_turn(),
+                Gathered::Broken(Ok(last)) => {
+                    outbox.say(last).await;
+                    outbox.end().await;
+                    return None;
+                }
+                Gathered::Broken(Err(Broken)) => {
+                    outbox.pieces.send(Piece::Broken).await.ok();
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn conclude(
+        mut self,
+        guard: BillingGuard,
+        finish: Option<Finish>,
+        stopped: Option<super::Stopped>,
+        outbox: &Outbox,
+    ) {
+        let Ok(ended) = outbox.wait(self.settle(guard)).await else {
+            return outbox.fail(&Failure::NotDurable).await;
+        };
+        let Self { assembler, toolbox, executed, .. } = &mut self;
+        let closing = ClosingSummary { note: &ended.note, executed, toolbox, turns: ended.turns, stopped };
+        let mut out = Vec::new();
+        assembler.conclude(finish, &closing, &ended.total.usage, &mut out);
+        outbox.say(out).await;
+        outbox.end().await;
+    }
+}

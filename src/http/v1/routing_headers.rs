@@ -1,0 +1,47 @@
+//! The headers with which a request brings a provider key, a provider or a model of its own. Looked at as bytes and
+//! wherever they stand, for one that is no text, or comes second, is a wish too. No message repeats a value: it may be
+//! a key in the wrong header.
+
+use crate::{
+    dialect::brought_key,
+    domain::provider::ProviderId,
+    gateway::request_options::RoutingHeaders,
+    http::{error::ApiError, extract::Call},
+};
+
+const PROVIDER: &str = "x-provider";
+const KEY: &str = "x-provider-key";
+const MODEL: &str = "x-provider-model";
+const PLAN: &str = "x-kairosroute-plan";
+
+/// Reads them; blank ones are absent.
+pub fn routing_headers(call: &Call) -> Result<RoutingHeaders, ApiError> {
+    let provider = match one(call, PROVIDER)? {
+        Some(name) => Some(ProviderId::by_name(name).ok_or_else(|| ApiError::unknown_provider(PROVIDER))?),
+        None => None,
+    };
+    let key = match one(call, KEY)? {
+        Some(text) => brought_key(KEY, text).map_err(|invalid| ApiError::invalid(KEY, invalid.message))?,
+        None => None,
+    };
+    let model = one(call, MODEL)?.map(str::to_owned);
+    let plan = one(call, PLAN)?.map(str::to_owned);
+    Ok(RoutingHeaders { provider, key, model, plan })
+}
+
+/// The values of a header that are not blank.
+pub fn header_values<'a>(call: &'a Call, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    let values = call.request.headers().get_all(name).map(|value| value.as_bytes().trim_ascii());
+    values.filter(|value| !value.is_empty())
+}
+
+fn one<'a>(call: &'a Call, name: &'static str) -> Result<Option<&'a str>, ApiError> {
+    let mut values = header_values(call, name);
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        let what = if name == KEY { "; a request may bring one provider key" } else { "" };
+        return Err(ApiError::invalid(name, format!("The header `{name}` occurs twice{what}")));
+    }
+    let text = first.map(std::str::from_utf8).transpose();
+    text.map_err(|_| ApiError::invalid(name, format!("The header `{name}` must be text")))
+}
