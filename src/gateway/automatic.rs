@@ -2,12 +2,12 @@
 //! the request or its API key sets. Keeps no text.
 
 use super::{
-    failover::has_platform_key,
     failure::Failure,
-    inference::{Inbound, planned},
     open_request::OpenRequest,
-    parsed::ParsedRequest,
+    planning::planned,
+    request::{Inbound, ParsedRequest},
     request_options::RequestRouting,
+    targets::Credentials,
 };
 use crate::{
     dialect::{
@@ -280,19 +280,17 @@ pub(super) async fn embedding_model(
 
 fn cheapest_embedding(inbound: &Inbound<'_>, catalog: &Catalog, now: OffsetDateTime) -> Option<Arc<str>> {
     let principal = &inbound.principal;
-    let scope = RequestRouting::default();
+    let credentials = Credentials::of_caller(inbound.gateway, principal);
     let price = |model: &Model| {
         let rates = model.prices.as_ref()?.at(now)?.rates(ServiceTier::Standard, 0, now)?;
         Some(rates.rates.input)
     };
     let may_serve = |model: &Model| {
-        let own = principal.keys_of(model.provider);
-        let has_own = own.into_iter().any(|key| key.fits(&model.id, &model.name, &model.upstream));
         model.mode == Mode::Embedding
             && model.is_live(now.date())
             && model.provider.serves(Kind::Embeddings).is_some()
             && policy_obstacle(&principal.policy, model.provider, &model.id, &model.name).is_none()
-            && (has_own || has_platform_key(inbound, &scope, model.provider))
+            && (credentials.has_own_for(model) || credentials.has_platform(model.provider))
     };
     let models = catalog.models().filter(|model| may_serve(model));
     let priced = models.filter_map(|model| Some((price(model)?, model.id.clone())));

@@ -7,6 +7,7 @@ use super::{
     open_request::OpenRequest,
     receipt::{Bill, RequestOutcome, ServedBy},
     relay::Relay,
+    respond::ResponseMeta,
 };
 use crate::{
     domain::ids::RequestId,
@@ -41,6 +42,11 @@ impl BillingGuard {
     /// The open request. `None` only after it has ended.
     pub fn get(&mut self) -> Option<&mut OpenRequest> {
         self.open.as_deref_mut()
+    }
+
+    /// What is sent beside the body, as far as it is known.
+    pub fn meta(&self) -> ResponseMeta {
+        self.open.as_deref().map(ResponseMeta::of).unwrap_or_default()
     }
 
     /// The number of the turn that is open.

@@ -1,16 +1,10 @@
 //! What would be done with a request, without doing it: nobody is called, nothing is set aside, nothing is recorded.
 
 use super::{
-    InFlightPermit,
-    automatic::RoutingTrace,
-    failover::Failover,
-    failure::Failure,
-    inference::{Inbound, prepared, read, request_limits},
-    open_request::OpenRequest,
-    plan_token,
-    receipt::CredentialKind,
+    InFlightPermit, automatic::RoutingTrace, failover::Failover, failure::Failure, open_request::OpenRequest,
+    plan_token, planning::prepared, receipt::CredentialKind, request::Inbound,
 };
-use crate::{dialect, domain::money::NanoUsd, routing::plan::CandidateTrace};
+use crate::{domain::money::NanoUsd, routing::plan::CandidateTrace};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -30,23 +24,14 @@ pub struct DryRun {
     pub ends_at: OffsetDateTime,
 }
 
-/// Plans a request as [`super::inference::complete`] would.
-pub fn dry_run(mut inbound: Inbound<'_>, place: InFlightPermit) -> Result<DryRun, Failure> {
-    let unfolded = dialect::normalize(inbound.kind, &inbound.body, &request_limits(inbound.gateway));
-    if let Some(plain) = unfolded.map_err(Failure::Invalid)? {
-        inbound.body = plain.into();
-    }
-    let request = read(&inbound)?;
+/// Plans a request as [`super::pipeline::complete`] would.
+pub fn dry_run(mut inbound: Inbound<'_>, permit: InFlightPermit) -> Result<DryRun, Failure> {
+    inbound.normalize().map_err(Failure::Invalid)?;
+    let request = inbound.parse()?;
     let gateway = inbound.gateway;
-    let mut open = OpenRequest::new(
-        gateway.clone(),
-        inbound.principal.clone(),
-        inbound.kind,
-        inbound.body.clone(),
-        place,
-    );
-    let (scope, candidates) = prepared(&inbound, &request, &mut open, None)?;
-    let failover = Failover::new(&inbound, &request, &scope, &candidates, &mut open);
+    let mut open = OpenRequest::new(&inbound, permit);
+    let (routing, candidates) = prepared(&inbound, &request, &mut open, None)?;
+    let failover = Failover::new(&inbound, &request, &routing, &candidates, &mut open);
     let Some((candidate, credential)) = failover.first() else {
         let message = "No credential may serve this request: add credit or a provider key";
         return Err(Failure::NoModels { param: None, message: message.to_owned() });

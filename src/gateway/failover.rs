@@ -1,12 +1,12 @@
-//! The way of one request through its choices: candidate by candidate, and for each the key that the request brought
-//! for it, or the customer's stored keys in order, then the platform's key. Decides what may be tried after a failure;
-//! nothing is tried twice without need. A customer that said `never` is never served on the operator's account after
-//! its own key failed, and one that brought a key only where it asked for that.
+//! The way of one request through its targets: candidate by candidate, and for each the key that came with the request, or
+//! the customer's stored keys in order, then the platform's key. [`decide`] says what follows a failure; this file
+//! calls, waits and keeps the record. A customer that said `never` is never served on the operator's account after its
+//! own key failed, and one that sent a key only where it asked for that.
 
+mod decide;
 mod exhausted;
-mod patience;
+mod first_byte;
 mod precheck;
-mod repeats;
 mod upstream_request;
 
 use super::{
@@ -14,12 +14,12 @@ use super::{
     cost_bounds,
     failure::{Failure, redact_for_customer},
     hidden_reasoning::{self, HiddenReasoning},
-    inference::Inbound,
     media::Embedded,
     open_request::OpenRequest,
-    parsed::ParsedRequest,
-    receipt::{Attempt, CredentialKind, ServedBy},
-    request_options::{KeySource, RequestKey, RequestRouting, rejects_key},
+    receipt::{Attempt, CredentialKind},
+    request::{Inbound, ParsedRequest},
+    request_options::RequestRouting,
+    targets::{Credential, Credentials, ServingTarget},
 };
 use crate::{
     billing::{
@@ -36,8 +36,11 @@ use crate::{
         usage::Usage,
     },
     providers::error::{ErrorClass, UpstreamError},
-    routing::plan::Candidate,
-    store::provider_keys::StoredProviderKey,
+    routing::{plan::Candidate, retry},
+};
+use decide::{
+    FailedAttempt, FailoverRules, FailoverState, KeyOrigin, Next, Repeat, RetryBudgetOf, StepCost,
+    TargetFacts, decide,
 };
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
@@ -53,45 +56,7 @@ pub struct UpstreamAnswer {
     pub until: Instant,
 }
 
-/// One candidate with one credential.
-struct ServingTarget<'a> {
-    candidate: &'a Candidate,
-    credential: Credential<'a>,
-}
-
-enum Credential<'a> {
-    /// Came with the request.
-    Scoped(&'a RequestKey),
-    Stored(&'a StoredProviderKey),
-    Platform,
-}
-
-impl ServingTarget<'_> {
-    fn kind(&self) -> CredentialKind {
-        match self.credential {
-            Credential::Scoped(_) | Credential::Stored(_) => CredentialKind::Byok,
-            Credential::Platform => CredentialKind::Platform,
-        }
-    }
-
-    fn served(&self) -> ServedBy {
-        let candidate = self.candidate;
-        ServedBy {
-            provider: candidate.provider.row().name,
-            model_id: candidate.id.clone(),
-            model_name: candidate.name.clone(),
-            credential: self.kind(),
-            by_byok_api_key: matches!(self.credential, Credential::Scoped(key) if key.form == KeySource::ByokApiKey),
-        }
-    }
-
-    /// A host of the customer's own says nothing about the provider.
-    fn is_measured(&self) -> bool {
-        !matches!(self.credential, Credential::Stored(key) if key.base_url.is_some())
-    }
-}
-
-/// Why a choice gave no answer.
+/// Why a target gave no answer.
 enum AttemptFailure {
     /// Called, and refused or failed.
     Rejected(UpstreamError),
@@ -101,36 +66,18 @@ enum AttemptFailure {
     Unusable,
 }
 
-/// What to do next.
-enum Next {
-    ServingTarget(usize),
-    Again(Duration),
-    GiveUp,
-}
-
-/// The state of the way.
+/// The targets of one request and what became of them.
 pub struct Failover<'a> {
     inbound: &'a Inbound<'a>,
     request: &'a ParsedRequest<'a>,
-    scope: &'a RequestRouting<'a>,
-    fallback: ByokFallback,
-    until: Instant,
-    choices: Vec<ServingTarget<'a>>,
+    targets: Vec<ServingTarget<'a>>,
+    state: FailoverState,
     /// What was fetched for the request, for every attempt that needs it.
     embedded: Embedded<'a>,
-    /// Calls that ended in overload, rate or time-out.
-    transient_failures: u32,
-    /// The candidate that is being repeated because the request asks for that, and how often it was.
-    repeated: Option<(&'a str, u32)>,
-    /// The credit did not suffice: platform keys are out of this request.
-    platform_closed: Option<NanoUsd>,
-    /// What the last failed call on an own key died of.
-    own_failure: Option<ErrorClass>,
-    /// The brought key was turned down, whatever the model.
-    key_rejected: bool,
+    /// The credit that there was when it did not suffice.
+    credit_available: Option<NanoUsd>,
     last: Option<(UpstreamError, usize)>,
     unsupported: Option<Unsupported>,
-    unusable: bool,
 }
 
 impl<'a> Failover<'a> {
@@ -138,53 +85,42 @@ impl<'a> Failover<'a> {
     pub fn new(
         inbound: &'a Inbound<'a>,
         request: &'a ParsedRequest<'a>,
-        scope: &'a RequestRouting<'a>,
+        routing: &'a RequestRouting<'a>,
         candidates: &'a [Candidate],
         open: &mut OpenRequest,
     ) -> Self {
-        let unsaid = match scope.key {
-            Some(_) => ByokFallback::Never,
-            None => inbound.principal.policy.byok_fallback,
-        };
+        let credentials = Credentials::of_request(inbound, routing);
         let mut failover = Self {
             inbound,
             request,
-            scope,
-            fallback: inbound.fallback.unwrap_or(unsaid),
-            until: Instant::now() + inbound.gateway.settings.deadlines.total,
-            choices: Vec::new(),
+            targets: Vec::new(),
+            state: FailoverState::new(rules(inbound, routing, 0), Vec::new()),
             embedded: Embedded::default(),
-            transient_failures: 0,
-            repeated: None,
-            platform_closed: None,
-            own_failure: None,
-            key_rejected: false,
+            credit_available: None,
             last: None,
             unsupported: None,
-            unusable: false,
         };
-        for candidate in candidates {
-            if let Some(key) = scope.key_for(candidate.provider) {
-                failover.choices.push(ServingTarget { candidate, credential: Credential::Scoped(key) });
-                continue;
-            }
-            let stored = inbound.principal.keys_of(candidate.provider).filter(|key| fits(key, candidate));
-            failover
-                .choices
-                .extend(stored.map(|key| ServingTarget { candidate, credential: Credential::Stored(key) }));
-            if candidate.byok_only || !has_platform_key(inbound, scope, candidate.provider) {
-                continue;
-            }
-            match failover.platform_obstacle(candidate, open) {
-                None => failover.choices.push(ServingTarget { candidate, credential: Credential::Platform }),
-                Some(obstacle) => {
+        let mut facts = Vec::new();
+        for (number, candidate) in candidates.iter().enumerate() {
+            for target in credentials.targets(candidate) {
+                let obstacle = match target.credential {
+                    Credential::Platform => failover.platform_obstacle(candidate, open),
+                    Credential::Request(_) | Credential::Stored(_) => None,
+                };
+                if let Some(obstacle) = obstacle {
                     let line = open.considered.iter_mut().find(|line| line.model_id == candidate.id);
-                    if let Some(line) = line {
-                        line.reasons.push(obstacle);
-                    }
+                    line.into_iter().for_each(|line| line.reasons.push(obstacle));
+                    continue;
                 }
+                facts.push(TargetFacts {
+                    candidate: number,
+                    provider: candidate.provider,
+                    key: key_origin(&target),
+                });
+                failover.targets.push(target);
             }
         }
+        failover.state = FailoverState::new(rules(inbound, routing, facts.len()), facts);
         failover
     }
 
@@ -230,55 +166,95 @@ impl<'a> Failover<'a> {
         Ok((want, bound(&least, tier)?.min(want)))
     }
 
-    /// Walks until one choice answers or none is left.
+    /// Walks until one target answers or none is left.
     pub async fn run(mut self, open: &mut OpenRequest) -> Result<UpstreamAnswer, Failure> {
         let mut at = 0;
-        while let Some(kind) = self.choices.get(at).map(ServingTarget::kind) {
-            if kind == CredentialKind::Platform && !self.place_hold(at, open).await? {
-                at = self.after(at, self.last.as_ref().map(|(last, _)| last.class));
+        while let Some(target) = self.targets.get(at).copied() {
+            if target.kind() == CredentialKind::Platform && !self.place_hold(at, open).await? {
+                match self.state.after_refused_hold(at) {
+                    Some(to) => at = to,
+                    None => break,
+                }
                 continue;
             }
-            let Some(choice) = self.choices.get(at) else { break };
-            let provider = choice.candidate.provider;
-            let patience = self.patience(at);
-            let miss = match self.call(choice, patience, open).await {
+            let failure = match self.call(at, &target, open).await {
                 Ok(answered) => return Ok(answered),
-                Err(miss) => miss,
+                Err(failure) => failure,
             };
-            let next = self.next(at, &miss);
-            match miss {
-                AttemptFailure::Rejected(rejection) => self.last = Some((rejection, at)),
-                AttemptFailure::Unsupported(unsupported) => self.unsupported = Some(unsupported),
-                AttemptFailure::Unusable => {
-                    self.unusable |= kind == CredentialKind::Byok;
-                    tracing::error!(
-                        org.id = %self.inbound.principal.scope.org_id(),
-                        provider.name = provider.as_str(),
-                        credential = ?kind,
-                        "a provider key cannot be used"
-                    );
+            self.state.record(at, failure.facts());
+            let decision = decide(&self.state, at, failure.facts(), Instant::now());
+            let pause = decision.repeat.and_then(|repeat| self.pause(repeat, &failure));
+            self.keep(failure, at, &target);
+            match (pause, decision.next) {
+                (Some(pause), _) => {
+                    self.state.record_repeat(at);
+                    tokio::time::sleep(pause).await;
                 }
-            }
-            match next {
-                Next::ServingTarget(to) => at = to,
-                Next::Again(wait) => tokio::time::sleep(wait).await,
-                Next::GiveUp => break,
+                (None, Next::Target { to, cost }) if self.can_pay(to, cost) => at = to,
+                (None, Next::Target { .. } | Next::GiveUp) => break,
             }
         }
         Err(self.failure(open))
     }
 
+    /// The pause before a repeat; `None` where it would end too late or no budget pays for it.
+    fn pause(&self, repeat: Repeat, failure: &AttemptFailure) -> Option<Duration> {
+        let AttemptFailure::Rejected(rejection) = failure else { return None };
+        let gateway = self.inbound.gateway;
+        let pause = retry::wait(repeat.retry, rejection.retry_after, &gateway.ambient)
+            .filter(|pause| Instant::now() + *pause < self.state.rules.until)?;
+        let (org, now_ms) = (self.inbound.principal.scope.org_id(), gateway.now_ms());
+        let is_paid = match repeat.budget {
+            RetryBudgetOf::Customer => gateway.own_key_retries.try_acquire_for(org, now_ms),
+            RetryBudgetOf::Platform => gateway.retries.try_acquire(now_ms),
+        };
+        is_paid.then_some(pause)
+    }
+
+    /// Whether the step to another target can be paid. One to a host that is not known to fail is free; everything
+    /// else keeps the load on failing providers bounded.
+    fn can_pay(&self, to: usize, cost: StepCost) -> bool {
+        let gateway = self.inbound.gateway;
+        let now_ms = gateway.now_ms();
+        let is_healthy = || {
+            let to = self.targets.get(to);
+            let permille =
+                to.and_then(|to| gateway.measurements.of(&to.candidate.id, now_ms).success_permille);
+            permille.is_none_or(|permille| permille >= 500)
+        };
+        match cost {
+            StepCost::Free => true,
+            StepCost::RetryUnlessHealthy => is_healthy() || gateway.retries.try_acquire(now_ms),
+            StepCost::Retry => gateway.retries.try_acquire(now_ms),
+        }
+    }
+
+    /// Keeps a failure for the error of the request.
+    fn keep(&mut self, failure: AttemptFailure, at: usize, target: &ServingTarget<'_>) {
+        match failure {
+            AttemptFailure::Rejected(rejection) => self.last = Some((rejection, at)),
+            AttemptFailure::Unsupported(unsupported) => self.unsupported = Some(unsupported),
+            AttemptFailure::Unusable => tracing::error!(
+                org.id = %self.inbound.principal.scope.org_id(),
+                provider.name = target.candidate.provider.as_str(),
+                credential = ?target.kind(),
+                "a provider key cannot be used"
+            ),
+        }
+    }
+
     /// Credit for the dearest platform candidate still ahead.
     async fn place_hold(&mut self, at: usize, open: &mut OpenRequest) -> Result<bool, Failure> {
-        if self.platform_closed.is_some() {
+        if self.state.is_platform_closed() {
             return Ok(false);
         }
-        let Some(first) = self.choices.get(at).map(|choice| choice.candidate) else { return Ok(false) };
+        let Some(first) = self.targets.get(at).map(|target| target.candidate) else { return Ok(false) };
         let bounds = self.credit_needed(at, open);
         match open.hold(bounds, first).await {
             Ok(Ok(())) => Ok(true),
             Ok(Err(available)) => {
-                self.platform_closed = Some(available);
+                self.state.close_platform();
+                self.credit_available = Some(available);
                 Ok(false)
             }
             Err(LedgerError::Unavailable(cause)) => Err(Failure::Unavailable(cause.to_owned())),
@@ -288,30 +264,32 @@ impl<'a> Failover<'a> {
 
     async fn call(
         &self,
-        choice: &ServingTarget<'_>,
-        patience: Option<Duration>,
+        at: usize,
+        target: &ServingTarget<'_>,
         open: &mut OpenRequest,
     ) -> Result<UpstreamAnswer, AttemptFailure> {
-        let provider = choice.candidate.provider;
+        let provider = target.candidate.provider;
         let started = Instant::now();
-        let (mut call, secret) = self.prepare(choice, open).await?;
+        let (mut call, secret) = self.prepare(target, open).await?;
         let first_byte = &mut call.deadlines.first_byte;
-        *first_byte = patience.map_or(*first_byte, |patience| patience.min(*first_byte));
-        let fell_back = self.own_failure.filter(|_| choice.kind() == CredentialKind::Platform);
+        *first_byte = self.first_byte_max(at).map_or(*first_byte, |most| most.min(*first_byte));
+        let fell_back = self.state.own_failure().filter(|_| target.kind() == CredentialKind::Platform);
         open.fallback_reason = fell_back.map(ErrorClass::as_str);
         let metrics = &self.inbound.gateway.metrics;
         metrics.attempts.fetch_add(1, Ordering::Relaxed);
-        let before = self.last.as_ref().and_then(|(_, at)| self.choices.get(*at));
-        let failed_over = before.is_some_and(|before| before.candidate.id != choice.candidate.id);
+        let before = self.last.as_ref().and_then(|(_, at)| self.targets.get(*at));
+        let failed_over = before.is_some_and(|before| before.candidate.id != target.candidate.id);
         metrics.fallbacks.fetch_add(u64::from(fell_back.is_some() || failed_over), Ordering::Relaxed);
-        let timing = choice.is_measured().then(|| call.timing.clone());
-        if choice.kind() == CredentialKind::Platform {
+        // A host of the customer's own says nothing about the provider.
+        let is_providers = target.custom_base_url().is_none();
+        let timing = is_providers.then(|| call.timing.clone());
+        if target.kind() == CredentialKind::Platform {
             let gateway = self.inbound.gateway;
-            gateway.breakers.begin_call(&choice.candidate.id, gateway.now_ms());
+            gateway.breakers.begin_call(&target.candidate.id, gateway.now_ms());
         }
-        open.serving(choice.candidate, choice.served(), timing);
-        open.bound(cost_bounds::reportable(self.head(), choice.candidate.model.as_deref()));
-        self.note_thoughts(choice.candidate, open);
+        open.serving(target.candidate, target.served(), timing);
+        open.bound(cost_bounds::reportable(self.head(), target.candidate.model.as_deref()));
+        self.note_thoughts(target.candidate, open);
         // What comes whole is made whole, whether or not anybody waits for it.
         let comes_whole = matches!(self.request, ParsedRequest::Kind(_)) && !call.stream;
         let result = if comes_whole || provider.row().on_disconnect == OnDisconnect::Drain {
@@ -320,9 +298,9 @@ impl<'a> Failover<'a> {
         } else {
             call.dial().await
         };
-        self.note(choice, result.as_ref().err(), started, open);
+        self.note(target, result.as_ref().err(), started, open);
         match result {
-            Ok(answer) => Ok(UpstreamAnswer { answer, provider, secret, until: self.until }),
+            Ok(answer) => Ok(UpstreamAnswer { answer, provider, secret, until: self.state.rules.until }),
             Err(rejection) => {
                 if let Some(billed) = rejection.billed.as_deref() {
                     // It is no answer, and paid for all the same.
@@ -350,21 +328,21 @@ impl<'a> Failover<'a> {
     /// Puts a call on record.
     fn note(
         &self,
-        choice: &ServingTarget<'_>,
+        target: &ServingTarget<'_>,
         failed: Option<&UpstreamError>,
         started: Instant,
         open: &mut OpenRequest,
     ) {
-        let provider = choice.candidate.provider;
-        let told = failed.map(|rejection| redact_for_customer(rejection, provider, choice.kind()));
+        let provider = target.candidate.provider;
+        let told = failed.map(|rejection| redact_for_customer(rejection, provider, target.kind()));
         failed.inspect(|rejection| open.blame(rejection.class, rejection.retry_after));
         open.attempts.push(Attempt {
             provider: provider.row().name,
-            model_id: choice.candidate.id.clone(),
+            model_id: target.candidate.id.clone(),
             turn: open.turns.number(),
-            credential: choice.kind(),
-            credential_id: match choice.credential {
-                Credential::Scoped(key) => {
+            credential: target.kind(),
+            credential_id: match target.credential {
+                Credential::Request(key) => {
                     let fingerprints = &self.inbound.gateway.installation.fingerprints;
                     Some(fingerprints.fingerprint(key.secret.expose().as_bytes()))
                 }
@@ -375,7 +353,7 @@ impl<'a> Failover<'a> {
             error: told.map(|told| format!("{}: {}", told.class.as_str(), told.message)),
             latency_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
-        if let Credential::Stored(key) = choice.credential {
+        if let Credential::Stored(key) = target.credential {
             // A request the provider finds fault with says nothing about the key.
             let about_the_key = failed.filter(|rejection| rejection.class.another_own_key_may_help());
             let error = about_the_key.map(|rejection| rejection.class.as_str());
@@ -386,110 +364,43 @@ impl<'a> Failover<'a> {
     fn head(&self) -> &'a Head<'a> {
         self.request.head()
     }
+}
 
-    fn next(&mut self, at: usize, miss: &AttemptFailure) -> Next {
-        let AttemptFailure::Rejected(rejection) = miss else {
-            return self.step(self.after_uncalled(at, matches!(miss, AttemptFailure::Unusable)));
-        };
-        let choice = self.choices.get(at);
-        let own = choice.is_some_and(|choice| choice.kind() == CredentialKind::Byok);
-        if own {
-            self.own_failure = Some(rejection.class);
+impl AttemptFailure {
+    fn facts(&self) -> FailedAttempt {
+        match self {
+            Self::Rejected(rejection) => FailedAttempt::Called {
+                class: rejection.class,
+                is_billed: rejection.billed.is_some(),
+                is_unusable_success: rejection.unusable_success,
+            },
+            Self::Unsupported(_) => FailedAttempt::Unsupported,
+            Self::Unusable => FailedAttempt::Unusable,
         }
-        let routing_headers = choice.is_some_and(|choice| matches!(choice.credential, Credential::Scoped(_)));
-        self.key_rejected |= routing_headers && rejects_key(rejection.class);
-        if rejection.billed.is_some() {
-            return Next::GiveUp;
-        }
-        let gateway = self.inbound.gateway;
-        let now = gateway.now_ms();
-        self.transient_failures += u32::from(rejection.class.is_transient());
-        if self.transient_failures >= self.attempts_max() || Instant::now() >= self.until {
-            return Next::GiveUp;
-        }
-        if let Some(wait) = self.repeat(at, rejection, own) {
-            return Next::Again(wait);
-        }
-        let to = self.after(at, Some(rejection.class));
-        if to < self.choices.len() {
-            // One customer's failing key must not spend what the others' retries live on.
-            let is_free = own || !rejection.class.is_transient() || self.is_healthy_elsewhere(at, to);
-            let may = is_free || gateway.retries.try_acquire(now);
-            return if may { Next::ServingTarget(to) } else { Next::GiveUp };
-        }
-        // Nothing else is left. Who says how often to repeat has been obeyed by now.
-        let again = self.scope.retries.is_none();
-        let wait = || self.wait(self.transient_failures.saturating_sub(1), rejection, own);
-        again.then(wait).flatten().map_or(Next::GiveUp, Next::Again)
-    }
-
-    fn step(&self, to: usize) -> Next {
-        if to < self.choices.len() { Next::ServingTarget(to) } else { Next::GiveUp }
-    }
-
-    /// The next choice after one that was not called. A key of the customer's that we cannot use is our fault:
-    /// it is no reason to charge the customer for the platform's.
-    fn after_uncalled(&self, at: usize, unusable: bool) -> usize {
-        let class = self.last.as_ref().map(|(last, _)| last.class);
-        let current = self.choices.get(at).map(|choice| &choice.candidate.id);
-        self.first_ahead(at, |choice| {
-            let elsewhere = Some(&choice.candidate.id) != current;
-            let mends = match unusable {
-                true => choice.kind() == CredentialKind::Byok,
-                false => elsewhere && class.is_none_or(ErrorClass::another_provider_may_help),
-            };
-            mends && self.may_pay(choice, class)
-        })
-    }
-
-    /// The next choice that may be tried after `at`, whose failure (or an earlier one's, when `at` was passed
-    /// over) was of `class`; the number of choices when there is none.
-    fn after(&self, at: usize, class: Option<ErrorClass>) -> usize {
-        let current = self.choices.get(at).map(|choice| &choice.candidate.id);
-        self.first_ahead(at, |choice| {
-            let mends = match class {
-                None => true,
-                Some(class) if Some(&choice.candidate.id) == current => class.another_own_key_may_help(),
-                Some(class) => class.another_provider_may_help(),
-            };
-            mends && self.may_pay(choice, class)
-        })
-    }
-
-    fn first_ahead(&self, at: usize, may: impl Fn(&ServingTarget<'_>) -> bool) -> usize {
-        // Providers lock accounts on whose keys they refuse call after call.
-        let is_rejected = |choice: &ServingTarget<'_>| {
-            self.key_rejected && matches!(choice.credential, Credential::Scoped(_))
-        };
-        let ahead = self.choices.iter().enumerate().skip(at + 1);
-        ahead
-            .filter(|(_, choice)| !is_rejected(choice) && may(choice))
-            .map(|(index, _)| index)
-            .next()
-            .unwrap_or(self.choices.len())
-    }
-
-    /// Whether the operator's account may serve in place of a key of the customer's that failed.
-    fn may_pay(&self, choice: &ServingTarget<'_>, class: Option<ErrorClass>) -> bool {
-        if choice.kind() == CredentialKind::Byok {
-            return true;
-        }
-        let falls_back = self.own_failure.is_some();
-        let allowed = self.fallback == ByokFallback::Platform
-            && class.is_none_or(ErrorClass::retry_with_other_key)
-            && !self.unusable;
-        self.platform_closed.is_none() && (!falls_back || allowed)
     }
 }
 
-/// Whether the operator's key may serve at this provider: never where the request brought one of its own, and beside
-/// one only if the request says so.
-pub fn has_platform_key(inbound: &Inbound<'_>, scope: &RequestRouting<'_>, provider: ProviderId) -> bool {
-    let joins = scope.key.is_none() || inbound.fallback == Some(ByokFallback::Platform);
-    joins && scope.key_for(provider).is_none() && inbound.gateway.platform_keys.get(provider).is_some()
+fn key_origin(target: &ServingTarget<'_>) -> KeyOrigin {
+    match target.credential {
+        Credential::Request(_) => KeyOrigin::Request,
+        Credential::Stored(_) => KeyOrigin::Stored,
+        Credential::Platform => KeyOrigin::Platform,
+    }
 }
 
-/// A stored key limited to some models serves no others.
-pub fn fits(key: &StoredProviderKey, candidate: &Candidate) -> bool {
-    key.fits(&candidate.id, &candidate.name, &candidate.upstream)
+/// A request that says how often each model is to be tried may need more calls than others.
+fn rules(inbound: &Inbound<'_>, routing: &RequestRouting<'_>, targets: usize) -> FailoverRules {
+    let by_key = match routing.key {
+        Some(_) => ByokFallback::Never,
+        None => inbound.principal.policy.byok_fallback,
+    };
+    let settings = &inbound.gateway.settings;
+    let targets = u32::try_from(targets).unwrap_or(u32::MAX);
+    let tries = routing.retries.map(|retries| retries.saturating_add(1).saturating_mul(targets));
+    FailoverRules {
+        fallback: inbound.fallback.unwrap_or(by_key),
+        attempts_max: tries.unwrap_or(settings.limits.attempts_max),
+        repeats_max: routing.retries,
+        until: Instant::now() + settings.deadlines.total,
+    }
 }

@@ -63,6 +63,16 @@ impl Failure {
         }
     }
 
+    /// The process stops.
+    pub fn stopping() -> Self {
+        Self::Unavailable("the gateway is shutting down".into())
+    }
+
+    /// The request was brought to its end before.
+    pub fn ended() -> Self {
+        Self::Unavailable("the request has ended".into())
+    }
+
     /// For the receipt.
     pub fn text(&self) -> String {
         match self {

@@ -16,6 +16,7 @@ use super::{
     hidden_reasoning::HiddenReasoning,
     receipt::{Attempt, Bill, CompletedTurn, CredentialKind, ServedBy},
     relay::Relay,
+    request::Inbound,
 };
 use crate::{
     billing::{
@@ -91,7 +92,7 @@ pub struct OpenRequest {
     undelivered: bool,
     serving: Option<Serving>,
     /// Among the requests being served, abandoned ones too.
-    place: Option<Arc<InFlightPermit>>,
+    permit: Option<Arc<InFlightPermit>>,
     /// The process does not end before this request has.
     _token: TaskTrackerToken,
     /// A call whose answer is billed even if nobody waits for it any more.
@@ -170,12 +171,17 @@ const UNCOUNTED_BYTES_MAX: usize = 64 * 1_024;
 const BYTES_PER_TOKEN: u64 = 4;
 
 impl OpenRequest {
-    pub fn new(
+    pub fn new(inbound: &Inbound<'_>, permit: InFlightPermit) -> Self {
+        let (gateway, principal) = (inbound.gateway.clone(), inbound.principal.clone());
+        Self::begin(gateway, principal, inbound.kind, inbound.body.clone(), permit)
+    }
+
+    pub fn begin(
         gateway: Arc<Gateway>,
         principal: Arc<Principal>,
         kind: Kind,
         body: Bytes,
-        place: InFlightPermit,
+        permit: InFlightPermit,
     ) -> Self {
         let started_at = gateway.ambient.now();
         Self {
@@ -187,7 +193,7 @@ impl OpenRequest {
             prompt_media: Usage::default(),
             prompt_tokens: 0,
             measured: Usage::default(),
-            place: Some(Arc::new(place)),
+            permit: Some(Arc::new(permit)),
             _token: gateway.tasks.token(),
             gateway,
             principal,

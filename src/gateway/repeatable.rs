@@ -1,7 +1,10 @@
 //! Which requests may be answered from what the same request was answered before: whole answers, and on keys that the
 //! gateway stores. A request with a provider key of its own leaves nothing behind.
 
-use super::{Gateway, inference::request_limits, parsed::ParsedRequest};
+use super::{
+    Gateway,
+    request::{ParsedRequest, request_limits},
+};
 use crate::{
     dialect::{self, Head},
     domain::{kind::Kind, shares::Owner},

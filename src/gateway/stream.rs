@@ -7,9 +7,9 @@ use super::{
     billing_guard::{BillingGuard, NotDurable, drain},
     byok_annotation::annotate_receipt_member,
     failure::{redact_for_customer, stream_code},
-    inference::note,
     receipt::RequestOutcome,
     relay::Relay,
+    respond::note,
 };
 use crate::{
     dialect::{WriterContext, canonical},

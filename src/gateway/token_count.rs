@@ -6,28 +6,28 @@
 use super::{
     automatic,
     compute::{NotDone, Wanted},
-    failover::{fits, has_platform_key},
     failure::{Failure, redact_for_customer},
-    inference::{Inbound, ResponseMeta, planned, request_limits},
     owner,
+    planning::planned,
     receipt::CredentialKind,
     refusals::{Subject, unplanned},
-    request_options::{KeySource, RequestRouting, rejects_key},
+    request::{Inbound, request_limits},
+    request_options::{RequestRouting, rejects_key},
+    respond::ResponseMeta,
+    targets::{Credential, Credentials},
 };
 use crate::{
     billing::report,
-    credentials,
     dialect::{self, ClientRequest, Invalid, Target, Unsupported, prompt_of},
     domain::{
         money::NanoUsd,
         provider::{Count, ProviderId},
-        secret::Secret,
         tokens::{self, Counter, Family},
         usage::Basis,
     },
     providers::{
         error::{ErrorClass, UpstreamError},
-        transport::{Destination, Outgoing, Url, read_body},
+        transport::{Outgoing, read_body},
     },
     routing::plan::Candidate,
     store::StoreError,
@@ -53,8 +53,8 @@ pub struct Counted {
     pub meta: ResponseMeta,
 }
 
-/// What a provider said.
-enum Said {
+/// What a provider answered.
+enum ProviderCount {
     Tokens(u64),
     /// That the key which the request brought may not do this.
     Rejected(UpstreamError),
@@ -94,8 +94,8 @@ async fn counted(inbound: &Inbound<'_>, meta: &mut ResponseMeta) -> Result<(u64,
         }
         (meta.provider, meta.model) = (Some(provider.row().name), Some(candidate.name.clone()));
         match timeout_at(until, ask(inbound, &request, candidate, &scope, meta)).await {
-            Ok(Some(Said::Tokens(tokens))) => return Ok((tokens, Basis::Reported)),
-            Ok(Some(Said::Rejected(rejection))) => last = Some((rejection, provider)),
+            Ok(Some(ProviderCount::Tokens(tokens))) => return Ok((tokens, Basis::Reported)),
+            Ok(Some(ProviderCount::Rejected(rejection))) => last = Some((rejection, provider)),
             Ok(None) | Err(_) => {
                 (meta.byok, meta.by_byok_api_key) = (false, false);
                 return Ok((count_locally(inbound, &request, candidate).await?, Basis::Counted));
@@ -165,10 +165,10 @@ async fn ask(
     candidate: &Candidate,
     scope: &RequestRouting<'_>,
     meta: &mut ResponseMeta,
-) -> Option<Said> {
+) -> Option<ProviderCount> {
     let provider = candidate.provider;
     let count = provider.row().count?;
-    let target = Target {
+    let wire = Target {
         provider,
         upstream_model: &candidate.upstream,
         dialect: provider.row().dialect,
@@ -176,7 +176,7 @@ async fn ask(
         output_tokens_max: candidate.model.as_ref().and_then(|model| model.output_tokens_max),
         seed: "",
     };
-    let encoded = request.encode(&target).ok()?;
+    let encoded = request.encode(&wire).ok()?;
     let (path, body, said): (Cow<'_, str>, _, _) = match count {
         Count::Messages(path) => (path.into(), encoded.body, "input_tokens"),
         Count::Gemini => {
@@ -184,35 +184,29 @@ async fn ask(
             (path.into(), within(&candidate.upstream, &encoded.body)?, "totalTokens")
         }
     };
-    let routing_headers = scope.key_for(provider);
-    let (kind, base, secret) = match routing_headers {
-        Some(key) => (CredentialKind::Byok, None, key.secret.clone()),
-        None => credential(inbound, candidate, scope)?,
-    };
-    let _lent = match kind {
+    let target = Credentials::of_request(inbound, scope).targets(candidate).next()?;
+    let secret = target.secret(inbound)?;
+    let _permit = match target.kind() {
         CredentialKind::Platform => Some(platform_permit(inbound).await?),
         CredentialKind::Byok => None,
     };
-    let url = |base: &str| Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok();
-    let to = match base {
-        Some(base) => Destination::Customer(url(&base)?, owner(inbound.principal.scope)),
-        None => Destination::Operator(url(inbound.gateway.settings.base_url(provider)?)?),
-    };
+    let to = target.destination(inbound, &path)?;
     let beta = inbound.beta.clone().filter(|_| matches!(count, Count::Messages(_)));
     let outgoing = Outgoing { to, body, content_type: "application/json".into(), beta };
-    meta.byok = kind == CredentialKind::Byok;
-    meta.by_byok_api_key = routing_headers.is_some_and(|key| key.form == KeySource::ByokApiKey);
+    meta.byok = target.kind() == CredentialKind::Byok;
+    meta.by_byok_api_key = target.is_byok_api_key();
+    let is_of_request = matches!(target.credential, Credential::Request(_));
     meta.attempts += 1;
     let response = match inbound.transport.post(provider, outgoing, &secret).await {
         Ok(response) => response,
         Err(rejection) => {
             let about_the_key = rejects_key(rejection.class) || rejection.class == ErrorClass::Permission;
-            return (routing_headers.is_some() && about_the_key).then_some(Said::Rejected(rejection));
+            return (is_of_request && about_the_key).then_some(ProviderCount::Rejected(rejection));
         }
     };
     let answer = read_body(response, ANSWER_BYTES_MAX, &mut inbound.memory.another()).await.ok()?;
     let answer = serde_json::from_slice::<serde_json::Value>(&answer).ok()?;
-    answer.get(said)?.as_u64().map(Said::Tokens)
+    answer.get(said)?.as_u64().map(ProviderCount::Tokens)
 }
 
 /// The request as `countTokens` wants it.
@@ -233,28 +227,6 @@ async fn platform_permit<'g>(inbound: &Inbound<'g>) -> Option<SemaphorePermit<'g
     let balance =
         db.run::<_, StoreError, _>(async move { report::balance(&mut *pool.acquire().await?, scope).await });
     (balance.await.ok()?.available_usd > NanoUsd::ZERO).then_some(permit)
-}
-
-/// The customer's stored key, else the platform's.
-fn credential(
-    inbound: &Inbound<'_>,
-    candidate: &Candidate,
-    scope: &RequestRouting<'_>,
-) -> Option<(CredentialKind, Option<String>, Secret)> {
-    let (gateway, principal) = (inbound.gateway, &inbound.principal);
-    let stored = principal.keys_of(candidate.provider).find(|key| fits(key, candidate));
-    match stored {
-        Some(key) => {
-            let ring = &gateway.installation.ring;
-            let secret = credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()?;
-            Some((CredentialKind::Byok, key.base_url.clone(), secret))
-        }
-        None if candidate.byok_only || !has_platform_key(inbound, scope, candidate.provider) => None,
-        None => {
-            let secret = gateway.platform_keys.get(candidate.provider)?.secret.clone();
-            Some((CredentialKind::Platform, None, secret))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The failure of a request that no choice has answered: the last provider's error, else why no choice was tried.
+//! The failure of a request that no target has answered: the last provider's error, else why no target was tried.
 
 use super::{Failover, UNPRICED_FEES};
 use crate::{
@@ -20,8 +20,8 @@ impl Failover<'_> {
         let needs_account =
             head.needs_state || head.facts.references_stored_objects || account_field.is_some();
         let last = self.last.and_then(|(rejection, at)| {
-            let choice = self.choices.get(at)?;
-            let (provider, credential) = (choice.candidate.provider, choice.kind());
+            let target = self.targets.get(at)?;
+            let (provider, credential) = (target.candidate.provider, target.kind());
             if rejection.class == ErrorClass::NotSent {
                 // An operator's key that cannot be sent is no fault of the request.
                 let is_ours = credential == CredentialKind::Platform && rejection.retry_after.is_none();
@@ -33,14 +33,14 @@ impl Failover<'_> {
             let rejection = Box::new(redact_for_customer(&rejection, provider, credential));
             Some(Failure::Upstream { rejection, provider, credential, tried: open.attempts.len() })
         });
-        match (last, self.unsupported, self.platform_closed) {
+        match (last, self.unsupported, self.credit_available) {
             (Some(failure), _, _) => failure,
             (None, Some(unsupported), _) => Failure::Invalid(Invalid {
                 param: Some(unsupported.field.to_string()),
                 message: unsupported.to_string(),
             }),
             (None, None, Some(available)) => Failure::InsufficientCredits { available },
-            (None, None, None) if self.unusable => Failure::NoModels {
+            (None, None, None) if self.state.is_own_key_unusable() => Failure::NoModels {
                 param: None,
                 message: "The stored provider key cannot be read; store it again".to_owned(),
             },

@@ -12,10 +12,10 @@ use crate::{
 impl Failover<'_> {
     /// Refuses what the walk would refuse without a call. Where the books cannot be read, it is left to the walk.
     pub async fn precheck(mut self, open: &OpenRequest) -> Result<(), Failure> {
-        if self.choices.iter().any(|choice| choice.kind() == CredentialKind::Byok) {
+        if self.targets.iter().any(|target| target.kind() == CredentialKind::Byok) {
             return Ok(());
         }
-        if !self.choices.is_empty() {
+        if !self.targets.is_empty() {
             let (_, floor) = self.credit_needed(0, open);
             let (db, scope) = (open.gateway.db.clone(), open.principal.scope);
             let pool = db.clone();
@@ -28,20 +28,20 @@ impl Failover<'_> {
             if available >= floor {
                 return Ok(());
             }
-            self.platform_closed = Some(available);
+            self.credit_available = Some(available);
         }
         Err(self.failure(open))
     }
 
     /// Who would be called first, on whose key.
     pub fn first(&self) -> Option<(&Candidate, CredentialKind)> {
-        self.choices.first().map(|choice| (choice.candidate, choice.kind()))
+        self.targets.first().map(|target| (target.candidate, target.kind()))
     }
 
-    /// The most that the platform's choices from `at` on can cost, and the least that lets them run.
+    /// The most that the platform's targets from `at` on can cost, and the least that lets them run.
     pub(in crate::gateway) fn credit_needed(&self, at: usize, open: &OpenRequest) -> (NanoUsd, NanoUsd) {
-        let ahead = self.choices.iter().skip(at).filter(|choice| choice.kind() == CredentialKind::Platform);
-        let bounds = ahead.filter_map(|choice| self.bounds(choice.candidate, open).ok());
+        let ahead = self.targets.iter().skip(at).filter(|target| target.kind() == CredentialKind::Platform);
+        let bounds = ahead.filter_map(|target| self.bounds(target.candidate, open).ok());
         bounds.fold((NanoUsd::ZERO, NanoUsd::ZERO), |(want, floor), bound| {
             (want.max(bound.0), floor.max(bound.1))
         })

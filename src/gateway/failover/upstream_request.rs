@@ -1,8 +1,7 @@
-//! One choice made ready to be called: its body, its address, its key, and how its answer will be read.
+//! One target made ready to be called: its body, its address, its key, and how its answer will be read.
 
-use super::{AttemptFailure, Credential, Failover, ServingTarget};
+use super::{AttemptFailure, Failover};
 use crate::{
-    credentials,
     dialect::{
         ClientRequest, Dialect, Encoded, Reading, Target, Unsupported, WriterContext,
         canonical::Effort,
@@ -14,11 +13,11 @@ use crate::{
         attempt::{Awaited, Call},
         media,
         open_request::OpenRequest,
-        owner,
-        parsed::ParsedRequest,
+        request::ParsedRequest,
+        targets::{Credential, ServingTarget},
         upstream_context::{EndpointContext, UpstreamContext},
     },
-    providers::transport::{Destination, Outgoing, Url},
+    providers::transport::Outgoing,
 };
 use std::{borrow::Cow, sync::Arc};
 
@@ -27,27 +26,27 @@ const JSON: Cow<'static, str> = Cow::Borrowed("application/json");
 impl<'a> Failover<'a> {
     pub(super) async fn prepare(
         &self,
-        choice: &ServingTarget<'_>,
+        serving: &ServingTarget<'_>,
         open: &mut OpenRequest,
     ) -> Result<(Call, Secret), AttemptFailure> {
         match self.request {
-            ParsedRequest::Conversation(request) => self.conversation(request, choice, open).await,
-            ParsedRequest::Kind(request) => self.kind(request, choice, open),
+            ParsedRequest::Conversation(request) => self.conversation(request, serving, open).await,
+            ParsedRequest::Kind(request) => self.kind(request, serving, open),
         }
     }
 
     async fn conversation(
         &self,
         request: &ClientRequest<'a>,
-        choice: &ServingTarget<'_>,
+        serving: &ServingTarget<'_>,
         open: &mut OpenRequest,
     ) -> Result<(Call, Secret), AttemptFailure> {
-        let candidate = choice.candidate;
+        let candidate = serving.candidate;
         let seed = seed(open);
         let target = Target {
             provider: candidate.provider,
             upstream_model: &candidate.upstream,
-            dialect: dialect(request, choice),
+            dialect: dialect(request, serving),
             flags: candidate.model.as_ref().map(|model| model.flags),
             output_tokens_max: candidate.model.as_ref().and_then(|model| model.output_tokens_max),
             seed: &seed,
@@ -59,15 +58,16 @@ impl<'a> Failover<'a> {
         open.service_tier =
             request.head().service_tier.as_deref().filter(|_| asks_for_tier).map(str::to_owned);
         let path = encoded.path.take().or_else(|| target.provider.path(target.dialect).map(Cow::Borrowed));
-        let to = path.and_then(|path| self.destination(choice, &path)).ok_or(AttemptFailure::Unusable)?;
+        let to =
+            path.and_then(|path| serving.destination(self.inbound, &path)).ok_or(AttemptFailure::Unusable)?;
         let context = self.context(request, &target, &encoded, open);
         let beta = self.inbound.beta.as_deref().filter(|_| context.upstream == Dialect::Messages);
-        let beta = match &choice.credential {
+        let beta = match &serving.credential {
             Credential::Platform => beta.and_then(|beta| unpaid_betas(beta, open)),
-            Credential::Scoped(_) | Credential::Stored(_) => beta.map(str::to_owned),
+            Credential::Request(_) | Credential::Stored(_) => beta.map(str::to_owned),
         };
         let outgoing = Outgoing { to, body: encoded.body, content_type: JSON, beta };
-        self.assemble(choice, outgoing, Awaited::Conversation(context), request.head().stream)
+        self.assemble(serving, outgoing, Awaited::Conversation(context), request.head().stream)
     }
 
     /// The body for the target. What it does not fetch itself is fetched for it, once for all attempts.
@@ -96,25 +96,25 @@ impl<'a> Failover<'a> {
     fn kind(
         &self,
         request: &KindRequest<'_>,
-        choice: &ServingTarget<'_>,
+        serving: &ServingTarget<'_>,
         open: &mut OpenRequest,
     ) -> Result<(Call, Secret), AttemptFailure> {
-        let candidate = choice.candidate;
+        let candidate = serving.candidate;
         let provider = candidate.provider;
         // The plan has left out who does not serve this.
         let serves = provider.serves(request.kind);
         let serves = serves.ok_or_else(|| AttemptFailure::Unsupported(Unsupported::field("model")))?;
         let created = open.started_at.unix_timestamp();
-        let on_platform = matches!(choice.credential, Credential::Platform);
+        let on_platform = matches!(serving.credential, Credential::Platform);
         let at = At { serves, model: &candidate.upstream, created, on_platform };
         let sent = request.encode(&at).map_err(AttemptFailure::Unsupported)?;
         open.dropped = sent.dropped.into_iter().map(Cow::into_owned).collect();
-        let to = self.destination(choice, &sent.path).ok_or(AttemptFailure::Unusable)?;
+        let to = serving.destination(self.inbound, &sent.path).ok_or(AttemptFailure::Unusable)?;
         let outgoing = Outgoing { to, body: sent.body, content_type: sent.content_type, beta: None };
         let reply_bytes_max = self.inbound.gateway.settings.limits.reply_bytes_max;
         let flows = sent.expected.flows();
         let context = EndpointContext { provider, expected: sent.expected, reply_bytes_max };
-        self.assemble(choice, outgoing, Awaited::Kind(context), flows)
+        self.assemble(serving, outgoing, Awaited::Kind(context), flows)
     }
 
     fn context(
@@ -157,12 +157,12 @@ impl<'a> Failover<'a> {
 
     fn assemble(
         &self,
-        choice: &ServingTarget<'_>,
+        serving: &ServingTarget<'_>,
         outgoing: Outgoing,
         awaited: Awaited,
         stream: bool,
     ) -> Result<(Call, Secret), AttemptFailure> {
-        let secret = self.secret(choice).ok_or(AttemptFailure::Unusable)?;
+        let secret = serving.secret(self.inbound).ok_or(AttemptFailure::Unusable)?;
         let call = Call {
             transport: self.inbound.transport.clone(),
             outgoing,
@@ -170,46 +170,11 @@ impl<'a> Failover<'a> {
             stream,
             awaited,
             deadlines: self.inbound.gateway.settings.deadlines,
-            until: self.until,
+            until: self.state.rules.until,
             timing: Arc::default(),
             memory: self.inbound.memory.another(),
         };
         Ok((call, secret))
-    }
-
-    /// `path` is below the base URL.
-    fn destination(&self, choice: &ServingTarget<'_>, path: &str) -> Option<Destination> {
-        let provider = choice.candidate.provider;
-        let settings = &self.inbound.gateway.settings;
-        let base = match &choice.credential {
-            Credential::Stored(key) => key.base_url.as_deref(),
-            // A key that came with a request goes where the operator has this provider called, and nowhere else.
-            Credential::Scoped(_) | Credential::Platform => None,
-        };
-        match base {
-            Some(base) => {
-                Some(Destination::Customer(joined(base, path)?, owner(self.inbound.principal.scope)))
-            }
-            None if path == provider.row().chat_path => {
-                Some(Destination::Operator(settings.chat_url(provider)?.clone()))
-            }
-            None => Some(Destination::Operator(joined(settings.base_url(provider)?, path)?)),
-        }
-    }
-
-    fn secret(&self, choice: &ServingTarget<'_>) -> Option<Secret> {
-        let gateway = self.inbound.gateway;
-        match &choice.credential {
-            Credential::Platform => {
-                Some(gateway.platform_keys.get(choice.candidate.provider)?.secret.clone())
-            }
-            Credential::Scoped(key) => Some(key.secret.clone()),
-            Credential::Stored(key) => {
-                let principal = &self.inbound.principal;
-                let ring = &gateway.installation.ring;
-                credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()
-            }
-        }
     }
 }
 
@@ -224,8 +189,8 @@ fn seed(open: &OpenRequest) -> String {
 
 /// What the provider is asked in: the client's dialect where it speaks it, else its own. OpenAI's own host
 /// serves some models and some requests on Responses alone.
-fn dialect(request: &ClientRequest<'_>, choice: &ServingTarget<'_>) -> Dialect {
-    let candidate = choice.candidate;
+fn dialect(request: &ClientRequest<'_>, serving: &ServingTarget<'_>) -> Dialect {
+    let candidate = serving.candidate;
     let (provider, client) = (candidate.provider, request.dialect());
     let native = provider.path(client).map(|_| client);
     let chosen = native.unwrap_or(provider.row().dialect);
@@ -236,7 +201,7 @@ fn dialect(request: &ClientRequest<'_>, choice: &ServingTarget<'_>) -> Dialect {
     let thinking = request.thinking();
     let effort = thinking.effort.map(Effort::as_str);
     let has_tools = request.head().facts.has_tools;
-    let elsewhere = matches!(&choice.credential, Credential::Stored(key) if key.base_url.is_some());
+    let elsewhere = serving.custom_base_url().is_some();
     let openai = provider.row().bridges_to_responses && !elsewhere;
     let demanded = openai
         && (openai_chat::needs_responses(&candidate.upstream, has_tools, effort)
@@ -273,8 +238,4 @@ fn unpaid_betas(betas: &str, open: &mut OpenRequest) -> Option<String> {
         open.dropped.push("anthropic-beta".to_owned());
     }
     (!kept.is_empty()).then(|| kept.join(","))
-}
-
-fn joined(base: &str, path: &str) -> Option<Url> {
-    Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok()
 }

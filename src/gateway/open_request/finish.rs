@@ -55,9 +55,9 @@ impl OpenRequest {
         let error = error.or(self.cut_by);
         match self.charge(bill) {
             Ok((hold, settling, bill)) => {
-                // What waits for the ledger keeps neither the body nor the place of a running request.
+                // What waits for the ledger keeps neither the body nor the permit of a running request.
                 self.body = Bytes::new();
-                self.place = None;
+                self.permit = None;
                 let error = error.map(str::to_owned);
                 let charging = Charging { open: self, bill, ending, error, hold, settling };
                 charging.wait(wait).await

@@ -54,7 +54,7 @@ impl OpenRequest {
             cut_by: None,
             undelivered: false,
             serving: None,
-            place: self.place.clone(),
+            permit: self.permit.clone(),
             _token: self.gateway.tasks.token(),
             detached: None,
         }

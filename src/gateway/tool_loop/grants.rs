@@ -5,7 +5,7 @@ use super::mcp_options::McpOptions;
 use crate::{
     config::McpAccess,
     dialect::Invalid,
-    gateway::{failure::Failure, inference::Inbound},
+    gateway::{failure::Failure, request::Inbound},
     store::{StoreError, mcp_grants},
 };
 

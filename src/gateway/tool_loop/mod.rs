@@ -17,10 +17,12 @@ use super::{
     byok_annotation::{annotate_body, annotate_receipt_member},
     failover::UpstreamAnswer,
     failure::Failure,
-    inference::{Inbound, Reply, ResponseMeta, meta, note_of, precheck, refusal, serve},
     owner,
+    pipeline::{precheck, serve},
     receipt::{CompletedTurn, RequestOutcome, ServedBy, Total},
+    request::Inbound,
     request_options::RoutingHeaders,
+    respond::{Reply, ResponseMeta, note_of, refusal},
 };
 use crate::{
     accounts::authenticator::AuthError,
@@ -167,7 +169,7 @@ pub async fn complete(
     let foreseen = tokio::select! {
         biased;
         foreseen = precheck(&bare, &mut guard) => foreseen,
-        () = inbound.gateway.stopping.cancelled() => Err(stopping()),
+        () = inbound.gateway.stopping.cancelled() => Err(Failure::stopping()),
     };
     if let Err(failure) = foreseen {
         return Err(refusal(failure, guard).await);
@@ -183,7 +185,7 @@ pub async fn complete(
         biased;
         toolbox = opening => toolbox,
         () = inbound.gateway.stopping.cancelled() => {
-            return Err(refusal(stopping(), guard).await);
+            return Err(refusal(Failure::stopping(), guard).await);
         }
     };
     if let Some(messages) = &mcp_options.request.messages {
@@ -192,7 +194,7 @@ pub async fn complete(
     }
     let request = match guard.get() {
         Some(open) => open.request_id,
-        None => return Err(refusal(ended(), guard).await),
+        None => return Err(refusal(Failure::ended(), guard).await),
     };
     let assembler = ResponseAssembler::new(request);
     let mut run = Run {
@@ -213,14 +215,10 @@ pub async fn complete(
     match answered.answer {
         Answer::Whole { .. } => run.whole(guard, answered).await,
         Answer::Stream { .. } => {
-            let meta = guard.get().map(|open| meta(open)).unwrap_or_default();
+            let meta = guard.meta();
             Ok(streamed::begin(run, guard, answered, meta))
         }
     }
-}
-
-fn stopping() -> Failure {
-    Failure::Unavailable("the gateway is shutting down".into())
 }
 
 impl Run {
@@ -232,19 +230,19 @@ impl Run {
             tokio::select! {
                 biased;
                 renewed = self.renew(guard) => renewed?,
-                () = gateway.stopping.cancelled() => return Err(stopping()),
+                () = gateway.stopping.cancelled() => return Err(Failure::stopping()),
             }
         }
         let body = self.mcp_options.request.write(&self.toolbox.definitions, &self.said, first);
         let body = Bytes::from(body);
-        let open = guard.get().ok_or_else(ended)?;
+        let open = guard.get().ok_or_else(Failure::ended)?;
         open.turns.gathers = true;
         open.body = body.clone();
         let inbound = self.caller.inbound(body);
         tokio::select! {
             biased;
             served = serve(&inbound, guard, Ok(())) => served,
-            () = gateway.stopping.cancelled() => Err(stopping()),
+            () = gateway.stopping.cancelled() => Err(Failure::stopping()),
         }
     }
 
@@ -257,7 +255,7 @@ impl Run {
             Err(AuthError::Store(_)) if self.caller.principal.is_live(gateway.ambient.now()) => return Ok(()),
             Err(_) => return Err(Failure::KeyRevoked),
         };
-        guard.get().ok_or_else(ended)?.principal = principal.clone();
+        guard.get().ok_or_else(Failure::ended)?.principal = principal.clone();
         self.caller.principal = principal;
         Ok(())
     }
@@ -271,9 +269,9 @@ impl Run {
         loop {
             let writer_context = match self.take_whole(answered, &mut guard) {
                 Some(writer_context) => writer_context,
-                None => return Err(refusal(ended(), guard).await),
+                None => return Err(refusal(Failure::ended(), guard).await),
             };
-            let meta = guard.get().map(|open| meta(open)).unwrap_or_default();
+            let meta = guard.meta();
             match self.step(guard, &writer_context).await {
                 Ok(Next::Turn(next)) => guard = next,
                 Ok(Next::End(guard, stopped)) => return self.reply(guard, stopped, meta).await,
@@ -336,7 +334,7 @@ impl Run {
     /// What follows the turn that was just told. Its answer is whole and not billed yet.
     async fn step(
         &mut self,
-        mut guard: BillingGuard,
+        guard: BillingGuard,
         writer_context: &WriterContext,
     ) -> Result<Next, (Failure, ResponseMeta)> {
         let (calls, own) = self.assembler.calls(&self.toolbox);
@@ -356,7 +354,7 @@ impl Run {
             return Ok(Next::End(guard, Some(Stopped::Time)));
         }
         // Calls may take minutes. Whatever cuts them short finds the turn that asked for them paid.
-        let meta = guard.get().map(|open| meta(open)).unwrap_or_default();
+        let meta = guard.meta();
         let guard = guard.finish_turn().await.map_err(|NotDurable| (Failure::NotDurable, meta))?;
         if let Err(failure) = self.call(&calls).await {
             return Err(refusal(failure, guard).await);
@@ -429,7 +427,7 @@ impl Run {
         let made = tokio::select! {
             biased;
             made = made => made,
-            () = gateway.stopping.cancelled() => return Err(stopping()),
+            () = gateway.stopping.cancelled() => return Err(Failure::stopping()),
         };
         self.executed.extend(made);
         Ok(())
@@ -458,10 +456,6 @@ impl Run {
 /// Calls, and thoughts that some providers want to see before them; the words go to the caller.
 fn is_hidden(part: &AnswerPart) -> bool {
     matches!(part, AnswerPart::ToolCall { .. } | AnswerPart::Reasoning { .. } | AnswerPart::Redacted(_))
-}
-
-fn ended() -> Failure {
-    Failure::Unavailable("the request has ended".into())
 }
 
 /// A result as a message of the conversation, JSON.

@@ -2,14 +2,14 @@
 //! piece; while tools run it keeps the connection alive. A client that leaves ends the task, and with it whatever was
 //! under way: the open meter bills what was begun.
 
-use super::{BillingGuard, ClosingSummary, Next, Reply, ResponseMeta, Run, UpstreamAnswer, ended};
+use super::{BillingGuard, ClosingSummary, Next, Reply, ResponseMeta, Run, UpstreamAnswer};
 use crate::{
     dialect::{Dialect, canonical::Finish},
     gateway::{
         attempt::Answer,
         error_event,
         failure::{Failure, stream_code},
-        inference::ResponseBody,
+        respond::ResponseBody,
         stream::{Broken, Gathered, Metered},
     },
 };
@@ -149,8 +149,8 @@ impl Run {
         outbox: &Outbox,
     ) -> Option<(BillingGuard, crate::dialect::WriterContext)> {
         let Answer::Stream { response, relay, memory, .. } = answered.answer else {
-            guard.fail(&ended().text()).await;
-            outbox.fail(&ended()).await;
+            guard.fail(&Failure::ended().text()).await;
+            outbox.fail(&Failure::ended()).await;
             return None;
         };
         guard.get()?.commit();

@@ -8,7 +8,7 @@ use crate::{
         money::NanoUsd,
         provider::{Dialect, ProviderId},
     },
-    gateway::inference::ResponseMeta,
+    gateway::respond::ResponseMeta,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};

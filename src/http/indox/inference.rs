@@ -6,7 +6,7 @@ use crate::{
     domain::{kind::Kind, provider::Dialect},
     gateway::{
         Gateway,
-        inference::{Reply, ResponseBody, ResponseMeta},
+        respond::{Reply, ResponseBody, ResponseMeta},
     },
     http::{
         error::{ApiError, Code},

@@ -10,9 +10,10 @@ use crate::{
     gateway::{
         Gateway, NotAdmitted,
         failure::Failure,
-        inference::{self, Inbound, Reply, ResponseMeta},
-        owner, repeatable,
+        owner, pipeline, repeatable,
+        request::Inbound,
         request_options::RoutingHeaders,
+        respond::{Reply, ResponseMeta},
     },
     http::{
         body::{Charged, crowded, not_done},
@@ -122,19 +123,19 @@ pub(in crate::http) async fn ask(
     let asked = match asked {
         Ok(asked) => asked,
         Err(error) => {
-            let meta = inference::refuse(&gateway, principal, kind, place, error.message()).await;
+            let meta = pipeline::refuse(&gateway, principal, kind, place, error.message()).await;
             return Err(with_meta(error, &meta));
         }
     };
     let completed = if asked.body.len() > gateway.settings.limits.shares.large_body_bytes {
         let (compute, owner) = (gateway.clone(), owner(principal.scope));
         let work = move |transport: Transport| async move {
-            inference::complete(asked.inbound(&gateway, &transport, rewrite), place).await
+            pipeline::complete(asked.inbound(&gateway, &transport, rewrite), place).await
         };
         let completed = compute.compute.run(owner, work).await;
         completed.map_err(|lost| with_meta(not_done(lost), &ResponseMeta::default()))?
     } else {
-        inference::complete(asked.inbound(&gateway, &transport, rewrite), place).await
+        pipeline::complete(asked.inbound(&gateway, &transport, rewrite), place).await
     };
     completed.map_err(|(failure, meta)| {
         let error = if meta.cost.is_some() { broken_off(failure) } else { error(failure) };

@@ -8,7 +8,7 @@ use crate::{
         money::NanoUsd,
         provider::{Dialect, ProviderId},
     },
-    gateway::Gateway,
+    gateway::{Gateway, targets::Credentials},
     http::{
         error::{ApiError, Code},
         extract::Call,
@@ -105,7 +105,7 @@ impl Asking {
             return anthropic_model(model, self.gateway.ambient.now().date());
         }
         let now = self.gateway.ambient.now();
-        let own = self.has_own_key(model);
+        let own = self.credentials().has_own_for(model);
         json!({
             "id": &*model.id,
             "object": "model",
@@ -127,13 +127,13 @@ impl Asking {
         })
     }
 
-    fn has_own_key(&self, model: &Model) -> bool {
-        self.principal.keys_of(model.provider).any(|key| key.fits(&model.id, &model.name, &model.upstream))
+    fn credentials(&self) -> Credentials<'_> {
+        Credentials::of_caller(&self.gateway, &self.principal)
     }
 
     /// Whether a request of this API key could be served by the model.
     fn is_available(&self, model: &Model, own: bool) -> bool {
-        let platform = self.gateway.platform_keys.get(model.provider).is_some() && model.prices.is_some();
+        let platform = self.credentials().has_platform(model.provider) && model.prices.is_some();
         let today = self.gateway.ambient.now().date();
         (own || (platform && model.is_servable_by_name(today)))
             && is_served(model)

@@ -1,7 +1,7 @@
 //! How long a candidate may take to its first content. While another candidate is left the time is short, so that a
 //! silent provider does not hold the request; the last candidate gets all the time there is.
 
-use super::{ErrorClass, Failover, ParsedRequest};
+use super::{Failover, ParsedRequest};
 use crate::dialect::canonical::Effort;
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ const TOKENS_ASSUMED: u64 = 1_500;
 const TOKENS_MAX: u64 = 8_192;
 
 impl Failover<'_> {
-    /// The time to the first content for the choice at this place; `None`: the usual limit alone.
-    pub(super) fn patience(&self, at: usize) -> Option<Duration> {
+    /// The time to the first content for the target at this place; `None`: the usual limit alone.
+    pub(super) fn first_byte_max(&self, at: usize) -> Option<Duration> {
         let ParsedRequest::Conversation(request) = self.request else { return None };
-        if self.after(at, Some(ErrorClass::Timeout)) >= self.choices.len() {
+        if !self.state.has_alternative(at) {
             return None;
         }
         if let Some(own) = self.inbound.first_content {
@@ -31,14 +31,5 @@ impl Failover<'_> {
         let tokens = head.output_limit.unwrap_or(TOKENS_ASSUMED).min(TOKENS_MAX);
         let written = TOKEN_TIME.saturating_mul(u32::try_from(tokens).unwrap_or(u32::MAX));
         Some(if head.stream { base } else { base.saturating_add(written) })
-    }
-
-    /// Whether a failover to this choice is free: to another host that is not known to fail. Everything else is paid
-    /// from the budget of retries, which keeps the load on failing providers bounded.
-    pub(super) fn is_healthy_elsewhere(&self, from: usize, to: usize) -> bool {
-        let (Some(from), Some(to)) = (self.choices.get(from), self.choices.get(to)) else { return false };
-        let gateway = self.inbound.gateway;
-        let measured = || gateway.measurements.of(&to.candidate.id, gateway.now_ms()).success_permille;
-        from.candidate.provider != to.candidate.provider && measured().is_none_or(|permille| permille >= 500)
     }
 }

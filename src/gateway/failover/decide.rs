@@ -1,0 +1,272 @@
+//! What to do after a failed attempt. Pure: the same targets, state, failure and time give the same decision. Budgets of
+//! retries, pauses and the health of hosts belong to the caller, which is told what each step needs.
+
+use crate::{
+    domain::{policy::ByokFallback, provider::ProviderId},
+    gateway::request_options::rejects_key,
+    providers::error::ErrorClass,
+};
+use tokio::time::Instant;
+
+/// What is known of one target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TargetFacts {
+    /// Targets of the same candidate have the same number.
+    pub candidate: usize,
+    pub provider: ProviderId,
+    pub key: KeyOrigin,
+}
+
+/// Whose key a target uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyOrigin {
+    /// Came with the request.
+    Request,
+    Stored,
+    Platform,
+}
+
+/// Why an attempt gave no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FailedAttempt {
+    /// Called, and refused or failed.
+    Called { class: ErrorClass, is_billed: bool, is_unusable_success: bool },
+    /// Not called: the provider does not take a field of the request.
+    Unsupported,
+    /// Not called: the key or the address cannot be used.
+    Unusable,
+}
+
+/// The rules of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct FailoverRules {
+    /// Whether the platform's key may serve after an own key failed.
+    pub fallback: ByokFallback,
+    /// Transient failures after which the request fails.
+    pub attempts_max: u32,
+    /// Repeats of one candidate before the next one, where the request names a number.
+    pub repeats_max: Option<u32>,
+    /// The end of the request's time.
+    pub until: Instant,
+}
+
+/// What has happened so far.
+#[derive(Debug)]
+pub struct FailoverState {
+    pub rules: FailoverRules,
+    targets: Vec<TargetFacts>,
+    transient_failures: u32,
+    /// The candidate that was repeated last, and how often.
+    repeated: Option<(usize, u32)>,
+    /// The credit does not suffice for the platform's key.
+    platform_closed: bool,
+    /// The class of the last failed call on an own key.
+    own_failure: Option<ErrorClass>,
+    /// The provider rejected the key that came with the request, whatever the model.
+    request_key_rejected: bool,
+    /// An own key could not be used.
+    own_key_unusable: bool,
+    /// The class of the last failed call.
+    last: Option<ErrorClass>,
+}
+
+/// The same call once more, after a pause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Repeat {
+    /// The pause grows with this number.
+    pub retry: u32,
+    pub budget: RetryBudgetOf,
+}
+
+/// Which budget of retries pays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RetryBudgetOf {
+    /// The share of this customer, for its own keys.
+    Customer,
+    Platform,
+}
+
+/// The price of a step to another target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StepCost {
+    Free,
+    /// A retry of the platform's budget, unless the host is not known to fail.
+    RetryUnlessHealthy,
+    Retry,
+}
+
+/// The step to take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    Target { to: usize, cost: StepCost },
+    GiveUp,
+}
+
+/// What to do after a failure: the repeat where its pause and its budget allow it, else the next step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision {
+    pub repeat: Option<Repeat>,
+    pub next: Next,
+}
+
+const GIVE_UP: Decision = Decision { repeat: None, next: Next::GiveUp };
+
+impl FailoverState {
+    pub fn new(rules: FailoverRules, targets: Vec<TargetFacts>) -> Self {
+        Self {
+            rules,
+            targets,
+            transient_failures: 0,
+            repeated: None,
+            platform_closed: false,
+            own_failure: None,
+            request_key_rejected: false,
+            own_key_unusable: false,
+            last: None,
+        }
+    }
+
+    /// Notes the failure of the target at `at`.
+    pub fn record(&mut self, at: usize, failure: FailedAttempt) {
+        let Some(target) = self.targets.get(at) else { return };
+        match failure {
+            FailedAttempt::Called { class, .. } => {
+                if target.key != KeyOrigin::Platform {
+                    self.own_failure = Some(class);
+                }
+                self.request_key_rejected |= target.key == KeyOrigin::Request && rejects_key(class);
+                self.transient_failures += u32::from(class.is_transient());
+                self.last = Some(class);
+            }
+            FailedAttempt::Unusable => self.own_key_unusable |= target.key != KeyOrigin::Platform,
+            FailedAttempt::Unsupported => {}
+        }
+    }
+
+    /// Notes that the target at `at` is called once more.
+    pub fn record_repeat(&mut self, at: usize) {
+        let done = self.repeats(at);
+        self.repeated = self.targets.get(at).map(|target| (target.candidate, done.saturating_add(1)));
+    }
+
+    /// Notes that the credit does not suffice: platform keys serve this request no more.
+    pub fn close_platform(&mut self) {
+        self.platform_closed = true;
+    }
+
+    pub fn is_platform_closed(&self) -> bool {
+        self.platform_closed
+    }
+
+    pub fn is_own_key_unusable(&self) -> bool {
+        self.own_key_unusable
+    }
+
+    pub fn own_failure(&self) -> Option<ErrorClass> {
+        self.own_failure
+    }
+
+    /// The target to try instead of a platform target for which there is no credit.
+    pub fn after_refused_hold(&self, at: usize) -> Option<usize> {
+        self.after(at, self.last)
+    }
+
+    /// Whether another target could be tried if the one at `at` did not answer in time.
+    pub fn has_alternative(&self, at: usize) -> bool {
+        self.after(at, Some(ErrorClass::Timeout)).is_some()
+    }
+
+    fn repeats(&self, at: usize) -> u32 {
+        let candidate = self.targets.get(at).map(|target| target.candidate);
+        self.repeated.filter(|(last, _)| Some(*last) == candidate).map_or(0, |(_, times)| times)
+    }
+
+    /// The next target after one that was not called. An own key that we cannot use is our fault: it is no reason to
+    /// charge the customer for the platform's.
+    fn after_uncalled(&self, at: usize, unusable: bool) -> Option<usize> {
+        let candidate = self.targets.get(at)?.candidate;
+        self.first_ahead(at, self.last, |target| match unusable {
+            true => target.key != KeyOrigin::Platform,
+            false => {
+                target.candidate != candidate && self.last.is_none_or(ErrorClass::another_provider_may_help)
+            }
+        })
+    }
+
+    /// The next target that may be tried after `at`, whose failure (or an earlier one's, when `at` was passed over) was
+    /// of `class`.
+    fn after(&self, at: usize, class: Option<ErrorClass>) -> Option<usize> {
+        let candidate = self.targets.get(at)?.candidate;
+        self.first_ahead(at, class, |target| match class {
+            None => true,
+            Some(class) if target.candidate == candidate => class.another_own_key_may_help(),
+            Some(class) => class.another_provider_may_help(),
+        })
+    }
+
+    fn first_ahead(
+        &self,
+        at: usize,
+        class: Option<ErrorClass>,
+        may: impl Fn(&TargetFacts) -> bool,
+    ) -> Option<usize> {
+        // Providers lock accounts on whose keys they refuse call after call.
+        let is_rejected =
+            |target: &TargetFacts| self.request_key_rejected && target.key == KeyOrigin::Request;
+        let ahead = self.targets.iter().enumerate().skip(at + 1);
+        let mut open =
+            ahead.filter(|(_, target)| !is_rejected(target) && may(target) && self.may_pay(target, class));
+        open.next().map(|(index, _)| index)
+    }
+
+    /// Whether the operator's account may serve in place of an own key that failed.
+    fn may_pay(&self, target: &TargetFacts, class: Option<ErrorClass>) -> bool {
+        if target.key != KeyOrigin::Platform {
+            return true;
+        }
+        let allowed = self.rules.fallback == ByokFallback::Platform
+            && class.is_none_or(ErrorClass::retry_with_other_key)
+            && !self.own_key_unusable;
+        !self.platform_closed && (self.own_failure.is_none() || allowed)
+    }
+}
+
+/// What follows the failure of the target at `at`, which the state has on record.
+pub fn decide(state: &FailoverState, at: usize, failure: FailedAttempt, now: Instant) -> Decision {
+    let Some(target) = state.targets.get(at) else { return GIVE_UP };
+    let FailedAttempt::Called { class, is_billed, is_unusable_success } = failure else {
+        let to = state.after_uncalled(at, failure == FailedAttempt::Unusable);
+        let next = to.map_or(Next::GiveUp, |to| Next::Target { to, cost: StepCost::Free });
+        return Decision { repeat: None, next };
+    };
+    let rules = &state.rules;
+    // What is billed stands; nothing else may be billed for the same request.
+    if is_billed || state.transient_failures >= rules.attempts_max || now >= rules.until {
+        return GIVE_UP;
+    }
+    let is_own = target.key != KeyOrigin::Platform;
+    let budget = if is_own { RetryBudgetOf::Customer } else { RetryBudgetOf::Platform };
+    // A time-out is not repeated, nor an answer that could not be used: the provider may bill each try.
+    let repeatable = matches!(class, ErrorClass::Rate | ErrorClass::Overload) && !is_unusable_success;
+    let repeat = |retry| repeatable.then_some(Repeat { retry, budget });
+    let next = state.after(at, Some(class)).map_or(Next::GiveUp, |to| {
+        let elsewhere = state.targets.get(to).is_some_and(|to| to.provider != target.provider);
+        let cost = match (is_own || !class.is_transient(), elsewhere) {
+            // One customer's failing key must not spend what the others' retries live on.
+            (true, _) => StepCost::Free,
+            (false, true) => StepCost::RetryUnlessHealthy,
+            (false, false) => StepCost::Retry,
+        };
+        Next::Target { to, cost }
+    });
+    let repeat = match (rules.repeats_max, next) {
+        // As the request asks, before anything else.
+        (Some(most), _) => repeat(state.repeats(at)).filter(|repeat| repeat.retry < most),
+        (None, Next::Target { .. }) => None,
+        (None, Next::GiveUp) => repeat(state.transient_failures.saturating_sub(1)),
+    };
+    Decision { repeat, next }
+}
+
+#[cfg(test)]
+mod tests;

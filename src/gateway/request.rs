@@ -1,0 +1,77 @@
+//! A request before and after it is read: what came with it, and its parsed form, which is the same for every kind of
+//! endpoint.
+
+use super::{Gateway, failure::Failure, request_options::RoutingHeaders};
+use crate::{
+    dialect::{
+        self, ClientRequest, Head, Invalid, Limits,
+        kinds::{self, KindRequest},
+    },
+    domain::{kind::Kind, policy::ByokFallback, shares::Charge},
+    providers::transport::Transport,
+    store::api_keys::Principal,
+};
+use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
+
+/// One authenticated request.
+pub struct Inbound<'a> {
+    pub gateway: &'a Arc<Gateway>,
+    pub transport: &'a Transport,
+    pub principal: Arc<Principal>,
+    pub kind: Kind,
+    pub body: Bytes,
+    /// What the client says the body is; empty when it says nothing.
+    pub content_type: String,
+    /// `anthropic-beta`, for a provider of that dialect.
+    pub beta: Option<String>,
+    /// `X-KairosRoute-Fallback`, which overrides the key's own setting.
+    pub fallback: Option<ByokFallback>,
+    /// `X-KairosRoute-First-Content-Timeout-Ms`: how long a candidate may stay silent while another one is left.
+    pub first_content: Option<Duration>,
+    /// What came in headers beside the body.
+    pub routing_headers: RoutingHeaders,
+    /// What the buffers of its answer are charged to; each has another.
+    pub memory: Charge,
+}
+
+/// A request that was read.
+pub enum ParsedRequest<'a> {
+    Conversation(ClientRequest<'a>),
+    Kind(Box<KindRequest<'a>>),
+}
+
+impl Inbound<'_> {
+    /// Brings the body to the form that the stages read. An error means that it cannot be read.
+    pub(super) fn normalize(&mut self) -> Result<(), Invalid> {
+        let plain = dialect::normalize(self.kind, &self.body, &request_limits(self.gateway))?;
+        plain.into_iter().for_each(|plain| self.body = plain.into());
+        Ok(())
+    }
+
+    pub(super) fn parse(&self) -> Result<ParsedRequest<'_>, Failure> {
+        let limits = request_limits(self.gateway);
+        ParsedRequest::read(self.kind, &self.content_type, &self.body, &limits).map_err(Failure::Invalid)
+    }
+}
+
+impl<'a> ParsedRequest<'a> {
+    /// Reads a request. An error means that nothing may be sent anywhere.
+    pub fn read(kind: Kind, content_type: &'a str, body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
+        match kind {
+            Kind::Conversation(dialect) => ClientRequest::read(dialect, body, limits).map(Self::Conversation),
+            _ => kinds::read(kind, content_type, body, limits).map(|request| Self::Kind(Box::new(request))),
+        }
+    }
+
+    pub fn head(&self) -> &Head<'a> {
+        match self {
+            Self::Conversation(request) => request.head(),
+            Self::Kind(request) => &request.head,
+        }
+    }
+}
+
+pub(super) fn request_limits(gateway: &Gateway) -> Limits {
+    Limits { depth_max: gateway.settings.limits.body_depth_max, ..Limits::default() }
+}
