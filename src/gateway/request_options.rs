@@ -197,7 +197,7 @@ fn owner(
         return Ok(provider);
     }
     let message = format!(
-        "The key in `{}` is for one provider, and this model does not tell which: send the header `X-Provider`, or name \
+        "The key in `{}` is for one provider, and the name of the model does not say which: send the header `X-Provider`, or name \
          the model as `provider/model`",
         form.name()
     );

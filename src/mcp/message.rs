@@ -191,7 +191,7 @@ pub fn read(bytes: &[u8], asked: &Asked<'_>, alone: bool) -> Result<Heard, serde
 /// The server's refusal. Some versions of the protocol say in `data` what would do instead.
 fn error_of(error: &RawValue) -> Result<ErrorData, serde_json::Error> {
     if error.get().len() > SDK_BYTES_MAX {
-        return Ok(ErrorData::internal_error("the server's error is too long to be told", None));
+        return Ok(ErrorData::internal_error("the server's error is too long to be returned", None));
     }
     serde_json::from_str(error.get())
 }

@@ -86,7 +86,7 @@ pub enum McpError {
     /// In the server's own words.
     #[error("the server refused: {0}")]
     Said(String),
-    #[error("the tool asks for input, which nobody here can give")]
+    #[error("the tool asks for input from a user, which the gateway does not support")]
     AsksForInput,
 }
 

@@ -26,10 +26,10 @@ pub(super) fn write(
     dropped: &mut Dropped,
 ) -> Result<Vec<u8>, Unsupported> {
     let Some(last) = request.turns.last() else {
-        return Err(Unsupported::because("messages", ": this provider wants a message"));
+        return Err(Unsupported::because("messages", ": this provider requires a message"));
     };
     if last.role == Role::Assistant && target.has(Flag::NoPrefill) {
-        return Err(Unsupported::because("messages", ": this model does not go on with a turn of its own"));
+        return Err(Unsupported::because("messages", ": this model does not continue an assistant message"));
     }
     let mut writer = Writer { target, dropped, out: vec![b'['] };
     for (index, turn) in request.turns.iter().enumerate() {
@@ -53,7 +53,7 @@ impl Writer<'_> {
 
     fn system(&mut self, index: usize, turn: &Turn<'_>) -> Result<(), Unsupported> {
         if let Some(at) = turn.parts.iter().position(|part| !matches!(part, Part::Text { .. })) {
-            return Err(refuse(index, at, ": the system speaks in text"));
+            return Err(refuse(index, at, ": system messages must be text"));
         }
         self.spoken("system", index, turn)
     }
@@ -115,13 +115,13 @@ impl Writer<'_> {
             Part::Image { source, detail, cache } => {
                 self.note_cache(cache.is_some());
                 if lacks(self.target, Flag::Vision) {
-                    return Err(refuse(index, at, ": this model does not see images"));
+                    return Err(refuse(index, at, ": this model does not accept images"));
                 }
                 push_image(source, detail.as_ref(), out).ok_or_else(|| {
                     refuse(index, at, ": the file is kept by another provider, send the image itself")
                 })
             }
-            Part::Audio { .. } => Err(refuse(index, at, ": this provider does not hear")),
+            Part::Audio { .. } => Err(refuse(index, at, ": this provider does not accept audio input")),
             Part::File { .. } => Err(refuse(index, at, ": this provider does not read documents")),
             _ => Err(refuse(index, at, "")),
         }
@@ -180,7 +180,7 @@ impl Writer<'_> {
                     push_call(call, &mut calls);
                     continue;
                 }
-                _ => return Err(refuse(index, at, ": the assistant speaks in text")),
+                _ => return Err(refuse(index, at, ": assistant messages must be text")),
             };
             if text.is_empty() {
                 continue;

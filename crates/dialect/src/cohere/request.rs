@@ -18,7 +18,7 @@ pub(super) struct Dropped(Vec<Cow<'static, str>>);
 pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsupported> {
     let mut dropped = Dropped::default();
     if request.n > 1 {
-        return Err(Unsupported::because("n", ": this provider gives one answer"));
+        return Err(Unsupported::because("n", ": this provider returns one answer only"));
     }
     let mut body = ObjectWriter::with_capacity(1024);
     body.text("model", target.upstream_model);
@@ -38,7 +38,7 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
     }
     if let Some(logprobs) = request.logprobs {
         if logprobs.top > 0 {
-            return Err(Unsupported::because("top_logprobs", ": this provider tells no alternatives"));
+            return Err(Unsupported::because("top_logprobs", ": this provider does not support it"));
         }
         body.raw("logprobs", "true");
     }

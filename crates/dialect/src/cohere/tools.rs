@@ -34,7 +34,7 @@ pub(super) fn write(
     let allowed = only.map(Allowed::names);
     for tool in &request.tools {
         let ToolKind::Function { name, .. } = &tool.kind else {
-            return Err(Unsupported::because("tools", ": this provider is given functions only"));
+            return Err(Unsupported::because("tools", ": this provider takes function tools only"));
         };
         if allowed.as_ref().is_none_or(|allowed| allowed.has(name)) {
             strict.push(declare(tool, &mut written, dropped));
@@ -42,7 +42,7 @@ pub(super) fn write(
     }
     if strict.is_empty() {
         let is_free = request.tools.is_empty() && only.is_none() && choice != "REQUIRED";
-        let refusal = Unsupported::because("tool_choice", ": there is no such tool to choose");
+        let refusal = Unsupported::because("tool_choice", ": the request declares no such tool");
         return if is_free { Ok(()) } else { Err(refusal) };
     }
     if lacks(target, Flag::Tools) {

@@ -185,7 +185,7 @@ impl<'a> CompletionsRequest<'a> {
             return Err(Invalid::at(&param, message));
         }
         if kind != Kind::String {
-            self.only_here("prompt", ": tokens are one model's own, send text");
+            self.only_here("prompt", ": token ids belong to one model, send text");
         }
         let count = if kind == Kind::Number { 1 } else { elements.len() };
         if kind == Kind::String && count > 1 {
@@ -206,14 +206,14 @@ impl<'a> CompletionsRequest<'a> {
             "suffix" => {
                 head.facts.add_bytes(value.len());
                 if !value.is_idle() {
-                    self.only_here("suffix", ": only a completion fills in the middle");
+                    self.only_here("suffix", ": only the completions endpoint takes it");
                 }
             }
             "echo" if value.get() == "true" => {
-                self.only_here("echo", ": only a completion repeats its prompt")
+                self.only_here("echo", ": only the completions endpoint takes it")
             }
             "best_of" if value.count().unwrap_or(0) > 1 => {
-                self.only_here("best_of", ": only a completion chooses among its answers");
+                self.only_here("best_of", ": only the completions endpoint takes it");
             }
             "echo" | "best_of" => {}
             "n" => canonical.n = value.count().unwrap_or(1),

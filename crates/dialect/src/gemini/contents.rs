@@ -96,11 +96,11 @@ pub(super) fn write(
     }
     writer.end_user()?;
     if writer.open == Some("model") && model.refuses_prefill() {
-        return Err(Unsupported::because("messages", ": this model does not go on with a turn of its own"));
+        return Err(Unsupported::because("messages", ": this model does not continue an assistant message"));
     }
     writer.end_content();
     if writer.out.len() == 1 {
-        return Err(Unsupported::because("messages", ": this provider wants a turn of the user"));
+        return Err(Unsupported::because("messages", ": this provider requires a user message"));
     }
     writer.out.push(b']');
     let system = (!writer.system.is_empty()).then(|| [b"{\"parts\":[", &*writer.system, b"]}"].concat());
@@ -125,7 +125,7 @@ impl<'r> Writer<'_, 'r> {
     fn system(&mut self, turn: usize, parts: &'r [Part<'r>]) -> Result<(), Unsupported> {
         for (part, content) in parts.iter().enumerate() {
             let Part::Text { text, cache } = content else {
-                return Err(Place { turn, part }.refuse(": the system speaks in text"));
+                return Err(Place { turn, part }.refuse(": system messages must be text"));
             };
             self.note_cache(cache.is_some());
             if !text.is_empty() {
@@ -148,7 +148,8 @@ impl<'r> Writer<'_, 'r> {
                     self.results.push(Answered { turn, call, name, result });
                 }
                 Part::ToolCall(_) | Part::Reasoning(_) => {
-                    return Err(Place { turn, part }.refuse(": the user does not call tools or reason"));
+                    return Err(Place { turn, part }
+                        .refuse(": a user message must not contain tool calls or reasoning"));
                 }
                 _ => self.said.push((Place { turn, part }, content)),
             }
@@ -255,7 +256,9 @@ impl<'r> Writer<'_, 'r> {
                     self.call(turn, calls, call, signature.as_ref())?;
                     calls = calls.saturating_add(1);
                 }
-                Part::ToolResult(_) => return Err(place.refuse(": the assistant gives no tool results")),
+                Part::ToolResult(_) => {
+                    return Err(place.refuse(": assistant messages must not contain tool results"));
+                }
                 _ => self.part("model", place, content)?,
             }
         }

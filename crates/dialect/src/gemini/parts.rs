@@ -55,7 +55,7 @@ pub(super) fn write_media(
     match part {
         Part::Image { source, detail, cache } => {
             if model.lacks(Flag::Vision) {
-                return Err(place.refuse(": this model does not see images"));
+                return Err(place.refuse(": this model does not accept images"));
             }
             if detail.as_ref().is_some_and(|detail| detail.inner() != "auto") {
                 dropped.name("messages[].content[].image_url.detail");
@@ -67,7 +67,7 @@ pub(super) fn write_media(
         }
         Part::Audio { data, format } => {
             if model.lacks(Flag::AudioIn) {
-                return Err(place.refuse(": this model does not hear"));
+                return Err(place.refuse(": this model does not accept audio input"));
             }
             let media_type = Escaped::from_inner(format!("audio/{}", format.inner()));
             push_inline(&media_type, data, out);

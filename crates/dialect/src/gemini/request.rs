@@ -65,7 +65,7 @@ fn write_tools(
     if request.tools.is_empty() {
         return match &request.tool_choice {
             None | Some(ToolChoice::Auto | ToolChoice::Never) => Ok(()),
-            Some(_) => Err(Unsupported::because("tool_choice", ": there is no tool to choose")),
+            Some(_) => Err(Unsupported::because("tool_choice", ": the request declares no tools")),
         };
     }
     if model.lacks(Flag::Tools) {
@@ -91,7 +91,7 @@ fn write_tools(
 
 fn declaration(tool: &Tool<'_>, dropped: &mut Dropped) -> Result<Vec<u8>, Unsupported> {
     let ToolKind::Function { name, description, parameters, strict } = &tool.kind else {
-        return Err(Unsupported::because("tools", ": this provider is given functions only"));
+        return Err(Unsupported::because("tools", ": this provider takes function tools only"));
     };
     if strict.is_some() {
         dropped.name("tools[].function.strict");

@@ -57,7 +57,7 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
         return Err(Unsupported::because("encoding_format", ": only `float` and `base64`"));
     }
     if request.content.token_ids > 0 && shape != Shape::Together {
-        return Err(Unsupported::because("input", ": token ids mean nothing to this provider, send text"));
+        return Err(Unsupported::because("input", ": this provider does not accept token ids, send text"));
     }
     if request.raw("dimensions").is_some() && request.raw("output_dimension").is_some() {
         return Err(Unsupported::because(
@@ -66,9 +66,9 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
         ));
     }
     let hint = match (shape, texts(request).len()) {
-        (Shape::Cohere, 97..) => Some(": at most 96 texts a request"),
-        (Shape::Gemini, 101..) => Some(": at most 100 texts a request"),
-        (Shape::Perplexity, 513..) => Some(": at most 512 texts a request"),
+        (Shape::Cohere, 97..) => Some(": at most 96 texts per request"),
+        (Shape::Gemini, 101..) => Some(": at most 100 texts per request"),
+        (Shape::Perplexity, 513..) => Some(": at most 512 texts per request"),
         _ => None,
     };
     if let Some(hint) = hint {

@@ -118,7 +118,7 @@ fn size(request: &KindRequest<'_>) -> Result<Option<(&'static str, &'static str)
 fn write_gemini(request: &KindRequest<'_>) -> Result<Written, Unsupported> {
     let dropped = request.left_out(&GEMINI)?;
     if request.head.n > 1 {
-        return Err(Unsupported::because("n", ": one picture a request"));
+        return Err(Unsupported::because("n", ": it must be 1"));
     }
     only_base64(request)?;
     let mut parts = Vec::new();

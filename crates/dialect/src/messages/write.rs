@@ -37,7 +37,7 @@ struct Writing<'w> {
 /// Writes a request.
 pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsupported> {
     if request.n > 1 {
-        return Err(Unsupported::because("n", ": it gives one answer"));
+        return Err(Unsupported::because("n", ": it returns one answer only"));
     }
     if request.logprobs.is_some() {
         return Err(Unsupported::field("logprobs"));

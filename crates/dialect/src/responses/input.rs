@@ -313,7 +313,7 @@ pub(super) fn push_data_url(media_type: &Escaped<'_>, data: &Escaped<'_>, out: &
 
 fn kind_hint(part: &Part<'_>) -> &'static str {
     match part {
-        Part::Image { .. } => ": an image stands where only text may",
+        Part::Image { .. } => ": only text is accepted here, not an image",
         Part::Audio { .. } => ": it takes no audio there",
         Part::File { .. } => ": it takes no files there",
         _ => ": it does not take this kind of part there",

@@ -159,7 +159,7 @@ impl<'w, 'r> Writing<'w, 'r, '_> {
         }
         match choice {
             ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Allowed { required: true, .. } => {
-                Err(Unsupported::because("tool_choice", ": a call cannot be demanded"))
+                Err(Unsupported::because("tool_choice", ": this provider cannot be required to call a tool"))
             }
             ToolChoice::Auto | ToolChoice::Never | ToolChoice::Allowed { .. } => Ok(()),
         }

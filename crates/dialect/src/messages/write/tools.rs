@@ -63,7 +63,7 @@ pub(super) fn write(
     }
     if tools.is_empty() {
         if forced {
-            return Err(Unsupported::because("tool_choice", ": there is no such tool"));
+            return Err(Unsupported::because("tool_choice", ": the request declares no such tool"));
         }
         return Ok(Tools { tools, choice: None, forced });
     }
@@ -78,7 +78,7 @@ fn one(tool: &Tool<'_>, writing: &mut Writing<'_>) -> Result<Vec<u8>, Unsupporte
         }
         ToolKind::Native { dialect: Dialect::Messages, json, .. } => return Ok(json.get().into()),
         ToolKind::Native { .. } => {
-            return Err(Unsupported::because("tools", ": one is of a kind that this provider does not have"));
+            return Err(Unsupported::because("tools", ": this provider does not support one of the types"));
         }
     };
     let mut out = ObjectWriter::new();

@@ -151,7 +151,7 @@ impl Plain<'_> {
             }
         }
         if tools.is_empty() {
-            return Err(Unsupported::because("tool_choice", ": it allows no tool that there is"));
+            return Err(Unsupported::because("tool_choice", ": it names no declared tool"));
         }
         push_list(self.out.key("tools"), tools.iter(), |json, out| out.extend_from_slice(json));
         if let Some(parallel) = request.parallel_tools {

@@ -158,7 +158,7 @@ impl Messages<'_> {
                 Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::ToolResult(_) => {
                     return Err(Unsupported::because(
                         "messages",
-                        ": the assistant's turns hold text and calls",
+                        ": assistant messages may contain text and tool calls only",
                     ));
                 }
             }
@@ -220,7 +220,7 @@ impl Messages<'_> {
                 _ => {
                     return Err(Unsupported::because(
                         "messages",
-                        ": media stand in the user's messages only",
+                        ": media are accepted in user messages only",
                     ));
                 }
             }
@@ -279,7 +279,7 @@ impl Messages<'_> {
                 self.file(source, name.as_ref())?
             }
             Part::Reasoning(_) | Part::ToolCall(_) | Part::ToolResult(_) => {
-                return refused(": the user's turns hold text, media and results");
+                return refused(": user messages may contain text, media and tool results only");
             }
         })
     }
@@ -293,10 +293,10 @@ impl Messages<'_> {
                 let bytes = STANDARD.decode(data.decode().as_bytes()).ok();
                 return match bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
                     Some(text) => Ok(titled(name, Escaped::from_text(&text))),
-                    None => refused(": a text document that is not base64 of UTF-8"),
+                    None => refused(": a text document must be base64 of UTF-8"),
                 };
             }
-            Source::Data { .. } if !self.takes_documents() => return refused(": it reads no documents"),
+            Source::Data { .. } if !self.takes_documents() => return refused(": documents are not accepted"),
             Source::Data { media_type, data } => {
                 match name {
                     Some(name) => name.push_quoted(file.key("filename")),
