@@ -1,6 +1,7 @@
 //! The composition root: from settings to a running gateway. Tests and production build the same value; only
 //! the port, the clock and the database differ.
 
+mod cache;
 mod closing;
 mod connections;
 mod transports;
@@ -287,6 +288,7 @@ async fn gateway(
         tool_history: ToolHistoryCache::new(&config.limits),
         counts: Semaphore::new(token_count::ON_PLATFORM_MAX),
         idempotency: Idempotency::new(config.accounts.idempotency_bytes_max),
+        cache: cache::open(&config.cache, db, installation, ambient)?,
         shared: Shared::new(config.limits.shares),
         compute: ComputeQueue::new(config.limits.shares.large_request_threads, {
             let transports = transports.clone();

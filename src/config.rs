@@ -2,6 +2,7 @@
 //! Every variable is a row of [`VARIABLES`]; `.env.example` holds the same rows (a test compares them).
 
 mod accounts;
+mod cache;
 mod reader;
 mod variables;
 
@@ -14,6 +15,7 @@ use crate::{
     providers::{resolver::NameLimits, transport::Deadlines},
 };
 pub use accounts::{AccountLimits, McpAccess, Retention};
+pub use cache::{CacheLimits, CacheSettings};
 use ipnet::IpNet;
 use reader::Reader;
 use reqwest::Url;
@@ -124,6 +126,7 @@ pub struct Config {
     pub transaction_pooler: bool,
     pub limits: Limits,
     pub accounts: AccountLimits,
+    pub cache: CacheSettings,
     pub connections: ConnectionLimits,
     pub deadlines: Deadlines,
     /// Who may use the servers below.

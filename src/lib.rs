@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod app;
 pub mod billing;
+pub mod cache;
 pub mod commands;
 pub mod config;
 pub mod credentials;

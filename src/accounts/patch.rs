@@ -5,7 +5,7 @@ use super::{AccountError, fields};
 use crate::{
     domain::{
         ids::ProviderKeyId,
-        policy::{ByokFallback, KeyPolicy, RoutingMode},
+        policy::{ByokFallback, CACHE_TTL_SECONDS_MAX, CachePolicy, KeyPolicy, RoutingMode},
         provider::ProviderId,
         secret::Secret,
     },
@@ -63,6 +63,7 @@ pub struct KeyBody {
     allowed_models: Field<Vec<String>>,
     min_quality_threshold: Field<f64>,
     routing_mode: Field<RoutingMode>,
+    cache: Field<CachePolicy>,
     // Known, not enforced yet: refused when set.
     max_cost_per_request_usd: Option<IgnoredAny>,
     budget_usd: Option<IgnoredAny>,
@@ -83,6 +84,7 @@ pub struct KeyChange {
     pub allowed_models: Field<Vec<String>>,
     pub min_quality_permille: Field<u16>,
     pub routing_mode: Field<RoutingMode>,
+    pub cache: Field<CachePolicy>,
     /// New lists by provider; an empty one removes the provider's keys. `Clear` removes all.
     pub provider_keys: Field<Vec<(ProviderId, Vec<EntryChange>)>>,
 }
@@ -120,6 +122,7 @@ impl KeyBody {
             })?,
             min_quality_permille: self.min_quality_threshold.try_map(parse_quality)?,
             routing_mode: self.routing_mode,
+            cache: self.cache.try_map(check_cache)?,
             provider_keys: self.provider_keys.try_map(|map| map.judge(nets))?,
         })
     }
@@ -157,6 +160,7 @@ impl KeyChange {
         lay_over_option(&mut policy.allowed_models, &self.allowed_models);
         lay_over_option(&mut policy.min_quality_permille, &self.min_quality_permille);
         lay_over(&mut policy.routing_mode, &self.routing_mode);
+        lay_over_option(&mut policy.cache, &self.cache);
     }
 }
 
@@ -214,6 +218,14 @@ fn parse_quality(share: f64) -> Result<u16, AccountError> {
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
     Ok((share * 1_000.0).round() as u16)
+}
+
+fn check_cache(cache: CachePolicy) -> Result<CachePolicy, AccountError> {
+    if (1..=CACHE_TTL_SECONDS_MAX).contains(&cache.ttl_seconds) {
+        return Ok(cache);
+    }
+    let message = format!("`cache.ttlSeconds` must be a whole number from 1 to {CACHE_TTL_SECONDS_MAX}");
+    Err(AccountError::invalid("cache.ttlSeconds", message))
 }
 
 fn parse_providers(param: &str, names: &[String]) -> Result<Vec<ProviderId>, AccountError> {

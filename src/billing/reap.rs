@@ -119,6 +119,7 @@ fn record(hold: &Reaped) -> Record {
             latency_ms: 0,
             ttft_ms: None,
             flag: Some("expired"),
+            cache_saved: None,
         }),
         receipt: Some(receipt(hold, &tokens, status)),
         replaces: false,

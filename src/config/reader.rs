@@ -59,6 +59,7 @@ impl Reader<'_> {
             transaction_pooler: self.one_of("KAIROSROUTE_DATABASE_POOLER", ["transaction", "none"]),
             limits: self.limits(),
             accounts: self.account_limits(),
+            cache: self.cache(),
             connections: ConnectionLimits {
                 connections_max: self.optional("KAIROSROUTE_CONNECTIONS_MAX", 16, 1_000_000),
                 per_address_max: self.optional("KAIROSROUTE_CONNECTIONS_PER_ADDRESS_MAX", 1, 1_000_000),
@@ -222,7 +223,7 @@ impl Reader<'_> {
         self.text(name).is_some().then(|| self.between(name, min, max))
     }
 
-    fn millis(&mut self, name: &str) -> Duration {
+    pub(super) fn millis(&mut self, name: &str) -> Duration {
         Duration::from_millis(self.between(name, 1, 86_400_000))
     }
 
@@ -231,7 +232,7 @@ impl Reader<'_> {
     }
 
     /// True for the first of two words.
-    fn one_of(&mut self, name: &str, [yes, no]: [&str; 2]) -> bool {
+    pub(super) fn one_of(&mut self, name: &str, [yes, no]: [&str; 2]) -> bool {
         match self.text(name) {
             Some(word) if word == yes => true,
             Some(word) if word == no => false,

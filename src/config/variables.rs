@@ -206,6 +206,33 @@ pub static VARIABLES: &[Variable] = &[
     ),
     variable("KAIROSROUTE_MEDIA_TIMEOUT_MS", "10000", "time to fetch them"),
     variable(
+        "REDIS_URL",
+        "",
+        "redis://… or rediss://…: response cache shared by all processes; unset: each has one in its memory",
+    ),
+    variable(
+        "KAIROSROUTE_CACHE_REDIS_TIMEOUT_MS",
+        "100",
+        "longest wait for Redis; past it the request goes on without the cache",
+    ),
+    variable(
+        "KAIROSROUTE_CACHE_MEMORY_BYTES_MAX",
+        "67108864",
+        "answers of the response cache in the memory of a process; 0: none",
+    ),
+    variable("KAIROSROUTE_CACHE_ENTRY_BYTES_MAX", "1048576", "largest answer that the response cache stores"),
+    variable(
+        "KAIROSROUTE_CACHE_TTL_SECONDS",
+        "300",
+        "how long a stored answer may be used where neither API key nor request says it",
+    ),
+    variable(
+        "KAIROSROUTE_CACHE_COALESCE",
+        "off",
+        "on | off: equal requests of one process that use the cache wait for the first one's answer",
+    ),
+    variable("KAIROSROUTE_CACHE_COALESCE_WAIT_MS", "30000", "longest such wait"),
+    variable(
         "KAIROSROUTE_MCP_SERVERS",
         "",
         "slug=url, comma-separated: MCP servers that requests may name by slug; these may be private addresses",

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     dialect::{
-        AnswerReader, Dialect,
+        AnswerReader, Dialect, Reading,
         canonical::{Answer as Canonical, Event},
         kinds::{KindAnswer, Refused},
         openai_chat::{AnswerEdits, reply, usage},
@@ -59,6 +59,8 @@ pub enum Answer {
         service_tier: Option<String>,
         text: Vec<u8>,
         memory: Option<Charge>,
+        /// How bytes that the provider wrote are read, where they are to be stored.
+        reading: Option<Box<(Dialect, Reading)>>,
     },
     Stream {
         response: Box<Response>,
@@ -188,7 +190,7 @@ fn whole_chat(context: &UpstreamContext, body: Vec<u8>) -> Result<Answer, Upstre
     let edits = AnswerEdits::of(context.provider).filter(|edits| edits.needs(&seen));
     let edited = edits.filter(|_| context.client == Dialect::Chat).and_then(|mut edits| edits.body(json));
     let body = Body::Bytes(edited.unwrap_or(body));
-    Ok(Answer::Whole { usage, service_tier, text, body, memory: None })
+    Ok(Answer::Whole { usage, service_tier, text, body, memory: None, reading: reading_of(context) })
 }
 
 fn whole(context: UpstreamContext, body: Vec<u8>) -> Result<Answer, UpstreamError> {
@@ -211,6 +213,7 @@ fn whole(context: UpstreamContext, body: Vec<u8>) -> Result<Answer, UpstreamErro
         return Err(UpstreamError { unusable_success: true, ..broken_off() });
     }
     let (usage, service_tier) = (answer.usage, answer.service_tier.clone());
+    let reading = reading_of(&context);
     let body = match context.writer_context {
         None => {
             let edited = if names_other_tiers(&context) { responses::with_known_tier(&body) } else { None };
@@ -218,7 +221,12 @@ fn whole(context: UpstreamContext, body: Vec<u8>) -> Result<Answer, UpstreamErro
         }
         Some(_) => Body::Answer(Box::new((answer, context))),
     };
-    Ok(Answer::Whole { body, usage, service_tier, text, memory: None })
+    Ok(Answer::Whole { body, usage, service_tier, text, memory: None, reading })
+}
+
+fn reading_of(context: &UpstreamContext) -> Option<Box<(Dialect, Reading)>> {
+    context.kept_bytes_max?;
+    Some(Box::new((context.upstream, context.reading.clone())))
 }
 
 fn whole_kind(context: &EndpointContext, content_type: &str, body: Vec<u8>) -> Result<Answer, UpstreamError> {
@@ -237,7 +245,7 @@ fn whole_kind(context: &EndpointContext, content_type: &str, body: Vec<u8>) -> R
     })?;
     let usage = answer.usage;
     let body = Body::Kind(Box::new(answer));
-    Ok(Answer::Whole { body, usage, service_tier: None, text: Vec::new(), memory: None })
+    Ok(Answer::Whole { body, usage, service_tier: None, text: Vec::new(), memory: None, reading: None })
 }
 
 /// Whether bytes of this type can be sound, bare or in events.

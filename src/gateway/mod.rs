@@ -2,6 +2,7 @@
 //! joins routing, credentials, providers and billing; it knows nothing of the HTTP server's types.
 
 pub mod admission;
+pub mod answer_cache;
 mod attempt;
 pub mod automatic;
 pub mod billing_guard;
@@ -36,6 +37,7 @@ mod upstream_context;
 use crate::{
     accounts::{Authenticator, installation::Installation},
     billing::{batch::Ledger, record::Recorder},
+    cache::ResponseCache,
     config::{Limits, McpAccess, Retention},
     credentials::{platform::PlatformKeys, uses::KeyUses},
     domain::{ambient::Ambient, catalog::Catalog, money::Bps, provider::ProviderId},
@@ -131,6 +133,8 @@ pub struct Gateway {
     pub shared: Shared,
     /// Requests with an `Idempotency-Key`.
     pub idempotency: Idempotency,
+    /// Answers to requests that were asked before.
+    pub cache: ResponseCache,
     /// Threads for what would hold a worker for too long.
     pub compute: ComputeQueue,
     pub metrics: Metrics,

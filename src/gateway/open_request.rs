@@ -11,6 +11,7 @@ mod usage_estimate;
 
 use super::{
     Gateway, InFlightPermit,
+    answer_cache::CacheStage,
     attempt::{Answer, Call},
     automatic::RoutingTrace,
     hidden_reasoning::HiddenReasoning,
@@ -80,6 +81,7 @@ pub struct OpenRequest {
     pub dropped: Vec<String>,
     pub ttft: Option<Duration>,
     pub turns: TurnState,
+    pub cache: CacheStage,
     pub(super) hold: Option<HoldId>,
     /// The most that the choices could cost when credit was set aside, and what was set aside.
     hold_requested: NanoUsd,
@@ -211,6 +213,7 @@ impl OpenRequest {
             dropped: Vec::new(),
             ttft: None,
             turns: TurnState::default(),
+            cache: CacheStage::default(),
             hold: None,
             hold_requested: NanoUsd::ZERO,
             held: NanoUsd::ZERO,

@@ -2,7 +2,9 @@
 //! its own and one line here. Only the billing guard writes money.
 
 use super::{
-    Gateway, InFlightPermit, automatic,
+    Gateway, InFlightPermit,
+    answer_cache::{self, Outcome},
+    automatic,
     billing_guard::BillingGuard,
     failover::{Failover, UpstreamAnswer},
     failure::Failure,
@@ -37,13 +39,32 @@ pub async fn complete(
     }
     let served = tokio::select! {
         biased;
-        served = serve(&inbound, &mut guard, normalized) => served,
+        served = answer_or_serve(&inbound, &mut guard, normalized) => served,
         () = gateway.stopping.cancelled() => Err(Failure::stopping()),
     };
     match served {
-        Ok(answered) => respond(answered, guard).await,
+        Ok(Outcome::Provider(answered)) => respond(answered, guard).await,
+        Ok(Outcome::Cache(hit)) => answer_cache::reply(*hit, guard).await,
         Err(failure) => Err(refusal(failure, guard).await),
     }
+}
+
+/// The stages of a request of one turn: those of [`serve`], and before a provider is called the response cache.
+async fn answer_or_serve(
+    inbound: &Inbound<'_>,
+    guard: &mut BillingGuard,
+    normalized: Result<(), Invalid>,
+) -> Result<Outcome, Failure> {
+    normalized.map_err(Failure::Invalid)?;
+    let request = inbound.parse()?;
+    let embedding = automatic::embedding_model(inbound, request.head()).await?;
+    let open = guard.get().ok_or_else(Failure::ended)?;
+    let (routing, candidates) = prepared(inbound, &request, open, embedding.as_deref())?;
+    if let Some(hit) = answer_cache::find(inbound, &request, &routing, &candidates, open).await {
+        return Ok(Outcome::Cache(Box::new(hit)));
+    }
+    let failover = Failover::new(inbound, &request, &routing, &candidates, open);
+    failover.run(open).await.map(Outcome::Provider)
 }
 
 /// The stages of one turn, in their order. A stage that refuses a request or answers it without a provider belongs

@@ -1,6 +1,11 @@
 //! What is told about one request: the receipt kept for later, and the note on the answer itself.
 
-use super::automatic::{ClassificationView, RoutingTrace, RoutingView};
+mod cache;
+
+use super::{
+    answer_cache::ServedFromCache,
+    automatic::{ClassificationView, RoutingTrace, RoutingView},
+};
 use crate::{
     billing::price::{LinePrice, PriceLine, Priced, Variant},
     domain::{
@@ -10,6 +15,8 @@ use crate::{
     },
     routing::plan::CandidateTrace,
 };
+use cache::CacheView;
+pub use cache::view_of_cache;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{borrow::Cow, sync::Arc};
@@ -148,6 +155,8 @@ pub struct ReceiptInput<'a> {
     pub fallback_chain: &'a [Arc<str>],
     pub attempts: &'a [Attempt],
     pub served: Option<&'a ServedBy>,
+    /// The answer came from the response cache.
+    pub cached: Option<&'a ServedFromCache>,
     pub fallback_reason: Option<&'static str>,
     pub dropped: &'a [String],
     pub bill: Option<&'a Bill>,
@@ -177,6 +186,8 @@ struct Document<'a> {
     decision: Decision<'a>,
     attempts: &'a [Attempt],
     byok: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<CacheView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback_reason: Option<&'static str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -304,6 +315,7 @@ fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> String {
         candidates: &candidates,
         attempts: &attempts,
         byok: total.as_ref().map(|total| total.byok).or(credential.map(|kind| kind == CredentialKind::Byok)),
+        cache: story.cached.map(CacheView::from),
         fallback_reason: story.fallback_reason,
         dropped: &dropped,
         usage: total.as_ref().map(|total| &total.usage),

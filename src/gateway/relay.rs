@@ -9,6 +9,7 @@ mod passthrough;
 mod translate;
 
 use super::{
+    answer_cache::{Capture, Kept},
     error_event,
     upstream_context::{EndpointContext, UpstreamContext},
 };
@@ -46,6 +47,8 @@ pub struct Relay {
     client: Dialect,
     state: StreamState,
     mode: RelayMode,
+    /// Reads the answer for the response cache.
+    capture: Option<Box<Capture>>,
 }
 
 /// In which form the provider answers.
@@ -96,6 +99,10 @@ impl Relay {
         state.held_bytes_max = context.held_bytes_max;
         let splitter = Splitter::new(context.frame_bytes_max);
         let client = context.client;
+        let capture = context.kept_bytes_max.map(|bytes_max| {
+            let (dialect, reading) = (context.upstream, context.reading.clone());
+            Box::new(Capture::new(dialect, reading, context.frame_bytes_max, bytes_max))
+        });
         let is_chat = matches!(client, Dialect::Chat | Dialect::Completions);
         let mode = match (Gather::new(&context), Translate::new(&context)) {
             (Some(gather), _) => RelayMode::Gather(Box::new(gather)),
@@ -103,7 +110,7 @@ impl Relay {
             (None, None) if is_chat => RelayMode::Chat(Chat::new(&context)),
             (None, None) => RelayMode::Pass(Pass::new(&context)),
         };
-        Self { body: Body::Unknown, context: Some(context), splitter, client, state, mode }
+        Self { body: Body::Unknown, context: Some(context), splitter, client, state, mode, capture }
     }
 
     /// For sound that flows; `content_type` is what the provider says it is.
@@ -112,12 +119,23 @@ impl Relay {
         let mode = RelayMode::Bytes(Box::new(Bytes::new(&context.expected, content_type, bytes_max)));
         let state = StreamState::new(context.provider, bytes_max);
         let splitter = Splitter::new(bytes_max);
-        Self { body: Body::Events, context: None, splitter, client: Dialect::Chat, state, mode }
+        Self {
+            body: Body::Events,
+            context: None,
+            splitter,
+            client: Dialect::Chat,
+            state,
+            mode,
+            capture: None,
+        }
     }
 
     /// Takes what the socket gave.
     pub fn absorb(&mut self, bytes: &[u8]) {
-        let Self { body, context, splitter, state, mode, .. } = self;
+        let Self { body, context, splitter, state, mode, capture, .. } = self;
+        if let Some(capture) = capture {
+            capture.absorb(bytes);
+        }
         if let RelayMode::Bytes(sound) = mode {
             return sound.take(bytes, state);
         }
@@ -176,6 +194,8 @@ impl Relay {
             RelayMode::Gather(gather) => gather.kept_bytes(),
             RelayMode::Bytes(bytes) => bytes.held_bytes(),
         };
+        let captured = self.capture.as_ref().map_or(0, |capture| capture.buffered_bytes());
+        let held = held.saturating_add(captured);
         let ready = self.state.out.len().saturating_add(self.state.text.len());
         self.splitter.buffered_bytes().saturating_add(ready).saturating_add(held)
     }
@@ -215,6 +235,12 @@ impl Relay {
     /// What the model has said since the last call, escaped as JSON.
     pub fn take_text(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.state.text)
+    }
+
+    /// The whole answer, where it is to be stored and was read as events.
+    pub(super) fn take_kept(&mut self) -> Option<Kept> {
+        let capture = self.capture.take().filter(|_| self.state.failure.is_none())?;
+        capture.finish().map(Kept::Answer)
     }
 
     /// Bytes for the client; empty when nothing is ready.

@@ -2,7 +2,7 @@
 //! its chain shall be walked. Settles once, before anything is planned, which key serves which provider. A key lives
 //! here and in the choices made from it, and ends with the request.
 
-use super::{failure::Failure, refusals::unknown_provider};
+use super::{answer_cache::Directives, failure::Failure, refusals::unknown_provider};
 use crate::{
     dialect::{Head, Invalid, RoutingOptions, Sort},
     domain::{
@@ -25,6 +25,8 @@ pub struct RoutingHeaders {
     pub model: Option<String>,
     /// `X-KairosRoute-Plan`
     pub plan: Option<String>,
+    /// `Cache-Control`
+    pub cache: Directives,
 }
 
 /// How a key was brought.

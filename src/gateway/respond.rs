@@ -1,6 +1,7 @@
 //! The answer or the refusal of a request, and what is sent beside its body.
 
 use super::{
+    answer_cache::{CacheUse, Kept, Replay},
     attempt::{Answer, Body},
     billing_guard::{BillingGuard, NotDurable},
     byok_annotation::annotate_body,
@@ -39,6 +40,7 @@ pub struct ResponseMeta {
     pub dropped: Vec<String>,
     /// A key that came as `byok_api_key` was used.
     pub by_byok_api_key: bool,
+    pub cache: CacheUse,
 }
 
 /// An answer.
@@ -51,6 +53,8 @@ pub enum Reply {
 pub enum ResponseBody {
     Single(Box<Metered>),
     ToolLoop(ToolLoopStream),
+    /// From the response cache.
+    Replay(Replay),
 }
 
 impl ResponseBody {
@@ -59,6 +63,7 @@ impl ResponseBody {
         match self {
             ResponseBody::Single(metered) => metered.next().await,
             ResponseBody::ToolLoop(turns) => turns.next().await,
+            ResponseBody::Replay(replay) => replay.next().map(Ok),
         }
     }
 
@@ -67,6 +72,7 @@ impl ResponseBody {
         match self {
             ResponseBody::Single(metered) => metered.charged(),
             ResponseBody::ToolLoop(_) => None,
+            ResponseBody::Replay(_) => Some(NanoUsd::ZERO),
         }
     }
 }
@@ -89,6 +95,7 @@ impl ResponseMeta {
             fallback_reason: open.fallback_reason,
             dropped: open.dropped.clone(),
             by_byok_api_key: served.is_some() && all().all(|served| served.by_byok_api_key),
+            cache: open.cache.used,
         }
     }
 }
@@ -107,18 +114,23 @@ pub(super) async fn respond(
 ) -> Result<Reply, (Failure, ResponseMeta)> {
     let mut meta = guard.meta();
     match answered.answer {
-        Answer::Whole { body, usage, service_tier, text, memory } => {
+        Answer::Whole { body, usage, service_tier, text, memory, reading } => {
             let mut requested = String::new();
+            let mut keeping = None;
             if let Some(open) = guard.get() {
                 open.commit();
                 open.consumed(usage, service_tier.as_deref(), &text);
                 requested = std::mem::take(&mut open.requested);
                 open.requested.clone_from(&requested);
+                keeping = open.keeping(|| Kept::of(&body, reading));
             }
             match guard.settle(RequestOutcome::Completed).await {
                 Ok((served, bill)) => {
                     meta.cost = Some(bill.charge);
                     meta.savings = bill.savings;
+                    if let Some(keeping) = keeping {
+                        keeping.keep(answered.provider, &served, &bill);
+                    }
                     let note = note(meta.request_id, &requested, &served, &bill);
                     let (mut body, content_type) = written(body, &note, &bill);
                     if meta.by_byok_api_key && content_type == JSON {

@@ -202,11 +202,16 @@ impl Metered {
         let running = self.running.as_mut()?;
         let request_id = running.guard.request_id();
         let requested = running.guard.get().map(|open| open.requested.clone()).unwrap_or_default();
+        let Running { guard, relay, .. } = &mut *running;
+        let keeping = guard.get().and_then(|open| open.keeping(|| relay.take_kept()));
         let settled = running.guard.settle(RequestOutcome::Completed).await;
         let mut running = self.running.take()?;
         let last = match settled {
             Ok((served, bill)) => {
                 self.charged = Some(bill.charge);
+                if let Some(keeping) = keeping {
+                    keeping.keep(running.provider, &served, &bill);
+                }
                 let note = note(request_id, &requested, &served, &bill);
                 let note = if served.by_byok_api_key { annotate_receipt_member(note) } else { note };
                 Some(running.relay.conclude(&note, &bill.usage))

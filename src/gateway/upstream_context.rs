@@ -28,6 +28,8 @@ pub struct UpstreamContext {
     pub reply_bytes_max: usize,
     pub held_bytes_max: usize,
     pub frame_bytes_max: usize,
+    /// The answer is to be stored, if it is no larger than this.
+    pub kept_bytes_max: Option<usize>,
 }
 
 /// The same for a request of another kind than a conversation.

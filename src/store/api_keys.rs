@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::{
     ids::{ApiKeyId, OrgId, UserId},
-    policy::{ByokFallback, KeyPolicy, RoutingMode},
+    policy::{ByokFallback, CachePolicy, CacheScope, KeyPolicy, RoutingMode},
     provider::ProviderId,
 };
 use sqlx::PgConnection;
@@ -75,7 +75,7 @@ pub async fn find_principal(
 ) -> Result<Option<Principal>, StoreError> {
     let Some(row) = sqlx::query!(
         r#"SELECT org_id, id, byok_fallback, allowed_providers, excluded_providers, allowed_models, expires_at,
-                  min_quality_permille, routing_mode,
+                  min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
                   EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id = k.id) AS "own_keys!"
            FROM api_key k
            WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"#,
@@ -95,6 +95,7 @@ pub async fn find_principal(
         allowed_models: row.allowed_models,
         min_quality_permille: permille_of(row.min_quality_permille),
         routing_mode: mode_of(&row.routing_mode),
+        cache: cache_of(row.cache_ttl_seconds, row.cache_scope.as_deref()),
         expires_at: row.expires_at,
     };
     // Most keys have none of their own: one question is enough for them.
@@ -115,7 +116,8 @@ pub async fn list(
     let rows = sqlx::query_as!(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, min_quality_permille, routing_mode, expires_at, created_at, revoked_at
+                allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
+                expires_at, created_at, revoked_at
          FROM api_key k WHERE org_id = $1 AND ($2::uuid IS NULL OR created_by = $2)
            AND ($3::uuid IS NULL OR EXISTS (
                SELECT 1 FROM api_key last WHERE last.org_id = $1 AND last.id = $3
@@ -140,7 +142,8 @@ pub async fn get(
     let row = sqlx::query_as!(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, min_quality_permille, routing_mode, expires_at, created_at, revoked_at
+                allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
+                expires_at, created_at, revoked_at
          FROM api_key WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3)",
         scope.org.uuid(),
         id.0,
@@ -160,7 +163,8 @@ pub async fn lock_live(
     let row = sqlx::query_as!(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, min_quality_permille, routing_mode, expires_at, created_at, revoked_at
+                allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
+                expires_at, created_at, revoked_at
          FROM api_key
          WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3) AND revoked_at IS NULL
          FOR UPDATE",
@@ -241,8 +245,8 @@ pub async fn insert(
     sqlx::query!(
         "INSERT INTO api_key (org_id, id, key_hash, name, last4, created_by, byok_fallback, allowed_providers,
                               excluded_providers, allowed_models, expires_at, created_at,
-                              min_quality_permille, routing_mode)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                              min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         scope.uuid(),
         key.id.0,
         key_hash.as_slice(),
@@ -257,6 +261,8 @@ pub async fn insert(
         key.created_at,
         permille_stored(key.policy.min_quality_permille),
         key.policy.routing_mode.as_str(),
+        key.policy.cache.map(|cache| i32::try_from(cache.ttl_seconds).unwrap_or(i32::MAX)),
+        key.policy.cache.map(|cache| cache.scope.as_str()),
     )
     .execute(connection)
     .await?;
@@ -269,7 +275,7 @@ pub async fn update(connection: &mut PgConnection, scope: OrgScope, key: &ApiKey
     sqlx::query!(
         "UPDATE api_key SET name = $3, byok_fallback = $4, allowed_providers = $5, excluded_providers = $6,
                             allowed_models = $7, expires_at = $8, min_quality_permille = $9,
-                            routing_mode = $10
+                            routing_mode = $10, cache_ttl_seconds = $11, cache_scope = $12
          WHERE org_id = $1 AND id = $2",
         scope.uuid(),
         key.id.0,
@@ -281,6 +287,8 @@ pub async fn update(connection: &mut PgConnection, scope: OrgScope, key: &ApiKey
         key.policy.expires_at,
         permille_stored(key.policy.min_quality_permille),
         key.policy.routing_mode.as_str(),
+        key.policy.cache.map(|cache| i32::try_from(cache.ttl_seconds).unwrap_or(i32::MAX)),
+        key.policy.cache.map(|cache| cache.scope.as_str()),
     )
     .execute(connection)
     .await?;
@@ -317,6 +325,8 @@ struct KeyRow {
     allowed_models: Option<Vec<String>>,
     min_quality_permille: Option<i16>,
     routing_mode: String,
+    cache_ttl_seconds: Option<i32>,
+    cache_scope: Option<String>,
     expires_at: Option<OffsetDateTime>,
     created_at: OffsetDateTime,
     revoked_at: Option<OffsetDateTime>,
@@ -338,6 +348,7 @@ impl KeyRow {
                 allowed_models: self.allowed_models,
                 min_quality_permille: permille_of(self.min_quality_permille),
                 routing_mode: mode_of(&self.routing_mode),
+                cache: cache_of(self.cache_ttl_seconds, self.cache_scope.as_deref()),
                 expires_at: self.expires_at,
             },
             created_at: self.created_at,
@@ -369,6 +380,16 @@ fn permille_stored(permille: Option<u16>) -> Option<i16> {
 /// A mode that a later release wrote is no permission.
 fn mode_of(text: &str) -> RoutingMode {
     RoutingMode::by_name(text).unwrap_or(RoutingMode::Off)
+}
+
+/// A scope that a later release wrote is no permission.
+fn cache_of(ttl_seconds: Option<i32>, scope: Option<&str>) -> Option<CachePolicy> {
+    let scope = match scope? {
+        "organization" => CacheScope::Organization,
+        "key" => CacheScope::Key,
+        _ => return None,
+    };
+    Some(CachePolicy { ttl_seconds: ttl_seconds.and_then(|ttl| u32::try_from(ttl).ok())?, scope })
 }
 
 fn providers_of(row: &Uuid, names: &[String]) -> Result<Vec<ProviderId>, StoreError> {

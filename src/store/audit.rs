@@ -181,11 +181,11 @@ check!(
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(
-    /// Platform usage of a request and turn that has no hold.
+    /// Platform usage of a request and turn that has no hold. An answer from the response cache has none and no charge.
     list_usage_without_hold,
     r#"SELECT u.org_id AS "org_id!", u.request_id AS "id!", NULL::bigint AS "expected?", u.charge AS "found?"
        FROM usage u
-       WHERE NOT u.byok AND NOT EXISTS (
+       WHERE NOT u.byok AND (u.cache_saved IS NULL OR u.charge <> 0) AND NOT EXISTS (
            SELECT 1 FROM hold h WHERE h.org_id = u.org_id AND h.request_id = u.request_id AND h.turn = u.turn)
        ORDER BY 1, 2 LIMIT $1"#
 );

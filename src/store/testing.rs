@@ -10,6 +10,11 @@ use sqlx::{
 use std::{str::FromStr, time::Duration};
 use tokio::runtime::Handle;
 
+/// The scope of an organization that is in no database.
+pub fn scope(id: u128) -> OrgScope {
+    OrgScope::of(ids::OrgId(uuid::Uuid::from_u128(id)))
+}
+
 /// A migrated, empty database.
 pub struct TestDb {
     pub db: Db,

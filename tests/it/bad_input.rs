@@ -215,7 +215,7 @@ async fn what_is_not_supported_yet_is_refused_by_name_and_never_passed_over() {
         ("quantizations", json!([1])),
         ("max_price", json!("sk-12345678")),
         ("provider", json!(["openai"])),
-        ("cache", json!(true)),
+        ("cache", json!("sk-12345678")),
     ] {
         let mut body = hello(MODEL);
         body[field] = value;

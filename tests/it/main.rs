@@ -5,6 +5,7 @@
 mod harness;
 
 mod accounts;
+mod answer_cache;
 mod api_keys;
 mod auto;
 mod bad_input;

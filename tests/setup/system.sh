@@ -82,6 +82,11 @@ postgres_programs() {
 }
 
 # For the test behind a pooler; a system without the package goes without that test.
+need_redis() {
+    command -v redis-server >/dev/null || install_packages "Redis" "redis-server" "redis" "redis"
+    command -v redis-server >/dev/null || fail "the tests of the response cache need redis-server; install it and start again"
+}
+
 want_pgbouncer() {
     command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] && return 0
     (install_packages "PgBouncer" "pgbouncer" "pgbouncer" "pgbouncer") || say "no PgBouncer: its test does not run"

@@ -6,6 +6,7 @@ use super::{
     canonical::{self, Answer, Effort, Event, Thinking},
     completions::{self, CompletionsRequest},
     dropped,
+    json::Member,
     messages::{self, MessagesRequest},
     openai_chat::{self, ChatRequest},
     responses::{self, ResponsesRequest},
@@ -87,6 +88,16 @@ impl<'a> ClientRequest<'a> {
             Self::Completions(request) => &request.head,
             Self::Messages(request) => &request.head,
             Self::Responses(request) => &request.head,
+        }
+    }
+
+    /// The members as the client sent them, without those of the gateway's own.
+    pub(crate) fn members(&self) -> &[Member<'a>] {
+        match self {
+            Self::Chat(request) => &request.members,
+            Self::Completions(request) => request.members(),
+            Self::Messages(request) => request.members(),
+            Self::Responses(request) => request.members(),
         }
     }
 

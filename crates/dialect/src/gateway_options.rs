@@ -7,7 +7,7 @@ use super::{
     request::{Invalid, Limits},
     routing::{self, RoutingOptions},
 };
-use kairosroute_domain::secret::Secret;
+use kairosroute_domain::{policy::CACHE_TTL_SECONDS_MAX, secret::Secret};
 use std::{borrow::Cow, collections::HashSet, fmt};
 
 /// A provider key has to fit into a header.
@@ -31,6 +31,17 @@ pub struct GatewayOptions<'a> {
     pub min_quality_permille: Option<u16>,
     /// What it demands of hosts, and prefers.
     pub routing: RoutingOptions<'a>,
+    pub cache: Option<CacheWish>,
+}
+
+/// `cache`: whether the answer may come from the response cache, and be stored there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CacheWish {
+    Off,
+    On {
+        /// How long an answer may be used; `None`: as the API key or the gateway says.
+        ttl_seconds: Option<u32>,
+    },
 }
 
 impl<'a> GatewayOptions<'a> {
@@ -41,6 +52,7 @@ impl<'a> GatewayOptions<'a> {
             match key.as_ref() {
                 "byok_api_key" => gateway_options.byok_api_key = key_of("byok_api_key", *value)?,
                 "extra" => gateway_options.extra(*value, limits)?,
+                "cache" => gateway_options.cache = Some(cache(*value)?),
                 "min_quality" => gateway_options.min_quality_permille = Some(share("min_quality", *value)?),
                 name if routing::FIELDS.contains(&name) => gateway_options.routing.take(name, *value)?,
                 _ => {}
@@ -158,6 +170,32 @@ fn share(name: &str, value: Raw<'_>) -> Result<u16, Invalid> {
     Ok((share * 1_000.0).round() as u16)
 }
 
+fn cache(value: Raw<'_>) -> Result<CacheWish, Invalid> {
+    let wrong = || {
+        let message = format!(
+            "`cache` must be true, false or an object with `ttl_seconds`, a whole number from 1 to {CACHE_TTL_SECONDS_MAX}"
+        );
+        Invalid::at("cache", message)
+    };
+    match value.kind() {
+        Kind::Bool if value.get() == "true" => Ok(CacheWish::On { ttl_seconds: None }),
+        Kind::Bool => Ok(CacheWish::Off),
+        Kind::Object => {
+            let mut ttl_seconds = None;
+            for member in value.members().iter().filter(|member| !member.value.is_null()) {
+                let seconds = member.value.count().and_then(|count| u32::try_from(count).ok());
+                let in_range = seconds.filter(|seconds| (1..=CACHE_TTL_SECONDS_MAX).contains(seconds));
+                match (member.key.as_ref(), in_range, ttl_seconds) {
+                    ("ttl_seconds", Some(seconds), None) => ttl_seconds = Some(seconds),
+                    _ => return Err(wrong()),
+                }
+            }
+            Ok(CacheWish::On { ttl_seconds })
+        }
+        _ => Err(wrong()),
+    }
+}
+
 fn string<'a>(name: &str, value: Raw<'a>) -> Result<Cow<'a, str>, Invalid> {
     value.text().ok_or_else(|| Invalid::kind(name, "a string".into(), value.kind()))
 }
@@ -215,6 +253,31 @@ mod tests {
                 .unwrap();
         assert!(idle.byok_api_key.is_none() && idle.extra_byok.is_none());
         assert!(idle.extra_provider.is_none() && idle.retry.is_none() && idle.fallback_models.is_empty());
+    }
+
+    #[test]
+    fn a_request_says_how_it_uses_the_cache() {
+        let read = |text: &str| {
+            gateway_options(&format!("{{\"cache\":{text}}}")).map(|gateway_options| gateway_options.cache)
+        };
+        assert_eq!(read("true").unwrap(), Some(CacheWish::On { ttl_seconds: None }));
+        assert_eq!(read("false").unwrap(), Some(CacheWish::Off));
+        assert_eq!(read("{}").unwrap(), Some(CacheWish::On { ttl_seconds: None }));
+        assert_eq!(read(r#"{"ttl_seconds":60}"#).unwrap(), Some(CacheWish::On { ttl_seconds: Some(60) }));
+        assert_eq!(read(r#"{"ttl_seconds":null}"#).unwrap(), Some(CacheWish::On { ttl_seconds: None }));
+        for wrong in [
+            "1",
+            "\"on\"",
+            "[]",
+            r#"{"ttl_seconds":0}"#,
+            r#"{"ttl_seconds":1.5}"#,
+            r#"{"ttl_seconds":2592001}"#,
+            r#"{"ttl_seconds":1,"ttl_seconds":2}"#,
+            r#"{"scope":"key"}"#,
+        ] {
+            assert_eq!(read(wrong).unwrap_err().param.as_deref(), Some("cache"), "{wrong}");
+        }
+        assert_eq!(gateway_options("{}").unwrap().cache, None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! client and provider speak the same one the bytes pass; elsewhere a request is read into the canonical form and
 //! written out in the other, and an answer comes back the same way.
 
+mod answer_key;
 pub mod canonical;
 mod client;
 mod cohere;
@@ -27,9 +28,10 @@ pub mod sse;
 mod target;
 mod upstream;
 
+pub use answer_key::answer_key;
 pub use client::{ClientRequest, ClientWriter, WriterContext, write_answer};
 pub use fees::{Fee, Fees};
-pub use gateway_options::{GatewayOptions, brought_key};
+pub use gateway_options::{CacheWish, GatewayOptions, brought_key};
 pub use kairosroute_domain::provider::Dialect;
 pub use names::Replaced;
 pub use normalize::normalize;

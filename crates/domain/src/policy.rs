@@ -51,6 +51,39 @@ impl RoutingMode {
     }
 }
 
+/// Who may find an answer of the response cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheScope {
+    /// Every API key of the organization that uses the cache.
+    #[default]
+    Organization,
+    /// The API key that asked for it.
+    Key,
+}
+
+impl CacheScope {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Organization => "organization",
+            Self::Key => "key",
+        }
+    }
+}
+
+/// How an API key uses the response cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CachePolicy {
+    /// How long an answer may be used.
+    pub ttl_seconds: u32,
+    #[serde(default)]
+    pub scope: CacheScope,
+}
+
+/// The longest time that an answer is kept: 30 days.
+pub const CACHE_TTL_SECONDS_MAX: u32 = 2_592_000;
+
 /// The policy of one API key. Every field present is enforced on every request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPolicy {
@@ -64,6 +97,8 @@ pub struct KeyPolicy {
     /// The least quality of a model that the gateway chooses, in permille of the reference model's.
     pub min_quality_permille: Option<u16>,
     pub routing_mode: RoutingMode,
+    /// `None`: the cache is not used unless a request asks for it.
+    pub cache: Option<CachePolicy>,
     /// From this moment on the key is refused.
     pub expires_at: Option<OffsetDateTime>,
 }

@@ -1,11 +1,11 @@
 //! What a request consumed, in one normal form. Every provider's own convention of what includes what is
 //! resolved before a value of this type is made, so that each token is in exactly one priced bucket.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How a figure was obtained.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Basis {
     /// The provider said so.
@@ -39,7 +39,8 @@ impl Basis {
 /// What was consumed by priced bucket. The token buckets do not overlap. Pictures, audio and text may also be counted
 /// by the piece, by time or by character beside their tokens: what is counted both ways is billed once, see
 /// `billing::price`.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     /// Prompt tokens of text read neither from nor into a cache.
     pub input: u64,

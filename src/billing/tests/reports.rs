@@ -30,6 +30,7 @@ pub(super) fn usage_row(model: &str, number: i64) -> UsageRow {
         latency_ms: 12,
         ttft_ms: None,
         flag: None,
+        cache_saved: None,
     }
 }
 

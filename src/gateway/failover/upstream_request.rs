@@ -60,7 +60,10 @@ impl<'a> Failover<'a> {
         let path = encoded.path.take().or_else(|| target.provider.path(target.dialect).map(Cow::Borrowed));
         let to =
             path.and_then(|path| serving.destination(self.inbound, &path)).ok_or(AttemptFailure::Unusable)?;
-        let context = self.context(request, &target, &encoded, open);
+        let mut context = self.context(request, &target, &encoded, open);
+        if open.cache.calling(serving.custom_base_url(), &candidate.upstream) {
+            context.kept_bytes_max = Some(self.inbound.gateway.cache.limits().entry_bytes_max);
+        }
         let beta = self.inbound.beta.as_deref().filter(|_| context.upstream == Dialect::Messages);
         let beta = match &serving.credential {
             Credential::Platform => beta.and_then(|beta| unpaid_betas(beta, open)),
@@ -152,6 +155,7 @@ impl<'a> Failover<'a> {
             reply_bytes_max: limits.reply_bytes_max,
             held_bytes_max: limits.held_bytes_max,
             frame_bytes_max: limits.frame_bytes_max,
+            kept_bytes_max: None,
         }
     }
 

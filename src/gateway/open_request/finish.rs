@@ -98,7 +98,8 @@ impl OpenRequest {
     ) {
         let mut record = self.record(bill, ending, error);
         record.replaces = replaces;
-        match bill.is_none() && self.turns.done.is_empty() {
+        let is_refusal = bill.is_none() && self.turns.done.is_empty() && self.cache.served.is_none();
+        match is_refusal {
             true => self.gateway.recorder.record_refusal(record),
             false => self.gateway.recorder.record(record),
         }

@@ -47,6 +47,7 @@ impl OpenRequest {
             dropped: self.dropped.clone(),
             ttft: None,
             turns,
+            cache: Default::default(),
             hold: None,
             hold_requested: Default::default(),
             held: Default::default(),

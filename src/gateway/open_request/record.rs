@@ -3,7 +3,11 @@
 use super::OpenRequest;
 use crate::{
     billing::record::{Record, UsageRow, UsageStatus},
-    gateway::receipt::{self, Bill, CredentialKind, ReceiptInput, RequestOutcome},
+    domain::{money::NanoUsd, usage::Usage},
+    gateway::{
+        answer_cache::{self, ServedFromCache},
+        receipt::{self, Bill, CredentialKind, ReceiptInput, RequestOutcome},
+    },
 };
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +19,9 @@ impl OpenRequest {
         let latency_ms = millis(self.started.elapsed());
         let ttft_ms = self.ttft.map(millis);
         let (started_at, began) = self.turns.began.unwrap_or((self.started_at, self.started));
+        let cached = self.cache.served.as_deref();
+        let free = cached.map(answer_cache::free);
+        let bill = bill.or(free.as_ref());
         let story = ReceiptInput {
             request_id: self.request_id,
             requested: &self.requested,
@@ -27,7 +34,8 @@ impl OpenRequest {
             judged: self.judged.as_deref(),
             fallback_chain: &self.chain,
             attempts: &self.attempts,
-            served: self.served(),
+            served: self.served().or(cached.map(|cached| &cached.served)),
+            cached,
             fallback_reason: self.fallback_reason,
             dropped: &self.dropped,
             bill,
@@ -41,7 +49,7 @@ impl OpenRequest {
             ttft_ms: self.turns.first_ttft.map(millis).or(ttft_ms),
             started_at,
         };
-        let usage = self.served().zip(bill).map(|(served, bill)| UsageRow {
+        let row = self.served().zip(bill).map(|(served, bill)| UsageRow {
             turn: self.turns.number(),
             kind: self.kind.as_str().into(),
             provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()).into(),
@@ -59,7 +67,9 @@ impl OpenRequest {
             latency_ms: clamped(latency_ms),
             ttft_ms: ttft_ms.map(clamped),
             flag: self.flag(),
+            cache_saved: None,
         });
+        let usage = row.or_else(|| cached.map(|cached| self.cached_row(cached, latency_ms)));
         Record {
             scope: self.principal.scope,
             request_id: self.request_id,
@@ -67,6 +77,26 @@ impl OpenRequest {
             usage,
             receipt: (!self.turns.has_next_turn).then(|| receipt::write(&story)),
             replaces: false,
+        }
+    }
+
+    /// Of an answer from the cache: no provider counted anything for it.
+    fn cached_row(&self, cached: &ServedFromCache, latency_ms: u64) -> UsageRow {
+        UsageRow {
+            turn: self.turns.number(),
+            kind: self.kind.as_str().into(),
+            provider: cached.provider.as_str().into(),
+            model: kept(&cached.served.model_id),
+            byok: false,
+            category: self.judged.as_ref().map(|trace| trace.category().as_str()),
+            status: UsageStatus::Completed,
+            usage: Usage::default(),
+            cost: Some(NanoUsd::ZERO),
+            charge: NanoUsd::ZERO,
+            latency_ms: clamped(latency_ms),
+            ttft_ms: None,
+            flag: None,
+            cache_saved: Some(cached.saved),
         }
     }
 }

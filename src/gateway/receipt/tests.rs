@@ -44,6 +44,7 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
         fallback_chain: &vec![id; 5_000],
         attempts: &vec![attempt; 50],
         served: Some(&served),
+        cached: None,
         fallback_reason: None,
         dropped: &vec!["é".repeat(300); 100_000],
         bill: Some(&bill),

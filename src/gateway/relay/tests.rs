@@ -30,6 +30,7 @@ fn from_host(host: &str, dialect: Dialect, usage_by_client: bool, choices: u64) 
         reply_bytes_max,
         held_bytes_max: 1 << 12,
         frame_bytes_max: 1 << 16,
+        kept_bytes_max: None,
     })
 }
 
@@ -237,6 +238,7 @@ fn written(client: Dialect, gathers: bool) -> Relay {
         reply_bytes_max: 1 << 16,
         held_bytes_max: 1 << 12,
         frame_bytes_max: 1 << 16,
+        kept_bytes_max: None,
     })
 }
 

@@ -285,7 +285,8 @@ impl Run {
     }
 
     fn take_whole(&mut self, answered: UpstreamAnswer, guard: &mut BillingGuard) -> Option<WriterContext> {
-        let Answer::Whole { body: Body::Answer(answer), usage, service_tier, text, memory } = answered.answer
+        let Answer::Whole { body: Body::Answer(answer), usage, service_tier, text, memory, .. } =
+            answered.answer
         else {
             return None;
         };

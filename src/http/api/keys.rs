@@ -107,6 +107,7 @@ fn key_view(details: &KeyDetails) -> Map<String, Value> {
         allowed_models,
         min_quality_permille,
         routing_mode,
+        cache,
         expires_at,
     } = &key.policy;
     let provider_keys: Vec<Value> =
@@ -125,6 +126,7 @@ fn key_view(details: &KeyDetails) -> Map<String, Value> {
         "allowedModels": allowed_models,
         "minQualityThreshold": min_quality_permille.map(|permille| f64::from(permille) / 1_000.0),
         "routingMode": routing_mode,
+        "cache": cache,
         "providerKeys": provider_keys,
     });
     match view {

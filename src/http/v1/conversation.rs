@@ -9,6 +9,7 @@ use crate::{
     domain::{kind::Kind, policy::ByokFallback, provider::Dialect},
     gateway::{
         Gateway, NotAdmitted,
+        answer_cache::CacheUse,
         failure::Failure,
         owner, pipeline, repeatable,
         request::Inbound,
@@ -28,7 +29,7 @@ use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{
         StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
+        header::{AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
     },
     web::Bytes,
 };
@@ -302,7 +303,14 @@ pub(in crate::http) fn with_meta(error: ApiError, meta: &ResponseMeta) -> ApiErr
 /// Everything a response says beside its body.
 fn each_header(meta: &ResponseMeta, mut put: impl FnMut(HeaderName, HeaderValue)) {
     put(BYOK, HeaderValue::from_static(if meta.byok { "true" } else { "false" }));
-    put(CACHE, HeaderValue::from_static("off"));
+    match meta.cache {
+        CacheUse::Off => put(CACHE, HeaderValue::from_static("off")),
+        CacheUse::Miss => put(CACHE, HeaderValue::from_static("miss")),
+        CacheUse::Hit { age_s } => {
+            put(CACHE, HeaderValue::from_static("hit"));
+            put(AGE, HeaderValue::from(age_s));
+        }
+    }
     put(ATTEMPTS, HeaderValue::from(meta.attempts));
     if meta.by_byok_api_key {
         put(RATE_LIMIT_BYPASS, HeaderValue::from_static("BYOK API key used"));

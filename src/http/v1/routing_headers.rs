@@ -5,7 +5,7 @@
 use crate::{
     dialect::brought_key,
     domain::provider::ProviderId,
-    gateway::request_options::RoutingHeaders,
+    gateway::{answer_cache::Directives, request_options::RoutingHeaders},
     http::{error::ApiError, extract::Call},
 };
 
@@ -26,7 +26,27 @@ pub fn routing_headers(call: &Call) -> Result<RoutingHeaders, ApiError> {
     };
     let model = one(call, MODEL)?.map(str::to_owned);
     let plan = one(call, PLAN)?.map(str::to_owned);
-    Ok(RoutingHeaders { provider, key, model, plan })
+    Ok(RoutingHeaders { provider, key, model, plan, cache: directives(call) })
+}
+
+/// What `Cache-Control` says. What is not known here, or not well formed, says nothing.
+fn directives(call: &Call) -> Directives {
+    let mut directives = Directives::default();
+    for value in header_values(call, "cache-control") {
+        for directive in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            match directive.to_ascii_lowercase().as_slice() {
+                b"no-cache" => directives.no_cache = true,
+                b"no-store" => directives.no_store = true,
+                other => {
+                    let seconds =
+                        other.strip_prefix(b"max-age=").and_then(|text| std::str::from_utf8(text).ok());
+                    let seconds = seconds.and_then(|text| text.trim_matches('"').parse().ok());
+                    directives.max_age_s = seconds.or(directives.max_age_s);
+                }
+            }
+        }
+    }
+    directives
 }
 
 /// The values of a header that are not blank.

@@ -3,6 +3,7 @@
 //! refused by name. The simulated providers refuse what the real ones would.
 
 pub(crate) mod ask;
+mod cached;
 pub(crate) mod hear;
 
 use crate::harness::{Customer, Frame, Stack};

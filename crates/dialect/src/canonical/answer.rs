@@ -6,10 +6,11 @@ use super::{
 };
 use crate::json::Escaped;
 use kairosroute_domain::usage::Usage;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Everything a model answered.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
     pub id: Escaped<'static>,
     pub model: Escaped<'static>,
@@ -21,7 +22,7 @@ pub struct Answer {
     pub failed: Option<Json<'static>>,
 }
 
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Choice {
     /// In the order in which they began.
     pub parts: Vec<AnswerPart>,
@@ -29,6 +30,7 @@ pub struct Choice {
     pub stop_sequence: Option<Escaped<'static>>,
     /// Pieces in OpenAI's chat shape, to be read as one.
     pub logprobs: Vec<Json<'static>>,
+    #[serde(skip)]
     pub(crate) calls: CallPlaces,
 }
 
@@ -43,7 +45,7 @@ impl PartialEq for CallPlaces {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AnswerPart {
     Text(Escaped<'static>),
     Reasoning {

@@ -4,6 +4,7 @@
 use super::request::Json;
 use crate::json::Escaped;
 use kairosroute_domain::usage::Usage;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// One thing that happened in an answer.
@@ -118,7 +119,7 @@ impl Delta<'_> {
 }
 
 /// A source that the text before it rests on.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Citation<'a> {
     pub url: Escaped<'a>,
     pub title: Option<Escaped<'a>>,
@@ -127,7 +128,7 @@ pub struct Citation<'a> {
 }
 
 /// Why an answer ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Finish {
     Stop,
     /// A stop sequence of the request matched.

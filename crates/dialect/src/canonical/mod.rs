@@ -5,6 +5,7 @@
 mod allowed;
 mod answer;
 mod event;
+mod kept;
 mod pictures;
 mod request;
 mod signature;

@@ -88,6 +88,11 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<CompletionsRequest<'a
 }
 
 impl<'a> CompletionsRequest<'a> {
+    /// In the client's order.
+    pub(crate) fn members(&self) -> &[Member<'a>] {
+        &self.members
+    }
+
     /// The request as one turn of a conversation; an error where it asks for what no conversation has.
     pub fn canonical(&self) -> Result<&canonical::Request<'a>, Unsupported> {
         match self.native {

@@ -56,6 +56,11 @@ pub fn read_for_count<'a>(body: &'a [u8], limits: &Limits) -> Result<MessagesReq
 }
 
 impl<'a> MessagesRequest<'a> {
+    /// In the client's order.
+    pub(crate) fn members(&self) -> &[Member<'a>] {
+        &self.members
+    }
+
     pub fn canonical(&self) -> &canonical::Request<'a> {
         &self.canonical
     }

@@ -114,6 +114,7 @@ pub(crate) const OWN_SUPPORTED: &[&str] = &[
     "preferred_min_throughput",
     "quantizations",
     "max_price",
+    "cache",
 ];
 
 const STOP_MAX: usize = 16;

@@ -225,7 +225,8 @@ impl<'a> Reading<'a> {
 
 /// Whether a field of the gateway's own asks for nothing, or for what happens anyway.
 pub(crate) fn is_absent_or_default(name: &str, value: Raw<'_>) -> bool {
-    value.is_idle()
+    // A key may say otherwise: `cache` that is false asks for something.
+    (value.is_idle() && !(name == "cache" && matches!(value.kind(), Kind::Bool | Kind::Object)))
         || name == "data_collection" && value.get() == "\"allow\""
         // Without a server there is nothing to take turns with and nothing to execute.
         || name == "max_turns" && value.count().is_some()

@@ -51,6 +51,11 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ResponsesRequest<'a>,
 }
 
 impl<'a> ResponsesRequest<'a> {
+    /// In the client's order.
+    pub(crate) fn members(&self) -> &[Member<'a>] {
+        &self.members
+    }
+
     /// The request for other wires; an error where it says what they cannot.
     pub fn canonical(&self) -> Result<&canonical::Request<'a>, Unsupported> {
         match &self.native {
