@@ -8,7 +8,11 @@ use super::{
     token::{self, Claims},
 };
 use crate::{
-    domain::{ambient::Ambient, ids::ApiKeyId, secret::Secret},
+    domain::{
+        ambient::Ambient,
+        ids::{ApiKeyId, OrgId},
+        secret::Secret,
+    },
     store::{
         Db, StoreError,
         api_keys::{self, Principal},
@@ -184,8 +188,17 @@ impl Authenticator {
 
     /// Forgets what is cached for an API key that this process has changed or revoked.
     pub fn forget(&self, id: ApiKeyId) {
+        self.forget_where(move |principal| principal.api_key_id == id);
+    }
+
+    /// Forgets what is cached for all API keys of an organization, something of which this process has changed.
+    pub fn forget_organization(&self, id: OrgId) {
+        self.forget_where(move |principal| principal.scope.org_id() == id);
+    }
+
+    fn forget_where(&self, is_changed: impl Fn(&Principal) -> bool + Send + Sync + 'static) {
         let changed = move |_: &ApiKeyHash, known: &Arc<Known>| {
-            known.principal.as_ref().is_some_and(|principal| principal.api_key_id == id)
+            known.principal.as_ref().is_some_and(|principal| is_changed(principal))
         };
         self.changes.fetch_add(1, Ordering::Relaxed);
         // Refused only by a cache built without support for it.

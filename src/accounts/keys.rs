@@ -6,7 +6,7 @@ use super::{
     api_key::PlainApiKey,
     audit,
     installation::Installation,
-    patch::{DEFAULT_NAME, EntryChange, Field, KeyBody, KeyChange, foreign_looking, lay_over},
+    patch::{DEFAULT_NAME, EntryChange, Field, KeyBody, ProviderLists, foreign_looking, lay_over},
     roles::Capability,
     throttle::Subject,
 };
@@ -27,7 +27,7 @@ use crate::{
     store::{
         OrgScope,
         api_keys::{self, ApiKey, KeyScope},
-        provider_keys::{self, KeyStatus, StoredProviderKey},
+        provider_keys::{self, KeyOwner, KeyStatus, StoredProviderKey},
         sessions::Session,
     },
 };
@@ -87,6 +87,7 @@ impl Accounts {
             policy: KeyPolicy::default(),
             created_at,
             revoked_at: None,
+            previous: None,
         };
         change.apply(&mut key.name, &mut key.policy);
         let (installation, limits) = (self.installation.clone(), self.rules.limits);
@@ -99,11 +100,12 @@ impl Accounts {
                     let mut tx = db.begin().await?;
                     check_room(&mut tx, scope, &limits).await?;
                     api_keys::insert(&mut tx, scope, &key, &hash).await?;
-                    let row = Row { scope, api_key: key.id };
-                    let warnings = rearrange(&mut tx, &installation, &ambient, row, &change).await?;
-                    check_provider_keys(&mut tx, scope, &change, &limits).await?;
+                    let row = Row { scope, api_key: Some(key.id) };
+                    let warnings =
+                        rearrange(&mut tx, &installation, &ambient, row, &change.provider_keys).await?;
+                    check_provider_keys(&mut tx, scope, &change.provider_keys, &limits).await?;
                     audit(&mut tx, &ambient, Some(scope), &actor, ("api_key.create", &key.id)).await?;
-                    let provider_keys = provider_keys::list_of_api_key(&mut tx, scope, key.id).await?;
+                    let provider_keys = provider_keys::list(&mut tx, scope, Some(key.id)).await?;
                     tx.commit().await?;
                     Ok(KeyDetails { key, provider_keys, warnings })
                 }
@@ -119,7 +121,7 @@ impl Accounts {
             .run(async move {
                 let mut connection = db.acquire().await?;
                 let key = api_keys::get(&mut connection, scope, id).await?.ok_or(NO_KEY)?;
-                let provider_keys = provider_keys::list_of_api_key(&mut connection, scope.org, id).await?;
+                let provider_keys = provider_keys::list(&mut connection, scope.org, Some(id)).await?;
                 Ok(KeyDetails { key, provider_keys, warnings: Vec::new() })
             })
             .await
@@ -143,12 +145,13 @@ impl Accounts {
                     let mut key = api_keys::lock_live(&mut tx, scope, id).await?.ok_or(NO_KEY)?;
                     change.apply(&mut key.name, &mut key.policy);
                     api_keys::update(&mut tx, scope.org, &key).await?;
-                    let row = Row { scope: scope.org, api_key: id };
-                    let warnings = rearrange(&mut tx, &installation, &ambient, row, &change).await?;
-                    check_provider_keys(&mut tx, scope.org, &change, &limits).await?;
+                    let row = Row { scope: scope.org, api_key: Some(id) };
+                    let warnings =
+                        rearrange(&mut tx, &installation, &ambient, row, &change.provider_keys).await?;
+                    check_provider_keys(&mut tx, scope.org, &change.provider_keys, &limits).await?;
                     let done = ("api_key.change", &id);
                     audit(&mut tx, &ambient, Some(scope.org), &session.user_id, done).await?;
-                    let provider_keys = provider_keys::list_of_api_key(&mut tx, scope.org, id).await?;
+                    let provider_keys = provider_keys::list(&mut tx, scope.org, Some(id)).await?;
                     tx.commit().await?;
                     Ok(KeyDetails { key, provider_keys, warnings })
                 }
@@ -165,7 +168,7 @@ impl Accounts {
             .transact(move |db, ambient| async move {
                 let mut tx = db.begin().await?;
                 let revoked_at = api_keys::revoke(&mut tx, scope, id, ambient.now()).await?.ok_or(NO_KEY)?;
-                provider_keys::delete_of_api_key(&mut tx, scope.org, id).await?;
+                provider_keys::delete_all(&mut tx, scope.org, Some(id)).await?;
                 let done = ("api_key.revoke", &id);
                 audit(&mut tx, &ambient, Some(scope.org), &session.user_id, done).await?;
                 tx.commit().await?;
@@ -191,12 +194,23 @@ impl Accounts {
             .into_iter()
             .find(|key| key.provider == provider && wanted.is_none_or(|wanted| wanted == key.id))
             .ok_or(AccountError::NotFound("provider key"))?;
-        self.throttle.check_rate(Subject::Checks(session.scope.org_id()), self.ambient.now()).await?;
-        let secret = credentials::open_stored(&self.installation.ring, session.scope, id, &key)?;
+        self.test_stored(session.scope, Some(id), key).await
+    }
+
+    /// Makes the free call with a stored key of an API key, or of the organization.
+    pub(super) async fn test_stored(
+        &self,
+        scope: OrgScope,
+        api_key: Option<ApiKeyId>,
+        key: StoredProviderKey,
+    ) -> Result<Checked, AccountError> {
+        let provider = key.provider;
+        self.throttle.check_rate(Subject::Checks(scope.org_id()), self.ambient.now()).await?;
+        let secret = credentials::open_stored(&self.installation.ring, scope, api_key, &key)?;
         let checked = match key.base_url.as_deref() {
             Some(url) => {
                 let target = Target::Customer(url, &self.rules.allowed_nets);
-                let owner = session.scope.org_id().0.as_u128();
+                let owner = scope.org_id().0.as_u128();
                 on_behalf(owner, check(&self.check_clients.customer, provider, target, &secret)).await
             }
             None => {
@@ -211,7 +225,7 @@ impl Accounts {
             Verdict::Unknown => None,
         };
         let error = (checked.verdict != Verdict::Valid).then(|| checked.message.clone());
-        let (db, scope) = (self.db.clone(), session.scope);
+        let db = self.db.clone();
         self.db
             .run(async move {
                 let mut transaction = db.begin().await?;
@@ -243,15 +257,13 @@ async fn check_room(
 }
 
 /// Checks the organization's provider keys after a change that set some.
-async fn check_provider_keys(
+pub(super) async fn check_provider_keys(
     tx: &mut PgConnection,
     scope: OrgScope,
-    change: &KeyChange,
+    change: &ProviderLists,
     limits: &AccountLimits,
 ) -> Result<(), AccountError> {
-    if matches!(change.provider_keys, Field::Set(_))
-        && provider_keys::count(tx, scope).await? > limits.provider_keys_max
-    {
+    if matches!(change, Field::Set(_)) && provider_keys::count(tx, scope).await? > limits.provider_keys_max {
         let message = "The organization has as many provider keys as it may; remove some";
         return Err(AccountError::invalid("providerKeys", message));
     }
@@ -266,39 +278,41 @@ pub(super) fn key_scope(session: &Session) -> Option<KeyScope> {
     })
 }
 
-const NO_KEY: AccountError = AccountError::NotFound("API key");
+pub(super) const NO_KEY: AccountError = AccountError::NotFound("API key");
 
-fn required_scope(session: &Session) -> Result<KeyScope, AccountError> {
+pub(super) fn required_scope(session: &Session) -> Result<KeyScope, AccountError> {
     key_scope(session).ok_or(AccountError::Denied("Your role does not see API keys"))
 }
 
+/// Whose provider keys are meant: an API key's, or the organization's own.
 #[derive(Clone, Copy)]
-struct Row {
-    scope: OrgScope,
-    api_key: ApiKeyId,
+pub(super) struct Row {
+    pub scope: OrgScope,
+    pub api_key: Option<ApiKeyId>,
 }
 
 /// Brings the stored provider keys into the order and state of the change.
-async fn rearrange(
+pub(super) async fn rearrange(
     tx: &mut PgConnection,
     installation: &Installation,
     ambient: &Ambient,
     row: Row,
-    change: &KeyChange,
+    change: &ProviderLists,
 ) -> Result<Vec<Warning>, AccountError> {
-    let lists = match &change.provider_keys {
+    let lists = match change {
         Field::Keep => return Ok(Vec::new()),
         Field::Clear => {
-            provider_keys::delete_of_api_key(tx, row.scope, row.api_key).await?;
+            provider_keys::delete_all(tx, row.scope, row.api_key).await?;
             return Ok(Vec::new());
         }
         Field::Set(lists) => lists,
     };
-    let stored = provider_keys::list_of_api_key(tx, row.scope, row.api_key).await?;
+    let stored = provider_keys::list(tx, row.scope, row.api_key).await?;
     let untouched = stored.iter().filter(|key| !lists.iter().any(|(provider, _)| *provider == key.provider));
     let wanted: usize = lists.iter().map(|(_, entries)| entries.len()).sum();
     if untouched.count().saturating_add(wanted) > PROVIDER_KEYS_MAX {
-        let message = format!("An API key may hold up to {PROVIDER_KEYS_MAX} provider keys");
+        let message =
+            format!("An API key, and an organization, may hold up to {PROVIDER_KEYS_MAX} provider keys");
         return Err(AccountError::invalid("providerKeys", message));
     }
     let mut warnings = Vec::new();
@@ -343,6 +357,7 @@ fn placed(
 ) -> Result<StoredProviderKey, AccountError> {
     let mut key = known.cloned().unwrap_or_else(|| StoredProviderKey {
         id: ProviderKeyId(ambient.uuid()),
+        owner: row.api_key.map_or(KeyOwner::Organization(None), |_| KeyOwner::ApiKey),
         provider,
         label: String::new(),
         models: Vec::new(),
@@ -369,20 +384,41 @@ fn placed(
         Field::Clear => None,
         Field::Set(url) => Some(url.clone()),
     };
+    let owner = match &entry.api_keys {
+        Field::Keep => key.owner.clone(),
+        Field::Clear => KeyOwner::Organization(None),
+        Field::Set(api_keys) => KeyOwner::Organization(Some(api_keys.clone())),
+    };
+    let (ring, Row { scope, api_key }) = (&installation.ring, row);
     let Some(secret) = &entry.key else {
         if base_url != key.base_url {
             let message = "A changed `baseUrl` needs the `key` again";
             return Err(AccountError::invalid("baseUrl", message));
         }
+        if owner != key.owner {
+            // Its seal names those who share it.
+            let secret = credentials::open_stored(ring, scope, api_key, &key)?;
+            key.owner = owner;
+            key.sealed = credentials::seal_stored(ring, ambient, &place_of(row, &key), &secret)?;
+        }
         return Ok(key);
     };
-    key.base_url = base_url;
-    let (scope, api_key, id) = (row.scope, row.api_key, key.id);
-    let place = StoredRow { scope, api_key, provider, base_url: key.base_url.as_deref(), id };
-    key.sealed = credentials::seal_stored(&installation.ring, ambient, &place, secret)?;
+    (key.base_url, key.owner) = (base_url, owner);
+    key.sealed = credentials::seal_stored(ring, ambient, &place_of(row, &key), secret)?;
     key.last4 = secret.last4();
     key.fingerprint = installation.fingerprints.fingerprint(secret.expose().as_bytes());
     key.status = KeyStatus::Untested;
     key.last_error = None;
     Ok(key)
+}
+
+fn place_of(row: Row, key: &StoredProviderKey) -> StoredRow<'_> {
+    StoredRow {
+        scope: row.scope,
+        api_key: row.api_key,
+        owner: &key.owner,
+        provider: key.provider,
+        base_url: key.base_url.as_deref(),
+        id: key.id,
+    }
 }

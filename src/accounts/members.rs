@@ -130,7 +130,7 @@ impl Accounts {
                     KeysOf::Revoked => api_keys::revoke_made_by(&mut tx, scope, user, now).await?,
                 };
                 for id in &revoked {
-                    provider_keys::delete_of_api_key(&mut tx, scope, *id).await?;
+                    provider_keys::delete_all(&mut tx, scope, Some(*id)).await?;
                     audit(&mut tx, &ambient, Some(scope), &actor, ("api_key.revoke", id)).await?;
                 }
                 tx.commit().await?;

@@ -16,7 +16,9 @@ pub mod people;
 pub mod profile;
 pub mod refusals;
 pub mod roles;
+pub mod rotation;
 pub mod sessions;
+pub mod shared_keys;
 pub mod throttle;
 pub mod token;
 

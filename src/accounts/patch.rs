@@ -4,7 +4,7 @@
 use super::{AccountError, fields};
 use crate::{
     domain::{
-        ids::ProviderKeyId,
+        ids::{ApiKeyId, ProviderKeyId},
         policy::{ByokFallback, CACHE_TTL_SECONDS_MAX, CachePolicy, KeyPolicy, RoutingMode},
         provider::ProviderId,
         secret::Secret,
@@ -85,11 +85,14 @@ pub struct KeyChange {
     pub min_quality_permille: Field<u16>,
     pub routing_mode: Field<RoutingMode>,
     pub cache: Field<CachePolicy>,
-    /// New lists by provider; an empty one removes the provider's keys. `Clear` removes all.
-    pub provider_keys: Field<Vec<(ProviderId, Vec<EntryChange>)>>,
+    pub provider_keys: ProviderLists,
 }
 
+/// New lists by provider; an empty one removes the provider's keys. `Clear` removes all.
+pub type ProviderLists = Field<Vec<(ProviderId, Vec<EntryChange>)>>;
+
 /// One element of a provider's list. At least one of `id` and `key` is there.
+#[derive(Clone)]
 pub struct EntryChange {
     /// A stored key that stays, moves or gets a new secret.
     pub id: Option<ProviderKeyId>,
@@ -99,6 +102,8 @@ pub struct EntryChange {
     pub enabled: Field<bool>,
     /// Normalised.
     pub base_url: Field<String>,
+    /// The API keys that share it; cleared: all. Of the organization's own keys only.
+    pub api_keys: Field<Vec<ApiKeyId>>,
 }
 
 impl KeyBody {
@@ -123,7 +128,7 @@ impl KeyBody {
             min_quality_permille: self.min_quality_threshold.try_map(parse_quality)?,
             routing_mode: self.routing_mode,
             cache: self.cache.try_map(check_cache)?,
-            provider_keys: self.provider_keys.try_map(|map| map.judge(nets))?,
+            provider_keys: self.provider_keys.try_map(|map| refuse_sharing(map.judge(nets)?))?,
         })
     }
 
@@ -263,6 +268,7 @@ struct EntryBody {
     models: Field<Vec<String>>,
     enabled: Field<bool>,
     base_url: Field<String>,
+    api_keys: Field<Vec<String>>,
 }
 
 impl ProviderMap {
@@ -307,6 +313,7 @@ impl EntryBody {
             label: self.label.try_map(|text| fields::label("label", &text))?,
             models: self.models.try_map(|list| fields::models("models", &list))?,
             enabled: self.enabled,
+            api_keys: self.api_keys.try_map(parse_api_keys)?,
             base_url: self.base_url.try_map(|text| {
                 let url =
                     check_url(text.trim(), nets).map_err(|error| AccountError::url("baseUrl", &error))?;
@@ -314,6 +321,49 @@ impl EntryBody {
             })?,
         })
     }
+}
+
+/// The body that changes the organization's provider keys.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct OrganizationKeysBody {
+    provider_keys: Field<ProviderMap>,
+}
+
+impl OrganizationKeysBody {
+    pub fn judge(self, nets: &AllowedNets) -> Result<ProviderLists, AccountError> {
+        match self.provider_keys {
+            Field::Keep => Err(AccountError::invalid("providerKeys", "`providerKeys` is missing")),
+            given => given.try_map(|map| map.judge(nets)),
+        }
+    }
+}
+
+type Lists = Vec<(ProviderId, Vec<EntryChange>)>;
+
+fn refuse_sharing(lists: Lists) -> Result<Lists, AccountError> {
+    let mut entries = lists.iter().flat_map(|(_, entries)| entries);
+    match entries.all(|entry| matches!(entry.api_keys, Field::Keep)) {
+        true => Ok(lists),
+        false => {
+            let message = "A provider key of an API key is not shared; share one by PATCH /api/provider-keys";
+            Err(AccountError::invalid("apiKeys", message))
+        }
+    }
+}
+
+/// An id of the wrong form cannot exist.
+fn parse_api_keys(ids: Vec<String>) -> Result<Vec<ApiKeyId>, AccountError> {
+    if ids.is_empty() {
+        return Err(AccountError::invalid("apiKeys", "`apiKeys` must not be empty; null shares with all"));
+    }
+    let mut parsed = Vec::with_capacity(ids.len());
+    for id in ids {
+        parsed.push(id.parse::<ApiKeyId>().map_err(|_| AccountError::NotFound("API key"))?);
+    }
+    parsed.sort_unstable();
+    parsed.dedup();
+    Ok(parsed)
 }
 
 fn refuse_repeated_ids(entries: &[EntryChange]) -> Result<(), AccountError> {

@@ -14,20 +14,31 @@ use crate::{
         provider::ProviderId,
         secret::Secret,
     },
-    store::{OrgScope, provider_keys::StoredProviderKey},
+    store::{
+        OrgScope,
+        provider_keys::{KeyOwner, StoredProviderKey},
+    },
     vault::{self, Binding, KeyRing, VaultError},
 };
 use reqwest::Url;
 
-/// Opens a customer's stored provider key.
+/// Opens a customer's stored provider key, for the API key that it is used by; without one, for its organization.
 pub fn open_stored(
     ring: &KeyRing,
     scope: OrgScope,
-    api_key: ApiKeyId,
+    api_key: Option<ApiKeyId>,
     key: &StoredProviderKey,
 ) -> Result<Secret, VaultError> {
-    let (origin, record) = (origin_of(key.base_url.as_deref())?, key.id.to_string());
-    vault::open(ring, &binding(scope, api_key, key.provider, &origin, &record), &key.sealed)
+    let row = StoredRow {
+        scope,
+        api_key,
+        owner: &key.owner,
+        provider: key.provider,
+        base_url: key.base_url.as_deref(),
+        id: key.id,
+    };
+    let (origin, record) = (origin_of(row.base_url)?, row.record());
+    vault::open(ring, &row.binding(&origin, &record), &key.sealed)
 }
 
 /// Seals a customer's provider key for the row it is to be stored in.
@@ -37,33 +48,46 @@ pub fn seal_stored(
     row: &StoredRow<'_>,
     secret: &Secret,
 ) -> Result<Vec<u8>, VaultError> {
-    let (origin, record) = (origin_of(row.base_url)?, row.id.to_string());
-    vault::seal(ring, ambient, &binding(row.scope, row.api_key, row.provider, &origin, &record), secret)
+    let (origin, record) = (origin_of(row.base_url)?, row.record());
+    vault::seal(ring, ambient, &row.binding(&origin, &record), secret)
 }
 
-/// Where a provider key is about to be stored: what its seal is bound to.
+/// Where a provider key is stored: what its seal is bound to.
 pub struct StoredRow<'a> {
     pub scope: OrgScope,
-    pub api_key: ApiKeyId,
+    /// Counts for a key that belongs to an API key.
+    pub api_key: Option<ApiKeyId>,
+    pub owner: &'a KeyOwner,
     pub provider: ProviderId,
     pub base_url: Option<&'a str>,
     pub id: ProviderKeyId,
 }
 
-fn binding<'a>(
-    scope: OrgScope,
-    api_key: ApiKeyId,
-    provider: ProviderId,
-    origin: &'a str,
-    record: &'a str,
-) -> Binding<'a> {
-    Binding {
-        table: "provider_key",
-        org: Some(scope.org_id()),
-        api_key: Some(api_key),
-        provider: provider.as_str(),
-        origin,
-        record,
+impl StoredRow<'_> {
+    /// The row, and who shares it: one that is shared with others than it was sealed for does not open.
+    fn record(&self) -> String {
+        let id = self.id;
+        match self.owner {
+            KeyOwner::ApiKey => id.to_string(),
+            KeyOwner::Organization(None) => format!("{id} for all"),
+            KeyOwner::Organization(Some(api_keys)) => {
+                let mut names: Vec<String> = api_keys.iter().map(ApiKeyId::to_string).collect();
+                names.sort_unstable();
+                format!("{id} for {}", names.join(","))
+            }
+        }
+    }
+
+    fn binding<'b>(&self, origin: &'b str, record: &'b str) -> Binding<'b> {
+        let is_shared = matches!(self.owner, KeyOwner::Organization(_));
+        Binding {
+            table: if is_shared { "provider_key of organization" } else { "provider_key" },
+            org: Some(self.scope.org_id()),
+            api_key: self.api_key.filter(|_| !is_shared),
+            provider: self.provider.as_str(),
+            origin,
+            record,
+        }
     }
 }
 

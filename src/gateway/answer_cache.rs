@@ -164,13 +164,10 @@ pub(super) async fn find(
     if let Some(age_max) = terms.age_max {
         let key = pending.key(gateway, &first.id, base_url.as_deref());
         let found = match gateway.cache.get(&key).await {
-            Found::Miss => {
+            Found::Miss if gateway.cache.limits().coalesces => {
                 pending.flight = gateway.cache.take_off(key).await;
-                match pending.flight {
-                    // Somebody else's answer may be there by now.
-                    None if gateway.cache.limits().coalesces => gateway.cache.get(&key).await,
-                    _ => Found::Miss,
-                }
+                // Somebody else's answer may be there by now.
+                gateway.cache.get(&key).await
             }
             found => found,
         };

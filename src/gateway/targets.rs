@@ -156,7 +156,7 @@ impl ServingTarget<'_> {
             Credential::Stored(key) => {
                 let principal = &inbound.principal;
                 let ring = &gateway.installation.ring;
-                credentials::open_stored(ring, principal.scope, principal.api_key_id, key).ok()
+                credentials::open_stored(ring, principal.scope, Some(principal.api_key_id), key).ok()
             }
         }
     }

@@ -166,6 +166,16 @@ impl Call {
         serde_json::from_slice(&body).map_err(|error| invalid_json(&error))
     }
 
+    /// As [`Call::json`]; no body at all means what the type says by default.
+    pub async fn json_or_default<T: DeserializeOwned + Default>(&mut self) -> Result<T, ApiError> {
+        let body = self.bytes(ACCOUNT_BODY_BYTES_MAX).await?;
+        if body.trim_ascii().is_empty() {
+            return Ok(T::default());
+        }
+        self.ahead = Some(Ok(body));
+        self.json().await
+    }
+
     /// The presented session token or API key, wherever it stands.
     fn credential(&self) -> Option<&str> {
         presented_key(self.request.headers())

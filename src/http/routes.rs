@@ -2,12 +2,14 @@
 //! principal or an operator takes one as an argument that only [`dispatch`] hands out, after checking it
 //! against the row. Routes must be registered nowhere else.
 
+mod dispatch;
+
 use super::{
-    api::{auth, billing, keys, members, usage},
+    api::{auth, billing, keys, members, provider_keys, usage},
     error::{ApiError, Code, Envelope},
-    extract::{self, Call},
-    finish::{envelope_for, finish, finished, identified, refuse},
-    health, indox, refusals,
+    extract::Call,
+    finish::{envelope_for, finished, refuse},
+    health, indox,
     unknown::{shortened, unknown_path},
     v1::{
         conversation::{converse, infer},
@@ -16,22 +18,18 @@ use super::{
     },
 };
 use crate::{
-    accounts::{
-        Accounts,
-        roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
-    },
+    accounts::roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
     domain::{kind::Kind, provider::Dialect},
-    gateway::{Gateway, owner},
     store::{api_keys::Principal, sessions},
 };
 use Endpoint::{ApiKey, Client, Either, Operator, Person, Public, Session};
 use actix_web::{
-    HttpRequest, HttpResponse, ResponseError,
+    HttpRequest, HttpResponse,
     http::Method,
     web::{self, ServiceConfig},
 };
-use futures_util::FutureExt;
-use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
+use dispatch::dispatch;
+use std::{future::Future, pin::Pin, sync::Arc};
 
 /// What a handler returns.
 pub type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, ApiError>>>>;
@@ -114,6 +112,10 @@ const AUTH: &str = "/api/auth";
 const SESSIONS: &str = "/api/auth/sessions";
 const KEY: &str = "/api/auth/keys/{id}";
 const KEY_TEST: &str = "/api/auth/keys/{id}/provider-keys/{provider}/test";
+const ROTATE: &str = "/api/auth/keys/{id}/rotate";
+const SHARED: &str = "/api/provider-keys";
+const SHARED_KEY: &str = "/api/provider-keys/{id}";
+const SHARED_TEST: &str = "/api/provider-keys/{provider}/test";
 const MEMBERS: &str = "/api/members";
 const MEMBER: &str = "/api/members/{id}";
 
@@ -310,6 +312,17 @@ pub static ROUTES: &[Route] = &[
     row(Method::PATCH, KEY, Session(WriteKeys, |call, who| Box::pin(keys::change_key(call, who)))),
     row(Method::DELETE, KEY, Session(WriteKeys, |call, who| Box::pin(keys::revoke_key(call, who)))),
     row(Method::POST, KEY_TEST, Session(WriteKeys, |call, who| Box::pin(keys::test_provider_key(call, who)))),
+    row(Method::POST, ROTATE, Session(WriteKeys, |call, who| Box::pin(keys::rotate_key(call, who)))),
+    row(Method::GET, SHARED, Session(ReadKeys, |call, who| Box::pin(provider_keys::list(call, who)))),
+    row(Method::PUT, SHARED, Session(WriteKeys, |call, who| Box::pin(provider_keys::replace(call, who)))),
+    row(Method::PATCH, SHARED, Session(WriteKeys, |call, who| Box::pin(provider_keys::merge(call, who)))),
+    row(Method::DELETE, SHARED, Session(WriteKeys, |call, who| Box::pin(provider_keys::delete(call, who)))),
+    row(
+        Method::DELETE,
+        SHARED_KEY,
+        Session(WriteKeys, |call, who| Box::pin(provider_keys::delete(call, who))),
+    ),
+    row(Method::POST, SHARED_TEST, Session(WriteKeys, |call, who| Box::pin(provider_keys::test(call, who)))),
     row(Method::GET, MEMBERS, Session(ReadMembers, |call, who| Box::pin(members::list_members(call, who)))),
     row(Method::POST, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::invite(call, who)))),
     row(Method::PATCH, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::set_role(call, who)))),
@@ -373,115 +386,6 @@ pub fn register(config: &mut ServiceConfig) {
         let error = unknown_path(&request).envelope(envelope_for(&request, Envelope::OpenAi));
         std::future::ready(refuse(&request, error))
     }));
-}
-
-/// Checks the caller as the row demands, then calls its handler. A panic in a handler is one 500.
-async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
-    let gateway = call.state::<Gateway>().ok();
-    let takes_token = matches!(route.endpoint, Client(_) | Either(..));
-    // The caller's own words, whatever becomes of it.
-    let envelope = match takes_token && call.client_token().is_some() {
-        true => Envelope::Indox,
-        false => envelope_for(&call.request, route.envelope),
-    };
-    let outcome = match AssertUnwindSafe(authorize(route, call)).catch_unwind().await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(ApiError::internal("a handler panicked")),
-    };
-    let gateway = gateway.as_ref().map(|gateway| &***gateway);
-    let mut response =
-        outcome.unwrap_or_else(|error| identified(error.envelope(envelope), gateway).error_response());
-    finish(&mut response, gateway);
-    response
-}
-
-async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse, ApiError> {
-    call.look_at_chunks().await?;
-    match route.endpoint {
-        Endpoint::Public(handler) => handler(call).await,
-        Endpoint::ApiKey(handler) => {
-            let principal = refusals::principal(&call).await?;
-            counted(call, principal, handler).await
-        }
-        Endpoint::Client(handler) => {
-            let Some(token) = call.client_token() else {
-                // Says what is wrong with anything but an API key.
-                refusals::principal(&call).await?;
-                let hint = "ask POST /api/v1/auth/api-key for a token";
-                return Err(denied(&format!("This endpoint is for indoxhub's client: {hint}")));
-            };
-            let principal = refusals::client(&call, token).await?;
-            counted(call, principal, handler).await
-        }
-        Endpoint::Either(handler, for_token) => match call.client_token() {
-            Some(token) => {
-                let principal = refusals::client(&call, token).await?;
-                counted(call, principal, for_token).await
-            }
-            None => {
-                let principal = refusals::principal(&call).await?;
-                counted(call, principal, handler).await
-            }
-        },
-        Endpoint::Reader(handler) => {
-            if !extract::is_session(&call) {
-                let principal = refusals::principal(&call).await?;
-                let counter = refusals::Counter::of(&call, &principal)?;
-                return counter.seen(handler(call, Reader::Key(principal)).await);
-            }
-            match refusals::person(&call).await? {
-                sessions::Person::Member(session) => handler(call, Reader::Session(session)).await,
-                sessions::Person::Operator(_) => Err(denied(NO_ORGANIZATION)),
-            }
-        }
-        Endpoint::Person(handler) => {
-            let person = person(&call).await?;
-            if let sessions::Person::Member(session) = &person {
-                call.belongs_to(owner(session.scope));
-            }
-            handler(call, person).await
-        }
-        Endpoint::Session(capability, handler) => match person(&call).await? {
-            sessions::Person::Member(session) if session.role.can(capability) => {
-                call.belongs_to(owner(session.scope));
-                handler(call, session).await
-            }
-            sessions::Person::Member(_) => {
-                Err(denied("Your role does not allow this; ask an owner of the organization"))
-            }
-            sessions::Person::Operator(_) => Err(denied(NO_ORGANIZATION)),
-        },
-        Endpoint::Operator(handler) => match person(&call).await? {
-            sessions::Person::Operator(operator) => handler(call, operator).await,
-            sessions::Person::Member(_) => Err(denied("Only the operator may do this")),
-        },
-    }
-}
-
-/// Calls a handler and counts its refusal.
-async fn counted(
-    mut call: Call,
-    principal: Arc<Principal>,
-    handler: Handler,
-) -> Result<HttpResponse, ApiError> {
-    call.belongs_to(owner(principal.scope));
-    let counter = refusals::Counter::of(&call, &principal)?;
-    counter.seen(handler(call, principal).await)
-}
-
-/// The logged-in person. What it may change is counted: every change leaves a line in the audit log.
-async fn person(call: &Call) -> Result<sessions::Person, ApiError> {
-    let person = refusals::person(call).await?;
-    if !matches!(*call.request.method(), Method::GET | Method::HEAD) {
-        call.state::<Accounts>()?.admit_change(person.user_id()).await?;
-    }
-    Ok(person)
-}
-
-const NO_ORGANIZATION: &str = "An operator belongs to no organization; log in as a member of one";
-
-fn denied(message: &str) -> ApiError {
-    ApiError::new(Code::PermissionDenied, message)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub struct Principal {
     /// What it was found by, for a request that has to ask again.
     pub key_hash: KeyHash,
     pub policy: KeyPolicy,
-    /// By provider, then in the order in which they are tried; disabled ones too.
+    /// Its own before the organization's; of a provider in the order in which they are tried. Disabled ones too.
     pub provider_keys: Vec<StoredProviderKey>,
 }
 
@@ -58,6 +58,15 @@ pub struct ApiKey {
     pub policy: KeyPolicy,
     pub created_at: OffsetDateTime,
     pub revoked_at: Option<OffsetDateTime>,
+    /// The secret before the last rotation.
+    pub previous: Option<PreviousSecret>,
+}
+
+/// A secret that was replaced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PreviousSecret {
+    pub last4: String,
+    pub works_until: OffsetDateTime,
 }
 
 /// Which of an organization's API keys are meant: all, or those one member made.
@@ -76,9 +85,13 @@ pub async fn find_principal(
     let Some(row) = sqlx::query!(
         r#"SELECT org_id, id, byok_fallback, allowed_providers, excluded_providers, allowed_models, expires_at,
                   min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
-                  EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id = k.id) AS "own_keys!"
+                  CASE WHEN key_hash <> $1 THEN previous_until END AS previous_until,
+                  (EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id = k.id)
+                   OR EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id IS NULL
+                              AND (p.shared_with IS NULL OR k.id = ANY(p.shared_with)))) AS "has_keys!"
            FROM api_key k
-           WHERE key_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"#,
+           WHERE (key_hash = $1 OR (previous_hash = $1 AND previous_until > $2))
+             AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"#,
         key_hash.as_slice(),
         now,
     )
@@ -96,11 +109,12 @@ pub async fn find_principal(
         min_quality_permille: permille_of(row.min_quality_permille),
         routing_mode: mode_of(&row.routing_mode),
         cache: cache_of(row.cache_ttl_seconds, row.cache_scope.as_deref()),
-        expires_at: row.expires_at,
+        // A secret that was replaced ends with its grace.
+        expires_at: row.expires_at.into_iter().chain(row.previous_until).min(),
     };
-    // Most keys have none of their own: one question is enough for them.
-    let provider_keys = match row.own_keys {
-        true => provider_keys::list_of_api_key(connection, scope, id).await?,
+    // Most keys have none: one question is enough for them.
+    let provider_keys = match row.has_keys {
+        true => provider_keys::list_usable(connection, scope, id).await?,
         false => Vec::new(),
     };
     Ok(Some(Principal { scope, api_key_id: id, key_hash: KeyHash(*key_hash), policy, provider_keys }))
@@ -117,7 +131,7 @@ pub async fn list(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
                 allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
-                expires_at, created_at, revoked_at
+                expires_at, created_at, revoked_at, previous_last4, previous_until
          FROM api_key k WHERE org_id = $1 AND ($2::uuid IS NULL OR created_by = $2)
            AND ($3::uuid IS NULL OR EXISTS (
                SELECT 1 FROM api_key last WHERE last.org_id = $1 AND last.id = $3
@@ -143,7 +157,7 @@ pub async fn get(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
                 allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
-                expires_at, created_at, revoked_at
+                expires_at, created_at, revoked_at, previous_last4, previous_until
          FROM api_key WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3)",
         scope.org.uuid(),
         id.0,
@@ -164,7 +178,7 @@ pub async fn lock_live(
         KeyRow,
         "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
                 allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
-                expires_at, created_at, revoked_at
+                expires_at, created_at, revoked_at, previous_last4, previous_until
          FROM api_key
          WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3) AND revoked_at IS NULL
          FOR UPDATE",
@@ -295,6 +309,53 @@ pub async fn update(connection: &mut PgConnection, scope: OrgScope, key: &ApiKey
     Ok(())
 }
 
+/// Gives a key a new secret; the one it had works until the given time.
+pub async fn rotate(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    id: ApiKeyId,
+    key_hash: &[u8; 32],
+    last4: &str,
+    previous_until: OffsetDateTime,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE api_key SET previous_hash = key_hash, previous_last4 = last4, previous_until = $5,
+                            key_hash = $3, last4 = $4
+         WHERE org_id = $1 AND id = $2",
+        scope.uuid(),
+        id.0,
+        key_hash.as_slice(),
+        last4,
+        previous_until,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How many of these are live API keys of the organization.
+pub async fn count_of(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    ids: &[ApiKeyId],
+) -> Result<usize, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM api_key WHERE org_id = $1 AND id = ANY($2) AND revoked_at IS NULL"#,
+        scope.uuid(),
+        &ids,
+    );
+    Ok(usize::try_from(count.fetch_one(connection).await?).unwrap_or(0))
+}
+
+/// Locks what belongs to an organization and to no API key: changes of it take turns.
+pub async fn lock_organization(connection: &mut PgConnection, scope: OrgScope) -> Result<(), StoreError> {
+    sqlx::query_scalar!("SELECT id FROM organization WHERE id = $1 FOR UPDATE", scope.uuid())
+        .fetch_optional(connection)
+        .await?;
+    Ok(())
+}
+
 /// Revokes a key; a second time changes nothing. Tells when it was revoked, or `None` if there is no such key.
 pub async fn revoke(
     connection: &mut PgConnection,
@@ -330,6 +391,8 @@ struct KeyRow {
     expires_at: Option<OffsetDateTime>,
     created_at: OffsetDateTime,
     revoked_at: Option<OffsetDateTime>,
+    previous_last4: Option<String>,
+    previous_until: Option<OffsetDateTime>,
 }
 
 impl KeyRow {
@@ -353,6 +416,10 @@ impl KeyRow {
             },
             created_at: self.created_at,
             revoked_at: self.revoked_at,
+            previous: self
+                .previous_last4
+                .zip(self.previous_until)
+                .map(|(last4, works_until)| PreviousSecret { last4, works_until }),
         })
     }
 }

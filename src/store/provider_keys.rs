@@ -27,10 +27,20 @@ impl KeyStatus {
     }
 }
 
-/// One stored provider key of an API key.
+/// Who may use a stored provider key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyOwner {
+    /// The API key that it was stored for.
+    ApiKey,
+    /// The organization's API keys: these, or all of them.
+    Organization(Option<Vec<ApiKeyId>>),
+}
+
+/// One stored provider key.
 #[derive(Clone, Debug)]
 pub struct StoredProviderKey {
     pub id: ProviderKeyId,
+    pub owner: KeyOwner,
     pub provider: ProviderId,
     pub label: String,
     /// Only for these models (canonical id or bare name); empty: for all.
@@ -57,63 +67,118 @@ impl StoredProviderKey {
     }
 }
 
-/// The provider keys of one API key: by provider, then in the order in which they are tried.
-pub async fn list_of_api_key(
+struct Row {
+    id: uuid::Uuid,
+    api_key_id: Option<uuid::Uuid>,
+    shared_with: Option<Vec<uuid::Uuid>>,
+    provider: String,
+    label: String,
+    models: Vec<String>,
+    enabled: bool,
+    base_url: Option<String>,
+    sealed: Vec<u8>,
+    last4: String,
+    fingerprint: String,
+    status: String,
+    created_at: OffsetDateTime,
+    last_used_at: Option<OffsetDateTime>,
+    last_error: Option<String>,
+}
+
+impl Row {
+    fn into_key(self) -> Result<StoredProviderKey, StoreError> {
+        let shared = |ids: Vec<uuid::Uuid>| ids.into_iter().map(ApiKeyId).collect();
+        Ok(StoredProviderKey {
+            id: ProviderKeyId(self.id),
+            owner: match self.api_key_id {
+                Some(_) => KeyOwner::ApiKey,
+                None => KeyOwner::Organization(self.shared_with.map(shared)),
+            },
+            provider: provider_of("provider_key", "provider", &self.id, &self.provider)?,
+            label: self.label,
+            models: self.models,
+            enabled: self.enabled,
+            base_url: self.base_url,
+            sealed: self.sealed,
+            last4: self.last4,
+            fingerprint: self.fingerprint,
+            status: status_of(&self.id, &self.status)?,
+            created_at: self.created_at,
+            last_used_at: self.last_used_at,
+            last_error: self.last_error,
+        })
+    }
+}
+
+/// The provider keys of one API key, or without one the organization's: by provider, then in the order in which they
+/// are tried.
+pub async fn list(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    api_key: Option<ApiKeyId>,
+) -> Result<Vec<StoredProviderKey>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT id, api_key_id, shared_with, provider, label, models, enabled, base_url, sealed, last4, fingerprint,
+                status, created_at, last_used_at, last_error
+         FROM provider_key WHERE org_id = $1 AND api_key_id IS NOT DISTINCT FROM $2
+         ORDER BY provider, position, id",
+        scope.uuid(),
+        api_key.map(|id| id.0),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Row::into_key).collect()
+}
+
+/// The provider keys that an API key may use: its own, then the organization's.
+pub async fn list_usable(
     connection: &mut PgConnection,
     scope: OrgScope,
     api_key: ApiKeyId,
 ) -> Result<Vec<StoredProviderKey>, StoreError> {
-    let rows = sqlx::query!(
-        "SELECT id, provider, label, models, enabled, base_url, sealed, last4, fingerprint, status, created_at,
-                last_used_at, last_error
-         FROM provider_key WHERE org_id = $1 AND api_key_id = $2 ORDER BY provider, position, id",
+    let rows = sqlx::query_as!(
+        Row,
+        "SELECT id, api_key_id, shared_with, provider, label, models, enabled, base_url, sealed, last4, fingerprint,
+                status, created_at, last_used_at, last_error
+         FROM provider_key
+         WHERE org_id = $1
+           AND (api_key_id = $2 OR (api_key_id IS NULL AND (shared_with IS NULL OR $2 = ANY(shared_with))))
+         ORDER BY (api_key_id IS NULL), provider, position, id",
         scope.uuid(),
         api_key.0,
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(StoredProviderKey {
-                id: ProviderKeyId(row.id),
-                provider: provider_of("provider_key", "provider", &row.id, &row.provider)?,
-                label: row.label,
-                models: row.models,
-                enabled: row.enabled,
-                base_url: row.base_url,
-                sealed: row.sealed,
-                last4: row.last4,
-                fingerprint: row.fingerprint,
-                status: status_of(&row.id, &row.status)?,
-                created_at: row.created_at,
-                last_used_at: row.last_used_at,
-                last_error: row.last_error,
-            })
-        })
-        .collect()
+    rows.into_iter().map(Row::into_key).collect()
 }
 
 /// Stores a key at `position` in its provider's list: a new one, or a known one (by id) with new content.
 pub async fn set(
     connection: &mut PgConnection,
     scope: OrgScope,
-    api_key: ApiKeyId,
+    api_key: Option<ApiKeyId>,
     position: i32,
     key: &StoredProviderKey,
 ) -> Result<(), StoreError> {
+    let shared_with: Option<Vec<uuid::Uuid>> = match &key.owner {
+        KeyOwner::Organization(Some(ids)) => Some(ids.iter().map(|id| id.0).collect()),
+        KeyOwner::ApiKey | KeyOwner::Organization(None) => None,
+    };
     sqlx::query!(
         "INSERT INTO provider_key (org_id, id, api_key_id, provider, position, label, models, enabled, base_url,
-                                   sealed, last4, fingerprint, status, created_at, last_used_at, last_error)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+                                   sealed, last4, fingerprint, status, created_at, last_used_at, last_error,
+                                   shared_with)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
          ON CONFLICT (org_id, id) DO UPDATE
          SET position = excluded.position, label = excluded.label, models = excluded.models,
              enabled = excluded.enabled, base_url = excluded.base_url, sealed = excluded.sealed,
              last4 = excluded.last4, fingerprint = excluded.fingerprint, status = excluded.status,
-             last_error = excluded.last_error
-         WHERE provider_key.api_key_id = excluded.api_key_id",
+             last_error = excluded.last_error, shared_with = excluded.shared_with
+         WHERE provider_key.api_key_id IS NOT DISTINCT FROM excluded.api_key_id",
         scope.uuid(),
         key.id.0,
-        api_key.0,
+        api_key.map(|id| id.0),
         key.provider.as_str(),
         position,
         key.label,
@@ -127,24 +192,25 @@ pub async fn set(
         key.created_at,
         key.last_used_at,
         key.last_error,
+        shared_with.as_deref(),
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Deletes these keys of an API key, secrets and all.
+/// Deletes these keys of an API key, or of the organization, secrets and all.
 pub async fn delete(
     connection: &mut PgConnection,
     scope: OrgScope,
-    api_key: ApiKeyId,
+    api_key: Option<ApiKeyId>,
     ids: &[ProviderKeyId],
 ) -> Result<(), StoreError> {
     let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
     sqlx::query!(
-        "DELETE FROM provider_key WHERE org_id = $1 AND api_key_id = $2 AND id = ANY($3)",
+        "DELETE FROM provider_key WHERE org_id = $1 AND api_key_id IS NOT DISTINCT FROM $2 AND id = ANY($3)",
         scope.uuid(),
-        api_key.0,
+        api_key.map(|id| id.0),
         &ids,
     )
     .execute(connection)
@@ -152,15 +218,19 @@ pub async fn delete(
     Ok(())
 }
 
-/// Deletes every key of an API key.
-pub async fn delete_of_api_key(
+/// Deletes every key of an API key, or of the organization.
+pub async fn delete_all(
     connection: &mut PgConnection,
     scope: OrgScope,
-    api_key: ApiKeyId,
+    api_key: Option<ApiKeyId>,
 ) -> Result<(), StoreError> {
-    sqlx::query!("DELETE FROM provider_key WHERE org_id = $1 AND api_key_id = $2", scope.uuid(), api_key.0)
-        .execute(connection)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM provider_key WHERE org_id = $1 AND api_key_id IS NOT DISTINCT FROM $2",
+        scope.uuid(),
+        api_key.map(|id| id.0),
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

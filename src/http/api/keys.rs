@@ -3,14 +3,24 @@
 
 use super::time_text;
 use crate::{
-    accounts::{Accounts, keys::KeyDetails, patch::KeyBody},
+    accounts::{
+        Accounts,
+        keys::{KeyDetails, Warning},
+        patch::KeyBody,
+        rotation::RotateBody,
+    },
+    credentials::check::{Checked, Verdict},
     domain::{ids::ApiKeyId, policy::KeyPolicy, provider::ProviderId},
     http::{
         error::ApiError,
         extract::{ACCOUNT_BODY_BYTES_MAX, Call},
         idempotent::{always, once},
     },
-    store::{idempotency::Holder, provider_keys::StoredProviderKey, sessions::Session},
+    store::{
+        idempotency::Holder,
+        provider_keys::{KeyOwner, StoredProviderKey},
+        sessions::Session,
+    },
 };
 use actix_web::{HttpResponse, http::StatusCode};
 use serde::Deserialize;
@@ -41,6 +51,20 @@ async fn make_key(mut call: Call, session: Session) -> Result<HttpResponse, ApiE
     let mut answer = key_view(&created.details);
     answer.insert("key".into(), json!(created.secret.expose()));
     Ok(HttpResponse::build(StatusCode::CREATED).json(answer))
+}
+
+/// `POST /api/auth/keys/{id}/rotate`.
+pub async fn rotate_key(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
+    let holder = Holder::of_member(&session);
+    let handler = move |mut call: Call| async move {
+        let (accounts, id) = (call.state::<Accounts>()?, key_id(&call)?);
+        let body: RotateBody = call.json_or_default().await?;
+        let rotated = accounts.rotate_key(session, id, body).await?;
+        let mut answer = key_view(&rotated.details);
+        answer.insert("key".into(), json!(rotated.secret.expose()));
+        Ok(HttpResponse::Ok().json(answer))
+    };
+    once(call, holder, ACCOUNT_BODY_BYTES_MAX, always, handler).await
 }
 
 /// `GET /api/auth/keys/{id}`.
@@ -77,11 +101,16 @@ pub async fn test_provider_key(call: Call, session: Session) -> Result<HttpRespo
         Some(Err(_)) => return Err(ApiError::not_found("provider key")),
     };
     let checked = accounts.test_provider_key(session, key_id(&call)?, provider, wanted).await?;
-    Ok(HttpResponse::Ok().json(json!({
-        "valid": checked.verdict == crate::credentials::check::Verdict::Valid,
+    Ok(HttpResponse::Ok().json(verdict_view(&checked)))
+}
+
+/// What a free call at a provider showed.
+pub(super) fn verdict_view(checked: &Checked) -> Value {
+    json!({
+        "valid": checked.verdict == Verdict::Valid,
         "status": checked.status,
         "message": checked.message,
-    })))
+    })
 }
 
 /// Text that is no id at all gets the answer of an id that is not there.
@@ -111,11 +140,13 @@ fn key_view(details: &KeyDetails) -> Map<String, Value> {
         expires_at,
     } = &key.policy;
     let provider_keys: Vec<Value> =
-        details.provider_keys.iter().map(|stored| provider_key_view(stored, details)).collect();
+        details.provider_keys.iter().map(|stored| provider_key_view(stored, &details.warnings)).collect();
     let view = json!({
         "keyId": key.id,
         "name": key.name,
         "last4": key.last4,
+        "previousLast4": key.previous.as_ref().map(|previous| &previous.last4),
+        "previousWorksUntil": key.previous.as_ref().map(|previous| time_text(previous.works_until)),
         "createdAt": time_text(key.created_at),
         "createdBy": key.created_by,
         "revokedAt": key.revoked_at.map(time_text),
@@ -135,7 +166,8 @@ fn key_view(details: &KeyDetails) -> Map<String, Value> {
     }
 }
 
-fn provider_key_view(stored: &StoredProviderKey, details: &KeyDetails) -> Value {
+/// A stored provider key as its organization sees it.
+pub(super) fn provider_key_view(stored: &StoredProviderKey, warnings: &[Warning]) -> Value {
     let mut view = json!({
         "id": stored.id,
         "provider": stored.provider,
@@ -150,7 +182,10 @@ fn provider_key_view(stored: &StoredProviderKey, details: &KeyDetails) -> Value 
         "lastUsedAt": stored.last_used_at.map(time_text),
         "lastError": stored.last_error,
     });
-    let warning = details.warnings.iter().find(|warning| warning.id == stored.id);
+    if let (Some(view), KeyOwner::Organization(api_keys)) = (view.as_object_mut(), &stored.owner) {
+        view.insert("apiKeys".into(), json!(api_keys));
+    }
+    let warning = warnings.iter().find(|warning| warning.id == stored.id);
     if let (Some(view), Some(warning)) = (view.as_object_mut(), warning) {
         view.insert("warning".into(), json!(warning.message));
     }

@@ -4,6 +4,7 @@ pub mod auth;
 pub mod billing;
 pub mod keys;
 pub mod members;
+pub mod provider_keys;
 pub mod usage;
 
 use super::error::{ApiError, Code};

@@ -2,6 +2,7 @@
 
 use super::*;
 use actix_web::{FromRequest, http::StatusCode, test::TestRequest};
+use futures_util::FutureExt;
 
 #[test]
 fn no_method_and_path_stand_twice_in_the_table() {

@@ -33,6 +33,7 @@ pub struct World<'a> {
     member_id: String,
     invitation_id: String,
     receipt: String,
+    shared_key: String,
     /// Of the victim.
     token: String,
     tables: Vec<String>,
@@ -63,12 +64,16 @@ impl<'a> World<'a> {
             stack.database.number("SELECT count(*) FROM provider_key WHERE last_used_at IS NULL").await == 0
         })
         .await;
+        let shared = json!({ "providerKeys": { "OpenAI": "sk-shared-12345678" } });
+        let shared = stack.request("PATCH", "/api/provider-keys").bearer(&victim.session).json(&shared);
+        let shared = shared.send().await.json();
         let mut tables = stack.database.tables().await;
         // A lease is renewed by itself.
         tables.retain(|table| table != "instance");
         Self {
             invitation_id: text(&invited["invitationId"]),
             receipt: reply.receipt_id().to_owned(),
+            shared_key: text(&shared["providerKeys"][0]["id"]),
             token: stack.token(&victim.key).await,
             stack,
             victim,
@@ -86,6 +91,7 @@ impl<'a> World<'a> {
             .replace("{user}", &self.member_id)
             .replace("{invitation}", &self.invitation_id)
             .replace("{receipt}", &self.receipt)
+            .replace("{shared}", &self.shared_key)
     }
 
     async fn rows(&self) -> Vec<Vec<String>> {
@@ -203,6 +209,7 @@ pub fn rows_of_the_table() -> Vec<Tried> {
 fn samples(route: &Route) -> Vec<Tried> {
     let user = json!({ "role": "viewer" });
     let key = json!({ "name": "stolen", "providerKeys": { "OpenAI": null } });
+    let shared = json!({ "providerKeys": null });
     let topup = json!({ "organizationId": "org_x", "amountUsd": "1" });
     let invite = json!({ "email": "thief@example.test", "role": "viewer" });
     let paths: Vec<(&'static str, Option<Value>, bool)> = match (route.method.as_str(), route.path) {
@@ -219,6 +226,15 @@ fn samples(route: &Route) -> Vec<Tried> {
         (_, "/api/auth/keys/{id}") => vec![("/api/auth/keys/{key}", None, true)],
         ("POST", "/api/auth/keys/{id}/provider-keys/{provider}/test") => {
             vec![("/api/auth/keys/{key}/provider-keys/openai/test", None, true)]
+        }
+        ("POST", "/api/auth/keys/{id}/rotate") => {
+            vec![("/api/auth/keys/{key}/rotate", Some(json!({ "graceSeconds": 0 })), true)]
+        }
+        ("PUT" | "PATCH", "/api/provider-keys") => vec![("/api/provider-keys", Some(shared), false)],
+        ("DELETE", "/api/provider-keys") => vec![("/api/provider-keys?id={shared}", None, true)],
+        ("DELETE", "/api/provider-keys/{id}") => vec![("/api/provider-keys/{shared}", None, true)],
+        ("POST", "/api/provider-keys/{provider}/test") => {
+            vec![("/api/provider-keys/openai/test?id={shared}", None, true)]
         }
         ("POST", "/api/members") => vec![("/api/members", Some(invite), false)],
         ("PATCH", "/api/members") => vec![("/api/members?userId={user}", Some(user), true)],

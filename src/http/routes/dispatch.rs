@@ -1,0 +1,129 @@
+//! Checks the caller as a row of the table demands, and calls the row's handler. A panic in a handler is one 500.
+
+use super::{
+    Endpoint::{self, Client, Either},
+    Handler, Reader, Route,
+};
+use crate::{
+    accounts::Accounts,
+    gateway::{Gateway, owner},
+    http::{
+        error::{ApiError, Code, Envelope},
+        extract::{self, Call},
+        finish::{envelope_for, finish, identified},
+        refusals,
+    },
+    store::{api_keys::Principal, sessions},
+};
+use actix_web::{HttpResponse, ResponseError, http::Method};
+use futures_util::FutureExt;
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+/// Checks the caller as the row demands, then calls its handler. A panic in a handler is one 500.
+pub(super) async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
+    let gateway = call.state::<Gateway>().ok();
+    let takes_token = matches!(route.endpoint, Client(_) | Either(..));
+    // The caller's own words, whatever becomes of it.
+    let envelope = match takes_token && call.client_token().is_some() {
+        true => Envelope::Indox,
+        false => envelope_for(&call.request, route.envelope),
+    };
+    let outcome = match AssertUnwindSafe(authorize(route, call)).catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(ApiError::internal("a handler panicked")),
+    };
+    let gateway = gateway.as_ref().map(|gateway| &***gateway);
+    let mut response =
+        outcome.unwrap_or_else(|error| identified(error.envelope(envelope), gateway).error_response());
+    finish(&mut response, gateway);
+    response
+}
+
+async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse, ApiError> {
+    call.look_at_chunks().await?;
+    match route.endpoint {
+        Endpoint::Public(handler) => handler(call).await,
+        Endpoint::ApiKey(handler) => {
+            let principal = refusals::principal(&call).await?;
+            counted(call, principal, handler).await
+        }
+        Endpoint::Client(handler) => {
+            let Some(token) = call.client_token() else {
+                // Says what is wrong with anything but an API key.
+                refusals::principal(&call).await?;
+                let hint = "ask POST /api/v1/auth/api-key for a token";
+                return Err(denied(&format!("This endpoint is for indoxhub's client: {hint}")));
+            };
+            let principal = refusals::client(&call, token).await?;
+            counted(call, principal, handler).await
+        }
+        Endpoint::Either(handler, for_token) => match call.client_token() {
+            Some(token) => {
+                let principal = refusals::client(&call, token).await?;
+                counted(call, principal, for_token).await
+            }
+            None => {
+                let principal = refusals::principal(&call).await?;
+                counted(call, principal, handler).await
+            }
+        },
+        Endpoint::Reader(handler) => {
+            if !extract::is_session(&call) {
+                let principal = refusals::principal(&call).await?;
+                let counter = refusals::Counter::of(&call, &principal)?;
+                return counter.seen(handler(call, Reader::Key(principal)).await);
+            }
+            match refusals::person(&call).await? {
+                sessions::Person::Member(session) => handler(call, Reader::Session(session)).await,
+                sessions::Person::Operator(_) => Err(denied(NO_ORGANIZATION)),
+            }
+        }
+        Endpoint::Person(handler) => {
+            let person = person(&call).await?;
+            if let sessions::Person::Member(session) = &person {
+                call.belongs_to(owner(session.scope));
+            }
+            handler(call, person).await
+        }
+        Endpoint::Session(capability, handler) => match person(&call).await? {
+            sessions::Person::Member(session) if session.role.can(capability) => {
+                call.belongs_to(owner(session.scope));
+                handler(call, session).await
+            }
+            sessions::Person::Member(_) => {
+                Err(denied("Your role does not allow this; ask an owner of the organization"))
+            }
+            sessions::Person::Operator(_) => Err(denied(NO_ORGANIZATION)),
+        },
+        Endpoint::Operator(handler) => match person(&call).await? {
+            sessions::Person::Operator(operator) => handler(call, operator).await,
+            sessions::Person::Member(_) => Err(denied("Only the operator may do this")),
+        },
+    }
+}
+
+/// Calls a handler and counts its refusal.
+async fn counted(
+    mut call: Call,
+    principal: Arc<Principal>,
+    handler: Handler,
+) -> Result<HttpResponse, ApiError> {
+    call.belongs_to(owner(principal.scope));
+    let counter = refusals::Counter::of(&call, &principal)?;
+    counter.seen(handler(call, principal).await)
+}
+
+/// The logged-in person. What it may change is counted: every change leaves a line in the audit log.
+async fn person(call: &Call) -> Result<sessions::Person, ApiError> {
+    let person = refusals::person(call).await?;
+    if !matches!(*call.request.method(), Method::GET | Method::HEAD) {
+        call.state::<Accounts>()?.admit_change(person.user_id()).await?;
+    }
+    Ok(person)
+}
+
+const NO_ORGANIZATION: &str = "An operator belongs to no organization; log in as a member of one";
+
+fn denied(message: &str) -> ApiError {
+    ApiError::new(Code::PermissionDenied, message)
+}
