@@ -199,6 +199,13 @@ impl Catalog {
         self.models.iter()
     }
 
+    /// Days since the built-in figures were read. `None`: the version is no date.
+    pub fn age_days(&self, today: Date) -> Option<i64> {
+        let day = self.version.get(..10)?;
+        let read = Date::parse(day, time::macros::format_description!("[year]-[month]-[day]")).ok()?;
+        Some((today - read).whole_days())
+    }
+
     /// By exact canonical id.
     pub fn get(&self, canonical: &str) -> Option<&Arc<Model>> {
         self.index.get(canonical)

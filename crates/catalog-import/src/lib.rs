@@ -1,0 +1,15 @@
+//! Reads published price tables (litellm, models.dev, genai-prices) and says how the model catalogue differs from them,
+//! as an overlay file that a person reviews. It never decides a price: what it cannot express exactly it leaves to that
+//! person, and amounts are read as the digits that are written, never as floats.
+
+mod amount;
+mod compare;
+mod overlay;
+mod source;
+
+pub use compare::{Change, Difference, Limits, compare};
+pub use overlay::write;
+pub use source::{Listed, ReadError, Source, read};
+
+#[cfg(test)]
+mod tests;
