@@ -291,7 +291,7 @@ pub fn see_other_with(path: &str, cookie: Cookie<'static>) -> HttpResponse {
 }
 
 /// What every page carries.
-fn with_headers(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
+pub fn with_headers(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

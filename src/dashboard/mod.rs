@@ -6,6 +6,7 @@
 //! model output and error messages are escaped by the templates.
 
 mod assets;
+mod documents;
 mod explain;
 mod form;
 mod frame;

@@ -3,7 +3,7 @@
 //! one of our own pages and carry its form token. Pages must be registered nowhere else.
 
 use super::{
-    assets,
+    assets, documents,
     form::Form,
     frame::{Frame, PageError, Surroundings, error_page, see_other, stale_form, state},
     pages::{
@@ -17,10 +17,10 @@ use crate::{
         roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
     },
     gateway::Gateway,
-    http::extract::Call,
+    http::{error::ApiError, extract::Call},
     store::sessions::{self, Person, Session},
 };
-use Endpoint::{Anyone, Asset, Member, Operator, SignedIn};
+use Endpoint::{Anyone, File, Member, Operator, SignedIn};
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     cookie::Cookie,
@@ -53,8 +53,8 @@ pub struct Page {
 /// Who may open it, and what is called then.
 #[derive(Clone, Copy)]
 pub enum Endpoint {
-    /// A file without any secret.
-    Asset,
+    /// A file or document without any secret.
+    File(fn(&Call) -> Result<HttpResponse, ApiError>),
     /// Anyone, signed in or not.
     Anyone(fn(Visit<()>) -> Reply),
     /// Anyone signed in, operators too.
@@ -78,7 +78,10 @@ const PROVIDER_KEY: &str = "/o/{org}/keys/{id}/provider-keys/{provider_key}";
 
 /// The table.
 pub static PAGES: &[Page] = &[
-    get("/assets/{hash}/{name}", Asset),
+    get("/assets/{hash}/{name}", File(assets::serve)),
+    get("/docs", File(documents::serve)),
+    get("/docs/{page}", File(documents::serve)),
+    get("/llms.txt", File(documents::serve)),
     get("/login", Anyone(|visit| Box::pin(account::show_login(visit)))),
     post("/login", Anyone(|visit| Box::pin(account::log_in(visit)))),
     get("/signup", Anyone(|visit| Box::pin(account::show_sign_up(visit)))),
@@ -127,6 +130,10 @@ pub fn register(config: &mut ServiceConfig) {
             let answer =
                 move |request: HttpRequest, payload: web::Payload| dispatch(row, Call::new(request, payload));
             resource = resource.route(web::method(row.method.clone()).to(answer));
+            // What is read can be asked about without being sent: the server leaves the body out.
+            if row.method == Method::GET {
+                resource = resource.route(web::method(Method::HEAD).to(answer));
+            }
         }
         config.service(resource);
     }
@@ -144,8 +151,8 @@ async fn dispatch(page: &'static Page, call: Call) -> HttpResponse {
 }
 
 async fn authorize(page: &'static Page, mut call: Call) -> HttpResponse {
-    if matches!(page.endpoint, Asset) {
-        return assets::serve(&call).unwrap_or_else(|error| error.error_response());
+    if let File(serve) = page.endpoint {
+        return serve(&call).unwrap_or_else(|error| error.error_response());
     }
     let (Ok(gateway), Ok(origin)) = (state::<Gateway>(&call), state::<Origin>(&call)) else {
         return HttpResponse::InternalServerError().finish();
@@ -192,7 +199,7 @@ fn login_path(page: &Page, call: &Call) -> String {
 
 /// Who is signed in, if the row needs to know.
 async fn sign_in(page: &Page, call: &Call, origin: &Origin) -> Result<Option<Person>, PageError> {
-    if matches!(page.endpoint, Asset) {
+    if matches!(page.endpoint, File(_)) {
         return Ok(None);
     }
     let who = match origin.session_token(call) {
