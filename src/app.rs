@@ -4,6 +4,8 @@
 mod cache;
 mod closing;
 mod connections;
+mod metrics;
+mod traces;
 mod transports;
 
 use crate::{
@@ -33,7 +35,7 @@ use crate::{
     store::{self, Db, DbLimits, Pooler, Purpose, StoreError, instances},
     vault::KeyRing,
 };
-use actix_web::{App as HttpApp, HttpResponse, HttpServer, dev::Server, rt::net::TcpStream, web};
+use actix_web::{App as HttpApp, HttpServer, dev::Server, rt::net::TcpStream, web};
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use connections::Connections;
@@ -174,7 +176,7 @@ pub async fn build(
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
     let (metrics_address, metrics_server) = match config.metrics_listen {
-        Some(listen) => match serve_metrics(listen, gateway.clone()) {
+        Some(listen) => match metrics::serve(listen, gateway.clone()) {
             Ok((address, server)) => (Some(address), Some(server)),
             Err(error) if config.metrics_required => return Err(error),
             Err(error) => {
@@ -259,6 +261,7 @@ async fn gateway(
             deadlines: config.deadlines,
             chat_urls: chat_urls(config)?,
             base_urls: config.providers.iter().map(|settings| settings.base_url.to_string()).collect(),
+            cors_origins: config.cors_origins.clone(),
             retention: config.accounts.retention,
             mcp_access: config.mcp_access,
             reference_model: config.reference_model.as_deref().map(Into::into),
@@ -295,6 +298,7 @@ async fn gateway(
             move || transports.connect()
         }),
         metrics: Metrics::default(),
+        traces: traces::start(config, db, ambient, instance)?,
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
         draining: AtomicBool::new(false),
@@ -410,26 +414,6 @@ fn serve(
     .listen(listener)?
     .run();
     Ok(server)
-}
-
-#[allow(clippy::disallowed_methods)] // not the API: a listener of its own with one page
-fn serve_metrics(listen_on: SocketAddr, gateway: Arc<Gateway>) -> anyhow::Result<(SocketAddr, Server)> {
-    let listener = listen(listen_on).context("KAIROSROUTE_METRICS_LISTEN")?;
-    let address = listener.local_addr()?;
-    let gateway = web::Data::from(gateway);
-    let server = HttpServer::new(move || {
-        HttpApp::new().app_data(gateway.clone()).route(
-            "/metrics",
-            web::get().to(|gateway: web::Data<Gateway>| async move {
-                HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(gateway.exposition())
-            }),
-        )
-    })
-    .workers(1)
-    .disable_signals()
-    .listen(listener)?
-    .run();
-    Ok((address, server))
 }
 
 impl App {

@@ -1,7 +1,9 @@
 //! The commands of the process: which parts each one starts, and what it prints for a person to read.
 
 mod admin;
+mod catalog;
 mod demo;
+mod health;
 mod route;
 
 use crate::{
@@ -9,6 +11,7 @@ use crate::{
     billing::audit,
     config::{self, Config},
     domain::{ambient::Ambient, secret::Secret},
+    http::openapi,
     local_postgres::LocalPostgres,
     mcp::sealed::Opener,
     simulator,
@@ -24,7 +27,7 @@ use std::{future::Future, net::SocketAddr, path::Path, process::ExitCode, str::F
 #[derive(Parser)]
 #[command(
     name = "kairosroute",
-    version,
+    version = config::build::LONG.as_str(),
     about = "A multi-tenant LLM routing gateway with bring-your-own-key"
 )]
 struct Arguments {
@@ -63,6 +66,11 @@ enum Command {
         #[command(subcommand)]
         action: admin::AdminAction,
     },
+    /// The model catalogue: compare it with published price tables, and check it.
+    Catalog {
+        #[command(subcommand)]
+        action: catalog::CatalogAction,
+    },
     /// The router, without a gateway.
     Route {
         #[command(subcommand)]
@@ -70,8 +78,12 @@ enum Command {
     },
     /// Makes a private key for KAIROSROUTE_MCP_CREDENTIALS_KEY and prints it.
     McpKey,
+    /// Asks the gateway on this machine whether it lives; exit 1 if not. For containers.
+    Health,
     /// Prints the settings and their defaults, as in .env.example.
     ExampleEnv,
+    /// Prints the OpenAPI document, as in docs/openapi.json.
+    Openapi,
 }
 
 /// Reads the command line and runs one command.
@@ -80,6 +92,10 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::ExampleEnv => {
             print!("{}", config::example());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Openapi => {
+            print!("{}", openapi::TEXT.as_str());
             return Ok(ExitCode::SUCCESS);
         }
         Command::Route { action } => {
@@ -104,7 +120,15 @@ pub fn run() -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let config = Config::read(std::env::vars())?;
-    telemetry::start(&config.log).context("KAIROSROUTE_LOG")?;
+    if matches!(arguments.command, Command::Health) {
+        health::run(config.listen)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Catalog { action } = &arguments.command {
+        return catalog::run(action, config.catalog.as_deref());
+    }
+    let format = if config.log_json { telemetry::Format::Json } else { telemetry::Format::Text };
+    telemetry::start(&config.log, format).context("KAIROSROUTE_LOG")?;
     actix_web::rt::System::new().block_on(execute(arguments.command, config))
 }
 
@@ -116,7 +140,13 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Audit => return with_schema(&config, print_audit).await,
         Command::Vault { action } => admin::vault(&config, action).await?,
         Command::Admin { action } => admin::run(&config, action).await?,
-        Command::Simulate { .. } | Command::ExampleEnv | Command::McpKey | Command::Route { .. } => {}
+        Command::Simulate { .. }
+        | Command::Catalog { .. }
+        | Command::Health
+        | Command::ExampleEnv
+        | Command::Openapi
+        | Command::McpKey
+        | Command::Route { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

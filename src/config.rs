@@ -2,6 +2,7 @@
 //! Every variable is a row of [`VARIABLES`]; `.env.example` holds the same rows (a test compares them).
 
 mod accounts;
+pub mod build;
 mod cache;
 mod reader;
 mod variables;
@@ -118,6 +119,15 @@ pub struct Config {
     pub metrics_required: bool,
     pub unsafe_database: bool,
     pub log: String,
+    /// Where traces go (OTLP over HTTP); `None`: none are made.
+    pub otlp_endpoint: Option<Url>,
+    pub otlp_headers: Vec<(String, Secret)>,
+    /// Of requests whose caller has not decided.
+    pub trace_percent: u8,
+    /// Origins whose scripts may call the API, or `*`.
+    pub cors_origins: Vec<String>,
+    /// JSON instead of text.
+    pub log_json: bool,
     pub workers: usize,
     pub database_connections_max: u32,
     pub database_report_connections_max: u32,

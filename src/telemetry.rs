@@ -6,7 +6,7 @@ use std::{
     sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
     filter::{LevelFilter, Targets},
     fmt::MakeWriter,
     layer::SubscriberExt,
@@ -16,9 +16,16 @@ use tracing_subscriber::{
 /// Lines waiting to be written.
 const LINES_MAX: usize = 8_192;
 
+/// How lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    Text,
+    Json,
+}
+
 /// Starts logging; a second call in one process (tests) changes nothing. `filter` is a level or
 /// `target=level` pairs.
-pub fn start(filter: &str) -> anyhow::Result<()> {
+pub fn start(filter: &str, format: Format) -> anyhow::Result<()> {
     // The SDK that speaks MCP puts messages and addresses into its lines.
     // The HTTP server reports malformed requests of strangers as errors of its own.
     let targets = filter
@@ -26,8 +33,14 @@ pub fn start(filter: &str) -> anyhow::Result<()> {
         .with_target("rmcp", LevelFilter::OFF)
         .with_target("actix_http", LevelFilter::OFF);
     let (lines, inbox) = sync_channel(LINES_MAX);
-    let layer =
-        tracing_subscriber::fmt::layer().with_writer(Lines(lines)).with_ansi(false).with_filter(targets);
+    let layer = tracing_subscriber::fmt::layer().with_writer(Lines(lines)).with_ansi(false);
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        Format::Text => layer.boxed(),
+        Format::Json => {
+            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
+    };
+    let layer = layer.with_filter(targets);
     if tracing_subscriber::registry().with(layer).try_init().is_ok() {
         std::thread::Builder::new().name("log".to_owned()).spawn(move || write(&inbox))?;
     }

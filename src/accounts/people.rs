@@ -245,6 +245,40 @@ impl Accounts {
         Ok(id)
     }
 
+    /// Makes sure that a person owns an organization and logs in with this password. For the demo's start.
+    pub async fn ensure_owner(
+        &self,
+        scope: OrgScope,
+        email: &str,
+        password: &Secret,
+    ) -> Result<(), AccountError> {
+        let email = fields::email(email)?;
+        let password_hash = self.passwords.hash(Lane::Command, password).await?;
+        let user = User { id: UserId(self.ambient.uuid()), email, password_hash, is_operator: false };
+        self.transact(move |db, ambient| {
+            let user = user.clone();
+            async move {
+                let mut tx = db.begin().await?;
+                let id = match users::find_by_email(&mut tx, &user.email).await? {
+                    Some(known) => {
+                        users::set_password(&mut tx, known.id, &user.password_hash).await?;
+                        known.id
+                    }
+                    None => {
+                        insert_user(&mut tx, &ambient, &user).await?;
+                        user.id
+                    }
+                };
+                if members::get(&mut tx, scope, id).await?.is_none() {
+                    members::insert(&mut tx, scope, id, Role::Owner, ambient.now()).await?;
+                }
+                tx.commit().await?;
+                Ok(())
+            }
+        })
+        .await
+    }
+
     /// The stored form of a presented invitation token.
     fn invitation_hash(&self, token: &Secret) -> Result<[u8; 32], AccountError> {
         if !has_token_form(token.expose(), INVITATION_PREFIX) {

@@ -2,11 +2,7 @@
 //! only then the port is closed.
 
 use rustix::net::{Shutdown, shutdown};
-use std::{
-    net::TcpListener,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -26,7 +22,7 @@ const BODY: &str = r#"{"error":{"message":"This process is shutting down; try ag
 
 /// Waits until no admitted request is left, or until `deadline`.
 pub(super) async fn until_none_runs(gateway: &Arc<Gateway>, deadline: Instant) {
-    while gateway.metrics.in_flight.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
+    while gateway.metrics.in_flight.get() > 0 && Instant::now() < deadline {
         sleep(LOOK_EVERY).await;
     }
 }

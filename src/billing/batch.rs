@@ -162,6 +162,11 @@ impl Ledger {
         self.unwritten.load(Ordering::Relaxed)
     }
 
+    /// Holds in the queue, and those being written.
+    pub fn holds_waiting(&self) -> usize {
+        self.limits.holds_waiting_max.saturating_sub(self.waiting.available_permits())
+    }
+
     fn send_settle(&self, settle: Settle, reply: Option<SettleReply>) {
         let counted = Counted::one_of(&self.unwritten);
         if self.ops.send(Op::Settle { settle, reply, counted }).is_err() {

@@ -49,6 +49,11 @@ impl Reader<'_> {
             metrics_required: self.given.contains_key("KAIROSROUTE_METRICS_LISTEN"),
             unsafe_database: self.text("KAIROSROUTE_UNSAFE_DATABASE").as_deref() == Some("1"),
             log: self.text("KAIROSROUTE_LOG").unwrap_or_default(),
+            otlp_endpoint: self.otlp_endpoint("KAIROSROUTE_OTLP_ENDPOINT"),
+            otlp_headers: self.header_list("KAIROSROUTE_OTLP_HEADERS"),
+            trace_percent: self.between("KAIROSROUTE_TRACE_PERCENT", 0, 100),
+            cors_origins: self.origins("KAIROSROUTE_CORS_ORIGINS"),
+            log_json: self.one_of("KAIROSROUTE_LOG_FORMAT", ["json", "text"]),
             workers: match self.text("KAIROSROUTE_WORKERS") {
                 Some(_) => self.between("KAIROSROUTE_WORKERS", 1, 1024),
                 None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -248,6 +253,46 @@ impl Reader<'_> {
         let nets: Result<_, _> = list.split(',').map(|net| net.trim().parse()).collect();
         nets.unwrap_or_else(|_| {
             self.errors.push(format!("{name}: expected networks like 10.0.0.0/8, comma-separated"));
+            Vec::new()
+        })
+    }
+
+    fn otlp_endpoint(&mut self, name: &str) -> Option<Url> {
+        let text = self.text(name)?;
+        let url = Url::parse(&text).ok().filter(is_plain_base);
+        if url.is_none() {
+            self.errors.push(format!("{name}: expected an http(s) URL without query or user"));
+        }
+        url
+    }
+
+    fn header_list(&mut self, name: &str) -> Vec<(String, Secret)> {
+        let Some(list) = self.text(name) else { return Vec::new() };
+        let header = |pair: &str| {
+            let (name, value) = pair.split_once('=')?;
+            let (name, value) = (name.trim().to_lowercase(), value.trim());
+            reqwest::header::HeaderName::try_from(&name).ok()?;
+            reqwest::header::HeaderValue::from_str(value).ok()?;
+            Some((name, Secret::new(value.to_owned())))
+        };
+        let headers: Option<Vec<_>> = list.split(',').map(header).collect();
+        headers.unwrap_or_else(|| {
+            self.errors.push(format!("{name}: expected name=value, comma-separated"));
+            Vec::new()
+        })
+    }
+
+    fn origins(&mut self, name: &str) -> Vec<String> {
+        let Some(list) = self.text(name) else { return Vec::new() };
+        let origin = |text: &str| {
+            let is_origin = |url: Url| url.origin().is_tuple() && url.origin().ascii_serialization() == text;
+            (text == "*" || Url::parse(text).is_ok_and(is_origin)).then(|| text.to_owned())
+        };
+        let origins: Option<Vec<_>> = list.split(',').map(|text| origin(text.trim())).collect();
+        origins.unwrap_or_else(|| {
+            self.errors.push(format!(
+                "{name}: expected origins like https://app.example.com, comma-separated, or *"
+            ));
             Vec::new()
         })
     }

@@ -75,3 +75,16 @@ fn each_purpose_has_its_database_connections_or_the_setting_is_refused() {
     assert!(error.contains("KAIROSROUTE_DATABASE_CONNECTIONS_MAX: 11 or more are needed: 7 for"), "{error}");
     assert!(error.contains("2 for reports") && error.contains("2 for accounts"), "{error}");
 }
+
+#[test]
+fn origins_are_origins() {
+    let config =
+        read(&[("KAIROSROUTE_CORS_ORIGINS", "https://app.example.com, http://localhost:3000")]).unwrap();
+    assert_eq!(config.cors_origins, ["https://app.example.com", "http://localhost:3000"]);
+    assert!(read(&[("KAIROSROUTE_CORS_ORIGINS", "*")]).is_ok());
+    for wrong in
+        ["app.example.com", "https://app.example.com/", "https://a.example/path", "null", "*.example.com"]
+    {
+        assert!(read(&[("KAIROSROUTE_CORS_ORIGINS", wrong)]).is_err(), "{wrong}");
+    }
+}

@@ -98,8 +98,29 @@ pub static VARIABLES: &[Variable] = &[
     variable(
         "KAIROSROUTE_LOG",
         "warn,kairosroute=info",
-        "error | warn | info | debug | trace, or target=level pairs",
+        "error | warn | info | debug | trace, or target=level pairs; kairosroute::access=off: no line for each request",
     ),
+    variable(
+        "KAIROSROUTE_OTLP_ENDPOINT",
+        "",
+        "where traces go, as OTLP in JSON over HTTP, such as http://collector:4318/v1/traces; unset: none are made",
+    ),
+    variable(
+        "KAIROSROUTE_OTLP_HEADERS",
+        "",
+        "name=value, comma-separated: headers for it, such as a key of the collector",
+    ),
+    variable(
+        "KAIROSROUTE_TRACE_PERCENT",
+        "100",
+        "requests of which traces are made, of those whose `traceparent` does not say",
+    ),
+    variable(
+        "KAIROSROUTE_CORS_ORIGINS",
+        "",
+        "origins whose scripts may call /v1 from a browser, comma-separated, such as https://app.example.com, or *",
+    ),
+    variable("KAIROSROUTE_LOG_FORMAT", "text", "text | json, one line each"),
     variable("KAIROSROUTE_WORKERS", "", "HTTP worker threads; unset: one per core"),
     variable(
         "KAIROSROUTE_DATABASE_CONNECTIONS_MAX",

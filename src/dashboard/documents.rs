@@ -80,6 +80,8 @@ pub static DOCUMENTS: &[Document] = documents![
     "request-keys" Application,
     "errors" Application,
     "failover" Application,
+    "caching" Application,
+    "idempotency" Application,
     "routing" Application,
     "mcp" Application,
     "dialects" Application,

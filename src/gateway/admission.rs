@@ -14,7 +14,7 @@ use crate::{
 };
 use moka::future::Cache;
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -95,25 +95,15 @@ impl Shared {
         Charge::new(&self.memory, organization, self.limits.memory_bytes_per_organization_max)
     }
 
-    /// What is used of each pool and how often it was refused, in Prometheus' text format.
-    pub fn exposition(&self) -> String {
-        let pools = [
+    /// Each pool under its name.
+    pub fn pools(&self) -> [(&'static str, &Pool); 5] {
+        [
             ("requests", &self.places),
             ("requests_of_keys", &self.keys),
             ("bodies", &self.readings),
             ("bodies_of_strangers", &self.strangers),
             ("memory_bytes", &self.memory),
-        ];
-        let line = |name: &str, of: &dyn Fn(&Pool) -> u64| {
-            let lines =
-                pools.iter().map(|(pool, units)| format!("{name}{{pool=\"{pool}\"}} {}\n", of(units)));
-            lines.collect::<String>()
-        };
-        let used = line("kairosroute_shared_used", &Pool::used);
-        let refused = line("kairosroute_shared_refused_total", &Pool::refused);
-        format!(
-            "# TYPE kairosroute_shared_used gauge\n{used}# TYPE kairosroute_shared_refused_total counter\n{refused}"
-        )
+        ]
     }
 
     /// Whether an organization has credit. A database that is away is no reason to refuse.
@@ -137,12 +127,19 @@ impl Gateway {
         principal: &Principal,
         memory: Option<Charge>,
     ) -> Result<InFlightPermit, NotAdmitted> {
+        let admitted = self.find_slot(principal, memory).await;
+        admitted.inspect_err(|reason| self.metrics.shed(*reason))
+    }
+
+    async fn find_slot(
+        self: &Arc<Self>,
+        principal: &Principal,
+        memory: Option<Charge>,
+    ) -> Result<InFlightPermit, NotAdmitted> {
         if self.tasks.is_closed() {
-            self.metrics.shed.fetch_add(1, Ordering::Relaxed);
             return Err(NotAdmitted::Stopping);
         }
         if !self.lease.is_sure(Instant::now()) {
-            self.metrics.shed.fetch_add(1, Ordering::Relaxed);
             return Err(NotAdmitted::Unready);
         }
         let limits = &self.shared.limits;
@@ -159,22 +156,17 @@ impl Gateway {
         });
         match shares {
             Ok(shares) => {
-                self.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+                self.metrics.in_flight.inc();
                 Ok(InFlightPermit { gateway: self.clone(), _memory: memory, _shares: shares })
             }
-            Err(full) => {
-                self.metrics.shed.fetch_add(1, Ordering::Relaxed);
-                Err(match full {
-                    Full::Share => NotAdmitted::Share,
-                    Full::Pool => NotAdmitted::Process,
-                })
-            }
+            Err(Full::Share) => Err(NotAdmitted::Share),
+            Err(Full::Pool) => Err(NotAdmitted::Process),
         }
     }
 }
 
 impl Drop for InFlightPermit {
     fn drop(&mut self) {
-        self.gateway.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.gateway.metrics.in_flight.dec();
     }
 }

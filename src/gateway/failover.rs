@@ -42,7 +42,7 @@ use decide::{
     FailedAttempt, FailoverRules, FailoverState, KeyOrigin, Next, Repeat, RetryBudgetOf, StepCost,
     TargetFacts, decide,
 };
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The request bears a fee that no answer tells.
@@ -276,10 +276,11 @@ impl<'a> Failover<'a> {
         let fell_back = self.state.own_failure().filter(|_| target.kind() == CredentialKind::Platform);
         open.fallback_reason = fell_back.map(ErrorClass::as_str);
         let metrics = &self.inbound.gateway.metrics;
-        metrics.attempts.fetch_add(1, Ordering::Relaxed);
+        let timer = metrics.attempt(target.candidate, target.kind());
+        let span = open.begin_attempt_span(&mut call);
         let before = self.last.as_ref().and_then(|(_, at)| self.targets.get(*at));
         let failed_over = before.is_some_and(|before| before.candidate.id != target.candidate.id);
-        metrics.fallbacks.fetch_add(u64::from(fell_back.is_some() || failed_over), Ordering::Relaxed);
+        metrics.fallbacks.inc_by(u64::from(fell_back.is_some() || failed_over));
         // A host of the customer's own says nothing about the provider.
         let is_providers = target.custom_base_url().is_none();
         let timing = is_providers.then(|| call.timing.clone());
@@ -298,7 +299,10 @@ impl<'a> Failover<'a> {
         } else {
             call.dial().await
         };
-        self.note(target, result.as_ref().err(), started, open);
+        let failed = result.as_ref().err();
+        timer.ended(failed.map(|rejection| rejection.class));
+        open.end_attempt_span(span, target.candidate, target.kind(), failed);
+        self.note(target, failed, started, open);
         match result {
             Ok(answer) => Ok(UpstreamAnswer { answer, provider, secret, until: self.state.rules.until }),
             Err(rejection) => {

@@ -29,8 +29,13 @@ impl Lease {
 
     /// Whether new requests may be admitted at `now`.
     pub fn is_sure(&self, now: Instant) -> bool {
+        self.age(now) < SURE
+    }
+
+    /// Time from the last renewal to `now`.
+    pub fn age(&self, now: Instant) -> Duration {
         let age = self.millis(now).saturating_sub(self.renewed_ms.load(Ordering::Relaxed));
-        Duration::from_millis(age) < SURE
+        Duration::from_millis(age)
     }
 
     fn millis(&self, at: Instant) -> u64 {

@@ -32,6 +32,7 @@ pub mod stream;
 pub mod targets;
 pub mod token_count;
 mod tool_loop;
+pub mod traces;
 mod upstream_context;
 
 use crate::{
@@ -80,6 +81,8 @@ pub struct Settings {
     pub base_urls: Vec<String>,
     /// The model that the choice by `auto` measures quality and savings by.
     pub reference_model: Option<Arc<str>>,
+    /// Origins whose scripts may call the API, or `*`.
+    pub cors_origins: Vec<String>,
     /// MCP servers that requests may name by slug, and where they are.
     /// How long what has ended is kept.
     pub retention: Retention,
@@ -138,6 +141,8 @@ pub struct Gateway {
     /// Threads for what would hold a worker for too long.
     pub compute: ComputeQueue,
     pub metrics: Metrics,
+    /// Where the operator has configured an address for them.
+    pub traces: Option<traces::Traces>,
     /// Ends of requests that nobody awaits, and abandoned answers that are read on: waited for at shutdown.
     pub tasks: TaskTracker,
     /// Cancelled when the time for running requests is over.

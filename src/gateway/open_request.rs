@@ -7,6 +7,7 @@ mod latency_sample;
 mod next_turn;
 mod record;
 mod savings;
+mod trace;
 mod usage_estimate;
 
 use super::{
@@ -48,6 +49,7 @@ use std::{
 };
 use time::OffsetDateTime;
 use tokio_util::task::{AbortOnDropHandle, task_tracker::TaskTrackerToken};
+use trace::Trace;
 
 /// Everything about a request that has not ended.
 pub struct OpenRequest {
@@ -82,6 +84,8 @@ pub struct OpenRequest {
     pub ttft: Option<Duration>,
     pub turns: TurnState,
     pub cache: CacheStage,
+    /// Its place in a trace, and the spans of its calls, where traces are made.
+    pub trace: Option<Box<Trace>>,
     pub(super) hold: Option<HoldId>,
     /// The most that the choices could cost when credit was set aside, and what was set aside.
     hold_requested: NanoUsd,
@@ -175,7 +179,9 @@ const BYTES_PER_TOKEN: u64 = 4;
 impl OpenRequest {
     pub fn new(inbound: &Inbound<'_>, permit: InFlightPermit) -> Self {
         let (gateway, principal) = (inbound.gateway.clone(), inbound.principal.clone());
-        Self::begin(gateway, principal, inbound.kind, inbound.body.clone(), permit)
+        let mut open = Self::begin(gateway, principal, inbound.kind, inbound.body.clone(), permit);
+        open.begin_trace(inbound.traceparent);
+        open
     }
 
     pub fn begin(
@@ -214,6 +220,7 @@ impl OpenRequest {
             ttft: None,
             turns: TurnState::default(),
             cache: CacheStage::default(),
+            trace: None,
             hold: None,
             hold_requested: NanoUsd::ZERO,
             held: NanoUsd::ZERO,
@@ -249,7 +256,10 @@ impl OpenRequest {
             model: first.id.clone(),
             kind: self.kind.as_str(),
         };
-        match self.gateway.ledger.hold(request).await? {
+        let began = Instant::now();
+        let outcome = self.gateway.ledger.hold(request).await;
+        self.gateway.metrics.hold_wait.observe(began.elapsed().as_secs_f64());
+        match outcome? {
             HoldOutcome::Admitted { amount } => {
                 (self.hold_requested, self.held) = (want, amount);
                 self.hold = Some(id);

@@ -1,7 +1,7 @@
 //! A request before and after it is read: what came with it, and its parsed form, which is the same for every kind of
 //! endpoint.
 
-use super::{Gateway, failure::Failure, request_options::RoutingHeaders};
+use super::{Gateway, failure::Failure, request_options::RoutingHeaders, traces::TraceParent};
 use crate::{
     dialect::{
         self, ClientRequest, Head, Invalid, Limits,
@@ -29,6 +29,8 @@ pub struct Inbound<'a> {
     pub fallback: Option<ByokFallback>,
     /// `X-KairosRoute-First-Content-Timeout-Ms`: how long a candidate may stay silent while another one is left.
     pub first_content: Option<Duration>,
+    /// The caller's place in a trace.
+    pub traceparent: Option<TraceParent>,
     /// What came in headers beside the body.
     pub routing_headers: RoutingHeaders,
     /// What the buffers of its answer are charged to; each has another.

@@ -192,7 +192,7 @@ async fn ask(
     };
     let to = target.destination(inbound, &path)?;
     let beta = inbound.beta.clone().filter(|_| matches!(count, Count::Messages(_)));
-    let outgoing = Outgoing { to, body, content_type: "application/json".into(), beta };
+    let outgoing = Outgoing { to, body, content_type: "application/json".into(), beta, traceparent: None };
     meta.byok = target.kind() == CredentialKind::Byok;
     meta.by_byok_api_key = target.is_byok_api_key();
     let is_of_request = matches!(target.credential, Credential::Request(_));

@@ -6,10 +6,11 @@ mod dispatch;
 
 use super::{
     api::{auth, billing, keys, members, provider_keys, usage},
+    cors,
     error::{ApiError, Code, Envelope},
     extract::Call,
     finish::{envelope_for, finished, refuse},
-    health, indox,
+    health, indox, openapi,
     unknown::{shortened, unknown_path},
     v1::{
         conversation::{converse, infer},
@@ -126,6 +127,7 @@ pub static ROUTES: &[Route] = &[
     // A name that some clients and load balancers ask for.
     row(Method::GET, "/health", Public(|call| Box::pin(health::alive(call)))),
     row(Method::GET, "/readyz", Public(|call| Box::pin(health::ready(call)))),
+    row(Method::GET, "/openapi.json", Public(|call| Box::pin(openapi::get_document(call)))),
     row(Method::GET, "/.well-known/jwks.json", Public(|call| Box::pin(health::keys(call)))),
     row(
         Method::POST,
@@ -370,7 +372,8 @@ pub fn register(config: &mut ServiceConfig) {
         }
         let options = allowed.clone();
         resource = resource.route(web::method(Method::OPTIONS).to(move |request: HttpRequest| {
-            let response = HttpResponse::NoContent().insert_header(("allow", options.as_str())).finish();
+            let mut response = HttpResponse::NoContent().insert_header(("allow", options.as_str())).finish();
+            cors::preflight(&mut response, &request, cors::allowed(&request), &options);
             std::future::ready(finished(&request, response))
         }));
         let envelope = route.envelope;

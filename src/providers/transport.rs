@@ -63,6 +63,8 @@ pub struct Outgoing {
     pub content_type: Cow<'static, str>,
     /// `anthropic-beta`, as the client sent it.
     pub beta: Option<String>,
+    /// The call's place in a trace.
+    pub traceparent: Option<String>,
 }
 
 /// The answer to a call: its head, and its body as it comes.
@@ -170,6 +172,9 @@ impl Transport {
             }
             if let Some(beta) = &outgoing.beta {
                 request = request.header("anthropic-beta", beta);
+            }
+            if let Some(traceparent) = &outgoing.traceparent {
+                request = request.header("traceparent", traceparent);
             }
             request
         };

@@ -59,6 +59,14 @@ pub enum Purpose {
     Reports,
 }
 
+/// The connections of one purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionCounts {
+    pub idle: u64,
+    pub used: u64,
+    pub most: u64,
+}
+
 /// What stands between this process and the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Pooler {
@@ -222,6 +230,22 @@ impl Db {
     /// The runtime on which everything that talks to the database runs.
     pub fn runtime(&self) -> &Handle {
         &self.shared.runtime
+    }
+
+    /// The connections of each purpose.
+    pub fn connections(&self) -> [(&'static str, ConnectionCounts); 4] {
+        let shared = &self.shared;
+        let lanes = [
+            ("accounts", &shared.accounts),
+            ("keys", &shared.keys),
+            ("vital", &shared.vital),
+            ("reports", &shared.reports),
+        ];
+        lanes.map(|(purpose, lane)| {
+            let (all, idle) = (u64::from(lane.pool.size()), u64::try_from(lane.pool.num_idle()).unwrap_or(0));
+            let most = u64::from(lane.pool.options().get_max_connections());
+            (purpose, ConnectionCounts { idle, used: all.saturating_sub(idle), most })
+        })
     }
 
     /// What is known of the database.

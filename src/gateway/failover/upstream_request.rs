@@ -69,7 +69,7 @@ impl<'a> Failover<'a> {
             Credential::Platform => beta.and_then(|beta| unpaid_betas(beta, open)),
             Credential::Request(_) | Credential::Stored(_) => beta.map(str::to_owned),
         };
-        let outgoing = Outgoing { to, body: encoded.body, content_type: JSON, beta };
+        let outgoing = Outgoing { to, body: encoded.body, content_type: JSON, beta, traceparent: None };
         self.assemble(serving, outgoing, Awaited::Conversation(context), request.head().stream)
     }
 
@@ -113,7 +113,8 @@ impl<'a> Failover<'a> {
         let sent = request.encode(&at).map_err(AttemptFailure::Unsupported)?;
         open.dropped = sent.dropped.into_iter().map(Cow::into_owned).collect();
         let to = serving.destination(self.inbound, &sent.path).ok_or(AttemptFailure::Unusable)?;
-        let outgoing = Outgoing { to, body: sent.body, content_type: sent.content_type, beta: None };
+        let content_type = sent.content_type;
+        let outgoing = Outgoing { to, body: sent.body, content_type, beta: None, traceparent: None };
         let reply_bytes_max = self.inbound.gateway.settings.limits.reply_bytes_max;
         let flows = sent.expected.flows();
         let context = EndpointContext { provider, expected: sent.expected, reply_bytes_max };

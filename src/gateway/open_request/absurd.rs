@@ -12,7 +12,6 @@ use crate::{
     },
     gateway::receipt::CredentialKind,
 };
-use std::sync::atomic::Ordering;
 
 /// How much more than its text a prompt may be: instructions and tools that providers add.
 const PROMPT_TOKENS_ADDED: u64 = 32_768;
@@ -90,7 +89,7 @@ impl OpenRequest {
             usage = ?serving.consumed.reported, bound = ?serving.most,
             "a provider reported more than the request can have consumed: counted instead"
         );
-        self.gateway.metrics.usage_above_bound.fetch_add(1, Ordering::Relaxed);
+        self.gateway.metrics.usage_above_bound.inc();
         serving.above_bound = true;
         serving.consumed.reported = None;
         serving.consumed.prompt = None;

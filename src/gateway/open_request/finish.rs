@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// In the receipt of an answer whose charge was not durable in time.
 const NOT_DURABLE: &str = "the bill could not be made durable in time";
@@ -47,11 +47,6 @@ impl OpenRequest {
     ) -> Result<(ServedBy, Bill), NotDurable> {
         let bill = self.bill();
         self.record_latency_sample(ending, bill.as_ref());
-        if !self.turns.has_next_turn {
-            let called =
-                self.answering().filter(|_| !self.attempts.is_empty() || !self.turns.done.is_empty());
-            self.gateway.metrics.ended(ending, called.map(|last| last.credential));
-        }
         let error = error.or(self.cut_by);
         match self.charge(bill) {
             Ok((hold, settling, bill)) => {
@@ -96,6 +91,7 @@ impl OpenRequest {
         error: Option<&str>,
         replaces: bool,
     ) {
+        self.count_end(ending, bill);
         let mut record = self.record(bill, ending, error);
         record.replaces = replaces;
         let is_refusal = bill.is_none() && self.turns.done.is_empty() && self.cache.served.is_none();
@@ -110,8 +106,10 @@ impl Charging {
     async fn wait(self, wait: Duration) -> Result<(ServedBy, Bill), NotDurable> {
         let mut waiting = Waiting(Some(self));
         let Some(charging) = &mut waiting.0 else { return Err(NotDurable) };
+        let began = Instant::now();
         let answer = tokio::time::timeout(wait, &mut charging.settling).await;
         let Some(charging) = waiting.0.take() else { return Err(NotDurable) };
+        charging.open.gateway.metrics.settle_wait.observe(began.elapsed().as_secs_f64());
         match answer {
             Ok(answer) => charging.close(answer),
             Err(_) => {

@@ -4,13 +4,42 @@
 use super::{OpenRequest, record::millis};
 use crate::{
     domain::usage::Basis,
-    gateway::receipt::{Bill, CredentialKind, RequestOutcome},
+    gateway::{
+        metrics::{Ended, Host},
+        receipt::{Bill, CredentialKind, RequestOutcome},
+    },
     providers::{error::ErrorClass, transport::TimedResponse},
     routing::{host_stats::Sample, shared_health::HostSample},
 };
 use std::time::Duration;
 
 impl OpenRequest {
+    /// Counts a turn's consumption, and with the last turn the request.
+    pub(super) fn count_end(&self, ending: RequestOutcome, bill: Option<&Bill>) {
+        let metrics = &self.gateway.metrics;
+        let host = self.serving.as_ref().filter(|_| !self.attempts.is_empty()).map(|serving| Host {
+            provider: serving.provider,
+            model: serving.model.is_some().then_some(&serving.served.model_id),
+            credential: serving.served.credential,
+        });
+        if let (Some(host), Some(bill)) = (&host, bill) {
+            metrics.consumed(host, bill);
+        }
+        if self.turns.has_next_turn {
+            return;
+        }
+        self.end_trace(ending, bill);
+        let began = self.turns.began.map_or(self.started, |(_, began)| began);
+        metrics.ended(&Ended {
+            kind: self.kind,
+            ending,
+            duration: began.elapsed(),
+            ttft: self.turns.first_ttft.or(self.ttft),
+            credential: self.answering().filter(|_| !self.attempts.is_empty()).map(|last| last.credential),
+            host,
+        });
+    }
+
     /// An answer that is whole.
     pub(super) fn record_latency_sample(&self, ending: RequestOutcome, bill: Option<&Bill>) {
         let Some(serving) = self.serving.as_ref().filter(|_| ending == RequestOutcome::Completed) else {

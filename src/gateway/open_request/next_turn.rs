@@ -48,6 +48,7 @@ impl OpenRequest {
             ttft: None,
             turns,
             cache: Default::default(),
+            trace: self.trace.clone(),
             hold: None,
             hold_requested: Default::default(),
             held: Default::default(),

@@ -123,6 +123,8 @@ impl Caller {
             beta: self.beta.clone(),
             fallback: self.fallback,
             first_content: self.first_content,
+            // Its first turn has begun the trace.
+            traceparent: None,
             routing_headers: self.routing_headers.clone(),
             memory: self.gateway.shared.memory_for(owner(self.principal.scope)),
         }

@@ -8,6 +8,8 @@ use crate::{
     accounts::Accounts,
     gateway::{Gateway, owner},
     http::{
+        access_log::{Caller, Line, note_caller},
+        cors,
         error::{ApiError, Code, Envelope},
         extract::{self, Call},
         finish::{envelope_for, finish, identified},
@@ -21,6 +23,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 /// Checks the caller as the row demands, then calls its handler. A panic in a handler is one 500.
 pub(super) async fn dispatch(route: &'static Route, call: Call) -> HttpResponse {
+    let (line, origin) = (Line::begin(&call.request, route.path), cors::allowed(&call.request));
     let gateway = call.state::<Gateway>().ok();
     let takes_token = matches!(route.endpoint, Client(_) | Either(..));
     // The caller's own words, whatever becomes of it.
@@ -36,7 +39,8 @@ pub(super) async fn dispatch(route: &'static Route, call: Call) -> HttpResponse 
     let mut response =
         outcome.unwrap_or_else(|error| identified(error.envelope(envelope), gateway).error_response());
     finish(&mut response, gateway);
-    response
+    cors::allow(&mut response, origin);
+    line.answered(response)
 }
 
 async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse, ApiError> {
@@ -88,6 +92,7 @@ async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse
         Endpoint::Session(capability, handler) => match person(&call).await? {
             sessions::Person::Member(session) if session.role.can(capability) => {
                 call.belongs_to(owner(session.scope));
+                note_caller(&call.request, Caller { org: session.scope.org_id(), api_key: None });
                 handler(call, session).await
             }
             sessions::Person::Member(_) => {
@@ -109,6 +114,8 @@ async fn counted(
     handler: Handler,
 ) -> Result<HttpResponse, ApiError> {
     call.belongs_to(owner(principal.scope));
+    let caller = Caller { org: principal.scope.org_id(), api_key: Some(principal.api_key_id) };
+    note_caller(&call.request, caller);
     let counter = refusals::Counter::of(&call, &principal)?;
     counter.seen(handler(call, principal).await)
 }

@@ -15,6 +15,7 @@ use crate::{
         request::Inbound,
         request_options::RoutingHeaders,
         respond::{Reply, ResponseMeta},
+        traces::TraceParent,
     },
     http::{
         body::{Charged, crowded, not_done},
@@ -198,6 +199,7 @@ pub(super) struct Inputs {
     beta: Option<String>,
     fallback: Option<ByokFallback>,
     first_content: Option<Duration>,
+    traceparent: Option<TraceParent>,
     routing_headers: RoutingHeaders,
 }
 
@@ -209,8 +211,17 @@ impl Inputs {
         transport: &'g Transport,
         rewrite: Rewrite,
     ) -> Inbound<'g> {
-        let Self { body, principal, kind, content_type, beta, fallback, first_content, routing_headers } =
-            self;
+        let Self {
+            body,
+            principal,
+            kind,
+            content_type,
+            beta,
+            fallback,
+            first_content,
+            traceparent,
+            routing_headers,
+        } = self;
         let body = rewrite(kind, &content_type, body);
         let memory = gateway.shared.memory_for(owner(principal.scope));
         Inbound {
@@ -223,6 +234,7 @@ impl Inputs {
             beta,
             fallback,
             first_content,
+            traceparent,
             routing_headers,
             memory,
         }
@@ -278,7 +290,18 @@ pub(super) async fn inputs(
     }
     // What is sent to the provider is about as large.
     call.charge(body.len().saturating_mul(2))?;
-    Ok(Inputs { body, principal, kind, content_type, beta, fallback, first_content, routing_headers })
+    let traceparent = call.header("traceparent").and_then(TraceParent::parse);
+    Ok(Inputs {
+        body,
+        principal,
+        kind,
+        content_type,
+        beta,
+        fallback,
+        first_content,
+        traceparent,
+        routing_headers,
+    })
 }
 
 /// The head of a good answer.

@@ -16,13 +16,17 @@ use crate::{
     routing::{filter, plan},
     store::api_keys::Principal,
 };
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, http::header};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use time::Date;
 
 /// Models on a page of Anthropic's list, where the client names no number, and at the most.
 const PAGE_MODELS: usize = 1_000;
 const PAGE_MODELS_MAX: usize = 1_000;
+/// In Anthropic's document: not known.
+const UNKNOWN_DAY: Date = time::macros::date!(1970 - 01 - 01);
 
 /// Who asks, and in whose shape.
 pub(in crate::http) struct Asking {
@@ -89,8 +93,13 @@ impl Asking {
             |model: &Model| !self.anthropic || Kind::Conversation(Dialect::Messages).is_served_by(model.mode);
         let models = self.live(|model| wanted(model) && spoken(model));
         if !self.anthropic {
-            let data: Vec<Value> = models.iter().map(|model| self.told(model)).collect();
-            return Ok(HttpResponse::Ok().json(json!({ "object": "list", "data": data })));
+            let filter: Filter = call.query()?;
+            let models = models.iter().filter(|model| filter.mode.is_none_or(|mode| mode == model.mode));
+            let is_wanted = |view: &Value| {
+                filter.available.is_none_or(|wanted| view.get("available") == Some(&Value::Bool(wanted)))
+            };
+            let data: Vec<Value> = models.map(|model| self.told(model)).filter(is_wanted).collect();
+            return Ok(tagged(call, json!({ "object": "list", "data": data }).to_string()));
         }
         let (page, has_more) = call.query::<Page>()?.of(&models)?;
         let id = |model: Option<&Arc<Model>>| model.map(|model| model.id.to_string());
@@ -109,7 +118,7 @@ impl Asking {
         json!({
             "id": &*model.id,
             "object": "model",
-            "created": 0,
+            "created": created(model),
             "owned_by": model.provider.as_str(),
             "name": &*model.name,
             "provider": model.provider.row().name,
@@ -139,6 +148,33 @@ impl Asking {
             && is_served(model)
             && filter::policy_obstacle(&self.principal.policy, model.provider, &model.id, &model.name)
                 .is_none()
+    }
+}
+
+/// Which models of OpenAI's list are wanted; other parameters are of no meaning here.
+#[derive(serde::Deserialize)]
+struct Filter {
+    mode: Option<Mode>,
+    /// `true`: those that a request of this API key could be served by.
+    available: Option<bool>,
+}
+
+/// A list that is long and seldom changes: a client that has it is told so instead of being sent it again.
+fn tagged(call: &Call, body: String) -> HttpResponse {
+    let digest = Sha256::digest(body.as_bytes());
+    let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let tag = format!("\"{hash}\"");
+    let known = call.header("if-none-match").unwrap_or_default();
+    let is_known = known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag);
+    let mut response = match is_known {
+        true => HttpResponse::NotModified(),
+        false => HttpResponse::Ok(),
+    };
+    // It depends on whose key asks.
+    response.insert_header((header::ETAG, tag)).insert_header((header::CACHE_CONTROL, "private, no-cache"));
+    match is_known {
+        true => response.finish(),
+        false => response.content_type("application/json").body(body),
     }
 }
 
@@ -182,7 +218,7 @@ impl Page {
 }
 
 /// A model with every member that Anthropic's document requires. What the catalogue does not claim is not supported.
-fn anthropic_model(model: &Model, today: time::Date) -> Value {
+fn anthropic_model(model: &Model, today: Date) -> Value {
     let supported = |supported: bool| json!({ "supported": supported });
     let can = |flag: Flag| supported(model.flags.has(flag));
     let own = supported(model.provider.as_str() == "anthropic");
@@ -236,13 +272,21 @@ fn anthropic_model(model: &Model, today: time::Date) -> Value {
 /// The day in a name that holds one (`claude-haiku-4-5-20251001`, `gpt-5.4-2026-03-05`), else the epoch, which in
 /// Anthropic's document means that the day is not known.
 fn created_at(model: &Model) -> String {
-    let versions = model.snapshots.iter().chain(&model.aliases);
-    let mut names = [&model.upstream, &model.name].into_iter().chain(versions);
-    let day = names.find_map(|name| day_in(name));
-    format!("{}T00:00:00Z", day.unwrap_or_else(|| "1970-01-01".to_owned()))
+    format!("{}T00:00:00Z", created_day(model).unwrap_or(UNKNOWN_DAY))
 }
 
-fn day_in(name: &str) -> Option<String> {
+/// The same in seconds; 0: not known.
+fn created(model: &Model) -> i64 {
+    created_day(model).map_or(0, |day| day.midnight().assume_utc().unix_timestamp())
+}
+
+fn created_day(model: &Model) -> Option<Date> {
+    let versions = model.snapshots.iter().chain(&model.aliases);
+    let mut names = [&model.upstream, &model.name].into_iter().chain(versions);
+    names.find_map(|name| day_in(name))
+}
+
+fn day_in(name: &str) -> Option<Date> {
     let digits: String = name.chars().rev().filter(|letter| *letter != '-').take(8).collect();
     let digits: String = digits.chars().rev().collect();
     let is_year =
@@ -250,8 +294,7 @@ fn day_in(name: &str) -> Option<String> {
     let (year, rest) = digits.split_at_checked(4).filter(|_| is_year)?;
     let (month, day) = rest.split_at_checked(2)?;
     let text = format!("{year}-{month}-{day}");
-    let format = time::macros::format_description!("[year]-[month]-[day]");
-    time::Date::parse(&text, format).is_ok().then_some(text)
+    Date::parse(&text, time::macros::format_description!("[year]-[month]-[day]")).ok()
 }
 
 /// Whether the gateway has a way to ask for it.

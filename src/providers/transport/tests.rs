@@ -45,6 +45,7 @@ impl Server {
             body: b"{}".to_vec(),
             content_type: Cow::Borrowed("application/json"),
             beta: None,
+            traceparent: None,
         };
         let provider = ProviderId::by_id("openai").unwrap();
         let response = transport.post(provider, outgoing, &Secret::new("sk-x".to_owned())).await?;

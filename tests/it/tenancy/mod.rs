@@ -34,6 +34,7 @@ fn only_these_routes_are_open_to_anyone() {
             "GET /healthz",
             "GET /health",
             "GET /readyz",
+            "GET /openapi.json",
             "GET /.well-known/jwks.json",
             "POST /api/v1/auth/token",
             "POST /api/auth/signup",

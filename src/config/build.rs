@@ -1,0 +1,14 @@
+//! Which build this is. The commit is set by what builds a release; a plain `cargo build` does not know it, so that a
+//! commit alone rebuilds nothing.
+
+use std::sync::LazyLock;
+
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub const COMMIT: &str = match option_env!("KAIROSROUTE_BUILD_COMMIT") {
+    Some(commit) if !commit.is_empty() => commit,
+    _ => "unknown",
+};
+
+/// As `kairosroute --version` prints it.
+pub static LONG: LazyLock<String> = LazyLock::new(|| format!("{VERSION} (commit {COMMIT})"));
