@@ -1,14 +1,25 @@
-//! Starts what sends traces, where the operator has configured an address for them.
+//! Sends traces to the operator's collector, where an address is configured. What cannot be sent is counted and forgotten.
 
 use crate::{
     config::Config,
-    domain::{ambient::Ambient, ids::InstanceId},
-    gateway::traces::{Settings, Traces},
+    domain::{ambient::Ambient, ids::InstanceId, secret::Secret},
+    gateway::traces::{Batch, Exporter, Settings, Traces},
     store::Db,
 };
 use anyhow::Context;
+use reqwest::{Client, Url};
+use std::time::Duration;
 
-/// The exporter runs beside the database's tasks, away from the workers.
+const SEND_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The collector.
+struct Collector {
+    client: Client,
+    address: Url,
+    headers: Vec<(String, Secret)>,
+}
+
+/// The sender runs beside the database's tasks, away from the workers.
 pub(super) fn start(
     config: &Config,
     db: &Db,
@@ -18,14 +29,48 @@ pub(super) fn start(
     let Some(address) = &config.otlp_endpoint else { return Ok(None) };
     // The collector may be reached by https.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().build().context("the HTTP client for traces")?;
-    let settings = Settings {
+    let collector = Collector {
+        client: Client::builder().build().context("the HTTP client for traces")?,
         address: address.clone(),
         headers: config.otlp_headers.clone(),
-        sample_percent: config.trace_percent,
-        instance: instance.0.to_string(),
     };
+    let settings = Settings { sample_percent: config.trace_percent, instance: instance.0.to_string() };
     let (traces, exporter) = Traces::new(settings, ambient.clone());
-    db.runtime().spawn(exporter.run(client));
+    db.runtime().spawn(send(exporter, collector));
     Ok(Some(traces))
+}
+
+async fn send(mut exporter: Exporter, collector: Collector) {
+    let mut was_away = false;
+    while let Some(batch) = exporter.next().await {
+        let sent = collector.post(&batch).await;
+        if let Err(reason) = &sent {
+            exporter.note_lost(&batch);
+            // Once for each time that it goes away.
+            if !was_away {
+                tracing::warn!(error.cause = %reason, "traces cannot be sent");
+            }
+        }
+        was_away = sent.is_err();
+    }
+}
+
+impl Collector {
+    async fn post(&self, batch: &Batch) -> Result<(), String> {
+        let mut request = self
+            .client
+            .post(self.address.clone())
+            .timeout(SEND_TIME_MAX)
+            .header("content-type", "application/json")
+            .body(batch.body.clone());
+        for (name, value) in &self.headers {
+            request = request.header(name, value.expose());
+        }
+        // Without the address, which may hold a credential.
+        let response = request.send().await.map_err(|error| error.without_url().to_string())?;
+        match response.status().is_success() {
+            true => Ok(()),
+            false => Err(format!("the collector answers {}", response.status().as_u16())),
+        }
+    }
 }

@@ -271,9 +271,10 @@ impl Reader<'_> {
         let header = |pair: &str| {
             let (name, value) = pair.split_once('=')?;
             let (name, value) = (name.trim().to_lowercase(), value.trim());
-            reqwest::header::HeaderName::try_from(&name).ok()?;
-            reqwest::header::HeaderValue::from_str(value).ok()?;
-            Some((name, Secret::new(value.to_owned())))
+            let is_name = !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+            let is_value = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            (is_name && is_value).then(|| (name, Secret::new(value.to_owned())))
         };
         let headers: Option<Vec<_>> = list.split(',').map(header).collect();
         headers.unwrap_or_else(|| {

@@ -55,11 +55,14 @@ impl Document {
         heading.unwrap_or(self.name)
     }
 
-    /// The first sentence after it.
+    /// The first sentence that says what it is about.
     fn summary(&self) -> String {
-        let paragraph = self.text.split("\n\n").find(|part| !part.starts_with('#')).unwrap_or_default();
-        let line = paragraph.replace('\n', " ");
-        line.split_once(". ").map_or_else(|| line.clone(), |(first, _)| format!("{first}."))
+        let is_text = |part: &&str| !part.starts_with('#') && !part.starts_with("```");
+        let text = self.text.split("\n\n").filter(is_text).collect::<Vec<_>>().join(" ").replace('\n', " ");
+        // Many begin with whom they are for, which the list says already.
+        let text =
+            text.strip_prefix("For ").and_then(|rest| rest.split_once(". ")).map_or(&*text, |(_, rest)| rest);
+        text.split_once(". ").map_or_else(|| text.to_owned(), |(first, _)| format!("{first}."))
     }
 }
 

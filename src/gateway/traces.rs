@@ -8,7 +8,7 @@
 mod encode;
 mod export;
 
-pub use export::{Exporter, Settings};
+pub use export::{Batch, Exporter, Settings};
 
 use crate::domain::{ambient::Ambient, usage::Usage};
 use std::{
@@ -119,7 +119,7 @@ impl Traces {
         let (queue, spans) = mpsc::channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let sample_percent = settings.sample_percent;
-        let exporter = Exporter::new(settings, spans, lost.clone());
+        let exporter = Exporter::new(settings.instance, spans, lost.clone());
         (Self { queue, ambient, sample_percent, lost }, exporter)
     }
 

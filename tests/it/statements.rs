@@ -35,11 +35,13 @@ fn tenant_tables() -> BTreeSet<String> {
     let mut tables = BTreeSet::new();
     for migration in files("migrations", "sql") {
         for rest in migration.split("CREATE TABLE ").skip(1) {
-            let (head, rest) = rest.split_once('(').unwrap();
+            // A partition has the columns of its table.
+            let Some((name, rest)) = rest.split_once(" (").filter(|(name, _)| !name.contains(' ')) else {
+                continue;
+            };
             let body = rest.split("\n)").next().unwrap();
-            let has_column = body.lines().any(|line| line.trim_start().starts_with("org_id "));
-            if has_column {
-                tables.insert(head.split_whitespace().last().unwrap().to_owned());
+            if body.lines().any(|line| line.trim_start().starts_with("org_id ")) {
+                tables.insert(name.to_owned());
             }
         }
     }

@@ -39,12 +39,7 @@ proptest! {
 }
 
 fn traces(sample_percent: u8) -> (Traces, Exporter) {
-    let settings = Settings {
-        address: "http://127.0.0.1:1/v1/traces".parse().unwrap(),
-        headers: Vec::new(),
-        sample_percent,
-        instance: "ins_1".to_owned(),
-    };
+    let settings = Settings { sample_percent, instance: "ins_1".to_owned() };
     Traces::new(settings, Ambient::system())
 }
 
