@@ -38,15 +38,24 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 const BOTH: HeaderValue = HeaderValue::from_static("text/event-stream, application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// What only the protocol itself may say.
-const RESERVED: [HeaderName; 3] = [ACCEPT, SESSION, HeaderName::from_static("last-event-id")];
+const RESERVED: [HeaderName; 3] = [ACCEPT, SESSION, LAST_EVENT];
 /// Requests of a server's own that are answered in one session. It has been told that we can do nothing for it, so
 /// few are honest: a look whether we are still there.
 const REPLIES_MAX: usize = 16;
 const REPLY_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often a server may close its stream before the answer, to be asked again later. The time of the call ends it
+/// before that, as a rule.
+const RESUMES_MAX: usize = 1_000;
+/// How long to wait before it is asked again: what it asks for, within these limits, else the last.
+const RESUME_WAIT_MIN: Duration = Duration::from_millis(50);
+const RESUME_WAIT_MAX: Duration = Duration::from_secs(5);
+const RESUME_WAIT: Duration = Duration::from_millis(500);
 /// How long the end of an answered stream is waited for, so that its connection serves the next message.
 const END_TIME_MAX: Duration = Duration::from_millis(20);
 
@@ -197,18 +206,56 @@ impl Wire {
         route.session.iter().fold(posting, |posting, id| posting.header(SESSION, &**id))
     }
 
-    /// Reads a stream to the answer that was asked for.
+    /// Reads a stream to the answer that was asked for. A server may close it before that, once it has named an event
+    /// after which to go on.
     async fn answer_of_stream(
         &self,
         route: &Route,
         mut response: Response,
         asked: &Asked<'_>,
     ) -> Result<ServerJsonRpcMessage, Error> {
+        let mut resume = Resume::default();
+        for _ in 0..RESUMES_MAX {
+            if let Some(answer) = self.read_stream(route, response, asked, &mut resume).await? {
+                return Ok(answer);
+            }
+            let Some(last) = resume.last.clone() else { break };
+            tokio::time::sleep(resume.wait()).await;
+            response = self.reopen(route, last).await?;
+        }
+        Err(StreamableHttpError::UnexpectedEndOfStream)
+    }
+
+    /// The rest of a stream, after the event of this id.
+    async fn reopen(&self, route: &Route, last: HeaderValue) -> Result<Response, Error> {
+        let headers = route.headers.iter().filter(|(name, _)| !is_of_protocol(name) || **name == VERSION);
+        let opening = self.client.get(&*route.uri).headers(headers.map(owned).collect());
+        let opening = opening.header(ACCEPT, EVENTS).header(LAST_EVENT, last);
+        let opening = route.session.iter().fold(opening, |opening, id| opening.header(SESSION, &**id));
+        let response = opening.send().await?;
+        match response.status() {
+            StatusCode::OK if content_type(&response).starts_with("text/event-stream") => Ok(response),
+            StatusCode::OK => Err(StreamableHttpError::UnexpectedContentType(None)),
+            status => Err(HttpStatusError::new(status.as_u16(), None).into()),
+        }
+    }
+
+    /// Reads one stream; `None`: it has ended without the answer.
+    async fn read_stream(
+        &self,
+        route: &Route,
+        mut response: Response,
+        asked: &Asked<'_>,
+        resume: &mut Resume,
+    ) -> Result<Option<ServerJsonRpcMessage>, Error> {
         let mut splitter = Splitter::new(self.message_bytes_max);
         let mut memory = self.memory.another();
         loop {
             let mut events: Vec<Vec<u8>> = Vec::new();
-            let each = |frame: Frame<'_>| events.extend(frame.data().map(|data| data.into_owned()));
+            let each = |frame: Frame<'_>| {
+                resume.note(frame);
+                events.extend(frame.data().filter(|data| !data.is_empty()).map(|data| data.into_owned()));
+            };
             let bytes = self.chunk(&mut response).await?;
             match &bytes {
                 Some(bytes) => splitter.feed(bytes, each).map_err(|_| self.too_large())?,
@@ -222,14 +269,14 @@ impl Wire {
                     Heard::Answer(answer) => {
                         let end = async { while let Ok(Some(_)) = self.chunk(&mut response).await {} };
                         let _ = tokio::time::timeout(END_TIME_MAX, end).await;
-                        return Ok(*answer);
+                        return Ok(Some(*answer));
                     }
                     Heard::Request { id, is_ping } => self.reply(route, &id, is_ping).await,
                     Heard::Nothing => {}
                 }
             }
             if bytes.is_none() {
-                return Err(StreamableHttpError::UnexpectedEndOfStream);
+                return Ok(None);
             }
         }
     }
@@ -275,6 +322,28 @@ impl Wire {
 
     fn too_large(&self) -> Error {
         StreamableHttpError::ResponseBodyTooLarge { max_size: self.message_bytes_max }
+    }
+}
+
+/// How to go on with a stream that the server closes.
+#[derive(Default)]
+struct Resume {
+    /// The id of the last event that has one.
+    last: Option<HeaderValue>,
+    retry_ms: Option<u64>,
+}
+
+impl Resume {
+    fn note(&mut self, frame: Frame<'_>) {
+        if let Some(id) = frame.id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
+            self.last = Some(id);
+        }
+        self.retry_ms = frame.retry_ms().or(self.retry_ms);
+    }
+
+    fn wait(&self) -> Duration {
+        let wait = self.retry_ms.map_or(RESUME_WAIT, Duration::from_millis);
+        wait.clamp(RESUME_WAIT_MIN, RESUME_WAIT_MAX)
     }
 }
 

@@ -86,6 +86,14 @@ struct Described<'a> {
     description: Option<&'a RawValue>,
     #[serde(borrow)]
     input_schema: &'a RawValue,
+    execution: Option<Execution>,
+}
+
+/// How a tool may be called.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Execution {
+    task_support: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -230,7 +238,9 @@ fn page(result: &RawValue, page_of: &PageOf) -> Result<(Vec<Tool>, ListToolsResu
         }
         let schema: JsonObject = serde_json::from_str(parameters).map_err(|_| McpError::NotMcp)?;
         told.push(rmcp::model::Tool::new(name.clone(), "", schema));
-        tools.push(Tool { name, description, parameters: parameters.to_owned() });
+        let execution = described.execution.and_then(|execution| execution.task_support);
+        let needs_task = execution.as_deref() == Some("required");
+        tools.push(Tool { name, description, parameters: parameters.to_owned(), needs_task });
     }
     let mut told = ListToolsResult::with_all_items(told);
     told.next_cursor = page.next_cursor;

@@ -32,6 +32,8 @@ pub struct Tool {
     pub description: Option<String>,
     /// JSON Schema of the arguments, as JSON text.
     pub parameters: String,
+    /// It can only be called as a task, which is fetched later.
+    pub needs_task: bool,
 }
 
 /// What a server may take.

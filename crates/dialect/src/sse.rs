@@ -164,6 +164,16 @@ impl<'a> Frame<'a> {
         self.fields(b"event").last()
     }
 
+    /// What a reader names to go on after this frame on another connection; never empty.
+    pub fn id(self) -> Option<&'a [u8]> {
+        self.fields(b"id").last().filter(|id| !id.is_empty() && !id.contains(&0))
+    }
+
+    /// How long a reader shall wait before it connects again.
+    pub fn retry_ms(self) -> Option<u64> {
+        std::str::from_utf8(self.fields(b"retry").last()?).ok()?.parse().ok()
+    }
+
     fn fields(self, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
         Lines(self.0).filter_map(move |line| {
             let rest = line.strip_prefix(name)?;
@@ -241,6 +251,19 @@ fn write_escaped(out: &mut Vec<u8>, json: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_says_how_to_go_on_after_it() {
+        let mut seen = Vec::new();
+        let text = b"id: 1\nretry: 250\ndata: \n\nid:\nretry: x\n\n: c\n\nid: a\nid: b\n\n";
+        Splitter::new(100)
+            .feed(text, |frame| seen.push((frame.id().map(<[u8]>::to_vec), frame.retry_ms())))
+            .unwrap();
+        assert_eq!(
+            seen,
+            [(Some(b"1".to_vec()), Some(250)), (None, None), (None, None), (Some(b"b".to_vec()), None)]
+        );
+    }
     use proptest::prelude::*;
 
     /// Event name and data.

@@ -80,6 +80,15 @@ impl Toolbox {
     }
 
     fn add(&mut self, server: &Server, session: Session, tools: Vec<Tool>, most: usize, names: &mut Names) {
+        let (tasks, tools): (Vec<Tool>, Vec<Tool>) = tools.into_iter().partition(|tool| tool.needs_task);
+        if !tasks.is_empty() {
+            let names: Vec<&str> = tasks.iter().map(|tool| tool.name.as_str()).collect();
+            let message = format!(
+                "these of its tools can only be called as tasks, which is not supported: {}",
+                names.join(", ")
+            );
+            self.errors.push((server.name.clone(), ServerError { code: "tool_requires_task", message }));
+        }
         let room = most.saturating_sub(self.offered.len());
         if tools.len() > room {
             let message =

@@ -4,6 +4,7 @@
 mod doors;
 mod faults;
 mod money;
+mod polls;
 mod raw;
 mod server;
 mod servers;

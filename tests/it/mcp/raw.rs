@@ -22,6 +22,8 @@ pub enum Say {
     Json(String),
     /// Events, and the end.
     Events(Vec<String>),
+    /// An event stream of exactly this text, and its end.
+    Stream(String),
     /// An event stream that says this again and again.
     Endless(String),
     /// Nothing, for as long as the connection lives.
@@ -35,7 +37,7 @@ type Script = dyn Fn(&Value) -> Option<Say> + Send + Sync;
 /// A running server. Dropping it ends it.
 pub struct Raw {
     pub url: String,
-    /// Every message it was sent, in order; `DELETE` of a session as `"delete"`.
+    /// Every message it was sent, in order; `DELETE` of a session as `"delete"`, `GET` with the last event's id.
     pub asked: Arc<Mutex<Vec<Value>>>,
     open: Arc<AtomicUsize>,
     accepted: Arc<AtomicUsize>,
@@ -148,6 +150,11 @@ async fn serve(mut connection: TcpStream, script: &Script, seen: &Mutex<Vec<Valu
                 }
                 connection.write_all(b"0\r\n\r\n").await?;
             }
+            Say::Stream(text) => {
+                begin(&mut connection).await?;
+                chunk(&mut connection, &text).await?;
+                connection.write_all(b"0\r\n\r\n").await?;
+            }
             Say::Endless(text) => {
                 begin(&mut connection).await?;
                 loop {
@@ -175,11 +182,11 @@ async fn request(connection: &mut TcpStream, read: &mut Vec<u8>) -> io::Result<O
             if read.len() >= whole {
                 let body = read[end + 4..whole].to_vec();
                 read.drain(..whole);
-                let deletes = head.starts_with("delete");
-                return Ok(Some(if deletes {
-                    json!("delete")
-                } else {
-                    serde_json::from_slice(&body).unwrap()
+                let last = head.lines().find_map(|line| line.strip_prefix("last-event-id: "));
+                return Ok(Some(match head.split_once(' ').map(|(method, _)| method) {
+                    Some("delete") => json!("delete"),
+                    Some("get") => json!({ "method": "get", "last": last }),
+                    _ => serde_json::from_slice(&body).unwrap(),
                 }));
             }
         }
