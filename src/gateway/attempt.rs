@@ -88,6 +88,7 @@ impl Call {
         self.timing.call(Instant::now().into_std());
         let calling = self.transport.post(self.awaited.provider(), self.outgoing, &self.secret);
         let response = timeout_at(first_byte_by, calling).await.map_err(|_| late())??.timed_by(self.timing);
+        let tier = response.header(SERVED_TIER).map(str::to_ascii_lowercase);
         let mut memory = self.memory;
         let answered = match (self.awaited, self.stream) {
             (Awaited::Conversation(context), true) => {
@@ -121,11 +122,25 @@ impl Call {
             }
         };
         // A provider may repeat the key in what it says is wrong with it.
-        answered.map_err(|rejection| rejection.without(self.secret.expose()))
+        answered
+            .map(|answer| answer.served_in(tier))
+            .map_err(|rejection| rejection.without(self.secret.expose()))
     }
 }
 
+/// Google names the service tier that served a request here, also where the answer's body does not.
+const SERVED_TIER: &str = "x-gemini-service-tier";
+
 impl Answer {
+    /// With the service tier of the answer's head, unless its body names one.
+    fn served_in(mut self, tier: Option<String>) -> Self {
+        match &mut self {
+            Self::Whole { service_tier, .. } => *service_tier = service_tier.take().or(tier),
+            Self::Stream { relay, .. } => relay.served_in(tier),
+        }
+        self
+    }
+
     /// Keeps what a whole answer is charged with it.
     fn charged(mut self, charge: Charge) -> Self {
         if let Self::Whole { memory, .. } = &mut self {

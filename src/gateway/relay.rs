@@ -228,6 +228,11 @@ impl Relay {
         self.state.usage
     }
 
+    /// The service tier as the answer's head names it; a frame that names one goes before it.
+    pub fn served_in(&mut self, tier: Option<String>) {
+        self.state.service_tier = self.state.service_tier.take().or(tier);
+    }
+
     pub fn service_tier(&self) -> Option<&str> {
         self.state.service_tier.as_deref()
     }

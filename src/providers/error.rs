@@ -30,6 +30,8 @@ pub enum ErrorClass {
     Rate,
     /// The provider is overloaded or broken, or its answer was.
     Overload,
+    /// The provider is well, and what its model wrote is nothing that can be passed on, such as a broken tool call.
+    MalformedAnswer,
     /// No answer in time.
     Timeout,
     /// The gateway itself did not send the request. It is no answer of the provider, and no reason to use another
@@ -77,6 +79,7 @@ impl ErrorClass {
             ErrorClass::ContextLength => "context_length",
             ErrorClass::Rate => "rate_limit",
             ErrorClass::Overload => "overload",
+            ErrorClass::MalformedAnswer => "malformed_answer",
             ErrorClass::Timeout => "timeout",
             ErrorClass::NotSent => "not_sent",
         }

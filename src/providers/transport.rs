@@ -201,6 +201,11 @@ impl Transport {
 }
 
 impl Response {
+    /// A header of the head, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.inner.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
     /// Has its bytes timed by `timing`.
     #[must_use]
     pub fn timed_by(self, timing: Arc<ResponseTiming>) -> Self {

@@ -247,7 +247,10 @@ pub fn decide(state: &FailoverState, at: usize, failure: FailedAttempt, now: Ins
     let is_own = target.key != KeyOrigin::Platform;
     let budget = if is_own { RetryBudgetOf::Customer } else { RetryBudgetOf::Platform };
     // A time-out is not repeated, nor an answer that could not be used: the provider may bill each try.
-    let repeatable = matches!(class, ErrorClass::Rate | ErrorClass::Overload) && !is_unusable_success;
+    // What the model failed to write is asked for once more: another try may do, and each may be billed.
+    let rewrite = class == ErrorClass::MalformedAnswer && state.repeats(at) == 0;
+    let repeatable =
+        (matches!(class, ErrorClass::Rate | ErrorClass::Overload) || rewrite) && !is_unusable_success;
     let repeat = |retry| repeatable.then_some(Repeat { retry, budget });
     let next = state.after(at, Some(class)).map_or(Next::GiveUp, |to| {
         let elsewhere = state.targets.get(to).is_some_and(|to| to.provider != target.provider);
@@ -260,6 +263,7 @@ pub fn decide(state: &FailoverState, at: usize, failure: FailedAttempt, now: Ins
         Next::Target { to, cost }
     });
     let repeat = match (rules.repeats_max, next) {
+        _ if rewrite => repeat(0),
         // As the request asks, before anything else.
         (Some(most), _) => repeat(state.repeats(at)).filter(|repeat| repeat.retry < most),
         (None, Next::Target { .. }) => None,

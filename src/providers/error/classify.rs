@@ -71,6 +71,15 @@ const UNKNOWN_MODEL_MESSAGES: &[&str] = &[
 const UNKNOWN_MODEL_ENDS: &[&str] =
     &["does not exist", "has been decommissioned", "is not found", "was not found"];
 
+/// Words of an answer that the model failed to write as it must be.
+const MALFORMED_ANSWER: &[&str] = &[
+    "MALFORMED_FUNCTION_CALL",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MALFORMED_RESPONSE",
+    "MISSING_THOUGHT_SIGNATURE",
+];
+
 /// Words of a request that the provider's rules on content refuse.
 const CONTENT_POLICY: &[&str] = &[
     "content_policy_violation",
@@ -173,6 +182,7 @@ pub fn class(provider: ProviderId, status: u16, read: &ErrorBody, message: &str)
         (_, 413) if is("rate_limit_exceeded") => ErrorClass::Rate,
         (_, 429) => ErrorClass::Rate,
         (_, 408) => ErrorClass::Timeout,
+        (_, 502) if is_any(&read.words, MALFORMED_ANSWER) => ErrorClass::MalformedAnswer,
         (_, 409 | 498) | (_, 500..) | (_, 200..=299) => ErrorClass::Overload,
         _ => ErrorClass::InvalidRequest,
     }

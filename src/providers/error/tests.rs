@@ -39,6 +39,19 @@ fn a_refusal_is_classed_by_what_to_do_next() {
             ErrorClass::ContextLength,
         ),
         ("together_ai", 403, r#"{"error":"no"}"#, ErrorClass::Permission),
+        // The host is well: another try may do, and it is not left alone for that.
+        (
+            "google",
+            502,
+            r#"{"error":{"code":502,"status":"MALFORMED_FUNCTION_CALL","message":"x"}}"#,
+            ErrorClass::MalformedAnswer,
+        ),
+        (
+            "google",
+            502,
+            r#"{"error":{"code":502,"status":"UNAVAILABLE","message":"x"}}"#,
+            ErrorClass::Overload,
+        ),
         (
             "openai",
             400,

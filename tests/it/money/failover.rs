@@ -416,3 +416,25 @@ async fn a_model_that_cannot_read_an_image_leaves_the_request_to_the_next_of_the
     assert_eq!((reply.status, reply.json()["error"]["param"].as_str()), (400, Some("messages")), "{reply}");
     close(stack).await;
 }
+
+#[tokio::test]
+async fn a_tool_call_that_the_model_failed_to_write_is_asked_for_once_more_and_is_no_overload() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    let malformed = json!({ "candidates": [{ "index": 0, "finishReason": "MALFORMED_FUNCTION_CALL" }],
+        "usageMetadata": { "promptTokenCount": 9, "totalTokenCount": 9 }, "modelVersion": "m", "responseId": "r" });
+    let malformed = Script::raw_body(&malformed.to_string());
+    let body = ask("google/gemini-3.8-flash");
+    stack.simulator.enqueue("google", malformed.clone());
+    let reply = stack.chat(&customer.key, &body).await;
+    assert_eq!((reply.status, stack.simulator.bill().len()), (200, 2), "{reply}");
+    stack.simulator.clear();
+    stack.simulator.set_default("google", malformed);
+    let reply = stack.chat(&customer.key, &body).await;
+    assert_eq!((reply.status, stack.simulator.bill().len()), (502, 2), "{reply}");
+    assert!(!reply.message().contains("overload"), "{reply}");
+    let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
+    let error = receipt["attempts"][1]["error"].as_str().unwrap();
+    assert!(error.starts_with("malformed_answer"), "{receipt:#}");
+    close(stack).await;
+}

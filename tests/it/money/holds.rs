@@ -37,3 +37,20 @@ async fn the_dearer_tier_is_no_reason_to_refuse_who_can_pay_the_usual_one() {
     assert!((18_900_000..=20_000_000).contains(&held), "{held}");
     close(stack).await;
 }
+
+#[tokio::test]
+async fn the_tier_that_the_head_of_an_answer_names_is_the_one_billed() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("10").await;
+    // The body does not say it; the head says that the request was served in the ordinary tier.
+    let script = Script::default().with_tokens(1_000, 100).with_header("x-gemini-service-tier", "STANDARD");
+    stack.simulator.set_default("google", script);
+    for streamed in [false, true] {
+        let mut body = ask("google/gemini-3.8-flash");
+        body["service_tier"] = json!("flex");
+        let (before, _) = stack.account(&customer.organization_id).await;
+        super::answer_note(&stack, &customer, &body, streamed).await;
+        assert_eq!(super::spent_since(&stack, &customer, before).await, charge(1_000 * 750 + 100 * 3_750));
+    }
+    close(stack).await;
+}

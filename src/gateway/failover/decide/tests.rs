@@ -3,7 +3,7 @@
 use super::*;
 use std::time::Duration;
 
-const CLASSES: [ErrorClass; 10] = [
+const CLASSES: [ErrorClass; 11] = [
     ErrorClass::BadKey,
     ErrorClass::InsufficientFunds,
     ErrorClass::Permission,
@@ -12,6 +12,7 @@ const CLASSES: [ErrorClass; 10] = [
     ErrorClass::ContextLength,
     ErrorClass::Rate,
     ErrorClass::Overload,
+    ErrorClass::MalformedAnswer,
     ErrorClass::Timeout,
     ErrorClass::NotSent,
 ];
@@ -78,6 +79,7 @@ fn every_class_of_error_on_every_key_under_both_policies_has_its_next_step() {
         (ErrorClass::ContextLength, [["3", "3"], ["2", "2"], ["1", "1"], ["1", "1"]]),
         (ErrorClass::Rate, [["1", "3"], ["1", "2"], ["1$", "1$"], ["1?", "1?"]]),
         (ErrorClass::Overload, [["1", "3"], ["1", "2"], ["1$", "1$"], ["1?", "1?"]]),
+        (ErrorClass::MalformedAnswer, [["r3", "r3"], ["r2", "r2"], ["r1", "r1"], ["r1", "r1"]]),
         (ErrorClass::Timeout, [["1", "3"], ["1", "2"], ["1$", "1$"], ["1?", "1?"]]),
         (ErrorClass::NotSent, [["3", "3"], ["2", "2"], ["1", "1"], ["1", "1"]]),
     ];
@@ -104,7 +106,7 @@ fn a_lone_target_is_repeated_only_where_the_same_call_may_work_and_nothing_was_b
         };
         for class in CLASSES {
             let lone = || FailoverState::new(rules(ByokFallback::Platform), vec![target(0, "openai", key)]);
-            let may = matches!(class, ErrorClass::Rate | ErrorClass::Overload);
+            let may = matches!(class, ErrorClass::Rate | ErrorClass::Overload | ErrorClass::MalformedAnswer);
             let repeat = may.then_some(Repeat { retry: 0, budget });
             assert_eq!(
                 first(&mut lone(), called(class)),
@@ -192,4 +194,15 @@ fn without_credit_only_own_keys_are_left() {
     state.close_platform();
     assert_eq!(state.after_refused_hold(0), Some(2));
     assert!(state.has_alternative(0) && !state.has_alternative(2));
+}
+
+#[test]
+fn a_malformed_answer_is_asked_for_once_more_and_then_elsewhere() {
+    let hosts = vec![target(0, "google", KeyOrigin::Platform), target(1, "groq", KeyOrigin::Platform)];
+    let mut state = FailoverState::new(rules(ByokFallback::Platform), hosts);
+    let malformed = called(ErrorClass::MalformedAnswer);
+    assert_eq!(letters(first(&mut state, malformed)), "r1");
+    state.record_repeat(0);
+    state.record(0, malformed);
+    assert_eq!(letters(decide(&state, 0, malformed, Instant::now())), "1");
 }
