@@ -4,6 +4,7 @@
 //! What is counted both ways is billed once. Pictures and audio go by tokens where tokens were counted and the
 //! catalogue prices them, else by the piece or by time; text that has both tokens and characters goes by tokens. A
 //! model that is priced by tokens alone is billed by tokens alone, one that has no token prices by its units alone.
+//! Where the provider states its bill and that is more, the difference is a line of its own.
 
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
@@ -95,13 +96,23 @@ pub fn price(
     if rates.is_none() && lines.is_empty() {
         return Err(PriceError::Unpriced);
     }
-    let cost = lines.iter().try_fold(Unrounded::default(), |sum, line| sum.checked_add(line.amount()?))?;
+    let mut cost = sum(&lines)?.ceil()?;
+    let stated = NanoUsd(i64::try_from(usage.stated).map_err(|_| PriceError::Money(MoneyError::Overflow))?);
+    if stated > cost {
+        let difference = NanoUsd(stated.0 - cost.0);
+        lines.push(PriceLine::unit("stated_by_provider", 1, Unit::StatedDifference, difference));
+        cost = sum(&lines)?.ceil()?;
+    }
     let variant = Variant {
         service_tier: service,
         above_tokens: applied.and_then(|applied| applied.above_tokens),
         off_peak: applied.is_some_and(|applied| applied.off_peak),
     };
-    Ok(Priced { lines, cost: cost.ceil()?, variant })
+    Ok(Priced { lines, cost, variant })
+}
+
+fn sum(lines: &[PriceLine]) -> Result<Unrounded, MoneyError> {
+    lines.iter().try_fold(Unrounded::default(), |sum, line| sum.checked_add(line.amount()?))
 }
 
 /// The usage with every kind of token that has no price of its own counted as text, and every other as it is. What is

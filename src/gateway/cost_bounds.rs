@@ -4,7 +4,11 @@
 use crate::{
     billing::price,
     dialect::{Facts, Head, kinds::KindRequest},
-    domain::{catalog::Model, kind::Kind, usage::Usage},
+    domain::{
+        catalog::{Flag, Model, Unit},
+        kind::Kind,
+        usage::Usage,
+    },
 };
 use time::OffsetDateTime;
 
@@ -42,6 +46,11 @@ const AUDIO_TOKENS_PER_SECOND: u64 = 32;
 /// Pages of a document whose pages are not named: what a provider reads at the most, and what is enough to begin.
 const PAGES_MAX: u64 = 1_000;
 const PAGES: u64 = 10;
+/// Searches of the web where the request sets no limit: what they may cost at most, and how many weigh in the prompt.
+const SEARCHES_MAX: u64 = 50;
+const SEARCHES: u64 = 10;
+/// Tokens of what one search finds. Every step of such an answer reads the prompt anew.
+const SEARCH_TOKENS: u64 = 10_000;
 /// Documents that cost one search of a rerank.
 const CHUNKS_PER_QUERY: u64 = 100;
 
@@ -55,16 +64,38 @@ pub fn conversation(head: &Head<'_>, model: &Model) -> (Usage, Usage) {
     };
     let least = if head.output_limit.is_some() { output } else { output.min(OUTPUT_TOKENS_FLOOR) };
     let most = if head.facts.compacts { twice(&with(output)) } else { with(output) };
-    (most, with(least))
+    if !may_search(head, Some(model)) {
+        return (most, with(least));
+    }
+    let searches = head.facts.searches_max.unwrap_or(SEARCHES_MAX);
+    let steps = searches.min(SEARCHES);
+    (searched(&most, searches, steps), searched(&with(least), 1, 0))
+}
+
+/// Whether the provider may search the web for the answer.
+fn may_search(head: &Head<'_>, model: Option<&Model>) -> bool {
+    head.fees.are_searches() || model.is_some_and(|model| model.flags.has(Flag::AlwaysSearches))
+}
+
+/// With so many searches, of which `steps` are read with the whole prompt.
+fn searched(usage: &Usage, searches: u64, steps: u64) -> Usage {
+    let again = usage.prompt().saturating_add(SEARCH_TOKENS).saturating_mul(steps);
+    Usage { input: usage.input.saturating_add(again), searches, ..*usage }
+}
+
+/// Whether the catalogue knows what a search of the web costs with this model.
+pub fn has_search_price(model: Option<&Model>, at: OffsetDateTime) -> bool {
+    let period = model.and_then(|model| model.prices.as_ref()).and_then(|prices| prices.at(at));
+    period.is_some_and(|period| period.per(Unit::WebSearchCall).is_some())
 }
 
 /// The most a provider can truthfully report of a conversation; the output as far as the client limits it. `None` where
-/// the conversation is shortened first.
+/// the conversation is shortened first, and where it is read again with what searches find.
 pub fn reportable(head: &Head<'_>, model: Option<&Model>) -> Option<Usage> {
     let answers = head.n.max(head.drafts);
     let output = head.output_limit.map_or(u64::MAX, |limit| answers.saturating_mul(limit));
     let prompt = prompt(&head.facts, model.and_then(|model| model.context_tokens));
-    (!head.facts.compacts).then_some(Usage { output, ..prompt })
+    (!head.facts.compacts && !may_search(head, model)).then_some(Usage { output, ..prompt })
 }
 
 /// The same for a request of another kind.

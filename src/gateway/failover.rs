@@ -28,7 +28,7 @@ use crate::{
     },
     dialect::{Head, Unsupported},
     domain::{
-        catalog::Flag,
+        catalog::{Flag, Mode},
         money::{self, NanoUsd},
         policy::ByokFallback,
         provider::{OnDisconnect, ProviderId},
@@ -132,15 +132,16 @@ impl<'a> Failover<'a> {
         if head.needs_state || facts.references_stored_objects || head.account_field.is_some() {
             return Some("kept_state_needs_own_key");
         }
+        let model = candidate.model.as_deref();
         // A chat answer does not say how often it searched, so an always-searching model's fee cannot be billed.
-        let searches = candidate.model.as_ref().is_some_and(|model| model.flags.has(Flag::AlwaysSearches));
+        let searches =
+            model.is_some_and(|model| model.flags.has(Flag::AlwaysSearches) && model.mode != Mode::Responses);
+        let is_counted = candidate.provider.counts_searches() && self.request.may_search();
+        let fees =
+            facts.unpriced_tools && !(is_counted && cost_bounds::has_search_price(model, open.started_at));
         // Nor does a stream that is broken off say how long it spoke, and its audio cannot be counted as text can.
         let unheard = facts.wants_audio_output && head.stream;
-        if facts.unpriced_tools
-            || unheard
-            || searches
-            || !cost_bounds::has_audio_prices(facts, candidate.model.as_deref(), open.started_at)
-        {
+        if fees || unheard || searches || !cost_bounds::has_audio_prices(facts, model, open.started_at) {
             return Some(UNPRICED_FEES);
         }
         self.bounds(candidate, open).is_err().then_some("unpriced_refused_on_platform_key")

@@ -4,7 +4,7 @@
 use super::{Gateway, failure::Failure, request_options::RoutingHeaders, traces::TraceParent};
 use crate::{
     dialect::{
-        self, ClientRequest, Head, Invalid, Limits,
+        self, ClientRequest, Dialect, Head, Invalid, Limits,
         kinds::{self, KindRequest},
     },
     domain::{kind::Kind, policy::ByokFallback, shares::Charge},
@@ -71,6 +71,13 @@ impl<'a> ParsedRequest<'a> {
             Self::Conversation(request) => request.head(),
             Self::Kind(request) => &request.head,
         }
+    }
+
+    /// Whether it offers a search of the web, and nothing else that bears a fee, in a dialect that can be billed for it.
+    pub fn may_search(&self) -> bool {
+        let Self::Conversation(request) = self else { return false };
+        matches!(request.dialect(), Dialect::Messages | Dialect::Responses)
+            && request.head().fees.are_searches()
     }
 }
 

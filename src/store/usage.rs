@@ -136,14 +136,15 @@ pub async fn insert(
                                 cache_write_1h_tokens, output_tokens, reasoning_tokens, cost, charge,
                                 latency_ms, ttft_ms, created_at, kind, audio_input_tokens,
                                 image_input_tokens, audio_output_tokens, image_output_tokens, images,
-                                input_images, characters, audio_ms, searches, queries, pages, flag, cache_saved)
+                                input_images, characters, audio_ms, searches, queries, pages, flag, cache_saved,
+                                stated)
              SELECT u.* FROM unnest(
                  $1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::text[], $6::text[], $7::boolean[],
                  $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[],
                  $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::integer[],
                  $20::integer[], $21::timestamptz[], $27::text[], $28::bigint[], $29::bigint[], $30::bigint[],
                  $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[],
-                 $37::bigint[], $38::bigint[], $39::text[], $40::bigint[]) u
+                 $37::bigint[], $38::bigint[], $39::text[], $40::bigint[], $41::bigint[]) u
              ON CONFLICT DO NOTHING
          )
          INSERT INTO receipt (org_id, id, api_key_id, document, created_at, refused)
@@ -195,6 +196,7 @@ pub async fn insert(
         &rows.iter().map(|(_, u)| u.flag).collect::<Vec<Option<&str>>>() as &[Option<&str>],
         &rows.iter().map(|(_, u)| u.cache_saved.map(|saved| saved.0)).collect::<Vec<Option<i64>>>()
             as &[Option<i64>],
+        &column(|u| u.usage.stated),
     )
     .execute(connection)
     .await?;

@@ -5,11 +5,13 @@
 mod harness;
 
 mod accounts;
+mod agents;
 mod answer_cache;
 mod api_keys;
 mod auto;
 mod bad_input;
 mod canary;
+mod compliance;
 mod dashboard;
 mod deploy;
 mod details;

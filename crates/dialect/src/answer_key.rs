@@ -15,6 +15,7 @@ use super::{
         Format, Part, Request, Role, Setting, Source, Tool, ToolChoice, ToolKind, ToolResult, Turn, What,
     },
     json::{Escaped, Member},
+    responses::KIND_MARK,
 };
 use hasher::Hasher;
 use std::collections::HashMap;
@@ -47,7 +48,11 @@ pub fn answer_key(request: &ClientRequest<'_>, beta: Option<&str>) -> Option<[u8
         return None;
     }
     let canonical = request.canonical().ok()?;
-    let has_native_tools = canonical.tools.iter().any(|tool| matches!(tool.kind, ToolKind::Native { .. }));
+    // Only of a function is all told here; a search of the web finds something else each time.
+    let has_native_tools = canonical.tools.iter().any(|tool| match &tool.kind {
+        ToolKind::Function { name, .. } => name.decode().contains(KIND_MARK),
+        ToolKind::WebSearch(_) | ToolKind::Native { .. } => true,
+    });
     let is_stored = canonical.setting(What::Store).is_some_and(|store| store.value.get() == "true");
     if has_native_tools || is_stored {
         return None;

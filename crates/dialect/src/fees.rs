@@ -1,7 +1,7 @@
 //! Which tools bear a fee of their own at the provider, decided by the tool's type. A tool that the client runs itself
 //! bears none; every other type is taken to bear one, for no answer is certain to state it.
 
-use super::json::Raw;
+use super::{canonical::WebSearch, json::Raw};
 
 /// Kinds named at most: more tell nobody more.
 const FEES_MAX: usize = 32;
@@ -41,6 +41,16 @@ impl Fees {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether everything that bears a fee is a search of the web, which answers count.
+    pub fn are_searches(&self) -> bool {
+        !self.is_empty() && self.0.iter().all(|fee| WebSearch::is(&fee.what))
+    }
+
+    /// The one to name in a refusal: what no answer counts goes before a search.
+    pub fn foremost(&self) -> Option<&Fee> {
+        self.0.iter().find(|fee| !WebSearch::is(&fee.what)).or(self.0.first())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Fee> {

@@ -146,7 +146,7 @@ pub fn push_text(out: &mut Vec<u8>, text: &str) {
 
 impl<'a> Raw<'a> {
     /// One value with nothing but space around it, known to be well formed.
-    pub(super) fn trimmed(text: &'a str) -> Raw<'a> {
+    pub(crate) fn trimmed(text: &'a str) -> Raw<'a> {
         Raw(text.trim_matches(|c| matches!(c, ' ' | '\t' | '\n' | '\r')))
     }
 

@@ -25,6 +25,7 @@ pub mod responses;
 mod routing;
 mod shared_account;
 pub mod sse;
+mod stated;
 mod target;
 mod upstream;
 

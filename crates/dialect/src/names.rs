@@ -5,7 +5,7 @@
 use super::{
     canonical::{Delta, Event, Part, Request, ToolChoice, ToolKind},
     json::Escaped,
-    responses::NAMESPACE_END,
+    responses::{KIND_MARK, NAMESPACE_END},
     target::Target,
 };
 use kairosroute_domain::provider::ToolNames;
@@ -76,7 +76,7 @@ pub(crate) fn fit<'r, 'a>(request: &'r Request<'a>, target: &Target<'_>) -> (Cow
 fn names<'q>(request: &'q Request<'_>) -> impl Iterator<Item = &'q Escaped<'q>> {
     let tools = request.tools.iter().filter_map(|tool| match &tool.kind {
         ToolKind::Function { name, .. } => Some(name),
-        ToolKind::Native { .. } => None,
+        ToolKind::WebSearch(_) | ToolKind::Native { .. } => None,
     });
     let chosen: &[Escaped<'_>] = match &request.tool_choice {
         Some(ToolChoice::Named(name)) => std::slice::from_ref(name),
@@ -125,14 +125,17 @@ impl Fitting {
         *name = Escaped::from_inner(targets);
     }
 
-    /// A namespace and a name are joined as models know it, where nothing else has that name.
+    /// A namespace and a name are joined as models know it, and the mark of a kind of tool falls away, where nothing
+    /// else has that name.
     fn make(&self, clients: &str) -> String {
-        if let Some((namespace, name)) = clients.split_once(NAMESPACE_END) {
-            let between = if namespace.ends_with("__") { "" } else { "__" };
-            let joined = format!("{namespace}{between}{name}");
-            if takes(self.rule, &joined) && !self.taken.contains(&joined) {
-                return joined;
-            }
+        let plain = clients.split_once(KIND_MARK).map_or(clients, |(plain, _)| plain);
+        let joined = match plain.split_once(NAMESPACE_END) {
+            Some((namespace, name)) if namespace.ends_with("__") => format!("{namespace}{name}"),
+            Some((namespace, name)) => format!("{namespace}__{name}"),
+            None => plain.to_owned(),
+        };
+        if takes(self.rule, &joined) && !self.taken.contains(&joined) {
+            return joined;
         }
         hashed(self.rule, clients)
     }

@@ -50,13 +50,15 @@ fn gather(part: &Part<'_>, pieces: &mut Vec<String>) {
 }
 
 fn gather_tool(kind: &super::canonical::ToolKind<'_>, pieces: &mut Vec<String>) {
-    use super::canonical::ToolKind;
+    use super::canonical::{ToolKind, WebSearch};
     match kind {
         ToolKind::Function { name, description, parameters, .. } => {
             pieces.push(name.decode().into_owned());
             pieces.extend(description.as_ref().map(|text| text.decode().into_owned()));
             pieces.extend(parameters.as_ref().map(|schema| schema.get().to_owned()));
         }
-        ToolKind::Native { json, .. } => pieces.push(json.get().to_owned()),
+        ToolKind::WebSearch(WebSearch { json, .. }) | ToolKind::Native { json, .. } => {
+            pieces.push(json.get().to_owned());
+        }
     }
 }

@@ -58,6 +58,10 @@ pub struct Head<'a> {
     pub facts: Facts,
 }
 
+/// What to do without a model's name.
+pub(crate) const MODEL_MISSING: &str =
+    "`model` is missing: name one, such as `openai/gpt-5.4-mini`; GET /v1/models lists them";
+
 impl Default for Head<'_> {
     fn default() -> Self {
         Self {
@@ -131,6 +135,8 @@ pub struct Facts {
     pub forced_tool: bool,
     pub json_schema: bool,
     pub wants_logprobs: bool,
+    /// How often the provider may search the web, where the request limits it.
+    pub searches_max: Option<u64>,
     /// Something bears a fee that no answer tells; see [`Head::fees`].
     pub unpriced_tools: bool,
     /// Names something that a provider keeps for an account: a file by its id, a container, an address that only
@@ -154,6 +160,11 @@ const CLIENTS_OWN: [&str; 5] = ["parameters", "input_schema", "schema", "argumen
 const VIDEO_HOSTS: [&str; 2] = ["youtube.com", "youtu.be"];
 
 impl Facts {
+    /// A search of the web is offered, with its limit.
+    pub(crate) fn note_search(&mut self, uses_max: Option<u64>) {
+        self.searches_max = uses_max.or(self.searches_max);
+    }
+
     pub(crate) fn add_bytes(&mut self, bytes: usize) {
         self.text_bytes = self.text_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }

@@ -38,6 +38,15 @@ impl Kind {
         }
     }
 
+    /// The model of a request that names none, where OpenAI's documents let it name none.
+    pub fn default_model(self) -> Option<&'static str> {
+        match self {
+            Kind::Images | Kind::ImageEdits => Some("gpt-image-2"),
+            Kind::Moderation => Some("omni-moderation-latest"),
+            _ => None,
+        }
+    }
+
     /// Whether a model of this mode can answer.
     pub fn is_served_by(self, mode: Mode) -> bool {
         match self {

@@ -87,6 +87,9 @@ pub struct Usage {
     /// Pages of a document read.
     #[serde(skip_serializing_if = "is_zero")]
     pub pages: u64,
+    /// Nano-USD that the provider states as its bill for the answer; 0 where it states none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stated: u64,
     pub basis: Basis,
 }
 
@@ -119,6 +122,7 @@ impl Usage {
             searches: sum(self.searches, other.searches),
             queries: sum(self.queries, other.queries),
             pages: sum(self.pages, other.pages),
+            stated: sum(self.stated, other.stated),
             basis: self.basis.or_worse(other.basis),
         }
     }
@@ -151,6 +155,7 @@ impl fmt::Debug for Usage {
             ("searches", self.searches),
             ("queries", self.queries),
             ("pages", self.pages),
+            ("stated", self.stated),
         ] {
             if count > 0 {
                 shown.field(name, &count);

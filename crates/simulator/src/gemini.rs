@@ -105,7 +105,7 @@ impl Answer<'_> {
 
     /// The finish reason and the sources, each after a comma.
     fn end(&self) -> String {
-        let Script { finish_reason, citations, refusal, .. } = self.0.script;
+        let Script { finish_reason, citations, refusal, searches, .. } = self.0.script;
         let reason = match finish_reason.as_deref() {
             Some("null") => "null".to_owned(),
             // Calls have no word of their own.
@@ -122,10 +122,15 @@ impl Answer<'_> {
                 format!(r#"{{"web":{{"uri":{},"title":{}}}}}"#, quoted(&page.url), quoted(&page.title))
             })
             .collect();
-        let grounding = if chunks.is_empty() {
-            String::new()
-        } else {
-            format!(r#","groundingMetadata":{{"groundingChunks":[{}]}}"#, chunks.join(","))
+        let queries = (0..*searches).map(|number| format!("\"query {number}\"")).collect::<Vec<_>>();
+        let grounding = match (chunks.is_empty(), queries.is_empty()) {
+            (true, true) => String::new(),
+            (_, true) => format!(r#","groundingMetadata":{{"groundingChunks":[{}]}}"#, chunks.join(",")),
+            (_, false) => format!(
+                r#","groundingMetadata":{{"webSearchQueries":[{}],"groundingChunks":[{}]}}"#,
+                queries.join(","),
+                chunks.join(",")
+            ),
         };
         format!(r#","finishReason":{reason}{grounding}"#)
     }

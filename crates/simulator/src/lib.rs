@@ -107,6 +107,12 @@ impl Simulator {
         self.shared.enqueue(provider, script);
     }
 
+    /// What `provider` answers to requests that offer tools: the step whose number is that of the answers which the
+    /// conversation already holds. So an agent's conversation goes on in order, whatever else the agent asks.
+    pub fn set_plan(&self, provider: &str, steps: Vec<Script>) {
+        self.shared.set_plan(provider, steps);
+    }
+
     /// What `provider` answers while nothing is queued for it.
     pub fn set_default(&self, provider: &str, script: Script) {
         self.shared.set_default(provider, script);

@@ -39,7 +39,7 @@ impl Answer<'_> {
         blocks.extend(script.tool_calls.iter().map(|call| {
             let head = |input: &str| {
                 format!(
-                    r#"{{"type":"tool_use","id":{},"name":{},"input":{input}}}"#,
+                    r#"{{"type":"tool_use","id":{},"name":{},"input":{input},"caller":{{"type":"direct"}}}}"#,
                     quoted(&call.id),
                     quoted(&call.name)
                 )
@@ -98,13 +98,13 @@ impl Answer<'_> {
                 .map(|citation| (format!(r#"{{"type":"citations_delta","citation":{citation}}}"#), false)),
         );
         let cited = if citations.is_empty() {
-            String::new()
+            r#","citations":null"#.to_owned()
         } else {
             format!(r#","citations":[{}]"#, citations.join(","))
         };
         let text = texts.concat();
         Some(Block {
-            head: r#"{"type":"text","text":""}"#.to_owned(),
+            head: r#"{"type":"text","text":"","citations":null}"#.to_owned(),
             deltas,
             whole: format!(r#"{{"type":"text","text":"{text}"{cited}}}"#),
         })
@@ -114,7 +114,7 @@ impl Answer<'_> {
     fn message(&self, content: &str, end: &str, usage: &str) -> String {
         let Asked { serial, model, .. } = &self.0;
         format!(
-            r#"{{"id":"msg_simulated{serial}","type":"message","role":"assistant","model":{},"content":[{content}],{end}{usage}}}"#,
+            r#"{{"id":"msg_simulated{serial}","type":"message","role":"assistant","model":{},"content":[{content}],"container":null,{end}{usage}}}"#,
             quoted(model)
         )
     }
@@ -138,7 +138,8 @@ impl Answer<'_> {
                 quoted(text)
             )
         });
-        format!(r#""stop_reason":{reason},"stop_sequence":null{}"#, details.unwrap_or_default())
+        let details = details.unwrap_or_else(|| r#","stop_details":null"#.to_owned());
+        format!(r#""stop_reason":{reason},"stop_sequence":null{details}"#)
     }
 
     /// The usage member, after a comma. The prompt is told without what a cache had to do with it.
@@ -150,13 +151,19 @@ impl Answer<'_> {
         let created = written.saturating_add(written_1h);
         let input = prompt.saturating_sub(cached).saturating_sub(created);
         let tier = quoted(self.0.script.service_tier.as_deref().unwrap_or("standard"));
-        let more = if last {
-            format!(r#","output_tokens_details":{{"thinking_tokens":{}}}"#, counts.reasoning())
-        } else {
-            String::new()
+        let more = match (last, self.0.script.searches) {
+            (false, _) => r#","output_tokens_details":null,"server_tool_use":null"#.to_owned(),
+            (true, 0) => format!(
+                r#","output_tokens_details":{{"thinking_tokens":{}}},"server_tool_use":null"#,
+                counts.reasoning()
+            ),
+            (true, searches) => format!(
+                r#","output_tokens_details":{{"thinking_tokens":{}}},"server_tool_use":{{"web_search_requests":{searches}}}"#,
+                counts.reasoning()
+            ),
         };
         format!(
-            r#","usage":{{"input_tokens":{input},"cache_creation_input_tokens":{created},"cache_read_input_tokens":{cached},"cache_creation":{{"ephemeral_5m_input_tokens":{written},"ephemeral_1h_input_tokens":{written_1h}}},"output_tokens":{output}{more},"service_tier":{tier}}}"#
+            r#","usage":{{"input_tokens":{input},"cache_creation_input_tokens":{created},"cache_read_input_tokens":{cached},"cache_creation":{{"ephemeral_5m_input_tokens":{written},"ephemeral_1h_input_tokens":{written_1h}}},"output_tokens":{output}{more},"service_tier":{tier},"inference_geo":null}}"#
         )
     }
 }
@@ -201,7 +208,7 @@ impl Wire for Answer<'_> {
 
     fn tell(&self, stream: &mut Stream<'_>) {
         let usage = self.usage(&stream.counts, stream.counts.completion.min(1), false);
-        let head = self.message("", r#""stop_reason":null,"stop_sequence":null"#, &usage);
+        let head = self.message("", r#""stop_reason":null,"stop_sequence":null,"stop_details":null"#, &usage);
         stream.say("message_start", &format!(r#"{{"type":"message_start","message":{head}}}"#));
         stream.say("ping", r#"{"type":"ping"}"#);
         for (index, block) in self.blocks().into_iter().enumerate() {

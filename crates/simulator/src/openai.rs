@@ -253,7 +253,10 @@ impl<'a> Answer<'a> {
         let calls =
             if calls.is_empty() { String::new() } else { format!(r#","tool_calls":[{}]"#, calls.join(",")) };
         let refusal = self.script.refusal.as_deref().map(|text| format!(r#","refusal":{}"#, quoted(text)));
-        let refusal = refusal.unwrap_or_default();
+        // Some hosts name it always.
+        let always = ["openai", "xai", "together_ai", "fireworks_ai"].contains(&self.row.id);
+        let refusal =
+            refusal.unwrap_or_else(|| if always { r#","refusal":null"#.into() } else { String::new() });
         let pages =
             if self.script.citations.is_empty() { String::new() } else { format!(",{}", self.annotations()) };
         format!(r#"{{"role":"assistant",{content}{calls}{refusal}{pages}}}"#)

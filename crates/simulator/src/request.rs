@@ -6,7 +6,7 @@ use super::{
     rows::Row,
     script::Script,
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use std::collections::BTreeMap;
 
 /// What a wire format needs to answer one request.
@@ -83,6 +83,30 @@ impl<'a> Request<'a> {
         script.chunks.iter().map(|chunk| inside(chunk)).collect()
     }
 
+    /// Whether the model may call something.
+    pub(super) fn offers_tools(&self) -> bool {
+        let listed = self.get("tools").is_some_and(|tools| tools.trim() != "[]");
+        listed || self.messages.iter().any(|item| get(item, "type") == Some("\"additional_tools\""))
+    }
+
+    /// Answers of the model that the conversation holds, each of which is one message or one call.
+    pub(super) fn answers(&self) -> usize {
+        let is_answer = |message: &&Fields<'_>| {
+            let is = |name: &str, words: &[&str]| {
+                get(message, name).and_then(unquoted).is_some_and(|word| words.contains(&word))
+            };
+            is("role", &["assistant", "model"]) || is("type", &["function_call", "custom_tool_call"])
+        };
+        self.messages.iter().filter(is_answer).count()
+    }
+
+    /// Whether a tool of this name takes any text (Responses), wherever the request lists it.
+    pub(super) fn is_free_form(&self, name: &str) -> bool {
+        let added = self.messages.iter().filter(|item| get(item, "type") == Some("\"additional_tools\""));
+        let lists = self.get("tools").into_iter().chain(added.filter_map(|item| get(item, "tools")));
+        lists.filter_map(|list| serde_json::from_str(list).ok()).any(|tools| has_free_form(&tools, name))
+    }
+
     /// The text of the last user message as the inside of a JSON string, byte for byte.
     fn last_user_text(&self) -> String {
         if let Some(text) = self.get("input").and_then(unquoted) {
@@ -97,6 +121,14 @@ impl<'a> Request<'a> {
         let parts: Vec<Fields<'_>> = serde_json::from_str(content).unwrap_or_default();
         parts.iter().filter_map(|part| get(part, "text")).filter_map(unquoted).collect()
     }
+}
+
+fn has_free_form(tools: &Value, name: &str) -> bool {
+    tools
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|tool| (tool["type"] == "custom" && tool["name"] == name) || has_free_form(&tool["tools"], name))
 }
 
 pub(super) fn get<'a>(fields: &Fields<'a>, name: &str) -> Option<&'a str> {
@@ -118,6 +150,10 @@ mod tests {
         let contents =
             br#"{"contents":[{"role":"user","parts":[{"text":"x"}]},{"role":"model","parts":[]}]}"#;
         assert_eq!(Request::parse(contents).unwrap().last_user_text(), "x");
+        let steps = br#"{"tools":[{"type":"namespace","tools":[{"type":"custom","name":"p"}]}],"input":[{"role":"user"},{"type":"custom_tool_call"},{"type":"custom_tool_call_output"},{"type":"message","role":"assistant"}]}"#;
+        let steps = Request::parse(steps).unwrap();
+        assert!(steps.offers_tools() && steps.is_free_form("p") && !steps.is_free_form("q"));
+        assert_eq!((steps.answers(), request.offers_tools()), (2, false));
         assert_eq!(Request::parse(br#"{"input":"\ud83d"}"#).unwrap().last_user_text(), r"\ud83d");
     }
 }

@@ -35,27 +35,35 @@ impl Answer<'_> {
             format!(r#","{name}":{}"#, self.0.request.get(name).unwrap_or(otherwise))
         };
         let echoed: String = [
+            ("background", "false"),
+            ("frequency_penalty", "0.0"),
             ("instructions", "null"),
             ("max_output_tokens", "null"),
+            ("max_tool_calls", "null"),
             ("metadata", "{}"),
             ("parallel_tool_calls", "true"),
+            ("presence_penalty", "0.0"),
             ("previous_response_id", "null"),
+            ("prompt_cache_key", "null"),
             ("reasoning", r#"{"effort":null,"summary":null}"#),
+            ("safety_identifier", "null"),
             ("store", "true"),
             ("temperature", "1.0"),
             ("text", r#"{"format":{"type":"text"}}"#),
             ("tool_choice", r#""auto""#),
-            ("tools", "[]"),
+            ("top_logprobs", "0"),
             ("top_p", "1.0"),
             ("truncation", r#""disabled""#),
         ]
         .iter()
         .map(|(name, otherwise)| asked(name, otherwise))
         .collect();
+        let tools = tools(self.0.request.get("tools").unwrap_or("[]"));
+        let completed = if status == "\"completed\"" { "1760000001" } else { "null" };
         let tier = quoted(self.0.script.service_tier.as_deref().unwrap_or("default"));
         let (id, model, output) = (id(self.0.serial), quoted(&self.0.model), output.join(","));
         format!(
-            r#"{{"id":"{id}","object":"response","created_at":1760000000,"status":{status},{end},"model":{model},"output":[{output}]{echoed},"service_tier":{tier},"usage":{usage}}}"#
+            r#"{{"id":"{id}","object":"response","created_at":1760000000,"completed_at":{completed},"status":{status},{end},"model":{model},"output":[{output}]{echoed},"tools":{tools},"service_tier":{tier},"usage":{usage}}}"#
         )
     }
 
@@ -104,7 +112,9 @@ impl Answer<'_> {
     fn items(&self) -> Vec<Item> {
         let encrypted =
             self.0.request.get("include").is_some_and(|raw| raw.contains("reasoning.encrypted_content"));
-        items::of(self.0.script, self.0.request.texts(self.0.script), self.0.serial, encrypted)
+        let request = self.0.request;
+        let (texts, is_free_form) = (request.texts(self.0.script), |name: &str| request.is_free_form(name));
+        items::of(self.0.script, texts, self.0.serial, encrypted, &is_free_form)
     }
 
     /// Perplexity's own events about its search, before the answer.
@@ -119,6 +129,18 @@ impl Answer<'_> {
             say(stream, event, members);
         }
     }
+}
+
+/// The request's tools as they are echoed: every function says whether it is strict.
+fn tools(listed: &str) -> String {
+    let mut tools: Vec<serde_json::Value> = serde_json::from_str(listed).unwrap_or_default();
+    for tool in tools.iter_mut().filter(|tool| tool["type"] == "function") {
+        if let Some(function) = tool.as_object_mut() {
+            function.entry("strict").or_insert(serde_json::Value::Bool(true));
+            function.entry("description").or_insert(serde_json::Value::Null);
+        }
+    }
+    serde_json::Value::Array(tools).to_string()
 }
 
 /// One event; what all of them have is added.

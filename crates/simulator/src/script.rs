@@ -35,6 +35,8 @@ pub struct Script {
     pub refusal: Option<String>,
     /// Sources of the text.
     pub citations: Vec<Citation>,
+    /// Searches of the web that were made for the answer, where the wire tells.
+    pub searches: u64,
     /// Gives each text chunk's log probability, on the wires that have it beside the chunk.
     pub logprobs: bool,
     /// In OpenAI's words (`stop`, `length`, `tool_calls`, `content_filter`), each said in the wire's own; any
@@ -143,6 +145,7 @@ impl Default for Script {
             redacted_thinking: Vec::new(),
             refusal: None,
             citations: Vec::new(),
+            searches: 0,
             logprobs: false,
             finish_reason: None,
             prompt_tokens: 12,

@@ -101,7 +101,7 @@ async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -
     };
     let tally = shared.bill.open(call, if shared.keep_bodies { body.clone() } else { Bytes::new() });
     let script = match endpoint {
-        Endpoint::Generate { .. } | Endpoint::Kind(_) => shared.next_script(row.id),
+        Endpoint::Generate { .. } | Endpoint::Kind(_) => shared.next_script(row.id, request),
         Endpoint::Count { .. } => shared.coming_script(row.id),
         _ => shared.default_script(row.id),
     };

@@ -4,6 +4,7 @@
 use super::{
     Settings,
     bill::{Bill, locked},
+    request::Request,
     script::Script,
 };
 use std::{
@@ -35,6 +36,7 @@ pub(super) struct Shared {
 struct Scripts {
     queued: HashMap<String, VecDeque<Arc<Script>>>,
     defaults: HashMap<String, Arc<Script>>,
+    plans: HashMap<String, Vec<Arc<Script>>>,
 }
 
 /// Holds replies back until they are released.
@@ -67,13 +69,21 @@ impl Shared {
         locked(&self.scripts).defaults.insert(provider.to_owned(), Arc::new(script));
     }
 
+    pub(super) fn set_plan(&self, provider: &str, steps: Vec<Script>) {
+        let steps = steps.into_iter().map(Arc::new).collect();
+        locked(&self.scripts).plans.insert(provider.to_owned(), steps);
+    }
+
     pub(super) fn clear(&self) {
         self.bill.clear();
         *locked(&self.scripts) = Scripts::default();
         locked(&self.issued).clear();
     }
 
-    pub(super) fn next_script(&self, provider: &str) -> Arc<Script> {
+    pub(super) fn next_script(&self, provider: &str, request: &Request<'_>) -> Arc<Script> {
+        if let Some(step) = self.planned(provider, request) {
+            return step;
+        }
         let queued = locked(&self.scripts).queued.get_mut(provider).and_then(VecDeque::pop_front);
         queued.unwrap_or_else(|| self.default_script(provider))
     }
@@ -82,6 +92,13 @@ impl Shared {
     pub(super) fn coming_script(&self, provider: &str) -> Arc<Script> {
         let queued = locked(&self.scripts).queued.get(provider).and_then(|queue| queue.front().cloned());
         queued.unwrap_or_else(|| self.default_script(provider))
+    }
+
+    /// The step that a conversation with tools has come to, by the answers it holds; the last step stays.
+    fn planned(&self, provider: &str, request: &Request<'_>) -> Option<Arc<Script>> {
+        let scripts = locked(&self.scripts);
+        let steps = scripts.plans.get(provider).filter(|_| request.offers_tools())?;
+        steps.get(request.answers()).or(steps.last()).cloned()
     }
 
     /// Makes the ids of one answer.

@@ -62,7 +62,7 @@ impl Failover<'_> {
 /// The first thing in the request that bears a fee, where that is why no platform key may serve it.
 fn bearing_a_fee(head: &Head<'_>, considered: &[CandidateTrace]) -> Option<Invalid> {
     let refused = considered.iter().any(|line| line.reasons.contains(&UNPRICED_FEES));
-    let Fee { path, what } = head.fees.iter().next().filter(|_| refused)?;
+    let Fee { path, what } = head.fees.foremost().filter(|_| refused)?;
     let subject = if path == what { format!("`{path}`") } else { format!("`{path}` (type `{what}`)") };
     Some(Invalid {
         param: Some(path.clone()),

@@ -200,6 +200,7 @@ fn dialect(request: &ClientRequest<'_>, serving: &ServingTarget<'_>) -> Dialect 
     let native = provider.path(client).map(|_| client);
     let chosen = native.unwrap_or(provider.row().dialect);
     let mode = candidate.model.as_ref().map(|model| model.mode);
+    let searches = client != Dialect::Chat && request.head().fees.are_searches();
     if chosen != Dialect::Chat || provider.path(Dialect::Responses).is_none() {
         return chosen;
     }
@@ -211,7 +212,7 @@ fn dialect(request: &ClientRequest<'_>, serving: &ServingTarget<'_>) -> Dialect 
     let demanded = openai
         && (openai_chat::needs_responses(&candidate.upstream, has_tools, effort)
             || thinking.visible == Some(true));
-    if mode == Some(Mode::Responses) || demanded { Dialect::Responses } else { chosen }
+    if mode == Some(Mode::Responses) || demanded || searches { Dialect::Responses } else { chosen }
 }
 
 /// Anthropic's betas without those that bear a fee, change the price or reach what the account keeps: these are left

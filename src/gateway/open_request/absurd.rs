@@ -18,6 +18,8 @@ const PROMPT_TOKENS_ADDED: u64 = 32_768;
 /// Prompt tokens above its text that a request may cost more than was set aside for it: templates and instructions
 /// that providers add, which weigh most in the shortest prompts.
 const PROMPT_TOKENS_TOLERATED: u64 = 4_096;
+/// What a provider may state above that: searches that it made unasked.
+const STATED_TOLERATED: NanoUsd = NanoUsd(100_000_000);
 /// How far an answer may pass the limit that the client set.
 const OUTPUT_TOKENS_ADDED: u64 = 64;
 
@@ -61,7 +63,10 @@ impl OpenRequest {
         let priced = self.priced(usage).or_else(|| self.priced_as_text(usage));
         let charge = priced.map(|priced| money::charge(priced.cost, self.gateway.settings.margin));
         match charge {
-            Some(Ok(charge)) => charge.0 > self.hold_requested.0.saturating_add(self.tolerance().0),
+            Some(Ok(charge)) => {
+                let stated = if usage.stated > 0 { STATED_TOLERATED.0 } else { 0 };
+                charge.0 > self.hold_requested.0.saturating_add(self.tolerance().0).saturating_add(stated)
+            }
             // A figure that no price can be worked out for is too large.
             Some(Err(_)) => true,
             None => usage.prompt().max(usage.completion()) > u64::from(u32::MAX),

@@ -34,6 +34,17 @@ async fn tokens_of_text_and_of_pictures_are_charged_apart() {
 }
 
 #[tokio::test]
+async fn a_request_that_names_no_model_is_drawn_by_the_default_one() {
+    let stack = Stack::start().await;
+    let customer = stack.customer("5").await;
+    stack.simulator.set_default("openai", Script { kinds: drawn(0, 10), ..Script::default() });
+    let reply = stack.post(PATH, &customer.key, &json!({ "prompt": "a dot" })).await;
+    assert_eq!((reply.status, reply.header("x-kairosroute-model")), (200, "gpt-image-2"), "{reply}");
+    assert_eq!(sent(&only_call(&stack))["model"], "gpt-image-2");
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn pictures_are_charged_by_the_piece_that_came_and_sizes_become_ratios() {
     let stack = Stack::start().await;
     let customer = stack.customer("5").await;

@@ -11,6 +11,8 @@ mod failover;
 mod holds;
 mod keys;
 mod oversell;
+mod scenarios;
+mod searches;
 mod unpriced;
 mod unseen;
 mod usage;
@@ -124,12 +126,17 @@ pub fn recompute(receipt: &Value) {
     let lines = receipt["price"]["lines"].as_array().unwrap();
     let sum = lines.iter().map(|line| {
         let bucket = line["bucket"].as_str().unwrap();
+        let Some(tokens) = line["tokens"].as_u64() else {
+            let quantity = i128::from(line["quantity"].as_u64().unwrap());
+            let each = i128::from(nano(line["usd_per_unit"].as_str().unwrap()));
+            assert_eq!(line["quantity_per_unit"], 1, "{receipt}");
+            return quantity * each * 1_000_000;
+        };
         assert_eq!(line["tokens"], receipt["usage"][bucket], "{receipt}");
-        i128::from(line["tokens"].as_u64().unwrap())
-            * i128::from(nano(line["usd_per_million"].as_str().unwrap()))
+        i128::from(tokens) * i128::from(nano(line["usd_per_million"].as_str().unwrap()))
     });
     assert_eq!(ceil_div(sum.sum(), 1_000_000), cost, "{receipt}");
-    let priced: u64 = lines.iter().map(|line| line["tokens"].as_u64().unwrap()).sum();
+    let priced: u64 = lines.iter().filter_map(|line| line["tokens"].as_u64()).sum();
     let usage = &receipt["usage"];
     let buckets = ["input", "cache_read", "cache_write", "cache_write_1h", "output"];
     assert_eq!(priced, buckets.iter().map(|name| usage[name].as_u64().unwrap()).sum::<u64>(), "{receipt}");

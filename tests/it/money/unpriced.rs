@@ -109,11 +109,10 @@ async fn what_the_client_runs_itself_works_on_the_platforms_account() {
         let reply = stack.post(path, &customer.key, &body).await;
         assert_eq!(reply.status, 200, "{body}: {reply}");
     }
-    let body =
-        json!({ "model": "openai/gpt-5.5", "input": "x", "tools": [function, { "type": "web_search" }] });
+    let body = json!({ "model": "openai/gpt-5.5", "input": "x", "tools": [function, { "type": "code_interpreter" }] });
     let reply = stack.post("/v1/responses", &customer.key, &body).await;
     assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &json!("tools[1]")), "{reply}");
-    assert!(reply.message().contains("web_search"), "{reply}");
+    assert!(reply.message().contains("code_interpreter"), "{reply}");
     close(stack).await;
 }
 

@@ -335,6 +335,8 @@ fn what_must_not_be_kept_has_no_digest() {
     };
     assert!(responses("previous_response_id", json!("resp_1")).is_none());
     assert!(responses("tools", json!([{ "type": "web_search" }])).is_none());
+    assert!(responses("tools", json!([{ "type": "custom", "name": "p" }])).is_none());
+    assert!(responses("tools", json!([{ "type": "local_shell" }])).is_none());
     let messages =
         |name: &str, value: Value| key_with(Dialect::Messages, &with(Dialect::Messages, name, &value), None);
     assert!(messages("tools", json!([{ "type": "bash_20250124", "name": "bash" }])).is_none());

@@ -9,6 +9,7 @@ mod kept;
 mod pictures;
 mod request;
 mod signature;
+mod web_search;
 
 pub use allowed::Allowed;
 pub use answer::{Answer, AnswerPart, Choice};
@@ -19,3 +20,4 @@ pub use request::{
     ToolCall, ToolChoice, ToolKind, ToolResult, Turn, What, is_kept_at,
 };
 pub use signature::{MARK, Place, Signature};
+pub use web_search::WebSearch;

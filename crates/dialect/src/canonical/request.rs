@@ -1,6 +1,6 @@
 //! What a client asks, whichever dialect it asks in.
 
-use super::signature::Signature;
+use super::{signature::Signature, web_search::WebSearch};
 use crate::{
     Dialect,
     json::{Cursor, DEPTH_LIMIT, Escaped, JsonError, Raw},
@@ -155,8 +155,13 @@ pub enum ToolKind<'a> {
         parameters: Option<Json<'a>>,
         strict: Option<bool>,
     },
-    /// One that only speakers of this dialect know (web search, code execution, free-form tools): its JSON.
-    Native { dialect: Dialect, name: Escaped<'a>, json: Json<'a> },
+    WebSearch(WebSearch<'a>),
+    /// One that only speakers of this dialect know, such as code execution: its JSON.
+    Native {
+        dialect: Dialect,
+        name: Escaped<'a>,
+        json: Json<'a>,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

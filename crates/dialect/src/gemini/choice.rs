@@ -21,6 +21,8 @@ pub(super) struct Choice {
     open: Option<Call>,
     /// Hashes of the addresses that were cited: later chunks name them again.
     cited: Vec<u64>,
+    /// Searches of the web that the answer rests on.
+    queries: u64,
 }
 
 struct Call {
@@ -50,6 +52,10 @@ const CITED_MAX: usize = 256;
 impl Choice {
     pub(super) fn has_said(&self) -> bool {
         self.has_said
+    }
+
+    pub(super) fn queries(&self) -> u64 {
+        self.queries
     }
 
     pub(super) fn has_finished(&self) -> bool {
@@ -187,6 +193,9 @@ impl Choice {
     /// The pages of a search that the answer rests on. Their places in the text are told in bytes of all of it,
     /// which is not kept here.
     fn cite(&mut self, grounding: Raw<'_>, say: Say<'_>) {
+        let queries = grounding.member("webSearchQueries").map(Raw::elements).unwrap_or_default();
+        // Frames repeat what was found so far.
+        self.queries = self.queries.max(u64::try_from(queries.len()).unwrap_or(0));
         for chunk in grounding.member("groundingChunks").map(Raw::elements).unwrap_or_default() {
             let Some(web) = chunk.member("web") else { continue };
             let Some(url) = web.member("uri").and_then(Escaped::of).filter(|url| !url.is_empty()) else {

@@ -21,6 +21,8 @@ pub struct Reader {
     report: Report,
     /// What was said of the usage last.
     told: Option<Usage>,
+    /// The model is of the second generation, which bills a search once for a prompt, however many queries it made.
+    searches_by_prompt: bool,
 }
 
 /// Makes ids for calls that come without.
@@ -50,6 +52,7 @@ impl Reader {
             choices: Vec::new(),
             report: Report::default(),
             told: None,
+            searches_by_prompt: false,
         }
     }
 
@@ -131,7 +134,9 @@ impl Reader {
             let text = |value: Option<Raw<'_>>| {
                 value.and_then(Escaped::of).map(Escaped::into_owned).unwrap_or_default()
             };
-            emit(Event::Start { id: text(response.id), model: text(response.model) });
+            let model = text(response.model);
+            self.searches_by_prompt = model.inner().contains("gemini-2");
+            emit(Event::Start { id: text(response.id), model });
         }
     }
 
@@ -173,7 +178,9 @@ impl Reader {
 
     fn tell_usage(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         let has_said = self.choices.iter().any(Choice::has_said);
-        let usage = self.report.usage(has_said);
+        let queries = self.choices.iter().fold(0u64, |sum, choice| sum.saturating_add(choice.queries()));
+        let searches = if self.searches_by_prompt { queries.min(1) } else { queries };
+        let usage = self.report.usage(has_said).map(|usage| Usage { searches, ..usage });
         if let Some(usage) = usage
             && self.told != Some(usage)
         {

@@ -4,7 +4,7 @@
 use super::{config, contents, model::Model};
 use crate::{
     Encoded, Reading, Target, Unsupported,
-    canonical::{Request, Tool, ToolChoice, ToolKind, What},
+    canonical::{Request, Tool, ToolChoice, ToolKind, WebSearch, What},
     json::{Escaped, ObjectWriter, push_text},
 };
 use kairosroute_domain::catalog::Flag;
@@ -71,20 +71,63 @@ fn write_tools(
     if model.lacks(Flag::Tools) {
         return Err(Unsupported::field("tools"));
     }
-    let out = body.key("tools");
-    out.extend_from_slice(b"[{\"functionDeclarations\":[");
-    for (index, tool) in request.tools.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+    let mut declared: Vec<Vec<u8>> = Vec::with_capacity(request.tools.len());
+    let mut searches = false;
+    for tool in &request.tools {
+        match &tool.kind {
+            ToolKind::WebSearch(search) => {
+                note_search(search, dropped)?;
+                searches = true;
+            }
+            _ => declared.push(declaration(tool, dropped)?),
         }
-        out.extend(declaration(tool, dropped)?);
     }
-    out.extend_from_slice(b"]}]");
+    // Together they would need the provider's own steps in the history, which no client keeps.
+    if searches && !declared.is_empty() {
+        return Err(Unsupported::because(
+            "tools",
+            ": this model searches the web or calls functions, not both",
+        ));
+    }
+    let out = body.key("tools");
+    out.push(b'[');
+    if !declared.is_empty() {
+        out.extend_from_slice(b"{\"functionDeclarations\":[");
+        out.extend(declared.join(&b','));
+        out.extend_from_slice(b"]}");
+    }
+    if searches {
+        out.extend_from_slice(b"{\"googleSearch\":{}}");
+    }
+    out.push(b']');
+    if declared.is_empty() {
+        // The choice is one among functions.
+        return match &request.tool_choice {
+            Some(choice) if is_forced(choice) => {
+                Err(Unsupported::because("tool_choice", ": there is no function to choose"))
+            }
+            _ => Ok(()),
+        };
+    }
     if let Some(choice) = &request.tool_choice {
         if is_forced(choice) && model.refuses_force() {
             return Err(Unsupported::because("tool_choice", ": this model cannot be made to call a tool"));
         }
         write_choice(choice, body);
+    }
+    Ok(())
+}
+
+/// Where a search may look cannot be limited here, nor how often it is made.
+fn note_search(search: &WebSearch<'_>, dropped: &mut Dropped) -> Result<(), Unsupported> {
+    if search.allowed_sites().is_some() || search.blocks_sites() {
+        return Err(Unsupported::because("tools", ": this provider cannot limit a search to sites"));
+    }
+    if search.uses_max().is_some() {
+        dropped.name("tools[].max_uses");
+    }
+    if search.has_hints() {
+        dropped.name("tools[].user_location");
     }
     Ok(())
 }

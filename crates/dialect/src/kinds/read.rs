@@ -19,8 +19,6 @@ use kairosroute_domain::{
 };
 use std::borrow::Cow;
 
-/// Who screens when nobody is named, as in OpenAI's API.
-const MODERATION_DEFAULT: &str = "omni-moderation-latest";
 /// Documents of a rerank that cost one search, and tokens of which one may be.
 const DOCUMENTS_PER_QUERY: u64 = 100;
 const CHUNK_TOKENS: u64 = 500;
@@ -37,11 +35,11 @@ pub fn read<'a>(
         true => read_form(kind, content_type, body, limits),
         false => read_json(kind, body, limits),
     }?;
-    if kind == Kind::Moderation && request.head.models.is_empty() {
-        request.head.models.push(MODERATION_DEFAULT.into());
+    if let Some(model) = kind.default_model().filter(|_| request.head.models.is_empty()) {
+        request.head.models.push(model.into());
     }
     if request.head.models.is_empty() {
-        return Err(Invalid::at("model", "`model` is missing".into()));
+        return Err(Invalid::at("model", crate::request::MODEL_MISSING.into()));
     }
     if request.head.models.len() > limits.models_max {
         let most = limits.models_max;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Dialect,
-    canonical::{self, Effort, Format, Json, Setting, Tool, ToolChoice, ToolKind, Turn, What},
+    canonical::{self, Effort, Format, Json, Setting, Tool, ToolChoice, ToolKind, Turn, WebSearch, What},
     json::{Cursor, Escaped, Kind, Member, Raw, Text},
     openai_chat::{GATEWAY_FIELDS, OWN_SUPPORTED, expect, is_absent_or_default, models},
     request::{Facts, Head, Invalid, Limits},
@@ -365,6 +365,11 @@ fn tool<'a>(tool: &Object<'a>, path: &dyn Fn(&str) -> String, seen: &mut Seen) -
         seen.fees.add_messages_tool(&typed.decode(), path("").as_str());
         let name = name.unwrap_or_default();
         let json = Json::of(tool.raw);
+        if WebSearch::is(&typed.decode()) {
+            let search = WebSearch { dialect: Dialect::Messages, name, json };
+            seen.facts.note_search(search.uses_max());
+            return Ok(Tool { kind: ToolKind::WebSearch(search), cache });
+        }
         return Ok(Tool { kind: ToolKind::Native { dialect: Dialect::Messages, name, json }, cache });
     }
     for member in &tool.members {

@@ -165,6 +165,11 @@ fn part<'a>(block: &Object<'a>, path: Path<'_>, seen: &mut Seen) -> Result<Part<
             seen.facts.add_bytes(name.as_ref().map_or(0, |name| name.inner().len()));
             Part::File { source: source(block, path, seen)?, name, cache }
         }
+        // What the client's own search for tools has found: the tool is among the request's.
+        "tool_reference" => {
+            seen.facts.add_bytes(block.raw.len());
+            Part::Text { text: block.needed_text("tool_name", path)?, cache }
+        }
         "search_result" => {
             seen.facts.add_bytes(block.raw.len());
             Part::Text { text: search_result(block), cache }

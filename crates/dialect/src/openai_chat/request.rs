@@ -203,7 +203,7 @@ impl<'a> Reading<'a> {
         let Self { mut request, idle, later } = self;
         request.head.models.extend(later);
         if request.head.models.is_empty() {
-            return Err(Invalid::at("model", "`model` is missing".into()));
+            return Err(Invalid::at("model", crate::request::MODEL_MISSING.into()));
         }
         if request.head.models.len() > limits.models_max {
             let most = limits.models_max;

@@ -1,5 +1,6 @@
 //! Reads `usage` as each OpenAI-compatible provider reports it, and settles what includes what.
 
+use crate::{json::Raw, stated};
 use kairosroute_domain::usage::{Basis, Usage};
 use serde::Deserialize;
 
@@ -77,6 +78,7 @@ pub fn read(json: &str, reasoning_outside_output: bool) -> Option<Usage> {
     }
     let audio_output = details.audio_tokens.unwrap_or(0).min(output);
     let output = output - audio_output;
+    let (stated, searches) = stated_of(json);
     Some(Usage {
         input: uncached - audio_input - image_input,
         cache_read,
@@ -86,9 +88,21 @@ pub fn read(json: &str, reasoning_outside_output: bool) -> Option<Usage> {
         output,
         reasoning: reasoning.min(output),
         audio_output,
+        searches,
+        stated,
         basis: Basis::Reported,
         ..Usage::default()
     })
+}
+
+/// The bill and the searches that the provider states. Few do, so that most reports are not looked at again.
+fn stated_of(json: &str) -> (u64, u64) {
+    if !["\"cost", "\"server_side_tool_usage", "\"tool_calls_details"].iter().any(|name| json.contains(name))
+    {
+        return (0, 0);
+    }
+    let usage = Raw::trimmed(json);
+    (stated::bill(usage), stated::searches(usage))
 }
 
 /// Writes a usage object in OpenAI's shape, for a client that asked and a provider that did not say. Audio and
@@ -180,6 +194,15 @@ mod tests {
         ] {
             assert_eq!(buckets(json, outside), Some(expected), "{case}");
         }
+    }
+
+    #[test]
+    fn a_stated_bill_and_stated_searches_go_along() {
+        let json = r#"{"prompt_tokens":9,"completion_tokens":1,"cost_in_usd_ticks":50000,"server_side_tool_usage_details":{"web_search_calls":2}}"#;
+        let usage = read(json, false).unwrap();
+        assert_eq!((usage.stated, usage.searches), (5_000, 2));
+        let usage = read(r#"{"prompt_tokens":9,"completion_tokens":1,"cost":0.5}"#, false).unwrap();
+        assert_eq!(usage.stated, 500_000_000);
     }
 
     #[test]

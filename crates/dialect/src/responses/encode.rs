@@ -3,7 +3,7 @@
 //! ours leaves.
 
 use super::{
-    MADE_HERE, REDACTED,
+    KIND_MARK, MADE_HERE, NAMESPACE_END, REDACTED,
     abilities::{Abilities, is_perplexity_subset},
     input::push_data_url,
     items,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Dialect, Encoded, Target, Unsupported,
-    canonical::{Format, MARK, Signature},
+    canonical::{Format, MARK, Signature, Tool, ToolKind},
     json::{Escaped, Kind, Member, ObjectWriter, Raw, push_text, with_member},
 };
 use std::borrow::Cow;
@@ -49,7 +49,11 @@ impl ResponsesRequest<'_> {
 
     /// For Perplexity: OpenAI's fields in its words, its own as they are.
     fn encode_narrow(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
-        let mut written = write(self.canonical()?, target)?;
+        let canonical = self.canonical()?;
+        if canonical.tools.iter().any(needs_name_back) {
+            return Err(Unsupported::because("tools", ": this provider is given functions only"));
+        }
+        let mut written = write(canonical, target)?;
         for member in &self.members {
             let key = member.key.as_ref();
             let said = || key == "response_format" && self.canonical.format != Format::Text;
@@ -69,6 +73,17 @@ impl ResponsesRequest<'_> {
         if !self.members.iter().any(|member| member.key == "model") {
             push_text(out.key("model"), target.upstream_model);
         }
+    }
+}
+
+/// A tool whose calls come back under another name. The answers of such a provider pass as they are.
+fn needs_name_back(tool: &Tool<'_>) -> bool {
+    match &tool.kind {
+        ToolKind::Function { name, .. } => {
+            let name = name.decode();
+            name.contains(KIND_MARK) || name.contains(NAMESPACE_END)
+        }
+        ToolKind::WebSearch(_) | ToolKind::Native { .. } => false,
     }
 }
 

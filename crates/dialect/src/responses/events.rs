@@ -54,6 +54,12 @@ pub(super) fn item_type(item: Raw<'_>) -> Option<Cow<'_, str>> {
     item.member("type").and_then(Raw::text)
 }
 
+/// Whether a call of the search tool searched; opening a page that was found is no search.
+pub(super) fn is_search(item: Raw<'_>) -> bool {
+    let action = item.member("action").and_then(|action| action.member("type")).and_then(Raw::text);
+    action.is_none_or(|action| action == "search")
+}
+
 /// A generated image's media type; PNG unless it says otherwise.
 pub(super) fn image_type(item: Raw<'_>) -> Escaped<'static> {
     let format = item.member("output_format").and_then(Raw::text);

@@ -1,8 +1,12 @@
 //! The walk over `input`: items become turns, and what the model will read is measured. An item that only speakers of
 //! Responses understand is noted, so that it goes nowhere else. Must never drop an item.
 
+mod client_run;
+
 use super::{
-    REDACTED, is_made_here,
+    REDACTED,
+    client_tools::ClientTool,
+    is_made_here,
     members::expect,
     tools::{self, Offered},
 };
@@ -138,6 +142,12 @@ impl<'a> Conversation<'a> {
                 Ok(())
             }
             other => {
+                if let Some(kind) = ClientTool::of_call(other, &members) {
+                    return self.client_call(kind, item, &members, &path, facts);
+                }
+                if let Some(kind) = ClientTool::of_result(other, &members) {
+                    return self.client_result(kind, item, &members, &path, limits, facts);
+                }
                 self.needs_state |= other == "item_reference";
                 // What a search has found may be called from now on.
                 if let Some(tools) = member(&members, "tools").filter(|_| other == "tool_search_output") {
@@ -183,13 +193,17 @@ impl<'a> Conversation<'a> {
         facts.add_bytes(call_id.inner().len());
         let output = member(members, "output").ok_or_else(|| missing(path, "output"))?;
         let content = self.content(output, &format!("{path}.output"), facts)?;
-        let result = Part::ToolResult(ToolResult { call_id, content, is_error: false, cache: None });
+        self.add_result(ToolResult { call_id, content, is_error: false, cache: None });
+        Ok(())
+    }
+
+    fn add_result(&mut self, result: ToolResult<'a>) {
+        let result = Part::ToolResult(result);
         match self.turns.last_mut() {
             Some(last) if self.last == Last::Result => last.parts.push(result),
             _ => self.turns.push(turn(Role::User, vec![result])),
         }
         self.last = Last::Result;
-        Ok(())
     }
 
     /// Text, or a list of parts.

@@ -66,7 +66,7 @@ pub(crate) fn read<'a>(
     members.models.extend(later);
     let most = limits.models_max;
     match members.models.len() {
-        0 => Err(Invalid::at("model", "`model` is missing".into())),
+        0 => Err(Invalid::at("model", crate::request::MODEL_MISSING.into())),
         count if count > most => Err(Invalid::at("model", format!("`model` may name at most {most} models"))),
         _ => Ok(members),
     }

@@ -4,6 +4,7 @@
 
 mod abilities;
 mod answer;
+mod client_tools;
 mod encode;
 mod events;
 mod fields;
@@ -21,6 +22,7 @@ mod write;
 mod writer;
 
 pub use answer::{failed_event, write_answer};
+pub(crate) use client_tools::KIND_MARK;
 pub use reader::Reader;
 pub use request::{ResponsesRequest, read};
 pub use tiers::with_known_tier;

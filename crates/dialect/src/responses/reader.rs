@@ -1,6 +1,8 @@
 //! Reads answers of a provider of Responses, whole or in frames. What the deltas said counts; parts that never came as
 //! deltas are taken from the events that finish them. Keeps a few words for each item and never the text.
 
+mod item;
+
 use super::{
     events::{self, Voice, count, is_call, logprobs_json, present, spoken, value},
     usage,
@@ -11,6 +13,7 @@ use crate::{
     json::{Escaped, Kind, Raw},
     sse::Frame,
 };
+use item::Item;
 use kairosroute_domain::usage::Usage;
 
 type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
@@ -31,23 +34,8 @@ pub struct Reader {
     /// The last thing said is reasoning, which more reasoning would append to.
     in_reasoning: bool,
     usage: Option<Usage>,
-}
-
-/// What is known of an item that has begun.
-struct Item {
-    /// Its place in the output.
-    index: u64,
-    /// The call it is.
-    tool: Option<u32>,
-    call_id: Option<String>,
-    /// The part that has said something last.
-    part: Option<(Voice, u64)>,
-    /// Characters of text before that part.
-    part_start: u64,
-    citations: usize,
-    done: bool,
-    /// Its like in the final output was found: ids may come twice.
-    settled: bool,
+    /// Searches of the web among the items.
+    searches: u64,
 }
 
 /// What had been said before the final output came.
@@ -69,6 +57,7 @@ impl Reader {
             chars: 0,
             in_reasoning: false,
             usage: None,
+            searches: 0,
         }
     }
 
@@ -307,6 +296,9 @@ impl Reader {
                 }
                 self.end_tool(at, emit);
             }
+            Some("web_search_call") => {
+                self.searches = self.searches.saturating_add(u64::from(events::is_search(item)));
+            }
             Some("image_generation_call") => {
                 if let Some(data) = present(item, "result").and_then(Escaped::of) {
                     self.in_reasoning = false;
@@ -376,7 +368,10 @@ impl Reader {
         }
         let usage = present(response, "usage");
         let outside = self.reading.reasoning_outside_output;
-        self.usage = usage.and_then(|usage| usage::read(usage, outside)).or(self.usage);
+        let read = usage.and_then(|usage| usage::read(usage, outside));
+        // Some providers count them, and some list them.
+        let searches = |read: Usage| Usage { searches: read.searches.max(self.searches), ..read };
+        self.usage = read.map(searches).or(self.usage);
         let status = events::status(typed, response);
         if let events::Status::Failed = status {
             if let Some(usage) = self.usage {
@@ -474,16 +469,7 @@ impl Reader {
         if self.items.len() >= ITEMS_MAX {
             return Err(Unreadable);
         }
-        self.items.push(Item {
-            index,
-            tool: None,
-            call_id: None,
-            part: None,
-            part_start: self.chars,
-            citations: 0,
-            done: false,
-            settled: false,
-        });
+        self.items.push(Item::new(index, self.chars));
         Ok(self.items.len().saturating_sub(1))
     }
 

@@ -185,6 +185,7 @@ impl<'a> Reading<'a> {
             "background" => {}
             "previous_response_id" | "conversation" | "prompt" => {
                 head.needs_state = true;
+                head.note_account_field(|| Some(member.key.to_string()));
                 head.facts.add_bytes(value.len());
                 self.refuse_elsewhere(match member.key.as_ref() {
                     "conversation" => "conversation",
@@ -215,11 +216,11 @@ impl<'a> Reading<'a> {
             "stream_options" => return,
             "store" => What::Store,
             "prompt_cache_key" => What::PromptCacheKey,
-            "truncation"
-            | "max_tool_calls"
-            | "prompt_cache_retention"
-            | "prompt_cache_options"
-            | "moderation" => What::Native,
+            "max_tool_calls" => {
+                self.head.facts.note_search(member.value.count());
+                What::Native
+            }
+            "truncation" | "prompt_cache_retention" | "prompt_cache_options" | "moderation" => What::Native,
             // Searches, further steps and other vendors' models, at fees that no answer tells.
             "preset" | "skills" | "max_steps" | "search_parameters" | "web_search_options" => {
                 self.head.facts.unpriced_tools = true;
@@ -334,7 +335,7 @@ impl<'a> Reading<'a> {
         head.fees.extend(added.fees);
         head.facts.unpriced_tools |= !head.fees.is_empty();
         canonical.tools = offered.tools;
-        canonical.tools.extend(added.tools);
+        tools::add(&mut canonical.tools, added.tools);
         canonical.settings.extend(notes.into_settings());
         if !lists_tools {
             members.retain(|member| member.key != "tools");

@@ -11,6 +11,7 @@ use crate::{
 use kairosroute_domain::{provider::ProviderId, usage::Usage};
 
 mod answers;
+mod client_tools;
 mod read_answers;
 mod requests;
 mod translations;

@@ -1,17 +1,18 @@
 //! Reading what a Responses client says of tools and of the answer's form.
 
 use super::{
+    client_tools::ClientTool,
     items::{needed, string},
     members::expect,
     request::OWN_DIALECT,
 };
 use crate::{
     Fees,
-    canonical::{Format, Json, Tool, ToolChoice, ToolKind},
+    canonical::{Format, Json, Tool, ToolChoice, ToolKind, WebSearch},
     json::{Escaped, Kind, Member, Raw, with_member},
     request::{Facts, Invalid, Limits},
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 /// Between a namespace and a name in the canonical form: no name holds it, and targets get one name for both.
 pub(crate) const NAMESPACE_END: char = '\u{1f}';
@@ -104,7 +105,7 @@ pub(super) fn name<'a>(members: &[Member<'a>], path: &str) -> Result<Escaped<'a>
     }
 }
 
-fn joined(namespace: &Escaped<'_>, name: &Escaped<'_>) -> Escaped<'static> {
+pub(super) fn joined(namespace: &Escaped<'_>, name: &Escaped<'_>) -> Escaped<'static> {
     Escaped::from_inner(format!("{}{NAMESPACE_END_INNER}{}", namespace.inner(), name.inner()))
 }
 
@@ -142,8 +143,14 @@ fn kind<'a>(
                 strict: strict.map(|strict| strict.get() == "true"),
             })
         }
-        "custom" => Ok(native(needed(members, "name", path)?)),
-        _ => Ok(native(typed)),
+        other => match ClientTool::of_tool(tool, other) {
+            Some(kind) => kind.function(members, namespace, path),
+            None if WebSearch::is(other) => {
+                let name = Escaped::from_inner("web_search");
+                Ok(ToolKind::WebSearch(WebSearch { dialect: OWN_DIALECT, name, json: Json::of(tool) }))
+            }
+            None => Ok(native(typed)),
+        },
     }
 }
 
@@ -190,7 +197,7 @@ fn choice_object(choice: Raw<'_>) -> Result<(Option<ToolChoice<'_>>, bool), Inva
     let members = choice.members();
     let typed = needed(&members, "type", "tool_choice")?;
     match typed.decode().as_ref() {
-        "function" | "custom" => Ok((Some(ToolChoice::Named(name(&members, "tool_choice")?)), true)),
+        "function" => Ok((Some(ToolChoice::Named(name(&members, "tool_choice")?)), true)),
         "allowed_tools" => {
             let required =
                 string(&members, "mode", "tool_choice")?.is_some_and(|mode| mode.decode() == "required");
@@ -206,15 +213,44 @@ fn choice_object(choice: Raw<'_>) -> Result<(Option<ToolChoice<'_>>, bool), Inva
                 let path = format!("tool_choice.tools[{index}]");
                 expect(tool, Kind::Object, &path)?;
                 let members = tool.members();
-                match string(&members, "name", &path)? {
-                    Some(_) => names.push(name(&members, &path)?),
+                match chosen(&members, &path)? {
+                    Some(name) => names.push(name),
                     // A hosted tool has no name of its own.
                     None => return Ok((None, required)),
                 }
             }
             Ok((Some(ToolChoice::Allowed { names, required }), required))
         }
-        _ => Ok((None, true)),
+        other => match ClientTool::of_choice(other) {
+            Some(kind) => Ok((Some(ToolChoice::Named(kind.named(&members, "tool_choice")?)), true)),
+            None => Ok((None, true)),
+        },
+    }
+}
+
+/// The tool that an entry of an allowed list names, in the canonical form.
+fn chosen<'a>(members: &[Member<'a>], path: &str) -> Result<Option<Escaped<'a>>, Invalid> {
+    let typed = string(members, "type", path)?.map(|typed| typed.decode().into_owned());
+    if let Some(kind) = typed.and_then(|typed| ClientTool::of_choice(&typed)) {
+        return Ok(Some(kind.named(members, path)?));
+    }
+    match string(members, "name", path)? {
+        Some(_) => Ok(Some(name(members, path)?)),
+        None => Ok(None),
+    }
+}
+
+/// Adds the tools that items bring along; one that the request lists already keeps its place.
+pub(super) fn add<'a>(tools: &mut Vec<Tool<'a>>, added: Vec<Tool<'a>>) {
+    let key = |tool: &Tool<'_>| match &tool.kind {
+        ToolKind::Function { name, .. } => Some(name.decode().into_owned()),
+        ToolKind::WebSearch(_) | ToolKind::Native { .. } => None,
+    };
+    let mut known: HashSet<String> = tools.iter().filter_map(key).collect();
+    for tool in added {
+        if key(&tool).is_none_or(|name| known.insert(name)) {
+            tools.push(tool);
+        }
     }
 }
 

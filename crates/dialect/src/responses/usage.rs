@@ -1,6 +1,9 @@
 //! Usage as Responses report it, and as clients read it.
 
-use crate::json::{Kind, Raw};
+use crate::{
+    json::{Kind, Raw},
+    stated,
+};
 use kairosroute_domain::usage::{Basis, Usage};
 
 /// The largest count believed; above it the report is taken for broken.
@@ -56,6 +59,8 @@ pub(super) fn read(usage: Raw<'_>, reasoning_outside_output: bool) -> Option<Usa
         cache_write,
         output,
         reasoning,
+        searches: stated::searches(usage),
+        stated: stated::bill(usage),
         basis: Basis::Reported,
         ..Usage::default()
     })

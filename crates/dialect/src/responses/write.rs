@@ -305,6 +305,13 @@ fn push_tool(tool: &Tool<'_>, list: &mut Vec<u8>) -> Result<(), Unsupported> {
             out.raw("strict", if strict.unwrap_or(false) { "true" } else { "false" });
             list.extend(out.end());
         }
+        ToolKind::WebSearch(search) if search.dialect == Dialect::Responses => {
+            list.extend(search.json.get().as_bytes());
+        }
+        ToolKind::WebSearch(search) if search.blocks_sites() => {
+            return Err(Unsupported::because("tools", ": this provider cannot keep a search from sites"));
+        }
+        ToolKind::WebSearch(search) => list.extend(search.for_responses()),
         ToolKind::Native { dialect: Dialect::Responses, json, .. } => list.extend(json.get().as_bytes()),
         ToolKind::Native { .. } => {
             return Err(Unsupported::because("tools", ": only functions can be translated"));

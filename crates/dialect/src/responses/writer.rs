@@ -2,8 +2,10 @@
 //! said in them and closed before the next kind begins. A whole answer is what the stream's last event would hold, so
 //! that the two cannot differ. Calls come one after the other, however the provider mixes their pieces.
 
+mod tool;
+
 use super::{
-    MADE_HERE, REDACTED,
+    MADE_HERE, REDACTED, client_tools,
     frames::Frames,
     output::{self, Content, Response, Status},
     tools::split,
@@ -16,6 +18,7 @@ use crate::{
 };
 use kairosroute_domain::usage::Usage;
 use std::collections::VecDeque;
+use tool::Tool;
 
 /// Writes streamed answers.
 pub struct Writer {
@@ -49,16 +52,9 @@ enum Open {
     Reasoning { index: usize, id: String, text: Escaped<'static> },
 }
 
-struct Tool {
-    number: u32,
-    call_id: Escaped<'static>,
-    name: Escaped<'static>,
-    arguments: Escaped<'static>,
-    signature: Option<Escaped<'static>>,
-    ended: bool,
-    /// Place and id, once it is announced.
-    place: Option<(usize, String)>,
-}
+/// The events about the input of a free-form tool, and the member of each that holds it.
+const CUSTOM_INPUT: [(&str, &str); 2] =
+    [("response.custom_tool_call_input.delta", "delta"), ("response.custom_tool_call_input.done", "input")];
 
 impl Writer {
     pub fn new(writer_context: WriterContext) -> Self {
@@ -177,10 +173,12 @@ impl Writer {
             }
             Delta::ToolStart { tool, id, name, signature } => {
                 self.close(Status::Completed, out);
+                let (kind, name) = client_tools::unmarked(name.clone().into_owned());
                 self.tools.push_back(Tool {
                     number: *tool,
                     call_id: id.clone().into_owned(),
-                    name: name.clone().into_owned(),
+                    name,
+                    kind,
                     arguments: Escaped::default(),
                     signature: signature.as_ref().map(|bare| self.mark(bare)),
                     ended: false,
@@ -306,7 +304,7 @@ impl Writer {
             return;
         };
         tool.arguments.push(piece);
-        if let Some((index, id)) = &tool.place {
+        if let Some((index, id)) = tool.place.as_ref().filter(|_| tool.kind.is_none()) {
             let name = "response.function_call_arguments.delta";
             self.frames.part(name, (*index, id.as_str()), None, out, |frame| {
                 piece.push_quoted(frame.key("delta"));
@@ -317,15 +315,15 @@ impl Writer {
     /// Begins the item of the first call that waits, if it has none yet.
     fn announce(&mut self, out: &mut Vec<u8>) {
         let Some(first) = self.tools.front_mut().filter(|tool| tool.place.is_none()) else { return };
+        let prefix = first.kind.map_or("fc_", |kind| kind.id_prefix);
         if let Some(marked) = first.signature.take() {
             self.encrypted(&marked, out);
         }
-        let (index, id) = self.place("fc_");
+        let (index, id) = self.place(prefix);
         let Some(tool) = self.tools.front_mut() else { return };
-        let nothing = Escaped::default();
-        let item = output::function_call(&id, Status::InProgress, &tool.call_id, &tool.name, &nothing);
+        let item = tool.item(&id, Status::InProgress, None);
         self.frames.item("response.output_item.added", index, &item, out);
-        if !tool.arguments.is_empty() {
+        if tool.kind.is_none() && !tool.arguments.is_empty() {
             let name = "response.function_call_arguments.delta";
             self.frames.part(name, (index, id.as_str()), None, out, |frame| {
                 tool.arguments.push_quoted(frame.key("delta"));
@@ -344,6 +342,17 @@ impl Writer {
 
     fn close_tool(&mut self, mut tool: Tool, status: Status, out: &mut Vec<u8>) {
         let Some((index, id)) = tool.place.take() else { return };
+        if let Some(kind) = tool.kind {
+            if let Some(input) = kind.input(&tool.arguments) {
+                // The text is inside of the arguments, so it is sent when they are complete.
+                for (name, key) in CUSTOM_INPUT {
+                    self.frames.part(name, (index, id.as_str()), None, out, |frame| {
+                        input.push_quoted(frame.key(key));
+                    });
+                }
+            }
+            return self.done(index, tool.item(&id, status, Some(&tool.arguments)), out);
+        }
         if tool.arguments.is_empty() && status == Status::Completed {
             tool.arguments = Escaped::from_text("{}");
             let name = "response.function_call_arguments.delta";
@@ -354,7 +363,7 @@ impl Writer {
             Escaped::from_inner(split(&tool.name).1).push_quoted(frame.key("name"));
             tool.arguments.push_quoted(frame.key("arguments"));
         });
-        let item = output::function_call(&id, status, &tool.call_id, &tool.name, &tool.arguments);
+        let item = tool.item(&id, status, Some(&tool.arguments));
         self.done(index, item, out);
     }
 

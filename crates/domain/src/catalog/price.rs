@@ -65,6 +65,8 @@ pub enum Unit {
     Page,
     Query,
     WebSearchCall,
+    /// What the provider bills above the prices of the catalogue, as it states itself. No price of a model is in it.
+    StatedDifference,
 }
 
 /// Input and output of a service tier; its cache prices keep their proportion to input.
@@ -285,6 +287,7 @@ impl Unit {
             Unit::Page => "page",
             Unit::Query => "query",
             Unit::WebSearchCall => "web_search_call",
+            Unit::StatedDifference => "stated_difference",
         }
     }
 
@@ -295,7 +298,12 @@ impl Unit {
             Unit::AudioHour => Per::Hour,
             Unit::OutputSecond => Per::Second,
             Unit::MillionCharacters => Per::Million,
-            Unit::Image | Unit::InputImage | Unit::Page | Unit::Query | Unit::WebSearchCall => Per::One,
+            Unit::Image
+            | Unit::InputImage
+            | Unit::Page
+            | Unit::Query
+            | Unit::WebSearchCall
+            | Unit::StatedDifference => Per::One,
         }
     }
 }

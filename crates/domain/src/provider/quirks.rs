@@ -136,3 +136,14 @@ pub struct ToolNames {
     /// The first character is a letter or `_`.
     pub letter_first: bool,
 }
+
+/// Providers whose answers count the searches of the web that they made, on the wires that offer a search: a search
+/// that is not counted cannot be billed.
+const SEARCHES_COUNTED: &[&str] = &["openai", "anthropic", "google", "xai", "perplexity"];
+
+impl super::ProviderId {
+    /// See [`SEARCHES_COUNTED`].
+    pub fn counts_searches(self) -> bool {
+        SEARCHES_COUNTED.contains(&self.as_str())
+    }
+}

@@ -39,6 +39,7 @@ const FIELDS: &[&str] = &[
     "truncation",
     "user",
     "background",
+    "client_metadata",
     "include",
     "context_management",
 ];

@@ -2,9 +2,10 @@
 //! how the stream goes.
 
 use super::super::{
-    json::{inside, quoted},
+    json::{inside, object_in, quoted},
     script::{Citation, Script, ToolCall},
 };
+use serde_json::Value;
 
 pub(super) struct Item {
     pub events: Vec<Event>,
@@ -20,16 +21,28 @@ pub(super) struct Event {
 }
 
 /// The items that a script makes: reasoning, the message, the calls.
-pub(super) fn of(script: &Script, texts: Vec<String>, serial: u64, encrypted: bool) -> Vec<Item> {
+pub(super) fn of(
+    script: &Script,
+    texts: Vec<String>,
+    serial: u64,
+    encrypted: bool,
+    is_free_form: &dyn Fn(&str) -> bool,
+) -> Vec<Item> {
     let mut items = Vec::new();
     if !script.reasoning.is_empty() || script.signature.is_some() {
         items.push(reasoning(script, serial, encrypted));
     }
+    items.extend((0..script.searches).map(|number| web_search_call(serial, number)));
     if !texts.is_empty() || script.refusal.is_some() {
         items.push(message(script, &texts, serial));
     }
-    items
-        .extend(script.tool_calls.iter().enumerate().map(|(index, call)| function_call(call, serial, index)));
+    items.extend(script.tool_calls.iter().enumerate().map(|(index, call)| {
+        if is_free_form(&call.name) {
+            custom_tool_call(call, serial, index)
+        } else {
+            function_call(call, serial, index)
+        }
+    }));
     items
 }
 
@@ -138,6 +151,18 @@ fn message(script: &Script, texts: &[String], serial: u64) -> Item {
     told.close()
 }
 
+/// A search of the web that was made.
+fn web_search_call(serial: u64, number: u64) -> Item {
+    let item = |status: &str| {
+        format!(
+            r#"{{"id":"ws_simulated{serial}_{number}","type":"web_search_call","status":"{status}","action":{{"type":"search","query":"query {number}"}}}}"#
+        )
+    };
+    let mut told = Item::new(item("completed"));
+    told.open(&item("in_progress"));
+    told.close()
+}
+
 fn function_call(call: &ToolCall, serial: u64, index: usize) -> Item {
     let id = format!("fc_simulated{serial}_{index}");
     let (call_id, name) = (quoted(&call.id), quoted(&call.name));
@@ -156,6 +181,25 @@ fn function_call(call: &ToolCall, serial: u64, index: usize) -> Item {
     }
     let after = format!(r#","arguments":"{arguments}""#);
     told.say("response.function_call_arguments.done", &of, &after);
+    told.close()
+}
+
+/// A call of a tool that takes any text: the member `input` of the script's arguments.
+fn custom_tool_call(call: &ToolCall, serial: u64, index: usize) -> Item {
+    let id = format!("ctc_simulated{serial}_{index}");
+    let (call_id, name) = (quoted(&call.id), quoted(&call.name));
+    let arguments: Value = serde_json::from_str(&object_in(&call.pieces.concat())).unwrap_or_default();
+    let input = quoted(arguments["input"].as_str().unwrap_or_default());
+    let item = |status: &str, input: &str| {
+        format!(
+            r#"{{"id":"{id}","type":"custom_tool_call","status":"{status}","call_id":{call_id},"name":{name},"input":{input}}}"#
+        )
+    };
+    let mut told = Item::new(item("completed", &input));
+    told.open(&item("in_progress", "\"\""));
+    let of = format!(r#""item_id":"{id}","#);
+    told.say_content("response.custom_tool_call_input.delta", &of, &format!(r#","delta":{input}"#));
+    told.say("response.custom_tool_call_input.done", &of, &format!(r#","input":{input}"#));
     told.close()
 }
 

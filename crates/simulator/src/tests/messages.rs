@@ -47,7 +47,7 @@ fn a_stream_has_all_blocks_in_turn() {
     let simulator = start();
     let heard = streamed(&simulator, full());
     let expected = r#"event: message_start
-data: {"type":"message_start","message":{"id":"msg_simulated1","type":"message","role":"assistant","model":"claude-sonnet-4-6","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":3,"cache_creation_input_tokens":5,"cache_read_input_tokens":4,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":2},"output_tokens":1,"service_tier":"standard"}}}
+data: {"type":"message_start","message":{"id":"msg_simulated1","type":"message","role":"assistant","model":"claude-sonnet-4-6","content":[],"container":null,"stop_reason":null,"stop_sequence":null,"stop_details":null,"usage":{"input_tokens":3,"cache_creation_input_tokens":5,"cache_read_input_tokens":4,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":2},"output_tokens":1,"output_tokens_details":null,"server_tool_use":null,"service_tier":"standard","inference_geo":null}}}
 
 event: ping
 data: {"type":"ping"}
@@ -74,7 +74,7 @@ event: content_block_stop
 data: {"type":"content_block_stop","index":1}
 
 event: content_block_start
-data: {"type":"content_block_start","index":2,"content_block":{"type":"text","text":""}}
+data: {"type":"content_block_start","index":2,"content_block":{"type":"text","text":"","citations":null}}
 
 event: content_block_delta
 data: {"type":"content_block_delta","index":2,"delta":{"type":"text_delta","text":"One"}}
@@ -86,7 +86,7 @@ event: content_block_stop
 data: {"type":"content_block_stop","index":2}
 
 event: content_block_start
-data: {"type":"content_block_start","index":3,"content_block":{"type":"tool_use","id":"toolu_1","name":"f","input":{}}}
+data: {"type":"content_block_start","index":3,"content_block":{"type":"tool_use","id":"toolu_1","name":"f","input":{},"caller":{"type":"direct"}}}
 
 event: content_block_delta
 data: {"type":"content_block_delta","index":3,"delta":{"type":"input_json_delta","partial_json":""}}
@@ -95,7 +95,7 @@ event: content_block_stop
 data: {"type":"content_block_stop","index":3}
 
 event: content_block_start
-data: {"type":"content_block_start","index":4,"content_block":{"type":"tool_use","id":"toolu_2","name":"g","input":{}}}
+data: {"type":"content_block_start","index":4,"content_block":{"type":"tool_use","id":"toolu_2","name":"g","input":{},"caller":{"type":"direct"}}}
 
 event: content_block_delta
 data: {"type":"content_block_delta","index":4,"delta":{"type":"input_json_delta","partial_json":""}}
@@ -110,7 +110,7 @@ event: content_block_stop
 data: {"type":"content_block_stop","index":4}
 
 event: message_delta
-data: {"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"input_tokens":3,"cache_creation_input_tokens":5,"cache_read_input_tokens":4,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":2},"output_tokens":9,"output_tokens_details":{"thinking_tokens":2},"service_tier":"standard"}}
+data: {"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null,"stop_details":null},"usage":{"input_tokens":3,"cache_creation_input_tokens":5,"cache_read_input_tokens":4,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":2},"output_tokens":9,"output_tokens_details":{"thinking_tokens":2},"server_tool_use":null,"service_tier":"standard","inference_geo":null}}
 
 event: message_stop
 data: {"type":"message_stop"}
@@ -135,7 +135,7 @@ fn a_whole_answer_has_the_same_blocks() {
     let heard = post(&simulator, PATH, ASK);
     assert_eq!(
         heard.body,
-        r#"{"id":"msg_simulated1","type":"message","role":"assistant","model":"claude-sonnet-4-6","content":[{"type":"thinking","thinking":"Hm.","signature":"sig"},{"type":"redacted_thinking","data":"xx"},{"type":"text","text":"One two"},{"type":"tool_use","id":"toolu_1","name":"f","input":{}},{"type":"tool_use","id":"toolu_2","name":"g","input":{"a":"\ud83d","b":1.0}}],"stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":3,"cache_creation_input_tokens":5,"cache_read_input_tokens":4,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":2},"output_tokens":9,"output_tokens_details":{"thinking_tokens":2},"service_tier":"standard"}}"#
+        r#"{"id":"msg_simulated1","type":"message","role":"assistant","model":"claude-sonnet-4-6","content":[{"type":"thinking","thinking":"Hm.","signature":"sig"},{"type":"redacted_thinking","data":"xx"},{"type":"text","text":"One two","citations":null},{"type":"tool_use","id":"toolu_1","name":"f","input":{},"caller":{"type":"direct"}},{"type":"tool_use","id":"toolu_2","name":"g","input":{"a":"\ud83d","b":1.0},"caller":{"type":"direct"}}],"container":null,"stop_reason":"tool_use","stop_sequence":null,"stop_details":null,"usage":{"input_tokens":3,"cache_creation_input_tokens":5,"cache_read_input_tokens":4,"cache_creation":{"ephemeral_5m_input_tokens":3,"ephemeral_1h_input_tokens":2},"output_tokens":9,"output_tokens_details":{"thinking_tokens":2},"server_tool_use":null,"service_tier":"standard","inference_geo":null}}"#
     );
     assert_eq!(last(&simulator).completion_tokens, 9);
 }

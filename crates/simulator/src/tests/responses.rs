@@ -5,7 +5,7 @@ use super::*;
 const PATH: &str = "/openai/v1/responses";
 const ASK: &str = r#"{"model":"gpt-5.5","input":"hi"}"#;
 /// What every response of a plain request has after its output, up to the usage.
-const ECHOED: &str = r#""instructions":null,"max_output_tokens":null,"metadata":{},"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{"effort":null,"summary":null},"store":true,"temperature":1.0,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","service_tier":"default""#;
+const ECHOED: &str = r#""background":false,"frequency_penalty":0.0,"instructions":null,"max_output_tokens":null,"max_tool_calls":null,"metadata":{},"parallel_tool_calls":true,"presence_penalty":0.0,"previous_response_id":null,"prompt_cache_key":null,"reasoning":{"effort":null,"summary":null},"safety_identifier":null,"store":true,"temperature":1.0,"text":{"format":{"type":"text"}},"tool_choice":"auto","top_logprobs":0,"top_p":1.0,"truncation":"disabled","tools":[],"service_tier":"default""#;
 
 fn with(members: &str) -> String {
     ASK.replace("{\"model\"", &format!("{{{members},\"model\""))
@@ -67,7 +67,7 @@ fn a_stream_opens_and_closes_every_item() {
         assert!(data.starts_with(&format!(r#"{{"type":"{name}","#)), "{name} {data}");
     }
     let running = format!(
-        r#"{{"id":"resp_simulated1","object":"response","created_at":1760000000,"status":"in_progress","error":null,"incomplete_details":null,"model":"gpt-5.5","output":[],{ECHOED},"usage":null}}"#
+        r#"{{"id":"resp_simulated1","object":"response","created_at":1760000000,"completed_at":null,"status":"in_progress","error":null,"incomplete_details":null,"model":"gpt-5.5","output":[],{ECHOED},"usage":null}}"#
     );
     assert_eq!(
         events[0].1,
@@ -92,7 +92,7 @@ fn a_whole_answer_has_the_same_items_and_seals_them_when_asked() {
     assert_eq!(
         post(&simulator, PATH, &body).body,
         format!(
-            r#"{{"id":"resp_simulated1","object":"response","created_at":1760000000,"status":"completed","error":null,"incomplete_details":null,"model":"gpt-5.5","output":[{{"id":"rs_simulated1","type":"reasoning","summary":[{{"type":"summary_text","text":"Hm."}}],"encrypted_content":"sealed"}},{{"id":"msg_simulated1","type":"message","status":"completed","content":[{{"type":"output_text","annotations":[],"logprobs":[],"text":"One two"}}],"role":"assistant"}},{{"id":"fc_simulated1_0","type":"function_call","status":"completed","arguments":"{{\"a\":\"\ud83d\"}}","call_id":"call_1","name":"f"}}],{echoed},"usage":{{"input_tokens":12,"input_tokens_details":{{"cached_tokens":4,"cache_write_tokens":2}},"output_tokens":12,"output_tokens_details":{{"reasoning_tokens":2}},"total_tokens":24}}}}"#
+            r#"{{"id":"resp_simulated1","object":"response","created_at":1760000000,"completed_at":1760000001,"status":"completed","error":null,"incomplete_details":null,"model":"gpt-5.5","output":[{{"id":"rs_simulated1","type":"reasoning","summary":[{{"type":"summary_text","text":"Hm."}}],"encrypted_content":"sealed"}},{{"id":"msg_simulated1","type":"message","status":"completed","content":[{{"type":"output_text","annotations":[],"logprobs":[],"text":"One two"}}],"role":"assistant"}},{{"id":"fc_simulated1_0","type":"function_call","status":"completed","arguments":"{{\"a\":\"\ud83d\"}}","call_id":"call_1","name":"f"}}],{echoed},"usage":{{"input_tokens":12,"input_tokens_details":{{"cached_tokens":4,"cache_write_tokens":2}},"output_tokens":12,"output_tokens_details":{{"reasoning_tokens":2}},"total_tokens":24}}}}"#
         )
     );
 }

@@ -45,6 +45,20 @@ fn the_stream_of_a_call_is_told_in_order() {
 }
 
 #[test]
+fn searches_are_counted_by_query_or_by_prompt_as_the_generation_bills_them() {
+    for (model, expected) in [("gemini-3.8-flash", 2), ("gemini-2.5-flash", 1)] {
+        let frame = |queries: &str| {
+            data(&format!(
+                r#"{{"candidates":[{{"content":{{"parts":[{{"text":"x"}}]}},"groundingMetadata":{{"webSearchQueries":[{queries}]}},"finishReason":"STOP"}}],"usageMetadata":{{"promptTokenCount":9,"candidatesTokenCount":1,"totalTokenCount":10}},"modelVersion":"{model}"}}"#
+            ))
+        };
+        let stream = frame(r#""a""#) + &frame(r#""a","b""#);
+        assert_eq!(streamed(stream.as_bytes()).usage.unwrap().searches, expected, "{model}");
+    }
+    assert_eq!(usage(r#"{"promptTokenCount":9,"candidatesTokenCount":1}"#).unwrap().searches, 0);
+}
+
+#[test]
 fn the_same_answer_whole_and_streamed_is_the_same() {
     assert_eq!(whole(TIDE_WHOLE), streamed(TIDE));
 }
@@ -105,7 +119,7 @@ fn every_kind_of_part_is_read_as_it_was_written() {
     assert_eq!(answer.choices[0].finish, Some(Finish::Length));
     assert_eq!(answer.choices[1].parts, [AnswerPart::Text(Escaped::from_text("second"))]);
     assert_eq!(answer.choices[1].finish, Some(Finish::ContentFilter));
-    let expected = Usage { input: 47, cache_read: 60, output: 20, ..Usage::default() };
+    let expected = Usage { input: 47, cache_read: 60, output: 20, searches: 1, ..Usage::default() };
     assert_eq!(answer.usage, Some(expected));
 }
 

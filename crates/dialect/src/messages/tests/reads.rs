@@ -215,9 +215,9 @@ fn tools_and_settings_are_read() {
         parameters.as_ref().unwrap().get(),
         r#"{"type":"object","properties":{"port":{"type":"string"}}}"#
     );
-    let ToolKind::Native { dialect, json, .. } = &native.kind else { panic!() };
+    let ToolKind::WebSearch(search) = &native.kind else { panic!() };
     assert_eq!(
-        (*dialect, json.get()),
+        (search.dialect, search.json.get()),
         (Dialect::Messages, r#"{"type":"web_search_20250305","name":"web_search"}"#)
     );
     assert!(matches!(&canonical.tool_choice, Some(ToolChoice::Named(name)) if name.inner() == "get_tide"));
@@ -250,6 +250,19 @@ fn without_tools_a_choice_among_them_says_nothing() {
     assert_eq!((&request.canonical().tool_choice, request.canonical().parallel_tools), (&None, None));
     let encoded = request.encode(&target("anthropic", "claude-opus-5")).unwrap();
     assert!(!String::from_utf8(encoded.body).unwrap().contains("tool"));
+}
+
+#[test]
+fn a_found_tool_is_named_in_the_result_of_the_search_and_is_kept_by_nobody() {
+    let body = says(
+        r#"[{"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"toolu_1","name":"ToolSearch","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":[{"type":"tool_reference","tool_name":"get_tide"}]}]}]"#,
+    );
+    let request = read_ok(&body);
+    assert!(!request.head.facts.references_stored_objects);
+    let [Part::ToolResult(result)] = request.canonical().turns[2].parts.as_slice() else { panic!() };
+    assert!(matches!(&result.content[0], Part::Text { text, .. } if text.inner() == "get_tide"));
+    let encoded = request.encode(&target("anthropic", "claude-opus-5")).unwrap();
+    assert!(String::from_utf8(encoded.body).unwrap().contains("tool_reference"));
 }
 
 #[test]

@@ -54,9 +54,9 @@ pub(super) fn write(
     }
     let mut tools = Vec::with_capacity(request.tools.len());
     let allowed = Allowed::of(choice);
-    let is_allowed = |tool: &&Tool<'_>| {
-        let (ToolKind::Function { name, .. } | ToolKind::Native { name, .. }) = &tool.kind;
-        allowed.has(name)
+    let is_allowed = |tool: &&Tool<'_>| match &tool.kind {
+        ToolKind::Function { name, .. } | ToolKind::Native { name, .. } => allowed.has(name),
+        ToolKind::WebSearch(search) => allowed.has(&search.name),
     };
     for tool in request.tools.iter().filter(is_allowed) {
         tools.push(one(tool, writing)?);
@@ -77,6 +77,15 @@ fn one(tool: &Tool<'_>, writing: &mut Writing<'_>) -> Result<Vec<u8>, Unsupporte
             (name, description, parameters, *strict)
         }
         ToolKind::Native { dialect: Dialect::Messages, json, .. } => return Ok(json.get().into()),
+        ToolKind::WebSearch(search) if search.dialect == Dialect::Messages => {
+            return Ok(search.json.get().into());
+        }
+        ToolKind::WebSearch(search) => {
+            if search.has_hints() {
+                writing.drop_named("tools[].user_location");
+            }
+            return Ok(search.for_messages());
+        }
         ToolKind::Native { .. } => {
             return Err(Unsupported::because("tools", ": this provider does not support one of the types"));
         }

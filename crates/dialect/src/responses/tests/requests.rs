@@ -159,7 +159,7 @@ fn what_only_responses_can_say_goes_nowhere_else() {
         (r#"{"model":"m","input":[{"id":"msg_1"}]}"#, "input[0]", true),
         (r#"{"model":"m","input":[{"type":"item_reference","id":"msg_1"}]}"#, "input[0]", true),
         (
-            r#"{"model":"m","input":[{"role":"user","content":"x"},{"type":"shell_call","call_id":"c"}]}"#,
+            r#"{"model":"m","input":[{"role":"user","content":"x"},{"type":"computer_call","call_id":"c"}]}"#,
             "input[1]",
             false,
         ),
@@ -254,8 +254,8 @@ fn members_of_items_that_no_other_wire_has_are_named() {
 }
 
 #[test]
-fn hosted_and_custom_tools_are_kept_for_those_who_know_them() {
-    let body = r#"{"model":"m","input":"x","tools":[{"type":"web_search","filters":null},{"type":"custom","name":"sh"}]}"#;
+fn hosted_tools_are_kept_for_those_who_know_them() {
+    let body = r#"{"model":"m","input":"x","tools":[{"type":"file_search","filters":null}]}"#;
     let request = request(body);
     assert!(request.head.facts.unpriced_tools);
     let names: Vec<&str> = request
@@ -268,7 +268,7 @@ fn hosted_and_custom_tools_are_kept_for_those_who_know_them() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(names, ["web_search", "sh"]);
+    assert_eq!(names, ["file_search"]);
     let custom =
         read(br#"{"model":"m","input":"x","tools":[{"type":"custom","name":"sh"}]}"#, &Limits::default());
     assert!(!custom.unwrap().head.facts.unpriced_tools);
