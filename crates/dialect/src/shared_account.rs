@@ -1,16 +1,22 @@
 //! Fields that have no business on an account which many customers share: they name something that a provider keeps
 //! for one account (files, agents, stored answers), or order something that has fees of its own (searches, retrieval).
 //! A request with such a field is served on its customer's own key alone. What is documented is judged where it is
-//! read; this judges the fields that would pass unread. Among those with a suspicious name, only listed ones are allowed.
+//! read; this judges the fields that would pass unread. Settings of the model and the decoder are listed by dialect and
+//! pass. Of any other field every name and text is looked at: one with a suspicious name, or that looks like the id of a
+//! stored object, is allowed only if it is listed.
 
 use crate::json::{Kind, Member, Raw};
+use std::borrow::Cow;
 
 /// Parts of names that speak of stored objects or of what has fees of its own.
 const SUSPICIOUS: &[&str] = &[
+    "adapter",
+    "adapters",
     "agent",
     "agents",
     "assistant",
     "assistants",
+    "async",
     "attachment",
     "attachments",
     "background",
@@ -19,9 +25,11 @@ const SUSPICIOUS: &[&str] = &[
     "browser",
     "browsing",
     "cached",
+    "callback",
     "collection",
     "collections",
     "compound",
+    "computer",
     "connector",
     "connectors",
     "container",
@@ -32,22 +40,39 @@ const SUSPICIOUS: &[&str] = &[
     "crawl",
     "dataset",
     "datasets",
+    "deferred",
+    "deployment",
     "document",
     "documents",
     "documenturl",
+    "fast",
+    "fetch",
     "file",
     "files",
     "grounding",
+    "index",
+    "indexes",
+    "interpreter",
     "knowledge",
     "libraries",
     "library",
+    "lora",
     "mcp",
     "memories",
     "memory",
+    "moderation",
     "plugin",
     "plugins",
+    "premium",
+    "preset",
+    "presets",
+    "priority",
+    "project",
+    "rag",
     "retrieval",
     "retriever",
+    "sandbox",
+    "scrape",
     "search",
     "searches",
     "skill",
@@ -56,12 +81,43 @@ const SUSPICIOUS: &[&str] = &[
     "stored",
     "thread",
     "threads",
+    "tier",
+    "turbo",
+    "upload",
+    "uploads",
     "vector",
+    "webhook",
+    "webhooks",
     "websearch",
+    "workspace",
 ];
 
 /// Ends of names that refer to something by its id.
-const REFERENCES: [&str; 3] = ["id", "ids", "ref"];
+const REFERENCES: [&str; 6] = ["arn", "id", "ids", "ref", "uri", "uris"];
+
+/// How ids and addresses of stored objects begin.
+const STORED: &[&str] = &[
+    "agent_",
+    "asst_",
+    "audio_",
+    "batch_",
+    "cachedcontents/",
+    "cntr_",
+    "conv_",
+    "corpora/",
+    "file-",
+    "file_",
+    "files/",
+    "gs://",
+    "ms://",
+    "msgbatch_",
+    "resp_",
+    "thread_",
+    "tunedmodels/",
+    "vs_",
+];
+/// A longer text is no id.
+const ID_BYTES_MAX: usize = 256;
 
 /// Names that look like one of these and are labels of the caller's, switches that turn something off, or filters of
 /// what a model does anyway.
@@ -87,53 +143,101 @@ const ALLOWED: &[&str] = &[
     "user_id",
 ];
 
-/// Members whose own members are fields, too.
-const WRAPPERS: &[&str] = &[
-    "anthropic",
-    "extra_body",
-    "google",
-    "mistral",
-    "openai",
-    "options",
-    "parameters",
-    "provider_options",
-    "vertex",
+/// Settings of the model and the decoder that pass as they are, whatever is in them: schemas, grammars, templates.
+const COMMON: &[&str] = &[
+    "add_generation_prompt",
+    "chat_template",
+    "chat_template_kwargs",
+    "grammar",
+    "guided_choice",
+    "guided_grammar",
+    "guided_json",
+    "guided_regex",
+    "json_schema",
+    "logit_bias",
+    "regex",
+    "response_schema",
+    "stop_token_ids",
+    "structured_outputs",
 ];
+/// Those of one dialect beside these.
+pub(crate) const CHAT: &[&str] =
+    &["generation_config", "prediction", "reasoning", "thinking", "thinking_config"];
+pub(crate) const RESPONSES: &[&str] = &["reasoning", "text"];
+pub(crate) const MESSAGES: &[&str] = &["output_format", "thinking"];
+pub(crate) const COMPLETIONS: &[&str] = &["reasoning"];
+/// Everything that is no conversation.
+pub(crate) const KINDS: &[&str] = &[];
 
-/// How deep wrappers stand within each other.
-const DEPTH_MAX: u32 = 4;
+/// A field with one of these words in its name holds the caller's own notes.
+const NOTES: &[&str] = &["labels", "metadata", "tags", "telemetry", "trace", "tracing"];
 
-/// The path of the first such field in a member that is not documented.
-pub(crate) fn undocumented(member: &Member<'_>) -> Option<String> {
-    find(&member.key, member.value, DEPTH_MAX)
+/// How deep a field is looked into.
+const DEPTH_MAX: u32 = 6;
+
+/// The path of the first such field in a member that is not documented; `settings` are those of its dialect.
+pub(crate) fn undocumented(member: &Member<'_>, settings: &[&str]) -> Option<String> {
+    let path = find(&member.key, member.value, settings, DEPTH_MAX)?;
+    Some(path.chars().take(PATH_CHARS_MAX).collect())
 }
+
+/// A path is a client's text.
+const PATH_CHARS_MAX: usize = 100;
 
 /// `store`, where it asks a provider to keep the answer.
 pub(crate) fn stores(member: &Member<'_>) -> Option<String> {
     (member.key == "store" && member.value.get() == "true").then(|| "store".to_owned())
 }
 
-fn find(name: &str, value: Raw<'_>, depth: u32) -> Option<String> {
-    if value.is_idle() || value.get() == "false" {
+fn find<'a>(name: &'a str, value: Raw<'_>, settings: &[&str], depth: u32) -> Option<Cow<'a, str>> {
+    if value.is_idle() {
         return None;
     }
-    if is_restricted(name) {
-        return Some(name.chars().take(100).collect());
-    }
-    if depth == 0 || value.kind() != Kind::Object || !WRAPPERS.contains(&name.to_ascii_lowercase().as_str()) {
+    let snake = snake_case(name);
+    let is_note = snake.split('_').any(|word| NOTES.contains(&word));
+    if is_note || COMMON.contains(&snake.as_str()) || settings.contains(&snake.as_str()) {
         return None;
     }
-    let inside = value.members().into_iter().find_map(|member| find(&member.key, member.value, depth - 1))?;
-    Some(format!("{name}.{inside}"))
+    if is_restricted(&snake) || is_stored(value, &snake) {
+        return Some(name.into());
+    }
+    let depth = depth.checked_sub(1)?;
+    let inside = match value.kind() {
+        Kind::Object => in_object(value, settings, depth).map(|inside| format!(".{inside}")),
+        Kind::Array => value.elements().into_iter().find_map(|element| match element.kind() {
+            Kind::Object => in_object(element, settings, depth).map(|inside| format!("[].{inside}")),
+            _ => is_stored(element, &snake).then(|| "[]".to_owned()),
+        }),
+        _ => None,
+    };
+    inside.map(|inside| format!("{name}{inside}").into())
 }
 
-fn is_restricted(name: &str) -> bool {
-    let snake = snake_case(name);
-    if ALLOWED.contains(&snake.as_str()) {
+fn in_object(value: Raw<'_>, settings: &[&str], depth: u32) -> Option<String> {
+    let members = value.members();
+    members.iter().find_map(|member| find(&member.key, member.value, settings, depth).map(Cow::into_owned))
+}
+
+fn is_restricted(snake: &str) -> bool {
+    if ALLOWED.contains(&snake) {
         return false;
     }
     let is_reference = snake.rsplit('_').next().is_some_and(|last| REFERENCES.contains(&last));
     is_reference || snake.split('_').any(|word| SUSPICIOUS.contains(&word))
+}
+
+/// Whether a text looks like the id of a stored object: a known beginning, then letters and digits of both kinds.
+fn is_stored(value: Raw<'_>, snake: &str) -> bool {
+    if value.kind() != Kind::String || value.get().len() > ID_BYTES_MAX || ALLOWED.contains(&snake) {
+        return false;
+    }
+    let Some(text) = value.text() else { return false };
+    let text = text.to_ascii_lowercase();
+    STORED.iter().any(|begin| {
+        text.strip_prefix(begin).is_some_and(|rest| {
+            begin.ends_with('/') || rest.len() >= 6 && rest.bytes().any(|byte| byte.is_ascii_digit())
+        })
+    })
 }
 
 /// `cachedContent`, `Cached-Content` and `cached_content` are one name.
@@ -159,7 +263,8 @@ mod tests {
     use crate::json;
 
     fn first(body: &str) -> Option<String> {
-        json::read_object(body.as_bytes(), 32, 100).unwrap().iter().find_map(undocumented)
+        let members = json::read_object(body.as_bytes(), 32, 100).unwrap();
+        members.iter().find_map(|member| undocumented(member, CHAT))
     }
 
     #[test]
@@ -187,9 +292,24 @@ mod tests {
             (r#"{"response_id":"resp_1"}"#, "response_id"),
             (r#"{"knowledge_base":"k"}"#, "knowledge_base"),
             (r#"{"background":true}"#, "background"),
+            (r#"{"deferred_mode":true}"#, "deferred_mode"),
+            (r#"{"lora":"mine"}"#, "lora"),
+            (r#"{"anything":{"inner":[{"connector_id":"c"}]}}"#, "anything.inner[].connector_id"),
+            (r#"{"anything":{"deep":{"x":"file-abc123def"}}}"#, "anything.deep.x"),
+            (r#"{"inputs":["resp_0123456789"]}"#, "inputs[]"),
+            (r#"{"attached":"gs://bucket9/object"}"#, "attached"),
+            (r#"{"moderation":{"mode":"strict"}}"#, "moderation"),
+            (r#"{"options":{"callback":{"to":"x"}}}"#, "options.callback"),
         ] {
             assert_eq!(first(body).as_deref(), Some(field), "{body}");
         }
+    }
+
+    #[test]
+    fn settings_are_those_of_the_dialect() {
+        let members = json::read_object(br#"{"reasoning":{"thread_id":"t"}}"#, 32, 100).unwrap();
+        assert_eq!(undocumented(&members[0], CHAT), None);
+        assert_eq!(undocumented(&members[0], MESSAGES).as_deref(), Some("reasoning.thread_id"));
     }
 
     #[test]
@@ -202,6 +322,10 @@ mod tests {
             r#"{"search_mode":"academic","search_domain_filter":["a.org"],"disable_search":true}"#,
             r#"{"guided_json":{"properties":{"file_id":{"type":"string"}}},"restored":true,"profile":"x"}"#,
             r#"{"extra_body":{"google":{"thinking_config":{"include_thoughts":true}}}}"#,
+            r#"{"x_unknown":{"list":[1,"two",{"three":null}]},"note":"file a report about resp_onse"}"#,
+            r#"{"stop_token_ids":[1,2],"reasoning":{"effort":"low","id":"r"}}"#,
+            r#"{"session_id":"thread_0123456789"}"#,
+            r#"{"client_metadata":{"x-installation-id":"i","thread_id":"t"},"tags":["file-abc123def"]}"#,
         ] {
             assert_eq!(first(body), None, "{body}");
         }

@@ -68,7 +68,9 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<CompletionsRequest<'a
     let mut prompts = 0;
     for member in &kept {
         if takes(&member.key).is_none() {
-            request.head.note_account_field(|| shared_account::undocumented(member));
+            request
+                .head
+                .note_account_field(|| shared_account::undocumented(member, shared_account::COMPLETIONS));
         }
         if member.key == "prompt" {
             prompts = request.prompt(member.value, limits)?;

@@ -84,7 +84,7 @@ fn read_json<'a>(kind: Kind, body: &'a [u8], limits: &Limits) -> Result<KindRequ
             None => {}
         }
         if rule.is_none() {
-            head.note_account_field(|| shared_account::undocumented(&member));
+            head.note_account_field(|| shared_account::undocumented(&member, shared_account::KINDS));
         }
         head.facts.references_stored_objects |= references_stored_objects(&member);
         kept.push(member);

@@ -120,7 +120,7 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         if rule.is_none() {
-            self.head.note_account_field(|| shared_account::undocumented(&member));
+            self.head.note_account_field(|| shared_account::undocumented(&member, shared_account::MESSAGES));
         }
         self.note(&member)?;
         self.members.push(member);

@@ -107,7 +107,7 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         self.request.head.note_account_field(|| match rule {
-            None => shared_account::undocumented(&member),
+            None => shared_account::undocumented(&member, shared_account::CHAT),
             Some(_) => shared_account::stores(&member),
         });
         self.note(member);

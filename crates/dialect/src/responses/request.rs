@@ -42,7 +42,7 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ResponsesRequest<'a>,
     };
     for member in &kept {
         reading.head.note_account_field(|| match fields::takes(&member.key) {
-            None => shared_account::undocumented(member),
+            None => shared_account::undocumented(member, shared_account::RESPONSES),
             Some(_) => shared_account::stores(member),
         });
         reading.member(member, limits)?;
