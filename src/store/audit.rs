@@ -42,25 +42,25 @@ macro_rules! check {
 }
 
 check!(
-    /// Accounts whose balance is not what their entries sum to.
+    /// Accounts whose balance is not what their entries sum to, and entries without an account.
     list_posted_drift,
-    r#"SELECT a.org_id AS "org_id!", a.org_id AS "id!", COALESCE(e.total, 0)::bigint AS "expected?",
-              a.posted AS "found?"
+    r#"SELECT COALESCE(a.org_id, e.org_id) AS "org_id!", COALESCE(a.org_id, e.org_id) AS "id!",
+              COALESCE(e.total, 0)::bigint AS "expected?", a.posted AS "found?"
        FROM credit_account a
-       LEFT JOIN (SELECT org_id, sum(CASE WHEN credit_account = 'customer' THEN amount
+       FULL JOIN (SELECT org_id, sum(CASE WHEN credit_account = 'customer' THEN amount
                                           WHEN debit_account = 'customer' THEN -amount ELSE 0 END) AS total
                   FROM entry GROUP BY org_id) e ON e.org_id = a.org_id
-       WHERE a.posted <> COALESCE(e.total, 0) ORDER BY 1 LIMIT $1"#
+       WHERE a.posted IS DISTINCT FROM COALESCE(e.total, 0) ORDER BY 1 LIMIT $1"#
 );
 check!(
-    /// Accounts whose set-aside credit is not what their open holds sum to.
+    /// Accounts whose set-aside credit is not what their open holds sum to, and open holds without an account.
     list_held_drift,
-    r#"SELECT a.org_id AS "org_id!", a.org_id AS "id!", COALESCE(h.total, 0)::bigint AS "expected?",
-              a.held AS "found?"
+    r#"SELECT COALESCE(a.org_id, h.org_id) AS "org_id!", COALESCE(a.org_id, h.org_id) AS "id!",
+              COALESCE(h.total, 0)::bigint AS "expected?", a.held AS "found?"
        FROM credit_account a
-       LEFT JOIN (SELECT org_id, sum(amount) AS total FROM hold WHERE state = 'open' GROUP BY org_id) h
+       FULL JOIN (SELECT org_id, sum(amount) AS total FROM hold WHERE state = 'open' GROUP BY org_id) h
            ON h.org_id = a.org_id
-       WHERE a.held <> COALESCE(h.total, 0) ORDER BY 1 LIMIT $1"#
+       WHERE a.held IS DISTINCT FROM COALESCE(h.total, 0) ORDER BY 1 LIMIT $1"#
 );
 check!(
     /// Holds whose entries, corrections included, do not sum to their charge and cost.

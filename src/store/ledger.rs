@@ -4,9 +4,11 @@
 
 mod connection;
 mod ends;
+mod flush;
 
 pub use connection::PLANS;
 pub use ends::{EndState, HoldEnd, Revision, correct, get_end, list_locked};
+pub use flush::flush;
 
 use super::{OrgScope, StoreError};
 use crate::domain::{
@@ -242,141 +244,6 @@ pub async fn open_account(connection: &mut PgConnection, scope: OrgScope) -> Res
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// Writes a flush: ends holds, then admits new ones out of what is free after that. One statement, so it
-/// happens whole or not at all, in one round trip, without a transaction that could be left open.
-///
-/// Per account the smaller holds come first, so a refused one never stands in the way of one that fits.
-/// Only what this statement itself inserted or ended is summed into the account: a row that an earlier try
-/// wrote is never counted twice. `IS NOT DISTINCT FROM 'open'` keeps the planner off the index of open holds,
-/// which it would read whole; the primary key finds the few rows.
-pub async fn flush(
-    connection: &mut PgConnection,
-    flush: &Flush,
-    instance: InstanceId,
-    now: OffsetDateTime,
-) -> Result<FlushRead, StoreError> {
-    let price_version: Vec<&str> = flush.price_version.iter().map(AsRef::as_ref).collect();
-    let model: Vec<&str> = flush.model.iter().map(AsRef::as_ref).collect();
-    let rows = sqlx::query!(
-        r#"
-        WITH settle AS MATERIALIZED (
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::boolean[])
-                WITH ORDINALITY AS s (org_id, id, cost, charge, entry_id, voided, ord)
-        ), account AS MATERIALIZED (
-            SELECT a.org_id, a.posted, a.held FROM credit_account a
-            WHERE a.org_id = ANY($1::uuid[] || $7::uuid[])
-            ORDER BY a.org_id FOR UPDATE
-        ), done AS (
-            UPDATE hold h
-            SET state = CASE WHEN s.voided THEN 'voided' ELSE 'settled' END,
-                cost = s.cost, charge = s.charge, resolved_at = $16
-            FROM settle s JOIN account a ON a.org_id = s.org_id
-            WHERE h.org_id = s.org_id AND h.id = s.id AND h.state IS NOT DISTINCT FROM 'open'
-            RETURNING s.ord, s.entry_id, h.org_id, h.id, h.request_id, h.amount, h.cost, h.charge
-        ), room AS MATERIALIZED (
-            SELECT a.org_id, a.posted - a.held + COALESCE(d.freed, 0) AS free
-            FROM account a
-            LEFT JOIN (SELECT org_id, sum(amount - charge) AS freed FROM done GROUP BY org_id) d
-                ON d.org_id = a.org_id
-        ), asked AS MATERIALIZED (
-            SELECT w.*, k.state AS known_state, k.amount AS known_amount
-            FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::smallint[], $11::uuid[], $12::bigint[],
-                        $13::bigint[], $14::integer[], $15::text[], $18::text[], $19::text[], $20::text[])
-                WITH ORDINALITY AS w (org_id, id, request_id, turn, api_key_id, want, floor, margin_bps,
-                                      price_version, provider, model, kind, ord)
-            LEFT JOIN hold k ON k.org_id = w.org_id AND k.id = w.id
-        ), lease AS MATERIALIZED (
-            SELECT EXISTS (SELECT 1 FROM instance WHERE id = $17 AND lease_until > now()) AS live
-        ), ranked AS (
-            SELECT w.*, r.free - (sum(w.want) OVER (
-                PARTITION BY w.org_id ORDER BY w.want, w.ord ROWS UNBOUNDED PRECEDING) - w.want) AS rest
-            FROM asked w JOIN room r ON r.org_id = w.org_id
-            WHERE w.known_state IS NULL AND (SELECT live FROM lease)
-        ), taken AS (
-            INSERT INTO hold (org_id, id, request_id, turn, api_key_id, instance_id, amount, margin_bps,
-                              price_version, provider, model, kind, created_at)
-            SELECT org_id, id, request_id, turn, api_key_id, $17, LEAST(want, rest), margin_bps,
-                   price_version, provider, model, kind, $16
-            FROM ranked WHERE rest >= floor
-            ON CONFLICT DO NOTHING
-            RETURNING org_id, id, amount
-        ), moved AS (
-            SELECT org_id, sum(held)::bigint AS held, sum(posted)::bigint AS posted
-            FROM (SELECT org_id, amount AS held, 0::bigint AS posted FROM taken
-                  UNION ALL SELECT org_id, -amount, -charge FROM done) m
-            GROUP BY org_id
-        ), summed AS (
-            UPDATE credit_account c SET held = c.held + m.held, posted = c.posted + m.posted
-            FROM moved m WHERE c.org_id = m.org_id
-        ), posting AS (
-            INSERT INTO entry (org_id, id, kind, debit_account, credit_account, amount, cost, margin, hold_id,
-                               request_id, created_at)
-            SELECT org_id, entry_id, 'charge', 'customer', 'revenue', charge, cost, charge - cost, id,
-                   request_id, $16
-            FROM done WHERE charge > 0
-        )
-        SELECT true AS "settle!", d.ord AS "ord!", NULL::bigint AS amount, NULL::text AS state,
-               NULL::bigint AS rest, true AS "live!"
-        FROM done d
-        UNION ALL
-        SELECT false, w.ord, COALESCE(t.amount, w.known_amount),
-               CASE WHEN t.id IS NOT NULL THEN 'open'
-                    WHEN w.known_state IS NULL AND r.rest >= w.floor THEN 'unclear'
-                    ELSE w.known_state END,
-               COALESCE(f.free - COALESCE(u.amount, 0), 0)::bigint, (SELECT live FROM lease)
-        FROM asked w
-        LEFT JOIN taken t ON t.org_id = w.org_id AND t.id = w.id
-        LEFT JOIN ranked r ON r.ord = w.ord
-        LEFT JOIN room f ON f.org_id = w.org_id
-        LEFT JOIN (SELECT org_id, sum(amount) AS amount FROM taken GROUP BY org_id) u ON u.org_id = w.org_id
-        "#,
-        &flush.settle_org,
-        &flush.settle_id,
-        &flush.settle_cost,
-        &flush.settle_charge,
-        &flush.settle_entry,
-        &flush.settle_void,
-        &flush.org,
-        &flush.id,
-        &flush.request,
-        &flush.turn,
-        &flush.api_key,
-        &flush.want,
-        &flush.floor,
-        &flush.margin,
-        &price_version as &[&str],
-        now,
-        instance.0,
-        &flush.provider as &[&str],
-        &model as &[&str],
-        &flush.kind as &[&str],
-    )
-    .fetch_all(connection)
-    .await?;
-    let mut read = FlushRead {
-        settled: vec![false; flush.settle_id.len()],
-        holds: vec![HoldRead::Unclear; flush.id.len()],
-    };
-    for row in rows {
-        let position = usize::try_from(row.ord - 1).unwrap_or(usize::MAX);
-        if row.settle {
-            if let Some(settled) = read.settled.get_mut(position) {
-                *settled = true;
-            }
-            continue;
-        }
-        let Some(hold) = read.holds.get_mut(position) else { continue };
-        *hold = match (row.state.as_deref(), row.amount) {
-            (Some("open"), Some(amount)) => HoldRead::Admitted { amount: NanoUsd(amount) },
-            (Some("unclear"), _) => HoldRead::Unclear,
-            (Some(_), _) => HoldRead::Ended,
-            (None, _) if !row.live => HoldRead::LeaseLapsed,
-            (None, _) => HoldRead::Refused { available: NanoUsd(row.rest.unwrap_or(0)) },
-        };
-    }
-    Ok(read)
 }
 
 /// Makes sure that a hold nobody waits for any more stays nothing: voids it if it was written, and takes its

@@ -2,7 +2,7 @@
 //! are written once and never changed; the time of a row is the time in its request id, so that every
 //! report's range and every grouping by day read one clock.
 
-use super::{OrgScope, StoreError};
+use super::{OrgScope, SessionSettings, StoreError};
 use crate::domain::{
     ids::{ApiKeyId, RequestId},
     money::NanoUsd,
@@ -12,6 +12,13 @@ use sqlx::{Connection, PgConnection};
 use std::{borrow::Cow, sync::Arc};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+/// Of a connection that writes records alone. What a crash of the server can take of them, the last half second, a crash
+/// of this process takes as well; money waits for its own commits. Charges without a record get one afterwards.
+pub const UNSYNCED: SessionSettings = SessionSettings {
+    session: "SET synchronous_commit = off",
+    transaction: "SET LOCAL synchronous_commit = off",
+};
 
 /// How a request ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -122,7 +122,7 @@ impl Writer {
                 None => self.db.keep().await?.with_limit(self.shared.limits.write_timeout / 5 * 4),
             };
             let inserting = async {
-                connection.start(None).await?;
+                connection.start(Some(usage::UNSYNCED)).await?;
                 usage::write(&mut connection, part, self.ambient.now()).await?;
                 connection.finish().await
             };

@@ -35,6 +35,8 @@ async fn each_planted_drift_is_found() {
     let planted = [
         ("posted_is_sum_of_entries", "UPDATE credit_account SET posted = posted + 1"),
         ("held_is_sum_of_open_holds", "UPDATE credit_account SET held = held + 1"),
+        ("posted_is_sum_of_entries", "DELETE FROM credit_account"),
+        ("held_is_sum_of_open_holds", "DELETE FROM credit_account"),
         ("hold_has_its_entry", "DELETE FROM entry WHERE kind = 'charge'"),
         (
             "hold_has_its_entry",
