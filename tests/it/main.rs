@@ -32,6 +32,7 @@ mod observed;
 mod openapi;
 mod operations;
 mod pooler;
+mod processes;
 mod provider_keys;
 mod provider_keys_use;
 mod readme;

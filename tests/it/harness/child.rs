@@ -1,6 +1,7 @@
 //! The real binary as a child process, for what only a process can show: kill -9, signals, exit codes, logs.
 
 use super::{Client, Database, Stack, World, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     ops::Deref,
@@ -50,19 +51,39 @@ impl ChildStack {
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        let id = i32::try_from(self.process.child.id()).unwrap();
-        let id = rustix::process::Pid::from_raw(id).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.process.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: it stands still until [`ChildStack::resume`].
+    pub fn pause(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.process.signal(Signal::CONT);
     }
 
     /// The exit status, once the process has ended.
     pub async fn wait(&mut self) -> ExitStatus {
-        wait_for("the gateway to end", async || self.process.child.try_wait().unwrap()).await
+        self.process.wait().await
     }
 
     /// Starts the binary again on the same database.
     pub async fn restart(&mut self) {
         let (process, client) = Process::start(self.world.env(), &[]).await;
+        self.process = process;
+        self.world.client = client;
+    }
+
+    /// Starts the binary again where no more files than this may be open.
+    pub async fn restart_with_files(&mut self, files_max: u32) {
+        self.terminate();
+        self.wait().await;
+        let script = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
+        let mut command = clean("/bin/sh", self.world.env());
+        command.args(["-c", &script, BINARY, "serve"]);
+        let (process, client) = Process::spawn(command).await;
         self.process = process;
         self.world.client = client;
     }
@@ -90,6 +111,12 @@ pub struct SecondProcess {
 }
 
 impl SecondProcess {
+    /// SIGTERM, and the exit status.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.process.signal(Signal::TERM);
+        self.process.wait().await
+    }
+
     /// SIGKILL; returns when the process is gone.
     pub fn kill(&mut self) {
         self.process.child.kill().unwrap();
@@ -113,8 +140,21 @@ impl Deref for ChildStack {
 
 impl Process {
     async fn start(env: &[(String, String)], more: &[(&str, &str)]) -> (Self, Client) {
-        let mut command = clean(env);
+        let mut command = clean(BINARY, env);
         command.envs(more.iter().copied()).arg("serve");
+        Self::spawn(command).await
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    async fn wait(&mut self) -> ExitStatus {
+        wait_for("the gateway to end", async || self.child.try_wait().unwrap()).await
+    }
+
+    async fn spawn(mut command: Command) -> (Self, Client) {
         let mut child = command.stdin(Stdio::null()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let readers = vec![
@@ -144,8 +184,8 @@ impl Drop for Process {
 }
 
 /// Nothing of the tester's environment reaches the binary.
-fn clean(env: &[(String, String)]) -> Command {
-    let mut command = Command::new(BINARY);
+fn clean(program: &str, env: &[(String, String)]) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().envs(env.iter().map(|(name, value)| (name, value)));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -163,7 +203,7 @@ fn collect(from: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>) -> JoinHa
 
 /// Runs a command to its end.
 pub fn run_command(env: &[(String, String)], arguments: &[&str], input: &str) -> Output {
-    let mut child = clean(env).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = clean(BINARY, env).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
     // A command that wants no input may have closed it already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
