@@ -327,7 +327,7 @@ fn accounts(
     ambient: &Ambient,
 ) -> anyhow::Result<AccountServices> {
     let allowed_nets = AllowedNets(config.allow_private_nets.clone());
-    let (operator, customer) = transports.connect()?.clients();
+    let (operator, customer) = transports.connect()?.clients()?;
     let provider_urls = ProviderId::all()
         .zip(&config.providers)
         .map(|(provider, settings)| (provider, settings.base_url.as_str().trim_end_matches('/').to_owned()))

@@ -39,7 +39,7 @@ pub struct Connections {
 impl Connections {
     /// By the settings, and by what the system allows.
     pub fn new(limits: ConnectionLimits, database_connections: u32, trusted: Vec<IpNet>) -> Self {
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let files = files();
         if files < FILES_WANTED {
             tracing::warn!(
                 files.max = files,
@@ -79,6 +79,34 @@ pub fn refuse(stream: impl AsFd) {
     // Who does not take the answer at once does without it.
     let _ = send(&stream, TOO_MANY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     let _ = shutdown(&stream, Shutdown::Both);
+}
+
+/// Files that the process may open.
+pub fn files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Connections to providers, of which there may be as many as of clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outbound {
+    /// To hosts that customers choose, of all of them and of one organization. One request may need several.
+    pub customers: u64,
+    pub per_organization: u64,
+    /// That wait for their next call: to one host, on one worker.
+    pub idle_per_host: usize,
+}
+
+impl Outbound {
+    pub fn of(files: u64, database_connections: u32, workers: usize) -> Self {
+        let room = room(files, database_connections).min(CONNECTIONS_MAX);
+        let customers = room / 4 * 3;
+        let idle = room / 8 / widened(workers.max(1));
+        Self {
+            customers,
+            per_organization: (customers / 3).max(8),
+            idle_per_host: usize::try_from(idle.clamp(4, 512)).unwrap_or(512),
+        }
+    }
 }
 
 /// Connections of clients for which there are files: each may need another one to a provider.
@@ -131,6 +159,15 @@ mod tests {
         assert_eq!(room(20_000, 12), 9_946);
         assert_eq!(room(0, 12), 16);
         assert!(connections(2).total_max <= 100);
+    }
+
+    #[test]
+    fn no_organization_can_take_all_files_for_hosts_of_its_choice() {
+        let few = Outbound::of(1_024, 12, 2);
+        assert_eq!((few.customers, few.per_organization, few.idle_per_host), (342, 114, 28));
+        let many = Outbound::of(20_000, 12, 2);
+        assert_eq!((many.customers, many.per_organization, many.idle_per_host), (7_458, 2_486, 512));
+        assert_eq!(Outbound::of(0, 12, 64).idle_per_host, 4);
     }
 
     #[test]

@@ -227,16 +227,16 @@ fn serve(state: &Arc<State>, connect: &Connect) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::{guard::AllowedNets, resolver::Names};
+    use crate::providers::{guard::AllowedNets, resolver::Names, transport::Connecting};
     use std::{sync::mpsc, time::Duration};
     use tokio::task::JoinHandle;
 
     fn queue(threads: usize) -> ComputeQueue {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let names = Names::new(tokio::runtime::Handle::current(), Default::default());
-        let connect = Duration::from_secs(1);
+        let connect = Connecting::within(Duration::from_secs(1));
         ComputeQueue::new(threads, move || {
-            Transport::new(connect, Arc::new(AllowedNets::default()), names.clone())
+            Transport::new(connect.clone(), Arc::new(AllowedNets::default()), names.clone())
         })
     }
 

@@ -7,7 +7,10 @@ pub mod naming;
 pub mod sealed;
 pub mod session;
 
-use crate::domain::{secret::Secret, shares::Charge};
+use crate::{
+    domain::{secret::Secret, shares::Charge},
+    providers::transport::CROWDED,
+};
 use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
@@ -73,6 +76,8 @@ pub enum McpError {
     Header,
     #[error("the server could not be reached")]
     Unreachable,
+    #[error("{CROWDED}")]
+    Crowded,
     #[error("the server did not answer in time")]
     Late,
     #[error("the server asks for a credential (HTTP {0})")]
@@ -98,6 +103,7 @@ impl McpError {
         match self {
             McpError::Refused(_) | McpError::Header => "refused",
             McpError::Unreachable => "unreachable",
+            McpError::Crowded => "too_many_connections",
             McpError::Late => "timeout",
             McpError::Unauthorized(_) => "unauthorized",
             McpError::Status(_) | McpError::NotMcp | McpError::TooLarge => "bad_answer",

@@ -7,7 +7,10 @@ use super::{
     http::Guarded,
     message::{PageOf, Slot, Wanted},
 };
-use crate::providers::{guard, transport::Transport};
+use crate::{
+    domain::shares::Taken,
+    providers::{guard, transport::Transport},
+};
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::{
     RoleClient, ServiceError,
@@ -40,6 +43,8 @@ struct Running {
     service: RunningService<RoleClient, ClientConfig>,
     /// The SDK's tasks hear of the end of a session only where they look for it; this ends what they wait for.
     _alive: DropGuard,
+    /// Among the connections to hosts of the customer's choice.
+    _counted: Option<Taken>,
 }
 
 /// A stream that breaks is not taken up again: the call has failed.
@@ -139,6 +144,8 @@ async fn begin(
     let gone = CancellationToken::new();
     let alive = gone.clone().drop_guard();
     let customer = (!server.trusted).then(|| bounds.memory.owner());
+    let counted = customer.map(|customer| transport.count(customer)).transpose();
+    let counted = counted.map_err(|_| McpError::Crowded)?;
     let client = transport.apart(customer).map_err(|_| McpError::Unreachable)?;
     let client = Guarded::new(client, bounds, gone);
     let mut config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str());
@@ -149,7 +156,7 @@ async fn begin(
     let mut info = ClientConfig::new(ClientCapabilities::default(), myself);
     info.protocol_version = ProtocolVersion::LATEST_WITH_INITIALIZE;
     let service = info.serve_with_lifecycle(wire, lifecycle).await.map_err(|error| failure(&error))?;
-    Ok(Running { service, _alive: alive })
+    Ok(Running { service, _alive: alive, _counted: counted })
 }
 
 fn headers(server: &Server) -> Result<HashMap<HeaderName, HeaderValue>, McpError> {

@@ -5,7 +5,7 @@
 use super::{
     guard,
     resolver::{LookupError, on_behalf},
-    transport::{Transport, lookup_error},
+    transport::{CROWDED, Transport, lookup_error},
 };
 use crate::domain::shares::{Charge, Owner};
 use reqwest::{
@@ -33,6 +33,8 @@ pub enum FetchError {
     Name(LookupError),
     #[error("your organization's requests take as much memory as they may; try again when some have ended")]
     NoMemory,
+    #[error("{CROWDED}")]
+    Crowded,
     #[error("the host could not be reached")]
     Unreachable,
     #[error("the host did not answer in time")]
@@ -62,6 +64,7 @@ pub async fn fetch(transport: &Transport, url: &str, bounds: Bounds<'_>) -> Resu
 }
 
 async fn follow(transport: &Transport, url: &str, bounds: Bounds<'_>) -> Result<Fetched, FetchError> {
+    let _counted = transport.count(bounds.owner).map_err(|_| FetchError::Crowded)?;
     let mut url = url.to_owned();
     for _ in 0..=REDIRECTS_MAX {
         let checked = guard::check_address(&url, transport.allowed())

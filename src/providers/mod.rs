@@ -1,6 +1,7 @@
-//! Talking to providers: the one HTTP client, the meaning of their errors, which addresses may be dialed, and
+//! Talking to providers: the HTTP client, the meaning of their errors, which addresses may be dialed, and
 //! the only place that puts a provider key on the wire.
 
+pub mod client;
 pub mod error;
 pub mod fetch;
 pub mod guard;

@@ -85,6 +85,11 @@ pub async fn on_behalf<F: Future>(owner: Owner, work: F) -> F::Output {
     ASKING.scope(owner, work).await
 }
 
+/// Whose look-ups this task makes, where it says so.
+pub(super) fn asking() -> Option<Owner> {
+    ASKING.try_with(|owner| *owner).ok()
+}
+
 /// How long an answer stands.
 struct ByOutcome;
 
@@ -233,7 +238,7 @@ impl GuardedResolver {
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (names, allowed) = (self.names.clone(), self.allowed.clone());
-        let owner = ASKING.try_with(|owner| *owner).unwrap_or(self.owner);
+        let owner = asking().unwrap_or(self.owner);
         Box::pin(async move {
             let found = names.find(owner, name.as_str()).await?;
             let permitted: Vec<IpAddr> = found.iter().copied().filter(|ip| allowed.permits(*ip)).collect();

@@ -1,11 +1,11 @@
-//! The only use of the HTTP client on the request path, and the only place that exposes a provider key: into
+//! Calls to providers on the request path, and the only place that exposes a provider key: into
 //! the header its provider wants, to the host it belongs to. No redirects, no proxy from the environment.
 //! One value per actix worker: a connection pool shared between workers costs up to half the throughput.
 
-mod reuse;
 mod timing;
 
 use super::{
+    client::{Answer, CallError, Client, CustomerConnections, IdleLimits, Post},
     error::{ErrorClass, UpstreamError},
     guard::{self, AllowedNets},
     resolver::{GuardedResolver, LookupError, Names, OperatorResolver, on_behalf},
@@ -13,12 +13,12 @@ use super::{
 use crate::domain::{
     provider::{Auth, ProviderId},
     secret::Secret,
-    shares::{Charge, Owner, UNCHARGED_BYTES},
+    shares::{Charge, Owner, Taken, UNCHARGED_BYTES},
 };
 use bytes::Bytes;
-use reqwest::{
-    Client, ClientBuilder,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, USER_AGENT,
 };
 use rustls::ClientConfig;
 use rustls_platform_verifier::ConfigVerifierExt;
@@ -69,8 +69,26 @@ pub struct Outgoing {
 
 /// The answer to a call: its head, and its body as it comes.
 pub struct Response {
-    inner: reqwest::Response,
+    inner: Answer,
     timing: Arc<ResponseTiming>,
+}
+
+/// How a worker's clients connect.
+#[derive(Clone)]
+pub struct Connecting {
+    pub within: Duration,
+    pub idle_per_host_max: usize,
+    /// Of the whole process.
+    pub customers: CustomerConnections,
+}
+
+#[cfg(test)]
+impl Connecting {
+    /// Without limits on the number of connections.
+    pub fn within(within: Duration) -> Self {
+        let customers = CustomerConnections::new(u64::MAX, u64::MAX);
+        Self { within, idle_per_host_max: 512, customers }
+    }
 }
 
 /// The HTTP clients of one worker.
@@ -78,8 +96,10 @@ pub struct Response {
 pub struct Transport {
     operator: Client,
     customer: Client,
+    /// Fetches what customers name by URL.
+    fetching: reqwest::Client,
     allowed: Arc<AllowedNets>,
-    connect: Duration,
+    connecting: Connecting,
     /// To read the system's certificates takes milliseconds, so it is done once for all clients.
     tls: ClientConfig,
     resolver: Arc<GuardedResolver>,
@@ -95,20 +115,35 @@ pub enum NoClient {
     Http(#[from] reqwest::Error),
 }
 
+/// To an organization with its share of connections.
+pub const CROWDED: &str = "your organization has as many connections to hosts of its choice as it may; try again when \
+                           some of its requests have ended";
 /// Bytes of an error body that are read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
+const NAME: HeaderValue = HeaderValue::from_static(concat!("kairosroute/", env!("CARGO_PKG_VERSION")));
+/// How long a connection to an operator's address, or to a customer's, waits for its next call.
+const OPERATOR_IDLE: Duration = Duration::from_secs(60);
+const CUSTOMER_IDLE: Duration = Duration::from_secs(15);
 
 impl Transport {
-    pub fn new(connect: Duration, allowed: Arc<AllowedNets>, names: Arc<Names>) -> Result<Self, NoClient> {
+    pub fn new(
+        connecting: Connecting,
+        allowed: Arc<AllowedNets>,
+        names: Arc<Names>,
+    ) -> Result<Self, NoClient> {
         let mut tls = ClientConfig::with_platform_verifier()?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let resolver = Arc::new(GuardedResolver::new(names.clone(), allowed.clone()));
         let operators = Arc::new(OperatorResolver(names));
+        let (within, per_host_max) = (connecting.within, connecting.idle_per_host_max);
+        let idle = |time| IdleLimits { per_host_max, time };
         Ok(Self {
-            operator: builder(connect, &tls).dns_resolver(operators.clone()).build()?,
-            customer: builder(connect, &tls).dns_resolver(resolver.clone()).build()?,
+            operator: Client::new(operators.clone(), &tls, within, idle(OPERATOR_IDLE)),
+            customer: Client::new(resolver.clone(), &tls, within, idle(CUSTOMER_IDLE))
+                .counted_by(connecting.customers.clone()),
+            fetching: builder(within, &tls).dns_resolver(resolver.clone()).build()?,
             allowed,
-            connect,
+            connecting,
             tls,
             resolver,
             operators,
@@ -116,17 +151,23 @@ impl Transport {
     }
 
     /// A client with connections of its own, which end with it: to the operator's addresses, or to this customer's.
-    pub fn apart(&self, customer: Option<Owner>) -> Result<Client, reqwest::Error> {
-        let client = builder(self.connect, &self.tls);
+    pub fn apart(&self, customer: Option<Owner>) -> Result<reqwest::Client, reqwest::Error> {
+        let client = builder(self.connecting.within, &self.tls).pool_max_idle_per_host(1);
         match customer {
             None => client.dns_resolver(self.operators.clone()).build(),
             Some(owner) => client.dns_resolver(Arc::new(self.resolver.of(owner))).build(),
         }
     }
 
-    /// The two clients, for calls outside the request path: to the operator's addresses and to customers'.
-    pub fn clients(&self) -> (Client, Client) {
-        (self.operator.clone(), self.customer.clone())
+    /// Two clients for calls outside the request path: to the operator's addresses and to customers'.
+    pub fn clients(&self) -> Result<(reqwest::Client, reqwest::Client), reqwest::Error> {
+        let operator = builder(self.connecting.within, &self.tls).dns_resolver(self.operators.clone());
+        Ok((operator.build()?, self.fetching.clone()))
+    }
+
+    /// Leave for one more connection to a host of this customer's choice; it counts until the value is dropped.
+    pub fn count(&self, customer: Owner) -> Result<Taken, CallError> {
+        self.connecting.customers.take(customer)
     }
 
     /// What customer-given URLs may reach.
@@ -136,7 +177,7 @@ impl Transport {
 
     /// Gets a customer-given URL that was judged; its name resolves under guard.
     pub async fn get(&self, url: Url) -> Result<reqwest::Response, reqwest::Error> {
-        self.customer.get(url).send().await
+        self.fetching.get(url).send().await
     }
 
     /// Posts the body with the credential and returns the head of the answer, 2xx only.
@@ -146,58 +187,54 @@ impl Transport {
         outgoing: Outgoing,
         secret: &Secret,
     ) -> Result<Response, UpstreamError> {
-        let (client, url, owner) = match outgoing.to {
-            Destination::Operator(url) => (&self.operator, url, None),
+        let headers = headers(provider, &outgoing, secret)?;
+        let post = Post { headers, body: Bytes::from(outgoing.body) };
+        let sent = match outgoing.to {
+            Destination::Operator(url) => self.operator.post(&url, post).await,
             Destination::Customer(url, owner) => {
                 // The resolver never sees literal addresses.
                 guard::check_target(&url, &self.allowed)
                     .map_err(|refused| UpstreamError::not_sent(format!("the base URL {refused}")))?;
-                (&self.customer, url, Some(owner))
+                on_behalf(owner, self.customer.post(&url, post)).await
             }
         };
-        let (name, value) = credential(provider, secret)
-            .ok_or_else(|| UpstreamError::not_sent("the stored key cannot be sent in a header"))?;
-        let body = Bytes::from(outgoing.body);
-        let request = |client: &Client| {
-            let mut request = client
-                .post(url.clone())
-                .header(name.clone(), value.clone())
-                .header(CONTENT_TYPE, &*outgoing.content_type)
-                .header(ACCEPT, HeaderValue::from_static("*/*"))
-                // Bodies are read as they come: a compressed one could not be.
-                .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-                .body(body.clone());
-            for (name, value) in provider.row().headers {
-                request = request.header(*name, HeaderValue::from_static(value));
-            }
-            if let Some(beta) = &outgoing.beta {
-                request = request.header("anthropic-beta", beta);
-            }
-            if let Some(traceparent) = &outgoing.traceparent {
-                request = request.header("traceparent", traceparent);
-            }
-            request
-        };
-        let sending = reuse::observe(request(client).send());
-        let (sent, was_reused) = match owner {
-            None => sending.await,
-            Some(owner) => on_behalf(owner, sending).await,
-        };
-        let sent = match sent {
-            // The provider closed an idle connection as we wrote to it. Others may have gone the same way, so that the
-            // call goes over one that is certainly new.
-            Err(error) if was_reused && reuse::is_closed(&error) => match self.apart(owner) {
-                Ok(fresh) => request(&fresh).send().await,
-                Err(_) => Err(error),
-            },
-            sent => sent,
-        };
-        let response = sent.map_err(|error| unreachable_host(&error))?;
-        if response.status().is_success() {
-            return Ok(Response { inner: response, timing: Arc::default() });
+        let answer = sent.map_err(|error| unreachable_host(&error))?;
+        if answer.status.is_success() {
+            return Ok(Response { inner: answer, timing: Arc::default() });
         }
-        Err(refusal(provider, response).await.without(secret.expose()))
+        Err(refusal(provider, answer).await.without(secret.expose()))
     }
+}
+
+fn headers(provider: ProviderId, outgoing: &Outgoing, secret: &Secret) -> Result<HeaderMap, UpstreamError> {
+    let (name, value) = credential(provider, secret)
+        .ok_or_else(|| UpstreamError::not_sent("the stored key cannot be sent in a header"))?;
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(name, value);
+    let content_type = match &outgoing.content_type {
+        Cow::Borrowed(text) => HeaderValue::from_static(text),
+        Cow::Owned(text) => HeaderValue::from_str(text)
+            .map_err(|_| UpstreamError::not_sent("the content type cannot be sent in a header"))?,
+    };
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    // Bodies are read as they come: a compressed one could not be.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(USER_AGENT, NAME);
+    for (name, value) in provider.row().headers {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if let Some(beta) = &outgoing.beta {
+        let beta = HeaderValue::from_str(beta)
+            .map_err(|_| UpstreamError::not_sent("`anthropic-beta` cannot be sent in a header"))?;
+        headers.insert(HeaderName::from_static("anthropic-beta"), beta);
+    }
+    if let Some(traceparent) = &outgoing.traceparent {
+        let traceparent = HeaderValue::from_str(traceparent)
+            .map_err(|_| UpstreamError::not_sent("`traceparent` cannot be sent in a header"))?;
+        headers.insert(HeaderName::from_static("traceparent"), traceparent);
+    }
+    Ok(headers)
 }
 
 impl Response {
@@ -218,7 +255,7 @@ impl Response {
     }
 
     /// The next bytes that are here already; `None` when there are none. Nobody has waited.
-    pub async fn chunk_at_once(&mut self) -> Option<Result<Option<Bytes>, reqwest::Error>> {
+    pub async fn chunk_at_once(&mut self) -> Option<Result<Option<Bytes>, CallError>> {
         let Self { inner, timing } = self;
         let mut reading = std::pin::pin!(inner.chunk());
         let read = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await;
@@ -229,7 +266,7 @@ impl Response {
     }
 
     /// The next bytes of the body; `None` at its end. A wait that is given up loses none.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, reqwest::Error> {
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, CallError> {
         let Self { inner, timing } = self;
         let mut reading = std::pin::pin!(inner.chunk());
         // What is here already costs one look at the clock: streams without pauses are made of that.
@@ -248,9 +285,9 @@ impl Response {
 }
 
 fn timed(
-    read: Result<Option<Bytes>, reqwest::Error>,
+    read: Result<Option<Bytes>, CallError>,
     timing: &ResponseTiming,
-) -> Result<Option<Bytes>, reqwest::Error> {
+) -> Result<Option<Bytes>, CallError> {
     if matches!(&read, Ok(Some(bytes)) if !bytes.is_empty()) {
         timing.on_data(Instant::now());
     }
@@ -278,17 +315,16 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn builder(connect: Duration, tls: &ClientConfig) -> ClientBuilder {
-    Client::builder()
+/// Of clients outside the request path. A connection of theirs is not kept.
+fn builder(within: Duration, tls: &ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
         .http1_only()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(connect)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .pool_max_idle_per_host(512)
+        .connect_timeout(within)
+        .pool_max_idle_per_host(0)
         .tcp_nodelay(true)
-        .connector_layer(reuse::NotesDials)
-        .user_agent(concat!("kairosroute/", env!("CARGO_PKG_VERSION")))
+        .user_agent(NAME)
         .tls_backend_preconfigured(tls.clone())
 }
 
@@ -304,7 +340,7 @@ pub fn credential(provider: ProviderId, secret: &Secret) -> Option<(HeaderName, 
 
 /// What the answer says it is; empty when it says nothing.
 pub fn content_type(response: &Response) -> &str {
-    response.inner.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    response.inner.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// Reads a whole answer of at most `bytes_max` bytes; `memory` is charged for what it takes.
@@ -313,8 +349,8 @@ pub async fn read_body(
     bytes_max: usize,
     memory: &mut Charge,
 ) -> Result<Vec<u8>, UpstreamError> {
-    let expected =
-        response.inner.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let announced = response.inner.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let expected = announced.and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
     let mut body: Vec<u8> = Vec::new();
     if expected <= UNCHARGED_BYTES.min(bytes_max) {
         body.reserve_exact(expected);
@@ -345,10 +381,10 @@ pub fn no_memory() -> UpstreamError {
     )
 }
 
-async fn refusal(provider: ProviderId, mut response: reqwest::Response) -> UpstreamError {
-    let status = response.status().as_u16();
+async fn refusal(provider: ProviderId, mut response: Answer) -> UpstreamError {
+    let status = response.status.as_u16();
     let retry_after =
-        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut body = Vec::new();
     while let Ok(Some(bytes)) = response.chunk().await {
         body.extend_from_slice(
@@ -362,27 +398,26 @@ async fn refusal(provider: ProviderId, mut response: reqwest::Response) -> Upstr
 }
 
 /// An error of the transport, told without the URL (a customer's address is nobody else's business).
-pub fn unreachable_host(error: &reqwest::Error) -> UpstreamError {
-    match lookup_error(error) {
-        Some(LookupError::Busy) => {
+pub fn unreachable_host(error: &CallError) -> UpstreamError {
+    let (class, message) = match error {
+        CallError::Lookup(LookupError::Busy) => {
             return UpstreamError::busy(format!("the host name of the base URL {}", LookupError::Busy));
         }
-        Some(LookupError::Refused) => {
+        CallError::Lookup(LookupError::Refused) => {
             return UpstreamError::not_sent(format!("the base URL {}", LookupError::Refused));
         }
         // The customer's own host is away.
-        Some(failed) => {
+        CallError::Lookup(failed) => {
             let message = format!("the host name of the base URL {failed}");
             return UpstreamError::without_answer(ErrorClass::Overload, message);
         }
-        None => {}
-    }
-    let (class, message) = if error.is_connect() {
-        (ErrorClass::Overload, "the provider could not be reached")
-    } else if error.is_timeout() {
-        (ErrorClass::Timeout, "the provider did not answer in time")
-    } else {
-        (ErrorClass::Overload, "the connection to the provider broke")
+        CallError::Full => return UpstreamError::busy(CROWDED),
+        CallError::Address => return UpstreamError::not_sent("the address cannot be called"),
+        CallError::Connect(_) => (ErrorClass::Overload, "the provider could not be reached"),
+        CallError::Broken(error) if error.is_timeout() => {
+            (ErrorClass::Timeout, "the provider did not answer in time")
+        }
+        CallError::Broken(_) => (ErrorClass::Overload, "the connection to the provider broke"),
     };
     UpstreamError::without_answer(class, message)
 }

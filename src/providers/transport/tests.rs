@@ -74,7 +74,8 @@ async fn serve(mut connection: TcpStream, acts: &[Act]) {
 fn transport() -> Transport {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let names = Names::new(tokio::runtime::Handle::current(), NameLimits::default());
-    Transport::new(Duration::from_secs(5), Arc::new(AllowedNets::default()), names).unwrap()
+    Transport::new(Connecting::within(Duration::from_secs(5)), Arc::new(AllowedNets::default()), names)
+        .unwrap()
 }
 
 #[tokio::test]
