@@ -240,7 +240,7 @@ fn headers(provider: ProviderId, outgoing: &Outgoing, secret: &Secret) -> Result
 impl Response {
     /// A header of the head, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.inner.headers().get(name).and_then(|value| value.to_str().ok())
+        self.inner.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// Has its bytes timed by `timing`.

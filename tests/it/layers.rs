@@ -30,7 +30,11 @@ const LAYERS: &[&[&str]] = &[
 /// Beside the layers: they may be used by the modules named, and use those named.
 const ASIDE: &[(&str, &[&str], &[&str])] = &[
     // Bounds are settings: account services and gateway are handed them as they were read.
-    ("config", &["accounts", "cache", "gateway", "jobs", "app", "commands"], &["domain", "providers"]),
+    (
+        "config",
+        &["accounts", "cache", "gateway", "jobs", "app", "commands"],
+        &["domain", "providers", "store"],
+    ),
     ("telemetry", &["commands"], &[]),
     ("local_postgres", &["commands"], &["domain"]),
     // The oracle of the money tests: it must know nothing of ours.
