@@ -73,11 +73,13 @@ impl<'a> ParsedRequest<'a> {
         }
     }
 
-    /// Whether it offers a search of the web, and nothing else that bears a fee, in a dialect that can be billed for it.
+    /// Whether it offers a search of the web, and nothing else that bears a fee, in a dialect that can be billed for it,
+    /// and limits the searches, so that credit can be set aside for them.
     pub fn may_search(&self) -> bool {
         let Self::Conversation(request) = self else { return false };
         matches!(request.dialect(), Dialect::Messages | Dialect::Responses)
             && request.head().fees.are_searches()
+            && request.head().facts.searches_max.is_some()
     }
 }
 

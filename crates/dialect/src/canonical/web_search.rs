@@ -46,12 +46,12 @@ impl<'a> WebSearch<'a> {
             .any(|name| self.json.raw().member(name).is_some_and(|hint| !hint.is_idle()))
     }
 
-    /// For Anthropic.
-    pub(crate) fn for_messages(&self) -> Vec<u8> {
+    /// For Anthropic, with the request's limit on searches where the tool has none.
+    pub(crate) fn for_messages(&self, uses_max: Option<u64>) -> Vec<u8> {
         let mut tool = ObjectWriter::new();
         tool.text("type", "web_search_20250305");
         tool.text("name", "web_search");
-        if let Some(uses) = self.uses_max() {
+        if let Some(uses) = self.uses_max().or(uses_max) {
             tool.raw("max_uses", &uses.to_string());
         }
         if let Some(sites) = self.allowed_sites() {

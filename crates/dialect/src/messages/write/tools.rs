@@ -52,6 +52,8 @@ pub(super) fn write(
     if forced && writing.abilities.no_forced_tool {
         return Err(Unsupported::because("tool_choice", ": the model cannot be made to call a tool"));
     }
+    let limit = request.settings.iter().find(|setting| setting.name == "max_tool_calls");
+    let searches_max = limit.and_then(|limit| limit.value.raw().count());
     let mut tools = Vec::with_capacity(request.tools.len());
     let allowed = Allowed::of(choice);
     let is_allowed = |tool: &&Tool<'_>| match &tool.kind {
@@ -59,7 +61,7 @@ pub(super) fn write(
         ToolKind::WebSearch(search) => allowed.has(&search.name),
     };
     for tool in request.tools.iter().filter(is_allowed) {
-        tools.push(one(tool, writing)?);
+        tools.push(one(tool, searches_max, writing)?);
     }
     if tools.is_empty() {
         if forced {
@@ -71,7 +73,11 @@ pub(super) fn write(
     Ok(Tools { tools, choice, forced })
 }
 
-fn one(tool: &Tool<'_>, writing: &mut Writing<'_>) -> Result<Vec<u8>, Unsupported> {
+fn one(
+    tool: &Tool<'_>,
+    searches_max: Option<u64>,
+    writing: &mut Writing<'_>,
+) -> Result<Vec<u8>, Unsupported> {
     let (name, description, parameters, strict) = match &tool.kind {
         ToolKind::Function { name, description, parameters, strict } => {
             (name, description, parameters, *strict)
@@ -84,7 +90,7 @@ fn one(tool: &Tool<'_>, writing: &mut Writing<'_>) -> Result<Vec<u8>, Unsupporte
             if search.has_hints() {
                 writing.drop_named("tools[].user_location");
             }
-            return Ok(search.for_messages());
+            return Ok(search.for_messages(searches_max));
         }
         ToolKind::Native { .. } => {
             return Err(Unsupported::because("tools", ": this provider does not support one of the types"));
