@@ -177,10 +177,10 @@ fn request_body(body: Body) -> Option<Value> {
     let schema = |name: &str| json!({ "schema": { "$ref": format!("#/components/schemas/{name}") } });
     let content = match body {
         Body::None => return None,
-        Body::Json(name) => json!({ "application/json": schema(name) }),
+        Body::Json(name) | Body::OptionalJson(name) => json!({ "application/json": schema(name) }),
         Body::Form(name) => json!({ "multipart/form-data": schema(name) }),
     };
-    Some(json!({ "required": true, "content": content }))
+    Some(json!({ "required": !matches!(body, Body::OptionalJson(_)), "content": content }))
 }
 
 fn response(known: &Operation, content: Content) -> Value {

@@ -32,6 +32,8 @@ pub enum Body {
     None,
     /// JSON of this schema.
     Json(&'static str),
+    /// The same, or no body.
+    OptionalJson(&'static str),
     /// Multipart of this schema.
     Form(&'static str),
 }

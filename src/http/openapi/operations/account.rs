@@ -1,7 +1,7 @@
 //! Accounts, API keys, members and money.
 
 use super::{
-    Body::{Json, None as NoBody},
+    Body::{Json, None as NoBody, OptionalJson},
     Content::{Csv, Empty, Json as Reply},
     Operation, Query, TEXT, change, query, read,
 };
@@ -10,6 +10,7 @@ const DAY_OR_TIME: &str = r#"{"type":"string","examples":["2026-11-01","2026-11-
 const FROM: Query = query("from", DAY_OR_TIME, "First day or time; 30 days ago by default");
 const TO: Query = query("to", DAY_OR_TIME, "Last day (included) or time; now by default");
 const KEY_ID: Query = Query { name: "keyId", schema: TEXT, what: "The API key", required: true };
+const SHARED: &str = "/api/provider-keys";
 const USER_ID: Query = query("userId", TEXT, "The member");
 const INVITATION_ID: Query = query("invitationId", TEXT, "The invitation");
 const REVOKE_KEYS: Query =
@@ -156,6 +157,74 @@ pub static OPERATIONS: &[Operation] = &[
         "testProviderKey",
         "keys",
         "Tests a stored provider key by a free call",
+        NoBody,
+        &[(200, Reply("KeyTest"))],
+    )
+    .with_query(&[query("id", TEXT, "The provider key, where there are several")]),
+    change(
+        "POST",
+        "/api/auth/keys/{id}/rotate",
+        "rotateKey",
+        "keys",
+        "Gives an API key a new secret; the old one works until the grace ends",
+        OptionalJson("RotateRequest"),
+        &[(200, Reply("NewKey"))],
+    )
+    .also(&[409]),
+    read(
+        SHARED,
+        "listSharedKeys",
+        "keys",
+        "The organization's provider keys, without secrets",
+        &[],
+        &[(200, Reply("SharedKeys"))],
+    ),
+    change(
+        "PUT",
+        SHARED,
+        "replaceSharedKeys",
+        "keys",
+        "Sets the organization's provider keys; what is not named is removed",
+        Json("SharedKeysRequest"),
+        &[(200, Reply("SharedKeys"))],
+    )
+    .also(&[404, 409]),
+    change(
+        "PATCH",
+        SHARED,
+        "mergeSharedKeys",
+        "keys",
+        "Changes the organization's provider keys; what is not named stays",
+        Json("SharedKeysRequest"),
+        &[(200, Reply("SharedKeys"))],
+    )
+    .also(&[404, 409]),
+    change(
+        "DELETE",
+        SHARED,
+        "deleteSharedKeyByQuery",
+        "keys",
+        "Removes one of the organization's provider keys",
+        NoBody,
+        &[(200, Reply("DeletedKey"))],
+    )
+    .with_query(&[Query { name: "id", schema: TEXT, what: "The provider key", required: true }])
+    .also(&[404]),
+    change(
+        "DELETE",
+        "/api/provider-keys/{id}",
+        "deleteSharedKey",
+        "keys",
+        "Removes one of the organization's provider keys",
+        NoBody,
+        &[(200, Reply("DeletedKey"))],
+    ),
+    change(
+        "POST",
+        "/api/provider-keys/{provider}/test",
+        "testSharedKey",
+        "keys",
+        "Tests one of the organization's provider keys by a free call",
         NoBody,
         &[(200, Reply("KeyTest"))],
     )
