@@ -158,11 +158,11 @@ impl Authenticator {
     async fn find_by_hash(&self, hash: ApiKeyHash) -> Result<Arc<Principal>, AuthError> {
         let known = match self.principals.get(&hash).await {
             Some(known) => known,
-            None => self
-                .principals
-                .try_get_with(hash, look_up(self.db.clone(), self.ambient.clone(), hash))
-                .await
-                .map_err(AuthError::Store)?,
+            // Rare and large: kept out of the future of every request.
+            None => {
+                let asking = look_up(self.db.clone(), self.ambient.clone(), hash);
+                Box::pin(self.principals.try_get_with(hash, asking)).await.map_err(AuthError::Store)?
+            }
         };
         if known.is_due() && !known.refreshing.swap(true, Ordering::Relaxed) {
             self.refresh(hash, known.clone());

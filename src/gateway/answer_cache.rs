@@ -190,7 +190,7 @@ pub(super) async fn find(
 fn hit(request: &ClientRequest<'_>, entry: Box<Entry>, age_s: u64, open: &mut OpenRequest) -> Hit {
     let head = request.head();
     open.cache.used = CacheUse::Hit { age_s };
-    open.dropped.clone_from(&entry.dropped);
+    open.history.body_written(entry.dropped.clone());
     let writer_context = WriterContext {
         seed: open.request_id.0.simple().to_string(),
         created: open.started_at.unix_timestamp(),
@@ -281,7 +281,7 @@ impl OpenRequest {
     /// Takes what is to be stored of this request's answer, if it is to be stored. Once at the most.
     pub(super) fn keeping(&mut self, kept: impl FnOnce() -> Option<Kept>) -> Option<Keeping> {
         let pending = self.cache.pending.take()?;
-        let (request_id, dropped) = (self.request_id, self.dropped.clone());
+        let (request_id, dropped) = (self.request_id, self.history.dropped().to_vec());
         Some(Keeping { gateway: self.gateway.clone(), pending, request_id, dropped, kept: kept()? })
     }
 }

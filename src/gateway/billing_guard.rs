@@ -1,10 +1,10 @@
-//! Owns the money and the story of one request from authentication to its end. Whatever happens (an answer, a
+//! Owns the money and the history of one request from authentication to its end. Whatever happens (an answer, a
 //! refusal, a client that leaves, a panic) ends in exactly one settle or void of its hold and one receipt: what
-//! the handler cannot await any more, dropping the meter hands to a task of its own.
+//! the handler cannot await any more, dropping the guard hands to a task of its own.
 
 use super::{
     attempt::Answer,
-    open_request::OpenRequest,
+    open_request::{Credit, OpenRequest},
     receipt::{Bill, RequestOutcome, ServedBy},
     relay::Relay,
     respond::ResponseMeta,
@@ -13,6 +13,7 @@ use crate::{
     domain::ids::RequestId,
     providers::{error::UpstreamError, transport::Response},
 };
+use scopeguard::ScopeGuard;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
@@ -24,44 +25,53 @@ const SETTLE_WAIT: Duration = Duration::from_secs(10);
 /// How long a refused client waits for its hold to be given back.
 const VOID_WAIT: Duration = Duration::from_secs(1);
 
-/// The meter of one request.
-pub struct BillingGuard {
-    /// `None` once the request has been brought to its end.
-    open: Option<Box<OpenRequest>>,
-}
+/// The guard of one open request. It is consumed by the end of the request; dropped before, it sees to the end itself.
+pub struct BillingGuard(ScopeGuard<Box<OpenRequest>, fn(Box<OpenRequest>)>);
 
 /// Why an answer could not be billed in time.
 #[derive(Debug)]
 pub struct NotDurable;
 
+/// What is left to do for a request that nobody waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unattended {
+    /// The provider bills the answer that is under way: it is read to its end and billed.
+    ReadOn,
+    /// It is billed from what is known.
+    End,
+}
+
 impl BillingGuard {
     pub fn open(open: OpenRequest) -> Self {
-        Self { open: Some(Box::new(open)) }
+        Self(scopeguard::guard(Box::new(open), end_unattended))
     }
 
-    /// The open request. `None` only after it has ended.
-    pub fn get(&mut self) -> Option<&mut OpenRequest> {
-        self.open.as_deref_mut()
+    /// The open request.
+    pub fn get(&mut self) -> &mut OpenRequest {
+        &mut self.0
     }
 
     /// What is sent beside the body, as far as it is known.
     pub fn meta(&self) -> ResponseMeta {
-        self.open.as_deref().map(ResponseMeta::of).unwrap_or_default()
+        ResponseMeta::of(&self.0)
     }
 
     /// The number of the turn that is open.
     pub fn turn(&self) -> u32 {
-        let turn = self.open.as_ref().map_or(0, |open| open.turns.number());
-        u32::try_from(turn).unwrap_or(0)
+        u32::try_from(self.0.turns.number()).unwrap_or(0)
     }
 
-    pub fn request_id(&self) -> Option<RequestId> {
-        self.open.as_ref().map(|open| open.request_id)
+    pub fn request_id(&self) -> RequestId {
+        self.0.request_id
+    }
+
+    fn into_open(self) -> Box<OpenRequest> {
+        ScopeGuard::into_inner(self.0)
     }
 
     /// Ends an answered request: bills it, waits until that is durable, and records it.
-    pub async fn settle(&mut self, ending: RequestOutcome) -> Result<(ServedBy, Bill), NotDurable> {
-        let Some(open) = self.open.take() else { return Err(NotDurable) };
+    pub async fn settle(self, ending: RequestOutcome) -> Result<(ServedBy, Bill), NotDurable> {
+        let open = self.into_open();
         if !open.needs_counting() {
             return open.end(ending, None, SETTLE_WAIT).await;
         }
@@ -73,8 +83,8 @@ impl BillingGuard {
 
     /// Ends a turn after which another follows: bills it, waits until that is durable, and opens the next. It runs
     /// to its end by itself: a client that leaves meanwhile leaves a request that has its receipt.
-    pub async fn finish_turn(mut self) -> Result<BillingGuard, NotDurable> {
-        let Some(open) = self.open.take() else { return Err(NotDurable) };
+    pub async fn finish_turn(self) -> Result<BillingGuard, NotDurable> {
+        let open = self.into_open();
         let (gateway, flows) = (open.gateway.clone(), open.flows);
         let over = async move {
             let mut open = if open.needs_counting() { counted(open).await? } else { open };
@@ -87,15 +97,15 @@ impl BillingGuard {
         match settled {
             Ok((_, bill)) => {
                 // As the ledger holds it.
-                if let Some(last) = next.get().and_then(|open| open.turns.done.last_mut()) {
+                if let Some(last) = next.get().turns.done.last_mut() {
                     last.bill = bill;
                 }
                 Ok(next)
             }
             Err(NotDurable) => {
                 // A whole turn that is lost is not charged, and not one of those that were.
-                if let Some(open) = next.get().filter(|_| !flows) {
-                    open.turns.done.pop();
+                if !flows {
+                    next.get().turns.done.pop();
                 }
                 next.fail("the bill could not be made durable in time").await;
                 Err(NotDurable)
@@ -104,45 +114,49 @@ impl BillingGuard {
     }
 
     /// Ends a request whose last turn was not begun: what the turns before it said is the answer.
-    pub async fn close(&mut self) {
-        if let Some(open) = self.open.take() {
-            let _ = open.end(RequestOutcome::Completed, None, VOID_WAIT).await;
-        }
+    pub async fn close(self) {
+        let _ = self.into_open().end(RequestOutcome::Completed, None, VOID_WAIT).await;
     }
 
     /// Ends a request that nothing came of, or nothing more.
-    pub async fn fail(&mut self, message: &str) {
-        if let Some(open) = self.open.take() {
-            let ending =
-                if open.turns.done.is_empty() { RequestOutcome::Failed } else { RequestOutcome::Aborted };
-            // The void is queued by then; one that is slow to become durable changes nothing for the client.
-            let _ = open.end(ending, Some(message), VOID_WAIT).await;
+    pub async fn fail(self, message: &str) {
+        let open = self.into_open();
+        let ending =
+            if open.turns.done.is_empty() { RequestOutcome::Failed } else { RequestOutcome::Aborted };
+        // The void is queued by then; one that is slow to become durable changes nothing for the client.
+        let _ = open.end(ending, Some(message), VOID_WAIT).await;
+    }
+}
+
+/// Ends a request whose client has left or whose handler panicked.
+fn end_unattended(mut open: Box<OpenRequest>) {
+    let tasks = open.gateway.tasks.clone();
+    let call = open.detached.take();
+    let is_stopping = open.gateway.stopping.is_cancelled();
+    match (unattended(open.credit, call.is_some(), is_stopping), call) {
+        (Unattended::ReadOn, Some(call)) => {
+            let guard = BillingGuard(scopeguard::guard(open, end_unattended));
+            tasks.spawn_local(read_to_the_end(guard, call));
+        }
+        (Unattended::ReadOn | Unattended::End, _) => {
+            let runtime = open.gateway.db.runtime().clone();
+            tasks.spawn_on(abandon(open), &runtime);
         }
     }
 }
 
-impl Drop for BillingGuard {
-    /// The client left, or the handler panicked.
-    fn drop(&mut self) {
-        let Some(mut open) = self.open.take() else { return };
-        let tasks = open.gateway.tasks.clone();
-        match open.detached.take().filter(|_| open.hold.is_some() && !open.gateway.stopping.is_cancelled()) {
-            Some(answer) => {
-                let guard = BillingGuard { open: Some(open) };
-                tasks.spawn_local(read_to_the_end(guard, answer));
-            }
-            None => {
-                let runtime = open.gateway.db.runtime().clone();
-                tasks.spawn_on(abandon(open), &runtime);
-            }
-        }
+/// Only an answer that the operator pays for is read on, and only while the process has time for it.
+fn unattended(credit: Credit, is_called: bool, is_stopping: bool) -> Unattended {
+    match credit {
+        Credit::Held { .. } if is_called && !is_stopping => Unattended::ReadOn,
+        Credit::Held { .. } | Credit::Unheld => Unattended::End,
     }
 }
 
-/// Waits for an answer that nobody else waits for, and bills it. Whatever cuts this task short drops the meter,
+/// Waits for an answer that nobody else waits for, and bills it. Whatever cuts this task short drops the guard,
 /// which ends the request.
 async fn read_to_the_end(mut guard: BillingGuard, answer: AbortOnDropHandle<Result<Answer, UpstreamError>>) {
-    let Some(open) = guard.get() else { return };
+    let open = guard.get();
     let by = tokio::time::Instant::now() + open.gateway.settings.limits.drain;
     let stopping = open.gateway.stopping.clone();
     let answered = tokio::select! {
@@ -216,4 +230,27 @@ async fn counted(mut open: Box<OpenRequest>) -> Result<Box<OpenRequest>, NotDura
         open
     });
     counting.await.map_err(|_| NotDurable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{ids::HoldId, money::NanoUsd};
+
+    #[test]
+    fn a_guard_dropped_in_any_state_reads_on_only_what_the_operator_pays_for() {
+        let held = Credit::Held { id: HoldId(uuid::Uuid::nil()), requested: NanoUsd(2), amount: NanoUsd(1) };
+        for (credit, is_called, is_stopping, expected) in [
+            (Credit::Unheld, false, false, Unattended::End),
+            (Credit::Unheld, true, false, Unattended::End),
+            (Credit::Unheld, false, true, Unattended::End),
+            (Credit::Unheld, true, true, Unattended::End),
+            (held, false, false, Unattended::End),
+            (held, true, false, Unattended::ReadOn),
+            (held, false, true, Unattended::End),
+            (held, true, true, Unattended::End),
+        ] {
+            assert_eq!(unattended(credit, is_called, is_stopping), expected, "{is_called} {is_stopping}");
+        }
+    }
 }

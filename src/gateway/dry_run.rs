@@ -30,8 +30,8 @@ pub fn dry_run(mut inbound: Inbound<'_>, permit: InFlightPermit) -> Result<DryRu
     let request = inbound.parse()?;
     let gateway = inbound.gateway;
     let mut open = OpenRequest::new(&inbound, permit);
-    let (routing, candidates) = prepared(&inbound, &request, &mut open, None)?;
-    let failover = Failover::new(&inbound, &request, &routing, &candidates, &mut open);
+    let (options, candidates) = prepared(&inbound, &request, &mut open, None)?;
+    let failover = Failover::new(&inbound, &request, &options, &candidates, &mut open);
     let Some((candidate, credential)) = failover.first() else {
         let message = "No credential may serve this request: add credit or a provider key";
         return Err(Failure::NoModels { param: None, message: message.to_owned() });
@@ -40,20 +40,22 @@ pub fn dry_run(mut inbound: Inbound<'_>, permit: InFlightPermit) -> Result<DryRu
         CredentialKind::Platform => failover.credit_needed(0, &open).0,
         CredentialKind::Byok => NanoUsd::ZERO,
     };
-    let line = open.considered.iter().find(|line| line.model_id == candidate.id);
+    let line = open.history.candidates().iter().find(|line| line.model_id == candidate.id);
     let est_cost_usd = line.and_then(|line| line.est_cost_usd.clone());
     let (model, provider) = (candidate.id.clone(), candidate.provider.row().name);
     let signing = &gateway.installation.signing;
     let (token, ends_at) =
-        plan_token::sign(signing, inbound.principal.api_key_id, &open.chain, gateway.ambient.now());
+        plan_token::sign(signing, inbound.principal.api_key_id, open.history.chain(), gateway.ambient.now());
+    let strategy = open.history.strategy();
+    let (routing, candidates, fallback_chain) = std::mem::take(&mut open.history).into_plan();
     Ok(DryRun {
-        routing: open.judged.take(),
-        candidates: std::mem::take(&mut open.considered),
-        strategy: open.strategy,
+        routing,
+        candidates,
+        strategy,
         model,
         provider,
         credential,
-        fallback_chain: std::mem::take(&mut open.chain),
+        fallback_chain,
         est_cost_usd,
         hold,
         token,

@@ -108,8 +108,7 @@ impl<'a> Failover<'a> {
                     Credential::Request(_) | Credential::Stored(_) => None,
                 };
                 if let Some(obstacle) = obstacle {
-                    let line = open.considered.iter_mut().find(|line| line.model_id == candidate.id);
-                    line.into_iter().for_each(|line| line.reasons.push(obstacle));
+                    open.history.obstacle(&candidate.id, obstacle);
                     continue;
                 }
                 facts.push(TargetFacts {
@@ -275,7 +274,7 @@ impl<'a> Failover<'a> {
         let first_byte = &mut call.deadlines.first_byte;
         *first_byte = self.first_byte_max(at).map_or(*first_byte, |most| most.min(*first_byte));
         let fell_back = self.state.own_failure().filter(|_| target.kind() == CredentialKind::Platform);
-        open.fallback_reason = fell_back.map(ErrorClass::as_str);
+        open.history.call_begun(fell_back.map(ErrorClass::as_str));
         let metrics = &self.inbound.gateway.metrics;
         let timer = metrics.attempt(target.candidate, target.kind());
         let span = open.begin_attempt_span(&mut call);
@@ -341,7 +340,7 @@ impl<'a> Failover<'a> {
         let provider = target.candidate.provider;
         let told = failed.map(|rejection| redact_for_customer(rejection, provider, target.kind()));
         failed.inspect(|rejection| open.blame(rejection.class, rejection.retry_after));
-        open.attempts.push(Attempt {
+        open.history.call_ended(Attempt {
             provider: provider.row().name,
             model_id: target.candidate.id.clone(),
             turn: open.turns.number(),

@@ -14,6 +14,7 @@ mod error_event;
 mod failover;
 pub mod failure;
 mod hidden_reasoning;
+mod history;
 pub mod lease;
 mod media;
 pub mod metrics;

@@ -2,6 +2,7 @@
 //! [`super::billing_guard::BillingGuard`] brings it to its end.
 
 mod absurd;
+mod credit;
 mod finish;
 mod latency_sample;
 mod next_turn;
@@ -10,25 +11,27 @@ mod savings;
 mod trace;
 mod usage_estimate;
 
+pub use credit::Credit;
+
 use super::{
     Gateway, InFlightPermit,
     answer_cache::CacheStage,
     attempt::{Answer, Call},
-    automatic::RoutingTrace,
     hidden_reasoning::HiddenReasoning,
-    receipt::{Attempt, Bill, CompletedTurn, CredentialKind, ServedBy},
+    history::RequestHistory,
+    receipt::{Bill, CompletedTurn, CredentialKind, ServedBy},
     relay::Relay,
     request::Inbound,
 };
 use crate::{
     billing::{
-        ledger::{self, Checkpoint, HoldOutcome, HoldRequest, LedgerError},
+        ledger::{self, Checkpoint},
         price,
     },
     dialect::json,
     domain::{
         catalog::{Catalog, Model},
-        ids::{HoldId, RequestId},
+        ids::RequestId,
         kind::Kind,
         money::{self, NanoUsd},
         provider::ProviderId,
@@ -39,7 +42,7 @@ use crate::{
         error::{ErrorClass, UpstreamError},
         transport::ResponseTiming,
     },
-    routing::plan::{Candidate, CandidateTrace},
+    routing::plan::Candidate,
     store::api_keys::Principal,
 };
 use bytes::Bytes;
@@ -62,7 +65,6 @@ pub struct OpenRequest {
     pub catalog: Arc<Catalog>,
     pub kind: Kind,
     pub body: Bytes,
-    pub requested: String,
     /// Bytes of text the model reads, for estimates.
     pub prompt_bytes: u64,
     /// Tokens of the audio, the images and the documents in it, estimated.
@@ -71,25 +73,14 @@ pub struct OpenRequest {
     pub prompt_tokens: u64,
     /// What is consumed whatever comes of it: characters, time, queries.
     pub measured: Usage,
-    pub stream: bool,
     pub service_tier: Option<String>,
-    pub considered: Vec<CandidateTrace>,
-    pub strategy: &'static str,
-    /// What the gateway's own choice went by.
-    pub judged: Option<Box<RoutingTrace>>,
-    pub chain: Vec<Arc<str>>,
-    pub attempts: Vec<Attempt>,
-    pub fallback_reason: Option<&'static str>,
-    pub dropped: Vec<String>,
-    pub ttft: Option<Duration>,
+    /// What has happened so far.
+    pub history: RequestHistory,
     pub turns: TurnState,
     pub cache: CacheStage,
     /// Its place in a trace, and the spans of its calls, where traces are made.
     pub trace: Option<Box<Trace>>,
-    pub(super) hold: Option<HoldId>,
-    /// The most that the choices could cost when credit was set aside, and what was set aside.
-    hold_requested: NanoUsd,
-    held: NanoUsd,
+    pub(super) credit: Credit,
     /// The answer flows to the client as it comes.
     pub flows: bool,
     /// Why we ended the answer ourselves.
@@ -207,65 +198,17 @@ impl OpenRequest {
             principal,
             kind,
             body,
-            requested: String::new(),
-            stream: false,
             service_tier: None,
-            considered: Vec::new(),
-            strategy: "none",
-            judged: None,
-            chain: Vec::new(),
-            attempts: Vec::new(),
-            fallback_reason: None,
-            dropped: Vec::new(),
-            ttft: None,
+            history: RequestHistory::default(),
             turns: TurnState::default(),
             cache: CacheStage::default(),
             trace: None,
-            hold: None,
-            hold_requested: NanoUsd::ZERO,
-            held: NanoUsd::ZERO,
+            credit: Credit::Unheld,
             flows: false,
             cut_by: None,
             undelivered: false,
             serving: None,
             detached: None,
-        }
-    }
-
-    /// Sets credit aside, once per request, before `first` is called. Returns what is free when it is not enough.
-    pub async fn hold(
-        &mut self,
-        (want, floor): (NanoUsd, NanoUsd),
-        first: &Candidate,
-    ) -> Result<Result<(), NanoUsd>, LedgerError> {
-        if self.hold.is_some() {
-            return Ok(Ok(()));
-        }
-        let id = HoldId(self.gateway.ambient.uuid());
-        let request = HoldRequest {
-            scope: self.principal.scope,
-            id,
-            request_id: self.request_id,
-            turn: self.turns.number(),
-            api_key_id: self.principal.api_key_id,
-            want,
-            floor,
-            margin: self.gateway.settings.margin,
-            price_version: self.catalog.version.as_str().into(),
-            provider: first.provider.as_str(),
-            model: first.id.clone(),
-            kind: self.kind.as_str(),
-        };
-        let began = Instant::now();
-        let outcome = self.gateway.ledger.hold(request).await;
-        self.gateway.metrics.hold_wait.observe(began.elapsed().as_secs_f64());
-        match outcome? {
-            HoldOutcome::Admitted { amount } => {
-                (self.hold_requested, self.held) = (want, amount);
-                self.hold = Some(id);
-                Ok(Ok(()))
-            }
-            HoldOutcome::Refused { available } => Ok(Err(available)),
         }
     }
 
@@ -300,7 +243,7 @@ impl OpenRequest {
 
     /// The answer has begun: what it consumes is billed from here on.
     pub fn commit(&mut self) {
-        self.ttft = Some(self.started.elapsed());
+        self.history.content_begun(self.started.elapsed());
         if let Some(serving) = &mut self.serving {
             serving.committed = true;
         }
@@ -354,7 +297,7 @@ impl OpenRequest {
 
     /// Keeps the bill that a crash would leave behind near the truth.
     pub fn checkpoint(&mut self) {
-        let (Some(hold), Some(serving)) = (self.hold, self.serving.as_mut()) else { return };
+        let (Some(hold), Some(serving)) = (self.credit.hold(), self.serving.as_mut()) else { return };
         if serving.served.credential != CredentialKind::Platform {
             return;
         }
@@ -426,13 +369,19 @@ impl OpenRequest {
         let mut priced = self.priced(&usage).or_else(|| self.priced_as_text(&usage));
         self.cap(&mut priced);
         let cost = priced.as_ref().map_or(NanoUsd::ZERO, |priced| priced.cost);
-        let (margin_bps, charge) = match serving.served.credential {
-            CredentialKind::Platform => (settings.margin, money::charge(cost, settings.margin)),
-            CredentialKind::Byok => (settings.byok_margin, money::byok_charge(cost, settings.byok_margin)),
+        // The one place where a charge is worked out: the receipt says what the ledger posts.
+        let (margin_bps, posted, charge) = match serving.served.credential {
+            CredentialKind::Platform => {
+                let posted = priced.as_ref().and_then(|_| ledger::Bill::of(cost, settings.margin).ok());
+                (settings.margin, posted, posted.map_or(NanoUsd::ZERO, ledger::Bill::charge))
+            }
+            CredentialKind::Byok => {
+                let charge = money::byok_charge(cost, settings.byok_margin).unwrap_or(cost);
+                (settings.byok_margin, None, charge)
+            }
         };
-        let charge = charge.unwrap_or(cost);
         let savings = self.savings(&usage, serving.served.credential, cost, charge);
-        Some(Bill { usage, priced, charge, margin_bps, savings })
+        Some(Bill { usage, priced, charge, posted, margin_bps, savings })
     }
 }
 

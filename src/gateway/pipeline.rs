@@ -58,7 +58,7 @@ async fn answer_or_serve(
     normalized.map_err(Failure::Invalid)?;
     let request = inbound.parse()?;
     let embedding = automatic::embedding_model(inbound, request.head()).await?;
-    let open = guard.get().ok_or_else(Failure::ended)?;
+    let open = guard.get();
     let (routing, candidates) = prepared(inbound, &request, open, embedding.as_deref())?;
     if let Some(hit) = answer_cache::find(inbound, &request, &routing, &candidates, open).await {
         return Ok(Outcome::Cache(Box::new(hit)));
@@ -77,7 +77,7 @@ pub(super) async fn serve(
     normalized.map_err(Failure::Invalid)?;
     let request = inbound.parse()?;
     let embedding = automatic::embedding_model(inbound, request.head()).await?;
-    let open = guard.get().ok_or_else(Failure::ended)?;
+    let open = guard.get();
     let (routing, candidates) = prepared(inbound, &request, open, embedding.as_deref())?;
     Failover::new(inbound, &request, &routing, &candidates, open).run(open).await
 }
@@ -86,7 +86,7 @@ pub(super) async fn serve(
 /// not seen here is refused there.
 pub(super) async fn precheck(inbound: &Inbound<'_>, guard: &mut BillingGuard) -> Result<(), Failure> {
     let request = inbound.parse()?;
-    let open = guard.get().ok_or_else(Failure::ended)?;
+    let open = guard.get();
     let (routing, candidates) = prepared(inbound, &request, open, None)?;
     Failover::new(inbound, &request, &routing, &candidates, open).precheck(open).await
 }
@@ -99,7 +99,7 @@ pub async fn refuse(
     permit: InFlightPermit,
     message: &str,
 ) -> ResponseMeta {
-    let mut guard =
+    let guard =
         BillingGuard::open(OpenRequest::begin(gateway.clone(), principal, kind, Bytes::new(), permit));
     let meta = guard.meta();
     guard.fail(message).await;

@@ -6,7 +6,7 @@ use super::{
     cost_bounds,
     failure::Failure,
     open_request::OpenRequest,
-    plan_token, receipt,
+    plan_token,
     refusals::{Subject, unplanned},
     request::{Inbound, ParsedRequest},
     request_options::RequestRouting,
@@ -28,8 +28,7 @@ pub(super) fn prepared<'a>(
     embedding: Option<&str>,
 ) -> Result<(RequestRouting<'a>, Vec<Candidate>), Failure> {
     let head = request.head();
-    open.requested = head.models.first().map(|name| receipt::cut(name).to_owned()).unwrap_or_default();
-    open.stream = head.stream;
+    open.history.parsed(head.models.first().map(|name| &**name), head.stream);
     open.service_tier = head.service_tier.as_deref().map(str::to_owned);
     open.prompt_bytes = head.facts.text_bytes;
     open.prompt_media = cost_bounds::media_estimate(&head.facts);
@@ -49,14 +48,14 @@ pub(super) fn prepared<'a>(
     let judged = automatic::judge(request, &routing.names, &inbound.principal.policy);
     let is_pinned = pin_plan(inbound, &mut routing)?;
     let mut plan = make_plan(inbound, open, head, &routing, (judged.as_ref(), embedding))?;
-    open.judged = automatic::trace(inbound, head, &routing, judged, &plan, open);
+    open.history.classified(automatic::trace(inbound, head, &routing, judged, &plan, open));
     if let Some(before) = open.answered_before() {
         plan.candidates.sort_by_key(|candidate| candidate.id != *before);
     }
     put_behind(inbound, &mut plan);
-    open.considered = plan.considered;
-    open.strategy = if is_pinned { "plan" } else { plan.strategy };
-    open.chain = plan.candidates.iter().map(|candidate| candidate.id.clone()).collect();
+    let strategy = if is_pinned { "plan" } else { plan.strategy };
+    let chain = plan.candidates.iter().map(|candidate| candidate.id.clone()).collect();
+    open.history.planned(plan.considered, strategy, chain);
     Ok((routing, plan.candidates))
 }
 
@@ -120,7 +119,7 @@ fn make_plan(
         | RoutingError::UnknownModel { considered, .. }
         | RoutingError::UnknownProvider { considered, .. } = no_plan
         {
-            open.considered = considered;
+            open.history.plan_failed(considered);
         }
         failure
     })

@@ -7,7 +7,10 @@ use super::{
     automatic::{ClassificationView, RoutingTrace, RoutingView},
 };
 use crate::{
-    billing::price::{LinePrice, PriceLine, Priced, Variant},
+    billing::{
+        ledger,
+        price::{LinePrice, PriceLine, Priced, Variant},
+    },
     domain::{
         ids::{ReceiptId, RequestId},
         money::{Bps, NanoUsd},
@@ -76,6 +79,8 @@ pub struct Bill {
     /// `None` for a model without a known price, which only an own key can call.
     pub priced: Option<Priced>,
     pub charge: NanoUsd,
+    /// What the ledger posts: the same cost and charge; nothing on an own key, and nothing without a price.
+    pub posted: Option<ledger::Bill>,
     pub margin_bps: Bps,
     /// What the reference model would have cost more, where the gateway chose the model.
     pub savings: NanoUsd,
@@ -118,17 +123,21 @@ pub struct Total {
 impl Total {
     /// `None` when there was no turn.
     pub fn of<'t>(turns: impl IntoIterator<Item = (&'t ServedBy, &'t Bill)>) -> Option<Total> {
-        turns.into_iter().fold(None, |total, (served, bill)| {
-            let one = Total {
-                usage: bill.usage,
-                charge: bill.charge,
-                cost: bill.cost(),
-                margin: bill.margin(served.credential),
-                savings: bill.savings,
-                byok: served.credential == CredentialKind::Byok,
-            };
-            Some(total.map_or(one.clone(), |total: Total| total.plus(&one)))
-        })
+        let mut each = turns.into_iter().map(|(served, bill)| Total::one(served, bill));
+        let first = each.next()?;
+        Some(each.fold(first, |total, one| total.plus(&one)))
+    }
+
+    /// One turn.
+    pub fn one(served: &ServedBy, bill: &Bill) -> Total {
+        Total {
+            usage: bill.usage,
+            charge: bill.charge,
+            cost: bill.cost(),
+            margin: bill.margin(served.credential),
+            savings: bill.savings,
+            byok: served.credential == CredentialKind::Byok,
+        }
     }
 
     fn plus(&self, other: &Total) -> Total {

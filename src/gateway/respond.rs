@@ -80,7 +80,7 @@ impl ResponseBody {
 impl ResponseMeta {
     /// What is known of an open request.
     pub(super) fn of(open: &OpenRequest) -> Self {
-        let served = open.answering().filter(|_| !open.attempts.is_empty());
+        let served = open.answering().filter(|_| !open.history.attempts().is_empty());
         let all = || open.turns.done.iter().map(|done| &done.served).chain(served);
         let total = Total::of(open.turns.done.iter().map(|done| (&done.served, &done.bill)));
         Self {
@@ -88,12 +88,12 @@ impl ResponseMeta {
             byok: served.is_some() && all().all(|served| served.credential == CredentialKind::Byok),
             provider: served.map(|served| served.provider),
             model: served.map(|served| served.model_name.clone()),
-            attempts: open.attempts.len(),
+            attempts: open.history.attempts().len(),
             cost: total.as_ref().map(|total| total.charge),
             savings: total.map_or(NanoUsd::ZERO, |total| total.savings),
             advice: open.advice().cloned(),
-            fallback_reason: open.fallback_reason,
-            dropped: open.dropped.clone(),
+            fallback_reason: open.history.fallback_reason(),
+            dropped: open.history.dropped().to_vec(),
             by_byok_api_key: served.is_some() && all().all(|served| served.by_byok_api_key),
             cache: open.cache.used,
         }
@@ -101,7 +101,7 @@ impl ResponseMeta {
 }
 
 /// Ends a request without an answer.
-pub(super) async fn refusal(failure: Failure, mut guard: BillingGuard) -> (Failure, ResponseMeta) {
+pub(super) async fn refusal(failure: Failure, guard: BillingGuard) -> (Failure, ResponseMeta) {
     let meta = guard.meta();
     guard.fail(&failure.text()).await;
     (failure, meta)
@@ -115,15 +115,11 @@ pub(super) async fn respond(
     let mut meta = guard.meta();
     match answered.answer {
         Answer::Whole { body, usage, service_tier, text, memory, reading } => {
-            let mut requested = String::new();
-            let mut keeping = None;
-            if let Some(open) = guard.get() {
-                open.commit();
-                open.consumed(usage, service_tier.as_deref(), &text);
-                requested = std::mem::take(&mut open.requested);
-                open.requested.clone_from(&requested);
-                keeping = open.keeping(|| Kept::of(&body, reading));
-            }
+            let open = guard.get();
+            open.commit();
+            open.consumed(usage, service_tier.as_deref(), &text);
+            let (request_id, requested) = (open.request_id, open.history.requested().to_owned());
+            let keeping = open.keeping(|| Kept::of(&body, reading));
             match guard.settle(RequestOutcome::Completed).await {
                 Ok((served, bill)) => {
                     meta.cost = Some(bill.charge);
@@ -131,7 +127,7 @@ pub(super) async fn respond(
                     if let Some(keeping) = keeping {
                         keeping.keep(answered.provider, &served, &bill);
                     }
-                    let note = note(meta.request_id, &requested, &served, &bill);
+                    let note = receipt::note(request_id, &requested, &served, &Total::one(&served, &bill));
                     let (mut body, content_type) = written(body, &note, &bill);
                     if meta.by_byok_api_key && content_type == JSON {
                         body = annotate_body(body);
@@ -142,9 +138,7 @@ pub(super) async fn respond(
             }
         }
         Answer::Stream { response, relay, content_type, memory } => {
-            if let Some(open) = guard.get() {
-                open.commit();
-            }
+            guard.get().commit();
             let origin = (answered.provider, answered.secret);
             let body = Box::new(Metered::new(guard, origin, response, (relay, memory), answered.until));
             Ok(Reply::Stream { meta, body: ResponseBody::Single(body), content_type })
@@ -169,18 +163,4 @@ fn written(body: Body, note: &str, bill: &Bill) -> (Vec<u8>, Cow<'static, str>) 
             (answer.write(RECEIPT_MEMBER, note, &bill.usage), content_type)
         }
     }
-}
-
-pub(super) fn note(request_id: Option<RequestId>, requested: &str, served: &ServedBy, bill: &Bill) -> String {
-    note_of(request_id, requested, served, Total::of([(served, bill)]))
-}
-
-pub(super) fn note_of(
-    request_id: Option<RequestId>,
-    requested: &str,
-    served: &ServedBy,
-    total: Option<Total>,
-) -> String {
-    let known = request_id.zip(total);
-    known.map_or_else(|| "null".to_owned(), |(id, total)| receipt::note(id, requested, served, &total))
 }

@@ -1,15 +1,14 @@
-//! A streamed answer on its way to the client, with the meter that bills it. Content flows at once; the frame
+//! A streamed answer on its way to the client, with the guard that bills it. Content flows at once; the frame
 //! that finishes waits until the bill is durable. A clean end, a provider that breaks off, a client that leaves
-//! and a process that stops all end in the meter.
+//! and a process that stops all end in the billing guard.
 
 use super::{
     attempt::read_out,
     billing_guard::{BillingGuard, NotDurable, drain},
     byok_annotation::annotate_receipt_member,
     failure::{redact_for_customer, stream_code},
-    receipt::RequestOutcome,
+    receipt::{self, RequestOutcome, Total},
     relay::Relay,
-    respond::note,
 };
 use crate::{
     dialect::{WriterContext, canonical},
@@ -50,8 +49,8 @@ struct Running {
     alarm: Pin<Box<Sleep>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     /// When the provider last sent anything, and we the client.
-    heard: Instant,
-    said: Instant,
+    last_read: Instant,
+    last_written: Instant,
     times: Times,
     /// What must not be repeated to the client if the provider repeats it to us.
     secret: Secret,
@@ -100,7 +99,7 @@ impl Metered {
         (relay, memory): (Box<Relay>, Charge),
         until: Instant,
     ) -> Self {
-        let Some(open) = guard.get() else { return Self { running: None, charged: None } };
+        let open = guard.get();
         open.flows = true;
         let settings = &open.gateway.settings;
         let times = Times {
@@ -112,7 +111,7 @@ impl Metered {
         let now = Instant::now();
         let first_alarm = (now + times.heartbeat.min(times.idle)).min(until);
         let alarm = Box::pin(tokio::time::sleep_until(first_alarm));
-        let (heard, said) = (now, now);
+        let (last_read, last_written) = (now, now);
         let running = Running {
             guard,
             provider,
@@ -122,8 +121,8 @@ impl Metered {
             until,
             alarm,
             stopping,
-            heard,
-            said,
+            last_read,
+            last_written,
             times,
             secret,
         };
@@ -139,10 +138,10 @@ impl Metered {
     pub async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
         loop {
             let running = self.running.as_mut()?;
-            running.note();
+            running.record();
             let ready = running.relay.take_out();
             if !ready.is_empty() {
-                running.said = Instant::now();
+                running.last_written = Instant::now();
                 return Some(Ok(ready.into()));
             }
             if let Some(failure) = running.relay.failure().cloned() {
@@ -151,7 +150,7 @@ impl Metered {
             if running.relay.has_ended() {
                 return self.conclude().await;
             }
-            match running.listen().await {
+            match running.next_event().await {
                 Event::Bytes => {}
                 Event::Ended => running.relay.close(),
                 // An empty chunk would end the answer.
@@ -167,10 +166,10 @@ impl Metered {
     pub async fn next_of_turn(&mut self) -> Gathered {
         loop {
             let Some(running) = self.running.as_mut() else { return Gathered::Broken(Err(Broken)) };
-            running.note();
+            running.record();
             let events = running.relay.take_events();
             if !events.is_empty() {
-                running.said = Instant::now();
+                running.last_written = Instant::now();
                 return Gathered::Events(events);
             }
             if let Some(failure) = running.relay.failure().cloned() {
@@ -179,7 +178,7 @@ impl Metered {
             if running.relay.has_ended() {
                 return Gathered::Whole;
             }
-            match running.listen().await {
+            match running.next_event().await {
                 Event::Bytes => {}
                 Event::Ended => running.relay.close(),
                 Event::Quiet => return Gathered::Quiet(running.relay.heartbeat()),
@@ -189,7 +188,7 @@ impl Metered {
         }
     }
 
-    /// The meter of a gathered answer that is whole, and how that is written. The connection is free for the next.
+    /// The guard of a gathered answer that is whole, and how that is written. The connection is free for the next.
     pub fn into_turn(mut self) -> Option<(BillingGuard, WriterContext)> {
         let running = self.running.take()?;
         let writer_context = running.relay.writer_context().cloned();
@@ -199,20 +198,18 @@ impl Metered {
 
     /// Bills the answer, then lets its last frame go.
     async fn conclude(&mut self) -> Option<Result<Bytes, Broken>> {
-        let running = self.running.as_mut()?;
-        let request_id = running.guard.request_id();
-        let requested = running.guard.get().map(|open| open.requested.clone()).unwrap_or_default();
-        let Running { guard, relay, .. } = &mut *running;
-        let keeping = guard.get().and_then(|open| open.keeping(|| relay.take_kept()));
-        let settled = running.guard.settle(RequestOutcome::Completed).await;
         let mut running = self.running.take()?;
+        let open = running.guard.get();
+        let (request_id, requested) = (open.request_id, open.history.requested().to_owned());
+        let keeping = open.keeping(|| running.relay.take_kept());
+        let settled = running.guard.settle(RequestOutcome::Completed).await;
         let last = match settled {
             Ok((served, bill)) => {
                 self.charged = Some(bill.charge);
                 if let Some(keeping) = keeping {
                     keeping.keep(running.provider, &served, &bill);
                 }
-                let note = note(request_id, &requested, &served, &bill);
+                let note = receipt::note(request_id, &requested, &served, &Total::one(&served, &bill));
                 let note = if served.by_byok_api_key { annotate_receipt_member(note) } else { note };
                 Some(running.relay.conclude(&note, &bill.usage))
             }
@@ -229,11 +226,9 @@ impl Metered {
     /// Bills what was relayed and ends with the one error event that every client raises on.
     async fn break_off(&mut self, failure: UpstreamError) -> Option<Result<Bytes, Broken>> {
         let running = self.running.as_mut()?;
-        let credential = running.guard.get().and_then(|open| {
-            open.blame(failure.class, None);
-            Some(open.served()?.credential)
-        });
-        let credential = credential?;
+        let open = running.guard.get();
+        open.blame(failure.class, None);
+        let credential = open.served()?.credential;
         let meta =
             redact_for_customer(&failure.without(running.secret.expose()), running.provider, credential);
         let code = stream_code(&meta, credential);
@@ -245,27 +240,23 @@ impl Metered {
     async fn stop(&mut self) -> Option<Result<Bytes, Broken>> {
         let message = "the gateway is shutting down";
         let running = self.running.as_mut()?;
-        if let Some(open) = running.guard.get() {
-            open.cut("the gateway shut down: counted from what was relayed");
-        }
+        running.guard.get().cut("the gateway shut down: counted from what was relayed");
         let last = running.relay.terminal_error("service_unavailable", message, None);
         self.end_with(last).await
     }
 
     async fn end_with(&mut self, last: Option<Vec<u8>>) -> Option<Result<Bytes, Broken>> {
-        self.running.as_mut()?.guard.settle(RequestOutcome::Aborted).await.ok();
-        // Dropping what is left closes the provider's connection.
-        self.running = None;
+        let running = self.running.take()?;
+        running.guard.settle(RequestOutcome::Aborted).await.ok();
+        // Dropping what is left of it closes the provider's connection.
         Some(last.map(Bytes::from).ok_or(Broken))
     }
 }
 
 impl Running {
-    /// Tells the meter what has been relayed.
-    fn note(&mut self) {
-        if let Some(open) = self.guard.get() {
-            open.relayed(&mut self.relay);
-        }
+    /// Hands what has been relayed to the open request.
+    fn record(&mut self) {
+        self.guard.get().relayed(&mut self.relay);
     }
 
     /// Takes what has come, and what came with it: frames that arrive together leave together.
@@ -289,12 +280,12 @@ impl Running {
         Event::Bytes
     }
 
-    async fn listen(&mut self) -> Event {
+    async fn next_event(&mut self) -> Event {
         loop {
             tokio::select! {
                 biased;
                 read = self.response.chunk() => {
-                    self.heard = Instant::now();
+                    self.last_read = Instant::now();
                     return match read {
                         Ok(Some(bytes)) => self.gather(&bytes).await,
                         Ok(None) => Event::Ended,
@@ -304,14 +295,14 @@ impl Running {
                 () = self.stopping.as_mut() => return Event::Stopping,
                 () = self.alarm.as_mut() => {
                     let now = Instant::now();
-                    if now >= self.until || now >= self.heard + self.times.idle {
+                    if now >= self.until || now >= self.last_read + self.times.idle {
                         return Event::Failed(late());
                     }
-                    let quiet = now >= self.said + self.times.heartbeat;
+                    let quiet = now >= self.last_written + self.times.heartbeat;
                     if quiet {
-                        self.said = now;
+                        self.last_written = now;
                     }
-                    let next = (self.said + self.times.heartbeat).min(self.heard + self.times.idle);
+                    let next = (self.last_written + self.times.heartbeat).min(self.last_read + self.times.idle);
                     self.alarm.as_mut().reset(next.min(self.until));
                     if quiet {
                         return Event::Quiet;
@@ -324,9 +315,7 @@ impl Running {
     /// Reads an abandoned answer on to its usage, within limits.
     async fn drain(mut self) {
         let by = self.until.min(Instant::now() + self.times.drain);
-        if let Some(open) = self.guard.get() {
-            drain(open, &mut self.response, &mut self.relay, by).await;
-        }
+        drain(self.guard.get(), &mut self.response, &mut self.relay, by).await;
         let _ = self.guard.settle(RequestOutcome::Aborted).await;
     }
 }
@@ -336,9 +325,9 @@ impl Drop for Metered {
     /// not, the answer is read to its usage by a task of this worker.
     fn drop(&mut self) {
         let Some(mut running) = self.running.take() else { return };
-        running.note();
+        running.record();
         let goes_on = running.provider.row().on_disconnect == OnDisconnect::Drain;
-        let Some(open) = running.guard.get() else { return };
+        let open = running.guard.get();
         if !goes_on || open.gateway.stopping.is_cancelled() {
             return;
         }

@@ -8,9 +8,9 @@ use crate::{
     gateway::{
         billing_guard::BillingGuard,
         failure::Failure,
-        receipt::{Bill, view_of_cache},
+        receipt::{self, Bill, Total, view_of_cache},
         relay::RECEIPT_MEMBER,
-        respond::{Reply, ResponseBody, ResponseMeta, note},
+        respond::{Reply, ResponseBody, ResponseMeta},
     },
 };
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub(in crate::gateway) async fn reply(
     mut guard: BillingGuard,
 ) -> Result<Reply, (Failure, ResponseMeta)> {
     let ended = || (Failure::ended(), ResponseMeta::default());
-    let open = guard.get().ok_or_else(ended)?;
+    let open = guard.get();
     let served = open.cache.served.clone().ok_or_else(ended)?;
     let meta = ResponseMeta {
         provider: Some(served.served.provider),
@@ -44,7 +44,9 @@ pub(in crate::gateway) async fn reply(
         cache: CacheUse::Hit { age_s: hit.age_s },
         ..ResponseMeta::of(open)
     };
-    let note = noted(&note(meta.request_id, &open.requested, &served.served, &free(&served)), &served);
+    let total = Total::one(&served.served, &free(&served));
+    let note = receipt::note(open.request_id, open.history.requested(), &served.served, &total);
+    let note = noted(&note, &served);
     let reply = match hit.stream {
         true => {
             let frames = frames(&hit, &note);
@@ -65,6 +67,7 @@ pub(in crate::gateway) fn free(served: &ServedFromCache) -> Bill {
         usage: served.usage,
         priced: None,
         charge: NanoUsd::ZERO,
+        posted: None,
         margin_bps: Bps(0),
         savings: NanoUsd::ZERO,
     }

@@ -31,7 +31,7 @@ impl Failover<'_> {
                 });
             }
             let rejection = Box::new(redact_for_customer(&rejection, provider, credential));
-            Some(Failure::Upstream { rejection, provider, credential, tried: open.attempts.len() })
+            Some(Failure::Upstream { rejection, provider, credential, tried: open.history.attempts().len() })
         });
         match (last, self.unsupported, self.credit_available) {
             (Some(failure), _, _) => failure,
@@ -48,11 +48,11 @@ impl Failover<'_> {
                 message: account_message(account_field.as_deref()),
                 param: account_field,
             }),
-            (None, None, None) => match bearing_a_fee(head, &open.considered) {
+            (None, None, None) => match bearing_a_fee(head, open.history.candidates()) {
                 Some(invalid) => Failure::Invalid(invalid),
                 None => {
                     let text_bytes = head.facts.text_bytes;
-                    nothing_left(&open.considered, &Subject { catalog: &open.catalog, text_bytes })
+                    nothing_left(open.history.candidates(), &Subject { catalog: &open.catalog, text_bytes })
                 }
             },
         }

@@ -52,9 +52,9 @@ impl<'a> Failover<'a> {
             seed: &seed,
         };
         let mut encoded = self.encoded(request, &target).await.map_err(AttemptFailure::Unsupported)?;
-        open.dropped = encoded.dropped.drain(..).map(Cow::into_owned).collect();
+        open.history.body_written(encoded.dropped.drain(..).map(Cow::into_owned).collect());
         // Billed is the tier that was asked of the provider.
-        let asks_for_tier = !open.dropped.iter().any(|name| name == "service_tier");
+        let asks_for_tier = !open.history.dropped().iter().any(|name| name == "service_tier");
         open.service_tier =
             request.head().service_tier.as_deref().filter(|_| asks_for_tier).map(str::to_owned);
         let path = encoded.path.take().or_else(|| target.provider.path(target.dialect).map(Cow::Borrowed));
@@ -111,7 +111,7 @@ impl<'a> Failover<'a> {
         let on_platform = matches!(serving.credential, Credential::Platform);
         let at = At { serves, model: &candidate.upstream, created, on_platform };
         let sent = request.encode(&at).map_err(AttemptFailure::Unsupported)?;
-        open.dropped = sent.dropped.into_iter().map(Cow::into_owned).collect();
+        open.history.body_written(sent.dropped.into_iter().map(Cow::into_owned).collect());
         let to = serving.destination(self.inbound, &sent.path).ok_or(AttemptFailure::Unusable)?;
         let content_type = sent.content_type;
         let outgoing = Outgoing { to, body: sent.body, content_type, beta: None, traceparent: None };
@@ -241,7 +241,7 @@ fn unpaid_betas(betas: &str, open: &mut OpenRequest) -> Option<String> {
         .filter(|beta| !beta.is_empty())
         .partition(|beta| COSTLY.iter().any(|name| beta.starts_with(name)));
     if !left.is_empty() {
-        open.dropped.push("anthropic-beta".to_owned());
+        open.history.field_dropped("anthropic-beta");
     }
     (!kept.is_empty()).then(|| kept.join(","))
 }

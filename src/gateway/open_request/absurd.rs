@@ -45,7 +45,7 @@ impl OpenRequest {
             return false;
         };
         let Some(usage) = serving.consumed.reported else { return false };
-        let on_platform = serving.served.credential == CredentialKind::Platform && self.hold.is_some();
+        let on_platform = serving.served.credential == CredentialKind::Platform && self.credit.is_held();
         if on_platform && self.costs_too_much(&usage) {
             return true;
         }
@@ -65,7 +65,7 @@ impl OpenRequest {
         match charge {
             Some(Ok(charge)) => {
                 let stated = if usage.stated > 0 { STATED_TOLERATED.0 } else { 0 };
-                charge.0 > self.hold_requested.0.saturating_add(self.tolerance().0).saturating_add(stated)
+                charge.0 > self.credit.requested().0.saturating_add(self.tolerance().0).saturating_add(stated)
             }
             // A figure that no price can be worked out for is too large.
             Some(Err(_)) => true,
@@ -108,7 +108,7 @@ impl OpenRequest {
         });
         let Some(priced) = priced.as_mut().filter(|_| above) else { return };
         let whole = 10_000 + i128::from(self.gateway.settings.margin.0);
-        let most = i128::from(self.held.0) * 10_000 / whole;
+        let most = i128::from(self.credit.amount().0) * 10_000 / whole;
         let most = NanoUsd(i64::try_from(most).unwrap_or(i64::MAX));
         priced.cost = priced.cost.min(most);
     }

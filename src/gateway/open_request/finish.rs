@@ -1,11 +1,11 @@
 //! The end of every request: its settle or void, and its record. The record of a charge is written once the ledger has
 //! answered, so that client, receipt, usage and ledger say the same, also when the answer of the ledger takes long.
 
-use super::OpenRequest;
+use super::{OpenRequest, credit::Posting};
 use crate::{
     billing::{
         batch::Settling,
-        ledger::{self, LedgerError, Settle, SettleOutcome},
+        ledger::{LedgerError, Settle, SettleOutcome},
     },
     domain::{
         ids::{EntryId, HoldId},
@@ -13,7 +13,7 @@ use crate::{
     },
     gateway::{
         billing_guard::NotDurable,
-        receipt::{Bill, CredentialKind, RequestOutcome, ServedBy},
+        receipt::{Bill, RequestOutcome, ServedBy},
     },
 };
 use bytes::Bytes;
@@ -48,8 +48,11 @@ impl OpenRequest {
         let bill = self.bill();
         self.record_latency_sample(ending, bill.as_ref());
         let error = error.or(self.cut_by);
-        match self.charge(bill) {
-            Ok((hold, settling, bill)) => {
+        match self.credit.posting(bill) {
+            Posting::Charge { hold, charged, bill } => {
+                let entry_id = EntryId(self.gateway.ambient.uuid());
+                let settle = Settle::charge(self.principal.scope, hold, charged, entry_id);
+                let settling = self.gateway.ledger.settle(settle);
                 // What waits for the ledger keeps neither the body nor the permit of a running request.
                 self.body = Bytes::new();
                 self.permit = None;
@@ -57,31 +60,20 @@ impl OpenRequest {
                 let charging = Charging { open: self, bill, ending, error, hold, settling };
                 charging.wait(wait).await
             }
-            Err(bill) => {
-                let void = self.hold.map(|hold| Settle::void(self.principal.scope, hold));
-                let voiding = void.map(|void| self.gateway.ledger.settle(void));
+            Posting::Void { hold, bill } => {
+                let voiding = self.gateway.ledger.settle(Settle::void(self.principal.scope, hold));
                 self.put_on_record(bill.as_ref(), ending, error, false);
                 // An answer on an own key waits for nothing of the ledger's.
-                if let (None, Some(voiding)) = (&bill, voiding) {
+                if bill.is_none() {
                     let _ = tokio::time::timeout(wait, voiding).await;
                 }
                 self.serving.map(|serving| serving.served).zip(bill).ok_or(NotDurable)
             }
+            Posting::Nothing { bill } => {
+                self.put_on_record(bill.as_ref(), ending, error, false);
+                self.serving.map(|serving| serving.served).zip(bill).ok_or(NotDurable)
+            }
         }
-    }
-
-    /// Sends the charge, or gives the bill back where nothing is charged.
-    fn charge(&self, bill: Option<Bill>) -> Result<(HoldId, Settling, Bill), Option<Bill>> {
-        let on_platform = self.served().is_some_and(|served| served.credential == CredentialKind::Platform);
-        let charged = bill.as_ref().filter(|_| on_platform).and_then(|bill| {
-            let cost = bill.cost()?;
-            ledger::Bill::of(cost, self.gateway.settings.margin).ok()
-        });
-        let (Some(hold), Some(charged)) = (self.hold, charged) else { return Err(bill) };
-        let Some(bill) = bill else { return Err(None) };
-        let entry_id = EntryId(self.gateway.ambient.uuid());
-        let settle = Settle::charge(self.principal.scope, hold, charged, entry_id);
-        Ok((hold, self.gateway.ledger.settle(settle), bill))
     }
 
     fn put_on_record(

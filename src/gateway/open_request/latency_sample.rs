@@ -17,11 +17,12 @@ impl OpenRequest {
     /// Counts a turn's consumption, and with the last turn the request.
     pub(super) fn count_end(&self, ending: RequestOutcome, bill: Option<&Bill>) {
         let metrics = &self.gateway.metrics;
-        let host = self.serving.as_ref().filter(|_| !self.attempts.is_empty()).map(|serving| Host {
-            provider: serving.provider,
-            model: serving.model.is_some().then_some(&serving.served.model_id),
-            credential: serving.served.credential,
-        });
+        let host =
+            self.serving.as_ref().filter(|_| !self.history.attempts().is_empty()).map(|serving| Host {
+                provider: serving.provider,
+                model: serving.model.is_some().then_some(&serving.served.model_id),
+                credential: serving.served.credential,
+            });
         if let (Some(host), Some(bill)) = (&host, bill) {
             metrics.consumed(host, bill);
         }
@@ -34,8 +35,11 @@ impl OpenRequest {
             kind: self.kind,
             ending,
             duration: began.elapsed(),
-            ttft: self.turns.first_ttft.or(self.ttft),
-            credential: self.answering().filter(|_| !self.attempts.is_empty()).map(|last| last.credential),
+            ttft: self.turns.first_ttft.or(self.history.first_content()),
+            credential: self
+                .answering()
+                .filter(|_| !self.history.attempts().is_empty())
+                .map(|last| last.credential),
             host,
         });
     }

@@ -1,6 +1,6 @@
 //! From one turn of a request to the next: the same request, with credit, usage and prices of its own.
 
-use super::{OpenRequest, TurnState};
+use super::{OpenRequest, TurnState, credit::Credit};
 use crate::{
     domain::usage::Usage,
     gateway::receipt::{CompletedTurn, ServedBy},
@@ -20,7 +20,7 @@ impl OpenRequest {
             has_next_turn: false,
             done,
             began: self.turns.began.or(Some((self.started_at, self.started))),
-            first_ttft: self.turns.first_ttft.or(self.ttft),
+            first_ttft: self.turns.first_ttft.or(self.history.first_content()),
         };
         OpenRequest {
             gateway: self.gateway.clone(),
@@ -31,27 +31,16 @@ impl OpenRequest {
             catalog: self.catalog.clone(),
             kind: self.kind,
             body: Bytes::new(),
-            requested: self.requested.clone(),
             prompt_bytes: 0,
             prompt_media: Usage::default(),
             prompt_tokens: 0,
             measured: Default::default(),
-            stream: self.stream,
             service_tier: self.service_tier.clone(),
-            considered: self.considered.clone(),
-            strategy: self.strategy,
-            judged: self.judged.clone(),
-            chain: self.chain.clone(),
-            attempts: self.attempts.clone(),
-            fallback_reason: self.fallback_reason,
-            dropped: self.dropped.clone(),
-            ttft: None,
+            history: self.history.next_turn(),
             turns,
             cache: Default::default(),
             trace: self.trace.clone(),
-            hold: None,
-            hold_requested: Default::default(),
-            held: Default::default(),
+            credit: Credit::Unheld,
             flows: false,
             cut_by: None,
             undelivered: false,

@@ -17,32 +17,33 @@ const REFUSED_CANDIDATES_MAX: usize = 10;
 impl OpenRequest {
     pub(super) fn record(&self, bill: Option<&Bill>, ending: RequestOutcome, error: Option<&str>) -> Record {
         let latency_ms = millis(self.started.elapsed());
-        let ttft_ms = self.ttft.map(millis);
+        let history = &self.history;
+        let ttft_ms = history.first_content().map(millis);
         let (started_at, began) = self.turns.began.unwrap_or((self.started_at, self.started));
         let cached = self.cache.served.as_deref();
         let free = cached.map(answer_cache::free);
         let bill = bill.or(free.as_ref());
         let story = ReceiptInput {
             request_id: self.request_id,
-            requested: &self.requested,
-            considered: match self.attempts.is_empty() && bill.is_none() {
+            requested: history.requested(),
+            considered: match history.attempts().is_empty() && bill.is_none() {
                 // Refused: it costs its sender nothing, and is kept small.
-                true => self.considered.get(..REFUSED_CANDIDATES_MAX).unwrap_or(&self.considered),
-                false => &self.considered,
+                true => history.candidates().get(..REFUSED_CANDIDATES_MAX).unwrap_or(history.candidates()),
+                false => history.candidates(),
             },
-            strategy: self.strategy,
-            judged: self.judged.as_deref(),
-            fallback_chain: &self.chain,
-            attempts: &self.attempts,
+            strategy: history.strategy(),
+            judged: history.routing(),
+            fallback_chain: history.chain(),
+            attempts: history.attempts(),
             served: self.served().or(cached.map(|cached| &cached.served)),
             cached,
-            fallback_reason: self.fallback_reason,
-            dropped: &self.dropped,
+            fallback_reason: history.fallback_reason(),
+            dropped: history.dropped(),
             bill,
             usage_flag: self.flag(),
             earlier: &self.turns.done,
             price_version: &self.catalog.version,
-            stream: self.stream,
+            stream: history.is_stream(),
             ending,
             error,
             latency_ms: millis(began.elapsed()),
@@ -55,7 +56,7 @@ impl OpenRequest {
             provider: self.serving.as_ref().map_or("", |serving| serving.provider.as_str()).into(),
             model: kept(&served.model_id),
             byok: served.credential == CredentialKind::Byok,
-            category: self.judged.as_ref().map(|trace| trace.category().as_str()),
+            category: history.routing().map(|routing| routing.category().as_str()),
             status: match ending {
                 RequestOutcome::Completed => UsageStatus::Completed,
                 RequestOutcome::Aborted => UsageStatus::Aborted,
@@ -88,7 +89,7 @@ impl OpenRequest {
             provider: cached.provider.as_str().into(),
             model: kept(&cached.served.model_id),
             byok: false,
-            category: self.judged.as_ref().map(|trace| trace.category().as_str()),
+            category: self.history.routing().map(|routing| routing.category().as_str()),
             status: UsageStatus::Completed,
             usage: Usage::default(),
             cost: Some(NanoUsd::ZERO),

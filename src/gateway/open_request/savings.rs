@@ -21,7 +21,7 @@ impl OpenRequest {
         cost: NanoUsd,
         charge: NanoUsd,
     ) -> NanoUsd {
-        let trace = self.judged.as_ref().filter(|trace| trace.instead.is_none());
+        let trace = self.history.routing().filter(|trace| trace.instead.is_none());
         let reference = trace.and_then(|trace| self.catalog.get(trace.reference.as_deref()?));
         let prices = reference.and_then(|model| model.prices.as_ref());
         let there = prices.and_then(|prices| price::price(prices, usage, self.started_at, None).ok());
@@ -37,6 +37,6 @@ impl OpenRequest {
 
     /// The model that would have been chosen, where the key wants to be told.
     pub fn advice(&self) -> Option<&Arc<str>> {
-        self.judged.as_ref().filter(|trace| trace.advises).and_then(|trace| trace.instead.as_ref())
+        self.history.routing().filter(|trace| trace.advises).and_then(|trace| trace.instead.as_ref())
     }
 }

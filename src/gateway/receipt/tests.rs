@@ -33,7 +33,8 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
         by_byok_api_key: false,
     };
     let (charge, savings) = (NanoUsd::ZERO, NanoUsd::ZERO);
-    let bill = Bill { usage: Usage::default(), priced: None, charge, margin_bps: Bps(0), savings };
+    let bill =
+        Bill { usage: Usage::default(), priced: None, charge, posted: None, margin_bps: Bps(0), savings };
     let done = CompletedTurn { served: served.clone(), bill: bill.clone() };
     let story = ReceiptInput {
         request_id: RequestId(Uuid::nil()),

@@ -19,10 +19,10 @@ use super::{
     failure::Failure,
     owner,
     pipeline::{precheck, serve},
-    receipt::{CompletedTurn, RequestOutcome, ServedBy, Total},
+    receipt::{self, CompletedTurn, RequestOutcome, ServedBy, Total},
     request::Inbound,
     request_options::RoutingHeaders,
-    respond::{Reply, ResponseMeta, note_of, refusal},
+    respond::{Reply, ResponseMeta, refusal},
 };
 use crate::{
     accounts::authenticator::AuthError,
@@ -194,10 +194,7 @@ pub async fn complete(
         let recalled = inbound.gateway.tool_history.recall(inbound.principal.api_key_id, messages).await;
         mcp_options.request.messages = recalled.or(mcp_options.request.messages);
     }
-    let request = match guard.get() {
-        Some(open) => open.request_id,
-        None => return Err(refusal(Failure::ended(), guard).await),
-    };
+    let request = guard.request_id();
     let assembler = ResponseAssembler::new(request);
     let mut run = Run {
         caller,
@@ -237,7 +234,7 @@ impl Run {
         }
         let body = self.mcp_options.request.write(&self.toolbox.definitions, &self.said, first);
         let body = Bytes::from(body);
-        let open = guard.get().ok_or_else(Failure::ended)?;
+        let open = guard.get();
         open.turns.gathers = true;
         open.body = body.clone();
         let inbound = self.caller.inbound(body);
@@ -257,7 +254,7 @@ impl Run {
             Err(AuthError::Store(_)) if self.caller.principal.is_live(gateway.ambient.now()) => return Ok(()),
             Err(_) => return Err(Failure::KeyRevoked),
         };
-        guard.get().ok_or_else(Failure::ended)?.principal = principal.clone();
+        guard.get().principal = principal.clone();
         self.caller.principal = principal;
         Ok(())
     }
@@ -294,7 +291,7 @@ impl Run {
         };
         // It is kept until all turns are over.
         self.charges.extend(memory);
-        let open = guard.get()?;
+        let open = guard.get();
         open.commit();
         open.consumed(usage, service_tier.as_deref(), &text);
         let (answer, context) = *answer;
@@ -438,8 +435,8 @@ impl Run {
 
     /// Bills the last turn, if it had an answer, and says what all came to.
     async fn settle(&self, mut guard: BillingGuard) -> Result<Ended, NotDurable> {
-        let open = guard.get().ok_or(NotDurable)?;
-        let (request_id, requested) = (open.request_id, open.requested.clone());
+        let open = guard.get();
+        let (request_id, requested) = (open.request_id, open.history.requested().to_owned());
         let mut done = open.turns.done.clone();
         if open.is_committed() {
             let (served, bill) = guard.settle(RequestOutcome::Completed).await?;
@@ -449,7 +446,7 @@ impl Run {
         }
         let total = Total::of(done.iter().map(|done| (&done.served, &done.bill))).ok_or(NotDurable)?;
         let served: &ServedBy = &done.last().ok_or(NotDurable)?.served;
-        let note = note_of(Some(request_id), &requested, served, Some(total.clone()));
+        let note = receipt::note(request_id, &requested, served, &total);
         let by_byok_api_key = done.iter().all(|done| done.served.by_byok_api_key);
         let note = if by_byok_api_key { annotate_receipt_member(note) } else { note };
         Ok(Ended { note, total, turns: done.len(), by_byok_api_key })

@@ -153,7 +153,7 @@ impl Run {
             outbox.fail(&Failure::ended()).await;
             return None;
         };
-        guard.get()?.commit();
+        guard.get().commit();
         self.assembler.begin_stream(relay.writer_context()?);
         let origin = (answered.provider, answered.secret);
         let mut metered = Metered::new(guard, origin, response, (relay, memory), answered.until);

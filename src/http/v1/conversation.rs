@@ -92,8 +92,8 @@ where
         let body = rewrite(kind, &content_type, body);
         !brings_key && repeatable::is_repeatable(&gateway, owner, kind, content_type, body).await
     };
-    let answered =
-        idempotent::once(call, Holder::of_api_key(&principal), bytes_max, is_repeatable, handler).await;
+    let once = idempotent::once(call, Holder::of_api_key(&principal), bytes_max, is_repeatable, handler);
+    let answered = Box::pin(once).await;
     answered.map_err(|error| match error.code() {
         Code::IdempotencyConflict => with_meta(error, &ResponseMeta::default()),
         _ => error,
@@ -425,3 +425,6 @@ pub(super) fn error(failure: Failure) -> ApiError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

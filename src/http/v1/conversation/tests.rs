@@ -1,0 +1,15 @@
+//! Every request in flight keeps the future of its handler: it must stay small.
+
+use super::*;
+
+fn future_bytes<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn the_futures_of_the_inference_handlers_stay_small() {
+    const BYTES_MAX: usize = 8 * 1_024;
+    for (handler, bytes) in [("converse", future_bytes(converse)), ("infer", future_bytes(infer))] {
+        assert!(bytes < BYTES_MAX, "{handler}: {bytes} bytes");
+    }
+}
