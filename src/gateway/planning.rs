@@ -48,7 +48,8 @@ pub(super) fn prepared<'a>(
     let judged = automatic::judge(request, &routing.names, &inbound.principal.policy);
     let is_pinned = pin_plan(inbound, &mut routing)?;
     let mut plan = make_plan(inbound, open, head, &routing, (judged.as_ref(), embedding))?;
-    open.history.classified(automatic::trace(inbound, head, &routing, judged, &plan, open));
+    let routing_trace = automatic::trace(inbound, head, &routing, judged, &plan, open);
+    open.history.classified(routing_trace);
     if let Some(before) = open.answered_before() {
         plan.candidates.sort_by_key(|candidate| candidate.id != *before);
     }

@@ -144,23 +144,53 @@ fn param(reason: &str) -> Option<&'static str> {
 /// One reason of the router in plain words.
 fn sentence(reason: &str, line: &CandidateTrace, subject: &Subject<'_>) -> String {
     let provider = line.provider.unwrap_or("this provider");
-    let text = match reason {
+    match reason {
         "excluded_providers" => {
-            return format!(
+            format!(
                 "this API key excludes {provider}; change the key's `excludedProviders` or choose another model"
-            );
+            )
         }
         "allowed_providers" => {
-            return format!(
+            format!(
                 "this API key does not allow {provider}; change the key's `allowedProviders` or choose another model"
-            );
+            )
         }
+        "model_of_another_kind" => other_kind(subject.catalog.get(&line.model_id)),
+        "endpoint_not_served" => {
+            format!("{provider} does not offer this endpoint; choose a model of another provider")
+        }
+        "no_credential" => {
+            format!(
+                "there is no key of {provider} for it; store your own key of {provider}, or choose another model"
+            )
+        }
+        "kept_state_needs_own_key" => {
+            format!(
+                "the request refers to what {provider} stores in an account (earlier responses, files, containers), and the \
+                 platform's account is shared; store your own key of {provider}"
+            )
+        }
+        "unpriced_fees_refused_on_platform_key" => {
+            format!(
+                "the request uses a tool or audio whose fee has no price here, which the platform's key does not pay; remove \
+                 it, or store your own key of {provider}"
+            )
+        }
+        "unpriced_refused_on_platform_key" => {
+            format!(
+                "it has no price for this service tier or time, so the platform's key cannot serve it; store your own key of \
+                 {provider}, or choose another model"
+            )
+        }
+        _ => fixed_sentence(reason).to_owned(),
+    }
+}
+
+/// The reasons whose words do not depend on the candidate.
+fn fixed_sentence(reason: &str) -> &'static str {
+    match reason {
         "allowed_models" => {
             "this API key does not allow this model; change the key's `allowedModels` or choose another"
-        }
-        "model_of_another_kind" => return other_kind(subject.catalog.get(&line.model_id)),
-        "endpoint_not_served" => {
-            return format!("{provider} does not offer this endpoint; choose a model of another provider");
         }
         "keeps_no_state" => "its provider stores no earlier responses; send the whole conversation",
         "context_length" => {
@@ -169,31 +199,8 @@ fn sentence(reason: &str, line: &CandidateTrace, subject: &Subject<'_>) -> Strin
         "own_key_only" => {
             "it is retired or not in the catalogue, and works with your own key of its provider only"
         }
-        "no_credential" => {
-            return format!(
-                "there is no key of {provider} for it; store your own key of {provider}, or choose another model"
-            );
-        }
         "too_many_candidates" => "it stands too far back in the list of models; shorten the list",
         "unknown_model" => "this name is not known; GET /v1/models lists the names",
-        "kept_state_needs_own_key" => {
-            return format!(
-                "the request refers to what {provider} stores in an account (earlier responses, files, containers), and the \
-                 platform's account is shared; store your own key of {provider}"
-            );
-        }
-        "unpriced_fees_refused_on_platform_key" => {
-            return format!(
-                "the request uses a tool or audio whose fee has no price here, which the platform's key does not pay; remove \
-                 it, or store your own key of {provider}"
-            );
-        }
-        "unpriced_refused_on_platform_key" => {
-            return format!(
-                "it has no price for this service tier or time, so the platform's key cannot serve it; store your own key of \
-                 {provider}, or choose another model"
-            );
-        }
         "lacks_vision" => "it does not accept images; remove them or choose a model with vision",
         "lacks_audio_input" => "it does not accept audio; remove it or choose a model with audio input",
         "lacks_audio_output" => "it does not produce audio; choose a model with audio output",
@@ -226,8 +233,7 @@ fn sentence(reason: &str, line: &CandidateTrace, subject: &Subject<'_>) -> Strin
         "unpriced" => "it has no price, so `auto` cannot compare it; name it",
         "own_key" | "platform_key" | "not_in_catalog" | "" => "it could not be tried",
         _ => "a rule of this request or API key excludes it; its receipt names the rule",
-    };
-    text.to_owned()
+    }
 }
 
 /// Where a model of another kind belongs.

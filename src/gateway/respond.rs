@@ -8,7 +8,7 @@ use super::{
     failover::UpstreamAnswer,
     failure::Failure,
     open_request::OpenRequest,
-    receipt::{self, Bill, CredentialKind, RequestOutcome, ServedBy, Total},
+    receipt::{self, Bill, CredentialKind, RequestOutcome, Total},
     relay::RECEIPT_MEMBER,
     stream::{Broken, Metered},
     tool_loop::ToolLoopStream,

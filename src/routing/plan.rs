@@ -237,6 +237,16 @@ pub fn plan(
     if request.preferences.no_fallbacks {
         plan.candidates.truncate(1);
     }
+    finished(catalog, request, plan, first_unknown)
+}
+
+/// The plan, or why there is none: `first_unknown` is the first name that is not known.
+fn finished(
+    catalog: &Catalog,
+    request: &RouteRequest<'_>,
+    plan: Plan,
+    first_unknown: Option<(String, Unknown)>,
+) -> Result<Plan, RoutingError> {
     let mut known = plan.considered.iter().filter(|line| !line.is_unknown());
     let nothing_known = known.clone().next().is_none();
     let only_own_keys_could = known.all(|line| line.filtered_out_by == Some("own_key_only"));

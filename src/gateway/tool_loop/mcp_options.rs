@@ -33,6 +33,13 @@ const LIFTED: [&str; 7] = [
     "parallel_tool_calls",
 ];
 
+/// Who calls the tools that a model asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ToolOwner {
+    Gateway,
+    Client,
+}
+
 /// What is asked for.
 pub struct McpOptions {
     pub servers: Vec<Server>,
@@ -40,7 +47,7 @@ pub struct McpOptions {
     pub slugs: Vec<String>,
     pub turns_max: u32,
     /// The gateway calls the tools; else the caller gets the calls.
-    pub executes: bool,
+    pub tool_owner: ToolOwner,
     pub request: Request,
 }
 
@@ -102,7 +109,10 @@ pub fn read(body: &[u8], allowed: &McpPolicy<'_>) -> Result<Option<McpOptions>, 
         slugs: slugs.collect(),
         servers,
         turns_max: read_turns(one("max_turns"), allowed.limits.turns_max)?,
-        executes: read_flag(one("automatic_tool_execution"))?,
+        tool_owner: match read_flag(one("automatic_tool_execution"))? {
+            true => ToolOwner::Gateway,
+            false => ToolOwner::Client,
+        },
         request: Request::of(&members),
     }))
 }

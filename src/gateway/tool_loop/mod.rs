@@ -38,7 +38,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use mcp_options::{McpOptions, McpPolicy};
+use mcp_options::{McpOptions, McpPolicy, ToolOwner};
 use response_assembler::{ClosingSummary, ResponseAssembler, Stopped, ToolCallItem};
 use std::{borrow::Cow, sync::Arc};
 use tokio::time::Instant;
@@ -297,7 +297,7 @@ impl Run {
         let (answer, context) = *answer;
         let writer_context = context.writer_context?;
         self.assembler.begin(&writer_context);
-        self.assembler.take(answer, &self.toolbox, self.mcp_options.executes);
+        self.assembler.take(answer, &self.toolbox, self.mcp_options.tool_owner);
         Some(writer_context)
     }
 
@@ -321,7 +321,7 @@ impl Run {
         };
         let finish = stopped.map(|_| Finish::Length);
         let body =
-            assembler.body(finish, &closing, &ended.total.usage, mcp_options.executes).unwrap_or_default();
+            assembler.body(finish, &closing, &ended.total.usage, mcp_options.tool_owner).unwrap_or_default();
         let body = if ended.by_byok_api_key { annotate_body(body) } else { body };
         let mut memory = charges.pop();
         // All of them are in this one body now.
@@ -340,8 +340,8 @@ impl Run {
         let (calls, own) = self.assembler.calls(&self.toolbox);
         let cut =
             matches!(self.assembler.finish(), Some(Finish::Length | Finish::ContentFilter | Finish::Refusal));
-        if calls.is_empty() || cut || !self.mcp_options.executes {
-            if own > 0 && self.mcp_options.executes {
+        if calls.is_empty() || cut || self.mcp_options.tool_owner == ToolOwner::Client {
+            if own > 0 && self.mcp_options.tool_owner == ToolOwner::Gateway {
                 // A turn that was cut short has calls that nobody made.
                 self.remember(&[], writer_context).await;
             }

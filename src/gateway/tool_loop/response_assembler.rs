@@ -1,7 +1,10 @@
-//! What the caller hears of an answer that takes several turns: the words of every turn, the calls of its own tools,
-//! one beginning and one end. Calls of servers' tools stay here. The same for a stream and for a whole answer.
+//! The answer of several turns as the client gets it: the text of every turn, the calls of the client's own tools, one
+//! beginning and one end. Calls of servers' tools stay here. The same for a stream and for a whole answer.
 
-use super::toolbox::{Executed, Toolbox};
+use super::{
+    mcp_options::ToolOwner,
+    toolbox::{Executed, Toolbox},
+};
 use crate::{
     dialect::{
         self, Dialect, WriterContext,
@@ -12,7 +15,7 @@ use crate::{
     domain::{ids::RequestId, usage::Usage},
 };
 
-/// Everything told so far.
+/// Everything sent so far.
 pub struct ResponseAssembler {
     request: RequestId,
     /// Ids that were given to the caller's own calls.
@@ -107,10 +110,10 @@ impl ResponseAssembler {
     }
 
     /// Takes a turn that came whole.
-    pub fn take(&mut self, mut turn: Answer, toolbox: &Toolbox, executes: bool) {
+    pub fn take(&mut self, mut turn: Answer, toolbox: &Toolbox, tool_owner: ToolOwner) {
         for part in turn.choices.iter_mut().flat_map(|choice| &mut choice.parts) {
             if let AnswerPart::ToolCall { id, name, .. } = part
-                && executes
+                && tool_owner == ToolOwner::Gateway
                 && !toolbox.has(&name.decode())
             {
                 *id = self.new_id();
@@ -127,14 +130,21 @@ impl ResponseAssembler {
     }
 
     /// Takes what happened, and writes what of it is for the caller.
-    pub fn hear(&mut self, mut event: Event<'static>, toolbox: &Toolbox, executes: bool, out: &mut Vec<u8>) {
+    pub fn absorb(
+        &mut self,
+        mut event: Event<'static>,
+        toolbox: &Toolbox,
+        tool_owner: ToolOwner,
+        out: &mut Vec<u8>,
+    ) {
         if let Event::Said { delta: Delta::ToolStart { id, name, .. }, .. } = &mut event
-            && executes
+            && tool_owner == ToolOwner::Gateway
             && !toolbox.has(&name.decode())
         {
             *id = self.new_id();
         }
-        if let Some(told) = self.for_the_caller(&event, |name| executes && toolbox.has(name))
+        if let Some(told) =
+            self.for_the_caller(&event, |name| tool_owner == ToolOwner::Gateway && toolbox.has(name))
             && let Some(writer) = &mut self.writer
         {
             writer.event(&told, out);
@@ -246,7 +256,7 @@ impl ResponseAssembler {
         finish: Option<Finish>,
         closing: &ClosingSummary<'_>,
         billed: &Usage,
-        executes: bool,
+        tool_owner: ToolOwner,
     ) -> Option<Vec<u8>> {
         let writer_context = self.writer_context.take()?;
         let mut answer = std::mem::take(&mut self.turn);
@@ -256,7 +266,9 @@ impl ResponseAssembler {
         }
         let choice = answer.choices.first_mut()?;
         let ours = |part: &AnswerPart| match part {
-            AnswerPart::ToolCall { name, .. } => executes && closing.toolbox.has(&name.decode()),
+            AnswerPart::ToolCall { name, .. } => {
+                tool_owner == ToolOwner::Gateway && closing.toolbox.has(&name.decode())
+            }
             _ => false,
         };
         choice.parts.retain(|part| !ours(part));

@@ -1,6 +1,6 @@
 //! A streamed answer of several turns. A task of the worker runs them and hands over what is for the client, piece by
 //! piece; while tools run it keeps the connection alive. A client that leaves ends the task, and with it whatever was
-//! under way: the open meter bills what was begun.
+//! under way: the open billing guard bills what was begun.
 
 use super::{BillingGuard, ClosingSummary, Next, Reply, ResponseMeta, Run, UpstreamAnswer};
 use crate::{
@@ -76,7 +76,7 @@ pub(super) fn begin(run: Run, guard: BillingGuard, answered: UpstreamAnswer, met
 }
 
 impl Outbox {
-    async fn say(&self, bytes: impl Into<Bytes>) {
+    async fn send(&self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
         // An empty chunk would end the answer. One that nobody takes any more ends the task.
         if !bytes.is_empty() {
@@ -94,7 +94,7 @@ impl Outbox {
         loop {
             match tokio::time::timeout(self.heartbeat, &mut work).await {
                 Ok(done) => return done,
-                Err(_) => self.say(HEARTBEAT).await,
+                Err(_) => self.send(HEARTBEAT).await,
             }
         }
     }
@@ -114,7 +114,7 @@ impl Outbox {
             Failure::UnknownModel { .. } => ("model_not_found", None),
             Failure::Invalid(_) | Failure::UnknownProvider { .. } => ("invalid_request", None),
         };
-        self.say(error_event::error(Dialect::Chat, code, &failure.text(), provider)).await;
+        self.send(error_event::error(Dialect::Chat, code, &failure.text(), provider)).await;
         self.end().await;
     }
 }
@@ -141,7 +141,7 @@ impl Run {
         }
     }
 
-    /// Passes a turn on as it comes. `None` when it broke off, which has been told and billed.
+    /// Passes a turn on as it comes. `None` when it broke off, which the client has been sent and which is billed.
     async fn relay(
         &mut self,
         mut guard: BillingGuard,
@@ -162,14 +162,14 @@ impl Run {
                 Gathered::Events(events) => {
                     let mut out = Vec::new();
                     for event in events {
-                        self.assembler.hear(event, &self.toolbox, self.mcp_options.executes, &mut out);
+                        self.assembler.absorb(event, &self.toolbox, self.mcp_options.tool_owner, &mut out);
                     }
-                    outbox.say(out).await;
+                    outbox.send(out).await;
                 }
-                Gathered::Quiet(heartbeat) => outbox.say(Bytes::from_static(heartbeat)).await,
+                Gathered::Quiet(heartbeat) => outbox.send(Bytes::from_static(heartbeat)).await,
                 Gathered::Whole => return metered.into_turn(),
                 Gathered::Broken(Ok(last)) => {
-                    outbox.say(last).await;
+                    outbox.send(last).await;
                     outbox.end().await;
                     return None;
                 }
@@ -195,7 +195,7 @@ impl Run {
         let closing = ClosingSummary { note: &ended.note, executed, toolbox, turns: ended.turns, stopped };
         let mut out = Vec::new();
         assembler.conclude(finish, &closing, &ended.total.usage, &mut out);
-        outbox.say(out).await;
+        outbox.send(out).await;
         outbox.end().await;
     }
 }

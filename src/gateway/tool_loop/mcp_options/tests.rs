@@ -58,10 +58,13 @@ fn servers_are_urls_slugs_and_objects_of_either() {
         ]
     );
     assert_eq!(mcp_options.servers[3].headers[0].0, "x-key");
-    assert_eq!((mcp_options.turns_max, mcp_options.executes), (10, true));
+    assert_eq!((mcp_options.turns_max, mcp_options.tool_owner), (10, ToolOwner::Gateway));
     let mcp_options =
         asked(r#""mcp_servers":"notes","max_turns":3,"automatic_tool_execution":false,"credentials":null"#);
-    assert_eq!((mcp_options.servers.len(), mcp_options.turns_max, mcp_options.executes), (1, 3, false));
+    assert_eq!(
+        (mcp_options.servers.len(), mcp_options.turns_max, mcp_options.tool_owner),
+        (1, 3, ToolOwner::Client)
+    );
 }
 
 #[test]
