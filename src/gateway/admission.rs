@@ -1,6 +1,6 @@
 //! Who may be served now. A place in flight is taken once a request's body is there, and each organization and each key
-//! has a share of them; while bodies arrive they are counted apart. An organization that has its share is told so; that
-//! everybody together is too much is the process's own trouble and told as that.
+//! has a share of them; while bodies arrive they are counted apart. An organization that has its share gets one error;
+//! a process that is full answers with another.
 
 use super::Gateway;
 use crate::{
@@ -24,7 +24,7 @@ const CREDITS_MAX: u64 = 100_000;
 const CREDIT_TIME_MAX: Duration = Duration::from_secs(1);
 /// Of the bodies that are read at a time, one organization's are one in so many.
 const READING_SHARE: u64 = 8;
-/// Bodies of callers who have not said who they are, at a time: of all, and of one address.
+/// Bodies of callers that are not authenticated, at a time: of all, and of one address.
 const STRANGERS_MAX: u64 = 512;
 const STRANGERS_PER_ADDRESS_MAX: u64 = 32;
 

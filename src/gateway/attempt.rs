@@ -103,7 +103,7 @@ impl Call {
                 }
                 .map(|answer| answer.charged(memory))
             }
-            // A failure that is told with the status of a success is not played.
+            // A failure with the status of a success is not audio.
             (Awaited::Kind(context), true) if !may_be_sound(content_type(&response)) => {
                 let reading = read_body(response, context.reply_bytes_max, &mut memory);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
@@ -121,7 +121,7 @@ impl Call {
                 whole_kind(&context, &said, body).map(|answer| answer.charged(memory))
             }
         };
-        // A provider may repeat the key in what it says is wrong with it.
+        // A provider may repeat the key in its error message.
         answered
             .map(|answer| answer.served_in(tier))
             .map_err(|rejection| rejection.without(self.secret.expose()))
@@ -159,7 +159,7 @@ impl Awaited {
     }
 }
 
-/// Reads on until something commits; what fails before that has told the client nothing.
+/// Reads on until something commits; nothing has been sent to the client before that.
 async fn first_content(
     mut response: Response,
     (mut relay, mut memory): (Relay, Charge),
@@ -189,7 +189,7 @@ fn whole_chat(context: &UpstreamContext, body: Vec<u8>) -> Result<Answer, Upstre
     let seen =
         reply::read(json, &mut text).map_err(|unreadable| UpstreamError::unusable(unreadable.to_string()))?;
     if seen.error.is_some() || seen.no_choices {
-        // What says that it failed is no answer.
+        // An error inside a success is no answer.
         let unusable_success = seen.error.is_none();
         return Err(UpstreamError {
             unusable_success,

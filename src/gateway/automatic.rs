@@ -55,7 +55,7 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// What the choice goes by.
+    /// What the choice is based on.
     pub fn automatic<'a>(
         &self,
         requested_permille: Option<u16>,
@@ -132,7 +132,7 @@ pub fn share(permille: u16) -> f64 {
     f64::from(permille) / 1_000.0
 }
 
-/// What the choice went by, for the receipt.
+/// What the choice was based on, for the receipt.
 #[derive(Clone, Debug)]
 pub struct RoutingTrace {
     pub judged: Judged,
@@ -156,7 +156,7 @@ pub struct ClassificationView {
     router_version: u32,
 }
 
-/// The receipt's `routing`: what the choice among all models went by.
+/// The receipt's `routing`: what the choice among all models was based on.
 #[derive(Serialize)]
 pub struct RoutingView<'a> {
     floor: f64,
@@ -201,7 +201,7 @@ fn rounded(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0
 }
 
-/// What there is to tell of the choice. Where the request named a model and its key compares, the choice is made
+/// The trace of the choice. Where the request named a model and its key compares, the choice is made
 /// besides, and changes nothing.
 pub(super) fn trace(
     inbound: &Inbound<'_>,

@@ -20,12 +20,13 @@ use std::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// A settle that is not durable by then stays queued, and the client is told that something is wrong.
+/// A settle that is not durable by then stays queued, and the client gets an error.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
 /// How long a refused client waits for its hold to be given back.
 const VOID_WAIT: Duration = Duration::from_secs(1);
 
-/// The guard of one open request. It is consumed by the end of the request; dropped before, it sees to the end itself.
+/// The guard of one open request. It is consumed by the end of the request; if it is dropped before, a task ends the
+/// request.
 pub struct BillingGuard(ScopeGuard<Box<OpenRequest>, fn(Box<OpenRequest>)>);
 
 /// Why an answer could not be billed in time.
@@ -113,7 +114,7 @@ impl BillingGuard {
         }
     }
 
-    /// Ends a request whose last turn was not begun: what the turns before it said is the answer.
+    /// Ends a request whose last turn was not begun: the turns before it are the answer.
     pub async fn close(self) {
         let _ = self.into_open().end(RequestOutcome::Completed, None, VOID_WAIT).await;
     }

@@ -1,4 +1,5 @@
-//! What an answer says of a key that came as `byok_api_key`: a member of the body and a cost of zero, for the clients
+//! The marks of an answer on a key that came as `byok_api_key`: a member of the body and a cost of zero, for the
+//! clients
 //! of that field read them. Nothing else of the answer changes.
 
 use crate::dialect::json::{self, Kind, Member, ObjectWriter, Raw};

@@ -1,4 +1,5 @@
-//! The way of one request through its targets: candidate by candidate, and for each the key that came with the request, or
+//! The way of one request through its targets: candidate by candidate, and for each the key that came with the
+//! request, or
 //! the customer's stored keys in order, then the platform's key. [`decide`] says what follows a failure; this file
 //! calls, waits and keeps the record. A customer that said `never` is never served on the operator's account after its
 //! own key failed, and one that sent a key only where it asked for that.
@@ -45,7 +46,7 @@ use decide::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The request bears a fee that no answer tells.
+/// The request has a fee that no answer reports.
 const UNPRICED_FEES: &str = "unpriced_fees_refused_on_platform_key";
 
 /// An answer and where it comes from.
@@ -281,7 +282,7 @@ impl<'a> Failover<'a> {
         let before = self.last.as_ref().and_then(|(_, at)| self.targets.get(*at));
         let failed_over = before.is_some_and(|before| before.candidate.id != target.candidate.id);
         metrics.fallbacks.inc_by(u64::from(fell_back.is_some() || failed_over));
-        // A host of the customer's own says nothing about the provider.
+        // A host of the customer's own is no sample of the provider.
         let is_providers = target.custom_base_url().is_none();
         let timing = is_providers.then(|| call.timing.clone());
         if target.kind() == CredentialKind::Platform {
@@ -358,7 +359,7 @@ impl<'a> Failover<'a> {
             latency_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
         if let Credential::Stored(key) = target.credential {
-            // A request the provider finds fault with says nothing about the key.
+            // A fault of the request is no fault of the key.
             let about_the_key = failed.filter(|rejection| rejection.class.another_own_key_may_help());
             let error = about_the_key.map(|rejection| rejection.class.as_str());
             self.inbound.gateway.key_uses.note(self.inbound.principal.scope, key.id, open.started_at, error);
@@ -392,7 +393,7 @@ fn key_origin(target: &ServingTarget<'_>) -> KeyOrigin {
     }
 }
 
-/// A request that says how often each model is to be tried may need more calls than others.
+/// A request that sets the tries of each model may need more calls than others.
 fn rules(inbound: &Inbound<'_>, routing: &RequestRouting<'_>, targets: usize) -> FailoverRules {
     let by_key = match routing.key {
         Some(_) => ByokFallback::Never,

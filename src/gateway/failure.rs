@@ -40,7 +40,7 @@ pub enum Failure {
     KeyRevoked,
     /// The last provider's refusal.
     Upstream {
-        /// As it may be told: see [`redact_for_customer`].
+        /// Redacted: see [`redact_for_customer`].
         rejection: Box<UpstreamError>,
         provider: ProviderId,
         credential: CredentialKind,
@@ -68,7 +68,7 @@ impl Failure {
         Self::Unavailable("the gateway is shutting down".into())
     }
 
-    /// The request was brought to its end before.
+    /// The request has ended before.
     pub fn ended() -> Self {
         Self::Unavailable("the request has ended".into())
     }

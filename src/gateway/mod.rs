@@ -70,7 +70,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// What the process was told and what follows from it.
+/// The settings of the process and what follows from them.
 pub struct Settings {
     pub margin: Bps,
     pub byok_margin: Bps,
@@ -129,7 +129,7 @@ pub struct Gateway {
     pub outgoing_samples: OutgoingSamples,
     /// Which embedding model `auto` means for whom.
     pub embedding_models: automatic::EmbeddingModels,
-    /// What MCP servers said, for callers who are at work on their own tools.
+    /// Results of MCP servers, for clients that are about to answer calls of their own tools.
     pub tool_history: ToolHistoryCache,
     /// Counts of tokens on platform keys.
     pub counts: Semaphore,
@@ -148,7 +148,7 @@ pub struct Gateway {
     pub tasks: TaskTracker,
     /// Cancelled when the time for running requests is over.
     pub stopping: CancellationToken,
-    /// Set once the process is about to stop: it still serves, and says that it is not ready.
+    /// Set once the process is about to stop: it still serves, and reports that it is not ready.
     pub draining: AtomicBool,
 }
 

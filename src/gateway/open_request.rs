@@ -123,7 +123,7 @@ struct Serving {
     served: ServedBy,
     model: Option<Arc<Model>>,
     family: Family,
-    /// When its bytes come, if that says something about the provider.
+    /// When its bytes come, if that is the provider's doing.
     timing: Option<Arc<ResponseTiming>>,
     /// Content has gone or is going to the client: from here on it is billed.
     committed: bool,
@@ -277,7 +277,7 @@ impl OpenRequest {
         self.checkpoint();
     }
 
-    /// Notes what the provider reported and what the model said.
+    /// Notes the reported usage and the text of the model.
     pub fn consumed(&mut self, usage: Option<Usage>, service_tier: Option<&str>, text: &[u8]) {
         if let Some(serving) = &mut self.serving {
             let consumed = &mut serving.consumed;
@@ -334,7 +334,7 @@ impl OpenRequest {
         match (self.kind, &serving.consumed.reported) {
             (_, None) => true,
             (Kind::Conversation(_), Some(_)) => self.is_above_bound(),
-            // What the provider tells need not be what the catalogue prices: it is completed by what we know.
+            // What the provider reports need not be what the catalogue prices: it is completed by what we know.
             (_, Some(usage)) => {
                 self.is_above_bound() || (serving.has_prices() && self.priced(usage).is_none())
             }

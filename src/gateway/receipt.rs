@@ -1,4 +1,4 @@
-//! What is told about one request: the receipt kept for later, and the note on the answer itself.
+//! The receipt of one request, and the receipt member of its answer.
 
 mod cache;
 
@@ -68,7 +68,7 @@ pub struct ServedBy {
     pub model_id: Arc<str>,
     pub model_name: Arc<str>,
     pub credential: CredentialKind,
-    /// On a key that the request brought as `byok_api_key`, whose clients want to be told.
+    /// On a key that came as `byok_api_key`: the answer is marked for these clients.
     pub by_byok_api_key: bool,
 }
 
@@ -159,7 +159,7 @@ pub struct ReceiptInput<'a> {
     pub requested: &'a str,
     pub considered: &'a [CandidateTrace],
     pub strategy: &'static str,
-    /// What the gateway's own choice went by.
+    /// What the gateway's own choice was based on.
     pub judged: Option<&'a RoutingTrace>,
     pub fallback_chain: &'a [Arc<str>],
     pub attempts: &'a [Attempt],

@@ -32,7 +32,7 @@ use passthrough::Pass;
 pub(super) use passthrough::names_other_tiers;
 use translate::Translate;
 
-/// The member that says who served and what it cost.
+/// The member of an answer with its provider and its cost.
 pub const RECEIPT_MEMBER: &str = "x_kairosroute";
 
 /// Why an answer ends whose provider takes back what the client has already.
@@ -113,7 +113,7 @@ impl Relay {
         Self { body: Body::Unknown, context: Some(context), splitter, client, state, mode, capture }
     }
 
-    /// For sound that flows; `content_type` is what the provider says it is.
+    /// For streamed audio; `content_type` is the provider's.
     pub fn bytes(context: &EndpointContext, content_type: &str) -> Self {
         let bytes_max = context.reply_bytes_max;
         let mode = RelayMode::Bytes(Box::new(Bytes::new(&context.expected, content_type, bytes_max)));
@@ -237,7 +237,7 @@ impl Relay {
         self.state.service_tier.as_deref()
     }
 
-    /// What the model has said since the last call, escaped as JSON.
+    /// The text of the model since the last call, escaped as JSON.
     pub fn take_text(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.state.text)
     }
@@ -387,7 +387,7 @@ impl StreamState {
             Event::Prompt(prompt) => self.prompt = Some(*prompt),
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::ServiceTier(tier) => self.service_tier = Some(tier.clone().into_owned()),
-            // The answer is whole; what the host says after it changes nothing.
+            // The answer is whole; what the host sends after it changes nothing.
             Event::Failed(_) if self.finished > 0 => {
                 self.ended = true;
                 return false;

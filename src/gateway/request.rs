@@ -21,7 +21,7 @@ pub struct Inbound<'a> {
     pub principal: Arc<Principal>,
     pub kind: Kind,
     pub body: Bytes,
-    /// What the client says the body is; empty when it says nothing.
+    /// The `Content-Type` of the body; empty where there is none.
     pub content_type: String,
     /// `anthropic-beta`, for a provider of that dialect.
     pub beta: Option<String>,

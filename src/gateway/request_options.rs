@@ -1,6 +1,7 @@
-//! What a request brings along: a provider key of its own, in one of three forms, a provider it is pinned to, and how
+//! What comes with a request beside its content: a provider key of its own, in one of three forms, a provider it is
+//! pinned to, and how
 //! its chain shall be walked. Settles once, before anything is planned, which key serves which provider. A key lives
-//! here and in the choices made from it, and ends with the request.
+//! here and in the targets made from it, and ends with the request.
 
 use super::{answer_cache::Directives, failure::Failure, refusals::unknown_provider};
 use crate::{
@@ -29,7 +30,7 @@ pub struct RoutingHeaders {
     pub cache: Directives,
 }
 
-/// How a key was brought.
+/// Where a key of a request stood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeySource {
     /// `X-Provider-Key`

@@ -22,7 +22,7 @@ use std::{borrow::Cow, sync::Arc};
 
 const JSON: &str = "application/json";
 
-/// What the caller is told beside the body, on answers and refusals alike.
+/// What is sent beside the body, with answers and refusals alike.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseMeta {
     pub request_id: Option<RequestId>,
@@ -67,7 +67,7 @@ impl ResponseBody {
         }
     }
 
-    /// What the answer cost, once it has ended well; several turns tell it in their last frame alone.
+    /// What the answer cost, once it has ended well; with several turns it is in the last frame alone.
     pub fn charged(&self) -> Option<NanoUsd> {
         match self {
             ResponseBody::Single(metered) => metered.charged(),

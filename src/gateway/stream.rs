@@ -31,7 +31,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// The body of one streamed answer.
 pub struct Metered {
-    /// `None` once the answer has been brought to its end.
+    /// `None` once the answer has ended.
     running: Option<Running>,
     /// Known at a good end.
     charged: Option<NanoUsd>,
@@ -56,12 +56,12 @@ struct Running {
     secret: Secret,
 }
 
-/// The answer cannot be completed, and its form has no words for that: the connection has to break.
+/// The answer cannot be completed, and its format has no error event: the connection has to break.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer broke off")]
 pub struct Broken;
 
-/// What the next wait for a gathered answer brought.
+/// What the next wait for a gathered answer ended with.
 pub enum Gathered {
     Events(Vec<canonical::Event<'static>>),
     /// Nothing for a while: what keeps the client's connection alive.
@@ -81,7 +81,7 @@ struct Times {
 /// What leaves in one write at the most.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
-/// What one read brought.
+/// What one read ended with.
 enum Event {
     Bytes,
     Quiet,

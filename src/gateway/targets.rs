@@ -43,7 +43,7 @@ pub struct Credentials<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// Those of a request. The operator's key serves beside a key of the request's own only if the request says so.
+    /// Those of a request. The operator's key serves beside a key of the request's own only if the request allows it.
     pub fn of_request(inbound: &'a Inbound<'_>, routing: &'a RequestRouting<'_>) -> Self {
         let request_key = routing.key.as_ref();
         Self {
@@ -94,7 +94,7 @@ impl<'a> Credentials<'a> {
         self.principal.keys_of(provider).any(|key| key.fits(id, name, upstream))
     }
 
-    /// Whether the operator's key may serve at this provider: never where the request brought one of its own.
+    /// Whether the operator's key may serve at this provider: never where a key for it came with the request.
     pub fn has_platform(&self, provider: ProviderId) -> bool {
         let is_taken = self.request_key.is_some_and(|key| key.provider == provider);
         self.platform_allowed && !is_taken && self.gateway.platform_keys.get(provider).is_some()

@@ -1,6 +1,6 @@
 //! Tokens of a prompt, before anything is answered: asked of the provider where it counts for free, else counted
 //! here. Nothing is billed and nothing recorded; a provider that does not say is no failure, but one that rejects the
-//! key which the request brought is its answer. Who is asked, and on which key, is settled as for an answer. What it
+//! key which came with the request is its answer. The provider and the key are chosen as for an answer. What it
 //! costs the operator is the rate of its account: that is lent to who could also pay, and to few at a time.
 
 use super::{
@@ -56,7 +56,7 @@ pub struct Counted {
 /// What a provider answered.
 enum ProviderCount {
     Tokens(u64),
-    /// That the key which the request brought may not do this.
+    /// The key that came with the request may not do this.
     Rejected(UpstreamError),
 }
 

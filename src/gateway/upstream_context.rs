@@ -1,4 +1,4 @@
-//! One request at one provider, as the reading of its answer needs to know it: who speaks what, and what was
+//! One request at one provider, as the reading of its answer needs to know it: the dialects of both sides, and what was
 //! asked for.
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct UpstreamContext {
     pub provider: ProviderId,
-    /// What the client speaks, and what the provider was asked in. Where they are the same, bytes pass.
+    /// The client's dialect, and that of the upstream request. Where they are the same, bytes pass.
     pub client: Dialect,
     pub upstream: Dialect,
     pub reading: Reading,

@@ -1,4 +1,5 @@
-//! What several processes tell each other of the hosts they call. Each collects its samples, a job writes them every
+//! What several processes report to each other of the hosts they call. Each collects its samples, a job writes them
+//! every
 //! few seconds and applies those of the others as if they had been taken here, so that one process need not make the
 //! same failed calls as another. Bounded; a sample may be lost, nothing rests on it.
 

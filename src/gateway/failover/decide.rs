@@ -1,5 +1,6 @@
-//! What to do after a failed attempt. Pure: the same targets, state, failure and time give the same decision. Budgets of
-//! retries, pauses and the health of hosts belong to the caller, which is told what each step needs.
+//! What to do after a failed attempt. Pure: the same targets, state, failure and time give the same decision. Budgets
+//! of
+//! retries, pauses and the health of hosts belong to the caller: a decision names what each step needs.
 
 use crate::{
     domain::{policy::ByokFallback, provider::ProviderId},

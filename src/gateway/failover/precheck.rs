@@ -1,4 +1,4 @@
-//! What can be told of a request before anybody is called for it: whether some credential may serve it at all, and
+//! What is known of a request before a provider is called for it: whether some credential may serve it at all, and
 //! whether there is credit for it. A hold is what decides; nothing is set aside here.
 
 use super::{CredentialKind, Failover};

@@ -192,7 +192,8 @@ fn seed(open: &OpenRequest) -> String {
     }
 }
 
-/// What the provider is asked in: the client's dialect where it speaks it, else its own. OpenAI's own host
+/// The dialect of the upstream request: the client's where the provider supports it, else the provider's own.
+/// OpenAI's own host
 /// serves some models and some requests on Responses alone.
 fn dialect(request: &ClientRequest<'_>, serving: &ServingTarget<'_>) -> Dialect {
     let candidate = serving.candidate;

@@ -1,5 +1,5 @@
-//! The credit of one request: nothing is set aside, or one hold, which ends exactly once. What its end says to the
-//! ledger follows from the hold and the bill alone.
+//! The credit of one request: nothing is set aside, or one hold, which ends exactly once. What its end posts
+//! to the ledger follows from the hold and the bill alone.
 
 use super::OpenRequest;
 use crate::{
@@ -24,7 +24,7 @@ pub enum Credit {
     },
 }
 
-/// What the end of a request says to the ledger.
+/// What the end of a request posts to the ledger.
 pub enum Posting {
     Nothing { bill: Option<Bill> },
     Void { hold: HoldId, bill: Option<Bill> },

@@ -111,7 +111,8 @@ impl Charging {
         }
     }
 
-    /// The client is told that its answer is lost. A whole one was not delivered: it is not charged. Of one that flows
+    /// The client gets an error in place of its answer. A whole one was not delivered: it is not charged. Of one that
+    /// flows
     /// all but the last frame has been relayed: that stays charged.
     fn undelivered(mut self) {
         if self.ending == RequestOutcome::Completed {

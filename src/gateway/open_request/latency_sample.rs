@@ -1,4 +1,4 @@
-//! What a request tells about the provider that served it, for the orderings of later ones. A caller's own key, its
+//! What is measured of the provider that served a request, for the orderings of later ones. A caller's own key, its
 //! own host, its own mistakes and its own pace of reading say nothing about a provider.
 
 use super::{OpenRequest, record::millis};

@@ -35,7 +35,7 @@ impl OpenRequest {
         NanoUsd(difference.unwrap_or(0))
     }
 
-    /// The model that would have been chosen, where the key wants to be told.
+    /// The model that would have been chosen, where the API key asks for advice.
     pub fn advice(&self) -> Option<&Arc<str>> {
         self.history.routing().filter(|trace| trace.advises).and_then(|trace| trace.instead.as_ref())
     }

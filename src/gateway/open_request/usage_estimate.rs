@@ -43,7 +43,7 @@ impl OpenRequest {
     }
 
     /// Text as it was found, media by their size and unseen thoughts by their time: there is nothing to count in them.
-    /// A prompt that the provider has counted is what it says, its caches included.
+    /// A prompt that the provider has counted is taken as reported, its caches included.
     pub(super) fn usage_estimate(&self, input: u64, said: u64, basis: Basis) -> Usage {
         let serving = self.serving.as_ref();
         let hidden_reasoning = serving.and_then(|serving| {

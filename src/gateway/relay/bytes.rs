@@ -1,5 +1,5 @@
 //! Sound for a client that asked for sound: bytes flow as they come, the last of them waits for the bill. Nothing is
-//! added to them, so that an end that is not clean can only be told by breaking the connection. What is no sound is
+//! added to them, so that an end that is not clean can only be shown by breaking the connection. What is no sound is
 //! never played: an error that comes before the sound is one of the provider's, and commits to nothing.
 
 use super::{StreamState, UpstreamError};
@@ -106,7 +106,7 @@ fn note(data: &[u8], clock: &mut Clock, state: &mut StreamState) {
     }
 }
 
-/// The provider says that it has failed.
+/// The provider reports a failure.
 fn fail(data: &[u8], state: &mut StreamState) {
     state.failure.get_or_insert(UpstreamError::read_in_success(state.provider, data));
 }

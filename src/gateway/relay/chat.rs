@@ -90,7 +90,7 @@ impl Chat {
                 let edits = self.edits.as_mut().filter(|edits| edits.needs(&seen));
                 match edits.and_then(|edits| edits.chunk(data)) {
                     None => self.note(&seen, data, state),
-                    // What was said is noted already.
+                    // The text is noted already.
                     Some(edited) => match reply::read(&edited, &mut Vec::new()) {
                         Ok(seen) => self.note(&seen, &edited, state),
                         Err(unreadable) => state.fail(unreadable.to_string()),
@@ -104,7 +104,7 @@ impl Chat {
 
     fn note(&mut self, seen: &Seen<'_>, data: &[u8], state: &mut StreamState) {
         if seen.error.is_some() && state.finished > 0 {
-            // The answer is whole; what the host says after it changes nothing.
+            // The answer is whole; what the host sends after it changes nothing.
             state.ended = true;
             return;
         }
@@ -113,7 +113,7 @@ impl Chat {
             return;
         }
         if seen.host_failed {
-            // The host says itself that it failed, as in an error.
+            // The host reports its own failure, as in an error.
             state.failure.get_or_insert_with(attempt::broken_off);
             return;
         }

@@ -20,7 +20,7 @@ pub(super) struct Gather {
 struct Gathered {
     events: Vec<Event<'static>>,
     kept_bytes: usize,
-    /// What was said last. More of the same is kept in one piece with it.
+    /// The last piece. More of the same kind is joined to it.
     last: Option<Discriminant<Delta<'static>>>,
 }
 

@@ -1,4 +1,4 @@
-//! A whole JSON document where a stream was asked for: some hosts tell errors so, and some cannot stream. It is read
+//! A whole JSON document where a stream was asked for: some hosts send errors so, and some cannot stream. It is read
 //! as a whole answer, or as the error it is, and written as the stream that the client wants. Where the bytes would
 //! have passed, they cannot: this is the one case in which a dialect is translated into itself.
 
@@ -51,7 +51,7 @@ impl Document {
     }
 }
 
-/// What the answer is written with, as the document tells it.
+/// What the answer is written with, as the document has it.
 fn writer_context(context: &UpstreamContext, json: &[u8]) -> WriterContext {
     let whole = Cursor::new(json, DEPTH_LIMIT).and_then(|mut cursor| cursor.value()).ok();
     let get = |name: &str| whole.and_then(|whole| whole.member(name));

@@ -47,7 +47,7 @@ impl Pass {
         }
         let name = frame.event();
         if name == Some(b"message_start") && !state.committed {
-            // Of messages that begin before anything is said, the last is the answer.
+            // Of messages that begin before any content, the last is the answer.
             state.out.clear();
         }
         let idle = name == Some(b"ping") || data.trim_ascii() == b"[DONE]";

@@ -1,4 +1,5 @@
-//! What servers said to the model before it called a tool of the caller's own. The caller answers that call in a new
+//! The results of servers' tools before the model called a tool of the client's own. The caller answers that call in
+//! a new
 //! request and knows nothing of the turns before it: without them the model would not know what it has learned, and
 //! would ask, and act, again. Kept for a while and within bounds in this process's memory, never written anywhere;
 //! what was forgotten is done without.
@@ -53,7 +54,7 @@ impl ToolHistoryCache {
         Self { kept, bytes_each_max }
     }
 
-    /// Keeps what was said before these calls.
+    /// Keeps the messages before these calls.
     pub async fn keep(&self, api_key: ApiKeyId, said: Vec<String>, asked: &str) {
         let calls = calls_of(asked);
         let kept = Arc::new(Kept { said, calls });
@@ -64,7 +65,7 @@ impl ToolHistoryCache {
         }
     }
 
-    /// The messages of a request, an array without its brackets, with what was said before the calls that they answer;
+    /// The messages of a request, an array without its brackets, with the messages before the calls that they answer;
     /// `None` when there is nothing to add.
     pub async fn recall(&self, api_key: ApiKeyId, messages: &str) -> Option<String> {
         let array = format!("[{messages}]");
@@ -123,7 +124,7 @@ struct Group<'m> {
 struct Recalled {
     /// Messages, with commas between them.
     text: String,
-    /// What was told already: a conversation may hold a call twice.
+    /// What is written already: a conversation may hold a call twice.
     told: HashSet<*const Kept>,
 }
 
@@ -168,7 +169,7 @@ impl Kept {
     }
 }
 
-/// The message with the calls of one group; what else it says is said once.
+/// The message with the calls of one group; its other members are written once.
 fn asking(members: &[Member<'_>], group: &Group<'_>, is_first: bool) -> String {
     let mut out = ObjectWriter::new();
     for member in members {

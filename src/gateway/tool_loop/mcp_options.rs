@@ -1,4 +1,5 @@
-//! What a chat request says of MCP servers, and the request without it. Pure: nothing is reached here. A request that
+//! The members of a chat request that concern MCP servers, and the request without them. Pure: nothing is reached
+//! here. A request that
 //! names no server is none of this module's business.
 
 mod choice;
@@ -152,7 +153,7 @@ impl Request {
         request
     }
 
-    /// The body of a turn: with the tools of servers beside the caller's own, and what was said since.
+    /// The body of a turn: with the tools of servers beside the caller's own, and the messages since.
     pub fn write(&self, tools: &[String], said: &[String], first: bool) -> Vec<u8> {
         let mut out = ObjectWriter::with_capacity(1024);
         for (key, value) in &self.rest {
@@ -161,7 +162,7 @@ impl Request {
         if let Some(messages) = &self.messages {
             out.raw("messages", &joined(Some(messages), said));
         }
-        // Without any tool nothing may be said of tools. There is none where every server has failed.
+        // Without any tool no member about tools may be sent. There is none where every server has failed.
         if !self.own_tools.is_empty() || !tools.is_empty() {
             out.raw("tools", &joined(self.tools.as_deref(), tools));
             for (key, value) in &self.about_tools {

@@ -1,6 +1,6 @@
 //! A chat request with MCP servers: turn by turn the model is asked, the calls it makes of the servers' tools are
-//! made, and what they gave is told to it, until it answers, calls a tool of the caller's own, or may not go on. Each
-//! turn is an ordinary routed request with its own hold and charge. At every moment some meter is open, so that
+//! made, and their results are sent to it, until it answers, calls a tool of the caller's own, or may not go on. Each
+//! turn is an ordinary routed request with its own hold and charge. At every moment some billing guard is open, so that
 //! whatever cuts this short ends in a receipt of all that was done.
 
 mod grants;
@@ -47,7 +47,7 @@ use toolbox::{Executed, Toolbox};
 pub use history::ToolHistoryCache;
 pub use streamed::ToolLoopStream;
 
-/// Calls of one turn that are made; a model that asks for more is told to ask again.
+/// Calls of one turn that are made; for further ones the model gets an error that asks it to call again.
 const CALLS_MAX: usize = 32;
 /// Calls that run side by side.
 const SIDE_BY_SIDE_MAX: usize = 8;
@@ -70,7 +70,7 @@ struct Run {
     mcp_options: McpOptions,
     toolbox: Toolbox,
     assembler: ResponseAssembler,
-    /// What was said since the request: messages, JSON.
+    /// The messages since the request, JSON.
     said: Vec<String>,
     /// What of it the caller does not get to see.
     hidden: Vec<String>,
@@ -83,7 +83,7 @@ struct Run {
 
 /// What follows a turn.
 enum Next {
-    /// The model is asked again, with what was said since.
+    /// The model is called again, with the messages since.
     Turn(BillingGuard),
     /// It was the last, for this reason if not for the model's own.
     End(BillingGuard, Option<Stopped>),
@@ -245,7 +245,7 @@ impl Run {
         }
     }
 
-    /// Whoever asks must still be one who may, by the same look-up that let the request in. A database that is away has
+    /// The API key must still be valid, by the same look-up that let the request in. A database that is away has
     /// revoked nobody.
     async fn renew(&mut self, guard: &mut BillingGuard) -> Result<(), Failure> {
         let gateway = &self.caller.gateway;
@@ -331,7 +331,7 @@ impl Run {
         Ok(Reply::Whole { meta, body, content_type: Cow::Borrowed("application/json"), memory })
     }
 
-    /// What follows the turn that was just told. Its answer is whole and not billed yet.
+    /// What follows the turn that was sent last. Its answer is whole and not billed yet.
     async fn step(
         &mut self,
         guard: BillingGuard,
@@ -382,7 +382,7 @@ impl Run {
         calls.iter().zip(results).map(|(call, executed)| result(call, executed)).collect()
     }
 
-    /// Keeps what the caller is not told, for the request in which it answers its own calls.
+    /// Keeps what the client does not get, for the request in which it answers its own calls.
     async fn remember(&self, calls: &[ToolCallItem], writer_context: &WriterContext) {
         let is_servers = |name: &Escaped<'_>| self.toolbox.has(&name.decode());
         let own = self.assembler.message(writer_context, |part| match part {
@@ -433,7 +433,7 @@ impl Run {
         Ok(())
     }
 
-    /// Bills the last turn, if it had an answer, and says what all came to.
+    /// Bills the last turn, if it had an answer, and sums up all turns.
     async fn settle(&self, mut guard: BillingGuard) -> Result<Ended, NotDurable> {
         let open = guard.get();
         let (request_id, requested) = (open.request_id, open.history.requested().to_owned());

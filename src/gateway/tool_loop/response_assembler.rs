@@ -26,9 +26,9 @@ pub struct ResponseAssembler {
     writer_context: Option<WriterContext>,
     /// The words of earlier turns, for an answer that is not streamed.
     before: Vec<Said>,
-    /// The caller was told what the whole answer is called.
+    /// The id of the answer has been sent.
     named: bool,
-    /// This turn as the model said it.
+    /// This turn as the model wrote it.
     pub turn: Answer,
     /// For each call of this turn by its number: ours for the caller, or none for a server's.
     routes: Vec<Option<u32>>,
@@ -95,7 +95,7 @@ impl ResponseAssembler {
         self.writer_context = Some(writer_context.clone());
     }
 
-    /// A turn begins, which is streamed. What was said before it has left.
+    /// A turn begins, which is streamed. Everything before it has been sent.
     pub fn begin_stream(&mut self, writer_context: &WriterContext) {
         self.turn = Answer::default();
         self.routes.clear();

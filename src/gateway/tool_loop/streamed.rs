@@ -27,7 +27,7 @@ pub struct ToolLoopStream {
 
 enum Piece {
     Bytes(Bytes),
-    /// The answer is complete, or has said why it is not.
+    /// The answer is complete, or its last event is an error.
     End,
     Broken,
 }

@@ -28,7 +28,7 @@ struct Offered {
     tool: String,
 }
 
-/// What is told of a server that failed.
+/// The error of a server that failed, for the model.
 pub struct ServerError {
     pub code: &'static str,
     pub message: String,
@@ -154,7 +154,7 @@ impl ServerError {
 }
 
 impl Executed {
-    /// As the caller is told.
+    /// As the client reads it.
     pub fn write(&self) -> String {
         let mut out = ObjectWriter::new();
         out.text("server_name", &self.server);
@@ -177,7 +177,7 @@ fn object(arguments: &str) -> Option<String> {
     is_object.then(|| arguments.to_owned())
 }
 
-/// The outcome, cut to what the model gets, which is told so.
+/// The outcome, cut to what the model gets; the text says that it was cut.
 fn within(outcome: Outcome, bytes_max: usize) -> Outcome {
     let structured = outcome.structured.filter(|json| json.len() <= bytes_max);
     if outcome.text.len() <= bytes_max {

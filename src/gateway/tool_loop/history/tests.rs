@@ -111,7 +111,7 @@ async fn a_message_that_is_made_to_take_long_is_left_alone() {
         let results = vec![result("a"); 50].join(",");
         assert_eq!(memory.recall(ONE, &format!("{},{results}", asked("", &calls))).await, None);
     }
-    // More than one answer may have is not told either.
+    // More than one answer may have is not returned either.
     let large = said(&"x".repeat(3_000_000));
     for id in ["c", "d"] {
         memory.keep(ONE, vec![large.clone()], &asked("", &[call(id, "1")])).await;

@@ -1,9 +1,9 @@
 //! What is left of a `tool_choice` once a turn has been answered. A demand for a call is met by the first; repeated, it
-//! would never end. What else it says holds for every turn.
+//! would never end. Its other parts hold for every turn.
 
 use crate::dialect::json::{Kind, ObjectWriter, Raw};
 
-/// The same choice without its demand; `None` when it said nothing else.
+/// The same choice without its demand; `None` when nothing else is in it.
 pub(super) fn undemanding(choice: Raw<'_>) -> Option<String> {
     let unchanged = || Some(choice.get().to_owned());
     if choice.kind() == Kind::String {

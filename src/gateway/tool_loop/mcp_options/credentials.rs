@@ -33,12 +33,12 @@ pub(super) fn open(
         return Err(invalid(path, message));
     }
     for (number, member) in members.iter().enumerate() {
-        // The connection's name is the client's own and may be anything: its place says which it is.
+        // The connection's name is the client's own and may be anything: its position identifies it.
         let refused =
             |why: String| invalid(path, format!("`{path}`: envelope {} {why}", number.saturating_add(1)));
         let text = member.value.text().ok_or_else(|| refused("is not a string".to_owned()))?;
         let credential = opener.open(&text).map_err(|error| refused(error.to_string()))?;
-        // Whoever sealed it said whom it is for; a server of another name has no business with it.
+        // It was sealed for one server; a server of another name does not get it.
         let host = Url::parse(&server.url).ok().and_then(|url| url.host_str().map(str::to_owned));
         if credential.host.is_some() && credential.host != host {
             return Err(refused("is for another host than this server's".to_owned()));
