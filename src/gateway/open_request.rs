@@ -81,6 +81,8 @@ pub struct OpenRequest {
     /// Its place in a trace, and the spans of its calls, where traces are made.
     pub trace: Option<Box<Trace>>,
     pub(super) credit: Credit,
+    /// Milliseconds after the request's arrival at which credit was first set aside.
+    held_ms: Option<u64>,
     /// The answer flows to the client as it comes.
     pub flows: bool,
     /// Why we ended the answer ourselves.
@@ -204,6 +206,7 @@ impl OpenRequest {
             cache: CacheStage::default(),
             trace: None,
             credit: Credit::Unheld,
+            held_ms: None,
             flows: false,
             cut_by: None,
             undelivered: false,

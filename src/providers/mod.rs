@@ -6,4 +6,5 @@ pub mod error;
 pub mod fetch;
 pub mod guard;
 pub mod resolver;
+pub mod stripe;
 pub mod transport;

@@ -101,6 +101,7 @@ impl OpenRequest {
         match outcome? {
             HoldOutcome::Admitted { amount } => {
                 self.credit = Credit::Held { id, requested: want, amount };
+                self.held_ms = self.held_ms.or(Some(self.since_arrival_ms()));
                 Ok(Ok(()))
             }
             HoldOutcome::Refused { available } => Ok(Err(available)),

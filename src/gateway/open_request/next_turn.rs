@@ -41,6 +41,7 @@ impl OpenRequest {
             cache: Default::default(),
             trace: self.trace.clone(),
             credit: Credit::Unheld,
+            held_ms: self.held_ms,
             flows: false,
             cut_by: None,
             undelivered: false,

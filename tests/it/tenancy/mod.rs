@@ -38,7 +38,8 @@ fn only_these_routes_are_open_to_anyone() {
             "GET /.well-known/jwks.json",
             "POST /api/v1/auth/token",
             "POST /api/auth/signup",
-            "POST /api/auth/login"
+            "POST /api/auth/login",
+            "POST /webhooks/stripe"
         ]
     );
 }
