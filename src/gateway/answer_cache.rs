@@ -177,11 +177,13 @@ pub(super) async fn find(
             Found::Hit(entry) => {
                 let age_s = entry.age_s(gateway.cache.now_ms());
                 if Duration::from_secs(age_s) <= age_max {
+                    gateway.metrics.cache_hits.inc();
                     return Some(hit(request, entry, age_s, open));
                 }
             }
         }
     }
+    gateway.metrics.cache_misses.inc();
     open.cache.used = CacheUse::Miss;
     open.cache.pending = Some(Box::new(pending));
     None

@@ -121,6 +121,9 @@ pub struct Metrics {
     other: Arc<str>,
     pub in_flight: Gauge,
     pub fallbacks: Counter,
+    /// Look-ups in the response cache.
+    pub cache_hits: Counter,
+    pub cache_misses: Counter,
     /// Answers whose provider reported more than the request can have consumed.
     pub usage_above_bound: Counter,
     pub hold_wait: Histogram,
@@ -147,6 +150,8 @@ impl Default for Metrics {
             other: "other".into(),
             in_flight: Gauge::default(),
             fallbacks: Counter::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
             usage_above_bound: Counter::default(),
             hold_wait: Seconds(&LEDGER_SECONDS).new_metric(),
             settle_wait: Seconds(&LEDGER_SECONDS).new_metric(),
@@ -173,6 +178,12 @@ impl Metrics {
             "fallbacks",
             "Calls after a failure: to another host, or on the platform's key",
             self.fallbacks.clone(),
+        );
+        plain("cache_hits", "Requests answered from the response cache", self.cache_hits.clone());
+        plain(
+            "cache_misses",
+            "Requests that use the response cache and were not answered from it",
+            self.cache_misses.clone(),
         );
         plain(
             "usage_above_bound",

@@ -21,7 +21,7 @@ use crate::{
     },
     store::{
         api_keys::ApiKey,
-        provider_keys::{KeyStatus, StoredProviderKey},
+        provider_keys::{KeyOwner, KeyStatus, StoredProviderKey},
         sessions::{Person, Session},
     },
 };
@@ -64,6 +64,8 @@ struct KeyTemplate<'a> {
     excluded_providers: String,
     allowed_models: String,
     provider_keys: Vec<ProviderKeyRow>,
+    /// Of the organization, for this key among others.
+    shared_keys: Vec<ProviderKeyRow>,
     warnings: Vec<String>,
     providers: Vec<&'static str>,
     may_write: bool,
@@ -153,10 +155,25 @@ pub(super) async fn show_key(
     status: StatusCode,
 ) -> Result<HttpResponse, PageError> {
     let details = state::<Accounts>(&visit.call)?.get_key(visit.who, key_id(&visit)?).await?;
+    let shared_keys = shared_keys(&visit, &details.key).await?;
     visit.frame.done = done;
     let frame = visit.frame.titled("API key");
     let may_write = visit.who.role.can(Capability::WriteKeys) && details.key.revoked_at.is_none();
-    Ok(page_of(&key_page(&frame, &details, "", may_write), status))
+    let template = KeyTemplate { shared_keys, ..key_page(&frame, &details, "", may_write) };
+    Ok(page_of(&template, status))
+}
+
+/// The organization's provider keys that this API key may use, for a role that sees them.
+async fn shared_keys(visit: &Visit<Session>, key: &ApiKey) -> Result<Vec<ProviderKeyRow>, PageError> {
+    if !visit.who.role.has_all_keys() {
+        return Ok(Vec::new());
+    }
+    let shared = state::<Accounts>(&visit.call)?.list_shared_keys(visit.who).await?.keys;
+    let serves = |stored: &&StoredProviderKey| match &stored.owner {
+        KeyOwner::Organization(Some(api_keys)) => api_keys.contains(&key.id),
+        KeyOwner::Organization(None) | KeyOwner::ApiKey => true,
+    };
+    Ok(shared.iter().filter(serves).map(|stored| provider_key_row(stored, &visit.frame, key)).collect())
 }
 
 /// `POST /o/{org}/keys/{id}`: name and rules.
@@ -284,6 +301,7 @@ fn key_page<'a>(
             .iter()
             .map(|stored| provider_key_row(stored, frame, key))
             .collect(),
+        shared_keys: Vec::new(),
         warnings: details.warnings.iter().map(|warning| warning.message.clone()).collect(),
         providers: PROVIDERS.iter().map(|provider| provider.name).collect(),
         may_write,
