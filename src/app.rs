@@ -5,6 +5,7 @@ mod cache;
 mod closing;
 mod connections;
 mod metrics;
+mod payments;
 mod traces;
 mod transports;
 
@@ -171,7 +172,7 @@ pub async fn build(
     let gateway = Arc::new(gateway);
     let accounts = accounts(config, &db, &installation, authenticator, &transports, &ambient)?;
     let jobs_stopping = CancellationToken::new();
-    jobs::start(&gateway, instance, config, &jobs_stopping);
+    jobs::start(&gateway, instance, config, &accounts.accounts, &jobs_stopping);
     db.watch();
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
@@ -344,6 +345,7 @@ fn accounts(
             trusted_proxies: config.trusted_proxies.clone(),
             limits: config.accounts,
             provider_urls,
+            payments: payments::payments(config)?,
         },
         check_clients: CheckClients { operator, customer },
     });

@@ -1,6 +1,7 @@
 //! The commands of the process: which parts each one starts, and what it prints for a person to read.
 
 mod admin;
+mod billing;
 mod catalog;
 mod demo;
 mod health;
@@ -56,6 +57,11 @@ enum Command {
     Migrate,
     /// Checks every invariant of the ledger; exit 1 on any drift.
     Audit,
+    /// Finance: recomputing charges, statements.
+    Billing {
+        #[command(subcommand)]
+        action: billing::BillingAction,
+    },
     /// The vault's master keys.
     Vault {
         #[command(subcommand)]
@@ -138,6 +144,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Demo => demo::run(config).await?,
         Command::Migrate => with_database(&config, |db| async move { app::migrate(&db).await }).await?,
         Command::Audit => return with_schema(&config, print_audit).await,
+        Command::Billing { action } => return billing::run(&config, action).await,
         Command::Vault { action } => admin::vault(&config, action).await?,
         Command::Admin { action } => admin::run(&config, action).await?,
         Command::Simulate { .. }

@@ -5,6 +5,7 @@ mod accounts;
 pub mod build;
 mod cache;
 mod reader;
+mod stripe;
 mod variables;
 
 use crate::{
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 use reader::Reader;
 use reqwest::Url;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+pub use stripe::StripeSettings;
 pub use variables::{VARIABLES, Variable};
 
 /// A provider's settings from the environment.
@@ -144,6 +146,8 @@ pub struct Config {
     /// By slug.
     pub mcp_servers: Vec<(String, Url)>,
     pub mcp_credentials_key: Option<Secret>,
+    /// `None`: credit is not sold here.
+    pub stripe: Option<StripeSettings>,
     /// In the order of the provider table.
     pub providers: Vec<ProviderSettings>,
 }

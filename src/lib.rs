@@ -21,6 +21,7 @@ pub mod store;
 pub mod telemetry;
 pub mod vault;
 
+pub use kairosroute_books as books;
 pub use kairosroute_dialect as dialect;
 pub use kairosroute_domain as domain;
 pub use kairosroute_simulator as simulator;

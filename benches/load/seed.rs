@@ -79,6 +79,7 @@ impl Books {
                 trusted_proxies: Vec::new(),
                 limits: kairosroute::config::Config::read([])?.accounts,
                 provider_urls: HashMap::new(),
+                payments: None,
             },
             check_clients: CheckClients { operator: client.clone(), customer: client },
         });

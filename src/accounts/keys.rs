@@ -4,7 +4,7 @@
 use super::{
     AccountError, Accounts,
     api_key::PlainApiKey,
-    audit,
+    audit, audit_changes,
     installation::Installation,
     patch::{DEFAULT_NAME, EntryChange, Field, KeyBody, ProviderLists, foreign_looking, lay_over},
     roles::Capability,
@@ -27,6 +27,7 @@ use crate::{
     store::{
         OrgScope,
         api_keys::{self, ApiKey, KeyScope},
+        audit_log,
         provider_keys::{self, KeyOwner, KeyStatus, StoredProviderKey},
         sessions::Session,
     },
@@ -143,14 +144,17 @@ impl Accounts {
                 async move {
                     let mut tx = db.begin().await?;
                     let mut key = api_keys::lock_live(&mut tx, scope, id).await?.ok_or(NO_KEY)?;
+                    let before = audit_log::key_fields(&mut tx, scope.org, id).await?;
                     change.apply(&mut key.name, &mut key.policy);
                     api_keys::update(&mut tx, scope.org, &key).await?;
                     let row = Row { scope: scope.org, api_key: Some(id) };
                     let warnings =
                         rearrange(&mut tx, &installation, &ambient, row, &change.provider_keys).await?;
                     check_provider_keys(&mut tx, scope.org, &change.provider_keys, &limits).await?;
-                    let done = ("api_key.change", &id);
-                    audit(&mut tx, &ambient, Some(scope.org), &session.user_id, done).await?;
+                    let after = audit_log::key_fields(&mut tx, scope.org, id).await?;
+                    let (done, changes) = (("api_key.change", &id), audit_log::changes(&before, &after));
+                    audit_changes(&mut tx, &ambient, Some(scope.org), &session.user_id, done, Some(changes))
+                        .await?;
                     let provider_keys = provider_keys::list(&mut tx, scope.org, Some(id)).await?;
                     tx.commit().await?;
                     Ok(KeyDetails { key, provider_keys, warnings })

@@ -1,7 +1,7 @@
 //! The members of an organization and invitations into it. The last owner stays, and only owners touch owners.
 
 use super::{
-    AccountError, Accounts, audit, fields,
+    AccountError, Accounts, audit, audit_changes, fields,
     people::{INVITATION_PREFIX, new_token},
 };
 use crate::{
@@ -99,7 +99,10 @@ impl Accounts {
                 made.iter().filter(|made| !role.may_assign(made.role)).map(|made| made.id).collect();
             members::delete_invitations(&mut tx, session.scope, &exceeding).await?;
             let action = format!("member.role.{}", role.as_str());
-            audit(&mut tx, &ambient, Some(session.scope), &session.user_id, (&action, &user)).await?;
+            let changes = serde_json::json!({ "role": [member.role.as_str(), role.as_str()] });
+            let done = (action.as_str(), &user);
+            audit_changes(&mut tx, &ambient, Some(session.scope), &session.user_id, done, Some(changes))
+                .await?;
             tx.commit().await?;
             Ok(Member { role, ..member })
         })

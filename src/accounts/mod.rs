@@ -25,6 +25,7 @@ pub mod token;
 pub use authenticator::{AuthError, Authenticator};
 
 use crate::{
+    billing::payments::Payments,
     config::AccountLimits,
     domain::{ambient::Ambient, ids::UserId, provider::ProviderId},
     providers::guard::{AllowedNets, UrlError},
@@ -56,6 +57,8 @@ pub struct AccountRules {
     pub limits: AccountLimits,
     /// Where the operator has a provider called, if not at its public address.
     pub provider_urls: HashMap<ProviderId, String>,
+    /// How credit is bought; `None`: it is not.
+    pub payments: Option<Arc<Payments>>,
 }
 
 /// HTTP clients for test calls. Neither follows redirects nor uses a proxy of the environment.
@@ -195,9 +198,21 @@ async fn audit(
     ambient: &Ambient,
     scope: Option<OrgScope>,
     actor: &impl ToString,
+    change: (&str, &impl ToString),
+) -> Result<(), StoreError> {
+    audit_changes(connection, ambient, scope, actor, change, None).await
+}
+
+/// The same with the fields that changed.
+async fn audit_changes(
+    connection: &mut PgConnection,
+    ambient: &Ambient,
+    scope: Option<OrgScope>,
+    actor: &impl ToString,
     (action, subject): (&str, &impl ToString),
+    changes: Option<serde_json::Value>,
 ) -> Result<(), StoreError> {
     let (actor, subject) = (actor.to_string(), subject.to_string());
     let entry = AuditEntry { org: scope.map(OrgScope::org_id), actor: &actor, action, subject: &subject };
-    audit_log::insert(connection, ambient, &entry).await
+    audit_log::insert_with(connection, ambient, &entry, changes.as_ref()).await
 }

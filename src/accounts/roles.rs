@@ -17,6 +17,10 @@ pub enum Capability {
     ReadMoney,
     /// Buy credit.
     SpendMoney,
+    /// See requests and their receipts. A member sees those of its own API keys.
+    ReadRequests,
+    /// See who changed what.
+    ReadAudit,
 }
 
 impl Role {
@@ -26,9 +30,11 @@ impl Role {
         match self {
             Role::Owner => true,
             Role::Admin => !matches!(capability, C::SpendMoney),
-            Role::Member => matches!(capability, C::ReadKeys | C::WriteKeys),
-            Role::Billing => matches!(capability, C::ReadMoney),
-            Role::Viewer => matches!(capability, C::ReadKeys | C::ReadMembers | C::ReadMoney),
+            Role::Member => matches!(capability, C::ReadKeys | C::WriteKeys | C::ReadRequests),
+            Role::Billing => matches!(capability, C::ReadMoney | C::ReadRequests),
+            Role::Viewer => {
+                matches!(capability, C::ReadKeys | C::ReadMembers | C::ReadMoney | C::ReadRequests)
+            }
         }
     }
 
@@ -53,13 +59,17 @@ mod tests {
 
     #[test]
     fn each_role_may_do_exactly_what_is_promised() {
-        let all = [ReadKeys, WriteKeys, ReadMembers, WriteMembers, ReadMoney, SpendMoney];
+        let all =
+            [ReadKeys, WriteKeys, ReadMembers, WriteMembers, ReadMoney, SpendMoney, ReadRequests, ReadAudit];
         let allowed = |role: Role| all.into_iter().filter(|one| role.can(*one)).collect::<Vec<_>>();
         assert_eq!(allowed(Role::Owner), all);
-        assert_eq!(allowed(Role::Admin), [ReadKeys, WriteKeys, ReadMembers, WriteMembers, ReadMoney]);
-        assert_eq!(allowed(Role::Member), [ReadKeys, WriteKeys]);
-        assert_eq!(allowed(Role::Billing), [ReadMoney]);
-        assert_eq!(allowed(Role::Viewer), [ReadKeys, ReadMembers, ReadMoney]);
+        assert_eq!(
+            allowed(Role::Admin),
+            [ReadKeys, WriteKeys, ReadMembers, WriteMembers, ReadMoney, ReadRequests, ReadAudit]
+        );
+        assert_eq!(allowed(Role::Member), [ReadKeys, WriteKeys, ReadRequests]);
+        assert_eq!(allowed(Role::Billing), [ReadMoney, ReadRequests]);
+        assert_eq!(allowed(Role::Viewer), [ReadKeys, ReadMembers, ReadMoney, ReadRequests]);
     }
 
     #[test]

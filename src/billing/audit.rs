@@ -43,5 +43,11 @@ pub async fn audit(connection: &mut PgConnection) -> Result<Vec<Drift>, StoreErr
     report("charge_has_its_usage", audit::list_charge_without_usage(connection, ROWS_MAX).await?);
     report("charge_has_its_receipt", audit::list_charge_without_receipt(connection, ROWS_MAX).await?);
     report("receipt_says_what_usage_says", audit::list_receipt_drift(connection, ROWS_MAX).await?);
+    report("promotion_is_burned_and_expired", audit::list_promotion_drift(connection, ROWS_MAX).await?);
+    report("promotion_entry_has_its_lot", audit::list_promotion_entry_orphaned(connection, ROWS_MAX).await?);
+    report("statement_says_what_the_ledger_says", audit::list_statement_drift(connection, ROWS_MAX).await?);
+    report("rollup_is_sum_of_usage", audit::list_rollup_drift(connection, ROWS_MAX).await?);
+    report("day_is_sum_of_its_steps", audit::list_day_drift(connection, ROWS_MAX).await?);
+    report("receipt_columns_say_what_it_says", audit::list_receipt_column_drift(connection, ROWS_MAX).await?);
     Ok(drifts)
 }

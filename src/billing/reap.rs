@@ -132,6 +132,7 @@ fn receipt(hold: &Reaped, tokens: &Usage, status: UsageStatus) -> String {
     let document = json!({
         "receipt_id": hold.request_id.receipt(),
         "request_id": hold.request_id,
+        "kind": hold.kind,
         "created_at": rfc3339(hold.created_at),
         "candidates": [],
         "decision": {

@@ -25,6 +25,10 @@ pub struct Request {
     pub id: ReceiptId,
     pub api_key_id: ApiKeyId,
     pub created_at: OffsetDateTime,
+    /// The endpoint that was asked, where it is known.
+    pub kind: Option<String>,
+    /// Of a failed request.
+    pub error_class: Option<String>,
     pub receipt: Receipt,
     /// The receipt as it was written.
     pub document: String,
@@ -160,6 +164,8 @@ impl Request {
             id: row.id,
             api_key_id: row.api_key_id,
             created_at: row.created_at,
+            kind: row.kind,
+            error_class: row.error_class,
             receipt,
             document: row.document,
         }

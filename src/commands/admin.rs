@@ -8,21 +8,17 @@ use crate::{
         passwords::Passwords,
     },
     app::{self, DatabaseRuntime},
+    billing::credit::{self, NewEntry},
+    books::{entry::EntryKind, periods::Zone},
     config::{AccountLimits, Config},
     credentials::{platform, rotate},
-    domain::{
-        ambient::Ambient,
-        ids::{EntryId, OrgId},
-        money::NanoUsd,
-        provider::ProviderId,
-        secret::Secret,
-    },
+    domain::{ambient::Ambient, ids::OrgId, money::NanoUsd, provider::ProviderId, secret::Secret},
     providers::guard::AllowedNets,
     store::{
         Db, DbLimits, StoreError,
         audit_log::{self, AuditEntry},
         mcp_grants, organizations,
-        topups::{self, BALANCE_MAX, Credit, CreditKind, CreditOutcome},
+        postings::{BALANCE_MAX, PostingOutcome},
     },
     vault::KeyRing,
 };
@@ -90,8 +86,69 @@ pub enum PlatformKeyAction {
 
 #[derive(Subcommand)]
 pub enum CreditsAction {
-    /// Adds credit.
-    Grant { organization_id: OrgIdArgument, usd: String },
+    /// Adds credit; with a date, promotional credit that is used before any other and expires at the end of that day.
+    Grant {
+        organization_id: OrgIdArgument,
+        usd: String,
+        /// Why.
+        #[arg(long, default_value = "granted by the operator")]
+        note: String,
+        /// Last day (UTC) of promotional credit, such as 2026-12-31.
+        #[arg(long)]
+        expires: Option<String>,
+    },
+    /// Puts a balance right: adds credit, or takes it where the amount is below zero.
+    Adjust {
+        organization_id: OrgIdArgument,
+        #[arg(allow_hyphen_values = true)]
+        usd: String,
+        /// Why.
+        #[arg(long)]
+        note: String,
+    },
+    /// Gives back a charge, wholly or in part.
+    Refund {
+        organization_id: OrgIdArgument,
+        usd: String,
+        /// Why.
+        #[arg(long)]
+        note: String,
+    },
+}
+
+impl CreditsAction {
+    fn entry(self) -> anyhow::Result<(OrgId, OwnedEntry)> {
+        let ambient = Ambient::system();
+        let (id, kind, usd, note, expires) = match self {
+            Self::Grant { organization_id, usd, note, expires: None } => {
+                (organization_id, EntryKind::Grant, usd, note, None)
+            }
+            Self::Grant { organization_id, usd, note, expires: Some(day) } => {
+                let at = Zone::utc().midnight(&day, 1).filter(|at| *at > ambient.now());
+                let at = at.context("--expires must be a day (YYYY-MM-DD) that is not over")?;
+                (organization_id, EntryKind::Promotion, usd, note, Some(at))
+            }
+            Self::Adjust { organization_id, usd, note } => {
+                (organization_id, EntryKind::Adjustment, usd, note, None)
+            }
+            Self::Refund { organization_id, usd, note } => {
+                (organization_id, EntryKind::Refund, usd, note, None)
+            }
+        };
+        let amount = NanoUsd::parse(&usd)?;
+        if kind.sides(amount > NanoUsd::ZERO).is_none() || amount == NanoUsd::ZERO {
+            bail!("the amount must be above zero");
+        }
+        Ok((id.0, OwnedEntry { kind, amount, note, expires_at: expires }))
+    }
+}
+
+/// An entry that a command posts.
+struct OwnedEntry {
+    kind: EntryKind,
+    amount: NanoUsd,
+    note: String,
+    expires_at: Option<time::OffsetDateTime>,
 }
 
 #[derive(Subcommand)]
@@ -101,8 +158,8 @@ pub enum VaultAction {
 }
 
 /// An organization's id on the command line.
-#[derive(Clone)]
-pub struct OrgIdArgument(OrgId);
+#[derive(Clone, Copy)]
+pub struct OrgIdArgument(pub OrgId);
 
 impl std::str::FromStr for OrgIdArgument {
     type Err = crate::domain::ids::IdError;
@@ -134,9 +191,9 @@ pub async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
             })
             .await
         }
-        AdminAction::Credits { action: CreditsAction::Grant { organization_id, usd } } => {
-            let amount = NanoUsd::parse(&usd)?;
-            with_schema(config, |db| grant(db, organization_id.0, amount)).await
+        AdminAction::Credits { action } => {
+            let (id, entry) = action.entry()?;
+            with_schema(config, |db| post(db, id, entry)).await
         }
         AdminAction::Mcp { action } => with_schema(config, |db| change_mcp_grant(db, action)).await,
         AdminAction::Organizations => with_schema(config, list_organizations).await,
@@ -229,44 +286,40 @@ async fn account_services(db: Db, ring: KeyRing, limits: AccountLimits) -> anyho
             trusted_proxies: Vec::new(),
             limits,
             provider_urls: HashMap::new(),
+            payments: None,
         },
         check_clients: CheckClients { operator: client.clone(), customer: client },
     }))
 }
 
-async fn grant(db: Db, id: OrgId, amount: NanoUsd) -> anyhow::Result<()> {
-    if amount <= NanoUsd::ZERO {
-        bail!("the amount must be above zero");
-    }
-    let granting = db.clone();
+async fn post(db: Db, id: OrgId, entry: OwnedEntry) -> anyhow::Result<()> {
+    let (kind, amount) = (entry.kind, entry.amount);
+    let posting = db.clone();
     let outcome = db
         .run(async move {
-            let ambient = Ambient::system();
-            let mut tx = granting.begin().await?;
+            let mut tx = posting.begin().await?;
             let Some(scope) = organizations::find_scope(&mut tx, id).await? else { return Ok(None) };
-            let credit = Credit {
-                kind: CreditKind::Grant,
-                amount,
+            let entry = NewEntry {
+                kind: entry.kind,
+                amount: entry.amount,
                 external_id: None,
-                note: "granted by the operator",
-                entry_id: EntryId(ambient.uuid()),
-                now: ambient.now(),
+                reason: &entry.note,
+                actor: "cli",
+                expires_at: entry.expires_at,
             };
-            let outcome = topups::grant(&mut tx, scope, &credit).await?;
-            let subject = format!("{id} {amount}");
-            let entry =
-                AuditEntry { org: Some(id), actor: "cli", action: "credits.grant", subject: &subject };
-            audit_log::insert(&mut tx, &ambient, &entry).await?;
+            let (entry_id, outcome) = credit::post(&mut tx, &Ambient::system(), scope, &entry).await?;
             tx.commit().await?;
-            Ok::<_, StoreError>(Some(outcome))
+            Ok::<_, StoreError>(Some((entry_id, outcome)))
         })
         .await?;
     match outcome {
-        Some(CreditOutcome::Posted) => println!("granted {amount} USD to {id}"),
-        Some(CreditOutcome::TooMuch) => {
-            bail!("nothing was granted: a balance can be at most {BALANCE_MAX} USD")
+        Some((entry_id, PostingOutcome::Posted)) => {
+            println!("{} of {amount} USD posted to {id}: {entry_id}", kind.as_str());
         }
-        Some(other) => bail!("nothing was granted: {other:?}"),
+        Some((_, PostingOutcome::TooMuch)) => {
+            bail!("nothing was posted: a balance can be at most {BALANCE_MAX} USD")
+        }
+        Some((_, other)) => bail!("nothing was posted: {other:?}"),
         None => bail!("no organization {id}"),
     }
     Ok(())

@@ -45,6 +45,10 @@ pub struct Retention {
     pub ended: Duration,
     /// Lines of the audit log.
     pub audit_log: Duration,
+    /// Receipts, and with them the list of requests; `None`: for ever. Dropped by whole months.
+    pub receipts: Option<Duration>,
+    /// Usage rows; sums of them stay. `None`: for ever. Dropped by whole months.
+    pub usage: Option<Duration>,
 }
 
 impl Reader<'_> {
@@ -74,6 +78,8 @@ impl Reader<'_> {
                 refusals: self.hours("KAIROSROUTE_REFUSAL_RETENTION_HOURS"),
                 ended: self.hours("KAIROSROUTE_ENDED_RETENTION_HOURS"),
                 audit_log: self.hours("KAIROSROUTE_AUDIT_RETENTION_HOURS"),
+                receipts: self.days("KAIROSROUTE_RECEIPT_RETENTION_DAYS"),
+                usage: self.days("KAIROSROUTE_USAGE_RETENTION_DAYS"),
             },
         }
     }
@@ -88,6 +94,11 @@ impl Reader<'_> {
                 McpAccess::Granted
             }
         }
+    }
+
+    /// A statement is drawn up from what it is about, so that two months must stay.
+    fn days(&mut self, name: &str) -> Option<Duration> {
+        self.optional(name, 62, 36_500).map(|days| Duration::from_secs(days * 86_400))
     }
 
     fn hours(&mut self, name: &str) -> Duration {

@@ -79,6 +79,7 @@ impl Reader<'_> {
             mcp_access: self.mcp_access("KAIROSROUTE_MCP_ACCESS"),
             mcp_servers: self.mcp_servers("KAIROSROUTE_MCP_SERVERS"),
             mcp_credentials_key: self.text("KAIROSROUTE_MCP_CREDENTIALS_KEY").map(Secret::new),
+            stripe: self.stripe(),
             providers: PROVIDERS.iter().filter_map(|row| self.provider(row.env, row.base_url)).collect(),
         }
     }
@@ -221,7 +222,7 @@ impl Reader<'_> {
     }
 
     /// `None` where nothing is set.
-    fn optional<T>(&mut self, name: &str, min: T, max: T) -> Option<T>
+    pub(super) fn optional<T>(&mut self, name: &str, min: T, max: T) -> Option<T>
     where
         T: FromStr + PartialOrd + Copy + fmt::Display,
     {

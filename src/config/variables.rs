@@ -86,6 +86,16 @@ pub static VARIABLES: &[Variable] = &[
         "how long ended sessions, used or expired invitations and revoked API keys are kept",
     ),
     variable("KAIROSROUTE_AUDIT_RETENTION_HOURS", "9600", "how long lines of the audit log are kept"),
+    variable(
+        "KAIROSROUTE_RECEIPT_RETENTION_DAYS",
+        "",
+        "how long receipts and the list of requests are kept, in whole months of at least 62 days. Unset: for ever",
+    ),
+    variable(
+        "KAIROSROUTE_USAGE_RETENTION_DAYS",
+        "",
+        "the same of usage rows; sums in steps of 15 minutes, ledger entries and statements stay. Unset: for ever",
+    ),
     variable("KAIROSROUTE_MIGRATE", "on", "on: serve applies pending migrations first | off"),
     variable("KAIROSROUTE_ALLOW_PRIVATE_NETS", "", "CIDR list that customer-given URLs may reach"),
     variable("KAIROSROUTE_TRUSTED_PROXIES", "", "CIDR list of proxies whose X-Forwarded-For counts"),
@@ -308,6 +318,19 @@ pub static VARIABLES: &[Variable] = &[
         "what MCP servers said, kept in memory while callers run their own tools; 0: nothing is kept",
     ),
     variable("KAIROSROUTE_MCP_MEMORY_MS", "600000", "how long that is kept after it was last asked for"),
+    variable(
+        "KAIROSROUTE_STRIPE_SECRET_KEY",
+        "",
+        "secret key of Stripe, by which customers buy credit; unset: credit is not sold. Needs the two below",
+    ),
+    variable(
+        "KAIROSROUTE_STRIPE_WEBHOOK_SECRET",
+        "",
+        "signing secret of Stripe's webhook to /webhooks/stripe; several, comma-separated, while it is changed",
+    ),
+    variable("KAIROSROUTE_STRIPE_BASE_URL", "https://api.stripe.com", "address of Stripe's API"),
+    variable("KAIROSROUTE_STRIPE_PAYMENT_USD_MIN", "5", "smallest payment in USD"),
+    variable("KAIROSROUTE_STRIPE_PAYMENT_USD_MAX", "5000", "largest payment in USD"),
     variable("KAIROSROUTE_CONNECT_TIMEOUT_MS", "5000", "time to connect to a provider"),
     variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "300000", "time to the first content of an answer"),
     variable(

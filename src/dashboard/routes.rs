@@ -7,7 +7,8 @@ use super::{
     form::Form,
     frame::{Frame, PageError, Surroundings, error_page, see_other, stale_form, state},
     pages::{
-        account, billing, keys, members, models, operator, overview, provider_keys, requests, start, usage,
+        account, billing, keys, members, models, operator, overview, provider_keys, requests, start,
+        statements, usage,
     },
     session::{self, Origin},
 };
@@ -111,6 +112,11 @@ pub static PAGES: &[Page] = &[
     post(PROVIDER_KEY, Member(Some(WriteKeys), |visit| Box::pin(provider_keys::act(visit)))),
     get("/o/{org}/models", Member(None, |visit| Box::pin(models::list(visit)))),
     get("/o/{org}/billing", Member(Some(ReadMoney), |visit| Box::pin(billing::show(visit)))),
+    get("/o/{org}/billing/statements", Member(Some(ReadMoney), |visit| Box::pin(statements::list(visit)))),
+    get(
+        "/o/{org}/billing/statements/{month}",
+        Member(Some(ReadMoney), |visit| Box::pin(statements::show(visit))),
+    ),
     get("/o/{org}/team", Member(Some(ReadMembers), |visit| Box::pin(members::list(visit)))),
     post("/o/{org}/team", Member(Some(WriteMembers), |visit| Box::pin(members::invite(visit)))),
     post("/o/{org}/team/{id}", Member(Some(WriteMembers), |visit| Box::pin(members::act(visit)))),

@@ -341,6 +341,7 @@ impl<'a> Failover<'a> {
         let provider = target.candidate.provider;
         let told = failed.map(|rejection| redact_for_customer(rejection, provider, target.kind()));
         failed.inspect(|rejection| open.blame(rejection.class, rejection.retry_after));
+        let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         open.attempts.push(Attempt {
             provider: provider.row().name,
             model_id: target.candidate.id.clone(),
@@ -356,7 +357,8 @@ impl<'a> Failover<'a> {
             },
             status: failed.map_or(Some(200), |rejection| rejection.status),
             error: told.map(|told| format!("{}: {}", told.class.as_str(), told.message)),
-            latency_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            started_ms: open.since_arrival_ms().saturating_sub(latency_ms),
+            latency_ms,
         });
         if let Credential::Stored(key) = target.credential {
             // A request the provider finds fault with says nothing about the key.

@@ -90,6 +90,8 @@ pub struct OpenRequest {
     /// The most that the choices could cost when credit was set aside, and what was set aside.
     hold_requested: NanoUsd,
     held: NanoUsd,
+    /// Milliseconds after the request's arrival at which credit was first set aside.
+    held_ms: Option<u64>,
     /// The answer flows to the client as it comes.
     pub flows: bool,
     /// Why we ended the answer ourselves.
@@ -224,6 +226,7 @@ impl OpenRequest {
             hold: None,
             hold_requested: NanoUsd::ZERO,
             held: NanoUsd::ZERO,
+            held_ms: None,
             flows: false,
             cut_by: None,
             undelivered: false,
@@ -263,6 +266,7 @@ impl OpenRequest {
             HoldOutcome::Admitted { amount } => {
                 (self.hold_requested, self.held) = (want, amount);
                 self.hold = Some(id);
+                self.held_ms = self.held_ms.or(Some(self.since_arrival_ms()));
                 Ok(Ok(()))
             }
             HoldOutcome::Refused { available } => Ok(Err(available)),

@@ -43,6 +43,7 @@ pub struct Attempt {
     pub status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    pub started_ms: u64,
     pub latency_ms: u64,
 }
 
@@ -147,6 +148,8 @@ impl Total {
 /// Everything the receipt is written from.
 pub struct ReceiptInput<'a> {
     pub request_id: RequestId,
+    /// The endpoint that was asked.
+    pub kind: &'static str,
     pub requested: &'a str,
     pub considered: &'a [CandidateTrace],
     pub strategy: &'static str,
@@ -170,6 +173,9 @@ pub struct ReceiptInput<'a> {
     pub error: Option<&'a str>,
     pub latency_ms: u64,
     pub ttft_ms: Option<u64>,
+    /// Milliseconds after the arrival: credit was set aside; its end was on record.
+    pub held_ms: Option<u64>,
+    pub settled_ms: Option<u64>,
     pub started_at: time::OffsetDateTime,
 }
 
@@ -177,6 +183,7 @@ pub struct ReceiptInput<'a> {
 struct Document<'a> {
     receipt_id: ReceiptId,
     request_id: RequestId,
+    kind: &'static str,
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     classification: Option<ClassificationView>,
@@ -251,6 +258,10 @@ struct Execution<'a> {
     latency_ms: u64,
     ttft_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    held_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
 
@@ -302,6 +313,7 @@ fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> String {
     let document = Document {
         receipt_id: story.request_id.receipt(),
         request_id: story.request_id,
+        kind: story.kind,
         created_at: rfc3339(story.started_at),
         classification: story.judged.map(RoutingTrace::classification),
         routing: story.judged.map(RoutingTrace::view),
@@ -332,6 +344,8 @@ fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> String {
             stream: story.stream,
             latency_ms: story.latency_ms,
             ttft_ms: story.ttft_ms,
+            held_ms: story.held_ms,
+            settled_ms: story.settled_ms,
             error: story.error.map(|error| cut.text(error)),
         },
         truncated: cut.happened,

@@ -40,16 +40,22 @@ pub fn identified(error: ApiError, gateway: Option<&Gateway>) -> ApiError {
     }
 }
 
+/// Gives a response an id to ask about, unless it has one.
+pub fn identify(response: &mut HttpResponse, id: &str) {
+    if let Ok(value) = HeaderValue::try_from(id)
+        && !response.headers().contains_key(REQUEST_ID)
+    {
+        response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
+    }
+}
+
 /// What every response carries: an id to ask about, that its type is what it says (some types are a provider's word),
 /// and while the process stops, that the connection ends here.
 pub fn finish(response: &mut HttpResponse, gateway: Option<&Gateway>) {
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let Some(gateway) = gateway else { return };
     if !response.headers().contains_key(REQUEST_ID) {
-        let id = RequestId(gateway.ambient.uuid()).to_string();
-        if let Ok(value) = HeaderValue::try_from(id) {
-            response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
-        }
+        identify(response, &RequestId(gateway.ambient.uuid()).to_string());
     }
     if gateway.is_draining() {
         response.head_mut().set_connection_type(ConnectionType::Close);

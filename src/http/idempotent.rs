@@ -8,7 +8,7 @@ use super::{
 use crate::{
     gateway::Gateway,
     idempotency::{ANSWER_BYTES_MAX, Answer, Claim, ClaimError, Keyed, Start, digest},
-    store::idempotency::Holder,
+    store::{caller, idempotency::Holder},
 };
 use actix_web::{
     HttpResponse,
@@ -72,7 +72,7 @@ where
         }
     };
     // A task of its own: it goes on without the client.
-    let done = tasks.spawn_local(running).await;
+    let done = tasks.spawn_local(caller::on_behalf(caller::current(), running)).await;
     done.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")))
 }
 

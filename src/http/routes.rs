@@ -1,11 +1,11 @@
 //! Every route of the JSON API, in one table. Access is part of the row: a handler that needs a session, a
-//! principal or an operator takes one as an argument that only [`dispatch`] hands out, after checking it
+//! principal or an operator takes one as an argument that only `http::dispatch` hands out, after checking it
 //! against the row. Routes must be registered nowhere else.
 
 mod dispatch;
 
 use super::{
-    api::{auth, billing, keys, members, provider_keys, usage},
+    api::{audit, auth, billing, keys, members, payments, provider_keys, requests, statements, usage},
     cors,
     error::{ApiError, Code, Envelope},
     extract::Call,
@@ -19,7 +19,9 @@ use super::{
     },
 };
 use crate::{
-    accounts::roles::Capability::{self, ReadKeys, ReadMembers, ReadMoney, WriteKeys, WriteMembers},
+    accounts::roles::Capability::{
+        self, ReadKeys, ReadMembers, ReadMoney, ReadRequests, SpendMoney, WriteKeys, WriteMembers,
+    },
     domain::{kind::Kind, provider::Dialect},
     store::{api_keys::Principal, sessions},
 };
@@ -117,6 +119,7 @@ const ROTATE: &str = "/api/auth/keys/{id}/rotate";
 const SHARED: &str = "/api/provider-keys";
 const SHARED_KEY: &str = "/api/provider-keys/{id}";
 const SHARED_TEST: &str = "/api/provider-keys/{provider}/test";
+const AUTO_TOPUP: &str = "/api/billing/auto-topup";
 const MEMBERS: &str = "/api/members";
 const MEMBER: &str = "/api/members/{id}";
 
@@ -346,6 +349,48 @@ pub static ROUTES: &[Route] = &[
         "/api/billing/topups",
         Operator(|call, who| Box::pin(billing::create_topup(call, who))),
     ),
+    row(
+        Method::POST,
+        "/api/billing/entries",
+        Operator(|call, who| Box::pin(billing::create_entry(call, who))),
+    ),
+    row(
+        Method::POST,
+        "/api/billing/checkout",
+        Session(SpendMoney, |call, who| Box::pin(payments::create_checkout(call, who))),
+    ),
+    row(
+        Method::GET,
+        AUTO_TOPUP,
+        Session(ReadMoney, |call, who| Box::pin(payments::get_auto_topup(call, who))),
+    ),
+    row(
+        Method::PUT,
+        AUTO_TOPUP,
+        Session(SpendMoney, |call, who| Box::pin(payments::set_auto_topup(call, who))),
+    ),
+    row(Method::POST, "/webhooks/stripe", Public(|call| Box::pin(payments::receive_event(call)))),
+    row(
+        Method::GET,
+        "/api/billing/statements",
+        Session(ReadMoney, |call, who| Box::pin(statements::list_statements(call, who))),
+    ),
+    row(
+        Method::GET,
+        "/api/billing/statements/{month}",
+        Session(ReadMoney, |call, who| Box::pin(statements::get_statement(call, who))),
+    ),
+    row(
+        Method::GET,
+        "/api/requests",
+        Session(ReadRequests, |call, who| Box::pin(requests::list_requests(call, who))),
+    ),
+    row(
+        Method::GET,
+        "/api/requests/{id}",
+        Session(ReadRequests, |call, who| Box::pin(requests::get_request(call, who))),
+    ),
+    row(Method::GET, "/api/audit-log", Person(|call, who| Box::pin(audit::list_audit_log(call, who)))),
     row(Method::GET, "/api/usage", Session(ReadMoney, |call, who| Box::pin(usage::get_usage(call, who)))),
 ];
 

@@ -1,12 +1,17 @@
 //! Work beside the requests: each job is a bounded step and an interval. Steps are functions, callable from
 //! tests; a step that fails is logged and tried again at the next turn.
 
+pub mod books;
 mod host_health;
 mod lease;
 pub mod prune;
 
 use crate::{
-    billing::reap,
+    accounts::Accounts,
+    billing::{
+        payments::{Payments, top_up_due},
+        reap,
+    },
     config::Config,
     domain::{catalog::Catalog, ids::InstanceId},
     gateway::Gateway,
@@ -32,13 +37,21 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Longest time of one run of the removal of what has ended; the next run goes on where it stopped.
 const PRUNE_TIME_MAX: Duration = Duration::from_secs(120);
+/// Longest time of one run that sums usage or closes months; the next run goes on where it stopped.
+const BOOKS_TIME_MAX: Duration = Duration::from_secs(600);
 /// Open holds of this process that one step compares with what it knows; above what it may have at once.
 const OPEN_MAX: i64 = 16_384;
 /// A hold is compared once it is this old: by then its request has heard of it.
 const COMPARED_AFTER: Duration = Duration::from_secs(30);
 
 /// Starts every job on the database's runtime. They end with `stopping`.
-pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stopping: &CancellationToken) {
+pub fn start(
+    gateway: &Arc<Gateway>,
+    instance: InstanceId,
+    config: &Config,
+    accounts: &Accounts,
+    stopping: &CancellationToken,
+) {
     let every = |seconds: u64| Duration::from_secs(seconds);
     let on = |name, period, step| spawn(gateway, stopping, name, period, step);
     let lease = Arc::new(LeaseWatch::begin(Instant::now()));
@@ -48,6 +61,11 @@ pub fn start(gateway: &Arc<Gateway>, instance: InstanceId, config: &Config, stop
     on("key uses", every(2), Step::KeyUses);
     on("host health", every(3), Step::HostHealth(instance));
     on("prune", every(600), Step::Prune);
+    on("sums of usage", every(60), Step::Sum);
+    on("books", every(300), Step::Books);
+    if let Some(payments) = &accounts.rules().payments {
+        on("automatic top-up", every(30), Step::TopUp(payments.clone()));
+    }
     if let Some(path) = &config.catalog {
         on("catalogue", every(2), Step::Catalog(path.clone()));
     }
@@ -60,6 +78,9 @@ enum Step {
     KeyUses,
     HostHealth(InstanceId),
     Prune,
+    Sum,
+    Books,
+    TopUp(Arc<Payments>),
     Catalog(std::path::PathBuf),
 }
 
@@ -74,7 +95,11 @@ fn spawn(
     let runtime = gateway.db.runtime().clone();
     runtime.spawn(async move {
         let mut held = Held::default();
-        let time_max = if matches!(step, Step::Prune) { PRUNE_TIME_MAX } else { STEP_TIME_MAX };
+        let time_max = match step {
+            Step::Prune => PRUNE_TIME_MAX,
+            Step::Sum | Step::Books | Step::TopUp(_) => BOOKS_TIME_MAX,
+            _ => STEP_TIME_MAX,
+        };
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -127,6 +152,11 @@ async fn take(step: &Step, gateway: &Gateway, held: &mut Held) -> anyhow::Result
             host_health::exchange(gateway, *instance, &mut held.batches).await.map_err(Into::into)
         }
         Step::Prune => prune::prune(gateway).await.map_err(Into::into),
+        Step::Sum => books::sum(gateway).await.map_err(Into::into),
+        Step::Books => books::keep(gateway).await.map_err(Into::into),
+        Step::TopUp(payments) => {
+            top_up_due(&gateway.db, &payments.stripe).await.map(|_| ()).map_err(Into::into)
+        }
         Step::Catalog(path) => reload_catalog(gateway, path, &mut held.overlay).await,
     }
 }

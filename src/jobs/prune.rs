@@ -36,7 +36,7 @@ pub async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
     let mut transaction = gateway.db.begin().await?;
     instances::prune(&mut transaction).await?;
     transaction.commit().await?;
-    let Retention { refusals, ended, audit_log } = gateway.settings.retention;
+    let Retention { refusals, ended, audit_log, .. } = gateway.settings.retention;
     for (table, kept) in [
         (Table::Refusals, refusals),
         (Table::Sessions, ended),

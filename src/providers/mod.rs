@@ -5,4 +5,5 @@ pub mod error;
 pub mod fetch;
 pub mod guard;
 pub mod resolver;
+pub mod stripe;
 pub mod transport;

@@ -102,7 +102,11 @@ check!(
        FROM entry
        WHERE amount <= 0 OR (kind, debit_account, credit_account) NOT IN (
            ('charge', 'customer', 'revenue'), ('refund', 'revenue', 'customer'),
-           ('grant', 'funding', 'customer'), ('topup', 'funding', 'customer'))
+           ('grant', 'funding', 'customer'), ('topup', 'funding', 'customer'),
+           ('promotion', 'funding', 'customer'), ('expiry', 'customer', 'funding'),
+           ('adjustment', 'funding', 'customer'), ('adjustment', 'customer', 'funding'),
+           ('payment_refund', 'customer', 'funding'), ('dispute', 'customer', 'funding'),
+           ('dispute_reversal', 'funding', 'customer'))
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(
@@ -143,7 +147,7 @@ check!(
     list_topup_drift,
     r#"SELECT t.org_id AS "org_id!", t.entry_id AS "id!", t.amount AS "expected?", e.amount AS "found?"
        FROM topup t LEFT JOIN entry e ON e.org_id = t.org_id AND e.id = t.entry_id
-       WHERE e.amount IS DISTINCT FROM t.amount OR e.kind NOT IN ('grant', 'topup')
+       WHERE e.amount IS DISTINCT FROM t.amount OR e.kind IN ('charge', 'expiry')
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(
@@ -194,7 +198,8 @@ check!(
     list_charge_without_usage,
     r#"SELECT h.org_id AS "org_id!", h.id AS "id!", h.charge AS "expected?", NULL::bigint AS "found?"
        FROM hold h
-       WHERE h.charge > 0 AND h.resolved_at < now() - interval '1 minute' AND NOT EXISTS (
+       WHERE h.charge > 0 AND h.resolved_at < now() - interval '1 minute'
+         AND h.request_id >= (SELECT kept_from('usage')) AND NOT EXISTS (
            SELECT 1 FROM usage u
            WHERE u.org_id = h.org_id AND u.request_id = h.request_id AND u.turn = h.turn)
        ORDER BY 1, 2 LIMIT $1"#
@@ -206,6 +211,7 @@ check!(
     r#"SELECT h.org_id AS "org_id!", h.id AS "id!", h.charge AS "expected?", NULL::bigint AS "found?"
        FROM hold h
        WHERE h.charge > 0 AND h.resolved_at < now() - interval '1 minute'
+         AND h.request_id >= (SELECT kept_from('receipt'))
          AND (h.resolved_at < now() - interval '1 hour' OR NOT EXISTS (
              SELECT 1 FROM instance i
              WHERE i.id = h.instance_id AND i.lease_until >= now() - interval '75 seconds'))
@@ -222,4 +228,85 @@ check!(
            ON u.org_id = r.org_id AND u.request_id = r.id
        WHERE (r.document->>'charged_nano_usd')::bigint <> u.charge
        ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Promotional credit that is not what its entry gave, or that burned and expired to something else than it was.
+    list_promotion_drift,
+    r#"SELECT p.org_id AS "org_id!", p.entry_id AS "id!", e.amount AS "expected?", p.amount AS "found?"
+       FROM promotion p
+       LEFT JOIN entry e ON e.org_id = p.org_id AND e.id = p.entry_id AND e.kind = 'promotion'
+       LEFT JOIN entry x ON x.org_id = p.org_id AND x.id = p.expiry_entry_id AND x.kind = 'expiry'
+       WHERE e.amount IS DISTINCT FROM p.amount OR p.burned < 0 OR p.burned > p.amount
+          OR (p.expiry_entry_id IS NOT NULL AND (x.amount IS NULL OR x.amount > p.amount - p.burned))
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Promotional credit, and expiries, of which no lot is on record.
+    list_promotion_entry_orphaned,
+    r#"SELECT e.org_id AS "org_id!", e.id AS "id!", NULL::bigint AS "expected?", e.amount AS "found?"
+       FROM entry e
+       WHERE (e.kind = 'promotion' AND NOT EXISTS (
+                 SELECT 1 FROM promotion p WHERE p.org_id = e.org_id AND p.entry_id = e.id))
+          OR (e.kind = 'expiry' AND NOT EXISTS (
+                 SELECT 1 FROM promotion p WHERE p.org_id = e.org_id AND p.expiry_entry_id = e.id))
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Kept statements whose hash is not that of their lines, or whose balances are not those of the ledger at the
+    /// beginning and the end of the month.
+    list_statement_drift,
+    r#"SELECT s.org_id AS "org_id!", s.org_id AS "id!", b.closing AS "expected?", s.closing AS "found?"
+       FROM statement s
+       CROSS JOIN LATERAL (
+           SELECT COALESCE(sum(CASE WHEN credit_account = 'customer' THEN amount ELSE -amount END), 0)::bigint AS closing,
+                  COALESCE(sum(CASE WHEN credit_account = 'customer' THEN amount ELSE -amount END)
+                      FILTER (WHERE booked_at < s.month::timestamp AT TIME ZONE 'UTC'), 0)::bigint AS opening
+           FROM entry e
+           WHERE e.org_id = s.org_id AND e.booked_at < (s.month + interval '1 month') AT TIME ZONE 'UTC') b
+       WHERE s.closing <> b.closing OR s.opening <> b.opening
+          OR s.sha256 <> encode(sha256(convert_to(s.csv, 'UTF8')), 'hex')
+          OR s.sha256 <> s.document::json->>'sha256'
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Steps of 15 minutes whose sums are not those of their usage rows.
+    list_rollup_drift,
+    r#"SELECT COALESCE(u.org_id, r.org_id) AS "org_id!", COALESCE(r.org_id, u.org_id) AS "id!",
+              u.charge AS "expected?", r.charge AS "found?"
+       FROM (SELECT org_id, bucket_of(moment_of_id(request_id)) AS bucket, sum(charge)::bigint AS charge,
+                    sum(cost)::bigint AS cost, count(*) AS turns,
+                    sum(input_tokens + cache_read_tokens + output_tokens)::bigint AS tokens
+             FROM usage GROUP BY 1, 2) u
+       FULL JOIN (SELECT org_id, bucket, sum(charge)::bigint AS charge, sum(cost)::bigint AS cost,
+                         sum(turns)::bigint AS turns,
+                         sum(input_tokens + cache_read_tokens + output_tokens)::bigint AS tokens
+                  FROM usage_rollup WHERE first_id_at(bucket) >= (SELECT kept_from('usage')) GROUP BY 1, 2) r
+           ON r.org_id = u.org_id AND r.bucket = u.bucket
+       WHERE (u.charge IS DISTINCT FROM r.charge OR COALESCE(u.cost, 0) IS DISTINCT FROM r.cost
+              OR u.turns IS DISTINCT FROM r.turns OR u.tokens IS DISTINCT FROM r.tokens)
+         AND NOT EXISTS (SELECT 1 FROM usage_touched t WHERE t.org_id = COALESCE(u.org_id, r.org_id)
+                         AND t.bucket = COALESCE(u.bucket, r.bucket))
+       ORDER BY 1 LIMIT $1"#
+);
+check!(
+    /// Receipts whose columns say another charge than their document.
+    list_receipt_column_drift,
+    r#"SELECT org_id AS "org_id!", id AS "id!", (document->>'charged_nano_usd')::bigint AS "expected?",
+              charge AS "found?"
+       FROM receipt
+       WHERE status IS NOT NULL AND COALESCE((document->>'charged_nano_usd')::bigint, 0) <> charge
+       ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
+    /// Days whose sums are not those of their steps.
+    list_day_drift,
+    r#"SELECT COALESCE(d.org_id, r.org_id) AS "org_id!", COALESCE(d.org_id, r.org_id) AS "id!",
+              r.charge AS "expected?", d.charge AS "found?"
+       FROM (SELECT org_id, bucket, sum(charge)::bigint AS charge, sum(cost)::bigint AS cost, sum(turns)::bigint AS turns
+             FROM usage_day GROUP BY 1, 2) d
+       FULL JOIN (SELECT org_id, day_of(bucket) AS bucket, sum(charge)::bigint AS charge, sum(cost)::bigint AS cost,
+                         sum(turns)::bigint AS turns
+                  FROM usage_rollup GROUP BY 1, 2) r ON r.org_id = d.org_id AND r.bucket = d.bucket
+       WHERE (d.charge, d.cost, d.turns) IS DISTINCT FROM (r.charge, r.cost, r.turns)
+       ORDER BY 1 LIMIT $1"#
 );

@@ -41,7 +41,9 @@ pub struct EntryRow {
     pub margin: NanoUsd,
     pub request_id: Option<RequestId>,
     pub note: String,
+    pub actor: String,
     pub created_at: OffsetDateTime,
+    pub booked_at: OffsetDateTime,
 }
 
 /// Entries with ids in `from..to` and below `before`, newest first.
@@ -55,7 +57,7 @@ pub async fn list_entries(
     let end = before.map_or(to, |before| before.0.min(to));
     let rows = sqlx::query!(
         r#"SELECT id, kind, credit_account = 'customer' AS "to_customer!", amount, cost, margin, request_id,
-                  note, created_at
+                  note, actor, created_at, booked_at
            FROM entry WHERE org_id = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4"#,
         scope.uuid(),
         from,
@@ -73,7 +75,9 @@ pub async fn list_entries(
         margin: NanoUsd(row.margin),
         request_id: row.request_id.map(RequestId),
         note: row.note,
+        actor: row.actor,
         created_at: row.created_at,
+        booked_at: row.booked_at,
     });
     Ok(entries.collect())
 }

@@ -4,7 +4,7 @@
 //! server that has vanished from the network cannot.
 
 use super::{
-    MIGRATIONS, StoreError,
+    MIGRATIONS, StoreError, caller,
     connection::{Connection, KeptConnection},
     monitor::{self, DatabaseState},
     schema::{self, Schema},
@@ -212,6 +212,7 @@ impl Db {
     {
         let deadline = Instant::now() + self.lane().use_max;
         let state = self.shared.state.clone();
+        let work = caller::on_behalf(caller::current(), work);
         let bounded = async move {
             match tokio::time::timeout_at(deadline, DEADLINE.scope(deadline, work)).await {
                 Ok(result) => result,
@@ -273,6 +274,13 @@ impl Db {
             })
             .await?;
         self.limit_report(connection).await
+    }
+
+    /// A transaction whose statements may each take so long, for work that nobody waits for.
+    pub async fn begin_with_limit(&self, time: Duration) -> Result<Connection, StoreError> {
+        let mut connection = self.begin().await?;
+        limit_statements(&mut connection, time, true).await?;
+        Ok(connection)
     }
 
     /// A connection that its user keeps for many uses, each between [`KeptConnection::start`] and

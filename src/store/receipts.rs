@@ -2,9 +2,151 @@
 //! puts a request's receipt and its usage row down together.
 
 use super::{OrgScope, StoreError};
-use crate::domain::ids::{ApiKeyId, ReceiptId, UserId};
+use crate::domain::{
+    ids::{ApiKeyId, ReceiptId, UserId},
+    provider::ProviderId,
+};
+use serde::Deserialize;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// What of a receipt stands in columns of its own, by which requests are filtered.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    pub requested: Option<String>,
+    pub model: Option<String>,
+    /// The provider's id; of the last call where none answered.
+    pub provider: Option<String>,
+    pub kind: Option<String>,
+    pub byok: Option<bool>,
+    pub status: String,
+    /// The class of the last call's error, where the request failed.
+    pub error_class: Option<String>,
+    pub fallback_reason: Option<String>,
+    pub charge: i64,
+    pub cost: Option<i64>,
+    pub latency_ms: i64,
+    pub attempts: i16,
+}
+
+impl Summary {
+    /// Reads a receipt, one of any release; what it does not say is left out.
+    pub fn read(document: &str) -> Summary {
+        let receipt: Document = serde_json::from_str(document).unwrap_or_default();
+        let last = receipt.attempts.last();
+        let has_failed = receipt.execution.status.as_deref() == Some("failed");
+        let error = last.and_then(|attempt| attempt.error.as_deref()).filter(|_| has_failed);
+        let name = receipt.decision.provider.or_else(|| last.map(|attempt| attempt.provider.clone()));
+        Summary {
+            provider: name.map(|name| match ProviderId::by_name(&name) {
+                Some(provider) => provider.as_str().to_owned(),
+                None => name,
+            }),
+            error_class: match error {
+                Some(error) => Some(error.split(':').next().unwrap_or(error).to_owned()),
+                None if has_failed && receipt.attempts.is_empty() => Some("refused".to_owned()),
+                None => None,
+            },
+            requested: receipt.decision.requested,
+            model: receipt.decision.model_id,
+            kind: receipt.kind,
+            byok: receipt.byok,
+            status: receipt.execution.status.unwrap_or_else(|| "unknown".to_owned()),
+            fallback_reason: receipt.fallback_reason,
+            charge: receipt.charged_nano_usd,
+            cost: receipt.provider_cost_nano_usd,
+            latency_ms: receipt.execution.latency_ms,
+            attempts: i16::try_from(receipt.attempts.len()).unwrap_or(i16::MAX),
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Document {
+    kind: Option<String>,
+    decision: Decision,
+    attempts: Vec<Attempt>,
+    byok: Option<bool>,
+    fallback_reason: Option<String>,
+    charged_nano_usd: i64,
+    provider_cost_nano_usd: Option<i64>,
+    execution: Execution,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Decision {
+    requested: Option<String>,
+    model_id: Option<String>,
+    provider: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Attempt {
+    provider: String,
+    error: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Execution {
+    status: Option<String>,
+    latency_ms: i64,
+}
+
+/// Fills in the columns of receipts that an older release wrote, at most so many; returns how many there were.
+pub async fn fill_in(connection: &mut PgConnection, rows_max: i64) -> Result<usize, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT r.org_id, r.id, r.document::text AS "document!", min(u.kind) AS kind
+           FROM (SELECT org_id, id, document FROM receipt WHERE status IS NULL LIMIT $1) r
+           LEFT JOIN usage u ON u.org_id = r.org_id AND u.request_id = r.id
+           GROUP BY r.org_id, r.id, r.document::text"#,
+        rows_max
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let orgs: Vec<Uuid> = rows.iter().map(|row| row.org_id).collect();
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let summaries: Vec<Summary> = rows
+        .into_iter()
+        .map(|row| {
+            let summary = Summary::read(&row.document);
+            Summary { kind: summary.kind.or(row.kind), ..summary }
+        })
+        .collect();
+    let texts = |pick: fn(&Summary) -> Option<&str>| summaries.iter().map(pick).collect::<Vec<_>>();
+    sqlx::query!(
+        "UPDATE receipt r
+         SET requested = s.requested, model = s.model, provider = s.provider, kind = s.kind, byok = s.byok,
+             status = s.status, error_class = s.error_class, fallback_reason = s.fallback_reason, charge = s.charge,
+             cost = s.cost, latency_ms = s.latency_ms, attempts = s.attempts
+         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[],
+                     $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::smallint[])
+             AS s (org_id, id, requested, model, provider, kind, byok, status, error_class, fallback_reason, charge,
+                   cost, latency_ms, attempts)
+         WHERE r.org_id = s.org_id AND r.id = s.id",
+        &orgs,
+        &ids,
+        &texts(|summary| summary.requested.as_deref()) as &[Option<&str>],
+        &texts(|summary| summary.model.as_deref()) as &[Option<&str>],
+        &texts(|summary| summary.provider.as_deref()) as &[Option<&str>],
+        &texts(|summary| summary.kind.as_deref()) as &[Option<&str>],
+        &summaries.iter().map(|summary| summary.byok).collect::<Vec<_>>() as &[Option<bool>],
+        &texts(|summary| Some(summary.status.as_str())) as &[Option<&str>],
+        &texts(|summary| summary.error_class.as_deref()) as &[Option<&str>],
+        &texts(|summary| summary.fallback_reason.as_deref()) as &[Option<&str>],
+        &summaries.iter().map(|summary| summary.charge).collect::<Vec<_>>(),
+        &summaries.iter().map(|summary| summary.cost).collect::<Vec<_>>() as &[Option<i64>],
+        &summaries.iter().map(|summary| summary.latency_ms).collect::<Vec<_>>(),
+        &summaries.iter().map(|summary| summary.attempts).collect::<Vec<_>>(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(summaries.len())
+}
 
 /// The document of one receipt. With `api_key`, only one of that key's requests.
 pub async fn get(

@@ -2,7 +2,10 @@
 //! and a page is a step along the primary key.
 
 use super::{OrgScope, StoreError};
-use crate::domain::ids::{ApiKeyId, ReceiptId, UserId};
+use crate::domain::{
+    ids::{ApiKeyId, ReceiptId, UserId},
+    money::NanoUsd,
+};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -15,11 +18,24 @@ pub struct Filter {
     pub api_key: Option<ApiKeyId>,
     /// `completed`, `aborted` or `failed`.
     pub status: Option<String>,
-    /// Display name of the provider that served.
+    /// The id of the provider that served, or was called last.
     pub provider: Option<String>,
-    /// Part of the name asked for or of the model that served.
+    /// The name asked for or the model that served, whole.
     pub model: Option<String>,
+    /// Part of the name asked for or of the model that served.
+    pub model_part: Option<String>,
+    /// The endpoint that was asked.
+    pub kind: Option<String>,
     pub byok: Option<bool>,
+    /// The class of the error of a failed request.
+    pub error_class: Option<String>,
+    pub fallback_reason: Option<String>,
+    /// Only those that fell back, for whatever reason.
+    pub is_fallback: bool,
+    /// Least and most that was charged.
+    pub charge_min: Option<NanoUsd>,
+    pub charge_max: Option<NanoUsd>,
+    pub latency_ms_min: Option<i64>,
     /// First id and first id past the range.
     pub ids: Option<(Uuid, Uuid)>,
 }
@@ -29,6 +45,8 @@ pub struct ReceiptRow {
     pub id: ReceiptId,
     pub api_key_id: ApiKeyId,
     pub document: String,
+    pub kind: Option<String>,
+    pub error_class: Option<String>,
     pub created_at: OffsetDateTime,
 }
 
@@ -42,21 +60,27 @@ pub async fn list(
 ) -> Result<Vec<ReceiptRow>, StoreError> {
     let (first, past) = filter.ids.unwrap_or((Uuid::nil(), Uuid::max()));
     let past = before.map_or(past, |before| before.0.min(past));
-    let pattern = filter.model.as_ref().map(|model| format!("%{}%", escape_like(model)));
+    let pattern = filter.model_part.as_ref().map(|model| format!("%{}%", escape_like(model)));
     let rows = sqlx::query!(
-        r#"SELECT receipt.id, receipt.api_key_id, receipt.document::text AS "document!", receipt.created_at
+        r#"SELECT receipt.id, receipt.api_key_id, receipt.document::text AS "document!", receipt.created_at,
+                  receipt.kind, receipt.error_class
            FROM receipt
            WHERE receipt.org_id = $1 AND receipt.id >= $2 AND receipt.id < $3
              AND ($4::uuid IS NULL OR receipt.api_key_id = $4)
-             AND ($5::text IS NULL OR receipt.document -> 'execution' ->> 'status' = $5)
-             AND ($6::text IS NULL OR receipt.document -> 'decision' ->> 'provider' = $6)
-             AND ($7::text IS NULL OR receipt.document -> 'decision' ->> 'model_id' ILIKE $7
-                                   OR receipt.document -> 'decision' ->> 'requested' ILIKE $7)
-             AND ($8::bool IS NULL OR (receipt.document ->> 'byok')::bool = $8)
-             AND ($9::uuid IS NULL OR EXISTS (
-                 SELECT 1 FROM api_key
-                 WHERE api_key.org_id = receipt.org_id AND api_key.id = receipt.api_key_id
-                   AND api_key.created_by = $9))
+             AND ($5::text IS NULL OR receipt.status = $5)
+             AND ($6::text IS NULL OR receipt.provider = $6)
+             AND ($7::text IS NULL OR receipt.model ILIKE $7 OR receipt.requested ILIKE $7)
+             AND ($8::bool IS NULL OR receipt.byok = $8)
+             AND ($9::uuid IS NULL OR receipt.api_key_id IN (
+                 SELECT id FROM api_key WHERE api_key.org_id = $1 AND api_key.created_by = $9))
+             AND ($11::text IS NULL OR receipt.model = $11 OR receipt.requested = $11)
+             AND ($12::text IS NULL OR receipt.kind = $12)
+             AND ($13::text IS NULL OR receipt.error_class = $13)
+             AND ($14::text IS NULL OR receipt.fallback_reason = $14)
+             AND (NOT $15::bool OR receipt.fallback_reason IS NOT NULL)
+             AND ($16::bigint IS NULL OR receipt.charge >= $16)
+             AND ($17::bigint IS NULL OR receipt.charge <= $17)
+             AND ($18::bigint IS NULL OR receipt.latency_ms >= $18)
            ORDER BY receipt.id DESC
            LIMIT $10"#,
         scope.uuid(),
@@ -69,6 +93,14 @@ pub async fn list(
         filter.byok,
         filter.made_by.map(|user| user.0),
         limit,
+        filter.model,
+        filter.kind,
+        filter.error_class,
+        filter.fallback_reason,
+        filter.is_fallback,
+        filter.charge_min.map(|amount| amount.0),
+        filter.charge_max.map(|amount| amount.0),
+        filter.latency_ms_min,
     )
     .fetch_all(connection)
     .await?;
@@ -78,6 +110,8 @@ pub async fn list(
             id: ReceiptId(row.id),
             api_key_id: ApiKeyId(row.api_key_id),
             document: row.document,
+            kind: row.kind,
+            error_class: row.error_class,
             created_at: row.created_at,
         })
         .collect())
@@ -113,25 +147,31 @@ pub async fn booked(
     id: ReceiptId,
 ) -> Result<Booked, StoreError> {
     let row = sqlx::query!(
-        r#"SELECT
+        r#"WITH held AS MATERIALIZED (
+               SELECT id, amount FROM hold WHERE org_id = $1 AND request_id = $2 AND id >= $3 AND id < $4
+           )
+           SELECT
              (SELECT sum(usage.charge)::bigint FROM usage WHERE org_id = $1 AND request_id = $2) AS usage_charge,
-             (SELECT sum(amount)::bigint FROM hold WHERE org_id = $1 AND request_id = $2
-                AND id >= $3 AND id < $4) AS held,
-             (SELECT sum(CASE entry.kind WHEN 'charge' THEN entry.amount ELSE -entry.amount END)::bigint
-                FROM entry WHERE org_id = $1 AND entry.request_id = $2
-                AND entry.id >= $3 AND entry.id < $4) AS entry_charge"#,
+             (SELECT sum(amount)::bigint FROM held) AS held,
+             (SELECT sum(CASE WHEN e.debit_account = 'customer' THEN e.amount ELSE -e.amount END)::bigint
+                FROM (SELECT debit_account, amount FROM entry
+                      WHERE org_id = $1 AND hold_id IN (SELECT id FROM held)
+                      UNION ALL
+                      SELECT debit_account, amount FROM entry
+                      WHERE org_id = $1 AND corrects_hold_id IN (SELECT id FROM held)) e) AS entry_charge"#,
         scope.uuid(),
         id.0,
         first_id_ms(id, 0),
-        first_id_ms(id, BOOKED_WITHIN_MS),
+        first_id_ms(id, HELD_WITHIN_MS),
     )
     .fetch_one(connection)
     .await?;
     Ok(Booked { usage_charge: row.usage_charge, entry_charge: row.entry_charge, held: row.held })
 }
 
-/// Holds and entries of a request are made within this time after it began: an hour, four times the longest request.
-const BOOKED_WITHIN_MS: u128 = 3_600 * 1_000;
+/// Holds of a request are made within this time after it began: an hour, four times the longest request. Entries of
+/// them may come at any later time.
+const HELD_WITHIN_MS: u128 = 3_600 * 1_000;
 
 /// The smallest id of the millisecond of `id`, and of one that much later.
 fn first_id_ms(id: ReceiptId, later_ms: u128) -> Uuid {

@@ -1,8 +1,8 @@
 //! Usage rows and receipts: what each request consumed and what the gateway decided, BYOK included. Rows
 //! are written once and never changed; the time of a row is the time in its request id, so that every
-//! report's range and every grouping by day read one clock.
+//! report's range and every grouping by day read one clock. Sums of them are `store::rollups`'.
 
-use super::{OrgScope, StoreError};
+use super::{OrgScope, StoreError, receipts::Summary};
 use crate::domain::{
     ids::{ApiKeyId, RequestId},
     money::NanoUsd,
@@ -101,6 +101,10 @@ pub async fn write(
     Ok(transaction.commit().await?)
 }
 
+fn texts(summaries: &[Summary], pick: fn(&Summary) -> Option<&str>) -> Vec<Option<&str>> {
+    summaries.iter().map(pick).collect()
+}
+
 /// The most of anything that one row counts: no sum over rows overflows then.
 const COUNT_MAX: i64 = 1_000_000_000_000;
 
@@ -121,6 +125,14 @@ pub async fn insert(
     let told: Vec<(&Record, &str)> =
         records.iter().filter_map(|record| record.receipt.as_deref().map(|text| (record, text))).collect();
     let receipts: Vec<&str> = told.iter().map(|(_, text)| *text).collect();
+    let summaries: Vec<Summary> = told
+        .iter()
+        .map(|(record, text)| {
+            let mut summary = Summary::read(text);
+            summary.kind = summary.kind.or_else(|| record.usage.as_ref().map(|usage| usage.kind.to_string()));
+            summary
+        })
+        .collect();
     let providers: Vec<&str> = rows.iter().map(|(_, row)| row.provider.as_ref()).collect();
     let kinds: Vec<&str> = rows.iter().map(|(_, row)| row.kind.as_ref()).collect();
     let models: Vec<&str> = rows.iter().map(|(_, row)| row.model.as_ref()).collect();
@@ -147,13 +159,19 @@ pub async fn insert(
                  $37::bigint[], $38::bigint[], $39::text[], $40::bigint[], $41::bigint[]) u
              ON CONFLICT DO NOTHING
          )
-         INSERT INTO receipt (org_id, id, api_key_id, document, created_at, refused)
+         INSERT INTO receipt (org_id, id, api_key_id, document, created_at, refused, requested, model, provider, kind,
+                              byok, status, error_class, fallback_reason, charge, cost, latency_ms, attempts)
          SELECT r.org_id, r.id, r.api_key_id, r.document::json, r.created_at,
                 -- No provider was called and nothing was answered. Inside a text both would be escaped.
                 position('\"attempts\":[]' in r.document) > 0
-                    AND position('\"status\":\"failed\"' in r.document) > 0
-         FROM unnest($22::uuid[], $23::uuid[], $24::uuid[], $25::text[], $26::timestamptz[])
-             AS r (org_id, id, api_key_id, document, created_at)
+                    AND position('\"status\":\"failed\"' in r.document) > 0,
+                r.requested, r.model, r.provider, r.kind, r.byok, r.status, r.error_class, r.fallback_reason, r.charge,
+                r.cost, r.latency_ms, r.attempts
+         FROM unnest($22::uuid[], $23::uuid[], $24::uuid[], $25::text[], $26::timestamptz[], $42::text[], $43::text[],
+                     $44::text[], $45::text[], $46::boolean[], $47::text[], $48::text[], $49::text[], $50::bigint[],
+                     $51::bigint[], $52::bigint[], $53::smallint[])
+             AS r (org_id, id, api_key_id, document, created_at, requested, model, provider, kind, byok, status,
+                   error_class, fallback_reason, charge, cost, latency_ms, attempts)
          ON CONFLICT DO NOTHING",
         &rows.iter().map(|(r, _)| r.scope.uuid()).collect::<Vec<Uuid>>(),
         &rows.iter().map(|(r, _)| r.request_id.0).collect::<Vec<Uuid>>(),
@@ -197,6 +215,18 @@ pub async fn insert(
         &rows.iter().map(|(_, u)| u.cache_saved.map(|saved| saved.0)).collect::<Vec<Option<i64>>>()
             as &[Option<i64>],
         &column(|u| u.usage.stated),
+        &texts(&summaries, |summary| summary.requested.as_deref()) as &[Option<&str>],
+        &texts(&summaries, |summary| summary.model.as_deref()) as &[Option<&str>],
+        &texts(&summaries, |summary| summary.provider.as_deref()) as &[Option<&str>],
+        &texts(&summaries, |summary| summary.kind.as_deref()) as &[Option<&str>],
+        &summaries.iter().map(|summary| summary.byok).collect::<Vec<Option<bool>>>() as &[Option<bool>],
+        &texts(&summaries, |summary| Some(summary.status.as_str())) as &[Option<&str>],
+        &texts(&summaries, |summary| summary.error_class.as_deref()) as &[Option<&str>],
+        &texts(&summaries, |summary| summary.fallback_reason.as_deref()) as &[Option<&str>],
+        &summaries.iter().map(|summary| summary.charge).collect::<Vec<i64>>(),
+        &summaries.iter().map(|summary| summary.cost).collect::<Vec<Option<i64>>>() as &[Option<i64>],
+        &summaries.iter().map(|summary| summary.latency_ms).collect::<Vec<i64>>(),
+        &summaries.iter().map(|summary| summary.attempts).collect::<Vec<i16>>(),
     )
     .execute(connection)
     .await?;
@@ -220,144 +250,4 @@ fn time_of(id: Uuid, fallback: OffsetDateTime) -> OffsetDateTime {
         .unwrap_or(fallback)
 }
 
-/// What usage is summed by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GroupBy {
-    /// UTC.
-    Day,
-    Model,
-    Provider,
-    /// API key.
-    Key,
-    Byok,
-    Category,
-    /// The endpoint that was asked.
-    Kind,
-}
-
-impl GroupBy {
-    pub const ALL: [GroupBy; 7] = [
-        GroupBy::Day,
-        GroupBy::Model,
-        GroupBy::Provider,
-        GroupBy::Key,
-        GroupBy::Byok,
-        GroupBy::Category,
-        GroupBy::Kind,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            GroupBy::Day => "day",
-            GroupBy::Model => "model",
-            GroupBy::Provider => "provider",
-            GroupBy::Key => "key",
-            GroupBy::Byok => "byok",
-            GroupBy::Category => "category",
-            GroupBy::Kind => "kind",
-        }
-    }
-}
-
-/// Sums over one group, named as `Usage` names its buckets. Those of tokens do not overlap, but `reasoning` is part
-/// of `output`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UsageSum {
-    pub key: String,
-    pub requests: i64,
-    pub input: i64,
-    pub cache_read: i64,
-    pub cache_write: i64,
-    pub cache_write_1h: i64,
-    pub output: i64,
-    pub reasoning: i64,
-    pub audio_input: i64,
-    pub image_input: i64,
-    pub audio_output: i64,
-    pub image_output: i64,
-    pub images: i64,
-    pub input_images: i64,
-    pub characters: i64,
-    pub audio_ms: i64,
-    pub searches: i64,
-    pub queries: i64,
-    pub pages: i64,
-    pub cost: NanoUsd,
-    pub charge: NanoUsd,
-}
-
-/// Sums an organization's usage of `from..to` (ids, see [`first_id_at`]) in groups, at most `limit` of them; of one of
-/// its API keys alone, if one is given. A request of several turns is one, in every group that some turn of it is in.
-pub async fn sum_by(
-    connection: &mut PgConnection,
-    scope: OrgScope,
-    api_key: Option<ApiKeyId>,
-    group: GroupBy,
-    (from, to): (Uuid, Uuid),
-    limit: i64,
-) -> Result<Vec<UsageSum>, StoreError> {
-    let rows = sqlx::query!(
-        r#"SELECT CASE $4::text
-                      WHEN 'day' THEN to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')
-                      WHEN 'model' THEN model
-                      WHEN 'provider' THEN provider
-                      WHEN 'key' THEN 'key_' || replace(api_key_id::text, '-', '')
-                      WHEN 'byok' THEN CASE WHEN byok THEN 'true' ELSE 'false' END
-                      WHEN 'kind' THEN kind
-                      ELSE COALESCE(category, '')
-                  END AS "key!",
-                  count(DISTINCT request_id) AS "requests!", sum(input_tokens)::bigint AS "input!",
-                  sum(cache_read_tokens)::bigint AS "cache_read!",
-                  sum(cache_write_tokens)::bigint AS "cache_write!",
-                  sum(cache_write_1h_tokens)::bigint AS "cache_write_1h!",
-                  sum(output_tokens)::bigint AS "output!", sum(reasoning_tokens)::bigint AS "reasoning!",
-                  sum(audio_input_tokens)::bigint AS "audio_input!",
-                  sum(image_input_tokens)::bigint AS "image_input!",
-                  sum(audio_output_tokens)::bigint AS "audio_output!",
-                  sum(image_output_tokens)::bigint AS "image_output!",
-                  sum(images)::bigint AS "images!",
-                  sum(input_images)::bigint AS "input_images!",
-                  sum(characters)::bigint AS "characters!",
-                  sum(audio_ms)::bigint AS "audio_ms!",
-                  sum(searches)::bigint AS "searches!",
-                  sum(queries)::bigint AS "queries!",
-                  sum(pages)::bigint AS "pages!",
-                  COALESCE(sum(cost), 0)::bigint AS "cost!", sum(charge)::bigint AS "charge!"
-           FROM usage
-           WHERE org_id = $1 AND request_id >= $2 AND request_id < $3
-                 AND ($6::uuid IS NULL OR api_key_id = $6)
-           GROUP BY 1 ORDER BY 1 LIMIT $5"#,
-        scope.uuid(),
-        from,
-        to,
-        group.as_str(),
-        limit,
-        api_key.map(|id| id.0),
-    )
-    .fetch_all(connection)
-    .await?;
-    let sums = rows.into_iter().map(|row| UsageSum {
-        key: row.key,
-        requests: row.requests,
-        input: row.input,
-        cache_read: row.cache_read,
-        cache_write: row.cache_write,
-        cache_write_1h: row.cache_write_1h,
-        output: row.output,
-        reasoning: row.reasoning,
-        audio_input: row.audio_input,
-        image_input: row.image_input,
-        audio_output: row.audio_output,
-        image_output: row.image_output,
-        images: row.images,
-        input_images: row.input_images,
-        characters: row.characters,
-        audio_ms: row.audio_ms,
-        searches: row.searches,
-        queries: row.queries,
-        pages: row.pages,
-        cost: NanoUsd(row.cost),
-        charge: NanoUsd(row.charge),
-    });
-    Ok(sums.collect())
-}
+pub use super::rollups::{GroupBy, UsageSum};

@@ -98,7 +98,7 @@ async function refusals({ context, page, home, key }) {
 
 async function look({ context, home, key, details }) {
   const pages = [home, `${home}/start`, `${home}/requests`, details, `${home}/usage`, `${home}/usage?group_by=model`,
-    `${home}/keys`, key, `${key}/revoke`, `${home}/models`, `${home}/billing`, `${home}/team`, `${base}/me`,
+    `${home}/keys`, key, `${key}/revoke`, `${home}/models`, `${home}/billing`, `${home}/billing/statements`, `${home}/team`, `${base}/me`,
     `${base}/login`, `${base}/signup`, `${home}/nothing-here`];
   const storageState = await context.storageState();
   for (const [colorScheme, width] of [['light', 1280], ['dark', 390], ['light', 320]]) {

@@ -10,7 +10,7 @@ use std::{
 const LAYERS: &[&[&str]] = &[
     &["classifier"],
     &["domain"],
-    &["dialect"],
+    &["dialect", "books"],
     &["store", "vault"],
     &["providers"],
     &["routing", "mcp"],

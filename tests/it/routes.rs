@@ -110,7 +110,12 @@ async fn every_response_has_a_request_id_of_its_own() {
         stack.request("PUT", "/healthz").send().await,
     ];
     for route in ROUTES {
-        let path = route.path.replace("{id:.+}", "x").replace("{id}", "x").replace("{provider}", "openai");
+        let path = route
+            .path
+            .replace("{id:.+}", "x")
+            .replace("{id}", "x")
+            .replace("{provider}", "openai")
+            .replace("{month}", "2026-10");
         replies.push(stack.request(route.method.as_str(), &path).send().await);
     }
     let mut ids: Vec<&str> = replies
@@ -131,7 +136,12 @@ async fn every_response_has_a_request_id_of_its_own() {
 async fn every_refusal_of_the_table_is_in_its_envelope() {
     let stack = Stack::start().await;
     for route in ROUTES {
-        let path = route.path.replace("{id:.+}", "x").replace("{id}", "x").replace("{provider}", "openai");
+        let path = route
+            .path
+            .replace("{id:.+}", "x")
+            .replace("{id}", "x")
+            .replace("{provider}", "openai")
+            .replace("{month}", "2026-10");
         let reply = stack.request(route.method.as_str(), &path).send().await;
         match route.envelope {
             _ if reply.status < 400 => {}

@@ -1,6 +1,8 @@
 //! The ledger against a real PostgreSQL. Every test ends with a clean audit.
 
 mod audit;
+mod books;
+mod corrupted;
 mod faults;
 mod gone;
 mod holds;

@@ -10,6 +10,7 @@ pub mod overview;
 pub mod provider_keys;
 pub mod requests;
 pub mod start;
+pub mod statements;
 pub mod usage;
 
 use super::frame::{PageError, state};

@@ -18,7 +18,7 @@ use crate::{
         ambient::Ambient,
         ids::{ApiKeyId, ReceiptId},
         money::NanoUsd,
-        provider::PROVIDERS,
+        provider::{PROVIDERS, ProviderId},
     },
     store::{requests::Filter, sessions::Session, usage},
 };
@@ -115,10 +115,12 @@ fn filter(form: &Form, session: &Session, now: time::OffsetDateTime) -> Result<F
             .transpose()
             .map_err(|_| PageError::form("key", "`key` must be the id of an API key"))?,
         status: one_of("status", STATUSES)?,
-        provider: one_of("provider", &names)?,
-        model: form.given("model").map(str::to_owned),
+        provider: one_of("provider", &names)?
+            .map(|name| ProviderId::by_name(&name).map_or(name, |provider| provider.as_str().to_owned())),
+        model_part: form.given("model").map(str::to_owned),
         byok: one_of("credential", &["own", "platform"])?.map(|credential| credential == "own"),
         ids,
+        ..Filter::default()
     })
 }
 

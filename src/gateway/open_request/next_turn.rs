@@ -52,6 +52,7 @@ impl OpenRequest {
             hold: None,
             hold_requested: Default::default(),
             held: Default::default(),
+            held_ms: self.held_ms,
             flows: false,
             cut_by: None,
             undelivered: false,

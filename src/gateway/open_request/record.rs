@@ -15,6 +15,12 @@ use std::{sync::Arc, time::Duration};
 const REFUSED_CANDIDATES_MAX: usize = 10;
 
 impl OpenRequest {
+    /// Milliseconds since the request arrived, its first turn that is.
+    pub fn since_arrival_ms(&self) -> u64 {
+        let began = self.turns.began.map_or(self.started, |(_, began)| began);
+        millis(began.elapsed())
+    }
+
     pub(super) fn record(&self, bill: Option<&Bill>, ending: RequestOutcome, error: Option<&str>) -> Record {
         let latency_ms = millis(self.started.elapsed());
         let ttft_ms = self.ttft.map(millis);
@@ -24,6 +30,7 @@ impl OpenRequest {
         let bill = bill.or(free.as_ref());
         let story = ReceiptInput {
             request_id: self.request_id,
+            kind: self.kind.as_str(),
             requested: &self.requested,
             considered: match self.attempts.is_empty() && bill.is_none() {
                 // Refused: it costs its sender nothing, and is kept small.
@@ -47,6 +54,9 @@ impl OpenRequest {
             error,
             latency_ms: millis(began.elapsed()),
             ttft_ms: self.turns.first_ttft.map(millis).or(ttft_ms),
+            held_ms: self.held_ms,
+            // The record is made once the ledger has answered.
+            settled_ms: self.held_ms.map(|_| millis(began.elapsed())),
             started_at,
         };
         let row = self.served().zip(bill).map(|(served, bill)| UsageRow {

@@ -23,6 +23,7 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
         credential_id: None,
         status: Some(500),
         error: Some(huge.clone()),
+        started_ms: 0,
         latency_ms: 1,
     };
     let served = ServedBy {
@@ -37,6 +38,7 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
     let done = CompletedTurn { served: served.clone(), bill: bill.clone() };
     let story = ReceiptInput {
         request_id: RequestId(Uuid::nil()),
+        kind: "chat",
         requested: &huge,
         considered: &vec![line; 5_000],
         strategy: "list",
@@ -56,6 +58,8 @@ fn a_receipt_stays_small_whatever_clients_and_providers_write() {
         error: Some(&huge),
         latency_ms: 1,
         ttft_ms: None,
+        held_ms: None,
+        settled_ms: None,
         started_at: time::OffsetDateTime::UNIX_EPOCH,
     };
     let text = write(&story);

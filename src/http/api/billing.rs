@@ -1,8 +1,12 @@
-//! Money as customers see it, and credit as the operator gives it: thin over `billing::report` and
-//! `store::topups`.
+//! Money as customers see it, and entries as the operator makes them: thin over `billing::report` and
+//! `billing::credit`.
 
 use crate::{
-    billing::report::{self, Range, RangeError},
+    billing::{
+        credit::{self, NewEntry},
+        report::{self, Range, RangeError},
+    },
+    books::{entry::EntryKind, periods::Zone},
     domain::{
         ambient::Ambient,
         ids::{EntryId, OrgId},
@@ -15,16 +19,16 @@ use crate::{
     },
     store::{
         Db, Purpose, StoreError,
-        audit_log::{self, AuditEntry},
         idempotency::Holder,
         organizations,
+        postings::{BALANCE_MAX, PostingOutcome},
         sessions::{Operator, Session},
-        topups::{self, BALANCE_MAX, Credit, CreditKind, CreditOutcome},
     },
 };
 use actix_web::{HttpResponse, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Entries on a page when the client does not say.
 const PAGE_DEFAULT: i64 = 50;
@@ -74,67 +78,144 @@ pub async fn list_entries(call: Call, session: Session) -> Result<HttpResponse, 
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct TopupBody {
+struct EntryBody {
     organization_id: String,
+    /// `grant`, `topup`, `promotion`, `refund` or `adjustment`.
+    kind: Option<String>,
     /// A decimal string or a JSON number, read as the digits that were sent and never as a float.
     amount_usd: Box<RawValue>,
     external_id: Option<String>,
-    #[serde(default)]
-    note: String,
+    #[serde(alias = "note", default)]
+    reason: String,
+    /// Of promotional credit.
+    expires_at: Option<String>,
 }
 
-/// `POST /api/billing/topups`: the operator gives credit; one `externalId` credits once.
+/// `POST /api/billing/topups`: the operator gives credit; one `externalId` credits once. With an `externalId` it is a
+/// payment, without one a grant.
 pub async fn create_topup(call: Call, operator: Operator) -> Result<HttpResponse, ApiError> {
     let holder = Holder::of_operator(&operator);
-    once(call, holder, ACCOUNT_BODY_BYTES_MAX, always, move |call| add_credit(call, operator)).await
+    once(call, holder, ACCOUNT_BODY_BYTES_MAX, always, move |call| post_entry(call, operator, false)).await
 }
 
-async fn add_credit(mut call: Call, operator: Operator) -> Result<HttpResponse, ApiError> {
+/// `POST /api/billing/entries`: the operator posts an entry of a kind, with its reason. An entry is never changed: what
+/// was wrong is put right by another one.
+pub async fn create_entry(call: Call, operator: Operator) -> Result<HttpResponse, ApiError> {
+    let holder = Holder::of_operator(&operator);
+    once(call, holder, ACCOUNT_BODY_BYTES_MAX, always, move |call| post_entry(call, operator, true)).await
+}
+
+/// What an entry of the operator is made of, checked.
+struct Wanted {
+    organization: OrgId,
+    kind: EntryKind,
+    amount: NanoUsd,
+    external_id: Option<String>,
+    reason: String,
+    expires_at: Option<OffsetDateTime>,
+}
+
+impl Wanted {
+    fn of(body: EntryBody, names_kind: bool, now: OffsetDateTime) -> Result<Wanted, ApiError> {
+        let kind = match body.kind.as_deref() {
+            None if names_kind => return Err(ApiError::invalid("kind", kinds_text())),
+            None if body.external_id.is_some() => EntryKind::Topup,
+            None => EntryKind::Grant,
+            Some(name) => EntryKind::by_name(name)
+                .filter(|kind| credit::OPERATOR_KINDS.contains(kind))
+                .ok_or_else(|| ApiError::invalid("kind", kinds_text()))?,
+        };
+        let digits = body.amount_usd.get().trim_matches('"');
+        let amount = NanoUsd::parse(digits).ok().filter(|amount| {
+            *amount > NanoUsd::ZERO || (kind == EntryKind::Adjustment && *amount < NanoUsd::ZERO)
+        });
+        let amount = amount.ok_or_else(|| {
+            let message = match kind {
+                EntryKind::Adjustment => "`amountUsd` must be a decimal number other than 0",
+                _ => "`amountUsd` must be a decimal number above 0",
+            };
+            ApiError::invalid("amountUsd", message)
+        })?;
+        let organization = body.organization_id.parse().map_err(|_| ApiError::not_found("organization"))?;
+        let is_bad = |text: &str| text.is_empty() || text.len() > TEXT_BYTES_MAX || text.contains('\0');
+        if body.external_id.as_deref().is_some_and(is_bad) {
+            return Err(ApiError::invalid("externalId", "`externalId` must be 1 to 500 bytes of text"));
+        }
+        if names_kind && body.reason.trim().is_empty() {
+            return Err(ApiError::invalid("reason", "`reason` must say why the entry is made"));
+        }
+        if !body.reason.is_empty() && is_bad(&body.reason) {
+            let param = if names_kind { "reason" } else { "note" };
+            return Err(ApiError::invalid(param, format!("`{param}` must be at most 500 bytes of text")));
+        }
+        let expires_at = expiry(kind, body.expires_at.as_deref(), now)?;
+        let (external_id, reason) = (body.external_id, body.reason);
+        Ok(Wanted { organization, kind, amount, external_id, reason, expires_at })
+    }
+}
+
+fn kinds_text() -> String {
+    format!("`kind` must be one of {}", credit::OPERATOR_KINDS.map(EntryKind::as_str).join(", "))
+}
+
+/// Promotional credit has a date in the future, nothing else has one.
+fn expiry(
+    kind: EntryKind,
+    text: Option<&str>,
+    now: OffsetDateTime,
+) -> Result<Option<OffsetDateTime>, ApiError> {
+    match (kind, text) {
+        (EntryKind::Promotion, Some(text)) => {
+            let at = Zone::utc().midnight(text, 1).or_else(|| OffsetDateTime::parse(text, &Rfc3339).ok());
+            at.filter(|at| *at > now).map(Some).ok_or_else(|| {
+                let message = "`expiresAt` must be a date (YYYY-MM-DD, the last day of the credit) or an RFC 3339 \
+                               time in the future";
+                ApiError::invalid("expiresAt", message)
+            })
+        }
+        (EntryKind::Promotion, None) => {
+            Err(ApiError::invalid("expiresAt", "A promotion needs `expiresAt`, the last day of the credit"))
+        }
+        (_, Some(_)) => Err(ApiError::invalid("expiresAt", "Only a promotion takes `expiresAt`")),
+        (_, None) => Ok(None),
+    }
+}
+
+async fn post_entry(mut call: Call, operator: Operator, names_kind: bool) -> Result<HttpResponse, ApiError> {
     let ambient = call.state::<Ambient>()?.get_ref().clone();
     let db = call.state::<Db>()?.get_ref().clone();
-    let body: TopupBody = call.json().await?;
-    let digits = body.amount_usd.get().trim_matches('"');
-    let amount = NanoUsd::parse(digits).ok().filter(|amount| *amount > NanoUsd::ZERO);
-    let amount = amount
-        .ok_or_else(|| ApiError::invalid("amountUsd", "`amountUsd` must be a decimal number above 0"))?;
-    let org: OrgId = body.organization_id.parse().map_err(|_| ApiError::not_found("organization"))?;
-    let too_long = |text: &str| text.is_empty() || text.len() > TEXT_BYTES_MAX || text.contains('\0');
-    if body.external_id.as_deref().is_some_and(too_long) {
-        return Err(ApiError::invalid("externalId", "`externalId` must be 1 to 500 bytes of text"));
-    }
-    if !body.note.is_empty() && too_long(&body.note) {
-        return Err(ApiError::invalid("note", "`note` must be at most 500 bytes of text"));
-    }
-    let entry_id = EntryId(ambient.uuid());
+    let wanted = Wanted::of(call.json().await?, names_kind, ambient.now())?;
+    let (amount, kind) = (wanted.amount, wanted.kind);
     let pool = db.clone();
     let outcome = db.run::<_, StoreError, _>(async move {
         let mut transaction = pool.begin().await?;
-        let Some(scope) = organizations::find_scope(&mut transaction, org).await? else {
-            return Ok(CreditOutcome::NoAccount);
+        let Some(scope) = organizations::find_scope(&mut transaction, wanted.organization).await? else {
+            return Ok(None);
         };
-        let external_id = body.external_id.as_deref();
-        let kind = if external_id.is_some() { CreditKind::Topup } else { CreditKind::Grant };
-        let credit = Credit { kind, amount, external_id, note: &body.note, entry_id, now: ambient.now() };
-        let outcome = topups::grant(&mut transaction, scope, &credit).await?;
-        if outcome == CreditOutcome::Posted {
-            let (actor, subject) = (operator.user_id.to_string(), entry_id.to_string());
-            let entry =
-                AuditEntry { org: Some(org), actor: &actor, action: "credit.grant", subject: &subject };
-            audit_log::insert(&mut transaction, &ambient, &entry).await?;
-        }
+        let actor = operator.user_id.to_string();
+        let entry = NewEntry {
+            kind: wanted.kind,
+            amount: wanted.amount,
+            external_id: wanted.external_id.as_deref(),
+            reason: &wanted.reason,
+            actor: &actor,
+            expires_at: wanted.expires_at,
+        };
+        let posted = credit::post(&mut transaction, &ambient, scope, &entry).await?;
         transaction.commit().await?;
-        Ok(outcome)
+        Ok(Some(posted))
     });
-    let view = json!({ "entryId": entry_id, "amountUsd": amount.to_string() });
-    match outcome.await? {
-        CreditOutcome::Posted => Ok(HttpResponse::build(StatusCode::CREATED).json(view)),
-        CreditOutcome::Repeat => Ok(HttpResponse::Ok().json(json!({ "amountUsd": amount.to_string() }))),
-        CreditOutcome::Conflict { .. } => {
+    let Some((entry_id, outcome)) = outcome.await? else { return Err(ApiError::not_found("organization")) };
+    let view = json!({ "entryId": entry_id, "kind": kind.as_str(), "amountUsd": amount.to_string() });
+    match outcome {
+        PostingOutcome::Posted => Ok(HttpResponse::build(StatusCode::CREATED).json(view)),
+        PostingOutcome::Repeat => Ok(HttpResponse::Ok().json(json!({ "amountUsd": amount.to_string() }))),
+        PostingOutcome::Conflict { .. } => {
             let message = "This `externalId` was credited with another amount or to another organization";
             Err(ApiError::new(Code::Conflict, message).param("externalId"))
         }
-        CreditOutcome::NoAccount => Err(ApiError::not_found("organization")),
-        CreditOutcome::TooMuch => {
+        PostingOutcome::NoAccount => Err(ApiError::not_found("organization")),
+        PostingOutcome::TooMuch | PostingOutcome::WrongWay => {
             let message = format!("`amountUsd` is too large: a balance can be at most {BALANCE_MAX} USD");
             Err(ApiError::invalid("amountUsd", message))
         }

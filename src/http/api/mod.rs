@@ -1,10 +1,14 @@
 //! Account calls under `/api`: thin over the services in `accounts`. JSON in camelCase.
 
+pub mod audit;
 pub mod auth;
 pub mod billing;
 pub mod keys;
 pub mod members;
+pub mod payments;
 pub mod provider_keys;
+pub mod requests;
+pub mod statements;
 pub mod usage;
 
 use super::error::{ApiError, Code};

@@ -1,47 +1,142 @@
-//! Usage reports, as JSON or CSV: thin over `billing::report`.
+//! Usage reports, as JSON or CSV: thin over `billing::usage_report`.
 
 use crate::{
-    billing::report::{self, Range},
+    billing::{
+        report::Range,
+        usage_report::{self, QueryError, UsageQuery, parse_group_by},
+    },
+    books::periods::{PeriodError, Zone},
     domain::ambient::Ambient,
     http::{error::ApiError, extract::Call},
-    store::{Db, Purpose, StoreError, sessions::Session, usage::GroupBy},
+    store::{
+        Db, Purpose, StoreError,
+        rollups::{GroupBy, UsageFilter},
+        sessions::Session,
+    },
 };
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web::Bytes};
+use futures_util::stream;
 use serde::Deserialize;
+use tokio::sync::mpsc;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct UsageQuery {
+struct Parameters {
     from: Option<String>,
     to: Option<String>,
+    tz: Option<String>,
     #[serde(alias = "groupBy")]
     group_by: Option<String>,
+    /// `previous`: beside the span of the same length before.
+    compare: Option<String>,
     format: Option<String>,
+    key: Option<String>,
+    member: Option<String>,
+    model: Option<String>,
+    provider: Option<String>,
+    byok: Option<bool>,
+    category: Option<String>,
+    kind: Option<String>,
+    status: Option<String>,
 }
 
-/// `GET /api/usage?from&to&group_by=day|model|provider|key|byok|category|kind`; CSV by `format=csv` or `Accept`.
+/// `GET /api/usage?from&to&tz&group_by&compare` and a filter for each property; CSV by `format=csv` or `Accept`.
 pub async fn get_usage(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
-    let query: UsageQuery = call.query()?;
-    let range = Range::parse(query.from.as_deref(), query.to.as_deref(), call.state::<Ambient>()?.now())?;
-    let group_by = report::parse_group_by(query.group_by.as_deref().unwrap_or("day")).ok_or_else(|| {
-        let known = GroupBy::ALL.map(GroupBy::as_str).join(", ");
-        ApiError::invalid("group_by", format!("`group_by` must be one of {known}"))
-    })?;
-    let csv = match query.format.as_deref() {
+    let parameters: Parameters = call.query()?;
+    let csv = match parameters.format.as_deref() {
         Some("csv") => true,
         Some("json") => false,
         Some(_) => return Err(ApiError::invalid("format", "`format` must be json or csv")),
         None => call.header("accept").is_some_and(|accept| accept.starts_with("text/csv")),
     };
+    let compared = match parameters.compare.as_deref() {
+        None => false,
+        Some("previous") => true,
+        Some(_) => return Err(ApiError::invalid("compare", "`compare` must be previous")),
+    };
+    let query = query(&parameters, call.state::<Ambient>()?.now())?;
     let db = call.state::<Db>()?.with_purpose(Purpose::Reports);
+    if csv {
+        return Ok(stream_csv(db, session, query));
+    }
     let pool = db.clone();
     let report = db.run::<_, StoreError, _>(async move {
-        report::usage(&mut *pool.acquire().await?, session.scope, range, group_by).await
+        usage_report::report(&mut *pool.acquire().await?, session.scope, &query, compared).await
     });
-    let report = report.await.map_err(ApiError::of_report)?;
-    Ok(if csv {
-        HttpResponse::Ok().content_type("text/csv; charset=utf-8").body(report.to_csv())
-    } else {
-        HttpResponse::Ok().json(report)
+    Ok(HttpResponse::Ok().json(report.await.map_err(ApiError::of_report)?))
+}
+
+fn query(parameters: &Parameters, now: time::OffsetDateTime) -> Result<UsageQuery, ApiError> {
+    let zone_name = parameters.tz.as_deref().unwrap_or("UTC");
+    let zone = Zone::by_name(zone_name).map_err(QueryError::from)?;
+    let range = Range::parse_in(&zone, parameters.from.as_deref(), parameters.to.as_deref(), now)?;
+    let mut groups = parameters.group_by.as_deref().unwrap_or("day").split(',').map(|name| {
+        parse_group_by(name.trim()).ok_or_else(|| {
+            let known = GroupBy::ALL.map(GroupBy::as_str).join(", ");
+            ApiError::invalid("group_by", format!("`group_by` must be one or two of {known}"))
+        })
+    });
+    let first = groups.next().transpose()?.unwrap_or(GroupBy::Day);
+    let second = groups.next().transpose()?;
+    if groups.next().is_some() {
+        return Err(QueryError::Groups.into());
+    }
+    let mut query = UsageQuery::by(range, first).in_zone(zone, zone_name).filtered(filter(parameters)?);
+    if let Some(second) = second {
+        query = query.and_by(second)?;
+    }
+    query.check()?;
+    Ok(query)
+}
+
+fn filter(parameters: &Parameters) -> Result<UsageFilter, ApiError> {
+    let key = parameters.key.as_deref().map(str::parse).transpose();
+    let member = parameters.member.as_deref().map(str::parse).transpose();
+    Ok(UsageFilter {
+        api_key: key.map_err(|error| ApiError::invalid("key", format!("`key`: {error}")))?,
+        member: member.map_err(|error| ApiError::invalid("member", format!("`member`: {error}")))?,
+        model: parameters.model.clone(),
+        provider: parameters.provider.clone(),
+        byok: parameters.byok,
+        category: parameters.category.clone(),
+        kind: parameters.kind.clone(),
+        status: parameters.status.clone(),
     })
+}
+
+/// Pieces of CSV that wait for a slow client; then the database waits.
+const PIECES_MAX: usize = 4;
+
+/// Sends the rows as the database finds them, so that an export of any size needs little memory. One that fails on the
+/// way ends without its end, which the client sees.
+fn stream_csv(db: Db, session: Session, query: UsageQuery) -> HttpResponse {
+    let (pieces, received) = mpsc::channel::<Result<Bytes, StoreError>>(PIECES_MAX);
+    let reading = db.clone();
+    actix_web::rt::spawn(async move {
+        let failed = pieces.clone();
+        let written = db.run::<_, StoreError, _>(async move {
+            let send = |piece: Vec<u8>| {
+                let pieces = pieces.clone();
+                async move { pieces.send(Ok(Bytes::from(piece))).await.is_ok() }
+            };
+            usage_report::write_csv(&mut *reading.acquire().await?, session.scope, &query, send).await
+        });
+        if let Err(error) = written.await {
+            tracing::error!(org.id = %session.scope.org_id(), %error, "an export ended before its end");
+            let _ = failed.send(Err(error)).await;
+        }
+    });
+    let body = stream::unfold(received, async |mut received| Some((received.recv().await?, received)));
+    HttpResponse::Ok().content_type("text/csv; charset=utf-8").streaming(Box::pin(body))
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let param = match &error {
+            QueryError::Range(_) => "from",
+            QueryError::Period(PeriodError::UnknownZone) => "tz",
+            QueryError::Period(_) | QueryError::Groups => "group_by",
+        };
+        Self::invalid(param, error.to_string())
+    }
 }

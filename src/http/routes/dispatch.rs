@@ -2,20 +2,21 @@
 
 use super::{
     Endpoint::{self, Client, Either},
-    Handler, Reader, Route,
+    Handler, Reader, Reply, Route,
 };
 use crate::{
     accounts::Accounts,
+    domain::ids::RequestId,
     gateway::{Gateway, owner},
     http::{
         access_log::{Caller, Line, note_caller},
         cors,
         error::{ApiError, Code, Envelope},
         extract::{self, Call},
-        finish::{envelope_for, finish, identified},
+        finish::{self, envelope_for, finish, identified},
         refusals,
     },
-    store::{api_keys::Principal, sessions},
+    store::{api_keys::Principal, caller, sessions},
 };
 use actix_web::{HttpResponse, ResponseError, http::Method};
 use futures_util::FutureExt;
@@ -46,7 +47,10 @@ pub(super) async fn dispatch(route: &'static Route, call: Call) -> HttpResponse 
 async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse, ApiError> {
     call.look_at_chunks().await?;
     match route.endpoint {
-        Endpoint::Public(handler) => handler(call).await,
+        Endpoint::Public(handler) => {
+            let origin = origin_of(&call);
+            traced(origin, handler(call)).await
+        }
         Endpoint::ApiKey(handler) => {
             let principal = refusals::principal(&call).await?;
             counted(call, principal, handler).await
@@ -87,13 +91,15 @@ async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse
             if let sessions::Person::Member(session) = &person {
                 call.belongs_to(owner(session.scope));
             }
-            handler(call, person).await
+            let origin = origin_of(&call);
+            traced(origin, handler(call, person)).await
         }
         Endpoint::Session(capability, handler) => match person(&call).await? {
             sessions::Person::Member(session) if session.role.can(capability) => {
                 call.belongs_to(owner(session.scope));
                 note_caller(&call.request, Caller { org: session.scope.org_id(), api_key: None });
-                handler(call, session).await
+                let origin = origin_of(&call);
+                traced(origin, handler(call, session)).await
             }
             sessions::Person::Member(_) => {
                 Err(denied("Your role does not allow this; ask an owner of the organization"))
@@ -101,7 +107,10 @@ async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse
             sessions::Person::Operator(_) => Err(denied(NO_ORGANIZATION)),
         },
         Endpoint::Operator(handler) => match person(&call).await? {
-            sessions::Person::Operator(operator) => handler(call, operator).await,
+            sessions::Person::Operator(operator) => {
+                let origin = origin_of(&call);
+                traced(origin, handler(call, operator)).await
+            }
             sessions::Person::Member(_) => Err(denied("Only the operator may do this")),
         },
     }
@@ -133,4 +142,27 @@ const NO_ORGANIZATION: &str = "An operator belongs to no organization; log in as
 
 fn denied(message: &str) -> ApiError {
     ApiError::new(Code::PermissionDenied, message)
+}
+
+/// From where a change comes, for the audit log; with the id that the answer will have.
+fn origin_of(call: &Call) -> caller::Caller {
+    let trusted = call.state::<Accounts>().map(|accounts| accounts.rules().trusted_proxies.clone());
+    caller::Caller {
+        address: call.client_ip(&trusted.unwrap_or_default()).map(|address| address.to_string()),
+        request_id: call.state::<Gateway>().ok().map(|gateway| RequestId(gateway.ambient.uuid()).to_string()),
+    }
+}
+
+/// Runs a handler on behalf of its caller; the answer has the request's id.
+async fn traced(origin: caller::Caller, reply: Reply) -> Result<HttpResponse, ApiError> {
+    let id = origin.request_id.clone();
+    let outcome = caller::on_behalf(origin, reply).await;
+    match (outcome, id) {
+        (outcome, None) => outcome,
+        (Ok(mut response), Some(id)) => {
+            finish::identify(&mut response, &id);
+            Ok(response)
+        }
+        (Err(error), Some(id)) => Err(error.with_request_id(&id)),
+    }
 }

@@ -249,6 +249,15 @@ fn samples(route: &Route) -> Vec<Tried> {
         ("DELETE", "/api/auth/sessions/{id}") => {
             vec![("/api/auth/sessions/ses_00000000000000000000000000000000", None, false)]
         }
+        ("POST", "/api/billing/entries") => {
+            let entry =
+                json!({ "organizationId": "org_x", "kind": "grant", "amountUsd": "1", "reason": "stolen" });
+            vec![("/api/billing/entries", Some(entry), false)]
+        }
+        ("GET", "/api/billing/statements/{month}") => {
+            vec![("/api/billing/statements/2026-10", None, false)]
+        }
+        ("GET", "/api/requests/{id}") => vec![("/api/requests/{receipt}", None, true)],
         ("POST", "/api/billing/topups") => vec![("/api/billing/topups", Some(topup), false)],
         (_, path) if !path.contains('{') => vec![(path, Some(json!({})), false)],
         (method, path) => panic!("say in tenancy/check.rs how to try {method} {path}"),
