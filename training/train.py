@@ -20,15 +20,19 @@ from sklearn.model_selection import StratifiedKFold
 
 import data
 
-VERSION = 1
+VERSION = 2
 TREES, LEAVES, RATE, MIN_LEAF = 100, 15, 0.03, 40
 RIDGE_ALPHA, RIDGE_SHARE = 30.0, 0.5
-# Weight of words, edge words and shape buckets in the category's matrix; strength of the regularization.
-WORD, EDGE, BUCKET, C = 2.0, 3.0, 0.3, 0.3
+# Weight of each kind of feature in the category's matrix, in the order of the model file; strength of the
+# regularization. "vectors" gives words of like meaning like weights: it ends up in the weights of the vocabulary.
+BLOCKS = {"words": 2.0, "vectors": 2.5, "edges": 4.0, "starts": 2.0, "shape": 0.3, "layout": 0.3}
+C = 0.6
 BALANCE = 0.7
 # Benchmark prompts that are added to the category's training, with a small weight: task, category.
 BENCHMARKS = [("mbpp", "code"), ("math", "reasoning"), ("agentverse-mgsm", "reasoning")]
 BENCHMARK_PROMPTS, BENCHMARK_WEIGHT = 60, 0.3
+# How many texts each instruction with a text is shown with.
+COPIES = 3
 MODEL = os.path.join(data.HERE, "..", "crates", "classifier", "model", "model.bin")
 
 
@@ -44,14 +48,22 @@ def human():
     return prompts, np.array(categories)
 
 
-def category_matrix(shape, words, edges):
-    return sparse.hstack([words * WORD, edges * EDGE, data.buckets(shape) * BUCKET]).tocsr()
+def category_matrix(features, vectors):
+    blocks = dict(features, vectors=sparse.csr_matrix(features["vocabulary"] @ vectors))
+    blocks["shape"] = data.buckets(features["shape"], data.cased())
+    blocks["layout"] = data.buckets(features["layout"])
+    return sparse.hstack([blocks[name] * weight for name, weight in BLOCKS.items()]).tocsr()
+
+
+def public():
+    """Prompts of public sets with the category that this project gave them."""
+    rows = data.rows("public-prompts.csv")
+    return [(row["prompt"], data.CATEGORIES.index(row["category"]), 1.0) for row in rows]
 
 
 def added():
-    """Prompts beside those that people wrote: instructions of phrases.txt, and a few of benchmarks."""
-    fillers = [row["prompt"] for row in data.rows("human-prompts.csv") if not row["category"]][300:500:4]
-    found = [(text, category, 1.0) for text, category in data.phrases(fillers)]
+    """Prompts beside human-prompts.csv: public ones, ones written for this project, and a few of benchmarks."""
+    found = public() + data.written("phrases.txt", 1) + data.written("written-prompts.txt", COPIES)
     rng = np.random.RandomState(0)
     rows = data.rows("mix-9models-train.csv")
     for task, category in BENCHMARKS:
@@ -66,7 +78,7 @@ def fit_category(matrix, categories, more):
     more_matrix, more_categories, more_weights = more
     counts = np.bincount(categories, minlength=len(data.CATEGORIES))
     weights = ((counts.mean() / counts) ** BALANCE)[categories]
-    model = LogisticRegression(C=C, max_iter=100, tol=1e-3)
+    model = LogisticRegression(C=C, max_iter=200, tol=1e-3)
     return model.fit(
         sparse.vstack([matrix, more_matrix]),
         np.concatenate([categories, more_categories]),
@@ -135,35 +147,48 @@ def packed_tree(tree):
     return head + b"".join(splits) + struct.pack(f"<{len(leaves)}f", *leaves)
 
 
-def main():
+def table(weights, last=0):
+    """A scale, and for each bucket the weight of the categories and of the difficulty."""
+    quantized_weights, scale = quantized(weights)
+    rows = np.zeros((weights.shape[1], 8), dtype=np.int8)
+    rows[:, :7] = quantized_weights.T
+    rows[:, 7] = last
+    return struct.pack("<f", scale) + rows.tobytes()
+
+
+def fit_tables(vectors):
+    """The category's model: temperature, bias, and the weights of each kind of feature."""
     prompts, categories = human()
-    shape, words, edges = data.features(prompts)
-    matrix = category_matrix(shape, words, edges)
+    features = data.features(prompts)
+    matrix = category_matrix(features, vectors)
     texts, more_categories, more_weights = added()
-    more = (category_matrix(*data.features(texts)), more_categories, more_weights)
+    more = (category_matrix(data.features(texts), vectors), more_categories, more_weights)
     heat = temperature(out_of_fold(matrix, categories, more), categories)
     logistic = fit_category(matrix, categories, more)
-    width = shape.shape[1]
-    ends = [data.WORDS, data.WORDS + data.EDGES]
-    parts = [quantized(part) for part in np.split(logistic.coef_, ends, axis=1)]
+    widths = {"words": data.WORDS, "vectors": data.VECTOR, "edges": data.EDGES, "starts": data.STARTS}
+    widths.update((name, features[name].shape[1] * 10) for name in ("shape", "layout"))
+    ends = np.cumsum([widths[name] for name in BLOCKS])[:-1]
+    parts = np.split(logistic.coef_, ends, axis=1)
+    weights = {name: part * BLOCKS[name] for name, part in zip(BLOCKS, parts)}
+    weights["vectors"] = weights["vectors"] @ vectors.T
+    return heat, logistic.intercept_, weights, {name: features[name].shape[1] for name in ("shape", "layout")}
+
+
+def main():
+    heat, bias, weights, lengths = fit_tables(data.vectors())
 
     prompts, _, target = pair()
-    shape, words, _ = data.features(prompts)
+    features = data.features(prompts)
+    shape, words = features["shape"], features["words"]
     trees, ridge = fit_difficulty(shape, words, target)
     ridge_weights, ridge_scale = quantized(ridge.coef_ * RIDGE_SHARE)
     raw = trees.predict(shape) + RIDGE_SHARE * (words @ ridge.coef_)
     knots = np.quantile(raw, np.linspace(0, 1, 101))
 
-    def table(weights, last):
-        rows = np.zeros((weights.shape[1], 8), dtype=np.int8)
-        rows[:, :7] = weights.T
-        rows[:, 7] = last
-        return rows.tobytes()
-
-    out = b"KRCLASS1" + struct.pack("<4I", VERSION, data.WORDS, data.EDGES, width)
-    scales = [WORD * parts[0][1], EDGE * parts[1][1], BUCKET * parts[2][1], ridge_scale]
-    out += struct.pack("<5f", heat, *scales) + struct.pack("<7f", *logistic.intercept_)
-    out += table(parts[0][0], ridge_weights) + table(parts[1][0], 0) + table(parts[2][0], 0)
+    sizes = [data.WORDS, data.VOCABULARY, data.EDGES, data.STARTS, lengths["shape"], lengths["layout"]]
+    out = b"KRCLASS2" + struct.pack("<7I", VERSION, *sizes)
+    out += struct.pack("<2f", heat, ridge_scale) + struct.pack("<7f", *bias)
+    out += table(weights.pop("words"), ridge_weights) + b"".join(map(table, weights.values()))
     dumped = trees.booster_.dump_model()["tree_info"]
     out += struct.pack("<H", len(dumped)) + b"".join(map(packed_tree, dumped))
     out += struct.pack("<101f", *knots)

@@ -37,7 +37,7 @@ async fn auto_serves_the_cheapest_model_that_reaches_the_floor_and_says_why() {
         let receipt = receipt(&stack, &customer.key, &reply).await;
         assert_eq!(receipt["decision"]["strategy"], "auto");
         assert_eq!(receipt["classification"]["category"], "reasoning");
-        assert_eq!(receipt["classification"]["router_version"], 1);
+        assert_eq!(receipt["classification"]["router_version"], 2);
         assert_eq!(receipt["routing"]["floor_not_met"], false, "{receipt:#}");
         let passed = passed(&receipt);
         assert_eq!(passed[0]["model_id"], receipt["decision"]["model_id"]);

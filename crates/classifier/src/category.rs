@@ -1,9 +1,9 @@
-//! The category of a prompt: multinomial logistic on words, edge words and shape. The sums are of integers, and the
+//! The category of a prompt: multinomial logistic on words, their places, shape and layout. The sums are of integers, and the
 //! exponential is our own, so that the same text gives the same bits on every machine.
 
 use super::{
     features::Features,
-    model::{BITS, COLUMNS, Model, Weights},
+    model::{BITS, COLUMNS, Model, Table, Weights},
 };
 
 /// Categories that the model tells apart; the last one, [`Category::Agent`], follows from the request.
@@ -81,28 +81,41 @@ impl CategorySet {
     }
 }
 
-/// The probability of each learned category.
+/// The probability of each learned category, and the sum of the difficulty weights of the words.
 pub fn probabilities(model: &Model, features: &Features) -> ([f64; LEARNED], i32) {
     let words = sums(&model.words, &features.words);
-    let edges = sums(&model.edges, &features.edges);
-    let mut shape = [0_i32; COLUMNS];
-    for (place, number) in features.shape.iter().enumerate() {
-        let bits = (i32::BITS - number.max(&0).leading_zeros()) as usize;
-        if let Some(weights) = model.shape.get(place * BITS + bits.min(BITS - 1)) {
-            add(&mut shape, weights);
+    let hashed = [
+        (words, &model.words, features.words.len()),
+        (sums(&model.vocabulary, &features.vocabulary), &model.vocabulary, features.vocabulary.len()),
+        (sums(&model.edges, &features.edges), &model.edges, features.edges.len()),
+        (sums(&model.starts, &features.starts), &model.starts, features.starts.len()),
+    ];
+    let numbers = [
+        (by_bit_length(&model.shape, &features.shape), &model.shape),
+        (by_bit_length(&model.layout, &features.layout), &model.layout),
+    ];
+    let mut scores = model.bias.map(f64::from);
+    let scaled = hashed.into_iter().map(|(sums, table, count)| (sums, f64::from(table.scale) / root(count)));
+    let scaled = scaled.chain(numbers.into_iter().map(|(sums, table)| (sums, f64::from(table.scale))));
+    for (sums, scale) in scaled {
+        for (score, sum) in scores.iter_mut().zip(sums) {
+            *score += f64::from(sum) * scale;
         }
     }
-    let word_scale = f64::from(model.word_scale) / root(features.words.len());
-    let edge_scale = f64::from(model.edge_scale) / root(features.edges.len());
-    let mut scores = [0.0_f64; LEARNED];
-    let columns = scores.iter_mut().zip(model.bias).zip(words).zip(edges).zip(shape);
-    for ((((score, bias), word), edge), shape) in columns {
-        let sum = f64::from(word) * word_scale
-            + f64::from(edge) * edge_scale
-            + f64::from(shape) * f64::from(model.shape_scale);
-        *score = (f64::from(bias) + sum) / f64::from(model.temperature);
-    }
+    let scores = scores.map(|score| score / f64::from(model.temperature));
     (softmax(scores), words.last().copied().unwrap_or(0))
+}
+
+/// The sum of the weights of numbers, each of which is taken by its bit length.
+fn by_bit_length(table: &Table, numbers: &[i32]) -> [i32; COLUMNS] {
+    let mut sums = [0_i32; COLUMNS];
+    for (number, weights) in numbers.iter().zip(table.rows.chunks_exact(BITS)) {
+        let bits = (i32::BITS - number.max(&0).leading_zeros()) as usize;
+        if let Some(weights) = weights.get(bits.min(BITS - 1)) {
+            add(&mut sums, weights);
+        }
+    }
+    sums
 }
 
 /// The square root of a count, at least of one.
@@ -110,10 +123,10 @@ pub fn root(count: usize) -> f64 {
     f64::from(u32::try_from(count.max(1)).unwrap_or(u32::MAX)).sqrt()
 }
 
-fn sums(table: &[Weights], buckets: &[u16]) -> [i32; COLUMNS] {
+fn sums(table: &Table, buckets: &[u16]) -> [i32; COLUMNS] {
     let mut sums = [0_i32; COLUMNS];
     for bucket in buckets {
-        if let Some(weights) = table.get(usize::from(*bucket)) {
+        if let Some(weights) = table.rows.get(usize::from(*bucket)) {
             add(&mut sums, weights);
         }
     }

@@ -4,6 +4,7 @@
 mod category;
 mod difficulty;
 mod features;
+mod layout;
 mod lexicon;
 mod model;
 mod ngrams;

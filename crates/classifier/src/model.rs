@@ -3,19 +3,27 @@
 
 use super::{
     category::LEARNED,
-    ngrams::{EDGE_BUCKETS, WORD_BUCKETS},
+    layout,
+    ngrams::{EDGE_BUCKETS, START_BUCKETS, VOCABULARY_BUCKETS, WORD_BUCKETS},
     shape,
 };
 use std::sync::LazyLock;
 
 /// Weights of one bucket: one for each learned category, then the one of difficulty.
 pub const COLUMNS: usize = 8;
-/// A shape number is taken by its bit length, at most this much less one.
+/// A shape or layout number is taken by its bit length, at most this much less one.
 pub const BITS: usize = 10;
-const MAGIC: &[u8; 8] = b"KRCLASS1";
+const MAGIC: &[u8; 8] = b"KRCLASS2";
 const KNOTS: usize = 101;
 
 pub type Weights = [i8; COLUMNS];
+
+/// The weights of one kind of feature.
+pub struct Table {
+    /// What a unit of a weight is worth.
+    pub scale: f32,
+    pub rows: Vec<Weights>,
+}
 
 /// A split of a tree. `left` is for values up to `threshold`; a negative index `-n - 1` is leaf `n`.
 pub struct Split {
@@ -36,15 +44,15 @@ pub struct Model {
     pub version: u32,
     /// Divides the category scores; calibrates the confidence.
     pub temperature: f32,
-    pub word_scale: f32,
-    pub edge_scale: f32,
-    pub shape_scale: f32,
     /// What a unit of the difficulty weights of words is worth.
     pub ridge_scale: f32,
     pub bias: [f32; LEARNED],
-    pub words: Vec<Weights>,
-    pub edges: Vec<Weights>,
-    pub shape: Vec<Weights>,
+    pub words: Table,
+    pub vocabulary: Table,
+    pub edges: Table,
+    pub starts: Table,
+    pub shape: Table,
+    pub layout: Table,
     pub trees: Vec<Tree>,
     /// Raw difficulty at each percent of the training prompts, ascending.
     pub knots: Vec<f32>,
@@ -79,10 +87,12 @@ impl Reader<'_> {
         self.take().map(f32::from_le_bytes).filter(|value| value.is_finite())
     }
 
-    fn weights(&mut self, count: usize) -> Option<Vec<Weights>> {
-        (0..count)
+    fn table(&mut self, count: usize) -> Option<Table> {
+        let scale = self.f32()?;
+        let rows = (0..count)
             .map(|_| self.take::<COLUMNS>().map(|bytes| bytes.map(|byte| i8::from_le_bytes([byte]))))
-            .collect()
+            .collect::<Option<_>>()?;
+        Some(Table { scale, rows })
     }
 
     fn tree(&mut self) -> Option<Tree> {
@@ -118,20 +128,24 @@ impl Model {
             return None;
         }
         let version = reader.u32()?;
-        let sizes = [reader.u32()?, reader.u32()?, reader.u32()?];
-        let expected = [WORD_BUCKETS, EDGE_BUCKETS, shape::LEN].map(|size| u32::try_from(size).unwrap_or(0));
-        if sizes != expected {
-            return None;
+        let expected =
+            [WORD_BUCKETS, VOCABULARY_BUCKETS, EDGE_BUCKETS, START_BUCKETS, shape::LEN, layout::LEN];
+        for size in expected {
+            if usize::try_from(reader.u32()?) != Ok(size) {
+                return None;
+            }
         }
-        let (temperature, word_scale, edge_scale) = (reader.f32()?, reader.f32()?, reader.f32()?);
-        let (shape_scale, ridge_scale) = (reader.f32()?, reader.f32()?);
+        let (temperature, ridge_scale) = (reader.f32()?, reader.f32()?);
         let mut bias = [0.0; LEARNED];
         for place in &mut bias {
             *place = reader.f32()?;
         }
-        let words = reader.weights(WORD_BUCKETS)?;
-        let edges = reader.weights(EDGE_BUCKETS)?;
-        let shape = reader.weights(shape::LEN * BITS)?;
+        let words = reader.table(WORD_BUCKETS)?;
+        let vocabulary = reader.table(VOCABULARY_BUCKETS)?;
+        let edges = reader.table(EDGE_BUCKETS)?;
+        let starts = reader.table(START_BUCKETS)?;
+        let shape = reader.table(shape::LEN * BITS)?;
+        let layout = reader.table(layout::LEN * BITS)?;
         let trees = reader.u16()?;
         let trees: Vec<Tree> = (0..trees).map(|_| reader.tree()).collect::<Option<_>>()?;
         let knots: Vec<f32> = (0..KNOTS).map(|_| reader.f32()).collect::<Option<_>>()?;
@@ -139,14 +153,14 @@ impl Model {
         is_whole.then_some(Model {
             version,
             temperature,
-            word_scale,
-            edge_scale,
-            shape_scale,
             ridge_scale,
             bias,
             words,
+            vocabulary,
             edges,
+            starts,
             shape,
+            layout,
             trees,
             knots,
         })

@@ -4,7 +4,14 @@
 /// Buckets of the words and pairs of the whole text.
 pub const WORD_BUCKETS: usize = 1 << 13;
 /// Buckets of the words and pairs near the beginning and the end.
-pub const EDGE_BUCKETS: usize = 1 << 12;
+pub const EDGE_BUCKETS: usize = 1 << EDGE_BUCKETS_BITS;
+pub const EDGE_BUCKETS_BITS: u32 = 13;
+/// Buckets of the words of the whole text, without pairs.
+pub const VOCABULARY_BUCKETS: usize = 1 << VOCABULARY_BUCKETS_BITS;
+pub const VOCABULARY_BUCKETS_BITS: u32 = 14;
+/// Buckets of the words that begin a sentence.
+pub const START_BUCKETS: usize = 1 << START_BUCKETS_BITS;
+pub const START_BUCKETS_BITS: u32 = 12;
 /// Words from the beginning, and from the end, that count as near it.
 pub const EDGE_WORDS: usize = 12;
 
@@ -26,6 +33,40 @@ fn number_hash(digits: usize) -> u32 {
 /// The hash of two words in a row.
 pub fn bigram_hash(first: u32, second: u32) -> u32 {
     (first.rotate_left(7) ^ second).wrapping_mul(0x85eb_ca6b) ^ 0x27d4_eb2f
+}
+
+/// Letters of a long word that stand for its stem.
+const STEM_BYTES: usize = 5;
+/// Characters of a script without spaces that are looked at from each end of a run.
+const RUN_CHARS: usize = 20;
+
+/// The hash of the first letters of a long word: its other forms have the same.
+pub fn stem_hash(word: &[u8]) -> Option<u32> {
+    let stem = word.get(..STEM_BYTES)?;
+    let is_long = word.len() > STEM_BYTES && !word.iter().any(u8::is_ascii_digit);
+    is_long.then(|| word_hash(stem).rotate_left(23))
+}
+
+/// Calls `each` with the hashes of the characters, and of pairs of them, of a word in a script that does not put spaces
+/// between words. Such a word is a whole sentence, which is seen once only.
+pub fn characters(word: &[u8], mut each: impl FnMut(u32)) {
+    if word.iter().filter(|byte| **byte >= 0xe3).count() < 2 {
+        return;
+    }
+    let Ok(text) = std::str::from_utf8(word) else { return };
+    let count = text.chars().count();
+    let mut before = None;
+    for (place, character) in text.chars().enumerate() {
+        if place >= RUN_CHARS && place + RUN_CHARS < count {
+            before = None;
+            continue;
+        }
+        let hash = u32::from(character).wrapping_mul(PRIME) ^ SEED;
+        each(hash);
+        if let Some(first) = before.replace(hash) {
+            each(bigram_hash(first, hash));
+        }
+    }
 }
 
 /// The bucket of a hash among `1 << bits`.
