@@ -1,6 +1,7 @@
 //! The receipt of one request, and the receipt member of its answer.
 
 mod cache;
+mod member;
 
 use super::{
     answer_cache::ServedFromCache,
@@ -20,8 +21,8 @@ use crate::{
 };
 use cache::CacheView;
 pub use cache::view_of_cache;
+pub use member::note;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::{borrow::Cow, sync::Arc};
 
 /// Whose credential a call carried.
@@ -466,39 +467,6 @@ fn arithmetic(lines: &[PriceLine], on_own_key: bool) -> &'static str {
             "cost_nano = ceil(1000 * sum(tokens * usd_per_million) + 1000000000 * sum(quantity * usd_per_unit / quantity_per_unit)); charged_nano = ceil(cost_nano * (10000 + margin_bps) / 10000)"
         }
     }
-}
-
-/// `x_kairosroute`: who served and what it cost, as JSON numbers of at most nine decimals.
-pub fn note(request_id: RequestId, requested: &str, served: &ServedBy, total: &Total) -> String {
-    #[derive(Serialize)]
-    struct Note<'a> {
-        provider: &'a str,
-        cost_usd: &'a RawValue,
-        savings_usd: &'a RawValue,
-        routed_from: &'a str,
-        byok: bool,
-        receipt_id: ReceiptId,
-        charged_usd: &'a RawValue,
-        provider_cost_usd: Option<&'a RawValue>,
-        margin_usd: &'a RawValue,
-    }
-    let number = |amount: NanoUsd| RawValue::from_string(amount.to_string()).unwrap_or_default();
-    let charge = number(total.charge);
-    let cost = total.cost.map(number);
-    let margin = number(total.margin);
-    let savings = number(total.savings);
-    let note = Note {
-        provider: served.provider,
-        cost_usd: &charge,
-        savings_usd: &savings,
-        routed_from: requested,
-        byok: total.byok,
-        receipt_id: request_id.receipt(),
-        charged_usd: &charge,
-        provider_cost_usd: cost.as_deref(),
-        margin_usd: &margin,
-    };
-    serde_json::to_string(&note).unwrap_or_else(|_| "null".to_owned())
 }
 
 fn rfc3339(at: time::OffsetDateTime) -> String {

@@ -47,10 +47,7 @@ pub(super) async fn dispatch(route: &'static Route, call: Call) -> HttpResponse 
 async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse, ApiError> {
     call.look_at_chunks().await?;
     match route.endpoint {
-        Endpoint::Public(handler) => {
-            let origin = origin_of(&call);
-            traced(origin, handler(call)).await
-        }
+        Endpoint::Public(handler) => traced(origin_of(&call), handler(call)).await,
         Endpoint::ApiKey(handler) => {
             let principal = refusals::principal(&call).await?;
             counted(call, principal, handler).await
