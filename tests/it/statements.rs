@@ -16,7 +16,11 @@ const OVER_MANY: &[(&str, &str)] = &[
     ("DELETE FROM idempotency WHERE (org_id, id) IN", "prunes kept answers"),
     ("DELETE FROM receipt WHERE (org_id, id) IN", "prunes receipts of refusals"),
     ("DELETE FROM invitation WHERE (org_id, id) IN", "prunes ended invitations"),
-    ("DELETE FROM audit_log WHERE id IN", "prunes old lines"),
+    ("WITH room AS MATERIALIZED", "the ledger's flush of holds alone, matched likewise"),
+    ("DELETE FROM usage_touched", "takes from the queue of sums to be made anew"),
+    ("DELETE FROM usage_rollup r", "sums that are made anew, matched by organization and time"),
+    ("requested = s.requested, model = s.model", "fills columns of older receipts, matched likewise"),
+    ("WITH due AS MATERIALIZED", "automatic payments that are due"),
     ("UPDATE session SET", "a session is a person's: it is named by its id or the person's"),
 ];
 
