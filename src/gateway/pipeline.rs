@@ -67,8 +67,8 @@ async fn answer_or_serve(
     failover.run(open).await.map(Outcome::Provider)
 }
 
-/// The stages of one turn, in their order. A stage that refuses a request or answers it without a provider belongs
-/// between `parse` and `prepared`: nothing has been planned, held or called by then.
+/// The stages of one turn, in their order. A stage that refuses a request belongs right after `parse`: nothing has
+/// been planned, held or called by then.
 pub(super) async fn serve(
     inbound: &Inbound<'_>,
     guard: &mut BillingGuard,
