@@ -32,7 +32,7 @@ fn filled() -> Metrics {
     let charge = NanoUsd(37_800);
     metrics.consumed(
         &host(),
-        &Bill { usage, priced: None, charge, margin_bps: Bps(500), savings: NanoUsd::ZERO },
+        &Bill { usage, priced: None, charge, posted: None, margin_bps: Bps(500), savings: NanoUsd::ZERO },
     );
     metrics.ended(&Ended {
         kind: Kind::Embeddings,
