@@ -287,6 +287,7 @@ async fn gateway(
         own_key_retries: RetryBudget::default(),
         measurements: Measurements::default(),
         breakers: crate::routing::breaker::Breakers::default(),
+        sessions: crate::routing::session::Sessions::default(),
         outgoing_samples: crate::routing::shared_health::OutgoingSamples::default(),
         embedding_models: crate::gateway::automatic::EmbeddingModels::default(),
         tool_history: ToolHistoryCache::new(&config.limits),

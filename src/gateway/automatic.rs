@@ -221,7 +221,8 @@ pub(super) fn trace(
                 pin: scope.pin,
                 ..RequestRouting::default()
             };
-            let chosen = planned(inbound, head, &all, &open.catalog, open.started_at, (Some(&judged), None));
+            let chosen =
+                planned(inbound, head, &all, &open.catalog, open.started_at, (Some(&judged), None), &|| None);
             let chosen = chosen.ok()?;
             (chosen.automatic?, chosen.candidates.first().map(|first| first.id.clone()))
         }

@@ -47,7 +47,8 @@ use crate::{
     mcp::sealed::Opener,
     providers::transport::{Deadlines, Url},
     routing::{
-        breaker::Breakers, host_stats::Measurements, retry::RetryBudget, shared_health::OutgoingSamples,
+        breaker::Breakers, host_stats::Measurements, retry::RetryBudget, session::Sessions,
+        shared_health::OutgoingSamples,
     },
     store::Db,
 };
@@ -125,6 +126,8 @@ pub struct Gateway {
     pub measurements: Measurements,
     /// Hosts that are set aside for a while.
     pub breakers: Breakers,
+    /// Which host served a conversation last.
+    pub sessions: Sessions,
     /// Samples that the other processes have not got yet.
     pub outgoing_samples: OutgoingSamples,
     /// Which embedding model `auto` means for whom.

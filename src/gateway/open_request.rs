@@ -42,7 +42,7 @@ use crate::{
         error::{ErrorClass, UpstreamError},
         transport::ResponseTiming,
     },
-    routing::plan::Candidate,
+    routing::{plan::Candidate, session::SessionKey},
     store::api_keys::Principal,
 };
 use bytes::Bytes;
@@ -76,6 +76,8 @@ pub struct OpenRequest {
     pub service_tier: Option<String>,
     /// What has happened so far.
     pub history: RequestHistory,
+    /// The conversation that it belongs to, where there was a choice of hosts.
+    pub session: Option<SessionKey>,
     pub turns: TurnState,
     pub cache: CacheStage,
     /// Its place in a trace, and the spans of its calls, where traces are made.
@@ -202,6 +204,7 @@ impl OpenRequest {
             body,
             service_tier: None,
             history: RequestHistory::default(),
+            session: None,
             turns: TurnState::default(),
             cache: CacheStage::default(),
             trace: None,

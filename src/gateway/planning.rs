@@ -8,16 +8,19 @@ use super::{
     open_request::OpenRequest,
     plan_token,
     refusals::{Subject, unplanned},
-    request::{Inbound, ParsedRequest},
+    request::{Inbound, ParsedRequest, request_limits},
     request_options::RequestRouting,
     targets::Credentials,
 };
 use crate::{
-    dialect::{Head, Invalid},
-    domain::catalog::Catalog,
-    routing::plan::{self, Candidate, CredentialLookup, Plan, RouteRequest, RoutingError},
+    dialect::{self, Head, Invalid},
+    domain::{catalog::Catalog, kind::Kind},
+    routing::{
+        plan::{self, Candidate, CredentialLookup, Plan, RouteRequest, RoutingError},
+        session::{KnownSession, SessionKey},
+    },
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell};
 use time::OffsetDateTime;
 
 /// Settles the options of the request and plans who may serve it, in order. The open request keeps both for the receipt.
@@ -105,6 +108,13 @@ fn pin_plan(inbound: &Inbound<'_>, routing: &mut RequestRouting<'_>) -> Result<b
     Ok(true)
 }
 
+/// What stands for the conversation that a request belongs to.
+fn session_key(inbound: &Inbound<'_>) -> Option<SessionKey> {
+    let Kind::Conversation(dialect) = inbound.kind else { return None };
+    let session = dialect::session(dialect, &inbound.body, &request_limits(inbound.gateway))?;
+    Some(inbound.gateway.sessions.key(inbound.principal.scope.org_id(), &session))
+}
+
 fn make_plan(
     inbound: &Inbound<'_>,
     open: &mut OpenRequest,
@@ -112,7 +122,14 @@ fn make_plan(
     routing: &RequestRouting<'_>,
     automatic: (Option<&Judged>, Option<&str>),
 ) -> Result<Plan, Failure> {
-    planned(inbound, head, routing, &open.catalog, open.started_at, automatic).map_err(|no_plan| {
+    let key = Cell::new(None);
+    let session = || {
+        key.set(session_key(inbound));
+        key.get().and_then(|key| inbound.gateway.sessions.get(key))
+    };
+    let plan = planned(inbound, head, routing, &open.catalog, open.started_at, automatic, &session);
+    open.session = key.get();
+    plan.map_err(|no_plan| {
         let subject = Subject { catalog: &open.catalog, text_bytes: head.facts.text_bytes };
         let failure = unplanned(&no_plan, &subject);
         if let RoutingError::NothingLeft { considered }
@@ -135,6 +152,7 @@ pub(super) fn planned(
     catalog: &Catalog,
     at: OffsetDateTime,
     (judged, embedding): (Option<&Judged>, Option<&str>),
+    session: &dyn Fn() -> Option<KnownSession>,
 ) -> Result<Plan, RoutingError> {
     let (principal, gateway) = (&inbound.principal, inbound.gateway);
     let reference = gateway.settings.reference_model.as_deref().and_then(|id| catalog.get(id));
@@ -150,6 +168,7 @@ pub(super) fn planned(
         strategy: routing.strategy,
         preferences: &routing.preferences,
         measured: &|id| gateway.measurements.of(id, now_ms),
+        session,
         at,
         automatic: judged.map(|judged| {
             judged.automatic(

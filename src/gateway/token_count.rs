@@ -79,7 +79,7 @@ async fn counted(inbound: &Inbound<'_>, meta: &mut ResponseMeta) -> Result<(u64,
     let scope =
         RequestRouting::of(&inbound.routing_headers, request.head(), inbound.kind, &catalog, now.date())?;
     let judged = automatic::judge_conversation(&request, &scope.names, &inbound.principal.policy);
-    let plan = planned(inbound, request.head(), &scope, &catalog, now, (judged.as_ref(), None));
+    let plan = planned(inbound, request.head(), &scope, &catalog, now, (judged.as_ref(), None), &|| None);
     let plan = plan.map_err(|no_plan| {
         let text_bytes = request.head().facts.text_bytes;
         unplanned(&no_plan, &Subject { catalog: &catalog, text_bytes })

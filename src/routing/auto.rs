@@ -7,6 +7,7 @@ use super::{
     host_stats::HostStats,
     plan::{Candidate, RouteRequest},
     quality::{Quality, QualityTable},
+    session::KnownSession,
 };
 use crate::{
     dialect::canonical::Effort,
@@ -50,6 +51,8 @@ pub struct Scored {
     pub score: Option<i64>,
     pub cost: Option<NanoUsd>,
     pub clears: bool,
+    /// It served the conversation before.
+    pub same_session: bool,
 }
 
 /// What keeps a model out of the choice among all. Claims are needed: an ability that no source states is not relied
@@ -97,18 +100,20 @@ pub fn expected_output(category: Category, effort: Option<Effort>, model: &Model
     answer + thinking
 }
 
-/// The expected cost of the request at a model.
+/// The expected cost of the request at a model that has read `cached` tokens of the prompt before.
 pub fn expected_cost(
     model: &Model,
     request: &RouteRequest<'_>,
     automatic: &Automatic<'_>,
+    cached: u64,
 ) -> Option<NanoUsd> {
     let prompt = request.facts.text_bytes / BYTES_PER_TOKEN;
+    let cached = cached.min(prompt);
     let expected = expected_output(automatic.classification.category, automatic.effort, model);
     let output = expected.min(request.output_limit.unwrap_or(expected));
     let service = ServiceTier::by_name(request.service_tier)?;
     let rates = model.prices.as_ref()?.at(request.at)?.rates(service, prompt, request.at)?.rates;
-    money::cost([(prompt, rates.input), (output, rates.output?)]).ok()
+    money::cost([(prompt - cached, rates.input), (cached, rates.cache_read), (output, rates.output?)]).ok()
 }
 
 impl Automatic<'_> {
@@ -118,15 +123,22 @@ impl Automatic<'_> {
     }
 
     /// What a model is worth here.
-    pub fn score(&self, candidate: Candidate, request: &RouteRequest<'_>) -> Scored {
+    pub fn score(
+        &self,
+        candidate: Candidate,
+        request: &RouteRequest<'_>,
+        session: Option<&KnownSession>,
+    ) -> Scored {
+        let session = session.filter(|session| session.model == candidate.id);
+        let cached = session.map_or(0, |session| session.cached_tokens);
         let model = candidate.model.clone();
         let model = model.as_deref();
         let quality =
             model.and_then(|model| self.table.quality(model, self.effort, self.categories(), self.reference));
         let score = quality.map(|quality| self.with_difficulty(quality));
-        let cost = model.and_then(|model| expected_cost(model, request, self));
+        let cost = model.and_then(|model| expected_cost(model, request, self, cached));
         let clears = score.is_some_and(|score| score >= i64::from(self.floor_permille)) && cost.is_some();
-        Scored { candidate, quality, score, cost, clears }
+        Scored { candidate, quality, score, cost, clears, same_session: session.is_some() }
     }
 
     /// The lower bound, moved by difficulty: what a model lacks shows more on hard prompts than on easy ones.
@@ -145,7 +157,7 @@ impl Automatic<'_> {
     /// Sorts, best first: who clears the floor, by expected cost; then the others by quality; then those of whom
     /// nothing is known, the dearer the better up to the reference's cost, for a price is the only hint there is.
     pub fn sort(&self, scored: &mut [Scored], request: &RouteRequest<'_>) {
-        let ceiling = self.reference.and_then(|model| expected_cost(model, request, self));
+        let ceiling = self.reference.and_then(|model| expected_cost(model, request, self, 0));
         scored.sort_by_cached_key(|one| {
             let cost = one.cost.map_or(i64::MAX, |cost| cost.0);
             let place = match (one.clears, one.score) {
@@ -154,12 +166,13 @@ impl Automatic<'_> {
                 (false, None) if ceiling.is_some_and(|most| cost > most.0) => (3, cost, 0),
                 (false, None) => (2, -cost, 0),
             };
-            (place, one.candidate.id.clone())
+            (place, !one.same_session, one.candidate.id.clone())
         });
         self.break_ties(scored, request.measured);
     }
 
-    /// Among those whose cost is nearly the least, the healthiest comes first.
+    /// Among those whose cost is nearly the least, the one that served the conversation before comes first, then the
+    /// healthiest.
     fn break_ties(&self, scored: &mut [Scored], measured: &dyn Fn(&str) -> HostStats) {
         let Some(least) = scored.first().filter(|one| one.clears).and_then(|one| one.cost) else { return };
         let most = least.0.saturating_add(least.0 / 100 * TIE_PERCENT);
@@ -167,7 +180,9 @@ impl Automatic<'_> {
         let Some(alike) = scored.get_mut(..alike).filter(|alike| alike.len() > 1) else { return };
         alike.sort_by_cached_key(|one| {
             let measured = measured(&one.candidate.id);
-            (Reverse(measured.success_permille.unwrap_or(1_000)), measured.latency_ms.unwrap_or(0))
+            let health =
+                (Reverse(measured.success_permille.unwrap_or(1_000)), measured.latency_ms.unwrap_or(0));
+            (!one.same_session, health)
         });
     }
 }

@@ -7,5 +7,6 @@ pub mod host_stats;
 pub mod plan;
 pub mod quality;
 pub mod retry;
+pub mod session;
 pub mod shared_health;
 pub mod strategy;

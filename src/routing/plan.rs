@@ -8,6 +8,7 @@ use super::{
     auto::Automatic,
     filter::{self, Preferences},
     host_stats::HostStats,
+    session::KnownSession,
     strategy::Strategy,
 };
 use crate::{
@@ -125,6 +126,8 @@ pub struct RouteRequest<'a> {
     /// What it demands of hosts, and prefers.
     pub preferences: &'a Preferences,
     pub measured: &'a dyn Fn(&str) -> HostStats,
+    /// The conversation that it goes on with. Looked up only where there is a choice of hosts.
+    pub session: &'a dyn Fn() -> Option<KnownSession>,
     pub at: OffsetDateTime,
     /// What the gateway's own choice goes by; `None` where it makes none.
     pub automatic: Option<Automatic<'a>>,
@@ -170,6 +173,13 @@ impl CandidateTrace {
         }
     }
 
+    /// Says that the conversation was served there, if it was.
+    fn note_session(&mut self, session: Option<&KnownSession>) {
+        if self.filtered_out_by.is_none() && session.is_some_and(|session| session.model == self.model_id) {
+            self.reasons.push("same_session");
+        }
+    }
+
     /// Whether the name meant nothing.
     pub fn is_unknown(&self) -> bool {
         self.provider.is_none()
@@ -206,9 +216,11 @@ pub fn plan(
         let (plain, variant) = hosts::split_variant(catalog, name, request);
         match named(catalog, index, plain, request) {
             Ok(mut hosts) => {
+                let mut session = None;
                 if hosts.len() > 1 {
                     plan.strategy = "price";
-                    hosts.sort_by_key(|(_, estimate)| estimate.map_or(i64::MAX, |cost| cost.0));
+                    session = (request.session)();
+                    hosts::order_by_price(&mut hosts, session.as_ref(), request);
                 }
                 let missed = variant.map(|variant| variant.narrow(&mut hosts)).unwrap_or_default();
                 missed.iter().for_each(|(host, _)| plan.considered.push(CandidateTrace::left_out(host)));
@@ -219,7 +231,10 @@ pub fn plan(
                 }
                 hosts::prefer(&mut hosts, request);
                 for (candidate, estimate) in hosts {
+                    let before = plan.considered.len();
                     consider(&mut plan, candidate, estimate, request, policy, keys);
+                    let line = plan.considered.get_mut(before..).and_then(<[_]>::first_mut);
+                    line.into_iter().for_each(|line| line.note_session(session.as_ref()));
                 }
             }
             Err(unknown) => {
@@ -294,7 +309,7 @@ fn named(
             model: Some(model.clone()),
             byok_only,
         };
-        (candidate, estimate(model, request))
+        (candidate, estimate(model, request, 0))
     };
     match resolved(catalog, index, name, request) {
         Resolved::Listed(models) => Ok(models.iter().map(|model| listed(model, false)).collect()),
@@ -381,13 +396,18 @@ fn credential_obstacle(
     unusable.or((!(keys.platform)(candidate.provider)).then_some("no_credential"))
 }
 
-fn estimate(model: &Model, request: &RouteRequest<'_>) -> Option<NanoUsd> {
+/// The cost at a host that has read `cached` tokens of the prompt before.
+fn estimate(model: &Model, request: &RouteRequest<'_>, cached: u64) -> Option<NanoUsd> {
     let prompt = request.facts.text_bytes / BYTES_PER_TOKEN;
+    let cached = cached.min(prompt);
     let output = request.output_limit.unwrap_or(OUTPUT_TOKENS_ASSUMED).min(OUTPUT_TOKENS_ASSUMED);
     let service = ServiceTier::by_name(request.service_tier)?;
     let rates = model.prices.as_ref()?.at(request.at)?.rates(service, prompt, request.at)?.rates;
     match request.kind {
-        Kind::Conversation(_) => money::cost([(prompt, rates.input), (output, rates.output?)]).ok(),
+        Kind::Conversation(_) => {
+            let read = [(prompt - cached, rates.input), (cached, rates.cache_read), (output, rates.output?)];
+            money::cost(read).ok()
+        }
         Kind::Embeddings | Kind::Rerank | Kind::Moderation => money::cost([(prompt, rates.input)]).ok(),
         // Billed by something else than words.
         _ => None,

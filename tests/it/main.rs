@@ -41,6 +41,7 @@ mod readme;
 mod routes;
 mod scoped;
 mod sdk;
+mod sessions;
 mod shared_health;
 mod shared_keys;
 mod shares;

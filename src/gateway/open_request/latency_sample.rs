@@ -3,7 +3,11 @@
 
 use super::{OpenRequest, record::millis};
 use crate::{
-    domain::usage::Basis,
+    dialect::Dialect,
+    domain::{
+        provider::ProviderId,
+        usage::{Basis, Usage},
+    },
     gateway::{
         metrics::{Ended, Host},
         receipt::{Bill, CredentialKind, RequestOutcome},
@@ -51,6 +55,10 @@ impl OpenRequest {
         };
         if serving.served.credential == CredentialKind::Platform {
             self.gateway.breakers.answered(&serving.served.model_id);
+        }
+        if let (Some(key), Some(bill)) = (self.session, bill) {
+            let (model, tokens) = (&serving.served.model_id, prompt_kept(serving.provider, &bill.usage));
+            self.gateway.sessions.record(key, model.clone(), tokens);
         }
         let Some((paced, bill)) = serving.timing.as_ref().and_then(|timing| timing.so_far()).zip(bill) else {
             return;
@@ -103,6 +111,15 @@ impl OpenRequest {
             is_platform: served.credential == CredentialKind::Platform,
             retry_after_ms,
         });
+    }
+}
+
+/// Tokens of a prompt that the host may have kept. Where a request marks what is to be kept, the rest is not.
+fn prompt_kept(provider: ProviderId, usage: &Usage) -> u64 {
+    let kept = usage.cache_read.saturating_add(usage.cache_write).saturating_add(usage.cache_write_1h);
+    match provider.row().dialect {
+        Dialect::Messages => kept,
+        _ => kept.saturating_add(usage.input),
     }
 }
 

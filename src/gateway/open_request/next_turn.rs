@@ -37,6 +37,7 @@ impl OpenRequest {
             measured: Default::default(),
             service_tier: self.service_tier.clone(),
             history: self.history.next_turn(),
+            session: self.session,
             turns,
             cache: Default::default(),
             trace: self.trace.clone(),

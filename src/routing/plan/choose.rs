@@ -33,6 +33,7 @@ pub(super) fn choose(
     let mut outcome = Outcome { floor_permille: automatic.floor_permille, ..Outcome::default() };
     let mut scored: Vec<Scored> = Vec::new();
     let begun = plan.considered.len();
+    let session = (request.session)();
     let today = request.at.date();
     for model in
         catalog.models().filter(|model| request.kind.is_served_by(model.mode) && model.is_live(today))
@@ -48,7 +49,7 @@ pub(super) fn choose(
             .or_else(|| auto::obstacle(model, request));
         match filter {
             None => {
-                let one = automatic.score(candidate, request);
+                let one = automatic.score(candidate, request, session.as_ref());
                 match one.cost {
                     // What has no price cannot be compared, and is never served on the platform's key.
                     None => plan.leave_out(&mut outcome, model, "unpriced"),
@@ -96,7 +97,9 @@ impl Plan {
             };
             let is_tried = place < room;
             if is_tried || lines.len() < LINES_MAX {
-                lines.push(one.line(vec![whose, reason], (!is_tried).then_some("too_many_candidates")));
+                let mut reasons = vec![whose, reason];
+                reasons.extend(one.same_session.then_some("same_session"));
+                lines.push(one.line(reasons, (!is_tried).then_some("too_many_candidates")));
             } else {
                 *outcome.left_out.entry("too_many_candidates").or_default() += 1;
             }

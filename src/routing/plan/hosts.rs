@@ -1,12 +1,12 @@
 //! The hosts of one name: what a suffix of the name asks for, and what the request prefers among them.
 
-use super::{Host, RouteRequest};
+use super::{Host, RouteRequest, estimate};
 use crate::{
     domain::{
         catalog::{Catalog, Flag, Resolved},
         money::NanoUsd,
     },
-    routing::strategy::Strategy,
+    routing::{session::KnownSession, strategy::Strategy},
 };
 
 /// What a suffix of a model's name asks for.
@@ -96,4 +96,15 @@ pub fn prefer(hosts: &mut [Host], request: &RouteRequest<'_>) {
         let place = |host: &Host| asked.order.iter().position(|provider| *provider == host.0.provider);
         hosts.sort_by_key(|host| place(host).unwrap_or(usize::MAX));
     }
+}
+
+/// The cheapest first. A host that has read the beginning of the prompt costs less for it; among equals the one that
+/// served the conversation stays.
+pub fn order_by_price(hosts: &mut [Host], session: Option<&KnownSession>, request: &RouteRequest<'_>) {
+    let is_known = |host: &Host| session.is_some_and(|session| session.model == host.0.id);
+    for host in hosts.iter_mut().filter(|host| is_known(host)) {
+        let cached = session.map_or(0, |session| session.cached_tokens);
+        host.1 = host.0.model.as_ref().and_then(|model| estimate(model, request, cached));
+    }
+    hosts.sort_by_key(|host| (host.1.map_or(i64::MAX, |cost| cost.0), !is_known(host)));
 }

@@ -93,6 +93,7 @@ fn planned(case: &Case) -> Result<Plan, RoutingError> {
         strategy: None,
         preferences: &preferences,
         measured: &|_| HostStats::default(),
+        session: &|| None,
         at: AT,
         automatic: Some(automatic),
         embedding: None,
