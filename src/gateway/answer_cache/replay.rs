@@ -3,8 +3,13 @@
 
 use super::{CacheUse, Hit, ServedFromCache};
 use crate::{
+    billing::price::{Priced, Variant},
     dialect::{ClientWriter, json, write_answer},
-    domain::money::{Bps, NanoUsd},
+    domain::{
+        catalog::ServiceTier,
+        money::{Bps, NanoUsd},
+        usage::Usage,
+    },
     gateway::{
         billing_guard::BillingGuard,
         failure::Failure,
@@ -44,7 +49,7 @@ pub(in crate::gateway) async fn reply(
         cache: CacheUse::Hit { age_s: hit.age_s },
         ..ResponseMeta::of(open)
     };
-    let total = Total::one(&served.served, &free(&served));
+    let total = Total::one(&served.served, &free());
     let note = receipt::note(open.request_id, open.history.requested(), &served.served, &total);
     let note = noted(&note, &served);
     let reply = match hit.stream {
@@ -61,11 +66,12 @@ pub(in crate::gateway) async fn reply(
     Ok(reply)
 }
 
-/// A bill of nothing.
-pub(in crate::gateway) fn free(served: &ServedFromCache) -> Bill {
+/// A bill of nothing: no provider counted anything, and the price of that is known.
+pub(in crate::gateway) fn free() -> Bill {
+    let variant = Variant { service_tier: ServiceTier::Standard, above_tokens: None, off_peak: false };
     Bill {
-        usage: served.usage,
-        priced: None,
+        usage: Usage::default(),
+        priced: Some(Priced { lines: Vec::new(), cost: NanoUsd::ZERO, variant }),
         charge: NanoUsd::ZERO,
         posted: None,
         margin_bps: Bps(0),

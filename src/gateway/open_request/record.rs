@@ -27,7 +27,7 @@ impl OpenRequest {
         let ttft_ms = history.first_content().map(millis);
         let (started_at, began) = self.turns.began.unwrap_or((self.started_at, self.started));
         let cached = self.cache.served.as_deref();
-        let free = cached.map(answer_cache::free);
+        let free = cached.map(|_| answer_cache::free());
         let bill = bill.or(free.as_ref());
         let story = ReceiptInput {
             request_id: self.request_id,
