@@ -10,7 +10,7 @@ use crate::{
     books::{month::Month, print, statement::Statement},
     config::Config,
     domain::ambient::Ambient,
-    store::{Db, StoreError, organizations},
+    store::{Db, organizations},
 };
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
@@ -117,7 +117,7 @@ async fn print_statement(
             let Some(scope) = organizations::find_scope(&mut transaction, id).await? else { return Ok(None) };
             let kept = statements::get(&mut transaction, scope, month).await?;
             let again = statements::draw_up_again(&mut transaction, scope, month).await?;
-            transaction.commit().await.map_err(StoreError::from)?;
+            transaction.commit().await?;
             Ok(Some((kept, again)))
         })
         .await?;

@@ -103,6 +103,10 @@ pub(super) struct Hit {
 }
 
 /// Where an answer comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one: a box would be made for each request"
+)]
 pub(super) enum Outcome {
     Provider(UpstreamAnswer),
     Cache(Box<Hit>),
@@ -241,7 +245,7 @@ fn terms(inbound: &Inbound<'_>, request: &ParsedRequest<'_>) -> Option<Terms> {
 /// What a provider answered, for the cache.
 pub(super) enum Kept {
     /// As it was read.
-    Answer(Canonical),
+    Answer(Box<Canonical>),
     /// As it was written, in the dialect that it was written in.
     Bytes(Vec<u8>, Box<(Dialect, Reading)>),
 }
@@ -250,7 +254,7 @@ impl Kept {
     /// A copy of a whole answer, where it is to be stored and in the client's dialect.
     pub fn of(body: &Body, reading: Option<Box<(Dialect, Reading)>>) -> Option<Self> {
         match body {
-            Body::Answer(answer) => Some(Kept::Answer(answer.0.clone())),
+            Body::Answer(answer) => Some(Kept::Answer(Box::new(answer.0.clone()))),
             Body::Bytes(bytes) => Some(Kept::Bytes(bytes.clone(), reading?)),
             Body::Kind(_) => None,
         }
@@ -258,7 +262,7 @@ impl Kept {
 
     fn read(self) -> Option<(Canonical, Option<Verbatim>)> {
         match self {
-            Kept::Answer(answer) => Some((answer, None)),
+            Kept::Answer(answer) => Some((*answer, None)),
             Kept::Bytes(bytes, reading) => {
                 let (dialect, reading) = *reading;
                 let mut answer = Canonical::default();

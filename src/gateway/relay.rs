@@ -245,7 +245,7 @@ impl Relay {
     /// The whole answer, where it is to be stored and was read as events.
     pub(super) fn take_kept(&mut self) -> Option<Kept> {
         let capture = self.capture.take().filter(|_| self.state.failure.is_none())?;
-        capture.finish().map(Kept::Answer)
+        capture.finish().map(|answer| Kept::Answer(Box::new(answer)))
     }
 
     /// Bytes for the client; empty when nothing is ready.

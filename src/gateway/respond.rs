@@ -63,7 +63,7 @@ impl ResponseBody {
         match self {
             ResponseBody::Single(metered) => metered.next().await,
             ResponseBody::ToolLoop(turns) => turns.next().await,
-            ResponseBody::Replay(replay) => replay.next().map(Ok),
+            ResponseBody::Replay(replay) => replay.next_frame().map(Ok),
         }
     }
 

@@ -106,10 +106,13 @@ struct Kept {
     idle: Mutex<Idle>,
 }
 
+/// A connection and when it was used last.
+type IdleConnection = (SendRequest<Full<Bytes>>, Instant);
+
 #[derive(Default)]
 struct Idle {
     /// The last used of each origin at the end.
-    of: HashMap<Box<str>, Vec<(SendRequest<Full<Bytes>>, Instant)>>,
+    of: HashMap<Box<str>, Vec<IdleConnection>>,
     swept: Option<Instant>,
 }
 

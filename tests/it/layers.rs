@@ -317,3 +317,16 @@ fn a_file_opens_with_what_it_is_for() {
         .collect();
     assert!(bare.is_empty(), "{bare:?}");
 }
+
+/// Two migrations of one version cannot both be recorded: nothing starts with them.
+#[test]
+fn every_migration_has_a_version_of_its_own() {
+    let names = fs::read_dir(root().join("migrations")).unwrap();
+    let mut versions: Vec<String> = names
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .map(|name| name.split_once('_').unwrap().0.to_owned())
+        .collect();
+    versions.sort_unstable();
+    let twice: Vec<_> = versions.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(!versions.is_empty() && twice.is_empty(), "{twice:?}");
+}

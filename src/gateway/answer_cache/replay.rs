@@ -29,7 +29,7 @@ pub struct Replay(VecDeque<Bytes>);
 
 impl Replay {
     /// The next bytes for the client; `None` at the end.
-    pub fn next(&mut self) -> Option<Bytes> {
+    pub fn next_frame(&mut self) -> Option<Bytes> {
         self.0.pop_front()
     }
 }

@@ -189,7 +189,7 @@ fn custom_tool_call(call: &ToolCall, serial: u64, index: usize) -> Item {
     let id = format!("ctc_simulated{serial}_{index}");
     let (call_id, name) = (quoted(&call.id), quoted(&call.name));
     let arguments: Value = serde_json::from_str(&object_in(&call.pieces.concat())).unwrap_or_default();
-    let input = quoted(arguments["input"].as_str().unwrap_or_default());
+    let input = quoted(arguments.get("input").and_then(Value::as_str).unwrap_or_default());
     let item = |status: &str, input: &str| {
         format!(
             r#"{{"id":"{id}","type":"custom_tool_call","status":"{status}","call_id":{call_id},"name":{name},"input":{input}}}"#
