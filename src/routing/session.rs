@@ -70,7 +70,10 @@ impl Sessions {
         let last = self.turns.get(&key.name)?;
         // A client may use one name for several conversations: then the host has not read this prompt.
         let is_read = last.opening == key.opening && last.prompt_tokens >= CACHED_TOKENS_MIN;
-        Some(KnownSession { model: last.model, cached_tokens: if is_read { last.prompt_tokens } else { 0 } })
+        // A short prompt is kept nowhere: then only a client that names its conversation wants it to stay.
+        let has_name = key.name != key.opening;
+        let cached_tokens = if is_read { last.prompt_tokens } else { 0 };
+        (is_read || has_name).then_some(KnownSession { model: last.model, cached_tokens })
     }
 
     /// A turn was answered by this model.
@@ -98,6 +101,9 @@ mod tests {
         let known = KnownSession { model: "groq/m".into(), cached_tokens: 5_000 };
         assert_eq!(sessions.get(key), Some(known));
         assert_eq!(sessions.get(sessions.key(one, &session(None, "good bye"))), None);
+        let short = sessions.key(one, &session(None, "hm"));
+        sessions.record(short, "groq/m".into(), 5);
+        assert_eq!(sessions.get(short), None, "nothing is kept of so little");
         assert_eq!(sessions.get(sessions.key(two, &session(None, "hello"))), None);
     }
 

@@ -51,9 +51,12 @@ fn rows_that_agree_have_no_difference() {
     assert_eq!(differences(&[row()], &receipt()), []);
 }
 
+/// Changes one figure of a row.
+type Change = fn(&mut TurnRow);
+
 #[test]
 fn every_wrong_figure_is_named_with_its_row() {
-    let changes: [(&str, fn(&mut TurnRow)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("usage", |row| row.charge += 1),
         ("usage", |row| row.cost = Some(1)),
         ("usage", |row| row.cost = None),
@@ -96,7 +99,7 @@ fn own_keys_flags_and_several_turns_follow_their_own_rules() {
     own_receipt["byok"] = json!(true);
     own_receipt["margin_bps"] = json!(0);
     own_receipt["charged_nano_usd"] = json!(0);
-    assert_eq!(differences(&[own.clone()], &own_receipt), []);
+    assert_eq!(differences(std::slice::from_ref(&own), &own_receipt), []);
     let charged = TurnRow { hold: row().hold, ..own };
     assert!(!differences(&[charged], &own_receipt).is_empty(), "the ledger charged an own key");
 
