@@ -54,7 +54,7 @@ fn tenant_tables() -> BTreeSet<String> {
 
 /// The tables whose rows a statement changes or removes.
 fn changed(statement: &str) -> Vec<&str> {
-    let words: Vec<&str> = statement.split_whitespace().collect();
+    let words: Vec<&str> = statement.split_whitespace().map(|word| word.trim_start_matches('(')).collect();
     let mut tables = Vec::new();
     for pair in words.windows(2) {
         if let ["UPDATE" | "FROM", table] = pair {
