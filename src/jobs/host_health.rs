@@ -9,8 +9,8 @@ use crate::{
 use std::collections::BTreeSet;
 
 /// A process that starts reads what is still of use; later, batches that may have been committed late.
-const FIRST_SECONDS: f64 = 300.0;
-const LATER_SECONDS: f64 = 20.0;
+const FIRST_SECONDS: i32 = 300;
+const LATER_SECONDS: i32 = 20;
 /// Batches that one step reads.
 const BATCHES_MAX: i64 = 1_000;
 

@@ -6,7 +6,7 @@ use crate::domain::ids::InstanceId;
 use sqlx::PgConnection;
 
 /// Longest time that a batch is of use; older ones are removed.
-const KEPT_SECONDS: f64 = 300.0;
+const KEPT_SECONDS: i32 = 300;
 
 /// One batch of another process.
 pub struct Batch {
@@ -37,14 +37,14 @@ pub async fn publish(
 pub async fn list_of_others(
     connection: &mut PgConnection,
     instance: InstanceId,
-    seconds: f64,
+    seconds: i32,
     batches_max: i64,
 ) -> Result<Vec<Batch>, StoreError> {
     let batches = sqlx::query_as!(
         Batch,
         r#"SELECT id, (1000 * extract(epoch FROM now() - written_at))::bigint AS "age_ms!", samples::text AS "samples!"
            FROM (SELECT id, written_at, samples FROM host_health
-                 WHERE written_at > now() - make_interval(secs => $2) AND instance_id <> $1
+                 WHERE written_at > now() - $2::int * interval '1 second' AND instance_id <> $1
                  ORDER BY written_at DESC LIMIT $3) latest
            ORDER BY written_at, id"#,
         instance.0,
@@ -57,7 +57,7 @@ pub async fn list_of_others(
 /// Removes batches that are too old to be of use.
 pub async fn prune(connection: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query!(
-        "DELETE FROM host_health WHERE written_at < now() - make_interval(secs => $1)",
+        "DELETE FROM host_health WHERE written_at < now() - $1::int * interval '1 second'",
         KEPT_SECONDS
     )
     .execute(connection)
