@@ -32,7 +32,7 @@ pub struct Payments {
 /// Automatic payments begun in one step.
 const TOPUPS_MAX: i64 = 50;
 
-/// Books what an event says, in the caller's transaction.
+/// Books the payment of an event, in the caller's transaction.
 pub async fn apply(
     connection: &mut PgConnection,
     ambient: &Ambient,

@@ -22,7 +22,7 @@ pub const CLOSED_AFTER: Duration = Duration::hours(1);
 const CLOSED_PER_STEP: i64 = 200;
 /// Months that the job looks back: an installation that was off for longer closes older ones when they are asked for.
 const MONTHS_BACK: usize = 3;
-/// Longest time of one statement of the database for it; nobody waits for it.
+/// Longest time of one SQL statement for it; no request waits for it.
 const CLOSING_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Why there is no statement.

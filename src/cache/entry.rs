@@ -1,4 +1,4 @@
-//! One stored answer: what it said, in no dialect's words, who gave it, and what it saves. Pure.
+//! One stored answer: its content in the canonical form, its provider, and what it saves. Pure.
 
 use crate::{
     dialect::{Dialect, canonical::Answer},

@@ -51,7 +51,7 @@ pub struct Question<'a> {
     pub request: [u8; 32],
 }
 
-/// What a look-up brought.
+/// The result of a look-up.
 pub enum Found {
     Hit(Box<Entry>),
     Miss,

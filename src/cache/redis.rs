@@ -108,7 +108,7 @@ impl Shared {
 
     fn note_away(&self, cause: &str) {
         let Ok(mut away_until) = self.away_until.lock() else { return };
-        // Said once for each time that it is away.
+        // Logged once for each outage.
         if away_until.is_none_or(|until| Instant::now() >= until + AWAY_FOR) {
             tracing::warn!(error.cause = cause, "Redis is away: the response cache is off");
         }

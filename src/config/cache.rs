@@ -11,7 +11,7 @@ pub struct CacheLimits {
     pub memory_bytes_max: u64,
     /// Bytes of one answer as it is stored.
     pub entry_bytes_max: usize,
-    /// How long an answer may be used where nobody says it.
+    /// How long an answer may be used where neither the API key nor the request sets it.
     pub ttl: Duration,
     /// Requests that ask the same at the same time wait for the first one's answer.
     pub coalesces: bool,

@@ -255,7 +255,7 @@ pub static VARIABLES: &[Variable] = &[
     variable(
         "KAIROSROUTE_CACHE_TTL_SECONDS",
         "300",
-        "how long a stored answer may be used where neither API key nor request says it",
+        "how long a stored answer may be used where neither the API key nor the request sets it",
     ),
     variable(
         "KAIROSROUTE_CACHE_COALESCE",

@@ -48,7 +48,7 @@ pub struct Directives {
     pub max_age_s: Option<u64>,
 }
 
-/// What the cache did for a request, as every response says it.
+/// What the cache did for a request; every response has it in a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CacheUse {
     #[default]

@@ -364,7 +364,7 @@ pub async fn list_unclosed(
     Ok(ids.into_iter().map(|id| OrgScope::of(OrgId(id))).collect())
 }
 
-/// Waits for whoever has the account locked: what it books was booked before.
+/// Waits until the account is not locked: what its lock's holder books is booked before.
 pub async fn settle_account(connection: &mut PgConnection, scope: OrgScope) -> Result<(), StoreError> {
     sqlx::query_scalar!("SELECT org_id FROM credit_account WHERE org_id = $1 FOR UPDATE", scope.uuid())
         .fetch_optional(connection)

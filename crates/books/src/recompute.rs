@@ -1,5 +1,5 @@
 //! Recomputes the charge of a request from its usage and the prices that its receipt froze, and compares usage,
-//! receipt, hold and ledger entries. Pure; whoever calls it brings the rows. Every difference names its row.
+//! receipt, hold and ledger entries. Pure: the caller passes the rows. Every difference names its row.
 
 use kairosroute_domain::money::{self, Bps, MoneyError, NanoPerMillion, NanoUsd, Per, Unrounded};
 use serde::Deserialize;

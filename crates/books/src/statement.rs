@@ -254,7 +254,7 @@ impl Statement {
         table.into_text()
     }
 
-    /// Whether sums and hash are those of the lines: what whoever archives a statement can check.
+    /// Whether sums and hash are those of the lines. An archived statement can be checked by it.
     pub fn is_consistent(&self) -> bool {
         let drawn_again = Statement::draw_up(Bookings {
             organization_id: self.organization_id.clone(),

@@ -96,7 +96,7 @@ pub enum MoneyMovement {
     DisputeReversed,
 }
 
-/// What an event says.
+/// The content of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// In the order in which it is booked.

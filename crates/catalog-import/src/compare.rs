@@ -31,7 +31,7 @@ pub struct Change {
     pub model: Arc<Model>,
     /// Name of the price, here, there.
     pub prices: Vec<(&'static str, Option<NanoPerMillion>, NanoPerMillion)>,
-    /// Everything that a row with the new prices says, where four prices say it all.
+    /// The row with the new prices, where four prices express all of it.
     pub whole: Option<Listed>,
 }
 
@@ -115,7 +115,7 @@ fn compare_model(difference: &mut Difference, model: &Arc<Model>, one: &Listed, 
     }
 }
 
-/// Whether the four prices of a table say everything that the period says.
+/// Whether the four prices of a table express everything in the period.
 fn is_plain(period: &PricePeriod) -> bool {
     let has_tiers = period.batch.is_some()
         || period.flex.is_some()

@@ -1,4 +1,4 @@
-//! Reads published price tables (litellm, models.dev, genai-prices) and says how the model catalogue differs from them,
+//! Reads published price tables (litellm, models.dev, genai-prices) and finds how the model catalogue differs from them,
 //! as an overlay file that a person reviews. It never decides a price: what it cannot express exactly it leaves to that
 //! person, and amounts are read as the digits that are written, never as floats.
 

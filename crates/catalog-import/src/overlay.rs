@@ -1,4 +1,5 @@
-//! The overlay file of a difference, made to be read: each row under a comment that says what was here and what is there.
+//! The overlay file of a difference, for a person to review: each row stands under a comment with the old and the new
+//! values.
 
 use crate::{
     compare::{Change, Difference},
@@ -20,7 +21,7 @@ pub fn write(difference: &Difference, source: Source, read_on: Date, catalog_ver
         file,
         "# Differences of the catalogue {catalog_version} from {name}, read on {read_on}.\n\
          # {} new, {} changed, {} gone, {} listed again, {} with another end; {} models were compared.\n\
-         # Review each row; keep what is right. A row that is only a comment cannot be said by this table.",
+         # Review each row; keep what is right. A row that is only a comment cannot be expressed by this table.",
         difference.new.len(),
         difference.changed.len(),
         difference.gone.len(),

@@ -155,7 +155,7 @@ fn litellm_mode(word: &str) -> Option<Mode> {
     })
 }
 
-/// `{"provider": {"models": {"model": {cost, limit, …}}}}`; conversations, as far as it says.
+/// `{"provider": {"models": {"model": {cost, limit, …}}}}`; models for conversations only.
 fn models_dev(text: &str) -> Result<Vec<Listed>, serde_json::Error> {
     let providers: Object = serde_json::from_str(text)?;
     let mut listed = Vec::new();

@@ -48,7 +48,7 @@ pub fn answer_key(request: &ClientRequest<'_>, beta: Option<&str>) -> Option<[u8
         return None;
     }
     let canonical = request.canonical().ok()?;
-    // Only of a function is all told here; a search of the web finds something else each time.
+    // Only a function is described completely; a web search finds something else each time.
     let has_native_tools = canonical.tools.iter().any(|tool| match &tool.kind {
         ToolKind::Function { name, .. } => name.decode().contains(KIND_MARK),
         ToolKind::WebSearch(_) | ToolKind::Native { .. } => true,
@@ -64,7 +64,7 @@ pub fn answer_key(request: &ClientRequest<'_>, beta: Option<&str>) -> Option<[u8
     hash_request(&canonical, request.dialect(), &mut hasher);
     hash_beta(beta, &mut hasher);
     let members = request.members();
-    // What the canonical form tells apart less well than the wire does.
+    // Differences on the wire that the canonical form does not keep.
     for member in members.iter().filter(|member| member.key == "thinking") {
         hasher.tag(b'h');
         hasher.json(member.value);
@@ -83,7 +83,7 @@ fn hash_request(request: &Request<'_>, dialect: Dialect, hasher: &mut Hasher) {
             hasher.text(name);
             hasher.option(description.as_ref(), |hasher, text| hasher.text(text));
             hasher.option(parameters.as_ref(), |hasher, json| hasher.json(json.raw()));
-            // What holds where nothing is said differs from wire to wire.
+            // The defaults differ from wire to wire.
             hasher.flag(strict.unwrap_or(dialect == Dialect::Responses));
         }
     }
@@ -254,7 +254,7 @@ fn hash_format(format: &Format<'_>, hasher: &mut Hasher) {
     }
 }
 
-/// A setting that every dialect may have goes by its meaning, another one by its name; their order says nothing.
+/// A setting that every dialect may have goes by its meaning, another one by its name; their order does not matter.
 fn hash_settings(settings: &[Setting<'_>], hasher: &mut Hasher) {
     let mut named: Vec<(String, &Setting<'_>)> = settings
         .iter()

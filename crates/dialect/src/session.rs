@@ -1,4 +1,4 @@
-//! What tells that two requests belong to one conversation, for hosts that keep the prompts they have read.
+//! Finds whether two requests belong to one conversation: hosts cache the prompts of a conversation.
 
 use super::{
     Dialect,

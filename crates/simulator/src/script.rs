@@ -35,7 +35,7 @@ pub struct Script {
     pub refusal: Option<String>,
     /// Sources of the text.
     pub citations: Vec<Citation>,
-    /// Searches of the web that were made for the answer, where the wire tells.
+    /// Web searches that were made for the answer, on wires that report them.
     pub searches: u64,
     /// Gives each text chunk's log probability, on the wires that have it beside the chunk.
     pub logprobs: bool,

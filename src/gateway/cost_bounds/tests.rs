@@ -37,9 +37,9 @@ fn an_estimate_of_media_is_within_its_bound_and_never_nothing() {
 fn audio_needs_a_price_of_its_own_for_each_way_it_goes() {
     let at = datetime!(2026-11-20 00:00 UTC);
     let catalog = Catalog::built_in().unwrap();
-    let hears = Facts { audio_parts: 1, ..Facts::default() };
-    let speaks = Facts { wants_audio_output: true, ..Facts::default() };
-    for (model, hearing, writer_context) in [
+    let with_audio = Facts { audio_parts: 1, ..Facts::default() };
+    let for_audio = Facts { wants_audio_output: true, ..Facts::default() };
+    for (model, takes_audio, writes_audio) in [
         ("openai/gpt-audio-1.5", true, true),
         ("google/gemini-3.5-flash", true, false),
         ("openai/gpt-4o", false, false),
@@ -47,10 +47,10 @@ fn audio_needs_a_price_of_its_own_for_each_way_it_goes() {
     ] {
         let model = catalog.get(model).unwrap();
         assert!(has_audio_prices(&Facts::default(), Some(model), at));
-        assert_eq!(has_audio_prices(&hears, Some(model), at), hearing, "{}", model.id);
-        assert_eq!(has_audio_prices(&speaks, Some(model), at), writer_context, "{}", model.id);
+        assert_eq!(has_audio_prices(&with_audio, Some(model), at), takes_audio, "{}", model.id);
+        assert_eq!(has_audio_prices(&for_audio, Some(model), at), writes_audio, "{}", model.id);
     }
-    assert!(!has_audio_prices(&hears, None, at), "a model the catalogue does not list");
+    assert!(!has_audio_prices(&with_audio, None, at), "a model the catalogue does not list");
 }
 
 /// A request for a model of this mode, and the most a provider may report of it.

@@ -36,7 +36,7 @@ impl OpenRequest {
             .map(|context| Box::new(Trace { context, attempts: Vec::new(), began: self.started }));
     }
 
-    /// A provider is about to be called: it is told the span that the call is.
+    /// A provider is about to be called: the request to it carries the id of the call's span.
     pub fn begin_attempt_span(&self, call: &mut Call) -> Option<RunningSpan> {
         let (trace, traces) = self.trace.as_ref().zip(self.gateway.traces.as_ref())?;
         let span_id = traces.span_id();

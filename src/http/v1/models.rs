@@ -159,7 +159,7 @@ struct Filter {
     available: Option<bool>,
 }
 
-/// A list that is long and seldom changes: a client that has it is told so instead of being sent it again.
+/// A list that is long and seldom changes: a client that has it gets 304 instead of the list.
 fn tagged(call: &Call, body: String) -> HttpResponse {
     let digest = Sha256::digest(body.as_bytes());
     let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();

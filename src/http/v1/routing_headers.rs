@@ -29,7 +29,7 @@ pub fn routing_headers(call: &Call) -> Result<RoutingHeaders, ApiError> {
     Ok(RoutingHeaders { provider, key, model, plan, cache: directives(call) })
 }
 
-/// What `Cache-Control` says. What is not known here, or not well formed, says nothing.
+/// The directives of `Cache-Control`. Unknown and malformed ones are ignored.
 fn directives(call: &Call) -> Directives {
     let mut directives = Directives::default();
     for value in header_values(call, "cache-control") {

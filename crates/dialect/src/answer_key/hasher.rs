@@ -1,5 +1,5 @@
 //! A digest over values in which no two sequences of values look alike: every text has its length before it. JSON
-//! counts by what it says, not by its spaces and escapes; the order of members counts, for models read schemas.
+//! counts by its decoded content, not by its spaces and escapes; the order of members counts, for models read schemas.
 
 use crate::json::{Cursor, DEPTH_LIMIT, Escaped, JsonError, Kind, Raw};
 use sha2::{Digest, Sha256};

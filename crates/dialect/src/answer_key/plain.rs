@@ -1,4 +1,4 @@
-//! Whether the canonical form holds everything that a request says: its nested members are all known. One that is not
+//! Whether the canonical form holds everything in a request: its nested members are all known. One that is not
 //! known here may change the answer and is not in the canonical form.
 
 use crate::json::{Cursor, JsonError, Kind, Member, Raw};

@@ -174,7 +174,7 @@ fn every_field_that_shapes_the_answer_changes_the_digest() {
             let (a, b) =
                 (key(dialect, &with(dialect, name, &one)), key(dialect, &with(dialect, name, &other)));
             assert_ne!(a, b, "{dialect:?} {name}: {one} and {other}");
-            // What is said is what holds anyway.
+            // The value is the default.
             let is_default = |value: &Value| {
                 let default = match name {
                     "service_tier" => json!("auto"),

@@ -9,7 +9,7 @@ pub(super) struct Item {
     /// The call it is.
     pub tool: Option<u32>,
     pub call_id: Option<String>,
-    /// The part that has said something last.
+    /// The part that got content last.
     pub part: Option<(Voice, u64)>,
     /// Characters of text before that part.
     pub part_start: u64,
@@ -20,7 +20,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// One that has said nothing yet, with so many characters of text before it.
+    /// One without content, with so many characters of text before it.
     pub fn new(index: u64, part_start: u64) -> Self {
         Self {
             index,
