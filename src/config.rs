@@ -5,6 +5,7 @@ mod accounts;
 pub mod build;
 mod cache;
 mod reader;
+mod smtp;
 mod stripe;
 mod variables;
 
@@ -14,6 +15,7 @@ use crate::{
         provider::{PROVIDERS, ProviderId},
         secret::Secret,
     },
+    mail::MailSettings,
     providers::{resolver::NameLimits, transport::Deadlines},
 };
 pub use accounts::{AccountLimits, McpAccess, Retention};
@@ -148,6 +150,8 @@ pub struct Config {
     pub mcp_credentials_key: Option<Secret>,
     /// `None`: credit is not sold here.
     pub stripe: Option<StripeSettings>,
+    /// `None`: no e-mail is sent.
+    pub smtp: Option<MailSettings>,
     /// In the order of the provider table.
     pub providers: Vec<ProviderSettings>,
 }

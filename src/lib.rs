@@ -14,6 +14,7 @@ pub mod http;
 pub mod idempotency;
 pub mod jobs;
 pub mod local_postgres;
+pub mod mail;
 pub mod mcp;
 pub mod providers;
 pub mod routing;

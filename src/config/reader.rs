@@ -80,6 +80,7 @@ impl Reader<'_> {
             mcp_servers: self.mcp_servers("KAIROSROUTE_MCP_SERVERS"),
             mcp_credentials_key: self.text("KAIROSROUTE_MCP_CREDENTIALS_KEY").map(Secret::new),
             stripe: self.stripe(),
+            smtp: self.smtp(),
             providers: PROVIDERS.iter().filter_map(|row| self.provider(row.env, row.base_url)).collect(),
         }
     }

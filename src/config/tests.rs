@@ -88,3 +88,15 @@ fn origins_are_origins() {
         assert!(read(&[("KAIROSROUTE_CORS_ORIGINS", wrong)]).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn a_mail_server_needs_a_sender() {
+    let (url, from) =
+        (("KAIROSROUTE_SMTP_URL", "smtps://u:s3cret@h"), ("KAIROSROUTE_SMTP_FROM", "noreply@h.example"));
+    assert!(read(&[url, from]).unwrap().smtp.is_some());
+    for pairs in [&[url][..], &[from], &[("KAIROSROUTE_SMTP_URL", "smtp://u:s3cret@h"), from]] {
+        let errors = read(pairs).err().unwrap();
+        assert_eq!(errors.0.len(), 1, "{errors}");
+        assert!(!errors.to_string().contains("s3cret"));
+    }
+}

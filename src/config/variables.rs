@@ -331,6 +331,13 @@ pub static VARIABLES: &[Variable] = &[
     variable("KAIROSROUTE_STRIPE_BASE_URL", "https://api.stripe.com", "address of Stripe's API"),
     variable("KAIROSROUTE_STRIPE_PAYMENT_USD_MIN", "5", "smallest payment in USD"),
     variable("KAIROSROUTE_STRIPE_PAYMENT_USD_MAX", "5000", "largest payment in USD"),
+    variable(
+        "KAIROSROUTE_SMTP_URL",
+        "",
+        "mail server, such as smtps://user:password@mail.example.com, or smtp://…:587?tls=required; unset: no e-mail",
+    ),
+    variable("KAIROSROUTE_SMTP_FROM", "", "sender of e-mail, such as KairosRoute <noreply@example.com>"),
+    variable("KAIROSROUTE_SMTP_TIMEOUT_MS", "20000", "time for one command of the mail server"),
     variable("KAIROSROUTE_CONNECT_TIMEOUT_MS", "5000", "time to connect to a provider"),
     variable("KAIROSROUTE_FIRST_BYTE_TIMEOUT_MS", "300000", "time to the first content of an answer"),
     variable(

@@ -7,11 +7,14 @@
 mod child;
 mod client;
 mod database;
+mod mail;
 
 pub use child::{ChildStack, Output, run_command};
 #[allow(unused_imports)] // each theme uses its part
 pub use client::{Client, Frame, Reply, Request, Streamed, wait_at_most, wait_for, wait_until};
 pub use database::Database;
+#[allow(unused_imports)] // each theme uses its part
+pub use mail::{Letter, MailServer};
 
 use actix_web::rt::System;
 use base64::{Engine, engine::general_purpose::STANDARD};

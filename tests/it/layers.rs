@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["domain"],
     &["dialect", "books"],
     &["store", "vault"],
-    &["providers"],
+    &["providers", "mail"],
     &["routing", "mcp"],
     &["billing"],
     &["credentials"],
@@ -33,7 +33,7 @@ const ASIDE: &[(&str, &[&str], &[&str])] = &[
     (
         "config",
         &["accounts", "cache", "gateway", "jobs", "app", "commands"],
-        &["domain", "providers", "store"],
+        &["domain", "mail", "providers", "store"],
     ),
     ("telemetry", &["commands"], &[]),
     ("local_postgres", &["commands"], &["domain"]),
