@@ -5,6 +5,7 @@ mod cache;
 mod closing;
 mod connections;
 mod metrics;
+mod models;
 mod payments;
 mod traces;
 mod transports;
@@ -170,9 +171,10 @@ pub async fn build(
     let leased = (instance, leased_at);
     let gateway = gateway(config, &db, &installation, &authenticator, &transports, leased, &ambient).await?;
     let gateway = Arc::new(gateway);
-    let accounts = accounts(config, &db, &installation, authenticator, &transports, &ambient)?;
+    let accounts = accounts(config, &gateway, &transports)?;
     let jobs_stopping = CancellationToken::new();
     jobs::start(&gateway, instance, config, &accounts.accounts, &jobs_stopping);
+    gateway.quotas.start(&db.with_purpose(Purpose::Vital), instance, jobs_stopping.clone());
     db.watch();
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
@@ -294,6 +296,7 @@ async fn gateway(
         counts: Semaphore::new(token_count::ON_PLATFORM_MAX),
         idempotency: Idempotency::new(config.accounts.idempotency_bytes_max),
         cache: cache::open(&config.cache, db, installation, ambient)?,
+        quotas: Arc::default(),
         shared: Shared::new(config.limits.shares),
         compute: ComputeQueue::new(config.limits.shares.large_request_threads, {
             let transports = transports.clone();
@@ -322,12 +325,10 @@ struct AccountServices {
 
 fn accounts(
     config: &Config,
-    db: &Db,
-    installation: &Arc<Installation>,
-    authenticator: Arc<Authenticator>,
+    gateway: &Arc<Gateway>,
     transports: &Transports,
-    ambient: &Ambient,
 ) -> anyhow::Result<AccountServices> {
+    let authenticator = gateway.authenticator.clone();
     let allowed_nets = AllowedNets(config.allow_private_nets.clone());
     let (operator, customer) = transports.connect()?.clients()?;
     let provider_urls = ProviderId::all()
@@ -335,16 +336,17 @@ fn accounts(
         .map(|(provider, settings)| (provider, settings.base_url.as_str().trim_end_matches('/').to_owned()))
         .collect();
     let accounts = Accounts::new(AccountParts {
-        db: db.clone(),
-        installation: installation.clone(),
-        ambient: ambient.clone(),
+        db: gateway.db.clone(),
+        installation: gateway.installation.clone(),
+        ambient: gateway.ambient.clone(),
         authenticator: authenticator.clone(),
-        passwords: Passwords::start(HASHING_THREADS, ambient.clone())?,
+        passwords: Passwords::start(HASHING_THREADS, gateway.ambient.clone())?,
         rules: AccountRules {
             signup_open: config.signup_open,
             allowed_nets,
             trusted_proxies: config.trusted_proxies.clone(),
             limits: config.accounts,
+            matches_model: models::matcher(gateway),
             provider_urls,
             payments: payments::payments(config)?,
         },

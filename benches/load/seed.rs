@@ -78,6 +78,7 @@ impl Books {
                 allowed_nets: AllowedNets::default(),
                 trusted_proxies: Vec::new(),
                 limits: kairosroute::config::Config::read([])?.accounts,
+                matches_model: Box::new(|_| true),
                 provider_urls: HashMap::new(),
                 payments: None,
             },

@@ -6,7 +6,8 @@ use super::{
     api_key::PlainApiKey,
     audit, audit_changes,
     installation::Installation,
-    patch::{DEFAULT_NAME, EntryChange, Field, KeyBody, ProviderLists, foreign_looking, lay_over},
+    organization::change_budget,
+    patch::{DEFAULT_NAME, EntryChange, Field, KeyBody, KeyChange, ProviderLists, foreign_looking, lay_over},
     roles::Capability,
     throttle::Subject,
 };
@@ -19,15 +20,16 @@ use crate::{
     domain::{
         ambient::Ambient,
         ids::{ApiKeyId, ProviderKeyId, UserId},
-        policy::KeyPolicy,
+        policy::{BudgetRule, KeyPolicy, OrganizationRules},
         provider::ProviderId,
         secret::Secret,
     },
     providers::resolver::on_behalf,
     store::{
-        OrgScope,
+        OrgScope, StoreError,
         api_keys::{self, ApiKey, KeyScope},
         audit_log,
+        budgets::{self, Budget},
         provider_keys::{self, KeyOwner, KeyStatus, StoredProviderKey},
         sessions::Session,
     },
@@ -45,6 +47,10 @@ const REVOKED_PER_LIVE_MAX: i64 = 5;
 pub struct KeyDetails {
     pub key: ApiKey,
     pub provider_keys: Vec<StoredProviderKey>,
+    /// Of its budget: what is spent.
+    pub budget: Option<Budget>,
+    pub organization: OrganizationRules,
+    pub now: OffsetDateTime,
     /// Of the change just made.
     pub warnings: Vec<Warning>,
 }
@@ -78,6 +84,7 @@ impl Accounts {
     ) -> Result<CreatedKey, AccountError> {
         let created_at = self.ambient.now();
         let change = Arc::new(body.judge(&self.rules.allowed_nets, created_at)?);
+        self.check_patterns(&change)?;
         let plain = PlainApiKey::generate(&self.ambient);
         let hash = plain.hash(&self.installation.pepper).0;
         let mut key = ApiKey {
@@ -90,7 +97,7 @@ impl Accounts {
             revoked_at: None,
             previous: None,
         };
-        change.apply(&mut key.name, &mut key.policy);
+        change.apply(&mut key.name, &mut key.policy)?;
         let (installation, limits) = (self.installation.clone(), self.rules.limits);
         let actor = made_by.map_or_else(|| "cli".to_owned(), |user| user.to_string());
         let details = self
@@ -101,29 +108,47 @@ impl Accounts {
                     let mut tx = db.begin().await?;
                     check_room(&mut tx, scope, &limits).await?;
                     api_keys::insert(&mut tx, scope, &key, &hash).await?;
+                    change_budget_of(&mut tx, scope, None, &key, created_at).await?;
                     let row = Row { scope, api_key: Some(key.id) };
                     let warnings =
                         rearrange(&mut tx, &installation, &ambient, row, &change.provider_keys).await?;
                     check_provider_keys(&mut tx, scope, &change.provider_keys, &limits).await?;
                     audit(&mut tx, &ambient, Some(scope), &actor, ("api_key.create", &key.id)).await?;
                     let provider_keys = provider_keys::list(&mut tx, scope, Some(key.id)).await?;
+                    let details = details(&mut tx, scope, key, provider_keys, created_at).await?;
                     tx.commit().await?;
-                    Ok(KeyDetails { key, provider_keys, warnings })
+                    Ok(KeyDetails { warnings, ..details })
                 }
             })
             .await?;
         Ok(CreatedKey { secret: plain.secret().clone(), details })
     }
 
+    /// A pattern that matches nothing would lock everything out. Whole names may be of models that the catalogue lacks.
+    fn check_patterns(&self, change: &KeyChange) -> Result<(), AccountError> {
+        let Field::Set(models) = &change.allowed_models else { return Ok(()) };
+        let matches_nothing =
+            |pattern: &&String| pattern.contains('*') && !(self.rules.matches_model)(pattern);
+        match models.iter().find(matches_nothing) {
+            Some(pattern) => {
+                let message = format!(
+                    "`allowedModels`: the pattern `{pattern}` matches no model; GET /v1/models lists them"
+                );
+                Err(AccountError::invalid("allowedModels", message))
+            }
+            None => Ok(()),
+        }
+    }
+
     pub async fn get_key(&self, session: Session, id: ApiKeyId) -> Result<KeyDetails, AccountError> {
         let scope = required_scope(&session)?;
-        let db = self.db.clone();
+        let (db, now) = (self.db.clone(), self.ambient.now());
         self.db
             .run(async move {
                 let mut connection = db.acquire().await?;
                 let key = api_keys::get(&mut connection, scope, id).await?.ok_or(NO_KEY)?;
                 let provider_keys = provider_keys::list(&mut connection, scope.org, Some(id)).await?;
-                Ok(KeyDetails { key, provider_keys, warnings: Vec::new() })
+                Ok(details(&mut connection, scope.org, key, provider_keys, now).await?)
             })
             .await
     }
@@ -137,6 +162,7 @@ impl Accounts {
     ) -> Result<KeyDetails, AccountError> {
         let scope = required_scope(&session)?;
         let change = Arc::new(body.judge(&self.rules.allowed_nets, self.ambient.now())?);
+        self.check_patterns(&change)?;
         let (installation, limits) = (self.installation.clone(), self.rules.limits);
         let details = self
             .transact(move |db, ambient| {
@@ -145,8 +171,10 @@ impl Accounts {
                     let mut tx = db.begin().await?;
                     let mut key = api_keys::lock_live(&mut tx, scope, id).await?.ok_or(NO_KEY)?;
                     let before = audit_log::key_fields(&mut tx, scope.org, id).await?;
-                    change.apply(&mut key.name, &mut key.policy);
+                    let budget = key.policy.budget;
+                    change.apply(&mut key.name, &mut key.policy)?;
                     api_keys::update(&mut tx, scope.org, &key).await?;
+                    change_budget_of(&mut tx, scope.org, budget, &key, ambient.now()).await?;
                     let row = Row { scope: scope.org, api_key: Some(id) };
                     let warnings =
                         rearrange(&mut tx, &installation, &ambient, row, &change.provider_keys).await?;
@@ -156,8 +184,9 @@ impl Accounts {
                     audit_changes(&mut tx, &ambient, Some(scope.org), &session.user_id, done, Some(changes))
                         .await?;
                     let provider_keys = provider_keys::list(&mut tx, scope.org, Some(id)).await?;
+                    let details = details(&mut tx, scope.org, key, provider_keys, ambient.now()).await?;
                     tx.commit().await?;
-                    Ok(KeyDetails { key, provider_keys, warnings })
+                    Ok(KeyDetails { warnings, ..details })
                 }
             })
             .await?;
@@ -239,6 +268,33 @@ impl Accounts {
             .await?;
         Ok(checked)
     }
+}
+
+/// A key with what its organization sees of it.
+pub(super) async fn details(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    key: ApiKey,
+    provider_keys: Vec<StoredProviderKey>,
+    now: OffsetDateTime,
+) -> Result<KeyDetails, StoreError> {
+    let organization = budgets::get_organization_rules(connection, scope).await?;
+    let budget = budgets::list(connection, scope, Some(key.id.0)).await?.into_iter().next();
+    Ok(KeyDetails { key, provider_keys, budget, organization, now, warnings: Vec::new() })
+}
+
+async fn change_budget_of(
+    tx: &mut PgConnection,
+    scope: OrgScope,
+    before: Option<BudgetRule>,
+    key: &ApiKey,
+    now: OffsetDateTime,
+) -> Result<(), AccountError> {
+    if before == key.policy.budget {
+        return Ok(());
+    }
+    let rules = budgets::get_organization_rules(tx, scope).await?;
+    change_budget(tx, scope, key.id.0, (before, key.policy.budget), &rules, now).await
 }
 
 /// Whether the organization may have one more API key. Revoked ones count too, until they are removed: making and

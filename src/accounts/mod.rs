@@ -9,6 +9,7 @@ mod fields;
 pub mod installation;
 pub mod keys;
 pub mod members;
+pub mod organization;
 mod password_rules;
 pub mod passwords;
 pub mod patch;
@@ -55,11 +56,16 @@ pub struct AccountRules {
     /// Whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     pub limits: AccountLimits,
+    /// Whether a pattern of `allowedModels` matches a model of the catalogue.
+    pub matches_model: ModelMatch,
     /// Where the operator has a provider called, if not at its public address.
     pub provider_urls: HashMap<ProviderId, String>,
     /// How credit is bought; `None`: it is not.
     pub payments: Option<Arc<Payments>>,
 }
+
+/// Whether a pattern matches a model of the catalogue as it is now.
+pub type ModelMatch = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// HTTP clients for test calls. Neither follows redirects nor uses a proxy of the environment.
 pub struct CheckClients {

@@ -1,6 +1,8 @@
 //! The body that creates or changes an API key: parsing and judging it, without a database. Merge by field: a
 //! field that is absent stays, `null` clears. A guardrail that nothing enforces is refused, never stored idle.
 
+pub mod rules;
+
 use super::{AccountError, fields};
 use crate::{
     domain::{
@@ -9,12 +11,14 @@ use crate::{
         provider::ProviderId,
         secret::Secret,
     },
+    limits::PeriodKind,
     providers::guard::{AllowedNets, check_url},
 };
+use rules::{Amount, BudgetChange, DataCollection, END_USER_RATES, RATES, RatesChange, RulesChange};
 use serde::{
     Deserialize, Deserializer,
     de::{
-        IgnoredAny, MapAccess, SeqAccess, Visitor,
+        MapAccess, SeqAccess, Visitor,
         value::{MapAccessDeserializer, SeqAccessDeserializer},
     },
 };
@@ -64,13 +68,19 @@ pub struct KeyBody {
     min_quality_threshold: Field<f64>,
     routing_mode: Field<RoutingMode>,
     cache: Field<CachePolicy>,
-    // Known, not enforced yet: refused when set.
-    max_cost_per_request_usd: Option<IgnoredAny>,
-    budget_usd: Option<IgnoredAny>,
-    budget_period: Option<IgnoredAny>,
-    requests_per_minute: Option<IgnoredAny>,
-    tokens_per_minute: Option<IgnoredAny>,
-    zdr: Option<IgnoredAny>,
+    max_cost_per_request_usd: Field<Amount>,
+    budget_usd: Field<Amount>,
+    budget_period: Field<PeriodKind>,
+    budget_includes_byok: Field<bool>,
+    requests_per_minute: Field<u32>,
+    tokens_per_minute: Field<u32>,
+    concurrent_requests: Field<u32>,
+    end_user_requests_per_minute: Field<u32>,
+    end_user_tokens_per_minute: Field<u32>,
+    end_user_concurrent_requests: Field<u32>,
+    allowed_ips: Field<Vec<String>>,
+    zdr: Field<bool>,
+    data_collection: Field<DataCollection>,
 }
 
 /// The body, judged.
@@ -85,6 +95,8 @@ pub struct KeyChange {
     pub min_quality_permille: Field<u16>,
     pub routing_mode: Field<RoutingMode>,
     pub cache: Field<CachePolicy>,
+    pub rules: RulesChange,
+    pub budget: BudgetChange,
     pub provider_keys: ProviderLists,
 }
 
@@ -109,7 +121,13 @@ pub struct EntryChange {
 impl KeyBody {
     /// Judges every field; the first bad one is named.
     pub fn judge(self, nets: &AllowedNets, now: OffsetDateTime) -> Result<KeyChange, AccountError> {
-        self.refuse_unenforced()?;
+        let rates = [self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests];
+        let end_user = [
+            self.end_user_requests_per_minute,
+            self.end_user_tokens_per_minute,
+            self.end_user_concurrent_requests,
+        ];
+        let max_cost = self.max_cost_per_request_usd;
         Ok(KeyChange {
             name: self.name.try_map(|text| fields::name("name", &text))?,
             byok_fallback: self.byok_fallback,
@@ -128,31 +146,24 @@ impl KeyBody {
             min_quality_permille: self.min_quality_threshold.try_map(parse_quality)?,
             routing_mode: self.routing_mode,
             cache: self.cache.try_map(check_cache)?,
+            rules: RulesChange {
+                rates: RatesChange::judge(rates, RATES)?,
+                end_user: RatesChange::judge(end_user, END_USER_RATES)?,
+                max_cost_per_request: max_cost
+                    .try_map(|text| rules::parse_amount("maxCostPerRequestUsd", &text))?,
+                allowed_ips: self.allowed_ips.try_map(|nets| rules::parse_nets("allowedIps", &nets))?,
+                zdr: self.zdr,
+                data_collection: self.data_collection,
+            },
+            budget: BudgetChange::judge(self.budget_usd, self.budget_period, self.budget_includes_byok)?,
             provider_keys: self.provider_keys.try_map(|map| refuse_sharing(map.judge(nets)?))?,
         })
-    }
-
-    fn refuse_unenforced(&self) -> Result<(), AccountError> {
-        let guardrails = [
-            ("maxCostPerRequestUsd", self.max_cost_per_request_usd),
-            ("budgetUsd", self.budget_usd),
-            ("budgetPeriod", self.budget_period),
-            ("requestsPerMinute", self.requests_per_minute),
-            ("tokensPerMinute", self.tokens_per_minute),
-            ("zdr", self.zdr),
-        ];
-        match guardrails.into_iter().find(|(_, value)| value.is_some()) {
-            Some((name, _)) => {
-                Err(AccountError::invalid(name, format!("`{name}` is not enforced yet and was not stored")))
-            }
-            None => Ok(()),
-        }
     }
 }
 
 impl KeyChange {
     /// Lays the rules of the change over a key's.
-    pub fn apply(&self, name: &mut String, policy: &mut KeyPolicy) {
+    pub fn apply(&self, name: &mut String, policy: &mut KeyPolicy) -> Result<(), AccountError> {
         match &self.name {
             Field::Keep => {}
             Field::Clear => *name = DEFAULT_NAME.to_owned(),
@@ -166,6 +177,9 @@ impl KeyChange {
         lay_over_option(&mut policy.min_quality_permille, &self.min_quality_permille);
         lay_over(&mut policy.routing_mode, &self.routing_mode);
         lay_over_option(&mut policy.cache, &self.cache);
+        self.rules.apply(&mut policy.rules);
+        policy.budget = self.budget.apply(policy.budget)?;
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     AccountError, Accounts,
     api_key::PlainApiKey,
     audit,
-    keys::{CreatedKey, KeyDetails, NO_KEY, required_scope},
+    keys::{CreatedKey, NO_KEY, details, required_scope},
 };
 use crate::{
     domain::ids::ApiKeyId,
@@ -53,8 +53,9 @@ impl Accounts {
                     let done = ("api_key.rotate", &id);
                     audit(&mut tx, &ambient, Some(scope.org), &session.user_id, done).await?;
                     let provider_keys = provider_keys::list(&mut tx, scope.org, Some(id)).await?;
+                    let details = details(&mut tx, scope.org, key, provider_keys, ambient.now()).await?;
                     tx.commit().await?;
-                    Ok(KeyDetails { key, provider_keys, warnings: Vec::new() })
+                    Ok(details)
                 }
             })
             .await?;

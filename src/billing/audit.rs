@@ -26,6 +26,7 @@ pub async fn audit(connection: &mut PgConnection) -> Result<Vec<Drift>, StoreErr
     };
     report("posted_is_sum_of_entries", audit::list_posted_drift(connection, ROWS_MAX).await?);
     report("held_is_sum_of_open_holds", audit::list_held_drift(connection, ROWS_MAX).await?);
+    report("budget_holds_what_is_open", audit::list_budget_drift(connection, ROWS_MAX).await?);
     report("hold_has_its_entry", audit::list_entry_missing(connection, ROWS_MAX).await?);
     report("charge_entry_has_its_hold", audit::list_entry_orphaned(connection, ROWS_MAX).await?);
     report("entry_splits_into_cost_and_margin", audit::list_entry_split(connection, ROWS_MAX).await?);

@@ -2,7 +2,9 @@
 //! platform credential and ended exactly once, by a settle, a void or its expiry; `billing::batch` carries
 //! these to the database.
 
-pub use crate::store::ledger::{Bill, Checkpoint, HoldRequest, Resolution, Settle};
+pub use crate::store::ledger::{
+    Bill, BudgetOwner, Checkpoint, FullBudget, HoldBudgets, HoldRequest, Resolution, Settle,
+};
 
 use crate::{domain::money::NanoUsd, store::StoreError};
 use std::time::Duration;
@@ -14,6 +16,8 @@ pub enum HoldOutcome {
     Admitted { amount: NanoUsd },
     /// Not enough is free.
     Refused { available: NanoUsd },
+    /// A budget has no room for it.
+    OverBudget(FullBudget),
 }
 
 /// What became of a settle or a void.

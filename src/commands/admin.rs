@@ -285,6 +285,8 @@ async fn account_services(db: Db, ring: KeyRing, limits: AccountLimits) -> anyho
             allowed_nets: AllowedNets::default(),
             trusted_proxies: Vec::new(),
             limits,
+            // Commands set no rules of API keys.
+            matches_model: Box::new(|_| true),
             provider_urls: HashMap::new(),
             payments: None,
         },

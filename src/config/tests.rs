@@ -64,15 +64,15 @@ fn each_purpose_has_its_database_connections_or_the_setting_is_refused() {
             ("KAIROSROUTE_DATABASE_REPORT_CONNECTIONS_MAX", reports),
         ])
     };
-    for (connections, reports) in [("11", "2"), ("10", "1"), ("19", "10"), ("1000", "100")] {
+    for (connections, reports) in [("12", "2"), ("11", "1"), ("20", "10"), ("1000", "100")] {
         assert!(read_with(connections, reports).is_ok(), "{connections} {reports}");
     }
-    for (connections, reports) in [("4", "2"), ("10", "2"), ("18", "10")] {
+    for (connections, reports) in [("4", "2"), ("11", "2"), ("19", "10")] {
         let errors = read_with(connections, reports).err().unwrap();
         assert_eq!(errors.0.len(), 1, "{errors}");
     }
     let error = read_with("4", "2").err().unwrap().to_string();
-    assert!(error.contains("KAIROSROUTE_DATABASE_CONNECTIONS_MAX: 11 or more are needed: 7 for"), "{error}");
+    assert!(error.contains("KAIROSROUTE_DATABASE_CONNECTIONS_MAX: 12 or more are needed: 8 for"), "{error}");
     assert!(error.contains("2 for reports") && error.contains("2 for accounts"), "{error}");
 }
 

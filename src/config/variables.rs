@@ -135,7 +135,7 @@ pub static VARIABLES: &[Variable] = &[
     variable(
         "KAIROSROUTE_DATABASE_CONNECTIONS_MAX",
         "12",
-        "pooled database connections of one process, at least 9 and those of reports: 7 are reserved, accounts get the rest",
+        "pooled database connections of one process, at least 10 and those of reports: 8 are reserved, accounts get the rest",
     ),
     variable(
         "KAIROSROUTE_DATABASE_REPORT_CONNECTIONS_MAX",

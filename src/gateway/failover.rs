@@ -7,6 +7,7 @@
 mod decide;
 mod exhausted;
 mod first_byte;
+mod guardrail;
 mod precheck;
 mod upstream_request;
 
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     billing::{
-        ledger::LedgerError,
+        ledger::{HoldOutcome, LedgerError},
         price::{self, PriceError},
     },
     dialect::{Head, Unsupported},
@@ -43,6 +44,7 @@ use decide::{
     FailedAttempt, FailoverRules, FailoverState, KeyOrigin, Next, Repeat, RetryBudgetOf, StepCost,
     TargetFacts, decide,
 };
+use exhausted::NoFunds;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -75,8 +77,10 @@ pub struct Failover<'a> {
     state: FailoverState,
     /// What was fetched for the request, for every attempt that needs it.
     embedded: Embedded<'a>,
-    /// The credit that there was when it did not suffice.
-    credit_available: Option<NanoUsd>,
+    /// What did not suffice for the platform's keys.
+    no_funds: Option<NoFunds>,
+    /// The least that a candidate may cost which the API key's rule on one request left out.
+    too_costly: Option<NanoUsd>,
     last: Option<(UpstreamError, usize)>,
     unsupported: Option<Unsupported>,
 }
@@ -97,7 +101,8 @@ impl<'a> Failover<'a> {
             targets: Vec::new(),
             state: FailoverState::new(rules(inbound, routing, 0), Vec::new()),
             embedded: Embedded::default(),
-            credit_available: None,
+            no_funds: None,
+            too_costly: None,
             last: None,
             unsupported: None,
         };
@@ -105,8 +110,11 @@ impl<'a> Failover<'a> {
         for (number, candidate) in candidates.iter().enumerate() {
             for target in credentials.targets(candidate) {
                 let obstacle = match target.credential {
-                    Credential::Platform => failover.platform_obstacle(candidate, open),
-                    Credential::Request(_) | Credential::Stored(_) => None,
+                    Credential::Platform => failover
+                        .guardrail_obstacle(candidate, open)
+                        .or_else(|| failover.platform_obstacle(candidate, open)),
+                    Credential::Stored(_) => failover.guardrail_obstacle(candidate, open),
+                    Credential::Request(_) => None,
                 };
                 if let Some(obstacle) = obstacle {
                     open.history.obstacle(&candidate.id, obstacle);
@@ -177,6 +185,9 @@ impl<'a> Failover<'a> {
                     None => break,
                 }
                 continue;
+            }
+            if !self.reserve_own(at, open).await? {
+                break;
             }
             let failure = match self.call(at, &target, open).await {
                 Ok(answered) => return Ok(answered),
@@ -252,10 +263,13 @@ impl<'a> Failover<'a> {
         let Some(first) = self.targets.get(at).map(|target| target.candidate) else { return Ok(false) };
         let bounds = self.credit_needed(at, open);
         match open.hold(bounds, first).await {
-            Ok(Ok(())) => Ok(true),
-            Ok(Err(available)) => {
-                self.state.close_platform();
-                self.credit_available = Some(available);
+            Ok(HoldOutcome::Admitted { .. }) => Ok(true),
+            Ok(HoldOutcome::Refused { available }) => {
+                self.close_platform(NoFunds::Credit { available });
+                Ok(false)
+            }
+            Ok(HoldOutcome::OverBudget(budget)) => {
+                self.close_platform(NoFunds::Budget(budget));
                 Ok(false)
             }
             Err(LedgerError::Unavailable(cause)) => Err(Failure::Unavailable(cause.to_owned())),

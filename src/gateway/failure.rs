@@ -1,12 +1,14 @@
 //! Why a request has no answer, and what of it a customer may read: everything that its own provider answered; of an
 //! answer to the operator's account all but what is about that account.
 
-use super::receipt::CredentialKind;
+use super::{quota::RateLimited, receipt::CredentialKind};
 use crate::{
+    billing::ledger::{BudgetOwner, FullBudget},
     dialect::Invalid,
     domain::{money::NanoUsd, provider::ProviderId},
     providers::error::{ErrorClass, UpstreamError},
 };
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -35,6 +37,15 @@ pub enum Failure {
     },
     InsufficientCredits {
         available: NanoUsd,
+    },
+    /// A budget of the API key or of the organization has no room for the request.
+    OverBudget(FullBudget),
+    /// A rate limit of the API key, the organization or the end user is used up.
+    RateLimited(RateLimited),
+    /// Every candidate may cost more than the API key allows for one request.
+    CostGuardrail {
+        estimate: NanoUsd,
+        limit: NanoUsd,
     },
     /// The API key was revoked or has expired while the request was being served.
     KeyRevoked,
@@ -84,12 +95,41 @@ impl Failure {
                  least {prompt_tokens_min} tokens. Please reduce the length of the messages."
             ),
             Failure::InsufficientCredits { .. } => "insufficient credits".to_owned(),
+            Failure::OverBudget(budget) => over_budget(budget),
+            Failure::RateLimited(limited) => limited.text(),
+            Failure::CostGuardrail { estimate, limit } => format!(
+                "This request may cost {estimate} USD, more than the {limit} USD that this API key allows for one request: \
+                 shorten it, lower its output limit, choose a cheaper model, or raise `maxCostPerRequestUsd`"
+            ),
             Failure::KeyRevoked => "The API key was revoked or has expired meanwhile".to_owned(),
             Failure::Upstream { rejection, .. } => rejection.message.clone(),
             Failure::NotDurable => "the bill could not be made durable in time".to_owned(),
             Failure::Unavailable(cause) | Failure::Busy(cause) => cause.clone(),
         }
     }
+}
+
+/// Why a budget refuses a request, and what to do.
+fn over_budget(budget: &FullBudget) -> String {
+    let FullBudget { owner, amount, spent, held, resets_at } = budget;
+    let owner = match owner {
+        BudgetOwner::ApiKey => "this API key",
+        BudgetOwner::Organization => "your organization",
+    };
+    let held = match *held > NanoUsd::ZERO {
+        true => format!(" and {held} USD set aside for requests that are running"),
+        false => String::new(),
+    };
+    format!(
+        "The budget of {owner} is {amount} USD, of which {spent} USD are spent{held}: too little is left for this \
+         request. The budget starts anew at {}; raise it, or wait until then",
+        rfc3339(*resets_at)
+    )
+}
+
+/// A moment in UTC, as error bodies and messages say it.
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    at.to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
 }
 
 /// A provider's refusal as the customer may read it. What is about the operator's key or money is in our words, and

@@ -22,6 +22,7 @@ mod open_request;
 pub mod pipeline;
 mod plan_token;
 mod planning;
+pub mod quota;
 pub mod receipt;
 mod refusals;
 mod relay;
@@ -46,6 +47,7 @@ use crate::{
     idempotency::{Idempotency, Tools},
     mcp::sealed::Opener,
     providers::transport::{Deadlines, Url},
+    quotas::Quotas,
     routing::{
         breaker::Breakers, host_stats::Measurements, retry::RetryBudget, session::Sessions,
         shared_health::OutgoingSamples,
@@ -136,6 +138,8 @@ pub struct Gateway {
     pub tool_history: ToolHistoryCache,
     /// Counts of tokens on platform keys.
     pub counts: Semaphore,
+    /// Shares of rate limits.
+    pub quotas: Arc<Quotas>,
     /// What all organizations use together.
     pub shared: Shared,
     /// Requests with an `Idempotency-Key`.

@@ -19,6 +19,7 @@ use super::{
     attempt::{Answer, Call},
     hidden_reasoning::HiddenReasoning,
     history::RequestHistory,
+    quota::{RateStandings, Ticket},
     receipt::{Bill, CompletedTurn, CredentialKind, ServedBy},
     relay::Relay,
     request::Inbound,
@@ -31,7 +32,7 @@ use crate::{
     dialect::json,
     domain::{
         catalog::{Catalog, Model},
-        ids::RequestId,
+        ids::{HoldId, RequestId},
         kind::Kind,
         money::{self, NanoUsd},
         provider::ProviderId,
@@ -83,6 +84,8 @@ pub struct OpenRequest {
     /// Its place in a trace, and the spans of its calls, where traces are made.
     pub trace: Option<Box<Trace>>,
     pub(super) credit: Credit,
+    /// Set aside in budgets that count own keys.
+    own_hold: Option<HoldId>,
     /// Milliseconds after the request's arrival at which credit was first set aside.
     held_ms: Option<u64>,
     /// The answer flows to the client as it comes.
@@ -92,6 +95,11 @@ pub struct OpenRequest {
     /// The answer was lost by our fault, and is not charged.
     undelivered: bool,
     serving: Option<Serving>,
+    /// What it holds of rate limits, over all turns.
+    pub ticket: Option<Arc<Ticket>>,
+    pub rates: RateStandings,
+    /// It falls under no rate limit, for it brought its own provider key.
+    pub bypasses_rates: bool,
     /// Among the requests being served, abandoned ones too.
     permit: Option<Arc<InFlightPermit>>,
     /// The process does not end before this request has.
@@ -196,6 +204,9 @@ impl OpenRequest {
             prompt_media: Usage::default(),
             prompt_tokens: 0,
             measured: Usage::default(),
+            ticket: None,
+            rates: RateStandings::default(),
+            bypasses_rates: false,
             permit: Some(Arc::new(permit)),
             _token: gateway.tasks.token(),
             gateway,
@@ -209,6 +220,7 @@ impl OpenRequest {
             cache: CacheStage::default(),
             trace: None,
             credit: Credit::Unheld,
+            own_hold: None,
             held_ms: None,
             flows: false,
             cut_by: None,

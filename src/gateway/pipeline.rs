@@ -10,6 +10,7 @@ use super::{
     failure::Failure,
     open_request::OpenRequest,
     planning::prepared,
+    quota,
     request::Inbound,
     respond::{Reply, ResponseMeta, refusal, respond},
     tool_loop,
@@ -60,6 +61,7 @@ async fn answer_or_serve(
     let embedding = automatic::embedding_model(inbound, request.head()).await?;
     let open = guard.get();
     let (routing, candidates) = prepared(inbound, &request, open, embedding.as_deref())?;
+    quota::admit(inbound, request.head(), &routing, open).await?;
     if let Some(hit) = answer_cache::find(inbound, &request, &routing, &candidates, open).await {
         return Ok(Outcome::Cache(Box::new(hit)));
     }
@@ -79,6 +81,7 @@ pub(super) async fn serve(
     let embedding = automatic::embedding_model(inbound, request.head()).await?;
     let open = guard.get();
     let (routing, candidates) = prepared(inbound, &request, open, embedding.as_deref())?;
+    quota::admit(inbound, request.head(), &routing, open).await?;
     Failover::new(inbound, &request, &routing, &candidates, open).run(open).await
 }
 

@@ -215,6 +215,18 @@ fn fixed_sentence(reason: &str) -> &'static str {
         "data_collection" => {
             "its provider is not known to keep prompts to their request only; allow `data_collection`, or choose another"
         }
+        "key_data_collection" => {
+            "this API key allows only providers that are known not to use prompts; change the key's `dataCollection`, or \
+             choose another provider"
+        }
+        "key_zdr" => {
+            "this API key allows only providers that are known to keep no data; change the key's `zdr`, or choose another \
+             provider"
+        }
+        "max_cost_per_request" | "max_cost_unknown" => {
+            "it may cost more than this API key allows for one request, or its price is not known; change the key's \
+             `maxCostPerRequestUsd`, or choose another model"
+        }
         "zdr" => "its provider is not known to keep no data; leave `zdr` out, or choose another provider",
         "quantizations" => {
             "how its host stores the weights is not known or not listed; change `quantizations`"

@@ -8,6 +8,7 @@ use super::{
     failover::UpstreamAnswer,
     failure::Failure,
     open_request::OpenRequest,
+    quota::RateStandings,
     receipt::{self, Bill, CredentialKind, RequestOutcome, Total},
     relay::RECEIPT_MEMBER,
     stream::{Broken, Metered},
@@ -41,6 +42,10 @@ pub struct ResponseMeta {
     /// A key that came as `byok_api_key` was used.
     pub by_byok_api_key: bool,
     pub cache: CacheUse,
+    /// How its rate limits stand.
+    pub rates: RateStandings,
+    /// It falls under no rate limit.
+    pub bypasses_rates: bool,
 }
 
 /// An answer.
@@ -94,6 +99,8 @@ impl ResponseMeta {
             advice: open.advice().cloned(),
             fallback_reason: open.history.fallback_reason(),
             dropped: open.history.dropped().to_vec(),
+            rates: open.rates,
+            bypasses_rates: open.bypasses_rates,
             by_byok_api_key: served.is_some() && all().all(|served| served.by_byok_api_key),
             cache: open.cache.used,
         }

@@ -1,13 +1,15 @@
 //! The one table from error code to HTTP status, and the one place where an error becomes a response and a
 //! log line. It must never show or log a body, a key or an e-mail address.
 
+mod body;
+
 use crate::{domain::provider::ProviderId, store::StoreError};
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     error::PayloadError,
     http::{StatusCode, header},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt;
 
 /// Why a request was refused. Clients branch on the text form, which never changes.
@@ -136,6 +138,8 @@ struct Parts {
     status: Option<StatusCode>,
     error_type: Option<String>,
     upstream: Option<Upstream>,
+    /// Further members of the error, for clients to act on.
+    details: Vec<(&'static str, Value)>,
     supported_providers: bool,
     /// What the model wrote where it failed to write a tool call.
     failed_generation: Option<String>,
@@ -158,6 +162,7 @@ impl ApiError {
             status: None,
             error_type: None,
             upstream: None,
+            details: Vec::new(),
             supported_providers: false,
             failed_generation: None,
             anthropic_message: None,
@@ -244,6 +249,12 @@ impl ApiError {
         self
     }
 
+    /// A further member of the error, for clients to act on.
+    pub fn detail(mut self, name: &'static str, value: Value) -> Self {
+        self.0.details.push((name, value));
+        self
+    }
+
     pub fn failed_generation(mut self, text: Option<String>) -> Self {
         self.0.failed_generation = text;
         self
@@ -314,35 +325,6 @@ impl ApiError {
         self.0.status.unwrap_or(self.0.code.status())
     }
 
-    /// The JSON body, also used as the data of a terminal error event.
-    pub fn body(&self) -> Value {
-        match self.0.envelope {
-            Envelope::OpenAi => self.openai_body(),
-            Envelope::Anthropic => self.anthropic_body(),
-            Envelope::Indox => {
-                let mut body = self.openai_body();
-                if let Some(fields) = body.as_object_mut() {
-                    fields.insert("success".into(), json!(false));
-                    fields.insert("message".into(), json!(self.0.message));
-                }
-                body
-            }
-        }
-    }
-
-    fn anthropic_body(&self) -> Value {
-        let parts = &self.0;
-        let mut error = json!({
-            "type": anthropic_type(self.status()),
-            "message": parts.anthropic_message.as_deref().unwrap_or(&parts.message),
-            "code": parts.code.as_str(),
-        });
-        if let (Some(fields), Some(upstream)) = (error.as_object_mut(), &parts.upstream) {
-            fields.insert("metadata".into(), json!(upstream));
-        }
-        json!({ "type": "error", "error": error, "request_id": self.request_id() })
-    }
-
     /// Gives the error an id to ask about, unless the request has one already.
     pub fn with_request_id(self, id: &str) -> Self {
         if self.request_id().is_some() { self } else { self.header("x-request-id", id) }
@@ -352,28 +334,6 @@ impl ApiError {
     fn request_id(&self) -> Option<&str> {
         let header = self.0.headers.iter().find(|(name, _)| name.as_str() == "x-request-id");
         header.and_then(|(_, value)| value.to_str().ok())
-    }
-
-    fn openai_body(&self) -> Value {
-        let parts = &self.0;
-        let mut error = json!({
-            "message": parts.message,
-            "type": parts.error_type.as_deref().unwrap_or(parts.code.openai_type()),
-            "param": parts.param,
-            "code": parts.code.as_str(),
-        });
-        if let Some(fields) = error.as_object_mut() {
-            if let Some(upstream) = &parts.upstream {
-                fields.insert("metadata".into(), json!(upstream));
-            }
-            if parts.supported_providers {
-                fields.insert("supported_providers".into(), json!(ProviderId::ids()));
-            }
-            if let Some(text) = &parts.failed_generation {
-                fields.insert("failed_generation".into(), json!(text));
-            }
-        }
-        json!({ "error": error, "detail": detail(parts) })
     }
 
     /// The one log line of this error.
@@ -464,34 +424,6 @@ impl From<PayloadError> for ApiError {
             PayloadError::Overflow => Self::new(Code::RequestTooLarge, "The request body is too large"),
             other => Self::new(Code::InvalidRequest, "The request body could not be read").cause(other),
         }
-    }
-}
-
-/// Anthropic's `type` by status (their API errors page).
-fn anthropic_type(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        401 => "authentication_error",
-        402 => "billing_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        409 => "conflict_error",
-        413 => "request_too_large",
-        429 => "rate_limit_error",
-        504 => "timeout_error",
-        503 | 529 => "overloaded_error",
-        500..=599 => "api_error",
-        _ => "invalid_request_error",
-    }
-}
-
-/// One client of the field reads only `detail`, and takes a 404 for one of a provider when the word occurs in it: of
-/// an unknown model it gets the first sentence alone.
-fn detail(parts: &Parts) -> &str {
-    match parts.code {
-        Code::ModelNotFound => {
-            parts.message.split_once(". ").map_or(parts.message.as_str(), |(first, _)| first)
-        }
-        _ => &parts.message,
     }
 }
 

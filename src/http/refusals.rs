@@ -54,12 +54,27 @@ impl Counter {
 /// The principal of a request with an API key. Requests without a valid one are counted by where they come from, and
 /// hold up nobody with a valid one.
 pub(super) async fn principal(call: &Call) -> Result<Arc<Principal>, ApiError> {
-    counted(call, extract::principal(call).await)
+    from_allowed_address(call, counted(call, extract::principal(call).await)?)
 }
 
 /// The principal of a request with a token of indoxhub's client; counted likewise.
 pub(super) async fn client(call: &Call, token: &str) -> Result<Arc<Principal>, ApiError> {
-    counted(call, extract::client(call, token).await)
+    from_allowed_address(call, counted(call, extract::client(call, token).await)?)
+}
+
+/// Refuses a key that is used from outside its networks.
+fn from_allowed_address(call: &Call, principal: Arc<Principal>) -> Result<Arc<Principal>, ApiError> {
+    let rules = &principal.policy.rules;
+    if rules.allowed_ips.is_empty() {
+        return Ok(principal);
+    }
+    let address = call.client_ip(&call.state::<Accounts>()?.rules().trusted_proxies);
+    if rules.allows(address) {
+        return Ok(principal);
+    }
+    let address = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
+    let message = format!("This API key may not be used from {address}; change the key's `allowedIps`");
+    Err(ApiError::new(Code::PermissionDenied, message))
 }
 
 /// The person of a request with a session token; counted likewise.

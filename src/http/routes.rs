@@ -5,7 +5,10 @@
 mod dispatch;
 
 use super::{
-    api::{audit, auth, billing, keys, members, payments, provider_keys, requests, statements, usage},
+    api::{
+        audit, auth, billing, keys, members, organization, payments, provider_keys, requests, statements,
+        usage,
+    },
     cors,
     error::{ApiError, Code, Envelope},
     extract::Call,
@@ -112,6 +115,7 @@ const fn anthropic(method: Method, path: &'static str, endpoint: Endpoint) -> Ro
 }
 
 const AUTH: &str = "/api/auth";
+const ORGANIZATION: &str = "/api/organization";
 const SESSIONS: &str = "/api/auth/sessions";
 const KEY: &str = "/api/auth/keys/{id}";
 const KEY_TEST: &str = "/api/auth/keys/{id}/provider-keys/{provider}/test";
@@ -334,6 +338,16 @@ pub static ROUTES: &[Route] = &[
     row(Method::DELETE, MEMBERS, Session(WriteMembers, |call, who| Box::pin(members::remove(call, who)))),
     row(Method::PATCH, MEMBER, Session(WriteMembers, |call, who| Box::pin(members::set_role(call, who)))),
     row(Method::DELETE, MEMBER, Session(WriteMembers, |call, who| Box::pin(members::remove(call, who)))),
+    row(
+        Method::GET,
+        ORGANIZATION,
+        Session(ReadMoney, |call, who| Box::pin(organization::get_organization(call, who))),
+    ),
+    row(
+        Method::PATCH,
+        ORGANIZATION,
+        Session(WriteMembers, |call, who| Box::pin(organization::change_organization(call, who))),
+    ),
     row(
         Method::GET,
         "/api/billing/balance",

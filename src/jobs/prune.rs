@@ -1,11 +1,12 @@
 //! Removes what has ended and is kept no longer: sessions, invitations, revoked API keys, receipts of refused requests,
-//! old lines of the audit log, counts of sign-ups. In small batches, so that nobody waits for a lock.
+//! old lines of the audit log, counts of sign-ups, states of rate limits. In small batches, so that nobody waits for a lock.
 
 use crate::{
     config::Retention,
     gateway::Gateway,
     store::{
-        StoreError, api_keys, audit_log, idempotency, instances, members, organizations, receipts, sessions,
+        StoreError, api_keys, audit_log, idempotency, instances, members, organizations, rate_pools,
+        receipts, sessions,
     },
 };
 use std::time::Duration;
@@ -18,6 +19,9 @@ const BATCHES_MAX: u32 = 20;
 /// How long counts of sign-ups are kept: they are asked for on their own day.
 const SIGNUPS: Duration = Duration::from_secs(2 * 86_400);
 
+/// How long the state of a rate limit is kept after its last use; it counts for a minute.
+const RATES: Duration = Duration::from_secs(3_600);
+
 /// What has ended before which time goes.
 #[derive(Clone, Copy)]
 enum Table {
@@ -27,6 +31,7 @@ enum Table {
     Refusals,
     AuditLog,
     Signups,
+    Rates,
     /// Answers to idempotent requests, which say themselves when they end.
     Idempotency,
 }
@@ -44,6 +49,7 @@ pub async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
         (Table::ApiKeys, ended),
         (Table::AuditLog, audit_log),
         (Table::Signups, SIGNUPS),
+        (Table::Rates, RATES),
         (Table::Idempotency, Duration::ZERO),
     ] {
         let before = gateway.ambient.now() - kept;
@@ -67,6 +73,7 @@ async fn remove(gateway: &Gateway, table: Table, before: OffsetDateTime) -> Resu
         Table::Refusals => receipts::prune_refused(connection, before, BATCH_ROWS_MAX).await,
         Table::AuditLog => audit_log::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Idempotency => idempotency::prune(connection, before, BATCH_ROWS_MAX).await,
+        Table::Rates => rate_pools::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Signups => organizations::prune_signups(connection, before.date(), BATCH_ROWS_MAX).await,
     };
     let removed = removed?;

@@ -7,7 +7,7 @@ use crate::domain::{
     catalog::{Flag, Mode, Model, ServiceTier},
     kind::Kind,
     money::NanoPerMillion,
-    policy::KeyPolicy,
+    policy::{KeyPolicy, matches_pattern},
     provider::{Dialect, ProviderId, data_policy},
 };
 use time::OffsetDateTime;
@@ -45,7 +45,9 @@ pub fn policy_obstacle(
     if policy.allowed_providers.as_ref().is_some_and(|allowed| !allowed.contains(&provider)) {
         return Some("allowed_providers");
     }
-    let is_listed = |allowed: &Vec<String>| allowed.iter().any(|model| model == id || model == name);
+    let is_listed = |allowed: &Vec<String>| {
+        allowed.iter().any(|pattern| matches_pattern(pattern, id) || matches_pattern(pattern, name))
+    };
     if policy.allowed_models.as_ref().is_some_and(|allowed| !is_listed(allowed)) {
         return Some("allowed_models");
     }
@@ -59,8 +61,23 @@ pub fn obstacle(
     policy: &KeyPolicy,
 ) -> Option<&'static str> {
     policy_obstacle(policy, candidate.provider, &candidate.id, &candidate.name)
+        .or_else(|| data_obstacle(candidate, request, policy))
         .or_else(|| request_obstacle(candidate, request))
         .or_else(|| ability_obstacle(candidate, request))
+}
+
+/// What the API key demands of what providers do with data.
+fn data_obstacle(
+    candidate: &Candidate,
+    request: &RouteRequest<'_>,
+    policy: &KeyPolicy,
+) -> Option<&'static str> {
+    let (rules, facts) = (&policy.rules, data_policy::of(candidate.provider));
+    if rules.deny_collection && facts.collects != Some(false) {
+        return Some("key_data_collection");
+    }
+    let stores = request.kind == Kind::Conversation(Dialect::Responses);
+    (rules.zdr && (stores || facts.keeps_nothing != Some(true))).then_some("key_zdr")
 }
 
 /// What the request's own demands forbid.

@@ -1,18 +1,25 @@
 //! Platform API keys: their owners' rules, and the look-up by keyed hash that authentication rests on.
 
+mod row;
+
 use super::{
-    OrgScope, StoreError,
+    OrgScope, StoreError, budgets,
     provider_keys::{self, StoredProviderKey, provider_of},
 };
 use crate::domain::{
     ids::{ApiKeyId, OrgId, UserId},
-    policy::{ByokFallback, CachePolicy, CacheScope, KeyPolicy, RoutingMode},
+    policy::{
+        BudgetRule, ByokFallback, CachePolicy, CacheScope, KeyPolicy, KeyRules, OrganizationRules,
+        RoutingMode,
+    },
     provider::ProviderId,
 };
 use sqlx::PgConnection;
 use std::fmt;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use row::KeyRow;
 
 /// Proof that a presented API key is known and live, with everything a request needs to know of it.
 #[derive(Clone, Debug)]
@@ -22,6 +29,9 @@ pub struct Principal {
     /// What it was found by, for a request that has to ask again.
     pub key_hash: KeyHash,
     pub policy: KeyPolicy,
+    pub organization: OrganizationRules,
+    /// The budget of the whole organization.
+    pub organization_budget: Option<BudgetRule>,
     /// Its own before the organization's; of a provider in the order in which they are tried. Disabled ones too.
     pub provider_keys: Vec<StoredProviderKey>,
 }
@@ -83,13 +93,19 @@ pub async fn find_principal(
     now: OffsetDateTime,
 ) -> Result<Option<Principal>, StoreError> {
     let Some(row) = sqlx::query!(
-        r#"SELECT org_id, id, byok_fallback, allowed_providers, excluded_providers, allowed_models, expires_at,
-                  min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
+        r#"SELECT k.org_id, k.id, byok_fallback, allowed_providers, excluded_providers, allowed_models, expires_at,
+                  min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope, k.rules::text AS "rules!", o.rules::text AS "org_rules!",
+                  b.amount AS "budget?", b.period AS "budget_period?", b.includes_own AS "budget_includes_own?",
+                  t.amount AS "org_budget?", t.period AS "org_budget_period?",
+                  t.includes_own AS "org_budget_includes_own?",
                   CASE WHEN key_hash <> $1 THEN previous_until END AS previous_until,
                   (EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id = k.id)
                    OR EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id IS NULL
                               AND (p.shared_with IS NULL OR k.id = ANY(p.shared_with)))) AS "has_keys!"
            FROM api_key k
+           JOIN organization o ON o.id = k.org_id
+           LEFT JOIN budget b ON b.org_id = k.org_id AND b.subject_id = k.id
+           LEFT JOIN budget t ON t.org_id = k.org_id AND t.subject_id = k.org_id
            WHERE (key_hash = $1 OR (previous_hash = $1 AND previous_until > $2))
              AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)"#,
         key_hash.as_slice(),
@@ -111,13 +127,26 @@ pub async fn find_principal(
         cache: cache_of(row.cache_ttl_seconds, row.cache_scope.as_deref()),
         // A secret that was replaced ends with its grace.
         expires_at: row.expires_at.into_iter().chain(row.previous_until).min(),
+        rules: rules_of(&row.id, &row.rules)?,
+        budget: budgets::rule_of(row.budget, row.budget_period.as_deref(), row.budget_includes_own),
     };
+    let organization = budgets::organization_rules_of(&row.org_id, &row.org_rules)?;
+    let organization_budget =
+        budgets::rule_of(row.org_budget, row.org_budget_period.as_deref(), row.org_budget_includes_own);
     // Most keys have none: one question is enough for them.
     let provider_keys = match row.has_keys {
         true => provider_keys::list_usable(connection, scope, id).await?,
         false => Vec::new(),
     };
-    Ok(Some(Principal { scope, api_key_id: id, key_hash: KeyHash(*key_hash), policy, provider_keys }))
+    Ok(Some(Principal {
+        scope,
+        api_key_id: id,
+        key_hash: KeyHash(*key_hash),
+        policy,
+        organization,
+        organization_budget,
+        provider_keys,
+    }))
 }
 
 /// A page of the API keys in `scope`, after `after`: live ones first, then revoked ones, each the newest first.
@@ -129,15 +158,17 @@ pub async fn list(
 ) -> Result<Vec<ApiKey>, StoreError> {
     let rows = sqlx::query_as!(
         KeyRow,
-        "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
-                expires_at, created_at, revoked_at, previous_last4, previous_until
-         FROM api_key k WHERE org_id = $1 AND ($2::uuid IS NULL OR created_by = $2)
+        r#"SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+                allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope, expires_at,
+                created_at, revoked_at, previous_last4, previous_until, rules::text AS "rules!",
+                b.amount AS "budget?", b.period AS "budget_period?", b.includes_own AS "budget_includes_own?"
+         FROM api_key k LEFT JOIN budget b ON b.org_id = k.org_id AND b.subject_id = k.id
+         WHERE k.org_id = $1 AND ($2::uuid IS NULL OR created_by = $2)
            AND ($3::uuid IS NULL OR EXISTS (
                SELECT 1 FROM api_key last WHERE last.org_id = $1 AND last.id = $3
                  AND ((last.revoked_at IS NULL AND k.revoked_at IS NOT NULL)
                       OR ((last.revoked_at IS NULL) = (k.revoked_at IS NULL) AND k.id < last.id))))
-         ORDER BY (revoked_at IS NOT NULL), id DESC LIMIT $4",
+         ORDER BY (revoked_at IS NOT NULL), id DESC LIMIT $4"#,
         scope.org.uuid(),
         scope.made_by.map(|user| user.0),
         after.map(|id| id.0),
@@ -155,10 +186,12 @@ pub async fn get(
 ) -> Result<Option<ApiKey>, StoreError> {
     let row = sqlx::query_as!(
         KeyRow,
-        "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
-                expires_at, created_at, revoked_at, previous_last4, previous_until
-         FROM api_key WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3)",
+        r#"SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+                allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope, expires_at,
+                created_at, revoked_at, previous_last4, previous_until, rules::text AS "rules!",
+                b.amount AS "budget?", b.period AS "budget_period?", b.includes_own AS "budget_includes_own?"
+         FROM api_key k LEFT JOIN budget b ON b.org_id = k.org_id AND b.subject_id = k.id
+         WHERE k.org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3)"#,
         scope.org.uuid(),
         id.0,
         scope.made_by.map(|user| user.0),
@@ -176,12 +209,13 @@ pub async fn lock_live(
 ) -> Result<Option<ApiKey>, StoreError> {
     let row = sqlx::query_as!(
         KeyRow,
-        "SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
-                allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope,
-                expires_at, created_at, revoked_at, previous_last4, previous_until
-         FROM api_key
-         WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3) AND revoked_at IS NULL
-         FOR UPDATE",
+        r#"SELECT id, name, last4, created_by, byok_fallback, allowed_providers, excluded_providers,
+                allowed_models, min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope, expires_at,
+                created_at, revoked_at, previous_last4, previous_until, rules::text AS "rules!",
+                b.amount AS "budget?", b.period AS "budget_period?", b.includes_own AS "budget_includes_own?"
+         FROM api_key k LEFT JOIN budget b ON b.org_id = k.org_id AND b.subject_id = k.id
+         WHERE k.org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR created_by = $3) AND revoked_at IS NULL
+         FOR UPDATE OF k"#,
         scope.org.uuid(),
         id.0,
         scope.made_by.map(|user| user.0),
@@ -259,8 +293,8 @@ pub async fn insert(
     sqlx::query!(
         "INSERT INTO api_key (org_id, id, key_hash, name, last4, created_by, byok_fallback, allowed_providers,
                               excluded_providers, allowed_models, expires_at, created_at,
-                              min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+                              min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope, rules)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17::text::json)",
         scope.uuid(),
         key.id.0,
         key_hash.as_slice(),
@@ -277,6 +311,7 @@ pub async fn insert(
         key.policy.routing_mode.as_str(),
         key.policy.cache.map(|cache| i32::try_from(cache.ttl_seconds).unwrap_or(i32::MAX)),
         key.policy.cache.map(|cache| cache.scope.as_str()),
+        rules_text(&key.policy.rules)?,
     )
     .execute(connection)
     .await?;
@@ -289,7 +324,7 @@ pub async fn update(connection: &mut PgConnection, scope: OrgScope, key: &ApiKey
     sqlx::query!(
         "UPDATE api_key SET name = $3, byok_fallback = $4, allowed_providers = $5, excluded_providers = $6,
                             allowed_models = $7, expires_at = $8, min_quality_permille = $9,
-                            routing_mode = $10, cache_ttl_seconds = $11, cache_scope = $12
+                            routing_mode = $10, cache_ttl_seconds = $11, cache_scope = $12, rules = $13::text::json
          WHERE org_id = $1 AND id = $2",
         scope.uuid(),
         key.id.0,
@@ -303,6 +338,7 @@ pub async fn update(connection: &mut PgConnection, scope: OrgScope, key: &ApiKey
         key.policy.routing_mode.as_str(),
         key.policy.cache.map(|cache| i32::try_from(cache.ttl_seconds).unwrap_or(i32::MAX)),
         key.policy.cache.map(|cache| cache.scope.as_str()),
+        rules_text(&key.policy.rules)?,
     )
     .execute(connection)
     .await?;
@@ -375,55 +411,6 @@ pub async fn revoke(
     Ok(revoked.fetch_optional(connection).await?)
 }
 
-struct KeyRow {
-    id: Uuid,
-    name: String,
-    last4: String,
-    created_by: Option<Uuid>,
-    byok_fallback: String,
-    allowed_providers: Option<Vec<String>>,
-    excluded_providers: Vec<String>,
-    allowed_models: Option<Vec<String>>,
-    min_quality_permille: Option<i16>,
-    routing_mode: String,
-    cache_ttl_seconds: Option<i32>,
-    cache_scope: Option<String>,
-    expires_at: Option<OffsetDateTime>,
-    created_at: OffsetDateTime,
-    revoked_at: Option<OffsetDateTime>,
-    previous_last4: Option<String>,
-    previous_until: Option<OffsetDateTime>,
-}
-
-impl KeyRow {
-    fn into_key(self) -> Result<ApiKey, StoreError> {
-        let allowed =
-            self.allowed_providers.as_deref().map(|list| providers_of(&self.id, list)).transpose()?;
-        Ok(ApiKey {
-            id: ApiKeyId(self.id),
-            name: self.name,
-            last4: self.last4,
-            created_by: self.created_by.map(UserId),
-            policy: KeyPolicy {
-                byok_fallback: fallback_of(&self.byok_fallback),
-                allowed_providers: allowed,
-                excluded_providers: providers_of(&self.id, &self.excluded_providers)?,
-                allowed_models: self.allowed_models,
-                min_quality_permille: permille_of(self.min_quality_permille),
-                routing_mode: mode_of(&self.routing_mode),
-                cache: cache_of(self.cache_ttl_seconds, self.cache_scope.as_deref()),
-                expires_at: self.expires_at,
-            },
-            created_at: self.created_at,
-            revoked_at: self.revoked_at,
-            previous: self
-                .previous_last4
-                .zip(self.previous_until)
-                .map(|(last4, works_until)| PreviousSecret { last4, works_until }),
-        })
-    }
-}
-
 fn fallback_text(fallback: ByokFallback) -> &'static str {
     match fallback {
         ByokFallback::Platform => "platform",
@@ -457,6 +444,14 @@ fn cache_of(ttl_seconds: Option<i32>, scope: Option<&str>) -> Option<CachePolicy
         _ => return None,
     };
     Some(CachePolicy { ttl_seconds: ttl_seconds.and_then(|ttl| u32::try_from(ttl).ok())?, scope })
+}
+
+fn rules_of(row: &Uuid, text: &str) -> Result<KeyRules, StoreError> {
+    budgets::read_rules("api_key", row, text)
+}
+
+fn rules_text(rules: &KeyRules) -> Result<String, StoreError> {
+    serde_json::to_string(rules).map_err(|error| StoreError::Refused(error.to_string()))
 }
 
 fn providers_of(row: &Uuid, names: &[String]) -> Result<Vec<ProviderId>, StoreError> {

@@ -63,6 +63,19 @@ check!(
        WHERE a.held IS DISTINCT FROM COALESCE(h.total, 0) ORDER BY 1 LIMIT $1"#
 );
 check!(
+    /// Budgets whose set-aside part is not what the open holds that count for them sum to.
+    list_budget_drift,
+    r#"SELECT b.org_id AS "org_id!", b.subject_id AS "id!", COALESCE(h.total, 0)::bigint AS "expected?",
+              b.held AS "found?"
+       FROM budget b
+       LEFT JOIN LATERAL (
+           SELECT sum(COALESCE(h.reserved, h.amount)) AS total FROM hold h
+           WHERE h.org_id = b.org_id AND h.state = 'open' AND COALESCE(h.budgeted_at, h.created_at) >= b.period_start
+             AND CASE WHEN b.subject_id = b.org_id THEN h.counted & 2 = 2
+                      ELSE h.api_key_id = b.subject_id AND h.counted & 1 = 1 END) h ON true
+       WHERE b.held <> COALESCE(h.total, 0) ORDER BY 1, 2 LIMIT $1"#
+);
+check!(
     /// Holds whose entries, corrections included, do not sum to their charge and cost.
     list_entry_missing,
     r#"SELECT h.org_id AS "org_id!", h.id AS "id!", COALESCE(h.charge, 0) AS "expected?", e.amount AS "found?"
@@ -165,7 +178,7 @@ check!(
     r#"SELECT u.org_id AS "org_id!", u.request_id AS "id!", h.charge AS "expected?", u.charge AS "found?"
        FROM usage u
        JOIN hold h ON h.org_id = u.org_id AND h.request_id = u.request_id AND h.turn = u.turn
-       WHERE NOT u.byok AND h.state <> 'open' AND h.charge <> u.charge
+       WHERE NOT u.byok AND NOT h.own_key AND h.state <> 'open' AND h.charge <> u.charge
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(
@@ -190,7 +203,8 @@ check!(
     r#"SELECT u.org_id AS "org_id!", u.request_id AS "id!", NULL::bigint AS "expected?", u.charge AS "found?"
        FROM usage u
        WHERE NOT u.byok AND (u.cache_saved IS NULL OR u.charge <> 0) AND NOT EXISTS (
-           SELECT 1 FROM hold h WHERE h.org_id = u.org_id AND h.request_id = u.request_id AND h.turn = u.turn)
+           SELECT 1 FROM hold h WHERE h.org_id = u.org_id AND h.request_id = u.request_id AND h.turn = u.turn
+             AND NOT h.own_key)
        ORDER BY 1, 2 LIMIT $1"#
 );
 check!(

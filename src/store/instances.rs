@@ -186,6 +186,20 @@ pub async fn expire(
             FROM (SELECT org_id, sum(amount)::bigint AS held, sum(charge)::bigint AS posted
                   FROM done GROUP BY org_id) m
             WHERE c.org_id = m.org_id
+        ), line AS MATERIALIZED (
+            SELECT b.org_id, b.subject_id, b.period_start FROM budget b
+            WHERE (b.org_id, b.subject_id) IN (SELECT org_id, api_key_id FROM done UNION SELECT org_id, org_id FROM done)
+            ORDER BY b.org_id, b.subject_id FOR UPDATE
+        ), budgeting AS (
+            UPDATE budget b SET held = b.held - m.held, spent = b.spent + m.spent
+            FROM (SELECT l.org_id, l.subject_id, sum(COALESCE(d.reserved, d.amount))::bigint AS held,
+                         sum(COALESCE(d.spent, d.charge))::bigint AS spent
+                  FROM line l JOIN done d
+                      ON d.org_id = l.org_id AND COALESCE(d.budgeted_at, d.created_at) >= l.period_start
+                     AND CASE WHEN l.subject_id = l.org_id THEN d.counted & 2 = 2
+                              ELSE d.api_key_id = l.subject_id AND d.counted & 1 = 1 END
+                  GROUP BY l.org_id, l.subject_id) m
+            WHERE b.org_id = m.org_id AND b.subject_id = m.subject_id
         ), posting AS (
             INSERT INTO entry (org_id, id, kind, debit_account, credit_account, amount, cost, margin, hold_id,
                                request_id, note, created_at)
@@ -204,6 +218,7 @@ pub async fn expire(
         LEFT JOIN LATERAL (SELECT sum(u.charge) AS charge, sum(u.cost) AS cost FROM usage u
                            WHERE u.org_id = d.org_id AND u.request_id = d.request_id AND u.turn < d.turn) t
             ON d.turn > 0
+        WHERE NOT d.own_key
         "#,
         entry_ids,
         now,

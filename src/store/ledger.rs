@@ -2,10 +2,12 @@
 //! ids, and updates each account once with a sum, so that concurrent writers neither deadlock nor lose an
 //! update. Nothing here decides or retries; `billing::batch` does.
 
+mod columns;
 mod connection;
 mod ends;
 mod flush;
 
+pub use columns::{BudgetOwner, Flush, FlushRead, FullBudget, HoldRead};
 pub use connection::PLANS;
 pub use ends::{EndState, HoldEnd, Revision, correct, get_end, list_locked};
 pub use flush::flush;
@@ -15,6 +17,7 @@ use crate::domain::{
     ids::{ApiKeyId, EntryId, HoldId, InstanceId, RequestId},
     money::{self, Bps, MoneyError, NanoUsd},
 };
+use crate::limits::Period;
 use sqlx::PgConnection;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -68,6 +71,22 @@ pub struct HoldRequest {
     pub provider: &'static str,
     pub model: Arc<str>,
     pub kind: &'static str,
+    /// The request is served by the customer's own key: credit is not touched, only the budgets that count it.
+    pub own_key: bool,
+    pub budgets: HoldBudgets,
+}
+
+/// The periods that run of the budgets that a request counts for; `None` where there is no such budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HoldBudgets {
+    pub api_key: Option<Period>,
+    pub organization: Option<Period>,
+}
+
+impl HoldBudgets {
+    pub fn is_empty(self) -> bool {
+        self.api_key.is_none() && self.organization.is_none()
+    }
 }
 
 /// How a hold ends.
@@ -98,17 +117,29 @@ pub struct Settle {
     pub resolution: Resolution,
     /// It is the last word: it replaces a settle of the same hold that is queued or recorded.
     pub revises: bool,
+    /// Of a hold for the customer's own key: what the provider charges, which counts for budgets alone.
+    pub spent_on_own_key: Option<NanoUsd>,
 }
 
 impl Settle {
     /// Charges `bill`, whatever the balance is.
     pub fn charge(scope: OrgScope, hold: HoldId, bill: Bill, entry_id: EntryId) -> Settle {
-        Settle { scope, hold, resolution: Resolution::Settled { bill, entry_id }, revises: false }
+        Settle::of(scope, hold, Resolution::Settled { bill, entry_id })
     }
 
     /// Gives the hold back and charges nothing.
     pub fn void(scope: OrgScope, hold: HoldId) -> Settle {
-        Settle { scope, hold, resolution: Resolution::Voided, revises: false }
+        Settle::of(scope, hold, Resolution::Voided)
+    }
+
+    /// Ends a hold for the customer's own key, which cost this much at the provider.
+    pub fn on_own_key(scope: OrgScope, hold: HoldId, cost: NanoUsd, entry_id: EntryId) -> Settle {
+        let settle = Settle::charge(scope, hold, Bill::ZERO, entry_id);
+        Settle { spent_on_own_key: Some(cost), ..settle }
+    }
+
+    fn of(scope: OrgScope, hold: HoldId, resolution: Resolution) -> Settle {
+        Settle { scope, hold, resolution, revises: false, spent_on_own_key: None }
     }
 
     /// The same as the last word on its hold.
@@ -127,115 +158,6 @@ pub struct Checkpoint {
     pub output_tokens: u64,
     pub provider: &'static str,
     pub model: Arc<str>,
-}
-
-/// One flush as columns, which is how it travels to the database. Each hold id may be in it once.
-#[derive(Default)]
-pub struct Flush {
-    settle_org: Vec<Uuid>,
-    settle_id: Vec<Uuid>,
-    settle_cost: Vec<i64>,
-    settle_charge: Vec<i64>,
-    settle_entry: Vec<Uuid>,
-    settle_void: Vec<bool>,
-    org: Vec<Uuid>,
-    id: Vec<Uuid>,
-    request: Vec<Uuid>,
-    turn: Vec<i16>,
-    api_key: Vec<Uuid>,
-    want: Vec<i64>,
-    floor: Vec<i64>,
-    margin: Vec<i32>,
-    price_version: Vec<Arc<str>>,
-    provider: Vec<&'static str>,
-    model: Vec<Arc<str>>,
-    kind: Vec<&'static str>,
-}
-
-/// What the flush did with one hold request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HoldRead {
-    /// Set aside, now or by an earlier flush under the same id.
-    Admitted { amount: NanoUsd },
-    /// Too little is free: `available` is what the other requests of this flush left.
-    Refused { available: NanoUsd },
-    /// The id belongs to a hold that has ended.
-    Ended,
-    /// The instance's lease has lapsed; nothing was set aside.
-    LeaseLapsed,
-    /// Written by an earlier try that became visible only now; ask again.
-    Unclear,
-}
-
-/// What a flush did, by position.
-pub struct FlushRead {
-    /// Whether the settle ended its hold. `false`: read it again to know why.
-    pub settled: Vec<bool>,
-    pub holds: Vec<HoldRead>,
-}
-
-impl Flush {
-    /// Empties the columns and keeps their memory: this runs for every flush.
-    pub fn clear(&mut self) {
-        self.settle_org.clear();
-        self.settle_id.clear();
-        self.settle_cost.clear();
-        self.settle_charge.clear();
-        self.settle_entry.clear();
-        self.settle_void.clear();
-        self.org.clear();
-        self.id.clear();
-        self.request.clear();
-        self.turn.clear();
-        self.api_key.clear();
-        self.want.clear();
-        self.floor.clear();
-        self.margin.clear();
-        self.price_version.clear();
-        self.provider.clear();
-        self.model.clear();
-        self.kind.clear();
-    }
-
-    /// Adds a settle; `false` when one for the same hold is in the flush already.
-    pub fn push_settle(&mut self, settle: &Settle) -> bool {
-        if self.settle_id.contains(&settle.hold.0) {
-            return false;
-        }
-        let bill = settle.resolution.bill();
-        let (entry, void) = match settle.resolution {
-            Resolution::Settled { entry_id, .. } => (entry_id.0, false),
-            Resolution::Voided => (Uuid::nil(), true),
-        };
-        self.settle_org.push(settle.scope.uuid());
-        self.settle_id.push(settle.hold.0);
-        self.settle_cost.push(bill.cost.0);
-        self.settle_charge.push(bill.charge.0);
-        self.settle_entry.push(entry);
-        self.settle_void.push(void);
-        true
-    }
-
-    /// Adds a hold; `false` when the same one is in the flush already.
-    pub fn push_hold(&mut self, hold: &HoldRequest) -> bool {
-        if self.id.contains(&hold.id.0) {
-            return false;
-        }
-        self.org.push(hold.scope.uuid());
-        self.id.push(hold.id.0);
-        self.request.push(hold.request_id.0);
-        self.turn.push(hold.turn);
-        self.api_key.push(hold.api_key_id.0);
-        self.want.push(hold.want.0);
-        self.floor.push(hold.floor.0);
-        // The column refuses a negative one, so a margin beyond i32 cannot become another margin.
-        self.margin.push(i32::try_from(hold.margin.0).unwrap_or(-1));
-        self.price_version.push(Arc::clone(&hold.price_version));
-        self.provider.push(hold.provider);
-        self.model.push(Arc::clone(&hold.model));
-        self.kind.push(hold.kind);
-        true
-    }
 }
 
 /// Gives every organization its account, empty. A second call changes nothing.

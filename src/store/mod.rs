@@ -6,6 +6,7 @@
 pub mod api_keys;
 pub mod audit;
 pub mod audit_log;
+pub mod budgets;
 pub mod caller;
 mod connection;
 pub mod embedding_models;
@@ -25,6 +26,7 @@ mod pool;
 pub mod postings;
 pub mod promotions;
 pub mod provider_keys;
+pub mod rate_pools;
 pub mod receipts;
 pub mod recompute;
 pub mod requests;

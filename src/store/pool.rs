@@ -30,8 +30,8 @@ const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for a row that another transaction has locked.
 const LOCK_MAX_MS: &str = "2000";
 /// The lease, the ledger's writer, the record writer and the reaper's renewal keep one each; the reaper's
-/// transactions use the last.
-const VITAL_CONNECTIONS: u32 = 5;
+/// transactions and the shares of rate limits use the others.
+const VITAL_CONNECTIONS: u32 = 6;
 /// Connections kept for look-ups of API keys.
 const KEY_CONNECTIONS: u32 = 2;
 /// A use without a limit of its own.

@@ -32,7 +32,7 @@ pub async fn list_requests(
            ), held AS MATERIALIZED (
                SELECT h.request_id, h.turn, h.id, h.state, h.cost, h.charge, h.margin_bps
                FROM hold h
-               WHERE h.org_id = $1 AND h.request_id IN (SELECT request_id FROM page)
+               WHERE h.org_id = $1 AND NOT h.own_key AND h.request_id IN (SELECT request_id FROM page)
                  -- A hold is made after its request began, at most an hour later.
                  AND h.id >= (SELECT first_id_at(moment_of_id(min(request_id::text)::uuid)) FROM page)
                  AND h.id < (SELECT first_id_at(moment_of_id(max(request_id::text)::uuid) + interval '1 hour') FROM page)

@@ -133,7 +133,7 @@ impl Builder {
             ("KAIROSROUTE_UNSAFE_DATABASE", "1"),
             ("KAIROSROUTE_SHUTDOWN_NOTICE_MS", "1"),
             ("KAIROSROUTE_WORKERS", "1"),
-            ("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "11"),
+            ("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "12"),
             ("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS", "5000"),
             ("KAIROSROUTE_LOG", "info"),
             // Tests refuse a lot; those of the limits set their own.

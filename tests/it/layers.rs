@@ -8,12 +8,12 @@ use std::{
 
 /// From the bottom up; modules of one line do not import each other.
 const LAYERS: &[&[&str]] = &[
-    &["classifier"],
+    &["classifier", "limits"],
     &["domain"],
     &["dialect", "books"],
     &["store", "vault"],
     &["providers", "mail"],
-    &["routing", "mcp"],
+    &["routing", "mcp", "quotas"],
     &["billing"],
     &["credentials"],
     &["accounts"],

@@ -37,6 +37,7 @@ mod pooler;
 mod processes;
 mod provider_keys;
 mod provider_keys_use;
+mod quotas;
 mod readme;
 mod routes;
 mod scoped;

@@ -239,17 +239,18 @@ async fn unknown_fields_and_wrong_kinds_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_guardrail_that_is_not_enforced_or_out_of_bounds_is_refused_by_name_and_null_clears_nothing() {
+async fn a_guardrail_that_is_out_of_bounds_is_refused_by_name_and_null_clears_nothing() {
     let stack = Stack::start().await;
     let customer = stack.sign_up().await;
     for (name, value) in [
-        ("maxCostPerRequestUsd", json!(1)),
-        ("budgetUsd", json!("5")),
+        ("maxCostPerRequestUsd", json!(-1)),
+        ("budgetUsd", json!("much")),
         ("budgetPeriod", json!("day")),
-        ("requestsPerMinute", json!(5)),
-        ("tokensPerMinute", json!(5)),
+        ("requestsPerMinute", json!(0)),
+        ("tokensPerMinute", json!(0)),
+        ("concurrentRequests", json!(0)),
         ("minQualityThreshold", json!(1.5)),
-        ("zdr", json!(true)),
+        ("allowedIps", json!(["here"])),
     ] {
         let reply = refused(&stack, &customer, &json!({ name: value }), 400, "invalid_request").await;
         assert_eq!(reply.json()["error"]["param"], name);
@@ -268,7 +269,7 @@ async fn a_bad_second_field_keeps_the_first_from_being_stored() {
     assert_eq!(stack.patch_key(&customer.session, &customer.key_id, &good).await.status, 200);
     for bad in [
         json!({ "name": "lost", "expiresAt": "never" }),
-        json!({ "name": "lost", "budgetUsd": 1 }),
+        json!({ "name": "lost", "budgetUsd": -1 }),
         json!({ "providerKeys": { "OpenAI": "sk-87654321", "Groq": "two words" } }),
         json!({ "providerKeys": { "OpenAI": null, "Groq": [{ "key": "gsk_12345678", "baseUrl": "https://10.0.0.1" }] } }),
     ] {

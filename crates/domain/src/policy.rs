@@ -1,10 +1,14 @@
 //! What an API key's owner allows: fallback from own keys, and the filters on providers and models.
 
-use super::provider::ProviderId;
+use super::{money::NanoUsd, provider::ProviderId};
+use ipnet::IpNet;
+use kairosroute_limits::{Period, PeriodKind, TimeZone};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use time::OffsetDateTime;
 
 /// What happens when a stored provider key fails in a way another credential could mend.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ByokFallback {
     /// Try the platform's key, billed as platform.
@@ -15,7 +19,7 @@ pub enum ByokFallback {
 }
 
 /// What the gateway's own choice of models may do for an API key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoutingMode {
     /// `auto` is refused.
@@ -101,4 +105,160 @@ pub struct KeyPolicy {
     pub cache: Option<CachePolicy>,
     /// From this moment on the key is refused.
     pub expires_at: Option<OffsetDateTime>,
+    pub rules: KeyRules,
+    pub budget: Option<BudgetRule>,
+}
+
+/// How often and how much may be asked. `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RateRules {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u32>,
+    /// Requests that are served at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrent_requests: Option<u32>,
+}
+
+impl RateRules {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Rules of an API key that are stored whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct KeyRules {
+    #[serde(flatten)]
+    pub rates: RateRules,
+    /// The same for each end user that requests name in `user` or `safety_identifier`.
+    #[serde(skip_serializing_if = "RateRules::is_empty")]
+    pub end_user: RateRules,
+    /// The most that one request may cost, margin included, in nano-USD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost_per_request_nano: Option<i64>,
+    /// Networks that the key may be used from; empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_ips: Vec<IpNet>,
+    /// Only providers that keep nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zdr: bool,
+    /// Only providers that do not use prompts for their own ends.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deny_collection: bool,
+}
+
+impl KeyRules {
+    pub fn max_cost_per_request(&self) -> Option<NanoUsd> {
+        self.max_cost_per_request_nano.map(NanoUsd)
+    }
+
+    /// Whether a request may come from this address. One that is not known is not in any network.
+    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+        let address = address.map(|address| address.to_canonical());
+        self.allowed_ips.is_empty()
+            || self.allowed_ips.iter().any(|net| address.is_some_and(|address| net.contains(&address)))
+    }
+}
+
+/// Rules of an organization that are stored whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OrganizationRules {
+    #[serde(flatten)]
+    pub rates: RateRules,
+    /// Name of the IANA database; `None`: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+}
+
+impl OrganizationRules {
+    pub fn zone(&self) -> TimeZone {
+        self.time_zone.as_deref().and_then(TimeZone::by_name).unwrap_or_default()
+    }
+}
+
+/// How much may be spent in each calendar period of the organization's time zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BudgetRule {
+    pub amount: NanoUsd,
+    pub period: PeriodKind,
+    /// What requests on the customer's own provider keys cost at the provider counts, too.
+    pub includes_own: bool,
+}
+
+impl BudgetRule {
+    /// The period that runs.
+    pub fn current(&self, zone: &TimeZone, now: OffsetDateTime) -> Period {
+        Period::containing(self.period, zone, now)
+    }
+}
+
+/// Whether a name matches a pattern in which `*` stands for any text, the empty one included.
+pub fn matches_pattern(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(first) = parts.next() else { return false };
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_whole_names_with_any_text_for_a_star() {
+        for (pattern, name, matches) in [
+            ("gpt-4o", "gpt-4o", true),
+            ("gpt-4o", "gpt-4o-mini", false),
+            ("gpt-4o*", "gpt-4o-mini", true),
+            ("*", "anything/at-all", true),
+            ("openai/*", "openai/gpt-4o", true),
+            ("openai/*", "azure/openai/gpt-4o", false),
+            ("*-mini", "openai/gpt-4o-mini", true),
+            ("*gpt*mini*", "openai/gpt-5.4-mini-2026", true),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("a*b*b", "ab", false),
+            ("**", "", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(matches_pattern(pattern, name), matches, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_compared_in_one_form() {
+        let rules = KeyRules { allowed_ips: vec!["10.0.0.0/8".parse().unwrap()], ..KeyRules::default() };
+        let allows = |ip: &str| rules.allows(Some(ip.parse().unwrap()));
+        assert!(allows("10.1.2.3") && allows("::ffff:10.1.2.3"));
+        assert!(!allows("11.0.0.1") && !allows("2001:db8::1") && !rules.allows(None));
+        assert!(KeyRules::default().allows(None));
+    }
+
+    #[test]
+    fn stored_rules_read_back_and_an_empty_object_is_no_rule() {
+        assert_eq!(serde_json::from_str::<KeyRules>("{}").unwrap(), KeyRules::default());
+        let rules = KeyRules {
+            rates: RateRules { requests_per_minute: Some(60), ..RateRules::default() },
+            end_user: RateRules { tokens_per_minute: Some(9), ..RateRules::default() },
+            max_cost_per_request_nano: Some(5),
+            allowed_ips: vec!["2001:db8::/32".parse().unwrap()],
+            zdr: true,
+            deny_collection: false,
+        };
+        let text = serde_json::to_string(&rules).unwrap();
+        assert!(!text.contains("denyCollection"), "{text}");
+        assert_eq!(serde_json::from_str::<KeyRules>(&text).unwrap(), rules);
+    }
 }

@@ -34,14 +34,46 @@ fn absent_null_and_set_are_three_things() {
         allowed_providers: Some(vec![]),
         ..KeyPolicy::default()
     };
-    change.apply(&mut name, &mut policy);
+    change.apply(&mut name, &mut policy).unwrap();
     assert_eq!(name, "mine");
     assert_eq!(policy.allowed_models, None);
     assert_eq!(policy.allowed_providers, Some(vec![]));
     assert_eq!(policy.byok_fallback, ByokFallback::Never);
-    judge(&json!({"byokFallback": null, "name": null})).unwrap().apply(&mut name, &mut policy);
+    judge(&json!({"byokFallback": null, "name": null})).unwrap().apply(&mut name, &mut policy).unwrap();
     assert_eq!(policy.byok_fallback, ByokFallback::Platform);
     assert_eq!(name, DEFAULT_NAME);
+}
+
+#[test]
+fn rules_are_merged_field_by_field() {
+    let apply = |policy: &mut KeyPolicy, body: Value| judge(&body).unwrap().apply(&mut String::new(), policy);
+    let mut policy = KeyPolicy::default();
+    let body = json!({"requestsPerMinute": 60, "endUserConcurrentRequests": 2, "maxCostPerRequestUsd": "0.25",
+        "allowedIps": ["10.1.2.3/8", "2001:db8::1"], "zdr": true, "dataCollection": "deny",
+        "budgetUsd": 12.5, "budgetPeriod": "week", "budgetIncludesByok": true});
+    apply(&mut policy, body).unwrap();
+    assert_eq!(policy.rules.rates.requests_per_minute, Some(60));
+    assert_eq!(policy.rules.end_user.concurrent_requests, Some(2));
+    assert_eq!(policy.rules.max_cost_per_request_nano, Some(250_000_000));
+    let nets: Vec<String> = policy.rules.allowed_ips.iter().map(ToString::to_string).collect();
+    assert_eq!(nets, ["10.0.0.0/8", "2001:db8::1/128"]);
+    assert!(policy.rules.zdr && policy.rules.deny_collection);
+    let budget = policy.budget.unwrap();
+    assert_eq!(
+        (budget.amount.0, budget.period, budget.includes_own),
+        (12_500_000_000, PeriodKind::Week, true)
+    );
+    apply(&mut policy, json!({"budgetUsd": 1, "requestsPerMinute": null, "dataCollection": null})).unwrap();
+    let budget = policy.budget.unwrap();
+    assert_eq!(
+        (budget.amount.0, budget.period, budget.includes_own),
+        (1_000_000_000, PeriodKind::Week, true)
+    );
+    assert_eq!(policy.rules.rates.requests_per_minute, None);
+    assert!(!policy.rules.deny_collection && policy.rules.zdr);
+    apply(&mut policy, json!({"budgetUsd": null})).unwrap();
+    assert_eq!(policy.budget, None);
+    assert!(apply(&mut policy, json!({"budgetPeriod": "day"})).is_err(), "a period of no budget");
 }
 
 #[test]
@@ -83,13 +115,14 @@ fn every_bad_field_is_named() {
         (json!({"expiresAt": "2026-11-20T11:59:59Z"}), "expiresAt"),
         (json!({"expiresAt": "tomorrow"}), "expiresAt"),
         (json!({"name": ""}), "name"),
-        (json!({"maxCostPerRequestUsd": 1}), "maxCostPerRequestUsd"),
-        (json!({"budgetUsd": "5"}), "budgetUsd"),
-        (json!({"budgetPeriod": "day"}), "budgetPeriod"),
+        (json!({"maxCostPerRequestUsd": -1}), "maxCostPerRequestUsd"),
+        (json!({"budgetUsd": "1e3"}), "budgetUsd"),
+        (json!({"budgetUsd": 1000001}), "budgetUsd"),
         (json!({"requestsPerMinute": 0}), "requestsPerMinute"),
-        (json!({"tokensPerMinute": {}}), "tokensPerMinute"),
+        (json!({"endUserTokensPerMinute": 0}), "endUserTokensPerMinute"),
+        (json!({"allowedIps": []}), "allowedIps"),
+        (json!({"allowedIps": ["10.0.0.0/33"]}), "allowedIps"),
         (json!({"minQualityThreshold": 1.5}), "minQualityThreshold"),
-        (json!({"zdr": false}), "zdr"),
     ] {
         assert_eq!(param_of(&body), param, "{body}");
     }

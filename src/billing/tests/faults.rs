@@ -35,6 +35,7 @@ async fn backends_killed_in_the_middle_of_flushes_neither_double_nor_lose() {
                 let request = HoldRequest { id, request_id: RequestId(id.0), ..template.clone() };
                 match ledger.hold(request).await {
                     Ok(HoldOutcome::Admitted { .. }) => {}
+                    Ok(HoldOutcome::OverBudget(budget)) => panic!("{budget:?}"),
                     Ok(HoldOutcome::Refused { available }) => panic!("refused with {available:?} free"),
                     Err(LedgerError::Unavailable(_)) => continue,
                     Err(error) => panic!("{error}"),
@@ -72,8 +73,8 @@ async fn while_accounts_are_out_of_reach_holds_fail_in_time_and_settles_wait() {
     let test = TestDb::create().await;
     let scope = test.organization(10_000).await;
     let limits = LedgerLimits {
-        hold_wait: Duration::from_millis(150),
-        flush_timeout: Duration::from_millis(60),
+        hold_wait: Duration::from_millis(600),
+        flush_timeout: Duration::from_millis(250),
         ..LedgerLimits::default()
     };
     let (ledger, _) = start_as(&test, &test.second_process(), limits).await;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod books;
+mod budgets;
 mod corrupted;
 mod faults;
 mod gone;
@@ -15,7 +16,7 @@ use crate::{
     billing::{
         audit::audit as run_audit,
         batch::Ledger,
-        ledger::{Bill, Checkpoint, HoldRequest, LedgerLimits},
+        ledger::{Bill, Checkpoint, HoldBudgets, HoldRequest, LedgerLimits},
     },
     domain::{
         ids::{ApiKeyId, EntryId, HoldId, InstanceId, RequestId},
@@ -57,6 +58,8 @@ fn ranged(test: &TestDb, scope: OrgScope, want: i64, floor: i64) -> HoldRequest 
         provider: "openai",
         model: Arc::from("m"),
         kind: "chat",
+        own_key: false,
+        budgets: HoldBudgets::default(),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::{Failover, UNPRICED_FEES};
 use crate::{
+    billing::ledger::FullBudget,
     dialect::{Fee, Head, Invalid},
+    domain::money::NanoUsd,
     gateway::{
         failure::{Failure, redact_for_customer},
         open_request::OpenRequest,
@@ -13,8 +15,18 @@ use crate::{
     routing::plan::CandidateTrace,
 };
 
+/// Why the platform's keys may not serve.
+#[derive(Clone, Copy)]
+pub(super) enum NoFunds {
+    Credit { available: NanoUsd },
+    Budget(FullBudget),
+}
+
 impl Failover<'_> {
     pub(super) fn failure(self, open: &OpenRequest) -> Failure {
+        if let Some(failure) = self.guardrail_failure() {
+            return failure;
+        }
         let head = self.head();
         let account_field = head.account_field.clone();
         let needs_account =
@@ -33,13 +45,14 @@ impl Failover<'_> {
             let rejection = Box::new(redact_for_customer(&rejection, provider, credential));
             Some(Failure::Upstream { rejection, provider, credential, tried: open.history.attempts().len() })
         });
-        match (last, self.unsupported, self.credit_available) {
+        match (last, self.unsupported, self.no_funds) {
             (Some(failure), _, _) => failure,
             (None, Some(unsupported), _) => Failure::Invalid(Invalid {
                 param: Some(unsupported.field.to_string()),
                 message: unsupported.to_string(),
             }),
-            (None, None, Some(available)) => Failure::InsufficientCredits { available },
+            (None, None, Some(NoFunds::Credit { available })) => Failure::InsufficientCredits { available },
+            (None, None, Some(NoFunds::Budget(budget))) => Failure::OverBudget(budget),
             (None, None, None) if self.state.is_own_key_unusable() => Failure::NoModels {
                 param: None,
                 message: "The stored provider key cannot be read; store it again".to_owned(),

@@ -1,7 +1,7 @@
 //! What is known of a request before a provider is called for it: whether some credential may serve it at all, and
 //! whether there is credit for it. A hold is what decides; nothing is set aside here.
 
-use super::{CredentialKind, Failover};
+use super::{CredentialKind, Failover, exhausted::NoFunds};
 use crate::{
     domain::money::NanoUsd,
     gateway::{failure::Failure, open_request::OpenRequest},
@@ -28,7 +28,7 @@ impl Failover<'_> {
             if available >= floor {
                 return Ok(());
             }
-            self.credit_available = Some(available);
+            self.no_funds = Some(NoFunds::Credit { available });
         }
         Err(self.failure(open))
     }

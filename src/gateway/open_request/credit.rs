@@ -1,11 +1,16 @@
 //! The credit of one request: nothing is set aside, or one hold, which ends exactly once. What its end posts
-//! to the ledger follows from the hold and the bill alone.
+//! to the ledger follows from the hold and the bill alone. A call on the customer's own key sets room aside in the
+//! budgets that count own keys, and no credit.
 
 use super::OpenRequest;
 use crate::{
-    billing::ledger::{self, HoldOutcome, HoldRequest, LedgerError},
-    domain::{ids::HoldId, money::NanoUsd},
-    gateway::receipt::Bill,
+    billing::ledger::{self, HoldBudgets, HoldOutcome, HoldRequest, LedgerError, Settle},
+    domain::{
+        ids::{EntryId, HoldId},
+        money::NanoUsd,
+        policy::BudgetRule,
+    },
+    gateway::receipt::{Bill, CredentialKind},
     routing::plan::Candidate,
 };
 use std::time::Instant;
@@ -71,19 +76,77 @@ impl Credit {
 }
 
 impl OpenRequest {
-    /// Sets credit aside, once per request, before `first` is called. Returns what is free when it is not enough.
+    /// Sets credit aside, once per request, before `first` is called. The organization's credit and every budget that
+    /// counts the request must have room for it.
     pub async fn hold(
         &mut self,
+        bounds: (NanoUsd, NanoUsd),
+        first: &Candidate,
+    ) -> Result<HoldOutcome, LedgerError> {
+        if self.credit.is_held() {
+            return Ok(HoldOutcome::Admitted { amount: self.credit.amount() });
+        }
+        self.release_own(None);
+        let budgets = self.budgets(|_| true);
+        let request = self.hold_request(bounds, first, budgets);
+        let (id, requested) = (request.id, request.want);
+        let began = Instant::now();
+        let outcome = self.gateway.ledger.hold(request).await;
+        self.gateway.metrics.hold_wait.observe(began.elapsed().as_secs_f64());
+        let outcome = outcome?;
+        if let HoldOutcome::Admitted { amount } = outcome {
+            self.credit = Credit::Held { id, requested, amount };
+            self.held_ms = self.held_ms.or(Some(self.since_arrival_ms()));
+        }
+        Ok(outcome)
+    }
+
+    /// Whether a budget counts what the customer's own keys cost.
+    pub fn counts_own_keys(&self) -> bool {
+        let budgets = [self.principal.policy.budget, self.principal.organization_budget];
+        budgets.into_iter().flatten().any(|budget| budget.includes_own)
+    }
+
+    /// Sets room aside in the budgets that count own keys, once; credit is not touched.
+    pub async fn hold_for_own_key(
+        &mut self,
+        bounds: (NanoUsd, NanoUsd),
+        first: &Candidate,
+    ) -> Result<HoldOutcome, LedgerError> {
+        if self.own_hold.is_some() {
+            return Ok(HoldOutcome::Admitted { amount: NanoUsd::ZERO });
+        }
+        let budgets = self.budgets(|budget| budget.includes_own);
+        let request = HoldRequest { own_key: true, ..self.hold_request(bounds, first, budgets) };
+        let id = request.id;
+        let outcome = self.gateway.ledger.hold(request).await?;
+        if matches!(outcome, HoldOutcome::Admitted { .. }) {
+            self.own_hold = Some(id);
+        }
+        Ok(outcome)
+    }
+
+    /// Ends what was set aside for own keys: at the provider's cost where an own key served.
+    pub(super) fn release_own(&mut self, bill: Option<&Bill>) {
+        let Some(hold) = self.own_hold.take() else { return };
+        let own = self.served().is_some_and(|served| served.credential == CredentialKind::Byok);
+        let cost = bill.filter(|_| own).and_then(Bill::cost).filter(|cost| *cost > NanoUsd::ZERO);
+        let scope = self.principal.scope;
+        self.gateway.ledger.settle_later(match cost {
+            Some(cost) => Settle::on_own_key(scope, hold, cost, EntryId(self.gateway.ambient.uuid())),
+            None => Settle::void(scope, hold),
+        });
+    }
+
+    fn hold_request(
+        &self,
         (want, floor): (NanoUsd, NanoUsd),
         first: &Candidate,
-    ) -> Result<Result<(), NanoUsd>, LedgerError> {
-        if self.credit.is_held() {
-            return Ok(Ok(()));
-        }
-        let id = HoldId(self.gateway.ambient.uuid());
-        let request = HoldRequest {
+        budgets: HoldBudgets,
+    ) -> HoldRequest {
+        HoldRequest {
             scope: self.principal.scope,
-            id,
+            id: HoldId(self.gateway.ambient.uuid()),
             request_id: self.request_id,
             turn: self.turns.number(),
             api_key_id: self.principal.api_key_id,
@@ -94,17 +157,22 @@ impl OpenRequest {
             provider: first.provider.as_str(),
             model: first.id.clone(),
             kind: self.kind.as_str(),
-        };
-        let began = Instant::now();
-        let outcome = self.gateway.ledger.hold(request).await;
-        self.gateway.metrics.hold_wait.observe(began.elapsed().as_secs_f64());
-        match outcome? {
-            HoldOutcome::Admitted { amount } => {
-                self.credit = Credit::Held { id, requested: want, amount };
-                self.held_ms = self.held_ms.or(Some(self.since_arrival_ms()));
-                Ok(Ok(()))
-            }
-            HoldOutcome::Refused { available } => Ok(Err(available)),
+            own_key: false,
+            budgets,
+        }
+    }
+
+    /// The periods that run of the budgets that count this request.
+    fn budgets(&self, counts: fn(&BudgetRule) -> bool) -> HoldBudgets {
+        let key = self.principal.policy.budget.filter(counts);
+        let organization = self.principal.organization_budget.filter(counts);
+        if key.is_none() && organization.is_none() {
+            return HoldBudgets::default();
+        }
+        let (zone, now) = (self.principal.organization.zone(), self.started_at);
+        HoldBudgets {
+            api_key: key.map(|budget| budget.current(&zone, now)),
+            organization: organization.map(|budget| budget.current(&zone, now)),
         }
     }
 }

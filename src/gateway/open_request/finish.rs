@@ -47,6 +47,10 @@ impl OpenRequest {
     ) -> Result<(ServedBy, Bill), NotDurable> {
         let bill = self.bill();
         self.record_latency_sample(ending, bill.as_ref());
+        self.release_own(bill.as_ref());
+        if let (Some(ticket), Some(bill)) = (self.ticket.take(), &bill) {
+            ticket.spend(&bill.usage);
+        }
         let error = error.or(self.cut_by);
         match self.credit.posting(bill) {
             Posting::Charge { hold, charged, bill } => {

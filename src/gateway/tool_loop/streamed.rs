@@ -107,6 +107,9 @@ impl Outbox {
             }
             Failure::InsufficientCredits { .. } => ("insufficient_credits", None),
             Failure::KeyRevoked => ("invalid_api_key", None),
+            Failure::OverBudget(_) => ("budget_exceeded", None),
+            Failure::CostGuardrail { .. } => ("cost_guardrail_exceeded", None),
+            Failure::RateLimited(_) => ("rate_limit_exceeded", None),
             Failure::NotDurable | Failure::Unavailable(_) => ("service_unavailable", None),
             Failure::Busy(_) => ("rate_limit_exceeded", None),
             Failure::NoModels { .. } => ("no_models_available", None),

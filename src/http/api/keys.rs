@@ -1,7 +1,10 @@
 //! Platform API keys and the provider keys in them. A key's id stands in the path or, for the clients that
 //! send it so, in the query as `keyId`.
 
-use super::time_text;
+use super::{
+    organization::{insert_budget, insert_rates},
+    time_text,
+};
 use crate::{
     accounts::{
         Accounts,
@@ -138,6 +141,8 @@ fn key_view(details: &KeyDetails) -> Map<String, Value> {
         routing_mode,
         cache,
         expires_at,
+        rules,
+        budget,
     } = &key.policy;
     let provider_keys: Vec<Value> =
         details.provider_keys.iter().map(|stored| provider_key_view(stored, &details.warnings)).collect();
@@ -160,10 +165,19 @@ fn key_view(details: &KeyDetails) -> Map<String, Value> {
         "cache": cache,
         "providerKeys": provider_keys,
     });
-    match view {
-        Value::Object(view) => view,
-        _ => Map::new(),
-    }
+    let Value::Object(mut view) = view else { return Map::new() };
+    insert_rates(&mut view, "", &rules.rates);
+    insert_rates(&mut view, "endUser", &rules.end_user);
+    insert_budget(&mut view, *budget, details.budget.as_ref(), &details.organization, details.now);
+    let nets: Vec<String> = rules.allowed_ips.iter().map(ToString::to_string).collect();
+    view.insert("allowedIps".into(), json!((!nets.is_empty()).then_some(nets)));
+    view.insert("zdr".into(), json!(rules.zdr));
+    view.insert("dataCollection".into(), json!(if rules.deny_collection { "deny" } else { "allow" }));
+    view.insert(
+        "maxCostPerRequestUsd".into(),
+        json!(rules.max_cost_per_request().map(|amount| amount.to_string())),
+    );
+    view
 }
 
 /// A stored provider key as its organization sees it.

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod billing;
 pub mod keys;
 pub mod members;
+pub mod organization;
 pub mod payments;
 pub mod provider_keys;
 pub mod requests;

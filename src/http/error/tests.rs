@@ -1,6 +1,7 @@
 //! Tests of the envelopes.
 
 use super::*;
+use serde_json::json;
 
 #[test]
 fn the_envelope_has_every_field_openai_sends_and_a_detail() {

@@ -10,7 +10,7 @@ use crate::{
     gateway::{
         Gateway, NotAdmitted,
         answer_cache::CacheUse,
-        failure::Failure,
+        failure::{Failure, rfc3339},
         owner, pipeline, repeatable,
         request::Inbound,
         request_options::RoutingHeaders,
@@ -49,6 +49,16 @@ const ADVICE: HeaderName = HeaderName::from_static("x-kairosroute-advice");
 const FALLBACK_REASON: HeaderName = HeaderName::from_static("x-kairosroute-fallback-reason");
 const DROPPED: HeaderName = HeaderName::from_static("x-kairosroute-dropped");
 const RATE_LIMIT_BYPASS: HeaderName = HeaderName::from_static("x-ratelimit-bypass");
+const REQUEST_RATES: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const TOKEN_RATES: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The handler of conversations.
@@ -335,7 +345,7 @@ fn each_header(meta: &ResponseMeta, mut put: impl FnMut(HeaderName, HeaderValue)
         }
     }
     put(ATTEMPTS, HeaderValue::from(meta.attempts));
-    if meta.by_byok_api_key {
+    if meta.by_byok_api_key || meta.bypasses_rates {
         put(RATE_LIMIT_BYPASS, HeaderValue::from_static("BYOK API key used"));
     }
     let mut text = |name, value: String| {
@@ -343,6 +353,15 @@ fn each_header(meta: &ResponseMeta, mut put: impl FnMut(HeaderName, HeaderValue)
             put(name, value);
         }
     };
+    for ([limit, remaining, reset], standing) in
+        [(REQUEST_RATES, meta.rates.requests), (TOKEN_RATES, meta.rates.tokens)]
+    {
+        if let Some(standing) = standing {
+            text(limit, standing.limit.to_string());
+            text(remaining, standing.remaining.to_string());
+            text(reset, duration_text(standing.reset_ms));
+        }
+    }
     if let Some(id) = meta.request_id {
         text(RECEIPT, id.receipt().to_string());
         text(REQUEST_ID, id.to_string());
@@ -365,6 +384,22 @@ fn each_header(meta: &ResponseMeta, mut put: impl FnMut(HeaderName, HeaderValue)
     }
     if !meta.dropped.is_empty() {
         text(DROPPED, meta.dropped.join(", "));
+    }
+}
+
+/// A duration as OpenAI writes it in its headers: `1m0s`, `12.5s`, `250ms`.
+fn duration_text(millis: i64) -> String {
+    let millis = millis.max(0);
+    let (minutes, rest) = (millis / 60_000, millis % 60_000);
+    let (seconds, fraction) = (rest / 1_000, rest % 1_000);
+    let fraction = match fraction {
+        0 => String::new(),
+        fraction => format!(".{fraction:03}").trim_end_matches('0').to_owned(),
+    };
+    match (minutes, rest) {
+        (0, rest) if rest < 1_000 => format!("{rest}ms"),
+        (0, _) => format!("{seconds}{fraction}s"),
+        (minutes, _) => format!("{minutes}m{seconds}{fraction}s"),
     }
 }
 
@@ -412,6 +447,23 @@ pub(super) fn error(failure: Failure) -> ApiError {
                 "Insufficient credits: {available} USD available. Add credit, or store your own provider key"
             );
             ApiError::new(Code::InsufficientCredits, message)
+        }
+        ref failure @ Failure::OverBudget(ref budget) => {
+            let amounts =
+                [("budget_usd", budget.amount), ("spent_usd", budget.spent), ("reserved_usd", budget.held)];
+            let mut error = ApiError::new(Code::BudgetExceeded, failure.text());
+            for (name, amount) in amounts {
+                error = error.detail(name, serde_json::Value::String(amount.to_string()));
+            }
+            error.detail("resets_at", serde_json::Value::String(rfc3339(budget.resets_at)))
+        }
+        Failure::RateLimited(limited) => {
+            ApiError::new(Code::RateLimitExceeded, limited.text()).retry_after_s(limited.retry_after_s())
+        }
+        ref failure @ Failure::CostGuardrail { estimate, limit } => {
+            ApiError::new(Code::CostGuardrailExceeded, failure.text())
+                .detail("estimate_usd", serde_json::Value::String(estimate.to_string()))
+                .detail("limit_usd", serde_json::Value::String(limit.to_string()))
         }
         failure @ Failure::KeyRevoked => ApiError::new(Code::InvalidApiKey, failure.text()),
         Failure::Unavailable(cause) => ApiError::unavailable(cause),

@@ -91,10 +91,21 @@ pub async fn correct(
            ), done AS (
                UPDATE hold h SET cost = $4, charge = $5, revision = $3
                FROM before b WHERE h.org_id = $1 AND h.id = b.id
-               RETURNING h.org_id, h.id, h.request_id, b.cost AS cost_before, b.charge AS charge_before
+               RETURNING h.org_id, h.id, h.request_id, b.cost AS cost_before, b.charge AS charge_before, h.api_key_id,
+                         h.counted, COALESCE(h.budgeted_at, h.created_at) AS budgeted_at
            ), summed AS (
                UPDATE credit_account c SET posted = c.posted + d.charge_before - $5
                FROM done d WHERE c.org_id = d.org_id
+           ), line AS MATERIALIZED (
+               SELECT l.org_id, l.subject_id, l.period_start FROM budget l
+               WHERE (l.org_id, l.subject_id) IN (SELECT org_id, api_key_id FROM done UNION SELECT org_id, org_id FROM done)
+               ORDER BY l.org_id, l.subject_id FOR UPDATE
+           ), budgeting AS (
+               UPDATE budget l SET spent = l.spent + $5 - d.charge_before
+               FROM line k JOIN done d ON d.org_id = k.org_id AND d.budgeted_at >= k.period_start
+                   AND CASE WHEN k.subject_id = k.org_id THEN d.counted & 2 = 2
+                            ELSE d.api_key_id = k.subject_id AND d.counted & 1 = 1 END
+               WHERE l.org_id = k.org_id AND l.subject_id = k.subject_id
            ), posting AS (
                INSERT INTO entry (org_id, id, kind, debit_account, credit_account, amount, cost, margin,
                                   corrects_hold_id, request_id, note, created_at)

@@ -7,7 +7,7 @@ use crate::{
     billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome},
     domain::ids::EntryId,
     store::{
-        StoreError,
+        OrgScope, StoreError,
         ledger::{self, EndState, HoldEnd, HoldRead, Resolution, Revision},
     },
 };
@@ -35,16 +35,10 @@ impl Writer {
                     }
                 }
                 HoldRead::Refused { available } => {
-                    let beside = accounts.iter().filter(|scope| **scope == pending.request.scope).count();
-                    if beside > 1 && !pending.alone && pending.request.floor < pending.request.want {
-                        pending.alone = true;
-                        self.holds.push_front(pending);
-                    } else {
-                        self.abandon_if_ambiguous(&pending);
-                        let refused = Ok(HoldOutcome::Refused { available });
-                        let void = Settle::void(pending.request.scope, pending.request.id);
-                        pending.reply.hold(refused, void, &mut self.outbox);
-                    }
+                    self.refuse_hold(pending, &accounts, HoldOutcome::Refused { available });
+                }
+                HoldRead::OverBudget(budget) => {
+                    self.refuse_hold(pending, &accounts, HoldOutcome::OverBudget(budget));
                 }
                 HoldRead::Unclear if pending.unclear < UNCLEAR_MAX => {
                     pending.unclear += 1;
@@ -61,6 +55,19 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// What was refused beside others of its account, and would do with less, is asked once more alone.
+    fn refuse_hold(&mut self, mut pending: PendingHold, accounts: &[OrgScope], outcome: HoldOutcome) {
+        let beside = accounts.iter().filter(|scope| **scope == pending.request.scope).count();
+        if beside > 1 && !pending.alone && pending.request.floor < pending.request.want {
+            pending.alone = true;
+            self.holds.push_front(pending);
+            return;
+        }
+        self.abandon_if_ambiguous(&pending);
+        let void = Settle::void(pending.request.scope, pending.request.id);
+        pending.reply.hold(Ok(outcome), void, &mut self.outbox);
     }
 
     pub(super) fn fail_hold(&mut self, pending: PendingHold, error: LedgerError) {

@@ -230,6 +230,23 @@ pub static OPERATIONS: &[Operation] = &[
     )
     .with_query(&[query("id", TEXT, "The provider key, where there are several")]),
     read(
+        "/api/organization",
+        "getOrganization",
+        "members",
+        "The rules and the budget of the organization",
+        &[],
+        &[(200, Reply("Organization"))],
+    ),
+    change(
+        "PATCH",
+        "/api/organization",
+        "changeOrganization",
+        "members",
+        "Changes the rules and the budget of the organization; what is not named stays",
+        Json("OrganizationRequest"),
+        &[(200, Reply("Organization"))],
+    ),
+    read(
         "/api/members",
         "listMembers",
         "members",
