@@ -23,8 +23,9 @@ CREATE TABLE budget (
     CONSTRAINT budget_pk PRIMARY KEY (org_id, subject_id)
 ) WITH (fillfactor = 50);
 
--- Whether the organization has or had a budget: the ledger looks for its budgets only then.
-ALTER TABLE credit_account ADD COLUMN budgeted boolean NOT NULL DEFAULT false;
+-- How often a budget of the organization was set. The ledger looks for budgets only where that is not 0, and a statement
+-- that has waited for the account sees by it that a budget was set which its snapshot does not show.
+ALTER TABLE credit_account ADD COLUMN budgets_set integer NOT NULL DEFAULT 0;
 
 ALTER TABLE hold
     -- Set aside for a request on the customer's own key: it counts for budgets alone, and `amount` is 0.

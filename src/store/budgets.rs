@@ -108,7 +108,7 @@ pub async fn set(
     rule: &BudgetRule,
     period: Period,
 ) -> Result<(), StoreError> {
-    sqlx::query!("UPDATE credit_account SET budgeted = true WHERE org_id = $1", scope.uuid())
+    sqlx::query!("UPDATE credit_account SET budgets_set = budgets_set + 1 WHERE org_id = $1", scope.uuid())
         .execute(&mut *connection)
         .await?;
     let kept = sqlx::query!(

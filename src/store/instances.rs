@@ -170,11 +170,13 @@ pub async fn expire(
                 SELECT 1 FROM instance i
                 WHERE i.id = h.instance_id AND i.lease_until >= now() - interval '15 seconds')))
         ), account AS MATERIALIZED (
-            SELECT a.org_id FROM credit_account a
+            SELECT a.org_id, a.budgets_set FROM credit_account a
             WHERE a.org_id IN (SELECT g.org_id FROM gone g) ORDER BY a.org_id
             LIMIT $4 FOR UPDATE SKIP LOCKED
         ), due AS MATERIALIZED (
             SELECT g.org_id, g.id FROM gone g JOIN account a ON a.org_id = g.org_id
+            -- A budget that was set since this statement's snapshot is in the next one's.
+            WHERE a.budgets_set = (SELECT s.budgets_set FROM credit_account s WHERE s.org_id = a.org_id)
             ORDER BY g.org_id, g.id LIMIT cardinality($1::uuid[])
         ), done AS (
             UPDATE hold h

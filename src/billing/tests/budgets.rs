@@ -280,3 +280,52 @@ async fn agrees(steps: Vec<Step>) {
     }
     assert_clean(&test).await;
 }
+
+/// Waits until a statement of this database waits for a lock.
+async fn until_something_waits(test: &TestDb) {
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while test.number(WAITING).await == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_that_is_set_while_the_ledger_waits_for_the_account_misses_nothing() {
+    let test = TestDb::create().await;
+    let scope = test.organization(1_000_000).await;
+    let key = key(&test);
+    let ledger = start(&test, &test.second_process()).await;
+    let running = counted(&test, scope, key, 300);
+    assert!(matches!(ledger.hold(running.clone()).await.unwrap(), HoldOutcome::Admitted { .. }));
+    let period = day(test.ambient.now());
+    // The first budget: a settle waits.
+    let mut setting = test.db.begin().await.unwrap();
+    budgets::set(&mut setting, scope, key.0, &rule(1_000), period).await.unwrap();
+    let settle = Settle::charge(scope, running.id, bill(100), entry(&test));
+    let settling = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.settle(settle).await.unwrap() }
+    });
+    until_something_waits(&test).await;
+    setting.commit().await.unwrap();
+    assert_eq!(settling.await.unwrap(), SettleOutcome::Posted);
+    let budget = read(&test, scope, Some(key)).await;
+    assert_eq!((budget.spent, budget.held), (NanoUsd(105), NanoUsd::ZERO));
+    // Another one: a hold waits.
+    let first = counted(&test, scope, key, 200);
+    let mut setting = test.db.begin().await.unwrap();
+    budgets::set(&mut setting, scope, scope.org_id().0, &rule(1_000), period).await.unwrap();
+    let holding = tokio::spawn({
+        let (ledger, first) = (ledger.clone(), first.clone());
+        async move { ledger.hold(first).await.unwrap() }
+    });
+    until_something_waits(&test).await;
+    setting.commit().await.unwrap();
+    assert!(matches!(holding.await.unwrap(), HoldOutcome::Admitted { .. }));
+    for subject in [None, Some(key)] {
+        let budget = read(&test, scope, subject).await;
+        assert_eq!((budget.spent, budget.held), (NanoUsd(105), NanoUsd(200)), "{subject:?}");
+    }
+    assert_clean(&test).await;
+}

@@ -72,7 +72,7 @@ pub enum Revision {
 }
 
 /// Replaces the recorded end of a hold by `bill` and posts the difference, in one statement. `false`: the end is not one
-/// that may be corrected, or a correction of this kind or a later one is recorded already.
+/// that may be corrected, or a correction of this kind or a later one is recorded already. `Contention`: try again.
 pub async fn correct(
     connection: &mut PgConnection,
     (scope, hold): (OrgScope, HoldId),
@@ -82,8 +82,11 @@ pub async fn correct(
     now: OffsetDateTime,
 ) -> Result<bool, StoreError> {
     let done = sqlx::query!(
-        r#"WITH account AS MATERIALIZED (
-               SELECT org_id FROM credit_account WHERE org_id = $1 FOR UPDATE
+        r#"WITH locked AS MATERIALIZED (
+               SELECT org_id, budgets_set FROM credit_account WHERE org_id = $1 FOR UPDATE
+           ), account AS MATERIALIZED (
+               SELECT l.org_id FROM locked l
+               WHERE l.budgets_set = (SELECT a.budgets_set FROM credit_account a WHERE a.org_id = l.org_id)
            ), before AS MATERIALIZED (
                SELECT h.id, h.cost, h.charge FROM hold h JOIN account a ON a.org_id = h.org_id
                WHERE h.org_id = $1 AND h.id = $2 AND h.state IN ('settled', 'expired') AND h.revision < $3
@@ -116,7 +119,7 @@ pub async fn correct(
                       abs(($5 - $4) - (charge_before - cost_before)), id, request_id, $8, $7
                FROM done WHERE charge_before <> $5
            )
-           SELECT id FROM done"#,
+           SELECT d.id AS "id?" FROM account a LEFT JOIN done d ON d.org_id = a.org_id"#,
         scope.uuid(),
         hold.0,
         revision as i16,
@@ -131,7 +134,8 @@ pub async fn correct(
     )
     .fetch_optional(connection)
     .await?;
-    Ok(done.is_some())
+    // No account: a budget was set while this waited for the lock, and is not in its snapshot.
+    done.map(|row| row.id.is_some()).ok_or(StoreError::Contention)
 }
 
 /// Of these organizations, those whose account another transaction holds right now.

@@ -21,6 +21,10 @@ use time::OffsetDateTime;
 /// A budget's row is locked after its account and begins a new period when the first hold of that period comes. A hold
 /// counts in the period that its `budgeted_at` lies in, which is never before the beginning of a period that another
 /// process has begun already.
+///
+/// The budget of an organization that was set while the statement waited for the account's lock is not in its snapshot, but
+/// the lock reads the newest account: where the two disagree on how often a budget was set, nothing is done for that
+/// account, and it is asked again.
 pub async fn flush(
     connection: &mut PgConnection,
     flush: &Flush,
@@ -48,9 +52,13 @@ async fn flush_settles(
             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::boolean[],
                                  $8::bigint[])
                 WITH ORDINALITY AS s (org_id, id, cost, charge, entry_id, voided, spent, ord)
-        ), account AS MATERIALIZED (
-            SELECT a.org_id, a.budgeted FROM credit_account a WHERE a.org_id = ANY($1::uuid[])
+        ), locked AS MATERIALIZED (
+            SELECT a.org_id, a.budgets_set FROM credit_account a WHERE a.org_id = ANY($1::uuid[])
             ORDER BY a.org_id FOR UPDATE
+        ), account AS MATERIALIZED (
+            SELECT l.* FROM locked l
+            WHERE l.budgets_set = 0
+               OR l.budgets_set = (SELECT a.budgets_set FROM credit_account a WHERE a.org_id = l.org_id)
         ), done AS (
             UPDATE hold h
             SET state = CASE WHEN s.voided THEN 'voided' ELSE 'settled' END,
@@ -63,7 +71,7 @@ async fn flush_settles(
         ), subject AS MATERIALIZED (
             SELECT DISTINCT s.org_id, s.id
             FROM (SELECT org_id, api_key_id AS id FROM done UNION ALL SELECT org_id, org_id FROM done) s
-            JOIN account a ON a.org_id = s.org_id AND a.budgeted
+            JOIN account a ON a.org_id = s.org_id AND a.budgets_set > 0
         ), line AS MATERIALIZED (
             SELECT b.org_id, b.subject_id, b.period_start, b.spent, b.held
             FROM subject s JOIN budget b ON b.org_id = s.org_id AND b.subject_id = s.id
@@ -120,9 +128,13 @@ async fn flush_holds(
     let (price_version, model) = (texts(&flush.price_version), texts(&flush.model));
     let rows = sqlx::query!(
         r#"
-        WITH room AS MATERIALIZED (
-            SELECT a.org_id, a.budgeted, a.posted - a.held AS free FROM credit_account a
+        WITH locked AS MATERIALIZED (
+            SELECT a.org_id, a.budgets_set, a.posted - a.held AS free FROM credit_account a
             WHERE a.org_id = ANY($1::uuid[]) ORDER BY a.org_id FOR UPDATE
+        ), room AS MATERIALIZED (
+            SELECT l.* FROM locked l
+            WHERE l.budgets_set = 0
+               OR l.budgets_set = (SELECT a.budgets_set FROM credit_account a WHERE a.org_id = l.org_id)
         ), asked AS MATERIALIZED (
             SELECT w.*, k.state AS known_state, k.amount AS known_amount
             FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::smallint[], $5::uuid[], $6::bigint[],
@@ -137,7 +149,7 @@ async fn flush_holds(
             SELECT s.org_id, s.id, max(s.starts) AS starts, max(s.ends) AS ends
             FROM (SELECT org_id, api_key_id AS id, key_starts AS starts, key_ends AS ends FROM asked
                   UNION ALL SELECT org_id, org_id, org_starts, org_ends FROM asked) s
-            JOIN room a ON a.org_id = s.org_id AND a.budgeted
+            JOIN room a ON a.org_id = s.org_id AND a.budgets_set > 0
             GROUP BY s.org_id, s.id
         ), line AS MATERIALIZED (
             SELECT b.org_id, b.subject_id, b.amount, b.includes_own, b.period_start, b.period_end, b.spent, b.held,
@@ -205,6 +217,8 @@ async fn flush_holds(
         )
         SELECT w.ord AS "ord!", COALESCE(t.reserved, w.known_amount) AS "amount?",
                CASE WHEN t.id IS NOT NULL THEN 'open'
+                    WHEN w.known_state IS NULL AND f.org_id IS NULL AND w.org_id IN (SELECT org_id FROM locked)
+                        THEN 'unclear'
                     WHEN w.known_state IS NULL AND LEAST(w.want, r.key_rest, r.org_rest, r.credit_rest) >= w.floor
                          AND r.ord IS NOT NULL THEN 'unclear'
                     ELSE w.known_state END AS "state?",
@@ -273,10 +287,14 @@ async fn flush_both(
             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::uuid[], $6::boolean[],
                                  $21::bigint[])
                 WITH ORDINALITY AS s (org_id, id, cost, charge, entry_id, voided, spent, ord)
-        ), account AS MATERIALIZED (
-            SELECT a.org_id, a.posted, a.held, a.budgeted FROM credit_account a
+        ), locked AS MATERIALIZED (
+            SELECT a.org_id, a.posted, a.held, a.budgets_set FROM credit_account a
             WHERE a.org_id = ANY($1::uuid[] || $7::uuid[])
             ORDER BY a.org_id FOR UPDATE
+        ), account AS MATERIALIZED (
+            SELECT l.* FROM locked l
+            WHERE l.budgets_set = 0
+               OR l.budgets_set = (SELECT a.budgets_set FROM credit_account a WHERE a.org_id = l.org_id)
         ), done AS (
             UPDATE hold h
             SET state = CASE WHEN s.voided THEN 'voided' ELSE 'settled' END,
@@ -307,7 +325,7 @@ async fn flush_both(
                   UNION ALL SELECT org_id, org_id, org_starts, org_ends FROM asked
                   UNION ALL SELECT org_id, api_key_id, NULL, NULL FROM done
                   UNION ALL SELECT org_id, org_id, NULL, NULL FROM done) s
-            JOIN account a ON a.org_id = s.org_id AND a.budgeted
+            JOIN account a ON a.org_id = s.org_id AND a.budgets_set > 0
             GROUP BY s.org_id, s.id
         ), line AS MATERIALIZED (
             SELECT b.org_id, b.subject_id, b.amount, b.includes_own, b.period_start, b.period_end, b.spent, b.held,
@@ -395,6 +413,8 @@ async fn flush_both(
         UNION ALL
         SELECT false, w.ord, COALESCE(t.reserved, w.known_amount),
                CASE WHEN t.id IS NOT NULL THEN 'open'
+                    WHEN w.known_state IS NULL AND f.org_id IS NULL AND w.org_id IN (SELECT org_id FROM locked)
+                        THEN 'unclear'
                     WHEN w.known_state IS NULL AND LEAST(w.want, r.key_rest, r.org_rest, r.credit_rest) >= w.floor
                          AND r.ord IS NOT NULL THEN 'unclear'
                     ELSE w.known_state END,

@@ -213,7 +213,8 @@ proptest! {
         limit in 1i64..8, delay_ms in 0i64..30, seed in prop::collection::vec((0usize..3, 1i64..400, 1i64..40), 200..400),
     ) {
         let mut world = World::new(Kind::Concurrency, limit, 3, delay_ms);
-        let (mut running, mut waiting): (Vec<(i64, usize)>, Vec<(Caller, i64)>) = (Vec::new(), Vec::new());
+        let mut running: Vec<(i64, usize)> = Vec::new();
+        let mut waiting: Vec<(Caller, i64)> = Vec::new();
         let (mut now, mut served) = (0, 0);
         for (process, lasts, pause) in seed {
             waiting.push((Caller { process, since: now, waits: false }, lasts));
