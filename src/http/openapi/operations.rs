@@ -59,13 +59,14 @@ pub enum Errors {
     Inference,
 }
 
-pub const TAGS: [(&str, &str); 10] = [
+pub const TAGS: [(&str, &str); 11] = [
     ("inference", "Conversations and the other endpoints of models"),
     ("models", "Models, prices and measurements"),
     ("receipts", "What was decided, done and charged for a request"),
     ("account", "Signing up, sessions and passwords"),
     ("keys", "API keys and the provider keys in them"),
     ("members", "The people of an organization"),
+    ("alerts", "Where alerts about budgets, credit, keys and spend are sent"),
     ("billing", "Balance, ledger and usage"),
     ("operator", "The operator of the installation"),
     ("process", "The process itself"),

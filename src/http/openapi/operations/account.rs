@@ -235,7 +235,7 @@ pub static OPERATIONS: &[Operation] = &[
         "members",
         "The rules and the budget of the organization",
         &[],
-        &[(200, Reply("Organization"))],
+        &[(200, Reply("OrganizationRules"))],
     ),
     change(
         "PATCH",
@@ -244,7 +244,7 @@ pub static OPERATIONS: &[Operation] = &[
         "members",
         "Changes the rules and the budget of the organization; what is not named stays",
         Json("OrganizationRequest"),
-        &[(200, Reply("Organization"))],
+        &[(200, Reply("OrganizationRules"))],
     ),
     read(
         "/api/members",
