@@ -1,6 +1,7 @@
 //! The composition root: from settings to a running gateway. Tests and production build the same value; only
 //! the port, the clock and the database differ.
 
+mod alerts;
 mod cache;
 mod closing;
 mod connections;
@@ -15,6 +16,7 @@ use crate::{
         AccountParts, AccountRules, Accounts, Authenticator, CheckClients, installation::Installation,
         passwords::Passwords,
     },
+    alerts::Alerts,
     billing::{
         batch::Ledger,
         ledger::LedgerLimits,
@@ -171,9 +173,11 @@ pub async fn build(
     let leased = (instance, leased_at);
     let gateway = gateway(config, &db, &installation, &authenticator, &transports, leased, &ambient).await?;
     let gateway = Arc::new(gateway);
-    let accounts = accounts(config, &gateway, &transports)?;
+    let alerts = alerts::alerts(config, &gateway, &transports, alerts::mailer(config)?)?;
+    let accounts = accounts(config, &gateway, &transports, &alerts)?;
     let jobs_stopping = CancellationToken::new();
     jobs::start(&gateway, instance, config, &accounts.accounts, &jobs_stopping);
+    alerts.start(jobs_stopping.clone())?;
     gateway.quotas.start(&db.with_purpose(Purpose::Vital), instance, jobs_stopping.clone());
     db.watch();
     let listener = listen(config.listen)?;
@@ -320,6 +324,7 @@ fn chat_urls(config: &Config) -> anyhow::Result<Vec<Url>> {
 
 struct AccountServices {
     accounts: Arc<Accounts>,
+    alerts: Arc<Alerts>,
     authenticator: Arc<Authenticator>,
 }
 
@@ -327,6 +332,7 @@ fn accounts(
     config: &Config,
     gateway: &Arc<Gateway>,
     transports: &Transports,
+    alerts: &Arc<Alerts>,
 ) -> anyhow::Result<AccountServices> {
     let authenticator = gateway.authenticator.clone();
     let allowed_nets = AllowedNets(config.allow_private_nets.clone());
@@ -352,7 +358,7 @@ fn accounts(
         },
         check_clients: CheckClients { operator, customer },
     });
-    Ok(AccountServices { accounts: Arc::new(accounts), authenticator })
+    Ok(AccountServices { accounts: Arc::new(accounts), alerts: alerts.clone(), authenticator })
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -370,6 +376,7 @@ fn serve(
 ) -> anyhow::Result<Server> {
     let (gateway, accounts) = (web::Data::from(gateway.clone()), web::Data::from(services.accounts.clone()));
     let authenticator = web::Data::from(services.authenticator.clone());
+    let alerts = web::Data::from(services.alerts.clone());
     let (db, ambient) = (web::Data::new(gateway.db.clone()), web::Data::new(gateway.ambient.clone()));
     let (limits, proxies) = (config.connections, config.trusted_proxies.clone());
     let connections = Connections::new(limits, config.database_connections_max, proxies);
@@ -383,6 +390,7 @@ fn serve(
             .app_data(gateway.clone())
             .app_data(accounts.clone())
             .app_data(authenticator.clone())
+            .app_data(alerts.clone())
             .app_data(db.clone())
             .app_data(ambient.clone())
             .app_data(origin.clone())

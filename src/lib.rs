@@ -2,6 +2,7 @@
 //! ARCHITECTURE.md has the map; layers point one way, from `app` down to `domain`.
 
 pub mod accounts;
+pub mod alerts;
 pub mod app;
 pub mod billing;
 pub mod cache;

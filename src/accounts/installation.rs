@@ -49,6 +49,8 @@ pub struct Installation {
     pub signing: KeyedHash,
     /// Signs the dashboard's cookies and form tokens.
     pub cookies: KeyedHash,
+    /// The secrets of customers' webhooks follow from it.
+    pub webhooks: KeyedHash,
 }
 
 /// Why the shared secrets could not be had. The process must not start without them.
@@ -72,6 +74,7 @@ impl Installation {
                 fingerprints: load_key(&mut connection, &ring, &ambient, "fingerprint").await?,
                 signing: load_key(&mut connection, &ring, &ambient, "signing").await?,
                 cookies: load_key(&mut connection, &ring, &ambient, "cookie").await?,
+                webhooks: load_key(&mut connection, &ring, &ambient, "webhook").await?,
                 ring,
             };
             connection.commit().await?;

@@ -13,6 +13,8 @@ pub struct AccountLimits {
     pub members_max: i64,
     /// Stored provider keys of one organization, over all its API keys.
     pub provider_keys_max: i64,
+    /// Webhooks of one organization.
+    pub webhooks_max: usize,
     /// Answers of idempotent requests that one organization may have stored.
     pub idempotency_bytes_max: i64,
     /// Organizations that one person may belong to.
@@ -57,6 +59,7 @@ impl Reader<'_> {
             api_keys_max: self.between("KAIROSROUTE_API_KEYS_MAX", 1, 1_000_000),
             members_max: self.between("KAIROSROUTE_MEMBERS_MAX", 1, 1_000_000),
             provider_keys_max: self.between("KAIROSROUTE_PROVIDER_KEYS_MAX", 1, 1_000_000),
+            webhooks_max: self.between("KAIROSROUTE_WEBHOOKS_MAX", 1, 1_000),
             idempotency_bytes_max: self.between(
                 "KAIROSROUTE_IDEMPOTENCY_BYTES_PER_ORGANIZATION_MAX",
                 0,

@@ -60,6 +60,7 @@ pub static VARIABLES: &[Variable] = &[
         "1000",
         "stored provider keys of one organization; one API key holds up to 100 of them",
     ),
+    variable("KAIROSROUTE_WEBHOOKS_MAX", "10", "webhooks for alerts of one organization"),
     variable(
         "KAIROSROUTE_IDEMPOTENCY_BYTES_PER_ORGANIZATION_MAX",
         "67108864",

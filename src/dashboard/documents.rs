@@ -89,6 +89,8 @@ pub static DOCUMENTS: &[Document] = documents![
     "mcp" Application,
     "dialects" Application,
     "account" Customer,
+    "limits" Customer,
+    "alerts" Customer,
     "billing" Finance,
     "token-counting" Finance,
     "install" Operator,

@@ -7,7 +7,7 @@ mod dispatch;
 use super::{
     api::{
         audit, auth, billing, keys, members, organization, payments, provider_keys, requests, statements,
-        usage,
+        usage, webhooks,
     },
     cors,
     error::{ApiError, Code, Envelope},
@@ -124,6 +124,10 @@ const SHARED: &str = "/api/provider-keys";
 const SHARED_KEY: &str = "/api/provider-keys/{id}";
 const SHARED_TEST: &str = "/api/provider-keys/{provider}/test";
 const AUTO_TOPUP: &str = "/api/billing/auto-topup";
+const HOOKS: &str = "/api/webhooks";
+const HOOK: &str = "/api/webhooks/{id}";
+const HOOK_ROTATE: &str = "/api/webhooks/{id}/rotate";
+const HOOK_TEST: &str = "/api/webhooks/{id}/test";
 const MEMBERS: &str = "/api/members";
 const MEMBER: &str = "/api/members/{id}";
 
@@ -348,6 +352,12 @@ pub static ROUTES: &[Route] = &[
         ORGANIZATION,
         Session(WriteMembers, |call, who| Box::pin(organization::change_organization(call, who))),
     ),
+    row(Method::GET, HOOKS, Session(WriteMembers, |call, who| Box::pin(webhooks::list(call, who)))),
+    row(Method::POST, HOOKS, Session(WriteMembers, |call, who| Box::pin(webhooks::create(call, who)))),
+    row(Method::DELETE, HOOKS, Session(WriteMembers, |call, who| Box::pin(webhooks::delete(call, who)))),
+    row(Method::DELETE, HOOK, Session(WriteMembers, |call, who| Box::pin(webhooks::delete(call, who)))),
+    row(Method::POST, HOOK_ROTATE, Session(WriteMembers, |call, who| Box::pin(webhooks::rotate(call, who)))),
+    row(Method::POST, HOOK_TEST, Session(WriteMembers, |call, who| Box::pin(webhooks::test(call, who)))),
     row(
         Method::GET,
         "/api/billing/balance",

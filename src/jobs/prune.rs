@@ -1,11 +1,11 @@
 //! Removes what has ended and is kept no longer: sessions, invitations, revoked API keys, receipts of refused requests,
-//! old lines of the audit log, counts of sign-ups, states of rate limits. In small batches, so that nobody waits for a lock.
+//! old lines of the audit log, alerts, counts of sign-ups, states of rate limits. In small batches, so that nobody waits for a lock.
 
 use crate::{
     config::Retention,
     gateway::Gateway,
     store::{
-        StoreError, api_keys, audit_log, idempotency, instances, members, organizations, rate_pools,
+        StoreError, alerts, api_keys, audit_log, idempotency, instances, members, organizations, rate_pools,
         receipts, sessions,
     },
 };
@@ -30,6 +30,7 @@ enum Table {
     ApiKeys,
     Refusals,
     AuditLog,
+    Alerts,
     Signups,
     Rates,
     /// Answers to idempotent requests, which say themselves when they end.
@@ -48,6 +49,7 @@ pub async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
         (Table::Invitations, ended),
         (Table::ApiKeys, ended),
         (Table::AuditLog, audit_log),
+        (Table::Alerts, ended),
         (Table::Signups, SIGNUPS),
         (Table::Rates, RATES),
         (Table::Idempotency, Duration::ZERO),
@@ -72,6 +74,7 @@ async fn remove(gateway: &Gateway, table: Table, before: OffsetDateTime) -> Resu
         Table::ApiKeys => api_keys::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Refusals => receipts::prune_refused(connection, before, BATCH_ROWS_MAX).await,
         Table::AuditLog => audit_log::prune(connection, before, BATCH_ROWS_MAX).await,
+        Table::Alerts => alerts::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Idempotency => idempotency::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Rates => rate_pools::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Signups => organizations::prune_signups(connection, before.date(), BATCH_ROWS_MAX).await,

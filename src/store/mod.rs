@@ -3,6 +3,7 @@
 //! worker's query for as long as the first one's thread is busy.
 #![deny(clippy::float_arithmetic)]
 
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_log;
@@ -41,6 +42,7 @@ pub mod testing;
 pub mod topups;
 pub mod usage;
 pub mod users;
+pub mod webhooks;
 
 use crate::domain::ids::OrgId;
 use sqlx::{PgConnection, migrate::Migrator};

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["billing"],
     &["credentials"],
     &["accounts"],
-    &["idempotency", "cache"],
+    &["idempotency", "cache", "alerts"],
     &["gateway"],
     &["http"],
     // Its pages read bodies and answer errors as the JSON API does.

@@ -49,3 +49,4 @@ mod shares;
 mod statements;
 mod tenancy;
 mod traces;
+mod webhooks;

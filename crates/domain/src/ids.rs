@@ -59,6 +59,8 @@ id!(/** One inference request; its receipt carries the same uuid. */ RequestId, 
 id!(/** The receipt of one request. */ ReceiptId, "rcpt");
 id!(/** Credit set aside for one turn of one request. */ HoldId, "hold");
 id!(/** One posting in the ledger. */ EntryId, "ent");
+id!(/** An address that alerts are sent to. */ WebhookId, "whk");
+id!(/** One alert; the id of its messages, too. */ AlertId, "msg");
 id!(/** One running gateway process. */ InstanceId, "ins");
 
 impl RequestId {

@@ -173,6 +173,15 @@ pub struct OrganizationRules {
     /// Name of the IANA database; `None`: UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// An alert is sent when the balance is below it, in nano-USD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low_balance_nano: Option<i64>,
+    /// An alert is sent when an hour costs this many times the usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spend_jump_factor: Option<u32>,
+    /// Owners and billing contacts receive alerts by e-mail.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub alert_emails: bool,
 }
 
 impl OrganizationRules {

@@ -68,12 +68,18 @@ pub struct OrganizationBody {
     budget_usd: Field<Amount>,
     budget_period: Field<PeriodKind>,
     budget_includes_byok: Field<bool>,
+    low_balance_usd: Field<Amount>,
+    spend_jump_factor: Field<u32>,
+    alert_emails: Field<bool>,
 }
 
 /// The same, judged.
 #[derive(Clone, Debug, Default)]
 pub struct OrganizationChange {
     pub time_zone: Field<String>,
+    pub low_balance: Field<NanoUsd>,
+    pub spend_jump_factor: Field<u32>,
+    pub alert_emails: Field<bool>,
     pub rates: RatesChange,
     pub budget: BudgetChange,
 }
@@ -155,6 +161,9 @@ impl OrganizationBody {
         let rates = [self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests];
         Ok(OrganizationChange {
             time_zone: self.time_zone.try_map(|name| parse_zone(&name))?,
+            low_balance: self.low_balance_usd.try_map(|text| parse_amount("lowBalanceUsd", &text))?,
+            spend_jump_factor: self.spend_jump_factor.try_map(check_factor)?,
+            alert_emails: self.alert_emails,
             rates: RatesChange::judge(rates, RATES)?,
             budget: BudgetChange::judge(self.budget_usd, self.budget_period, self.budget_includes_byok)?,
         })
@@ -164,6 +173,9 @@ impl OrganizationBody {
 impl OrganizationChange {
     pub fn apply(&self, rules: &mut OrganizationRules) {
         lay_over_option(&mut rules.time_zone, &self.time_zone);
+        lay_over_option(&mut rules.low_balance_nano, &nano(&self.low_balance));
+        lay_over_option(&mut rules.spend_jump_factor, &self.spend_jump_factor);
+        lay_over(&mut rules.alert_emails, &self.alert_emails);
         self.rates.apply(&mut rules.rates);
     }
 }
@@ -201,6 +213,16 @@ pub fn parse_nets(param: &str, texts: &[String]) -> Result<Vec<IpNet>, AccountEr
             let message =
                 format!("`{param}` must hold networks or addresses such as 203.0.113.0/24 or 2001:db8::1");
             Err(AccountError::invalid(param, message))
+        }
+    }
+}
+
+fn check_factor(factor: u32) -> Result<u32, AccountError> {
+    match factor {
+        2..=1_000 => Ok(factor),
+        _ => {
+            let message = "`spendJumpFactor` must be a whole number from 2 to 1000; null removes it";
+            Err(AccountError::invalid("spendJumpFactor", message))
         }
     }
 }

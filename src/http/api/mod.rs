@@ -11,6 +11,7 @@ pub mod provider_keys;
 pub mod requests;
 pub mod statements;
 pub mod usage;
+pub mod webhooks;
 
 use super::error::{ApiError, Code};
 use crate::accounts::AccountError;

@@ -3,7 +3,10 @@
 use super::time_text;
 use crate::{
     accounts::{Accounts, organization::OrganizationDetails, patch::rules::OrganizationBody},
-    domain::policy::{BudgetRule, OrganizationRules, RateRules},
+    domain::{
+        money::NanoUsd,
+        policy::{BudgetRule, OrganizationRules, RateRules},
+    },
     http::{error::ApiError, extract::Call},
     store::{budgets::Budget, sessions::Session},
 };
@@ -30,6 +33,10 @@ fn view(session: Session, details: &OrganizationDetails) -> Value {
     view.insert("id".into(), json!(session.scope.org_id()));
     view.insert("name".into(), json!(details.name));
     view.insert("timeZone".into(), json!(details.rules.zone().name()));
+    let low_balance = details.rules.low_balance_nano.map(|nano| NanoUsd(nano).to_string());
+    view.insert("lowBalanceUsd".into(), json!(low_balance));
+    view.insert("spendJumpFactor".into(), json!(details.rules.spend_jump_factor));
+    view.insert("alertEmails".into(), json!(details.rules.alert_emails));
     insert_rates(&mut view, "", &details.rules.rates);
     let rule = details.budget.map(|budget| budget.rule);
     insert_budget(&mut view, rule, details.budget.as_ref(), &details.rules, details.now);

@@ -11,6 +11,7 @@ const FROM: Query = query("from", DAY_OR_TIME, "First day or time; 30 days ago b
 const TO: Query = query("to", DAY_OR_TIME, "Last day (included) or time; now by default");
 const KEY_ID: Query = Query { name: "keyId", schema: TEXT, what: "The API key", required: true };
 const SHARED: &str = "/api/provider-keys";
+const WEBHOOK_ID: Query = Query { name: "webhookId", schema: TEXT, what: "The webhook", required: true };
 const USER_ID: Query = query("userId", TEXT, "The member");
 const INVITATION_ID: Query = query("invitationId", TEXT, "The invitation");
 const REVOKE_KEYS: Query =
@@ -245,6 +246,62 @@ pub static OPERATIONS: &[Operation] = &[
         "Changes the rules and the budget of the organization; what is not named stays",
         Json("OrganizationRequest"),
         &[(200, Reply("OrganizationRules"))],
+    ),
+    read(
+        "/api/webhooks",
+        "listWebhooks",
+        "alerts",
+        "The addresses that alerts are sent to",
+        &[],
+        &[(200, Reply("WebhookList"))],
+    ),
+    change(
+        "POST",
+        "/api/webhooks",
+        "createWebhook",
+        "alerts",
+        "Adds an address; its secret is shown once",
+        Json("WebhookRequest"),
+        &[(201, Reply("NewWebhook"))],
+    )
+    .also(&[409]),
+    change(
+        "DELETE",
+        "/api/webhooks",
+        "deleteWebhookByQuery",
+        "alerts",
+        "Removes an address",
+        NoBody,
+        &[(200, Reply("DeletedKey"))],
+    )
+    .with_query(&[WEBHOOK_ID])
+    .also(&[404]),
+    change(
+        "DELETE",
+        "/api/webhooks/{id}",
+        "deleteWebhook",
+        "alerts",
+        "Removes an address",
+        NoBody,
+        &[(200, Reply("DeletedKey"))],
+    ),
+    change(
+        "POST",
+        "/api/webhooks/{id}/rotate",
+        "rotateWebhook",
+        "alerts",
+        "Gives an address a new secret; the one before it goes on signing until its grace ends",
+        OptionalJson("WebhookRotation"),
+        &[(200, Reply("RotatedWebhook"))],
+    ),
+    change(
+        "POST",
+        "/api/webhooks/{id}/test",
+        "testWebhook",
+        "alerts",
+        "Sends a test message at once, in one try",
+        NoBody,
+        &[(200, Reply("WebhookTest"))],
     ),
     read(
         "/api/members",
