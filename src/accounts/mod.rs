@@ -150,7 +150,8 @@ impl Accounts {
     pub fn new(parts: AccountParts) -> Self {
         let AccountParts { db, installation, ambient, authenticator, passwords, rules, check_clients } =
             parts;
-        let (throttle, refusals) = (Throttle::default(), Refusals::new(&rules.limits));
+        let (throttle, refusals) =
+            (Throttle::shared(&db, &installation.tokens), Refusals::new(&rules.limits));
         Self { db, installation, ambient, authenticator, passwords, throttle, refusals, rules, check_clients }
     }
 

@@ -1,7 +1,12 @@
-//! Limits attempts per subject, in this process: a burst, then one attempt per interval. Bounded: under a flood of
+//! Limits attempts per subject, over all processes: a burst, then one attempt per interval. Bounded: under a flood of
 //! subjects the least used ones are forgotten, never the limit. The wait that is stated is the true one.
 
-use crate::domain::ids::{OrgId, UserId};
+use super::installation::KeyedHash;
+use crate::{
+    domain::ids::{OrgId, UserId},
+    limits::Gcra,
+    store::{Db, StoreError, throttles},
+};
 use moka::future::Cache;
 use std::{
     fmt,
@@ -64,16 +69,22 @@ pub enum Subject {
 
 impl Subject {
     /// How many attempts are free at once, and after which time each further one is.
-    fn rate(&self) -> (i32, time::Duration) {
-        match self {
-            Self::Guess(..) => (20, time::Duration::seconds(15)),
-            Self::Account(_) => (500, time::Duration::seconds(8)),
+    fn rate(&self) -> Gcra {
+        let (burst, interval_ms) = match self {
+            Self::Guess(..) => (20, 15_000),
+            Self::Account(_) => (500, 8_000),
             // People of one office share an address.
-            Self::Network(_) => (300, time::Duration::seconds(1)),
-            Self::SignUps(_) => (200, time::Duration::seconds(1)),
-            Self::Checks(_) => (100, time::Duration::seconds(3)),
-            Self::Changes(_) => (1_000, time::Duration::milliseconds(500)),
-        }
+            Self::Network(_) => (300, 1_000),
+            Self::SignUps(_) => (200, 1_000),
+            Self::Checks(_) => (100, 3_000),
+            Self::Changes(_) => (1_000, 500),
+        };
+        Gcra { burst, interval_ms }
+    }
+
+    /// Whether all processes count it together. Changes are too many and too cheap for a row of their own.
+    fn is_shared(&self) -> bool {
+        !matches!(self, Self::Changes(_))
     }
 }
 
@@ -83,42 +94,109 @@ pub struct TooMany {
     pub retry_after_s: u32,
 }
 
-/// The buckets of this process: when each will be full again.
+impl TooMany {
+    fn after(wait_ms: i64) -> Self {
+        Self { retry_after_s: u32::try_from(wait_ms.unsigned_abs().div_ceil(1_000)).unwrap_or(u32::MAX) }
+    }
+}
+
+/// Buckets of subjects: when each will be full again. Those of this process refuse without asking the database; an attempt
+/// that they admit counts in the shared one, too.
 pub struct Throttle {
-    full_at: Cache<Subject, Arc<Mutex<OffsetDateTime>>>,
+    full_at: Cache<Subject, Arc<Mutex<i64>>>,
+    /// `None`: this process is the only one.
+    shared: Option<SharedBuckets>,
+}
+
+/// The buckets that all processes share. Their names are keyed hashes.
+struct SharedBuckets {
+    db: Db,
+    names: KeyedHash,
 }
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { full_at: Cache::builder().max_capacity(SUBJECTS_MAX).time_to_idle(IDLE).build() }
+        let full_at = Cache::builder().max_capacity(SUBJECTS_MAX).time_to_idle(IDLE).build();
+        Self { full_at, shared: None }
     }
 }
 
 impl Throttle {
+    /// Counts together with the other processes on this database.
+    pub fn shared(db: &Db, names: &KeyedHash) -> Self {
+        let shared = SharedBuckets { db: db.clone(), names: names.clone() };
+        Self { shared: Some(shared), ..Self::default() }
+    }
+
     /// Counts an attempt before it is made, so that many at once cannot pass the limit together.
     pub async fn check_rate(&self, subject: Subject, now: OffsetDateTime) -> Result<(), TooMany> {
-        let (burst, interval) = subject.rate();
-        let bucket = self.full_at.get_with(subject, async { Arc::new(Mutex::new(now)) }).await;
-        let mut full_at = bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that was set back must not close a bucket for longer than it takes to fill.
-        let begins = (*full_at).clamp(now, now + interval * burst);
-        let wait = begins + interval - (now + interval * burst);
-        if wait.is_positive() {
-            *full_at = begins;
-            let seconds = wait.whole_milliseconds().unsigned_abs().div_ceil(1_000);
-            return Err(TooMany { retry_after_s: u32::try_from(seconds).unwrap_or(u32::MAX) });
+        let rate = subject.rate();
+        let bucket = self.full_at.get_with(subject.clone(), async { Arc::new(Mutex::new(0)) }).await;
+        let wait_ms = {
+            let mut full_at = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+            let attempt = rate.attempt(*full_at, millis(now));
+            *full_at = attempt.arrival_ms;
+            attempt.wait_ms
+        };
+        if wait_ms > 0 {
+            return Err(TooMany::after(wait_ms));
         }
-        *full_at = begins + interval;
-        Ok(())
+        let Some(shared) = self.shared.as_ref().filter(|_| subject.is_shared()) else { return Ok(()) };
+        match shared.attempt(&subject).await {
+            Ok(0) => Ok(()),
+            Ok(wait_ms) => Err(TooMany::after(wait_ms)),
+            Err(error) => {
+                // What follows needs the database anyway.
+                tracing::warn!(error.cause = %error, "an attempt was counted in this process alone");
+                Ok(())
+            }
+        }
     }
 
     /// Gives one attempt back: it was a right one.
     pub async fn refund(&self, subject: &Subject) {
         if let Some(bucket) = self.full_at.get(subject).await {
             let mut full_at = bucket.lock().unwrap_or_else(PoisonError::into_inner);
-            *full_at -= subject.rate().1;
+            *full_at = subject.rate().refund(*full_at);
+        }
+        if let Some(shared) = self.shared.as_ref().filter(|_| subject.is_shared())
+            && let Err(error) = shared.refund(subject).await
+        {
+            tracing::warn!(error.cause = %error, "an attempt could not be given back");
         }
     }
+}
+
+impl SharedBuckets {
+    async fn attempt(&self, subject: &Subject) -> Result<i64, StoreError> {
+        let (db, name, rate) = (self.db.clone(), self.name(subject), subject.rate());
+        let attempt = async move {
+            let mut transaction = db.begin().await?;
+            let wait_ms = throttles::attempt(&mut transaction, &name, rate).await?;
+            transaction.commit().await?;
+            Ok(wait_ms)
+        };
+        self.db.run(attempt).await
+    }
+
+    async fn refund(&self, subject: &Subject) -> Result<(), StoreError> {
+        let (db, name, rate) = (self.db.clone(), self.name(subject), subject.rate());
+        let refund = async move {
+            let mut transaction = db.begin().await?;
+            throttles::refund(&mut transaction, &name, rate).await?;
+            transaction.commit().await
+        };
+        self.db.run(refund).await
+    }
+
+    /// The parts stand apart: no subject has the text of another.
+    fn name(&self, subject: &Subject) -> [u8; 32] {
+        self.names.of(format!("throttle\0{subject:?}").as_bytes())
+    }
+}
+
+fn millis(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -168,6 +246,26 @@ mod tests {
         }
         assert_eq!(throttle.check_rate(checks(), START).await, Err(TooMany { retry_after_s: 3 }));
         assert!(throttle.check_rate(checks(), START + time::Duration::seconds(3)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn two_processes_count_attempts_together() {
+        let test = crate::store::testing::TestDb::create().await;
+        let names = KeyedHash::new([7; 32]);
+        let processes =
+            [Throttle::shared(&test.db, &names), Throttle::shared(&test.second_process(), &names)];
+        let guess = |email: &str| Subject::Guess(email.into(), network("203.0.113.1"));
+        let now = test.ambient.now();
+        let mut admitted = 0;
+        for index in 0..40 {
+            admitted += usize::from(processes[index % 2].check_rate(guess("a@b"), now).await.is_ok());
+        }
+        // One more where the attempts take longer than its interval.
+        assert!((20..=21).contains(&admitted), "{admitted}");
+        assert!(processes[0].check_rate(guess("b@b"), now).await.is_ok());
+        processes[1].refund(&guess("a@b")).await;
+        assert!(processes[0].check_rate(guess("a@b"), now).await.is_ok());
+        assert_eq!(test.number("SELECT count(*) FROM throttle").await, 2);
     }
 
     #[test]

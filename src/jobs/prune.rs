@@ -6,7 +6,7 @@ use crate::{
     gateway::Gateway,
     store::{
         StoreError, alerts, api_keys, audit_log, idempotency, instances, members, organizations, rate_pools,
-        receipts, sessions,
+        receipts, sessions, throttles,
     },
 };
 use std::time::Duration;
@@ -21,6 +21,8 @@ const SIGNUPS: Duration = Duration::from_secs(2 * 86_400);
 
 /// How long the state of a rate limit is kept after its last use; it counts for a minute.
 const RATES: Duration = Duration::from_secs(3_600);
+/// The same of throttled attempts; longer than any bucket takes to fill up again.
+const THROTTLES: Duration = Duration::from_secs(2 * 3_600);
 
 /// What has ended before which time goes.
 #[derive(Clone, Copy)]
@@ -33,6 +35,7 @@ enum Table {
     Alerts,
     Signups,
     Rates,
+    Throttles,
     /// Answers to idempotent requests, which say themselves when they end.
     Idempotency,
 }
@@ -52,6 +55,7 @@ pub async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
         (Table::Alerts, ended),
         (Table::Signups, SIGNUPS),
         (Table::Rates, RATES),
+        (Table::Throttles, THROTTLES),
         (Table::Idempotency, Duration::ZERO),
     ] {
         let before = gateway.ambient.now() - kept;
@@ -76,6 +80,7 @@ async fn remove(gateway: &Gateway, table: Table, before: OffsetDateTime) -> Resu
         Table::AuditLog => audit_log::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Alerts => alerts::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Idempotency => idempotency::prune(connection, before, BATCH_ROWS_MAX).await,
+        Table::Throttles => throttles::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Rates => rate_pools::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Signups => organizations::prune_signups(connection, before.date(), BATCH_ROWS_MAX).await,
     };

@@ -39,6 +39,7 @@ pub mod sessions;
 pub mod statements;
 #[cfg(test)]
 pub mod testing;
+pub mod throttles;
 pub mod topups;
 pub mod usage;
 pub mod users;
