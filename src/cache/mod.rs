@@ -90,7 +90,9 @@ impl ResponseCache {
         let store = match redis {
             Some(redis) => Store::Redis(redis),
             None if limits.memory_bytes_max == 0 => Store::Off,
-            None => Store::Memory(Memory::new(limits.memory_bytes_max)),
+            None => {
+                Store::Memory(Memory::new(limits.memory_bytes_max, limits.memory_bytes_per_organization_max))
+            }
         };
         // Keyed, for prompts can be guessed and Redis may be read by others.
         let names = KeyedHash::new(installation.tokens.of(b"response cache"));

@@ -24,12 +24,14 @@ fn installation() -> Arc<Installation> {
         fingerprints: key(),
         signing: key(),
         cookies: key(),
+        webhooks: key(),
     })
 }
 
 fn cache(memory_bytes_max: u64, coalesces: bool) -> ResponseCache {
     let limits = CacheLimits {
         memory_bytes_max,
+        memory_bytes_per_organization_max: memory_bytes_max,
         entry_bytes_max: 4_096,
         ttl: Duration::from_secs(300),
         coalesces,

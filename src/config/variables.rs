@@ -252,6 +252,11 @@ pub static VARIABLES: &[Variable] = &[
         "67108864",
         "answers of the response cache in the memory of a process; 0: none",
     ),
+    variable(
+        "KAIROSROUTE_CACHE_MEMORY_BYTES_PER_ORGANIZATION_MAX",
+        "",
+        "of these, those of one organization; its oldest go first. Unset: an eighth",
+    ),
     variable("KAIROSROUTE_CACHE_ENTRY_BYTES_MAX", "1048576", "largest answer that the response cache stores"),
     variable(
         "KAIROSROUTE_CACHE_TTL_SECONDS",
