@@ -1,6 +1,6 @@
-//! Who may be served now. A place in flight is taken once a request's body is there, and each organization and each key
-//! has a share of them; while bodies arrive they are counted apart. An organization that has its share gets one error;
-//! a process that is full answers with another.
+//! Decides which requests may be served now. A request takes a permit after its body has arrived; each organization and
+//! each API key has a share of the permits. Bodies that are being received are counted separately. An organization that
+//! has its share gets one error; a process that is full answers with another.
 
 use super::Gateway;
 use crate::{
@@ -18,17 +18,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long it is remembered whether an organization has credit.
+/// How long the result of the credit check of an organization is cached.
 const CREDIT_MEMORY: Duration = Duration::from_secs(10);
 const CREDITS_MAX: u64 = 100_000;
 const CREDIT_TIME_MAX: Duration = Duration::from_secs(1);
-/// Of the bodies that are read at a time, one organization's are one in so many.
+/// One organization may receive one in this many of the bodies that are read at the same time.
 const READING_SHARE: u64 = 8;
-/// Bodies of callers that are not authenticated, at a time: of all, and of one address.
+/// Bodies of unauthenticated callers at the same time: of all, and of one address.
 const STRANGERS_MAX: u64 = 512;
 const STRANGERS_PER_ADDRESS_MAX: u64 = 32;
 
-/// What is shared by all organizations.
+/// The resources that all organizations share.
 pub struct Shared {
     limits: ShareLimits,
     pub places: Arc<Pool>,
@@ -39,24 +39,24 @@ pub struct Shared {
     credit: Cache<Owner, bool>,
 }
 
-/// A place among the requests being served; given back when dropped.
+/// A permit for one request that is being served; returned when dropped.
 pub struct InFlightPermit {
     gateway: Arc<Gateway>,
-    /// What the request's body takes.
+    /// Memory charged for the request's body.
     _memory: Option<Charge>,
     _shares: [Taken; 2],
 }
 
-/// Why there is no place.
+/// Why there is no permit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotAdmitted {
-    /// The organization or the key has its share.
+    /// The organization or the API key has its share.
     Share,
-    /// The process has as many requests as it may.
+    /// The process has its maximum of requests.
     Process,
-    /// It takes no more before its end.
+    /// The process is stopping and takes no more requests.
     Stopping,
-    /// It is not sure of its lease.
+    /// The lease of the process may have lapsed.
     Unready,
 }
 
@@ -79,13 +79,13 @@ impl Shared {
         }
     }
 
-    /// Leave to read the body of an organization's request.
+    /// Permission to read the body of an organization's request.
     pub fn read_for(&self, organization: Owner) -> Result<Taken, Full> {
         let share = (self.limits.bodies_read_max / READING_SHARE as usize).max(16);
         self.readings.take(organization, 1, u64::try_from(share).unwrap_or(u64::MAX))
     }
 
-    /// Leave to read the body of a caller at an address.
+    /// Permission to read the body of a caller at an address.
     pub fn read_for_stranger(&self, address: Owner) -> Result<Taken, Full> {
         self.strangers.take(address, 1, STRANGERS_PER_ADDRESS_MAX)
     }
@@ -95,7 +95,7 @@ impl Shared {
         Charge::new(&self.memory, organization, self.limits.memory_bytes_per_organization_max)
     }
 
-    /// Each pool under its name.
+    /// Each pool with its name.
     pub fn pools(&self) -> [(&'static str, &Pool); 5] {
         [
             ("requests", &self.places),
@@ -106,7 +106,7 @@ impl Shared {
         ]
     }
 
-    /// Whether an organization has credit. A database that is away is no reason to refuse.
+    /// Whether an organization has credit. If the database is unreachable, the request is not refused.
     async fn has_credit(&self, db: &Db, scope: OrgScope) -> bool {
         let reading = async {
             let pool = db.clone();
@@ -121,7 +121,7 @@ impl Shared {
 }
 
 impl Gateway {
-    /// A place for one more request of this principal; `memory` is what its body is charged.
+    /// A permit for one more request of this principal; `memory` is charged for its body.
     pub async fn acquire_slot(
         self: &Arc<Self>,
         principal: &Principal,

@@ -1,6 +1,6 @@
-//! The stage of the exact response cache: whether a request may be answered from it, the answer in the form that the
-//! request asks for, and what is stored of an answer that a provider gave. Nothing here runs unless the API key or the
-//! request asks for the cache.
+//! The stage of the exact response cache: whether a request may be answered from it, the stored answer in the form of
+//! the request, and what is stored of a provider's answer. It runs only if the API key or the request turns the cache
+//! on.
 
 mod capture;
 mod replay;
@@ -37,18 +37,18 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// What a `Cache-Control` header of a request asks for.
+/// What a `Cache-Control` header of a request requires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Directives {
-    /// The answer must be new.
+    /// The answer must come from a provider.
     pub no_cache: bool,
-    /// Nothing of the request is to be stored, nor is it answered from what is.
+    /// Nothing of this request is stored, and no stored answer is used.
     pub no_store: bool,
-    /// The answer may be this many seconds old.
+    /// A stored answer may be at most this many seconds old.
     pub max_age_s: Option<u64>,
 }
 
-/// What the cache did for a request; every response has it in a header.
+/// What the cache did for a request; every response states it in a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CacheUse {
     #[default]
@@ -59,29 +59,29 @@ pub enum CacheUse {
     },
 }
 
-/// What a request and the cache have to do with each other.
+/// The relation of one request to the cache.
 #[derive(Default)]
 pub struct CacheStage {
     pub used: CacheUse,
-    /// The answer is to be stored.
+    /// The answer will be stored.
     pub pending: Option<Box<Pending>>,
-    /// The answer was stored: what the records say of it.
+    /// The answer came from the cache; this is written to the records.
     pub served: Option<Box<ServedFromCache>>,
 }
 
-/// What an answer is to be stored under, once there is one.
+/// The key under which an answer will be stored.
 pub struct Pending {
     request: [u8; 32],
     scope: OrgScope,
     api_key: Option<ApiKeyId>,
     ttl: Duration,
-    /// What was called last: the customer's own host, and the model's name there.
+    /// The target that was called last: the customer's own host, and the model's name there.
     base_url: Option<String>,
     upstream_model: String,
     flight: Option<Flight>,
 }
 
-/// The answer that was given again.
+/// The stored answer that is returned.
 #[derive(Clone, Debug)]
 pub struct ServedFromCache {
     pub original: RequestId,
@@ -93,7 +93,7 @@ pub struct ServedFromCache {
     pub usage: Usage,
 }
 
-/// An answer that was found, and how to write it.
+/// A stored answer, and how to write it.
 pub(super) struct Hit {
     entry: Box<Entry>,
     age_s: u64,
@@ -102,7 +102,7 @@ pub(super) struct Hit {
     writer_context: WriterContext,
 }
 
-/// Where an answer comes from.
+/// The source of an answer.
 #[expect(
     clippy::large_enum_variant,
     reason = "the large one is the usual one: a box would be made for each request"
@@ -116,12 +116,12 @@ pub(super) enum Outcome {
 struct Terms {
     ttl: Duration,
     scope: CacheScope,
-    /// The oldest answer that will do; `None`: none will.
+    /// The maximum age of a stored answer; `None`: no stored answer is used.
     age_max: Option<Duration>,
 }
 
 impl CacheStage {
-    /// A provider is about to be called. Whether its answer is to be stored.
+    /// Called before a provider is called: whether its answer will be stored.
     pub fn calling(&mut self, base_url: Option<&str>, upstream_model: &str) -> bool {
         let Some(pending) = &mut self.pending else { return false };
         pending.base_url = base_url.map(str::to_owned);
@@ -137,7 +137,7 @@ impl Pending {
     }
 }
 
-/// Looks for an answer, and notes in `open` that this request's own is to be stored.
+/// Looks up an answer, and records in `open` that this request's own answer will be stored.
 pub(super) async fn find(
     inbound: &Inbound<'_>,
     request: &ParsedRequest<'_>,
@@ -153,7 +153,7 @@ pub(super) async fn find(
     };
     let digest = answer_key(request, inbound.beta.as_deref())?;
     let first = candidates.first()?;
-    // The host that is called first: the customer's own where its first key names one.
+    // The host that is called first: the customer's own if the first key names one.
     let target = Credentials::of_request(inbound, routing).targets(first).next();
     let base_url = target.and_then(|target| target.custom_base_url().map(str::to_owned));
     let mut pending = Pending {
@@ -170,7 +170,7 @@ pub(super) async fn find(
         let found = match gateway.cache.get(&key).await {
             Found::Miss if gateway.cache.limits().coalesces => {
                 pending.flight = gateway.cache.take_off(key).await;
-                // Somebody else's answer may be there by now.
+                // While this request waited, another request may have stored the answer.
                 gateway.cache.get(&key).await
             }
             found => found,
@@ -222,7 +222,7 @@ fn hit(request: &ClientRequest<'_>, entry: Box<Entry>, age_s: u64, open: &mut Op
     Hit { entry, age_s, client: request.dialect(), stream: head.stream, writer_context }
 }
 
-/// What the API key and the request say together; `None`: nothing is looked up or stored.
+/// The combination of the API key's setting and the request's; `None`: no look-up and no storing.
 fn terms(inbound: &Inbound<'_>, request: &ParsedRequest<'_>) -> Option<Terms> {
     let (policy, wish) = (inbound.principal.policy.cache, request.head().gateway_options.cache);
     let ttl_s = match (wish, policy) {
@@ -242,16 +242,16 @@ fn terms(inbound: &Inbound<'_>, request: &ParsedRequest<'_>) -> Option<Terms> {
     Some(Terms { ttl, scope, age_max: (!wants_new).then_some(age_max) })
 }
 
-/// What a provider answered, for the cache.
+/// A provider's answer for the cache.
 pub(super) enum Kept {
-    /// As it was read.
+    /// The answer in the canonical form.
     Answer(Box<Canonical>),
-    /// As it was written, in the dialect that it was written in.
+    /// The provider's bytes, in the dialect in which they were written.
     Bytes(Vec<u8>, Box<(Dialect, Reading)>),
 }
 
 impl Kept {
-    /// A copy of a whole answer, where it is to be stored and in the client's dialect.
+    /// A copy of a whole answer, if it will be stored and is in the client's dialect.
     pub fn of(body: &Body, reading: Option<Box<(Dialect, Reading)>>) -> Option<Self> {
         match body {
             Body::Answer(answer) => Some(Kept::Answer(Box::new(answer.0.clone()))),
@@ -274,7 +274,7 @@ impl Kept {
     }
 }
 
-/// An answer on its way into the cache.
+/// An answer that is being stored.
 pub(super) struct Keeping {
     gateway: Arc<Gateway>,
     pending: Box<Pending>,
@@ -284,7 +284,7 @@ pub(super) struct Keeping {
 }
 
 impl OpenRequest {
-    /// Takes what is to be stored of this request's answer, if it is to be stored. Once at the most.
+    /// Takes the data that will be stored of this request's answer, if any; at most once.
     pub(super) fn keeping(&mut self, kept: impl FnOnce() -> Option<Kept>) -> Option<Keeping> {
         let pending = self.cache.pending.take()?;
         let (request_id, dropped) = (self.request_id, self.history.dropped().to_vec());
@@ -293,7 +293,7 @@ impl OpenRequest {
 }
 
 impl Keeping {
-    /// Stores an answer that has been billed, in a task of its own: the client has it already.
+    /// Stores a billed answer in a separate task: the client has it already.
     pub fn keep(self, provider: ProviderId, served: &ServedBy, bill: &Bill) {
         let Self { gateway, pending, request_id, dropped, kept } = self;
         let key = pending.key(&gateway, &served.model_id, pending.base_url.as_deref());
@@ -323,14 +323,14 @@ impl Keeping {
                 verbatim,
             };
             storing.cache.put(key, &entry).await;
-            // Who waits for this answer finds it now.
+            // Requests that wait for this answer can find it now.
             drop(pending);
         };
         gateway.tasks.spawn_on(storing, gateway.db.runtime());
     }
 }
 
-/// An answer that was cut short by a filter, or handed back in the middle, is none to be repeated.
+/// An answer that a filter cut short, or that the provider ended in the middle, must not be repeated.
 fn is_storable(answer: &Canonical) -> bool {
     let ends = answer.choices.iter().map(|choice| choice.finish);
     answer.is_whole()

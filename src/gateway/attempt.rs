@@ -1,5 +1,5 @@
-//! One call to one provider with one credential, up to the point where its answer is certain: the whole body
-//! of a unary answer, the first content of a stream. Until then another provider may still be asked.
+//! One call to one provider with one credential, up to the commit point: the whole body of a unary answer, or the first
+//! content of a stream. Until then the gateway can still call another provider.
 
 use super::{
     relay::{Relay, names_other_tiers, said},
@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout_at};
 /// What a streamed conversation is.
 const EVENTS: Cow<'static, str> = Cow::Borrowed("text/event-stream; charset=utf-8");
 
-/// What is sent, and under which limits.
+/// The request that is sent, and its limits.
 pub struct Call {
     pub transport: Transport,
     pub outgoing: Outgoing,
@@ -37,11 +37,11 @@ pub struct Call {
     pub stream: bool,
     pub awaited: Awaited,
     pub deadlines: Deadlines,
-    /// The end of the whole request's time.
+    /// The end of the time for the whole request.
     pub until: Instant,
-    /// Told when the answer's bytes come.
+    /// Records when bytes of the answer arrive.
     pub timing: Arc<ResponseTiming>,
-    /// What the answer's bytes are charged to.
+    /// Memory for the bytes of the answer is charged here.
     pub memory: Charge,
 }
 
@@ -51,7 +51,7 @@ pub enum Awaited {
     Kind(EndpointContext),
 }
 
-/// An answer that will be the answer.
+/// An answer at its commit point.
 pub enum Answer {
     Whole {
         body: Body,
@@ -59,7 +59,7 @@ pub enum Answer {
         service_tier: Option<String>,
         text: Vec<u8>,
         memory: Option<Charge>,
-        /// How bytes that the provider wrote are read, where they are to be stored.
+        /// How the provider's bytes are read, if they will be stored.
         reading: Option<Box<(Dialect, Reading)>>,
     },
     Stream {
@@ -72,18 +72,18 @@ pub enum Answer {
 
 /// A whole answer.
 pub enum Body {
-    /// As the provider wrote it, in the client's dialect.
+    /// In the provider's bytes and the client's dialect.
     Bytes(Vec<u8>),
     /// To be written in the client's dialect.
     Answer(Box<(Canonical, UpstreamContext)>),
-    /// Of another kind than a conversation, in the client's form.
+    /// Of another endpoint kind than a conversation, in the client's format.
     Kind(Box<KindAnswer>),
 }
 
 impl Call {
     /// Calls the provider.
     pub async fn dial(self) -> Result<Answer, UpstreamError> {
-        // Of a whole answer the head comes when all of it is there: one limit serves both.
+        // The head of a whole answer arrives when the answer is complete: one time limit covers both.
         let first_byte_by = self.until.min(Instant::now() + self.deadlines.first_byte);
         self.timing.call(Instant::now().into_std());
         let calling = self.transport.post(self.awaited.provider(), self.outgoing, &self.secret);
@@ -103,7 +103,7 @@ impl Call {
                 }
                 .map(|answer| answer.charged(memory))
             }
-            // A failure with the status of a success is not audio.
+            // A success status with a body that is not audio is an error.
             (Awaited::Kind(context), true) if !may_be_sound(content_type(&response)) => {
                 let reading = read_body(response, context.reply_bytes_max, &mut memory);
                 let body = timeout_at(first_byte_by, reading).await.map_err(|_| late())??;
@@ -128,11 +128,11 @@ impl Call {
     }
 }
 
-/// Google names the service tier that served a request here, also where the answer's body does not.
+/// Google states the service tier that served a request in this header, also if the body does not.
 const SERVED_TIER: &str = "x-gemini-service-tier";
 
 impl Answer {
-    /// With the service tier of the answer's head, unless its body names one.
+    /// Uses the service tier of the answer's head, unless the body states one.
     fn served_in(mut self, tier: Option<String>) -> Self {
         match &mut self {
             Self::Whole { service_tier, .. } => *service_tier = service_tier.take().or(tier),
@@ -141,7 +141,7 @@ impl Answer {
         self
     }
 
-    /// Keeps what a whole answer is charged with it.
+    /// Keeps the memory charge for as long as the answer.
     fn charged(mut self, charge: Charge) -> Self {
         if let Self::Whole { memory, .. } = &mut self {
             *memory = Some(charge);
@@ -159,7 +159,7 @@ impl Awaited {
     }
 }
 
-/// Reads on until something commits; nothing has been sent to the client before that.
+/// Reads until the commit point; the client has received nothing before that.
 async fn first_content(
     mut response: Response,
     (mut relay, mut memory): (Relay, Charge),
@@ -181,7 +181,7 @@ async fn first_content(
     Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay), content_type, memory })
 }
 
-/// Chat for a chat client: the bytes pass, with only as much read as the bill needs.
+/// Chat for a chat client: the bytes pass through, and only what billing needs is read.
 fn whole_chat(context: &UpstreamContext, body: Vec<u8>) -> Result<Answer, UpstreamError> {
     let mut text = Vec::new();
     // DeepSeek sends blank lines while a request is queued.
@@ -189,7 +189,7 @@ fn whole_chat(context: &UpstreamContext, body: Vec<u8>) -> Result<Answer, Upstre
     let seen =
         reply::read(json, &mut text).map_err(|unreadable| UpstreamError::unusable(unreadable.to_string()))?;
     if seen.error.is_some() || seen.no_choices {
-        // An error inside a success is no answer.
+        // An error in a body with a success status is not an answer.
         let unusable_success = seen.error.is_none();
         return Err(UpstreamError {
             unusable_success,
@@ -263,7 +263,7 @@ fn whole_kind(context: &EndpointContext, content_type: &str, body: Vec<u8>) -> R
     Ok(Answer::Whole { body, usage, service_tier: None, text: Vec::new(), memory: None, reading: None })
 }
 
-/// Whether bytes of this type can be sound, bare or in events.
+/// Whether bytes of this type can be audio, as plain bytes or in events.
 fn may_be_sound(content_type: &str) -> bool {
     let essence = content_type.to_ascii_lowercase();
     essence.starts_with("text/event-stream") || !(essence.contains("json") || essence.starts_with("text/"))
@@ -277,7 +277,7 @@ fn late() -> UpstreamError {
     UpstreamError::without_answer(ErrorClass::Timeout, "the provider did not answer in time")
 }
 
-/// Reads what is left after the end mark, so that the connection can be used again.
+/// Reads what remains after the end marker, so that the connection can be reused.
 pub async fn read_out(mut response: Box<Response>) {
     let reading = async { while let Ok(Some(_)) = response.chunk().await {} };
     let _ = tokio::time::timeout(Duration::from_secs(1), reading).await;

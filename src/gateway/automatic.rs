@@ -1,5 +1,5 @@
-//! What a request is judged by when the gateway chooses the model: the class of what its user asks, and the floor that
-//! the request or its API key sets. Keeps no text.
+//! The facts by which the gateway chooses a model: the category of the user's text, and the floor that the request or
+//! its API key sets. Stores no text.
 
 use super::{
     failure::Failure,
@@ -39,15 +39,15 @@ use time::OffsetDateTime;
 
 /// The floor where neither the request nor the key sets one, in permille of the reference model's quality.
 const FLOOR_DEFAULT_PERMILLE: u16 = 850;
-/// A reply with fewer words than this ("yes, do it") says nothing about its task: an earlier text of the same user
-/// decides.
+/// A reply with fewer words than this ("yes, do it") does not identify its task: an earlier text of the same user is
+/// used.
 const WORDS_MIN: usize = 12;
-/// Texts that are looked at for that, from the last one back.
+/// How many texts are examined for that, from the last one back.
 const TEXTS_MAX: usize = 8;
 /// Organizations whose embedding model is kept in memory.
 const ORGANIZATIONS_MAX: usize = 10_000;
 
-/// What a request by `auto` was found to be.
+/// The result of the classification of an `auto` request.
 #[derive(Clone, Copy, Debug)]
 pub struct Judged {
     pub classification: Classification,
@@ -55,7 +55,7 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// What the choice is based on.
+    /// The input of the choice.
     pub fn automatic<'a>(
         &self,
         requested_permille: Option<u16>,
@@ -74,7 +74,7 @@ impl Judged {
     }
 }
 
-/// Judges a request if the gateway's own choice is asked for, or is to be compared with the named model.
+/// Classifies a request if the gateway chooses its model, or if the choice is to be compared with the named model.
 pub fn judge(request: &ParsedRequest<'_>, names: &[Cow<'_, str>], policy: &KeyPolicy) -> Option<Judged> {
     match request {
         ParsedRequest::Conversation(request) => judge_conversation(request, names, policy),
@@ -97,14 +97,14 @@ pub fn judge_conversation(
     applies.then(|| Judged { classification: classify_request(request), effort: request.thinking().effort })
 }
 
-/// The class of a conversation.
+/// The category of a conversation.
 pub fn classify_request(request: &ClientRequest<'_>) -> Classification {
     let context = Context { has_tools: request.head().facts.has_tools };
     let text = request.canonical().ok().and_then(|canonical| task(&canonical));
     classify(text.as_deref().unwrap_or_default(), context)
 }
 
-/// The last text of the user that is long enough to say what is asked; else the longest of the last ones.
+/// The last text of the user that is long enough to classify; else the longest of the last texts.
 fn task(request: &Request<'_>) -> Option<String> {
     let users = request.turns.iter().rev().filter(|turn| turn.role == Role::User);
     let texts = users.map(|turn| turn.parts.iter().filter_map(text).collect::<Vec<_>>().join("\n"));
@@ -127,21 +127,21 @@ fn text(part: &Part<'_>) -> Option<String> {
     }
 }
 
-/// A share for people and receipts.
+/// A share as shown in receipts.
 pub fn share(permille: u16) -> f64 {
     f64::from(permille) / 1_000.0
 }
 
-/// What the choice was based on, for the receipt.
+/// The basis of the choice, for the receipt.
 #[derive(Clone, Debug)]
 pub struct RoutingTrace {
     pub judged: Judged,
-    /// Of the choice that was made, or would have been made.
+    /// The choice that was made, or would have been made.
     pub outcome: Outcome,
     pub reference: Option<Arc<str>>,
-    /// The request named its model; this one would have been chosen.
+    /// The request named its model; the gateway would have chosen this one.
     pub instead: Option<Arc<str>>,
-    /// The answer names it.
+    /// The response names this model in a header.
     pub advises: bool,
 }
 
@@ -156,7 +156,7 @@ pub struct ClassificationView {
     router_version: u32,
 }
 
-/// The receipt's `routing`: what the choice among all models was based on.
+/// The receipt's `routing`: the basis of the choice among all models.
 #[derive(Serialize)]
 pub struct RoutingView<'a> {
     floor: f64,
@@ -201,8 +201,8 @@ fn rounded(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0
 }
 
-/// The trace of the choice. Where the request named a model and its key compares, the choice is made
-/// besides, and changes nothing.
+/// The trace of the choice. If the request named a model and its key compares, the choice is made for the record only
+/// and changes nothing.
 pub(super) fn trace(
     inbound: &Inbound<'_>,
     head: &Head<'_>,
@@ -232,7 +232,7 @@ pub(super) fn trace(
     Some(Box::new(RoutingTrace { judged, outcome, reference, instead, advises }))
 }
 
-/// The embedding model that `auto` means, by organization; what is stored counts, this saves the question.
+/// The embedding model of `auto`, by organization. The database is authoritative; this cache saves the query.
 #[derive(Default)]
 pub struct EmbeddingModels(Mutex<HashMap<OrgId, Arc<str>>>);
 
@@ -251,7 +251,7 @@ impl EmbeddingModels {
 }
 
 /// The embedding model of the organization, if the request leaves the choice to the gateway. The first such request
-/// fixes it: the cheapest that this API key may use.
+/// fixes it: the cheapest model that this API key may use.
 pub(super) async fn embedding_model(
     inbound: &Inbound<'_>,
     head: &Head<'_>,

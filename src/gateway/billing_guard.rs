@@ -1,6 +1,6 @@
-//! Owns the money and the history of one request from authentication to its end. Whatever happens (an answer, a
-//! refusal, a client that leaves, a panic) ends in exactly one settle or void of its hold and one receipt: what
-//! the handler cannot await any more, dropping the guard hands to a task of its own.
+//! Owns the money and the history of one request from authentication to its end. In every case (an answer, a refusal, a
+//! client that disconnects, a panic) the request ends in exactly one settle or void of its hold and one receipt. If the
+//! handler cannot wait for the end, dropping the guard starts a separate task for it.
 
 use super::{
     attempt::Answer,
@@ -20,25 +20,24 @@ use std::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// A settle that is not durable by then stays queued, and the client gets an error.
+/// After this time an undurable settle stays queued, and the client gets an error.
 const SETTLE_WAIT: Duration = Duration::from_secs(10);
-/// How long a refused client waits for its hold to be given back.
+/// How long a refused request waits until its hold is released.
 const VOID_WAIT: Duration = Duration::from_secs(1);
 
-/// The guard of one open request. It is consumed by the end of the request; if it is dropped before, a task ends the
-/// request.
+/// The guard of one open request. The end of the request consumes it; if it is dropped before, a task ends the request.
 pub struct BillingGuard(ScopeGuard<Box<OpenRequest>, fn(Box<OpenRequest>)>);
 
 /// Why an answer could not be billed in time.
 #[derive(Debug)]
 pub struct NotDurable;
 
-/// What is left to do for a request that nobody waits for.
+/// The work that remains for a request whose client does not wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Unattended {
-    /// The provider bills the answer that is under way: it is read to its end and billed.
+    /// The provider bills the running answer: it is read to its end and charged.
     ReadOn,
-    /// It is billed from what is known.
+    /// The charge is computed from what is known.
     End,
 }
 
@@ -52,12 +51,12 @@ impl BillingGuard {
         &mut self.0
     }
 
-    /// What is sent beside the body, as far as it is known.
+    /// The response metadata that is known so far.
     pub fn meta(&self) -> ResponseMeta {
         ResponseMeta::of(&self.0)
     }
 
-    /// The number of the turn that is open.
+    /// The number of the current turn.
     pub fn turn(&self) -> u32 {
         u32::try_from(self.0.turns.number()).unwrap_or(0)
     }
@@ -70,20 +69,20 @@ impl BillingGuard {
         ScopeGuard::into_inner(self.0)
     }
 
-    /// Ends an answered request: bills it, waits until that is durable, and records it.
+    /// Ends an answered request: charges it, waits until the charge is durable, and records it.
     pub async fn settle(self, ending: RequestOutcome) -> Result<(ServedBy, Bill), NotDurable> {
         let open = self.into_open();
         if !open.needs_counting() {
             return open.end(ending, None, SETTLE_WAIT).await;
         }
-        // Counting may take long. The client may leave meanwhile: the end is a task of its own.
+        // Counting can take long and the client may disconnect meanwhile, so the end is a separate task.
         let gateway = open.gateway.clone();
         let ended = async move { counted(open).await?.end(ending, None, SETTLE_WAIT).await };
         gateway.tasks.spawn_on(ended, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))
     }
 
-    /// Ends a turn after which another follows: bills it, waits until that is durable, and opens the next. It runs
-    /// to its end by itself: a client that leaves meanwhile leaves a request that has its receipt.
+    /// Ends a turn that another turn follows: charges it, waits until the charge is durable, and opens the next guard.
+    /// This always runs to its end, so a request whose client disconnects still has its receipt.
     pub async fn finish_turn(self) -> Result<BillingGuard, NotDurable> {
         let open = self.into_open();
         let (gateway, flows) = (open.gateway.clone(), open.flows);
@@ -97,14 +96,14 @@ impl BillingGuard {
             gateway.tasks.spawn_on(over, gateway.db.runtime()).await.unwrap_or(Err(NotDurable))?;
         match settled {
             Ok((_, bill)) => {
-                // As the ledger holds it.
+                // The charge as the ledger holds it.
                 if let Some(last) = next.get().turns.done.last_mut() {
                     last.bill = bill;
                 }
                 Ok(next)
             }
             Err(NotDurable) => {
-                // A whole turn that is lost is not charged, and not one of those that were.
+                // A whole turn that was lost is not charged, and does not count among the charged turns.
                 if !flows {
                     next.get().turns.done.pop();
                 }
@@ -114,22 +113,22 @@ impl BillingGuard {
         }
     }
 
-    /// Ends a request whose last turn was not begun: the turns before it are the answer.
+    /// Ends a request whose next turn was not begun: the turns so far are the answer.
     pub async fn close(self) {
         let _ = self.into_open().end(RequestOutcome::Completed, None, VOID_WAIT).await;
     }
 
-    /// Ends a request that nothing came of, or nothing more.
+    /// Ends a request that has no answer, or no further turn.
     pub async fn fail(self, message: &str) {
         let open = self.into_open();
         let ending =
             if open.turns.done.is_empty() { RequestOutcome::Failed } else { RequestOutcome::Aborted };
-        // The void is queued by then; one that is slow to become durable changes nothing for the client.
+        // The void is already queued; waiting longer for it changes nothing for the client.
         let _ = open.end(ending, Some(message), VOID_WAIT).await;
     }
 }
 
-/// Ends a request whose client has left or whose handler panicked.
+/// Ends a request whose client has disconnected or whose handler panicked.
 fn end_unattended(mut open: Box<OpenRequest>) {
     let tasks = open.gateway.tasks.clone();
     let call = open.detached.take();
@@ -146,7 +145,7 @@ fn end_unattended(mut open: Box<OpenRequest>) {
     }
 }
 
-/// Only an answer that the operator pays for is read on, and only while the process has time for it.
+/// An answer is read on only if the operator pays for it, and only while the process has time.
 fn unattended(credit: Credit, is_called: bool, is_stopping: bool) -> Unattended {
     match credit {
         Credit::Held { .. } if is_called && !is_stopping => Unattended::ReadOn,
@@ -154,8 +153,8 @@ fn unattended(credit: Credit, is_called: bool, is_stopping: bool) -> Unattended 
     }
 }
 
-/// Waits for an answer that nobody else waits for, and bills it. Whatever cuts this task short drops the guard,
-/// which ends the request.
+/// Waits for an answer that its client no longer waits for, and charges it. If this task is interrupted, the guard is
+/// dropped and ends the request.
 async fn read_to_the_end(mut guard: BillingGuard, answer: AbortOnDropHandle<Result<Answer, UpstreamError>>) {
     let open = guard.get();
     let by = tokio::time::Instant::now() + open.gateway.settings.limits.drain;
@@ -180,7 +179,7 @@ async fn read_to_the_end(mut guard: BillingGuard, answer: AbortOnDropHandle<Resu
     }
 }
 
-/// Reads an abandoned stream on to its usage, until `by` or the end of the process.
+/// Reads an abandoned stream to its usage, until `by` or the end of the process.
 pub(super) async fn drain(
     open: &mut OpenRequest,
     response: &mut Response,
@@ -201,14 +200,14 @@ pub(super) async fn drain(
             Ok(Ok(None)) => relay.close(),
             Ok(Err(_)) | Err(_) => break,
         }
-        // Nobody waits for it any more.
+        // The client no longer waits for it.
         relay.take_out();
         relay.take_events();
         open.relayed(relay);
     }
 }
 
-/// Ends a request whose client has left.
+/// Ends a request whose client has disconnected.
 async fn abandon(mut open: Box<OpenRequest>) {
     if open.needs_counting() {
         match counted(open).await {
@@ -221,10 +220,10 @@ async fn abandon(mut open: Box<OpenRequest>) {
     let _ = open.end(ending, Some("the client left"), SETTLE_WAIT).await;
 }
 
-/// Counts off the async threads. An error only when the process is ending.
+/// Counts on separate threads, not on the async workers. Fails only when the process is ending.
 async fn counted(mut open: Box<OpenRequest>) -> Result<Box<OpenRequest>, NotDurable> {
     let counting = tokio::task::spawn_blocking(move || {
-        // Whatever the text does to the counter, the hold must be ended.
+        // If the counter panics on this text, the hold must still be ended.
         if catch_unwind(AssertUnwindSafe(|| open.count())).is_err() {
             open.estimate();
         }

@@ -1,20 +1,19 @@
-//! The marks of an answer on a key that came as `byok_api_key`: a member of the body and a cost of zero, for the
-//! clients
-//! of that field read them. Nothing else of the answer changes.
+//! The annotation of an answer that was served on a `byok_api_key`: a member of the body and a cost of zero, which
+//! clients of that field read. The rest of the answer is unchanged.
 
 use crate::dialect::json::{self, Kind, Member, ObjectWriter, Raw};
 
-/// Members of an answer that are looked at.
+/// How many members of an answer are read.
 const MEMBERS_MAX: usize = 1_024;
 
-/// A note with the mark behind it, wherever in an object it is put. For streams: their usage, where there is any, has
-/// no cost.
+/// A receipt member followed by the annotation, valid at any position in an object. For streams: their usage, if any,
+/// has no cost.
 pub fn annotate_receipt_member(mut note: String) -> String {
     note.push_str(r#","byok_api_key":true"#);
     note
 }
 
-/// The body with the marks; as it was where it is no object.
+/// The body with the annotation; unchanged if it is not an object.
 pub fn annotate_body(body: Vec<u8>) -> Vec<u8> {
     let Ok(members) = json::read_object(&body, json::DEPTH_LIMIT, MEMBERS_MAX) else { return body };
     let mut out = ObjectWriter::with_capacity(body.len().saturating_add(64));

@@ -1,6 +1,6 @@
-//! Work that would hold an HTTP worker for too long: reading large bodies, decompressing, counting tokens. A few threads
-//! of their own do it, one organization after the other, so that a long queue of one delays the others by one job. What
-//! nobody waits for any more is not begun.
+//! Runs work that would block an HTTP worker for too long: parsing large bodies, decompressing, counting tokens. A few
+//! separate threads run it, one organization after the other, so a long queue of one organization delays the others by
+//! one job. A job whose caller no longer waits is not started.
 
 use crate::{
     domain::shares::Owner,
@@ -14,13 +14,13 @@ use std::{
 };
 use tokio::sync::{Notify, oneshot};
 
-/// Jobs of one organization that wait.
+/// Waiting jobs of one organization.
 const WAITING_PER_OWNER_MAX: usize = 256;
 
 type Job = Box<dyn FnOnce(Transport) -> LocalBoxFuture<'static, ()> + Send>;
 type Connect = dyn Fn() -> Result<Transport, NoClient> + Send + Sync;
 
-/// The queue and its threads, which start with the first job and end with this value.
+/// The queue and its threads. They start with the first job and end with this value.
 pub struct ComputeQueue {
     state: Arc<State>,
     threads: usize,
@@ -31,13 +31,13 @@ pub struct ComputeQueue {
 /// Why a job has no result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotDone {
-    /// The owner has as many jobs waiting as it may.
+    /// The owner has its maximum of waiting jobs.
     Full,
     /// The job failed, or the process is ending.
     Lost,
 }
 
-/// The other end of a job: whether anybody still waits for what it makes.
+/// The caller's side of a job: whether the caller still waits for the result.
 pub struct Wanted<'t, T>(&'t oneshot::Sender<T>);
 
 #[derive(Default)]
@@ -50,7 +50,7 @@ struct State {
 #[derive(Default)]
 struct Jobs {
     of: HashMap<Owner, VecDeque<Job>>,
-    /// Owners with jobs, the next in front.
+    /// Owners that have jobs; the next one is at the front.
     turns: VecDeque<Owner>,
     closed: bool,
 }
@@ -64,7 +64,7 @@ impl ComputeQueue {
         Self { state: Arc::default(), threads, started: Once::new(), connect: Arc::new(connect) }
     }
 
-    /// Runs a computation. It is asked to look now and then whether it is still wanted.
+    /// Runs a computation. The computation checks from time to time whether its result is still needed.
     pub async fn compute<T: Send + 'static>(
         &self,
         owner: Owner,
@@ -85,7 +85,7 @@ impl ComputeQueue {
         awaited.await.map_err(|_| NotDone::Lost)
     }
 
-    /// Runs a request, which may wait for others after its first part. It ends when nobody waits for it.
+    /// Runs a request, which may wait for others after its first part. It ends when its caller stops waiting.
     pub async fn run<T, F>(
         &self,
         owner: Owner,
@@ -129,7 +129,7 @@ impl ComputeQueue {
 impl Drop for ComputeQueue {
     fn drop(&mut self) {
         self.state.jobs().closed = true;
-        // Every thread passes it on.
+        // Every thread passes the notice on.
         self.state.ready.notify_one();
     }
 }
@@ -170,7 +170,7 @@ impl State {
                 let mut jobs = self.jobs();
                 if let Some(job) = jobs.pop() {
                     if !jobs.turns.is_empty() {
-                        // A notice stands for one job or more.
+                        // One notice can stand for several jobs.
                         self.ready.notify_one();
                     }
                     return Some(job);
@@ -186,7 +186,7 @@ impl State {
 }
 
 impl Jobs {
-    /// One job of the owner whose turn it is; its next comes after everybody else's.
+    /// One job of the next owner; its following job comes after those of all other owners.
     fn pop(&mut self) -> Option<Job> {
         let owner = self.turns.pop_front()?;
         let waiting = self.of.get_mut(&owner)?;
@@ -218,7 +218,7 @@ fn serve(state: &Arc<State>, connect: &Connect) {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         while let Some(job) = state.next().await {
             tokio::task::spawn_local(job(transport.clone()));
-            // The part of a job that takes long is the first: it runs before the next is taken.
+            // The first part of the job takes long: it runs before the next job is taken.
             tokio::task::yield_now().await;
         }
     });
@@ -240,7 +240,7 @@ mod tests {
         })
     }
 
-    /// Keeps the one thread busy until the sender is used.
+    /// Keeps the only thread busy until the sender is used.
     async fn block(queue: &Arc<ComputeQueue>) -> (mpsc::Sender<()>, JoinHandle<Result<(), NotDone>>) {
         let (gate, opened) = mpsc::channel::<()>();
         let (begun, begins) = oneshot::channel();

@@ -1,5 +1,5 @@
-//! The most a request's prompt can hold, for the credit that is set aside, and what stands in for media that no
-//! provider reported. Sizes alone: nothing is decoded, so that it costs nothing before a call.
+//! Upper bounds of a request's usage for its hold, and estimates for media that no provider reported. It uses sizes
+//! only and decodes nothing, so it costs nothing before a call.
 
 use crate::{
     billing::price,
@@ -12,49 +12,51 @@ use crate::{
 };
 use time::OffsetDateTime;
 
-/// Tokens for each image or file: above what any provider of the catalogue charges for one.
+/// Tokens for each image or file: more than any provider of the catalogue charges for one.
 const IMAGE_TOKENS_MAX: u64 = 50_000;
 const FILE_TOKENS_MAX: u64 = 200_000;
-/// Tokens for each audio part at the least: five minutes at the 32 a second of the provider that counts most.
+/// Minimum tokens for each audio part: five minutes at 32 tokens a second, the rate of the provider that counts most.
 const AUDIO_TOKENS_MIN: u64 = 10_000;
-/// Or one token for so many bytes of base64. Speech coded at 5 kbit/s, below which hardly anything goes, makes 833 of
-/// them a second: 41 tokens. Long silence coded at a variable rate can pass this; the context then bounds what the
-/// balance goes below zero by.
+/// Or one token for this many bytes of base64. Speech at 5 kbit/s, the practical minimum, has 833 such bytes a second:
+/// 41 tokens. Long silence at a variable bit rate can exceed this; then the model's context bounds how far the balance
+/// can fall below zero.
 const AUDIO_BYTES_PER_TOKEN_MIN: u64 = 20;
-/// The same for an estimate: recordings are mostly coded at 64 kbit/s or more, 10,700 bytes of base64 a second.
+/// The same for an estimate: most recordings use 64 kbit/s or more, 10,700 bytes of base64 a second.
 const AUDIO_BYTES_PER_TOKEN: u64 = 500;
-/// And of an image: what providers charge for a photograph, between 258 and 4,800.
+/// The same for an image: providers charge between 258 and 4,800 tokens for a photograph.
 const IMAGE_TOKENS: u64 = 1_500;
-/// Of a document at the least, two pages of text and picture; or one token for so many bytes of base64, which is
-/// between written pages (few bytes, many tokens) and scanned ones.
+/// Minimum for a document: two pages of text and images. Or one token for this many bytes of base64, a value between
+/// written pages (few bytes, many tokens) and scanned ones.
 const FILE_TOKENS: u64 = 5_000;
 const FILE_BYTES_PER_TOKEN: u64 = 20;
 
 /// Output tokens that a customer's credit must cover when the client set no limit.
 const OUTPUT_TOKENS_FLOOR: u64 = 1_024;
-/// Tokens for each picture to be made: above what the largest of the highest quality takes, and what an ordinary one
-/// takes.
+/// Tokens for each image that is generated: more than the largest of the highest quality takes, and what an ordinary
+/// one takes.
 const DRAWN_TOKENS_MAX: u64 = 16_384;
 const DRAWN_TOKENS: u64 = 1_600;
-/// Tokens for each picture to be drawn from.
+/// Tokens for each input image of an edit.
 const SOURCE_TOKENS_MAX: u64 = 20_000;
-/// What a character may take to be said, and what it takes as a rule.
+/// Tokens of one character as audio: the upper bound, and the usual value.
 const SPOKEN_MS_MAX: u64 = 400;
 const SPOKEN_MS: u64 = 70;
 /// Tokens of a second of audio, by the provider that counts most.
 const AUDIO_TOKENS_PER_SECOND: u64 = 32;
-/// Pages of a document whose pages are not named: what a provider reads at the most, and what is enough to begin.
+/// Pages of a document without a stated page list: the maximum that a provider reads, and the number that must be
+/// affordable.
 const PAGES_MAX: u64 = 1_000;
 const PAGES: u64 = 10;
-/// Searches of the web where the request sets no limit: what they may cost at most, and how many weigh in the prompt.
+/// Web searches if the request sets no limit: the number that bounds the fee, and the number that is counted in the
+/// prompt.
 const SEARCHES_MAX: u64 = 50;
 const SEARCHES: u64 = 10;
-/// Tokens of what one search finds. Every step of such an answer reads the prompt anew.
+/// Tokens of the results of one search. Every step of such an answer reads the prompt again.
 const SEARCH_TOKENS: u64 = 10_000;
 /// Documents that cost one search of a rerank.
 const CHUNKS_PER_QUERY: u64 = 100;
 
-/// The most a conversation can consume, and what a customer's credit must cover.
+/// The maximum usage of a conversation, and the usage that the customer's credit must cover.
 pub fn conversation(head: &Head<'_>, model: &Model) -> (Usage, Usage) {
     let prompt = prompt(&head.facts, model.context_tokens);
     let output = price::output_bound(model, head.n.max(head.drafts), head.output_limit);
@@ -77,20 +79,20 @@ fn may_search(head: &Head<'_>, model: Option<&Model>) -> bool {
     head.fees.are_searches() || model.is_some_and(|model| model.flags.has(Flag::AlwaysSearches))
 }
 
-/// With so many searches, of which `steps` are read with the whole prompt.
+/// With this many searches; `steps` of them read the whole prompt again.
 fn searched(usage: &Usage, searches: u64, steps: u64) -> Usage {
     let again = usage.prompt().saturating_add(SEARCH_TOKENS).saturating_mul(steps);
     Usage { input: usage.input.saturating_add(again), searches, ..*usage }
 }
 
-/// Whether the catalogue knows what a search of the web costs with this model.
+/// Whether the catalogue has a price for a web search with this model.
 pub fn has_search_price(model: Option<&Model>, at: OffsetDateTime) -> bool {
     let period = model.and_then(|model| model.prices.as_ref()).and_then(|prices| prices.at(at));
     period.is_some_and(|period| period.per(Unit::WebSearchCall).is_some())
 }
 
-/// The most a provider can truthfully report of a conversation; the output as far as the client limits it. `None` where
-/// the conversation is shortened first, and where it is read again with what searches find.
+/// The maximum usage that a provider can correctly report for a conversation; the output as far as the client limits
+/// it. `None` if the provider first shortens the conversation, or reads it again with search results.
 pub fn reportable(head: &Head<'_>, model: Option<&Model>) -> Option<Usage> {
     let answers = head.n.max(head.drafts);
     let output = head.output_limit.map_or(u64::MAX, |limit| answers.saturating_mul(limit));
@@ -98,7 +100,7 @@ pub fn reportable(head: &Head<'_>, model: Option<&Model>) -> Option<Usage> {
     (!head.facts.compacts && !may_search(head, model)).then_some(Usage { output, ..prompt })
 }
 
-/// The same for a request of another kind.
+/// The same for a request of another endpoint kind.
 pub fn kind(request: &KindRequest<'_>, model: &Model) -> (Usage, Usage) {
     let content = &request.content;
     let text = request.head.facts.text_bytes.saturating_add(content.token_ids);
@@ -120,7 +122,7 @@ pub fn kind(request: &KindRequest<'_>, model: &Model) -> (Usage, Usage) {
                 output,
                 ..known
             };
-            // Models that also write have a limit for both together.
+            // Models that also write text have one limit for both together.
             let written = model.output_tokens_max.unwrap_or(OUTPUT_TOKENS_FLOOR);
             (drawn(DRAWN_TOKENS_MAX, written), drawn(DRAWN_TOKENS, OUTPUT_TOKENS_FLOOR.min(written)))
         }
@@ -159,7 +161,7 @@ pub fn kind(request: &KindRequest<'_>, model: &Model) -> (Usage, Usage) {
     }
 }
 
-/// A conversation that is first shortened, and then answered.
+/// A conversation that the provider shortens before it answers.
 fn twice(usage: &Usage) -> Usage {
     let twice = |tokens: u64| tokens.saturating_mul(2);
     Usage {
@@ -172,7 +174,7 @@ fn twice(usage: &Usage) -> Usage {
     }
 }
 
-/// How many times longer than usual the speech that was asked for may last.
+/// How many times longer than usual the requested speech may be.
 fn slowness(request: &KindRequest<'_>) -> u64 {
     if request.is_slowed() { 4 } else { 1 }
 }
@@ -181,8 +183,8 @@ fn audio_tokens(ms: u64) -> u64 {
     (ms / 1_000).saturating_add(1).saturating_mul(AUDIO_TOKENS_PER_SECOND)
 }
 
-/// An upper bound of the prompt's tokens, together at most `context`: a token of text is at least one byte. Media go
-/// first, for their tokens are never the cheaper.
+/// An upper bound of the prompt's tokens, together at most `context`: a token of text has at least one byte. Media are
+/// counted first, because their tokens are never cheaper.
 pub fn prompt(facts: &Facts, context: Option<u64>) -> Usage {
     let context = context.unwrap_or(u64::MAX);
     let pieces = |number: u32, each: u64| u64::from(number).saturating_mul(each);
@@ -194,7 +196,7 @@ pub fn prompt(facts: &Facts, context: Option<u64>) -> Usage {
     };
     let audio_input = audio.min(context);
     let image_input = pieces(facts.images, IMAGE_TOKENS_MAX).min(context);
-    // What is said to be a document may be text throughout, and a video of any length.
+    // A part that is declared as a document may be pure text, and a video may have any length.
     let files = pieces(facts.files, FILE_TOKENS_MAX).max(facts.document_bytes);
     let videos = if facts.videos > 0 { context } else { 0 };
     let text = facts.text_bytes.saturating_add(files).saturating_add(videos);
@@ -202,8 +204,8 @@ pub fn prompt(facts: &Facts, context: Option<u64>) -> Usage {
     Usage { input, audio_input, image_input, ..Usage::default() }
 }
 
-/// Tokens of the prompt's media where the provider keeps them to itself: too many for some and too few for others, but
-/// never nothing, which would make every large prompt free to who hangs up.
+/// Tokens of the prompt's media if the provider does not report them. The value is too high for some media and too low
+/// for others, but never zero: otherwise a large prompt would be free for a client that disconnects.
 pub fn media_estimate(facts: &Facts) -> Usage {
     let pieces = |number: u32, each: u64| u64::from(number).saturating_mul(each);
     let documents = facts.document_bytes / FILE_BYTES_PER_TOKEN;
@@ -215,8 +217,8 @@ pub fn media_estimate(facts: &Facts) -> Usage {
     }
 }
 
-/// Whether the audio a request holds and asks for has prices of its own. Without one it would be billed as text,
-/// which need not be what the operator pays.
+/// Whether the request's audio input and output have prices. Without one they would be billed as text, which may differ
+/// from what the operator pays.
 pub fn has_audio_prices(facts: &Facts, model: Option<&Model>, at: OffsetDateTime) -> bool {
     if facts.audio_parts == 0 && !facts.wants_audio_output {
         return true;

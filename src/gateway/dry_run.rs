@@ -1,4 +1,4 @@
-//! What would be done with a request, without doing it: nobody is called, nothing is set aside, nothing is recorded.
+//! The plan of a request without its execution: no provider is called, no hold is placed, nothing is recorded.
 
 use super::{
     InFlightPermit, automatic::RoutingTrace, failover::Failover, failure::Failure, open_request::OpenRequest,
@@ -18,7 +18,7 @@ pub struct DryRun {
     pub credential: CredentialKind,
     pub fallback_chain: Vec<Arc<str>>,
     pub est_cost_usd: Option<String>,
-    /// What the first call would set aside; nothing on an own key.
+    /// The hold of the first call; nothing on a customer's own key.
     pub hold: NanoUsd,
     pub token: String,
     pub ends_at: OffsetDateTime,

@@ -1,10 +1,10 @@
-//! The last event of a stream that cannot be completed, in the client's dialect: the one form on which its SDKs
-//! raise. No end mark follows it.
+//! The last event of a stream that cannot be completed, in the form on which the SDKs of the client's dialect raise an
+//! error. No end marker follows it.
 
 use crate::dialect::{Dialect, messages, responses, sse};
 use serde_json::json;
 
-/// The event. `provider` is the display name of who failed, if it was a provider.
+/// The event. `provider` is the display name of the failed provider, if a provider failed.
 pub fn error(client: Dialect, code: &str, message: &str, provider: Option<&str>) -> Vec<u8> {
     match client {
         Dialect::Messages => messages::error_event(messages_type(code), message),

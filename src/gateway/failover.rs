@@ -1,8 +1,8 @@
-//! The way of one request through its targets: candidate by candidate, and for each the key that came with the
-//! request, or
-//! the customer's stored keys in order, then the platform's key. [`decide`] says what follows a failure; this file
-//! calls, waits and keeps the record. A customer that said `never` is never served on the operator's account after its
-//! own key failed, and one that sent a key only where it asked for that.
+//! Tries the targets of one request: candidate by candidate, and for each the request-scoped key, or the customer's
+//! stored keys in order, then the platform key. [`decide`] decides what follows a failure; this file makes the calls,
+//! waits, and keeps the history. If the customer set `never`, a request is not served on a platform key after the
+//! customer's key failed. If the request has a request-scoped key, platform keys are used only if the request asks for
+//! it.
 
 mod decide;
 mod exhausted;
@@ -51,7 +51,7 @@ use tokio::time::Instant;
 /// The request has a fee that no answer reports.
 const UNPRICED_FEES: &str = "unpriced_fees_refused_on_platform_key";
 
-/// An answer and where it comes from.
+/// An answer and the target that gave it.
 pub struct UpstreamAnswer {
     pub answer: Answer,
     pub provider: ProviderId,
@@ -61,32 +61,32 @@ pub struct UpstreamAnswer {
 
 /// Why a target gave no answer.
 enum AttemptFailure {
-    /// Called, and refused or failed.
+    /// Called; the provider refused or failed.
     Rejected(UpstreamError),
-    /// Not called: the provider does not take a field of the request.
+    /// Not called: the provider does not support a field of the request.
     Unsupported(Unsupported),
-    /// Not called: the stored key does not open, or its address is not valid.
+    /// Not called: the stored key cannot be opened, or its address is invalid.
     Unusable,
 }
 
-/// The targets of one request and what became of them.
+/// The targets of one request and the results of their attempts.
 pub struct Failover<'a> {
     inbound: &'a Inbound<'a>,
     request: &'a ParsedRequest<'a>,
     targets: Vec<ServingTarget<'a>>,
     state: FailoverState,
-    /// What was fetched for the request, for every attempt that needs it.
+    /// Media fetched for the request, for every attempt that needs them.
     embedded: Embedded<'a>,
-    /// What did not suffice for the platform's keys.
+    /// The limit that excluded the platform keys.
     no_funds: Option<NoFunds>,
-    /// The least that a candidate may cost which the API key's rule on one request left out.
+    /// The lowest cost of the candidates that the API key's cost guardrail excluded.
     too_costly: Option<NanoUsd>,
     last: Option<(UpstreamError, usize)>,
     unsupported: Option<Unsupported>,
 }
 
 impl<'a> Failover<'a> {
-    /// Lines up every candidate with every credential that may serve it.
+    /// Combines every candidate with every credential that may serve it.
     pub fn new(
         inbound: &'a Inbound<'a>,
         request: &'a ParsedRequest<'a>,
@@ -132,22 +132,23 @@ impl<'a> Failover<'a> {
         failover
     }
 
-    /// What cannot be priced is never served on the operator's account.
+    /// A target without a known price is never served on a platform key.
     fn platform_obstacle(&self, candidate: &Candidate, open: &OpenRequest) -> Option<&'static str> {
         let head = self.head();
-        // What the platform's account keeps at a provider is nobody's in particular.
+        // An object that the platform's account stores at a provider belongs to no particular customer.
         let facts = &head.facts;
         if head.needs_state || facts.references_stored_objects || head.account_field.is_some() {
             return Some("kept_state_needs_own_key");
         }
         let model = candidate.model.as_deref();
-        // A chat answer does not say how often it searched, so an always-searching model's fee cannot be billed.
+        // A chat answer does not report its number of searches, so the fee of a model that always searches cannot be
+        // billed.
         let searches =
             model.is_some_and(|model| model.flags.has(Flag::AlwaysSearches) && model.mode != Mode::Responses);
         let is_counted = candidate.provider.counts_searches() && self.request.may_search();
         let fees =
             facts.unpriced_tools && !(is_counted && cost_bounds::has_search_price(model, open.started_at));
-        // Nor does a stream that is broken off say how long it spoke, and its audio cannot be counted as text can.
+        // A stream that breaks off does not report the length of its audio, and audio cannot be counted like text.
         let unheard = facts.wants_audio_output && head.stream;
         if fees || unheard || searches || !cost_bounds::has_audio_prices(facts, model, open.started_at) {
             return Some(UNPRICED_FEES);
@@ -155,7 +156,7 @@ impl<'a> Failover<'a> {
         self.bounds(candidate, open).is_err().then_some("unpriced_refused_on_platform_key")
     }
 
-    /// The most this candidate can cost, and the least that lets it run.
+    /// The maximum cost of this candidate, and the minimum that must be affordable.
     fn bounds(&self, candidate: &Candidate, open: &OpenRequest) -> Result<(NanoUsd, NanoUsd), PriceError> {
         let model = candidate.model.as_deref().ok_or(PriceError::Unpriced)?;
         let tier = self.head().service_tier.as_deref();
@@ -168,14 +169,14 @@ impl<'a> Failover<'a> {
             ParsedRequest::Kind(request) => cost_bounds::kind(request, model),
         };
         let asked = bound(&most, tier)?;
-        // What serves a request that leaves it open is set by the account, and may be the dearer tier.
+        // If the request names no service tier, the account's setting decides, which may be the more expensive tier.
         let is_open = matches!(tier, None | Some("auto")) && candidate.provider.row().tier_by_account;
         let dearer = if is_open { bound(&most, Some("priority")).ok() } else { None };
         let want = dearer.map_or(asked, |dearer| dearer.max(asked));
         Ok((want, bound(&least, tier)?.min(want)))
     }
 
-    /// Walks until one target answers or none is left.
+    /// Tries targets until one answers or none is left.
     pub async fn run(mut self, open: &mut OpenRequest) -> Result<UpstreamAnswer, Failure> {
         let mut at = 0;
         while let Some(target) = self.targets.get(at).copied() {
@@ -209,7 +210,7 @@ impl<'a> Failover<'a> {
         Err(self.failure(open))
     }
 
-    /// The pause before a repeat; `None` where it would end too late or no budget pays for it.
+    /// The pause before a repeat; `None` if it would end too late or no retry budget allows it.
     fn pause(&self, repeat: Repeat, failure: &AttemptFailure) -> Option<Duration> {
         let AttemptFailure::Rejected(rejection) = failure else { return None };
         let gateway = self.inbound.gateway;
@@ -223,8 +224,8 @@ impl<'a> Failover<'a> {
         is_paid.then_some(pause)
     }
 
-    /// Whether the step to another target can be paid. One to a host that is not known to fail is free; everything
-    /// else keeps the load on failing providers bounded.
+    /// Whether the retry budget allows the step to another target. A step to a host that is not known to fail is free;
+    /// all others are limited, to bound the load on failing providers.
     fn can_pay(&self, to: usize, cost: StepCost) -> bool {
         let gateway = self.inbound.gateway;
         let now_ms = gateway.now_ms();
@@ -241,7 +242,7 @@ impl<'a> Failover<'a> {
         }
     }
 
-    /// Keeps a failure for the error of the request.
+    /// Keeps a failure for the final error of the request.
     fn keep(&mut self, failure: AttemptFailure, at: usize, target: &ServingTarget<'_>) {
         match failure {
             AttemptFailure::Rejected(rejection) => self.last = Some((rejection, at)),
@@ -255,7 +256,7 @@ impl<'a> Failover<'a> {
         }
     }
 
-    /// Credit for the dearest platform candidate still ahead.
+    /// A hold for the most expensive platform candidate that is still ahead.
     async fn place_hold(&mut self, at: usize, open: &mut OpenRequest) -> Result<bool, Failure> {
         if self.state.is_platform_closed() {
             return Ok(false);
@@ -296,7 +297,7 @@ impl<'a> Failover<'a> {
         let before = self.last.as_ref().and_then(|(_, at)| self.targets.get(*at));
         let failed_over = before.is_some_and(|before| before.candidate.id != target.candidate.id);
         metrics.fallbacks.inc_by(u64::from(fell_back.is_some() || failed_over));
-        // A host of the customer's own is no sample of the provider.
+        // A customer's own host is not a sample of the provider.
         let is_providers = target.custom_base_url().is_none();
         let timing = is_providers.then(|| call.timing.clone());
         if target.kind() == CredentialKind::Platform {
@@ -306,10 +307,10 @@ impl<'a> Failover<'a> {
         open.serving(target.candidate, target.served(), timing);
         open.bound(cost_bounds::reportable(self.head(), target.candidate.model.as_deref()));
         self.note_thoughts(target.candidate, open);
-        // What comes whole is made whole, whether or not anybody waits for it.
+        // An answer that arrives whole is produced whole, also if its client stops waiting.
         let comes_whole = matches!(self.request, ParsedRequest::Kind(_)) && !call.stream;
         let result = if comes_whole || provider.row().on_disconnect == OnDisconnect::Drain {
-            // Goes on when the client leaves: the provider bills the answer all the same.
+            // Continues after the client disconnects: the provider bills the answer in any case.
             open.await_detached(call).await
         } else {
             call.dial().await
@@ -322,7 +323,7 @@ impl<'a> Failover<'a> {
             Ok(answer) => Ok(UpstreamAnswer { answer, provider, secret, until: self.state.rules.until }),
             Err(rejection) => {
                 if let Some(billed) = rejection.billed.as_deref() {
-                    // It is no answer, and paid for all the same.
+                    // The answer cannot be used, but the provider bills it.
                     open.commit();
                     open.consumed(Some(*billed), None, &[]);
                 }
@@ -331,7 +332,7 @@ impl<'a> Failover<'a> {
         }
     }
 
-    /// A model that thinks unseen is billed for that, however its answer ends.
+    /// A model with hidden reasoning is billed for it, however its answer ends.
     fn note_thoughts(&self, candidate: &Candidate, open: &mut OpenRequest) {
         let (ParsedRequest::Conversation(request), Some(model)) = (self.request, &candidate.model) else {
             return;
@@ -344,7 +345,7 @@ impl<'a> Failover<'a> {
         }
     }
 
-    /// Puts a call on record.
+    /// Adds a call to the history.
     fn note(
         &self,
         target: &ServingTarget<'_>,
@@ -375,7 +376,7 @@ impl<'a> Failover<'a> {
             latency_ms,
         });
         if let Credential::Stored(key) = target.credential {
-            // A fault of the request is no fault of the key.
+            // An invalid request says nothing about the key.
             let about_the_key = failed.filter(|rejection| rejection.class.another_own_key_may_help());
             let error = about_the_key.map(|rejection| rejection.class.as_str());
             self.inbound.gateway.key_uses.note(self.inbound.principal.scope, key.id, open.started_at, error);
@@ -409,7 +410,7 @@ fn key_origin(target: &ServingTarget<'_>) -> KeyOrigin {
     }
 }
 
-/// A request that sets the tries of each model may need more calls than others.
+/// A request that sets its number of retries may need more calls than others.
 fn rules(inbound: &Inbound<'_>, routing: &RequestRouting<'_>, targets: usize) -> FailoverRules {
     let by_key = match routing.key {
         Some(_) => ByokFallback::Never,

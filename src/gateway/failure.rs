@@ -1,5 +1,5 @@
-//! Why a request has no answer, and what of it a customer may read: everything that its own provider answered; of an
-//! answer to the operator's account all but what is about that account.
+//! Why a request has no answer, and which part of the reason the customer may read: everything that a provider returned
+//! for the customer's own key; for a platform key everything except data about the operator's account.
 
 use super::{quota::RateLimited, receipt::CredentialKind};
 use crate::{
@@ -14,25 +14,25 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 #[derive(Debug)]
 pub enum Failure {
     Invalid(Invalid),
-    /// `auto`, or nothing left after the filters.
+    /// `auto` was refused, or no candidate is left after the filters.
     NoModels {
-        /// The field at fault, where it is one.
+        /// The wrong field, if there is one.
         param: Option<&'static str>,
         message: String,
     },
     UnknownModel {
         message: String,
     },
-    /// A provider that does not exist. `hint` is a sentence on what may have been meant, or empty.
+    /// The provider does not exist. `hint` is a sentence with a suggestion, or empty.
     UnknownProvider {
         param: &'static str,
         hint: String,
     },
-    /// The prompt cannot fit any candidate's window: by our own check, before a call.
+    /// The prompt exceeds the context window of every candidate, by the gateway's own check before a call.
     ContextLength {
         /// The largest window among the candidates, in tokens.
         context_tokens: u64,
-        /// What the prompt has at the least.
+        /// The minimum number of tokens of the prompt.
         prompt_tokens_min: u64,
     },
     InsufficientCredits {
@@ -47,9 +47,9 @@ pub enum Failure {
         estimate: NanoUsd,
         limit: NanoUsd,
     },
-    /// The API key was revoked or has expired while the request was being served.
+    /// The API key was revoked or has expired during the request.
     KeyRevoked,
-    /// The last provider's refusal.
+    /// The error of the last provider.
     Upstream {
         /// Redacted: see [`redact_for_customer`].
         rejection: Box<UpstreamError>,
@@ -57,16 +57,16 @@ pub enum Failure {
         credential: CredentialKind,
         tried: usize,
     },
-    /// The provider answered, but the bill could not be made durable in time. It is taken back.
+    /// The provider answered, but the charge was not durable in time. The charge is taken back.
     NotDurable,
-    /// The database is away, or the process is stopping.
+    /// The database is unreachable, or the process is stopping.
     Unavailable(String),
-    /// The organization has its share of something that everybody uses.
+    /// The organization has its share of a shared resource.
     Busy(String),
 }
 
 impl Failure {
-    /// For a call that the gateway itself did not make.
+    /// For a call that was not an inference request.
     pub fn not_sent(rejection: UpstreamError) -> Self {
         match rejection.retry_after {
             Some(_) => Self::Busy(rejection.message),
@@ -74,17 +74,17 @@ impl Failure {
         }
     }
 
-    /// The process stops.
+    /// The process is stopping.
     pub fn stopping() -> Self {
         Self::Unavailable("the gateway is shutting down".into())
     }
 
-    /// The request has ended before.
+    /// The request has already ended.
     pub fn ended() -> Self {
         Self::Unavailable("the request has ended".into())
     }
 
-    /// For the receipt.
+    /// The value in the receipt.
     pub fn text(&self) -> String {
         match self {
             Failure::Invalid(invalid) => invalid.message.clone(),
@@ -109,7 +109,7 @@ impl Failure {
     }
 }
 
-/// Why a budget refuses a request, and what to do.
+/// Why a budget refuses a request, and what the customer can do.
 fn over_budget(budget: &FullBudget) -> String {
     let FullBudget { owner, amount, spent, held, resets_at } = budget;
     let owner = match owner {
@@ -127,13 +127,13 @@ fn over_budget(budget: &FullBudget) -> String {
     )
 }
 
-/// A moment in UTC, as error bodies and messages say it.
+/// A time in UTC, as shown in error bodies and messages.
 pub fn rfc3339(at: OffsetDateTime) -> String {
     at.to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
 }
 
-/// A provider's refusal as the customer may read it. What is about the operator's key or money is in our words, and
-/// identifiers of the operator's account are removed from everything else.
+/// A provider's error as the customer may read it. Errors about the operator's key or money get a message of the
+/// gateway, and identifiers of the operator's account are removed from all other messages.
 pub fn redact_for_customer(
     rejection: &UpstreamError,
     provider: ProviderId,
@@ -160,7 +160,7 @@ pub fn redact_for_customer(
     }
 }
 
-/// Whether the key or the account behind it is at fault, and not the request or the host.
+/// Whether the key or its account is the cause, and not the request or the host.
 pub fn is_about_the_account(class: ErrorClass) -> bool {
     matches!(class, ErrorClass::BadKey | ErrorClass::InsufficientFunds | ErrorClass::Permission)
 }

@@ -1,5 +1,5 @@
-//! What stands in for thoughts that nobody was shown and no provider reported, because an answer broke off. Knows
-//! time and sizes, nothing of money. Must never say zero for a model that was made to think.
+//! An estimate of hidden reasoning that no provider reported because an answer broke off. It uses only time and sizes.
+//! It must never be zero for a model that was made to reason.
 
 use crate::{
     dialect::{
@@ -11,21 +11,21 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// What models of every provider write at the least while they are at work. Before the answer there is nothing else
-/// that they could have been at work on; queues and long prompts take time too, so that it is a low figure.
+/// The minimum number of tokens that models of every provider write in a second of work. Queues and long prompts also
+/// take time before the answer, so the figure is low.
 const TOKENS_PER_SECOND: u128 = 50;
 
-/// The thoughts of one answer.
+/// The reasoning of one answer.
 pub struct HiddenReasoning {
     since: Instant,
-    /// When the answer began, and how many bytes of thought were shown until then.
+    /// When the answer began, and how many bytes of reasoning were shown until then.
     answered: Option<(Duration, usize)>,
     answers: u64,
-    /// Tokens that all answers may have together.
+    /// The token limit of all answers together.
     most: u64,
 }
 
-/// Whether the model thinks about this request without showing what it thinks.
+/// Whether the model reasons about this request without showing it.
 pub fn thinks(candidate: &Candidate, thinking: Thinking) -> bool {
     let Some(flags) = candidate.model.as_ref().map(|model| model.flags) else { return false };
     let thoughts = candidate.provider.row().thoughts;
@@ -44,7 +44,7 @@ pub fn thinks(candidate: &Candidate, thinking: Thinking) -> bool {
 }
 
 impl HiddenReasoning {
-    /// So many answers are thought about at a time, from now on, with so many tokens for thoughts and answers.
+    /// From now on the model reasons about this many answers, with this many tokens for reasoning and answers.
     pub fn begin(answers: u64, most: u64) -> Self {
         Self { since: Instant::now(), answered: None, answers: answers.max(1), most }
     }
@@ -55,8 +55,8 @@ impl HiddenReasoning {
         self.answered.get_or_insert_with(|| (since.elapsed(), shown_bytes));
     }
 
-    /// Tokens of thought that were not shown, where `said_bytes` of text were, which are `said` tokens. A token shown
-    /// is about four bytes.
+    /// Tokens of reasoning that were not shown, if `said_bytes` of text were shown, which are `said` tokens. A shown
+    /// token has about four bytes.
     pub fn tokens(&self, said_bytes: usize, said: u64) -> u64 {
         let (took, shown_bytes) = self.answered.unwrap_or_else(|| (self.since.elapsed(), said_bytes));
         let thought = took.as_millis().saturating_mul(TOKENS_PER_SECOND).div_ceil(1_000).max(1);

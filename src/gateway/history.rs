@@ -1,5 +1,5 @@
-//! What has happened to a request, in the order of the stages. The stages only add to it; the receipt, the usage row and
-//! the headers of the response are read from it. Keeps no text of the prompt and no key.
+//! The history of a request, in the order of the stages. Stages only add to it. Receipt, usage row and response headers
+//! are read from it. It contains no text of the prompt and no key.
 
 use super::{
     automatic::RoutingTrace,
@@ -24,18 +24,18 @@ pub struct RequestHistory {
 }
 
 impl RequestHistory {
-    /// The request was read: the first name it gives, and whether it wants a stream.
+    /// The request was parsed: its first model name, and whether it wants a stream.
     pub fn parsed(&mut self, requested: Option<&str>, stream: bool) {
         self.requested = requested.map(|name| receipt::cut(name).to_owned()).unwrap_or_default();
         self.stream = stream;
     }
 
-    /// The gateway chose the model, or would have.
+    /// The gateway chose the model, or would have chosen it.
     pub fn classified(&mut self, routing: Option<Box<RoutingTrace>>) {
         self.routing = routing;
     }
 
-    /// The plan: every candidate with its reasons, and those left in their order.
+    /// The plan: every candidate with its reasons, and the remaining ones in their order.
     pub fn planned(&mut self, candidates: Vec<CandidateTrace>, strategy: &'static str, chain: Vec<Arc<str>>) {
         (self.candidates, self.strategy, self.chain) = (candidates, Some(strategy), chain);
     }
@@ -45,23 +45,23 @@ impl RequestHistory {
         self.candidates = candidates;
     }
 
-    /// A candidate may not be served on the platform's key.
+    /// A candidate may not be served on a platform key.
     pub fn obstacle(&mut self, model_id: &str, reason: &'static str) {
         let line = self.candidates.iter_mut().find(|line| &*line.model_id == model_id);
         line.into_iter().for_each(|line| line.reasons.push(reason));
     }
 
-    /// The body for the next call is written, without these fields.
+    /// The body for the next call was written without these fields.
     pub fn body_written(&mut self, dropped: Vec<String>) {
         self.dropped = dropped;
     }
 
-    /// One more field is left out of the next call.
+    /// One more field was left out of the next call.
     pub fn field_dropped(&mut self, name: &str) {
         self.dropped.push(name.to_owned());
     }
 
-    /// A call begins; the reason is why it is made on the platform's key after an own key.
+    /// A call begins. The reason is set if it uses a platform key after the customer's key failed.
     pub fn call_begun(&mut self, fallback_reason: Option<&'static str>) {
         self.fallback_reason = fallback_reason;
     }
@@ -75,12 +75,12 @@ impl RequestHistory {
         self.first_content = Some(after);
     }
 
-    /// The history as the next turn of the same request continues it.
+    /// The history as continued by the next turn of the same request.
     pub fn next_turn(&self) -> Self {
         Self { first_content: None, ..self.clone() }
     }
 
-    /// The name of the model that the request gave first, cut to a bounded length.
+    /// The first model name of the request, cut to a bounded length.
     pub fn requested(&self) -> &str {
         &self.requested
     }
@@ -122,7 +122,7 @@ impl RequestHistory {
         self.first_content
     }
 
-    /// The plan of a request that is not served.
+    /// The plan of a request that was not served.
     pub fn into_plan(self) -> (Option<Box<RoutingTrace>>, Vec<CandidateTrace>, Vec<Arc<str>>) {
         (self.routing, self.candidates, self.chain)
     }

@@ -1,5 +1,5 @@
-//! Whether this process is sure that its lease in the database is live. Holds of a process whose lease has lapsed are
-//! ended by others, so that a process which cannot renew takes no new requests while the lease still has time left.
+//! Whether this process can be sure that its lease in the database is live. Other processes end the holds of a process
+//! whose lease has lapsed. Therefore a process that cannot renew stops taking requests before its lease ends.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,7 +9,7 @@ use std::{
 /// Time after the last renewal for which requests are admitted; the lease lasts 15 s.
 const SURE: Duration = Duration::from_secs(10);
 
-/// The lease as this process knows it, by the monotonic clock.
+/// The lease as known to this process, by the monotonic clock.
 pub struct Lease {
     started: Instant,
     /// Milliseconds from `started` to the beginning of the last renewal that succeeded.
@@ -22,7 +22,7 @@ impl Lease {
         Self { started: now, renewed_ms: AtomicU64::new(0) }
     }
 
-    /// Notes a renewal that was sent at `begun` and has succeeded.
+    /// Records a renewal that was sent at `begun` and has succeeded.
     pub fn renewed_at(&self, begun: Instant) {
         self.renewed_ms.fetch_max(self.millis(begun), Ordering::Relaxed);
     }
@@ -56,7 +56,7 @@ mod tests {
         assert!(!lease.is_sure(after(10)), "five seconds before it lapses");
         lease.renewed_at(after(12));
         assert!(lease.is_sure(after(21)));
-        // A late answer to an earlier renewal says nothing new.
+        // A late reply to an earlier renewal carries no new information.
         lease.renewed_at(after(3));
         assert!(lease.is_sure(after(21)));
         assert!(!lease.is_sure(after(22)));

@@ -1,5 +1,5 @@
-//! Media that a request names by URL, fetched for a provider that does not fetch itself. Bounded in number, size and
-//! time; an address that may not be reached is the customer's error.
+//! Fetches media that a request names by URL, for a provider that does not fetch them itself. Bounded in number, size
+//! and time. An address that may not be called is the customer's error.
 
 use crate::{
     dialect::{
@@ -18,16 +18,16 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
 
-/// What may be fetched for one request.
+/// Limits for the media of one request.
 pub struct Bounds {
     pub bytes_max: usize,
     pub within: Duration,
-    /// What is fetched is charged, and stays so as long as the request.
+    /// Fetched media are charged as memory until the request ends.
     pub memory: Charge,
 }
 
-/// One request with what it names by URL, by the dialect of who cannot fetch. Each is made once, however often the
-/// request is sent.
+/// The request with its fetched media, for each dialect whose providers cannot fetch. Each version is made once,
+/// however often the request is sent.
 #[derive(Default)]
 pub struct Embedded<'a> {
     made: Mutex<Vec<(Dialect, Made<'a>, Charge)>>,
@@ -35,15 +35,15 @@ pub struct Embedded<'a> {
 
 type Made<'a> = Result<Arc<Request<'a>>, Unsupported>;
 
-/// URLs of one request.
+/// URLs in one request.
 const MEDIA_MAX: usize = 32;
 
-/// What a document may be, beside text of any kind but web pages, pictures, sound and video.
+/// Allowed types of a document, besides images, audio, video and any text except web pages.
 const DOCUMENTS: [&str; 4] = ["application/pdf", "application/json", "application/xml", "application/rtf"];
 
 impl<'a> Embedded<'a> {
-    /// `request` with every address of an image or document, but those that speakers of `dialect` open themselves,
-    /// replaced by what is there.
+    /// `request` with every address of an image or document replaced by the fetched content, except addresses that
+    /// providers of `dialect` fetch themselves.
     pub async fn get(
         &self,
         request: &Request<'a>,
@@ -62,7 +62,7 @@ impl<'a> Embedded<'a> {
     }
 }
 
-/// Whether the request names anything that would have to be fetched for speakers of `dialect`.
+/// Whether the request names media that must be fetched for providers of `dialect`.
 pub fn has_urls(request: &Request<'_>, dialect: Dialect) -> bool {
     request.turns.iter().flat_map(|turn| &turn.parts).any(|part| part_has_url(part, dialect))
 }
@@ -121,7 +121,7 @@ fn unavailable(url: &str, is_image: bool, error: &FetchError) -> Unsupported {
     refused(url, is_image, &format!("cannot be fetched: {error}"))
 }
 
-/// The URL may hold what is nobody else's business: its host is enough to know it by.
+/// The URL may contain private data, so the message names only its host.
 fn refused(url: &str, is_image: bool, why: &str) -> Unsupported {
     let url = Url::parse(url).ok();
     let host = url.as_ref().and_then(Url::host_str).unwrap_or("an unreadable host");
@@ -129,7 +129,7 @@ fn refused(url: &str, is_image: bool, why: &str) -> Unsupported {
     Unsupported::because("messages", format!(": the {what} that it names at {host} {why}"))
 }
 
-/// What was fetched, if it is of a kind that can stand for what was named.
+/// The fetched content, if its type fits the part that named it.
 fn kind(url: &str, is_image: bool, fetched: &Fetched) -> Result<String, Unsupported> {
     let kind = sniffed(&fetched.bytes).unwrap_or(&fetched.media_type);
     let fits = match kind.split_once('/') {
@@ -143,7 +143,7 @@ fn kind(url: &str, is_image: bool, fetched: &Fetched) -> Result<String, Unsuppor
     if fits { Ok(kind.to_owned()) } else { Err(refused(url, is_image, &format!("is {named}"))) }
 }
 
-/// What the first bytes say it is; hosts are often wrong about it.
+/// The type that the first bytes indicate; hosts often declare a wrong one.
 fn sniffed(bytes: &[u8]) -> Option<&'static str> {
     Some(match bytes {
         [0x89, b'P', b'N', b'G', ..] => "image/png",
@@ -164,12 +164,12 @@ fn is_page(bytes: &[u8]) -> bool {
     begins("<!doctype html") || begins("<html")
 }
 
-/// The media of a part, and whether each shall be an image.
+/// The media of a part, and whether each must be an image.
 fn sources<'p, 'a>(part: &'p mut Part<'a>) -> Vec<(bool, &'p mut Source<'a>)> {
     match part {
         Part::Image { source, .. } => vec![(true, source)],
         Part::File { source, .. } => vec![(false, source)],
-        // A tool's result holds no results.
+        // A tool result contains no further results.
         Part::ToolResult(result) => result.content.iter_mut().filter_map(source).collect(),
         _ => Vec::new(),
     }

@@ -1,6 +1,6 @@
-//! The process's metrics, served by `/metrics` in OpenMetrics text. The values of labels are bounded: names of models
-//! that the catalogue does not list become `other`, and no label holds anything that a customer has written.
-//! Labelled series are updated at the end of an attempt and at the end of a request, never while bytes flow.
+//! The metrics of the process, served by `/metrics` as OpenMetrics text. Label values are bounded: a model that the
+//! catalogue does not list is `other`, and no label contains text of a customer. Labelled series are updated at the end
+//! of an attempt and of a request, never while bytes flow.
 
 mod scrape;
 
@@ -31,10 +31,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// From a token count on a fast host to the longest request that is served.
+/// From a token count on a fast host to the longest possible request.
 const REQUEST_SECONDS: [f64; 14] =
     [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
-/// A flush of the ledger takes about a millisecond; a settle is awaited for 10 s.
+/// A flush of the ledger takes about a millisecond; a settle is awaited for up to 10 s.
 const LEDGER_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 4.0, 10.0];
 
 #[derive(Clone, Hash, PartialEq, Eq, Debug, EncodeLabelSet)]
@@ -83,7 +83,7 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
-/// Makes histograms with the same buckets.
+/// Creates histograms with the same buckets.
 #[derive(Clone)]
 struct Seconds(&'static [f64]);
 
@@ -93,7 +93,7 @@ impl MetricConstructor<Histogram> for Seconds {
     }
 }
 
-/// Where an answer came from.
+/// The target that gave an answer.
 pub struct Host<'a> {
     pub provider: ProviderId,
     /// `None` for a model that the catalogue does not list.
@@ -101,15 +101,15 @@ pub struct Host<'a> {
     pub credential: CredentialKind,
 }
 
-/// One request that has ended, or one turn of it.
+/// One request, or one turn of it, that has ended.
 pub struct Ended<'a> {
     pub kind: Kind,
     pub ending: RequestOutcome,
     pub duration: Duration,
     pub ttft: Option<Duration>,
-    /// Whose key was used last; `None`: no provider was called.
+    /// The owner of the key that was used last; `None`: no provider was called.
     pub credential: Option<CredentialKind>,
-    /// Who was called last in this turn.
+    /// The target that was called last in this turn.
     pub host: Option<Host<'a>>,
 }
 
@@ -117,7 +117,7 @@ pub struct Ended<'a> {
 pub struct Metrics {
     registry: Registry,
     scraped: Scraped,
-    /// The label of models that the catalogue does not list.
+    /// The label for models that the catalogue does not list.
     other: Arc<str>,
     pub in_flight: Gauge,
     pub fallbacks: Counter,
@@ -238,7 +238,7 @@ impl Metrics {
         );
     }
 
-    /// A request was refused because there is no place for it.
+    /// A request was refused because no permit was free.
     pub fn shed(&self, reason: NotAdmitted) {
         let reason = match reason {
             NotAdmitted::Share => "share",
@@ -249,7 +249,7 @@ impl Metrics {
         self.shed.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// A provider is about to be called. What is returned counts the attempt, also when it is abandoned.
+    /// Called before a provider is called. The returned value counts the attempt, also if it is abandoned.
     pub fn attempt(&self, candidate: &Candidate, credential: CredentialKind) -> AttemptTimer<'_> {
         let listed = candidate.model.is_some().then_some(&candidate.id);
         AttemptTimer {
@@ -264,7 +264,7 @@ impl Metrics {
         }
     }
 
-    /// A request has come to its end.
+    /// A request has ended.
     pub fn ended(&self, ended: &Ended<'_>) {
         let (kind, status) = (ended.kind.as_str(), status_of(ended.ending));
         let key = label_of(ended.credential);
@@ -277,7 +277,7 @@ impl Metrics {
         }
     }
 
-    /// What an answer has consumed and cost.
+    /// Usage and cost of an answer.
     pub fn consumed(&self, host: &Host<'_>, bill: &Bill) {
         let (provider, model) = (host.provider.as_str(), self.model(host.model));
         for (bucket, tokens) in token_buckets(&bill.usage) {
@@ -306,7 +306,7 @@ impl Metrics {
     }
 }
 
-/// Counts one attempt when dropped: as abandoned, unless its outcome was noted.
+/// Counts one attempt when dropped: as abandoned, unless its outcome was recorded.
 pub struct AttemptTimer<'m> {
     metrics: &'m Metrics,
     started: Instant,
@@ -314,7 +314,7 @@ pub struct AttemptTimer<'m> {
 }
 
 impl AttemptTimer<'_> {
-    /// The outcome: `None` where the provider answered.
+    /// The outcome; `None` if the provider answered.
     pub fn ended(mut self, failed: Option<ErrorClass>) {
         self.labels.class = failed.map_or("ok", ErrorClass::as_str);
         let labels = HostLabels { provider: self.labels.provider, model: self.labels.model.clone() };

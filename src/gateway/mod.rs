@@ -1,5 +1,5 @@
-//! The use case: one routed request, from an authenticated body to a billed answer. The one place that
-//! joins routing, credentials, providers and billing; it knows nothing of the HTTP server's types.
+//! The use case: one routed request, from an authenticated body to a billed answer. The only module that combines
+//! routing, credentials, providers and billing. It does not use the types of the HTTP server.
 
 pub mod admission;
 pub mod answer_cache;
@@ -73,26 +73,25 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The settings of the process and what follows from them.
+/// The settings of the process and values derived from them.
 pub struct Settings {
     pub margin: Bps,
     pub byok_margin: Bps,
     pub limits: Limits,
     pub deadlines: Deadlines,
-    /// The operator's address of each provider, in the order of the provider table: where it serves conversations,
-    /// and the base of everything else.
+    /// The operator's address of each provider, in the order of the provider table: the address for conversations, and
+    /// the base of all other paths.
     pub chat_urls: Vec<Url>,
     pub base_urls: Vec<String>,
-    /// The model that the choice by `auto` measures quality and savings by.
+    /// The reference model: `auto` measures quality and savings against it.
     pub reference_model: Option<Arc<str>>,
     /// Origins whose scripts may call the API, or `*`.
     pub cors_origins: Vec<String>,
-    /// MCP servers that requests may name by slug, and where they are.
-    /// How long what has ended is kept.
+    /// MCP servers that requests may name by slug, with their addresses, and how long ended tool history is kept.
     pub retention: Retention,
     pub mcp_access: McpAccess,
     pub mcp_servers: Vec<(String, Url)>,
-    /// Opens credentials that clients seal for them.
+    /// Opens credentials that clients seal for MCP servers.
     pub mcp_opener: Option<Opener>,
 }
 
@@ -106,7 +105,7 @@ impl Settings {
     }
 }
 
-/// Everything a request needs, shared by all workers.
+/// The services that a request needs, shared by all workers.
 pub struct Gateway {
     pub ambient: Ambient,
     pub settings: Settings,
@@ -115,52 +114,52 @@ pub struct Gateway {
     pub ledger: Ledger,
     pub recorder: Recorder,
     pub installation: Arc<Installation>,
-    /// Asked again by requests that go on for long.
+    /// Queried again by long-running requests.
     pub authenticator: Arc<Authenticator>,
     pub platform_keys: Arc<PlatformKeys>,
     pub key_uses: KeyUses,
     pub catalog: ArcSwap<Catalog>,
     pub retries: RetryBudget,
-    /// For customers' own keys: one whose provider is down must not spend what everybody's retries live on, nor what
-    /// other customers' do, so that each has a share of it.
+    /// Retry budget for customers' own keys. A customer whose provider is down must not use up the retries of the
+    /// platform keys, nor those of other customers; so each customer has a share.
     pub own_key_retries: RetryBudget,
-    /// How hosts have done lately.
+    /// Recent measurements of hosts.
     pub measurements: Measurements,
-    /// Hosts that are set aside for a while.
+    /// Hosts that are paused after failures.
     pub breakers: Breakers,
-    /// Which host served a conversation last.
+    /// Which host served each conversation last.
     pub sessions: Sessions,
-    /// Samples that the other processes have not got yet.
+    /// Samples that the other processes have not received yet.
     pub outgoing_samples: OutgoingSamples,
-    /// Which embedding model `auto` means for whom.
+    /// The embedding model of `auto` for each organization.
     pub embedding_models: automatic::EmbeddingModels,
-    /// Results of MCP servers, for clients that are about to answer calls of their own tools.
+    /// Results of MCP servers, for clients that run their own tools next.
     pub tool_history: ToolHistoryCache,
-    /// Counts of tokens on platform keys.
+    /// Concurrent token counts on platform keys.
     pub counts: Semaphore,
-    /// Shares of rate limits.
+    /// This process's shares of rate limits.
     pub quotas: Arc<Quotas>,
-    /// What all organizations use together.
+    /// Resources that all organizations share.
     pub shared: Shared,
     /// Requests with an `Idempotency-Key`.
     pub idempotency: Idempotency,
-    /// Answers to requests that were asked before.
+    /// The response cache.
     pub cache: ResponseCache,
-    /// Threads for what would hold a worker for too long.
+    /// Threads for work that would block a worker for too long.
     pub compute: ComputeQueue,
     pub metrics: Metrics,
-    /// Where the operator has configured an address for them.
+    /// Traces, if the operator has configured an address for them.
     pub traces: Option<traces::Traces>,
-    /// Ends of requests that nobody awaits, and abandoned answers that are read on: waited for at shutdown.
+    /// Request ends without a waiting client, and abandoned answers that are read on: shutdown waits for them.
     pub tasks: TaskTracker,
-    /// Cancelled when the time for running requests is over.
+    /// Cancelled when the shutdown time for running requests is over.
     pub stopping: CancellationToken,
-    /// Set once the process is about to stop: it still serves, and reports that it is not ready.
+    /// Set when the process is about to stop: it still serves, and reports that it is not ready.
     pub draining: AtomicBool,
 }
 
 impl Gateway {
-    /// Why the process should not be sent traffic now; `None` when it is ready.
+    /// Why the load balancer should send no traffic to this process; `None` when it is ready.
     pub fn problem(&self) -> Option<String> {
         if self.is_draining() {
             return Some("shutting down".to_owned());
@@ -179,7 +178,7 @@ impl Gateway {
         i64::try_from(self.ambient.now().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
     }
 
-    /// What claims of idempotency keys work with.
+    /// The dependencies of idempotency claims.
     pub fn idempotency_tools(&self) -> Tools {
         Tools {
             db: self.db.clone(),

@@ -1,5 +1,5 @@
-//! A request that has not ended: what is known of it so far, what it has consumed, and how it is priced. Only
-//! [`super::billing_guard::BillingGuard`] brings it to its end.
+//! A request that has not ended: its known facts, its usage so far, and how it is priced. Only
+//! [`super::billing_guard::BillingGuard`] ends it.
 
 mod absurd;
 mod credit;
@@ -55,71 +55,71 @@ use time::OffsetDateTime;
 use tokio_util::task::{AbortOnDropHandle, task_tracker::TaskTrackerToken};
 use trace::Trace;
 
-/// Everything about a request that has not ended.
+/// All data of a request that has not ended.
 pub struct OpenRequest {
     pub gateway: Arc<Gateway>,
     pub principal: Arc<Principal>,
     pub request_id: RequestId,
     pub started_at: OffsetDateTime,
     pub started: Instant,
-    /// The snapshot whose prices this request is billed at.
+    /// The catalogue snapshot whose prices are used for this request.
     pub catalog: Arc<Catalog>,
     pub kind: Kind,
     pub body: Bytes,
     /// Bytes of text the model reads, for estimates.
     pub prompt_bytes: u64,
-    /// Tokens of the audio, the images and the documents in it, estimated.
+    /// Estimated tokens of its audio, images and documents.
     pub prompt_media: Usage,
-    /// Tokens that came as numbers.
+    /// Tokens that the client sent as numbers.
     pub prompt_tokens: u64,
-    /// What is consumed whatever comes of it: characters, time, queries.
+    /// Usage that does not depend on the answer: characters, time, queries.
     pub measured: Usage,
     pub service_tier: Option<String>,
-    /// What has happened so far.
+    /// The history of the request.
     pub history: RequestHistory,
-    /// The conversation that it belongs to, where there was a choice of hosts.
+    /// The conversation it belongs to, if there was a choice of hosts.
     pub session: Option<SessionKey>,
     pub turns: TurnState,
     pub cache: CacheStage,
-    /// Its place in a trace, and the spans of its calls, where traces are made.
+    /// Its position in a trace, and the spans of its calls, if it is traced.
     pub trace: Option<Box<Trace>>,
     pub(super) credit: Credit,
-    /// Set aside in budgets that count own keys.
+    /// Amount reserved in budgets that count own keys.
     own_hold: Option<HoldId>,
-    /// Milliseconds after the request's arrival at which credit was first set aside.
+    /// Milliseconds from the request's arrival to its hold.
     held_ms: Option<u64>,
-    /// The answer flows to the client as it comes.
+    /// The answer is streamed to the client.
     pub flows: bool,
-    /// Why we ended the answer ourselves.
+    /// Why the gateway itself ended the answer.
     cut_by: Option<&'static str>,
-    /// The answer was lost by our fault, and is not charged.
+    /// The gateway lost the answer, so it is not charged.
     undelivered: bool,
     serving: Option<Serving>,
-    /// What it holds of rate limits, over all turns.
+    /// The units that it holds of rate limits, over all turns.
     pub ticket: Option<Arc<Ticket>>,
     pub rates: RateStandings,
-    /// It falls under no rate limit, for it brought its own provider key.
+    /// No rate limit applies, because it has a request-scoped key.
     pub bypasses_rates: bool,
-    /// Among the requests being served, abandoned ones too.
+    /// Its permit as a running request, also while abandoned.
     permit: Option<Arc<InFlightPermit>>,
-    /// The process does not end before this request has.
+    /// The process does not end before this request has ended.
     _token: TaskTrackerToken,
-    /// A call whose answer is billed even if nobody waits for it any more.
+    /// A call whose answer is billed also if its client stops waiting.
     pub(super) detached: Option<AbortOnDropHandle<Result<Answer, UpstreamError>>>,
 }
 
-/// Where a turn stands among those of its request. Most requests have one.
+/// The position of a turn in its request. Most requests have one turn.
 #[derive(Default)]
 pub struct TurnState {
-    /// The answer is read as events, for the gateway itself to act on.
+    /// The answer is read as events that the gateway itself processes.
     pub gathers: bool,
-    /// Another turn follows, and the receipt is the last one's to write.
+    /// Another turn follows, and the last one writes the receipt.
     pub has_next_turn: bool,
-    /// Those before this one.
+    /// The turns before this one.
     pub done: Vec<CompletedTurn>,
-    /// When the first began.
+    /// Start of the first turn.
     began: Option<(OffsetDateTime, Instant)>,
-    /// The time to the first content of the first.
+    /// The time to the first content of the first turn.
     first_ttft: Option<Duration>,
 }
 
@@ -135,28 +135,28 @@ struct Serving {
     served: ServedBy,
     model: Option<Arc<Model>>,
     family: Family,
-    /// When its bytes come, if that is the provider's doing.
+    /// When its bytes arrive, if the provider determines that.
     timing: Option<Arc<ResponseTiming>>,
-    /// Content has gone or is going to the client: from here on it is billed.
+    /// Content was sent or is about to be sent to the client: from here on it is charged.
     committed: bool,
     consumed: Consumed,
-    /// Of a model that thinks without showing it.
+    /// For a model with hidden reasoning.
     hidden_reasoning: Option<HiddenReasoning>,
     checkpoint: CheckpointState,
-    /// The most that the answer can have consumed, where that is known.
+    /// The maximum possible usage of the answer, if known.
     most: Option<Usage>,
-    /// What the provider reported is more than that, and is not used.
+    /// The provider reported more than that maximum, and the report is not used.
     above_bound: bool,
 }
 
-/// What the answer has consumed as far as is known.
+/// The usage of the answer so far.
 #[derive(Default)]
 struct Consumed {
     reported: Option<Usage>,
-    /// The prompt as the provider counted it before it answered.
+    /// The prompt as counted by the provider before the answer.
     prompt: Option<Usage>,
     service_tier: Option<String>,
-    /// The text counted so far, and the text since, escaped as JSON.
+    /// The text counted so far, and the uncounted text since, escaped as JSON.
     counter: Option<Counter>,
     uncounted: Vec<u8>,
     /// Bytes of all text.
@@ -165,18 +165,18 @@ struct Consumed {
 
 struct CheckpointState {
     last: Instant,
-    /// Tokens counted then.
+    /// Tokens counted at the last checkpoint.
     counted: u64,
 }
 
-/// A running stream is checkpointed after this long or this many tokens, whichever comes first.
+/// A running stream is checkpointed after this time or this many tokens, whichever comes first.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
 const CHECKPOINT_TOKENS: u64 = 256;
-/// Text is counted once this much has gathered, or at a checkpoint. A token is about four bytes.
+/// Text is counted when this much is waiting, or at a checkpoint. A token has about four bytes.
 const COUNT_BYTES: usize = 1_024;
-/// Text kept uncounted at the most.
+/// Maximum uncounted text.
 const UNCOUNTED_BYTES_MAX: usize = 64 * 1_024;
-/// Bytes of text per token, for what a crash would leave and nothing else.
+/// Bytes of text per token, only for what a crash would leave.
 const BYTES_PER_TOKEN: u64 = 4;
 
 impl OpenRequest {
@@ -235,7 +235,7 @@ impl OpenRequest {
         self.serving = Some(Serving {
             provider: candidate.provider,
             served,
-            // A name that the catalogue does not know can be any, and there are too many of them.
+            // A name that the catalogue does not list can be anything, and there are too many such names.
             timing: timing.filter(|_| candidate.model.is_some()),
             model: candidate.model.clone(),
             family: tokens::family(candidate.provider, &candidate.upstream),
@@ -248,7 +248,7 @@ impl OpenRequest {
         });
     }
 
-    /// The model called last thinks before it answers, and nobody sees what.
+    /// The model that was called last reasons before it answers, without showing it.
     pub fn set_hidden_reasoning(&mut self, hidden_reasoning: HiddenReasoning) {
         if let Some(serving) = &mut self.serving {
             serving.hidden_reasoning = Some(hidden_reasoning);
@@ -259,7 +259,7 @@ impl OpenRequest {
         self.serving.as_ref().map(|serving| &serving.served)
     }
 
-    /// The answer has begun: what it consumes is billed from here on.
+    /// The answer has begun: its usage is charged from here on.
     pub fn commit(&mut self) {
         self.history.content_begun(self.started.elapsed());
         if let Some(serving) = &mut self.serving {
@@ -271,7 +271,7 @@ impl OpenRequest {
         self.serving.as_ref().is_some_and(|serving| serving.committed)
     }
 
-    /// Makes a call that goes on by itself if this request is dropped.
+    /// Makes a call that continues by itself if this request is dropped.
     pub async fn await_detached(&mut self, call: Call) -> Result<Answer, UpstreamError> {
         let calling = self.gateway.tasks.spawn_local(call.dial());
         let answer = self.detached.insert(AbortOnDropHandle::new(calling));
@@ -282,7 +282,7 @@ impl OpenRequest {
         })
     }
 
-    /// Notes what a relay has seen since the last time.
+    /// Records what a relay has read since the last time.
     pub fn relayed(&mut self, relay: &mut Relay) {
         let text = relay.take_text();
         if let Some(serving) = &mut self.serving {
@@ -295,7 +295,7 @@ impl OpenRequest {
         self.checkpoint();
     }
 
-    /// Notes the reported usage and the text of the model.
+    /// Records the reported usage and the text of the model.
     pub fn consumed(&mut self, usage: Option<Usage>, service_tier: Option<&str>, text: &[u8]) {
         if let Some(serving) = &mut self.serving {
             let consumed = &mut serving.consumed;
@@ -313,7 +313,7 @@ impl OpenRequest {
         }
     }
 
-    /// Keeps the bill that a crash would leave behind near the truth.
+    /// Keeps the charge that a crash would leave close to the real one.
     pub fn checkpoint(&mut self) {
         let (Some(hold), Some(serving)) = (self.credit.hold(), self.serving.as_mut()) else { return };
         if serving.served.credential != CredentialKind::Platform {
@@ -352,14 +352,14 @@ impl OpenRequest {
         match (self.kind, &serving.consumed.reported) {
             (_, None) => true,
             (Kind::Conversation(_), Some(_)) => self.is_above_bound(),
-            // What the provider reports need not be what the catalogue prices: it is completed by what we know.
+            // The reported usage may lack the units that the catalogue prices: known values are added.
             (_, Some(usage)) => {
                 self.is_above_bound() || (serving.has_prices() && self.priced(usage).is_none())
             }
         }
     }
 
-    /// The price of a usage, by the tier the provider says it served, else the one that was asked for.
+    /// The price of a usage, by the service tier that the provider reports, else the requested tier.
     fn priced(&self, usage: &Usage) -> Option<price::Priced> {
         let serving = self.serving.as_ref()?;
         let prices = serving.model.as_ref()?.prices.as_ref()?;
@@ -368,8 +368,8 @@ impl OpenRequest {
         reported.and_then(|tier| priced(Some(tier))).or_else(|| priced(self.service_tier.as_deref()))
     }
 
-    /// A conversation on the operator's account with a kind of token that the catalogue does not price: never free,
-    /// that kind is billed as text.
+    /// A conversation on a platform key with a kind of token that the catalogue does not price: never free, this kind
+    /// is billed as text.
     fn priced_as_text(&self, usage: &Usage) -> Option<price::Priced> {
         let served = self.served().filter(|served| served.credential == CredentialKind::Platform)?;
         if !matches!(self.kind, Kind::Conversation(_)) {
@@ -387,7 +387,7 @@ impl OpenRequest {
         let mut priced = self.priced(&usage).or_else(|| self.priced_as_text(&usage));
         self.cap(&mut priced);
         let cost = priced.as_ref().map_or(NanoUsd::ZERO, |priced| priced.cost);
-        // The one place where a charge is worked out: the receipt says what the ledger posts.
+        // The only place that computes a charge: the receipt states what the ledger posts.
         let (margin_bps, posted, charge) = match serving.served.credential {
             CredentialKind::Platform => {
                 let posted = priced.as_ref().and_then(|_| ledger::Bill::of(cost, settings.margin).ok());
@@ -410,7 +410,7 @@ impl Serving {
 }
 
 impl Consumed {
-    /// Counts the text that has gathered and returns the tokens of all text so far.
+    /// Counts the waiting text and returns the tokens of all text so far.
     fn count(&mut self, family: Family) -> u64 {
         let counter = self.counter.get_or_insert_with(|| Counter::new(family));
         if !self.uncounted.is_empty() {

@@ -1,5 +1,5 @@
-//! The one list of the stages of a request. A stage takes values and returns values or a [`Failure`]; it has a file of
-//! its own and one line here. Only the billing guard writes money.
+//! The only list of the stages of a request. A stage takes values and returns values or a [`Failure`]. Each stage has
+//! its own file and one line here. Only the billing guard writes money.
 
 use super::{
     Gateway, InFlightPermit,
@@ -19,7 +19,7 @@ use crate::{dialect::Invalid, domain::kind::Kind, store::api_keys::Principal};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Serves one request. It keeps its `permit` until it has ended, abandoned or not.
+/// Serves one request. The request keeps its `permit` until it has ended, abandoned or not.
 pub async fn complete(
     mut inbound: Inbound<'_>,
     permit: InFlightPermit,
@@ -29,12 +29,12 @@ pub async fn complete(
     let normalized = inbound.normalize();
     gateway.retries.deposit();
     gateway.own_key_retries.deposit();
-    // From here on the request ends in one settle or void and one receipt, whatever happens.
+    // From here on the request ends in one settle or void and one receipt, in every case.
     let mut guard = BillingGuard::open(OpenRequest::new(&inbound, permit));
-    // What cannot be normalized is refused as every other request that cannot be read.
+    // A body that cannot be normalized is refused in the same way as a body that cannot be read.
     match normalized.as_ref().map_or(Ok(None), |()| tool_loop::read(&inbound)) {
         Ok(None) => {}
-        // With MCP servers the stages of `serve` run once for each turn.
+        // With MCP servers, the stages of `serve` run once for each turn.
         Ok(Some(options)) => return Box::pin(tool_loop::complete(&inbound, options, guard)).await,
         Err(invalid) => return Err(refusal(Failure::Invalid(invalid), guard).await),
     }
@@ -50,7 +50,7 @@ pub async fn complete(
     }
 }
 
-/// The stages of a request of one turn: those of [`serve`], and before a provider is called the response cache.
+/// The stages of a request with one turn: those of [`serve`], with the response cache before a provider is called.
 async fn answer_or_serve(
     inbound: &Inbound<'_>,
     guard: &mut BillingGuard,
@@ -69,7 +69,7 @@ async fn answer_or_serve(
     failover.run(open).await.map(Outcome::Provider)
 }
 
-/// The stages of one turn, in their order. A stage that refuses a request belongs right after `parse`: nothing has
+/// The stages of one turn, in their order. A stage that may refuse a request belongs right after `parse`: nothing has
 /// been planned, held or called by then.
 pub(super) async fn serve(
     inbound: &Inbound<'_>,
@@ -85,8 +85,8 @@ pub(super) async fn serve(
     Failover::new(inbound, &request, &routing, &candidates, open).run(open).await
 }
 
-/// What [`serve`] would refuse before it called anybody, refused before anything else is done for the request. What is
-/// not seen here is refused there.
+/// Refuses what [`serve`] would refuse before its first call, before any other work for the request. It may miss a
+/// reason; [`serve`] then refuses the request.
 pub(super) async fn precheck(inbound: &Inbound<'_>, guard: &mut BillingGuard) -> Result<(), Failure> {
     let request = inbound.parse()?;
     let open = guard.get();

@@ -1,6 +1,6 @@
-//! Tokens that pin a plan for a minute: `krp_`, then base64url of the claims and of their signature. The claims name
-//! the API key, the end and the models in order. Pure. A token decides an order and permits nothing: every model in it
-//! passes the filters again.
+//! Tokens that fix a plan for a minute: `krp_`, then base64url of the claims and of their signature. The claims contain
+//! the API key, the expiry and the models in order. Pure. A token decides an order and grants no permission: every
+//! model in it passes the filters again.
 
 use crate::{accounts::installation::KeyedHash, domain::ids::ApiKeyId};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -10,19 +10,19 @@ use time::{Duration, OffsetDateTime};
 
 const PREFIX: &str = "krp_";
 const VERSION: u8 = 1;
-/// Keeps these signatures apart from whatever else the same key signs.
+/// Separates these signatures from other signatures of the same key.
 const PURPOSE: &[u8] = b"plan token\0";
 const SIGNATURE_BYTES: usize = 32;
 const HEAD_BYTES: usize = 1 + 16 + 8;
-/// Of a whole token.
+/// Maximum length of a token.
 const TOKEN_BYTES_MAX: usize = 8_192;
 /// Models in a token.
 const MODELS_MAX: usize = 16;
 
-/// How long a plan is pinned.
+/// How long a plan is fixed.
 pub const LIFETIME: Duration = Duration::seconds(60);
 
-/// The token for these models in this order, and its end.
+/// The token for these models in this order, and its expiry.
 pub fn sign(
     signing: &KeyedHash,
     api_key: ApiKeyId,
@@ -41,7 +41,7 @@ pub fn sign(
     (format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)), ends_at)
 }
 
-/// The models of a genuine token of this API key whose time is not over.
+/// The models of a valid token of this API key that has not expired.
 pub fn verify(
     signing: &KeyedHash,
     api_key: ApiKeyId,

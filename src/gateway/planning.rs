@@ -1,5 +1,5 @@
-//! Who may serve a request, in order: its own options, the class of its prompt for `auto`, the plan, and the hosts that
-//! are set aside last. Nothing is called here.
+//! Determines who may serve a request, in order: the request's own options, the category of its prompt for `auto`, the
+//! plan, and paused hosts last. No provider is called here.
 
 use super::{
     automatic::{self, Judged},
@@ -23,7 +23,8 @@ use crate::{
 use std::{borrow::Cow, cell::Cell};
 use time::OffsetDateTime;
 
-/// Settles the options of the request and plans who may serve it, in order. The open request keeps both for the receipt.
+/// Resolves the options of the request and plans who may serve it, in order. The open request keeps both for the
+/// receipt.
 pub(super) fn prepared<'a>(
     inbound: &'a Inbound<'_>,
     request: &'a ParsedRequest<'a>,
@@ -63,7 +64,7 @@ pub(super) fn prepared<'a>(
     Ok((routing, plan.candidates))
 }
 
-/// Puts hosts that are set aside behind the others.
+/// Moves paused hosts behind the others.
 fn put_behind(inbound: &Inbound<'_>, plan: &mut Plan) {
     let (gateway, org) = (inbound.gateway, inbound.principal.scope.org_id());
     if plan.candidates.len() < 2 {
@@ -71,7 +72,7 @@ fn put_behind(inbound: &Inbound<'_>, plan: &mut Plan) {
     }
     let now_ms = gateway.now_ms();
     let credentials = Credentials::of_caller(gateway, &inbound.principal);
-    // On a key of its own a customer finds out for itself.
+    // On its own key a customer observes the host's health itself.
     let is_set_aside = |candidate: &Candidate| {
         !credentials.has_own(candidate) && gateway.breakers.is_set_aside(&candidate.id, org, now_ms)
     };
@@ -90,7 +91,7 @@ fn put_behind(inbound: &Inbound<'_>, plan: &mut Plan) {
     }
 }
 
-/// Puts the models of a plan token in the place of the request's names. Whether there is one.
+/// Replaces the model names of the request by the models of a plan token. Returns whether there is a token.
 fn pin_plan(inbound: &Inbound<'_>, routing: &mut RequestRouting<'_>) -> Result<bool, Failure> {
     let Some(token) = &inbound.routing_headers.plan else { return Ok(false) };
     let (gateway, key) = (inbound.gateway, inbound.principal.api_key_id);
@@ -108,7 +109,7 @@ fn pin_plan(inbound: &Inbound<'_>, routing: &mut RequestRouting<'_>) -> Result<b
     Ok(true)
 }
 
-/// What stands for the conversation that a request belongs to.
+/// The identity of the conversation that a request belongs to.
 fn session_key(inbound: &Inbound<'_>) -> Option<SessionKey> {
     let Kind::Conversation(dialect) = inbound.kind else { return None };
     let session = dialect::session(dialect, &inbound.body, &request_limits(inbound.gateway))?;
@@ -143,8 +144,8 @@ fn make_plan(
     })
 }
 
-/// Who may serve a request, by what it wants and the keys there are for it: the same whether it is to be answered or
-/// only counted.
+/// Who may serve a request, by its requirements and the available keys. The result is the same for an answer and for a
+/// token count.
 pub(super) fn planned(
     inbound: &Inbound<'_>,
     head: &Head<'_>,

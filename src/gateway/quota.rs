@@ -1,5 +1,5 @@
-//! The stage of rates: what a request takes of the limits of its API key, its organization and its end user, before
-//! anybody is called for it, and what it gives back at its end.
+//! The rate limit stage: what a request takes from the limits of its API key, its organization and its end user before
+//! any provider is called, and what it returns at its end.
 
 use super::{
     cost_bounds, failure::Failure, open_request::OpenRequest, request::Inbound,
@@ -23,10 +23,10 @@ use uuid::Uuid;
 
 /// Bytes of ordinary text per token, for estimates.
 const BYTES_PER_TOKEN: u64 = 4;
-/// Output tokens that are taken where the request sets no limit; what was really used is counted at the end.
+/// Output tokens that are taken if the request sets no limit. The real number is counted at the end.
 const OUTPUT_TOKENS_ASSUMED: u64 = 1_024;
 
-/// Whose limit it is.
+/// The owner of a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LimitOwner {
     ApiKey,
@@ -43,14 +43,14 @@ pub struct RateLimited {
     pub wait_ms: i64,
 }
 
-/// How the tightest limits of a request stand.
+/// The state of the tightest limits of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RateStandings {
     pub requests: Option<Standing>,
     pub tokens: Option<Standing>,
 }
 
-/// What a request holds of its limits; given back when the last turn of the request drops it.
+/// The units that a request holds of its limits. They are returned when the last turn drops them.
 pub struct Ticket {
     _concurrent: Vec<Permit>,
     tokens: Mutex<Vec<Permit>>,
@@ -65,8 +65,8 @@ impl Ticket {
     }
 }
 
-/// Takes what the request needs of every limit it falls under, once for all turns of it. A request with a provider key of
-/// its own falls under none.
+/// Takes the needed units of every limit that applies, once for all turns. No limit applies to a request with a
+/// request-scoped key.
 pub async fn admit(
     inbound: &Inbound<'_>,
     head: &Head<'_>,
@@ -79,7 +79,7 @@ pub async fn admit(
     if open.ticket.is_some() || (key.rates.is_empty() && organization.is_empty() && end_user.is_none()) {
         return Ok(());
     }
-    // One that may end on the platform's key counts all the same.
+    // A request that may end on a platform key counts in any case.
     if scope.key.is_some() && inbound.fallback != Some(ByokFallback::Platform) {
         open.bypasses_rates = true;
         return Ok(());
@@ -135,7 +135,7 @@ fn limits_of(rates: &RateRules, tokens: i64) -> impl Iterator<Item = (Metric, u3
     limits.into_iter().filter_map(|(metric, limit, units)| Some((metric, limit?, units)))
 }
 
-/// Tokens that the request will use, as far as can be told before it is answered.
+/// The estimated tokens of the request, before it is answered.
 fn estimate(head: &Head<'_>, open: &OpenRequest) -> i64 {
     let media = cost_bounds::media_estimate(&head.facts);
     let prompt = (head.facts.text_bytes / BYTES_PER_TOKEN)
@@ -150,7 +150,7 @@ fn estimate(head: &Head<'_>, open: &OpenRequest) -> i64 {
     i64::try_from(prompt.saturating_add(output)).unwrap_or(i64::MAX).max(1)
 }
 
-/// The fields in which a request names its end user, in the dialects' order of preference.
+/// The fields in which a request names its end user, in each dialect's order of preference.
 #[derive(Deserialize)]
 struct EndUser<'a> {
     #[serde(borrow, default)]
@@ -168,7 +168,7 @@ struct Metadata<'a> {
 }
 
 impl EndUser<'_> {
-    /// The end user that a body names; `None` where it names nobody.
+    /// The end user in a body; `None` if the body names none.
     fn read(body: &[u8]) -> Option<String> {
         let fields: EndUser<'_> = serde_json::from_slice(body).ok()?;
         let named = fields.safety_identifier.or(fields.user);
@@ -177,14 +177,14 @@ impl EndUser<'_> {
     }
 }
 
-/// The number under which an end user of an API key is counted. Its name is kept nowhere.
+/// The number under which an end user of an API key is counted. The name itself is not stored.
 fn end_user_id(api_key: Uuid, user: &str) -> Uuid {
     let digest = Sha256::new().chain_update(api_key.as_bytes()).chain_update(user.as_bytes()).finalize();
     let half: [u8; 16] = std::array::from_fn(|index| digest.get(index).copied().unwrap_or_default());
     Uuid::from_bytes(half)
 }
 
-/// Of several limits the one with the least left is told.
+/// Of several limits, the one with the least left is reported.
 fn note_standing(open: &mut OpenRequest, metric: Metric, standing: Option<Standing>) {
     let known = match metric {
         Metric::Requests => &mut open.rates.requests,

@@ -25,7 +25,7 @@ pub use member::note;
 use serde::Serialize;
 use std::{borrow::Cow, sync::Arc};
 
-/// Whose credential a call carried.
+/// Owner of the credential that a call used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CredentialKind {
@@ -38,7 +38,7 @@ pub enum CredentialKind {
 pub struct Attempt {
     pub provider: &'static str,
     pub model_id: Arc<str>,
-    /// The turn it was made for, after the first.
+    /// The turn of the call, if not the first.
     #[serde(skip_serializing_if = "is_first")]
     pub turn: i16,
     pub credential: CredentialKind,
@@ -57,34 +57,35 @@ pub struct Attempt {
 pub enum RequestOutcome {
     /// A whole answer.
     Completed,
-    /// The client left, or the provider broke off, after the answer had begun.
+    /// The client disconnected, or the provider broke off, after the answer had begun.
     Aborted,
     /// No answer.
     Failed,
 }
 
-/// Who serves: the candidate and credential in use.
+/// Who serves the request: the candidate and credential in use.
 #[derive(Clone, Debug)]
 pub struct ServedBy {
     pub provider: &'static str,
     pub model_id: Arc<str>,
     pub model_name: Arc<str>,
     pub credential: CredentialKind,
-    /// On a key that came as `byok_api_key`: the answer is marked for these clients.
+    /// Served on a `byok_api_key`: the answer is annotated for these clients.
     pub by_byok_api_key: bool,
 }
 
-/// The arithmetic of one answer.
+/// The amounts of one answer.
 #[derive(Clone, Debug)]
 pub struct Bill {
     pub usage: Usage,
-    /// `None` for a model without a known price, which only an own key can call.
+    /// `None` for a model without a known price, which only a customer's own key can call.
     pub priced: Option<Priced>,
     pub charge: NanoUsd,
-    /// What the ledger posts: the same cost and charge; nothing on an own key, and nothing without a price.
+    /// The amounts that the ledger posts: the same cost and charge; nothing on a customer's own key, and nothing
+    /// without a price.
     pub posted: Option<ledger::Bill>,
     pub margin_bps: Bps,
-    /// What the reference model would have cost more, where the gateway chose the model.
+    /// The additional cost of the same usage at the reference model, if the gateway chose the model.
     pub savings: NanoUsd,
 }
 
@@ -93,7 +94,7 @@ impl Bill {
         self.priced.as_ref().map(|priced| priced.cost)
     }
 
-    /// What remains of the charge; nothing on an own key.
+    /// The remaining charge; nothing on a customer's own key.
     pub fn margin(&self, credential: CredentialKind) -> NanoUsd {
         match (credential, self.cost()) {
             (CredentialKind::Platform, Some(cost)) => NanoUsd(self.charge.0.saturating_sub(cost.0)),
@@ -102,23 +103,23 @@ impl Bill {
     }
 }
 
-/// A turn of a request that goes on after it.
+/// A turn that another turn follows.
 #[derive(Clone, Debug)]
 pub struct CompletedTurn {
     pub served: ServedBy,
     pub bill: Bill,
 }
 
-/// What all turns of a request come to.
+/// The sums over all turns of a request.
 #[derive(Clone, Debug)]
 pub struct Total {
     pub usage: Usage,
     pub charge: NanoUsd,
-    /// `None` when the cost of some turn is not known.
+    /// `None` if the cost of any turn is unknown.
     pub cost: Option<NanoUsd>,
     pub margin: NanoUsd,
     pub savings: NanoUsd,
-    /// Every turn was served on an own key.
+    /// Every turn was served on a customer's own key.
     pub byok: bool,
 }
 
@@ -155,15 +156,15 @@ impl Total {
     }
 }
 
-/// Everything the receipt is written from.
+/// The complete input of the receipt.
 pub struct ReceiptInput<'a> {
     pub request_id: RequestId,
-    /// The endpoint that was asked.
+    /// The endpoint that the client called.
     pub kind: &'static str,
     pub requested: &'a str,
     pub considered: &'a [CandidateTrace],
     pub strategy: &'static str,
-    /// What the gateway's own choice was based on.
+    /// The basis of the gateway's own choice.
     pub judged: Option<&'a RoutingTrace>,
     pub fallback_chain: &'a [Arc<str>],
     pub attempts: &'a [Attempt],
@@ -173,9 +174,9 @@ pub struct ReceiptInput<'a> {
     pub fallback_reason: Option<&'static str>,
     pub dropped: &'a [String],
     pub bill: Option<&'a Bill>,
-    /// What is unusual about the figures of the usage.
+    /// Remarks about the figures of the usage.
     pub usage_flag: Option<&'static str>,
-    /// Of a request that had several turns: those before the last.
+    /// For a request with several turns: the turns before the last.
     pub earlier: &'a [CompletedTurn],
     pub price_version: &'a str,
     pub stream: bool,
@@ -183,7 +184,7 @@ pub struct ReceiptInput<'a> {
     pub error: Option<&'a str>,
     pub latency_ms: u64,
     pub ttft_ms: Option<u64>,
-    /// Milliseconds after the arrival: credit was set aside; its end was on record.
+    /// Milliseconds after the arrival at which the hold was placed, and at which its end was recorded.
     pub held_ms: Option<u64>,
     pub settled_ms: Option<u64>,
     pub started_at: time::OffsetDateTime,
@@ -217,10 +218,10 @@ struct Document<'a> {
     charged_nano_usd: i64,
     provider_cost_nano_usd: Option<i64>,
     margin_nano_usd: i64,
-    /// What the reference model would have cost more.
+    /// The additional cost at the reference model.
     #[serde(skip_serializing_if = "Option::is_none")]
     savings_nano_usd: Option<i64>,
-    /// Of a request with several turns each with its own prices; the figures above are their sum.
+    /// For a request with several turns, each with its own prices; the figures above are their sum.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     turns: Vec<Turn<'a>>,
     /// Lists or texts were cut to keep the receipt small.
@@ -257,7 +258,7 @@ struct Price<'a> {
     catalog_version: &'a str,
     lines: &'a [PriceLine],
     variant: Variant,
-    /// How the figures follow from each other.
+    /// How the figures are derived from each other.
     arithmetic: &'static str,
 }
 
@@ -275,9 +276,9 @@ struct Execution<'a> {
     error: Option<&'a str>,
 }
 
-/// Bytes of a receipt.
+/// Maximum bytes of a receipt.
 pub const RECEIPT_BYTES_MAX: usize = 64 * 1_024;
-/// Lines of each list of a receipt; fewer where it would still be too large.
+/// Maximum lines of each list of a receipt; fewer if the receipt would still be too large.
 const LINES_MAX: [usize; 3] = [128, 16, 2];
 
 /// The receipt as JSON text, at most [`RECEIPT_BYTES_MAX`] bytes.
@@ -292,7 +293,7 @@ pub fn write(story: &ReceiptInput<'_>) -> String {
     text
 }
 
-/// With lists of at most `lines_max` lines, and every text of a client or a provider cut.
+/// With lists of at most `lines_max` lines, and every text of a client or a provider shortened.
 fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> String {
     let last_done = story.earlier.last().map(|done| &done.served);
     let served = story.served.or(last_done);
@@ -360,11 +361,11 @@ fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> String {
         },
         truncated: cut.happened,
     };
-    // These types hold nothing that JSON cannot; an empty object would still be a valid document.
+    // These types contain nothing that JSON cannot express; an empty object would still be a valid document.
     serde_json::to_string(&document).unwrap_or_else(|_| "{}".to_owned())
 }
 
-/// Cuts what goes into a receipt and notes that it did.
+/// Shortens the content of a receipt and records that it did.
 struct Cut {
     lines_max: usize,
     happened: bool,
@@ -377,7 +378,7 @@ impl Cut {
         cut
     }
 
-    /// The lines that there is room for; copied only if there is something to cut.
+    /// The lines that fit; copied only if some must be removed.
     fn lines<'t, T: Clone>(
         &mut self,
         lines: &'t [T],
@@ -398,10 +399,10 @@ impl Cut {
     }
 }
 
-/// Characters kept of any text that a client or a provider chose.
+/// Maximum characters of a text that a client or a provider chose.
 const TEXT_CHARS_MAX: usize = 200;
 
-/// The beginning of a text that a client or a provider chose, as it is kept.
+/// The stored beginning of a text that a client or a provider chose.
 pub fn cut(text: &str) -> &str {
     if text.len() <= TEXT_CHARS_MAX {
         return text;
@@ -450,7 +451,7 @@ fn price<'a>(
     })
 }
 
-/// Units are named only where there are any, so that most receipts stay short.
+/// Units are listed only if there are any, so that most receipts stay short.
 fn arithmetic(lines: &[PriceLine], on_own_key: bool) -> &'static str {
     let by_tokens_alone = lines.iter().all(|line| matches!(line.price, LinePrice::Tokens(_)));
     match (by_tokens_alone, on_own_key) {

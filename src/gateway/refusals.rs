@@ -1,5 +1,5 @@
-//! Why nothing can be tried for a request, in sentences for the customer. The router's words for its reasons stay in
-//! the receipt; here each becomes what is wrong and what to do. No word of the router may reach a message.
+//! Messages for the customer when no candidate can be tried. The router's reason codes stay in the receipt; here each
+//! becomes a sentence that states what is wrong and what to do. A message must never contain a reason code.
 
 use super::{automatic::share, failure::Failure};
 use crate::{
@@ -9,12 +9,12 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Models named in one message at the most.
+/// Maximum number of models named in one message.
 const NAMED_MAX: usize = 5;
-/// The fewest bytes of text that one token stands for; see the router's own check.
+/// The fewest bytes of text for one token; the router uses the same check.
 const BYTES_PER_TOKEN_MAX: u64 = 16;
 
-/// What a refusal is about.
+/// The facts of a refused request.
 pub struct Subject<'a> {
     pub catalog: &'a Catalog,
     /// Bytes of text that the model would read.
@@ -56,7 +56,7 @@ pub fn unplanned(no_plan: &RoutingError, subject: &Subject<'_>) -> Failure {
 
 const OWN_KEY_HINT: &str = " A model that is not in the catalogue works with your own key of its provider only, as `provider/model`.";
 
-/// 400 for a model whose first segment means nothing.
+/// 400 for a model whose first segment is unknown.
 pub fn unknown_provider(name: &str, nearest: &[Arc<str>]) -> Failure {
     let hint = format!("No model `{}` is known.{}{OWN_KEY_HINT}", shown(name), did_you_mean(nearest));
     Failure::UnknownProvider { param: "model", hint }
@@ -70,7 +70,7 @@ fn did_you_mean(nearest: &[Arc<str>]) -> String {
     }
 }
 
-/// Every candidate was left out.
+/// Every candidate was excluded.
 pub fn nothing_left(considered: &[CandidateTrace], subject: &Subject<'_>) -> Failure {
     let known: Vec<&CandidateTrace> = considered.iter().filter(|line| !line.is_unknown()).collect();
     let shared = known
@@ -93,7 +93,7 @@ pub fn nothing_left(considered: &[CandidateTrace], subject: &Subject<'_>) -> Fai
                 prompt_tokens_min: subject.text_bytes / BYTES_PER_TOKEN_MAX,
             };
         }
-        // A part of the request that no candidate can take.
+        // A part of the request that no candidate supports.
         Some(lacks) if lacks.starts_with("lacks_") => {
             let lines: Vec<String> = known
                 .iter()
@@ -122,7 +122,7 @@ fn reason(line: &CandidateTrace) -> &'static str {
     line.filtered_out_by.or(line.reasons.last().copied()).unwrap_or_default()
 }
 
-/// The field at fault, where it is one.
+/// The wrong field, if there is one.
 fn param(reason: &str) -> Option<&'static str> {
     match reason {
         "model_of_another_kind"
@@ -141,7 +141,7 @@ fn param(reason: &str) -> Option<&'static str> {
     }
 }
 
-/// One reason of the router in plain words.
+/// One reason of the router as a sentence.
 fn sentence(reason: &str, line: &CandidateTrace, subject: &Subject<'_>) -> String {
     let provider = line.provider.unwrap_or("this provider");
     match reason {
@@ -186,7 +186,7 @@ fn sentence(reason: &str, line: &CandidateTrace, subject: &Subject<'_>) -> Strin
     }
 }
 
-/// The reasons whose words do not depend on the candidate.
+/// The reasons whose sentence does not depend on the candidate.
 fn fixed_sentence(reason: &str) -> &'static str {
     match reason {
         "allowed_models" => {
@@ -248,7 +248,7 @@ fn fixed_sentence(reason: &str) -> &'static str {
     }
 }
 
-/// Where a model of another kind belongs.
+/// The endpoint for a model of another kind.
 fn other_kind(model: Option<&Arc<Model>>) -> String {
     let text = match model.map(|model| model.mode) {
         Some(Mode::Chat | Mode::Responses) => {

@@ -1,5 +1,5 @@
-//! One streamed answer on its way through: frames in, bytes for the client out. Knows what commits, what ends
-//! and what is billed; knows nothing of sockets, time or money.
+//! One streamed answer between provider and client: frames in, bytes for the client out. It determines the commit
+//! point, the end and the billed usage. It does not use sockets, time or money.
 
 mod bytes;
 mod chat;
@@ -32,16 +32,16 @@ use passthrough::Pass;
 pub(super) use passthrough::names_other_tiers;
 use translate::Translate;
 
-/// The member of an answer with its provider and its cost.
+/// The member of an answer that holds its provider and its cost.
 pub const RECEIPT_MEMBER: &str = "x_kairosroute";
 
-/// Why an answer ends whose provider takes back what the client has already.
+/// The error for an answer whose provider revokes content that the client already has.
 const BEGAN_ANEW: &str = "the provider began its answer anew";
 
 /// The state of one streamed answer.
 pub struct Relay {
     body: Body,
-    /// What a document is read by.
+    /// How a whole document is read.
     context: Option<UpstreamContext>,
     splitter: Splitter,
     client: Dialect,
@@ -51,41 +51,41 @@ pub struct Relay {
     capture: Option<Box<Capture>>,
 }
 
-/// In which form the provider answers.
+/// The form of the provider's answer.
 enum Body {
-    /// Nothing but space has come.
+    /// Only white space has arrived.
     Unknown,
     Events,
-    /// One JSON document, although a stream was asked for: a whole answer, or an error.
+    /// One JSON document although a stream was requested: a whole answer, or an error.
     Document(Box<Document>),
 }
 
 /// How frames become bytes for the client.
 enum RelayMode {
-    /// Chat at both ends, or completions: frames pass, and are only looked at.
+    /// Chat or completions on both sides: frames pass through and are only read.
     Chat(Chat),
-    /// Another dialect at both ends: frames pass, and are read beside.
+    /// Another dialect on both sides: frames pass through and are parsed at the same time.
     Pass(Pass),
     Translate(Translate),
     /// Events for the gateway itself.
     Gather(Box<Gather>),
-    /// Sound: no frames of ours at all.
+    /// Audio: not a stream of frames.
     Bytes(Box<Bytes>),
 }
 
-/// What is known of the answer so far, in any lane.
+/// The state of the answer so far, in any mode.
 struct StreamState {
     provider: ProviderId,
-    /// Ready for the client.
+    /// Bytes that can be sent to the client.
     out: Vec<u8>,
     bytes_max: usize,
-    /// Of frames that wait for the bill.
+    /// Bytes of frames that wait for the charge.
     held_bytes_max: usize,
     committed: bool,
     finished: u64,
     ended: bool,
     failure: Option<UpstreamError>,
-    /// Of the answer itself, and not only of thoughts before it.
+    /// Text of the answer itself, not of reasoning before it.
     answering: bool,
     prompt: Option<Usage>,
     usage: Option<Usage>,
@@ -130,7 +130,7 @@ impl Relay {
         }
     }
 
-    /// Takes what the socket gave.
+    /// Takes bytes from the socket.
     pub fn absorb(&mut self, bytes: &[u8]) {
         let Self { body, context, splitter, state, mode, capture, .. } = self;
         if let Some(capture) = capture {
@@ -171,7 +171,7 @@ impl Relay {
         state.ended = true;
     }
 
-    /// The connection broke. What has finished by then is an answer all the same.
+    /// The connection broke. If the answer had already finished, it is complete all the same.
     pub fn cut(&mut self, rejection: UpstreamError) {
         if self.state.finished == 0 {
             self.state.failure.get_or_insert(rejection);
@@ -179,7 +179,7 @@ impl Relay {
         self.state.ended = true;
     }
 
-    /// Charges what waits here. An organization that has its share of memory gets no more of this answer.
+    /// Charges the memory of waiting bytes. If the organization has reached its share of memory, the answer ends here.
     pub fn charge(&mut self, memory: &mut Charge) {
         if memory.cover(self.buffered_bytes()).is_err() {
             self.state.failure.get_or_insert_with(no_memory);
@@ -200,12 +200,12 @@ impl Relay {
         self.splitter.buffered_bytes().saturating_add(ready).saturating_add(held)
     }
 
-    /// Content has come: this provider's answer is the answer.
+    /// Content has arrived: this provider's answer is used.
     pub fn is_committed(&self) -> bool {
         self.state.committed
     }
 
-    /// Nothing more is to be read.
+    /// Nothing more will be read.
     pub fn has_ended(&self) -> bool {
         self.state.ended
     }
@@ -214,12 +214,12 @@ impl Relay {
         self.state.failure.as_ref()
     }
 
-    /// The answer has begun, as far as can be seen: what came before it were thoughts.
+    /// The answer itself has begun, as far as can be seen; content before it was reasoning.
     pub fn is_answering(&self) -> bool {
         self.state.answering
     }
 
-    /// The prompt, where the provider has counted it before it answers.
+    /// The prompt, if the provider has counted it before it answers.
     pub fn prompt(&self) -> Option<Usage> {
         self.state.prompt
     }
@@ -228,7 +228,7 @@ impl Relay {
         self.state.usage
     }
 
-    /// The service tier as the answer's head names it; a frame that names one goes before it.
+    /// The service tier in the answer's head; a frame that states one has priority.
     pub fn served_in(&mut self, tier: Option<String>) {
         self.state.service_tier = self.state.service_tier.take().or(tier);
     }
@@ -242,7 +242,7 @@ impl Relay {
         std::mem::take(&mut self.state.text)
     }
 
-    /// The whole answer, where it is to be stored and was read as events.
+    /// The whole answer, if it will be stored and was read as events.
     pub(super) fn take_kept(&mut self) -> Option<Kept> {
         let capture = self.capture.take().filter(|_| self.state.failure.is_none())?;
         capture.finish().map(|answer| Kept::Answer(Box::new(answer)))
@@ -253,7 +253,7 @@ impl Relay {
         std::mem::take(&mut self.state.out)
     }
 
-    /// What has happened since the last call, where the answer is gathered.
+    /// The events since the last call, if the answer is collected.
     pub fn take_events(&mut self) -> Vec<Event<'static>> {
         match &mut self.mode {
             RelayMode::Gather(gather) => gather.take_events(),
@@ -261,7 +261,7 @@ impl Relay {
         }
     }
 
-    /// How a gathered answer is written.
+    /// How a collected answer is written.
     pub fn writer_context(&self) -> Option<&WriterContext> {
         match &self.mode {
             RelayMode::Gather(gather) => Some(gather.writer_context()),
@@ -269,23 +269,23 @@ impl Relay {
         }
     }
 
-    /// The end of a billed answer: what was kept back, with `note` (JSON) as `x_kairosroute` on the frame that
-    /// finishes, or on the usage chunk if the client asked for one, then the end mark.
+    /// The end of a charged answer: the frames that were kept back, with `note` (JSON) as `x_kairosroute` on the frame
+    /// that finishes, or on the usage chunk if the client requested one, then the end marker.
     pub fn conclude(&mut self, note: &str, billed: &Usage) -> Vec<u8> {
         let mut out = self.take_out();
         match &mut self.mode {
             RelayMode::Chat(chat) => chat.conclude(note, billed, &mut out),
             RelayMode::Pass(pass) => pass.conclude(note, &mut out),
             RelayMode::Translate(translate) => translate.conclude(note, billed, &mut out),
-            // Whoever took the events writes the end.
+            // The code that took the events writes the end.
             RelayMode::Gather(_) => {}
             RelayMode::Bytes(bytes) => bytes.conclude(&mut out),
         }
         out
     }
 
-    /// The one error event that ends an answer which cannot be completed; `None` where nothing can be said but by
-    /// breaking the connection.
+    /// The one error event that ends an answer which cannot be completed; `None` if the format has no error event and
+    /// the connection must be broken.
     pub fn terminal_error(&mut self, code: &str, message: &str, provider: Option<&str>) -> Option<Vec<u8>> {
         let mut out = self.take_out();
         match &mut self.mode {
@@ -299,12 +299,12 @@ impl Relay {
         Some(out)
     }
 
-    /// Says that the answer is still coming; empty where there is no way to.
+    /// A sign that the answer is still in progress; empty if the format has none.
     pub fn heartbeat(&self) -> &'static [u8] {
         match self.client {
             _ if matches!(self.mode, RelayMode::Bytes(_)) => b"",
             Dialect::Messages => messages::PING,
-            // A comment: keeps proxies from giving up, and every client ignores it.
+            // A comment: it prevents proxies from closing the connection, and every client ignores it.
             _ => b": keep-alive\n\n",
         }
     }
@@ -320,7 +320,7 @@ impl RelayMode {
             RelayMode::Pass(pass) => pass.take(frame, state),
             RelayMode::Translate(translate) => translate.take(frame, state),
             RelayMode::Gather(gather) => gather.take(frame, state),
-            // It is given bytes before they are cut into frames.
+            // It takes bytes before they are split into frames.
             RelayMode::Bytes(_) => {}
         }
     }
@@ -355,12 +355,12 @@ impl StreamState {
         }
     }
 
-    /// What came is no answer.
+    /// The received bytes are not an answer.
     fn fail(&mut self, message: String) {
         self.failure.get_or_insert_with(|| UpstreamError::unusable(message));
     }
 
-    /// More waits for the bill than may.
+    /// The bytes that wait for the charge exceed the limit.
     fn check_held(&mut self, held_bytes: usize) {
         if held_bytes > self.held_bytes_max {
             self.fail("the provider's stream goes on for too long after its end".to_owned());
@@ -368,14 +368,14 @@ impl StreamState {
         self.check_room(held_bytes);
     }
 
-    /// More waits for the client than may.
+    /// The bytes that wait for the client exceed the limit.
     fn check_room(&mut self, held_bytes: usize) {
         if self.out.len().saturating_add(held_bytes) > self.bytes_max {
             self.fail("the provider's stream holds more than may wait for the client".to_owned());
         }
     }
 
-    /// Notes what an event means for the bill and the end. `false`: it changes nothing any more.
+    /// Records the effect of an event on the usage and the end. `false`: it changes nothing any more.
     fn note(&mut self, event: &Event<'_>) -> bool {
         match event {
             Event::Start { .. } | Event::Restart => {}
@@ -387,7 +387,7 @@ impl StreamState {
             Event::Prompt(prompt) => self.prompt = Some(*prompt),
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::ServiceTier(tier) => self.service_tier = Some(tier.clone().into_owned()),
-            // The answer is whole; what the host sends after it changes nothing.
+            // The answer is complete; later frames of the host change nothing.
             Event::Failed(_) if self.finished > 0 => {
                 self.ended = true;
                 return false;
@@ -419,12 +419,12 @@ impl StreamState {
             Delta::ToolStart { .. } | Delta::Image { .. } => true,
             _ => false,
         };
-        // A call commits by its name.
+        // The name of a tool call is content: it is the commit point.
         self.committed |= matches!(delta, Delta::ToolStart { .. });
     }
 }
 
-/// What of a piece the model wrote itself.
+/// The text of a delta that the model itself wrote.
 pub(super) fn said<'d>(delta: &'d Delta<'_>) -> Option<&'d Escaped<'d>> {
     match delta {
         Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) => Some(text),

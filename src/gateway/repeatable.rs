@@ -1,5 +1,5 @@
-//! Which requests may be answered from what the same request was answered before: whole answers, and on keys that the
-//! gateway stores. A request with a provider key of its own leaves nothing behind.
+//! Which requests may be answered with the stored answer of the same earlier request: requests for whole answers, on
+//! keys that the gateway stores. A request with a request-scoped key stores nothing.
 
 use super::{
     Gateway,
@@ -11,8 +11,8 @@ use crate::{
 };
 use bytes::Bytes;
 
-/// Reads the request to see whether it may be repeated; one that cannot be read may not, for it is refused. Large ones
-/// are read on the threads for such.
+/// Reads the request to decide whether it may be repeated. A request that cannot be read may not, because it will be
+/// refused. Large requests are read on separate threads.
 pub async fn is_repeatable(
     gateway: &std::sync::Arc<Gateway>,
     owner: Owner,

@@ -1,5 +1,5 @@
-//! A request before and after it is read: what came with it, and its parsed form, which is the same for every kind of
-//! endpoint.
+//! A request before and after parsing: the data that came with it, and its parsed form, which is the same for every
+//! endpoint kind.
 
 use super::{Gateway, failure::Failure, request_options::RoutingHeaders, traces::TraceParent};
 use crate::{
@@ -27,24 +27,25 @@ pub struct Inbound<'a> {
     pub beta: Option<String>,
     /// `X-KairosRoute-Fallback`, which overrides the key's own setting.
     pub fallback: Option<ByokFallback>,
-    /// `X-KairosRoute-First-Content-Timeout-Ms`: how long a candidate may stay silent while another one is left.
+    /// `X-KairosRoute-First-Content-Timeout-Ms`: how long a candidate may take to its first content while another one
+    /// is left.
     pub first_content: Option<Duration>,
-    /// The caller's place in a trace.
+    /// The caller's position in a trace.
     pub traceparent: Option<TraceParent>,
-    /// What came in headers beside the body.
+    /// Headers that the gateway uses.
     pub routing_headers: RoutingHeaders,
-    /// What the buffers of its answer are charged to; each has another.
+    /// Memory for the buffers of the answer is charged here; each buffer has its own charge.
     pub memory: Charge,
 }
 
-/// A request that was read.
+/// A parsed request.
 pub enum ParsedRequest<'a> {
     Conversation(ClientRequest<'a>),
     Kind(Box<KindRequest<'a>>),
 }
 
 impl Inbound<'_> {
-    /// Brings the body to the form that the stages read. An error means that it cannot be read.
+    /// Converts the body to the form that the stages read. An error means that it cannot be read.
     pub(super) fn normalize(&mut self) -> Result<(), Invalid> {
         let plain = dialect::normalize(self.kind, &self.body, &request_limits(self.gateway))?;
         plain.into_iter().for_each(|plain| self.body = plain.into());
@@ -58,7 +59,7 @@ impl Inbound<'_> {
 }
 
 impl<'a> ParsedRequest<'a> {
-    /// Reads a request. An error means that nothing may be sent anywhere.
+    /// Parses a request. An error means that it must not be sent to any provider.
     pub fn read(kind: Kind, content_type: &'a str, body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
         match kind {
             Kind::Conversation(dialect) => ClientRequest::read(dialect, body, limits).map(Self::Conversation),
@@ -73,8 +74,8 @@ impl<'a> ParsedRequest<'a> {
         }
     }
 
-    /// Whether it offers a search of the web, and nothing else that bears a fee, in a dialect that can be billed for it,
-    /// and limits the searches, so that credit can be set aside for them.
+    /// Whether the request offers web search and no other tool with a fee, in a dialect for which searches can be
+    /// billed, and limits the searches, so that a hold can cover them.
     pub fn may_search(&self) -> bool {
         let Self::Conversation(request) = self else { return false };
         matches!(request.dialect(), Dialect::Messages | Dialect::Responses)

@@ -1,7 +1,6 @@
-//! What comes with a request beside its content: a provider key of its own, in one of three forms, a provider it is
-//! pinned to, and how
-//! its chain shall be walked. Settles once, before anything is planned, which key serves which provider. A key lives
-//! here and in the targets made from it, and ends with the request.
+//! The options that come with a request beside its content: a request-scoped key in one of three forms, a fixed
+//! provider, and how the model list is tried. They are resolved once, before planning: which key serves which provider.
+//! A request-scoped key exists only here and in the targets made from it, and ends with the request.
 
 use super::{answer_cache::Directives, failure::Failure, refusals::unknown_provider};
 use crate::{
@@ -30,7 +29,7 @@ pub struct RoutingHeaders {
     pub cache: Directives,
 }
 
-/// Where a key of a request stood.
+/// The form in which a request-scoped key was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeySource {
     /// `X-Provider-Key`
@@ -41,29 +40,29 @@ pub enum KeySource {
     Extra,
 }
 
-/// The key of one request. It serves its own provider, at the operator's address of it, and nobody else.
+/// The request-scoped key. It serves its own provider only, at the operator's address of that provider.
 pub struct RequestKey {
     pub provider: ProviderId,
     pub secret: Secret,
     pub form: KeySource,
 }
 
-/// The request's own terms.
+/// The options of one request.
 #[derive(Default)]
 pub struct RequestRouting<'a> {
-    /// In the order to try them.
+    /// Models in the order in which they are tried.
     pub names: Vec<Cow<'a, str>>,
     pub pin: Option<ProviderId>,
     pub key: Option<RequestKey>,
     pub strategy: Option<Strategy>,
-    /// What is demanded of hosts, and preferred.
+    /// Required and preferred properties of hosts.
     pub preferences: Preferences,
-    /// Repeats of one model before the next is tried; `None`: as the gateway does by itself.
+    /// Retries of one model before the next is tried; `None`: the default of the gateway.
     pub retries: Option<u32>,
 }
 
 impl KeySource {
-    /// The name it goes by, in messages.
+    /// Its name in messages.
     fn name(self) -> &'static str {
         match self {
             KeySource::Header => "x-provider-key",
@@ -74,7 +73,7 @@ impl KeySource {
 }
 
 impl<'a> RequestRouting<'a> {
-    /// Settles what the headers and the body say together.
+    /// Combines the headers and the body into the options.
     pub fn of(
         routing_headers: &RoutingHeaders,
         head: &Head<'a>,
@@ -126,16 +125,16 @@ impl<'a> RequestRouting<'a> {
     }
 }
 
-/// Whether a provider that answers so would turn the same key down for every model.
+/// Whether a provider with this error would reject the same key for every model.
 pub fn rejects_key(class: ErrorClass) -> bool {
     matches!(class, ErrorClass::BadKey | ErrorClass::InsufficientFunds)
 }
 
-/// The wishes with their names made providers.
+/// The options with provider names resolved.
 fn preferences(gateway_options: &RoutingOptions<'_>) -> Result<Preferences, Failure> {
     let providers = |param: &'static str, names: &[Cow<'_, str>]| {
         let provider = |name: &Cow<'_, str>| {
-            // OpenRouter names a variant of a host after a slash.
+            // OpenRouter writes a variant of a host after a slash.
             let name = name.split_once('/').map_or(&**name, |(name, _)| name);
             ProviderId::by_name(name).ok_or_else(|| Failure::UnknownProvider { param, hint: String::new() })
         };
@@ -158,7 +157,7 @@ fn preferences(gateway_options: &RoutingOptions<'_>) -> Result<Preferences, Fail
     })
 }
 
-/// `extra.provider`: one of the two.
+/// `extra.provider`: a provider or a preference.
 fn preferred(said: Option<&str>) -> Result<(Option<Strategy>, Option<ProviderId>), Failure> {
     let Some(said) = said.map(str::trim).filter(|said| !said.is_empty()) else { return Ok((None, None)) };
     match (Strategy::by_name(said), ProviderId::by_name(said)) {
@@ -180,7 +179,7 @@ fn one_provider(header: Option<ProviderId>, body: Option<ProviderId>) -> Result<
     }
 }
 
-/// Whose key it is.
+/// The provider that the key belongs to.
 fn owner(
     (form, secret): (KeySource, &Secret),
     pin: Option<ProviderId>,
@@ -207,9 +206,10 @@ fn owner(
     Err(invalid("x-provider", &message))
 }
 
-/// Whether the model of the header takes the place of `first`, the body's. SDK clients leave an old one beside a new
-/// model, a new provider or another endpoint; such a one is passed over. Of one that the catalogue does not know it
-/// cannot be told what it is for: beyond conversations it counts only where the body's own would not do.
+/// Whether the model in the header replaces `first`, the model in the body. SDK clients keep an old header value beside
+/// a new model, a new provider or another endpoint; such a value is ignored. For a value that the catalogue does not
+/// list, the endpoint is unknown: outside conversations it is used only if the body's own model does not belong to the
+/// endpoint.
 fn header_model_counts(
     catalog: &Catalog,
     pin: Option<ProviderId>,
@@ -241,7 +241,8 @@ fn header_model_counts(
     }
 }
 
-/// Whose key it is, of the hosts that have the model: the only host, else the only one whose keys look like it.
+/// The provider that the key belongs to, among the hosts of the model: the only host, else the only one whose key
+/// format matches.
 fn only_owner(secret: &Secret, hosts: &[ProviderId]) -> Option<ProviderId> {
     if let [only] = hosts {
         return Some(*only);
@@ -252,7 +253,7 @@ fn only_owner(secret: &Secret, hosts: &[ProviderId]) -> Option<ProviderId> {
     hosts.iter().find(looks).copied()
 }
 
-/// What `extra.provider` may be besides a provider.
+/// The values of `extra.provider` that are not providers.
 const STRATEGIES_HINT: &str =
     "`extra.provider` also takes `cheap`, `fast`, `latency`, `throughput`, `reliable` and `balanced`";
 

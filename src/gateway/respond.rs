@@ -1,4 +1,4 @@
-//! The answer or the refusal of a request, and what is sent beside its body.
+//! The answer or the refusal of a request, and its response metadata.
 
 use super::{
     answer_cache::{CacheUse, Kept, Replay},
@@ -23,28 +23,28 @@ use std::{borrow::Cow, sync::Arc};
 
 const JSON: &str = "application/json";
 
-/// What is sent beside the body, with answers and refusals alike.
+/// Response metadata of answers and refusals.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseMeta {
     pub request_id: Option<RequestId>,
     pub byok: bool,
-    /// Once a candidate was called.
+    /// Set when a candidate was called.
     pub provider: Option<&'static str>,
     pub model: Option<Arc<str>>,
     pub attempts: usize,
     pub cost: Option<NanoUsd>,
-    /// What the reference model would have cost more, where the gateway chose the model.
+    /// The additional cost at the reference model, if the gateway chose the model.
     pub savings: NanoUsd,
-    /// The model that the gateway would have chosen, for keys that want to know.
+    /// The model that the gateway would have chosen, for API keys that request this advice.
     pub advice: Option<Arc<str>>,
     pub fallback_reason: Option<&'static str>,
     pub dropped: Vec<String>,
-    /// A key that came as `byok_api_key` was used.
+    /// A `byok_api_key` was used.
     pub by_byok_api_key: bool,
     pub cache: CacheUse,
-    /// How its rate limits stand.
+    /// The state of its rate limits.
     pub rates: RateStandings,
-    /// It falls under no rate limit.
+    /// No rate limit applies.
     pub bypasses_rates: bool,
 }
 
@@ -54,7 +54,7 @@ pub enum Reply {
     Stream { meta: ResponseMeta, body: ResponseBody, content_type: Cow<'static, str> },
 }
 
-/// A body that flows.
+/// A streamed body.
 pub enum ResponseBody {
     Single(Box<Metered>),
     ToolLoop(ToolLoopStream),
@@ -72,7 +72,7 @@ impl ResponseBody {
         }
     }
 
-    /// What the answer cost, once it has ended well; with several turns it is in the last frame alone.
+    /// The cost of the answer, after it has ended well; with several turns only the last frame states it.
     pub fn charged(&self) -> Option<NanoUsd> {
         match self {
             ResponseBody::Single(metered) => metered.charged(),
@@ -83,7 +83,7 @@ impl ResponseBody {
 }
 
 impl ResponseMeta {
-    /// What is known of an open request.
+    /// The metadata that is known of an open request.
     pub(super) fn of(open: &OpenRequest) -> Self {
         let served = open.answering().filter(|_| !open.history.attempts().is_empty());
         let all = || open.turns.done.iter().map(|done| &done.served).chain(served);
@@ -114,7 +114,7 @@ pub(super) async fn refusal(failure: Failure, guard: BillingGuard) -> (Failure, 
     (failure, meta)
 }
 
-/// Bills an answer and writes it for the client. The last bytes of a stream wait for their charge.
+/// Charges an answer and writes it for the client. The last bytes of a stream wait for their charge.
 pub(super) async fn respond(
     answered: UpstreamAnswer,
     mut guard: BillingGuard,
@@ -153,7 +153,7 @@ pub(super) async fn respond(
     }
 }
 
-/// The body for the client, with the note in it where it has room for one, and what the body is.
+/// The body for the client, with the receipt member if the body can hold one, and the body's content type.
 fn written(body: Body, note: &str, bill: &Bill) -> (Vec<u8>, Cow<'static, str>) {
     match body {
         Body::Bytes(bytes) => (json::with_member(&bytes, RECEIPT_MEMBER, note).unwrap_or(bytes), JSON.into()),

@@ -1,6 +1,6 @@
-//! A streamed answer on its way to the client, with the guard that bills it. Content flows at once; the frame
-//! that finishes waits until the bill is durable. A clean end, a provider that breaks off, a client that leaves
-//! and a process that stops all end in the billing guard.
+//! A streamed answer to the client, with the guard that charges it. Content is sent at once; the frame that finishes
+//! waits until the charge is durable. A clean end, a provider that breaks off, a client that disconnects and a process
+//! that stops all end in the billing guard.
 
 use super::{
     attempt::read_out,
@@ -33,7 +33,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 pub struct Metered {
     /// `None` once the answer has ended.
     running: Option<Running>,
-    /// Known at a good end.
+    /// Known after a good end.
     charged: Option<NanoUsd>,
 }
 
@@ -42,32 +42,32 @@ struct Running {
     provider: ProviderId,
     response: Box<Response>,
     relay: Box<Relay>,
-    /// What waits in the relay is charged.
+    /// Memory charge for bytes that wait in the relay.
     memory: Charge,
     until: Instant,
-    /// Wakes for heartbeats and for silence; moved only when it fires.
+    /// Timer for heartbeats and for the silence limit; moved only when it fires.
     alarm: Pin<Box<Sleep>>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// When the provider last sent anything, and we the client.
+    /// When the provider last sent bytes, and when the gateway last sent bytes to the client.
     last_read: Instant,
     last_written: Instant,
     times: Times,
-    /// What must not be repeated to the client if the provider repeats it to us.
+    /// Secrets that must be redacted if the provider repeats them in an error.
     secret: Secret,
 }
 
-/// The answer cannot be completed, and its format has no error event: the connection has to break.
+/// The answer cannot be completed, and its format has no error event: the connection must be broken.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer broke off")]
 pub struct Broken;
 
-/// What the next wait for a gathered answer ended with.
+/// The result of the next wait for a collected answer.
 pub enum Gathered {
     Events(Vec<canonical::Event<'static>>),
-    /// Nothing for a while: what keeps the client's connection alive.
+    /// No event for a while: bytes that keep the client's connection alive.
     Quiet(&'static [u8]),
     Whole,
-    /// It ended in a failure, was billed, and this is the last for the client.
+    /// The answer ended in a failure and was charged; these are the last bytes for the client.
     Broken(Result<Bytes, Broken>),
 }
 
@@ -78,16 +78,16 @@ struct Times {
     drain: Duration,
 }
 
-/// What leaves in one write at the most.
+/// Maximum bytes of one write.
 const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
-/// What one read ended with.
+/// The result of one read.
 enum Event {
     Bytes,
     Quiet,
     Ended,
     Failed(UpstreamError),
-    /// The process's time is up.
+    /// The time of the process is over.
     Stopping,
 }
 
@@ -129,7 +129,7 @@ impl Metered {
         Self { running: Some(running), charged: None }
     }
 
-    /// What the answer cost, once it has ended well.
+    /// The cost of the answer, after it has ended well.
     pub fn charged(&self) -> Option<NanoUsd> {
         self.charged
     }
@@ -162,7 +162,7 @@ impl Metered {
         }
     }
 
-    /// The next events of an answer that is gathered: nothing is billed and no end is written here.
+    /// The next events of a collected answer: nothing is charged and no end is written here.
     pub async fn next_of_turn(&mut self) -> Gathered {
         loop {
             let Some(running) = self.running.as_mut() else { return Gathered::Broken(Err(Broken)) };
@@ -188,7 +188,8 @@ impl Metered {
         }
     }
 
-    /// The guard of a gathered answer that is whole, and how that is written. The connection is free for the next.
+    /// The guard of a collected answer that is complete, and how that answer is written. The connection is free for the
+    /// next call.
     pub fn into_turn(mut self) -> Option<(BillingGuard, WriterContext)> {
         let running = self.running.take()?;
         let writer_context = running.relay.writer_context().cloned();
@@ -196,7 +197,7 @@ impl Metered {
         Some((running.guard, writer_context?))
     }
 
-    /// Bills the answer, then lets its last frame go.
+    /// Charges the answer, then sends its last frame.
     async fn conclude(&mut self) -> Option<Result<Bytes, Broken>> {
         let mut running = self.running.take()?;
         let open = running.guard.get();
@@ -218,12 +219,12 @@ impl Metered {
                 running.relay.terminal_error("service_unavailable", message, None)
             }
         };
-        // The end mark is often not the last thing on the wire: what follows frees the connection for reuse.
+        // Providers often send more after the end marker: reading it makes the connection reusable.
         tokio::task::spawn_local(read_out(running.response));
         Some(last.map(Bytes::from).ok_or(Broken))
     }
 
-    /// Bills what was relayed and ends with the one error event that every client raises on.
+    /// Charges what was relayed and ends with the one error event on which every client raises an error.
     async fn break_off(&mut self, failure: UpstreamError) -> Option<Result<Bytes, Broken>> {
         let running = self.running.as_mut()?;
         let open = running.guard.get();
@@ -248,23 +249,24 @@ impl Metered {
     async fn end_with(&mut self, last: Option<Vec<u8>>) -> Option<Result<Bytes, Broken>> {
         let running = self.running.take()?;
         running.guard.settle(RequestOutcome::Aborted).await.ok();
-        // Dropping what is left of it closes the provider's connection.
+        // Dropping the rest of the answer closes the provider's connection.
         Some(last.map(Bytes::from).ok_or(Broken))
     }
 }
 
 impl Running {
-    /// Hands what has been relayed to the open request.
+    /// Passes the relayed usage to the open request.
     fn record(&mut self) {
         self.guard.get().relayed(&mut self.relay);
     }
 
-    /// Takes what has come, and what came with it: frames that arrive together leave together.
+    /// Takes the received bytes and everything that has arrived with them: frames that arrive together are sent
+    /// together.
     async fn gather(&mut self, bytes: &[u8]) -> Event {
         self.relay.absorb(bytes);
         let mut gathered = bytes.len();
         while gathered < GATHERED_BYTES_MAX {
-            // The connection's task hands over one piece at a time, when it is its turn.
+            // The connection's task delivers one piece at a time, when it is scheduled.
             tokio::task::yield_now().await;
             match self.response.chunk_at_once().await {
                 Some(Ok(Some(bytes))) => {
@@ -312,7 +314,7 @@ impl Running {
         }
     }
 
-    /// Reads an abandoned answer on to its usage, within limits.
+    /// Reads an abandoned answer to its usage, within limits.
     async fn drain(mut self) {
         let by = self.until.min(Instant::now() + self.times.drain);
         drain(self.guard.get(), &mut self.response, &mut self.relay, by).await;
@@ -321,8 +323,8 @@ impl Running {
 }
 
 impl Drop for Metered {
-    /// The client has left. Where hanging up stops the provider's bill, dropping the connection does it; where it does
-    /// not, the answer is read to its usage by a task of this worker.
+    /// The client has disconnected. If closing the connection stops the provider's billing, dropping the connection is
+    /// enough. Otherwise a task of this worker reads the answer to its usage.
     fn drop(&mut self) {
         let Some(mut running) = self.running.take() else { return };
         running.record();

@@ -1,6 +1,6 @@
-//! The one answer to "who may serve, on whose key, at which address". Failover, token counting, planning and the list
-//! of models use it. Must never give the operator's key another address than the operator's, and never a key that came
-//! with a request to any provider but its own.
+//! The only code that decides who may serve, with whose key and at which address. Failover, token counting, planning
+//! and the list of models use it. It must never send a platform key to an address other than the operator's, nor a
+//! request-scoped key to another provider than its own.
 
 use super::{
     Gateway, owner,
@@ -23,10 +23,10 @@ pub struct ServingTarget<'a> {
     pub credential: Credential<'a>,
 }
 
-/// The provider key that a call carries.
+/// The provider key of a call.
 #[derive(Clone, Copy)]
 pub enum Credential<'a> {
-    /// Came with the request.
+    /// The request-scoped key.
     Request(&'a RequestKey),
     Stored(&'a StoredProviderKey),
     Platform,
@@ -36,14 +36,14 @@ pub enum Credential<'a> {
 pub struct Credentials<'a> {
     gateway: &'a Gateway,
     principal: &'a Principal,
-    /// The key that came with the request.
+    /// The request-scoped key.
     request_key: Option<&'a RequestKey>,
-    /// Platform keys may serve beside it.
+    /// Platform keys may also serve.
     platform_allowed: bool,
 }
 
 impl<'a> Credentials<'a> {
-    /// Those of a request. The operator's key serves beside a key of the request's own only if the request allows it.
+    /// The credentials of a request. Beside a request-scoped key, platform keys serve only if the request allows it.
     pub fn of_request(inbound: &'a Inbound<'_>, routing: &'a RequestRouting<'_>) -> Self {
         let request_key = routing.key.as_ref();
         Self {
@@ -54,13 +54,13 @@ impl<'a> Credentials<'a> {
         }
     }
 
-    /// Those of an API key, whatever its requests bring.
+    /// The credentials of an API key, independent of a request.
     pub fn of_caller(gateway: &'a Gateway, principal: &'a Principal) -> Self {
         Self { gateway, principal, request_key: None, platform_allowed: true }
     }
 
-    /// Every target of a candidate, in the order to try them: the key that came with the request, or the stored keys
-    /// and the platform's.
+    /// Every target of a candidate, in the order in which they are tried: the request-scoped key, or the stored keys
+    /// and then the platform key.
     pub fn targets<'c>(
         &self,
         candidate: &'c Candidate,
@@ -79,7 +79,7 @@ impl<'a> Credentials<'a> {
         credentials.map(move |credential| ServingTarget { candidate, credential })
     }
 
-    /// Whether a key of the customer's own may serve the candidate.
+    /// Whether a key of the customer may serve the candidate.
     pub fn has_own(&self, candidate: &Candidate) -> bool {
         self.request_key.is_some_and(|key| key.provider == candidate.provider)
             || self.has_stored(candidate.provider, [&candidate.id, &candidate.name, &candidate.upstream])
@@ -94,7 +94,7 @@ impl<'a> Credentials<'a> {
         self.principal.keys_of(provider).any(|key| key.fits(id, name, upstream))
     }
 
-    /// Whether the operator's key may serve at this provider: never where a key for it came with the request.
+    /// Whether the platform key may serve at this provider: never if there is a request-scoped key for it.
     pub fn has_platform(&self, provider: ProviderId) -> bool {
         let is_taken = self.request_key.is_some_and(|key| key.provider == provider);
         self.platform_allowed && !is_taken && self.gateway.platform_keys.get(provider).is_some()
@@ -120,7 +120,7 @@ impl ServingTarget<'_> {
         }
     }
 
-    /// The key came as `byok_api_key`.
+    /// The key was sent as `byok_api_key`.
     pub fn is_byok_api_key(&self) -> bool {
         matches!(self.credential, Credential::Request(key) if key.form == KeySource::ByokApiKey)
     }
@@ -129,12 +129,12 @@ impl ServingTarget<'_> {
     pub fn custom_base_url(&self) -> Option<&str> {
         match self.credential {
             Credential::Stored(key) => key.base_url.as_deref(),
-            // A key that came with a request goes where the operator has this provider called, and nowhere else.
+            // A request-scoped key is sent to the operator's address of its provider, and nowhere else.
             Credential::Request(_) | Credential::Platform => None,
         }
     }
 
-    /// The address of `path`, which is below the base URL. `None` where the base is not valid.
+    /// The address of `path`, which is below the base URL. `None` if the base URL is invalid.
     pub fn destination(&self, inbound: &Inbound<'_>, path: &str) -> Option<Destination> {
         let provider = self.candidate.provider;
         let settings = &inbound.gateway.settings;
@@ -147,7 +147,7 @@ impl ServingTarget<'_> {
         }
     }
 
-    /// The key itself. `None` where the stored key does not open or the platform's is gone.
+    /// The key itself. `None` if the stored key cannot be opened or the platform key no longer exists.
     pub fn secret(&self, inbound: &Inbound<'_>) -> Option<Secret> {
         let gateway = inbound.gateway;
         match &self.credential {

@@ -1,7 +1,8 @@
-//! Tokens of a prompt, before anything is answered: asked of the provider where it counts for free, else counted
-//! here. Nothing is billed and nothing recorded; a provider that does not say is no failure, but one that rejects the
-//! key which came with the request is its answer. The provider and the key are chosen as for an answer. What it
-//! costs the operator is the rate of its account: that is lent to who could also pay, and to few at a time.
+//! Counts the tokens of a prompt before any answer: by the provider if it counts for free, else by the gateway. Nothing
+//! is charged and nothing is recorded. A provider that does not count is not a failure; if it rejects the
+//! request-scoped key, that rejection is the answer. Provider and key are chosen as for an answer. A count uses the
+//! rate limit of the operator's account, so only organizations with credit may use a platform key, and only a few at a
+//! time.
 
 use super::{
     automatic,
@@ -38,29 +39,29 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How long providers may take to count.
+/// Time limit for a count by a provider.
 const TIME_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Counts on platform keys at a time; more are counted here.
+/// Concurrent counts on platform keys; above this the gateway counts itself.
 pub const ON_PLATFORM_MAX: usize = 16;
 
-/// What was counted.
+/// The result of a count.
 pub struct Counted {
     pub tokens: u64,
     /// `Reported` by the provider, or `Counted` here.
     pub basis: Basis,
-    /// For whom, and on whose key where a provider counted.
+    /// The provider of the count, and the key's owner if a provider counted.
     pub meta: ResponseMeta,
 }
 
-/// What a provider answered.
+/// A provider's reply.
 enum ProviderCount {
     Tokens(u64),
-    /// The key that came with the request may not do this.
+    /// The request-scoped key is not allowed to count.
     Rejected(UpstreamError),
 }
 
-/// Counts the prompt of a Messages request for the first model that could answer it.
+/// Counts the prompt of a Messages request for the first model that can answer it.
 pub async fn count(inbound: &Inbound<'_>) -> Result<Counted, (Failure, ResponseMeta)> {
     let mut meta = ResponseMeta::default();
     match counted(inbound, &mut meta).await {
@@ -115,7 +116,7 @@ async fn counted(inbound: &Inbound<'_>, meta: &mut ResponseMeta) -> Result<(u64,
     Err(Failure::Upstream { rejection, provider, credential, tried: meta.attempts })
 }
 
-/// Our own count, which ends when nobody waits for it.
+/// The gateway's own count. It stops when its caller no longer waits.
 async fn count_locally(
     inbound: &Inbound<'_>,
     request: &ClientRequest<'_>,
@@ -135,7 +136,7 @@ async fn count_locally(
     }
 }
 
-/// Counts a prompt as long as `goes_on`.
+/// Counts a prompt for as long as `goes_on` returns true.
 fn count_while(family: Family, pieces: &[String], messages: u64, goes_on: impl Fn() -> bool) -> Option<u64> {
     let mut text = 0u64;
     for piece in pieces {
@@ -158,7 +159,7 @@ fn refused(unsupported: Unsupported) -> Failure {
     Failure::Invalid(Invalid { param, message })
 }
 
-/// The provider's own count, where it gives one.
+/// The provider's own count, if it offers one.
 async fn ask(
     inbound: &Inbound<'_>,
     request: &ClientRequest<'_>,
@@ -209,7 +210,7 @@ async fn ask(
     answer.get(said)?.as_u64().map(ProviderCount::Tokens)
 }
 
-/// The request as `countTokens` wants it.
+/// The request in the format of `countTokens`.
 fn within(upstream_model: &str, request: &[u8]) -> Option<Vec<u8>> {
     let inside = request.strip_prefix(b"{")?;
     let model = serde_json::to_string(&format!("models/{upstream_model}")).ok()?;
@@ -219,7 +220,7 @@ fn within(upstream_model: &str, request: &[u8]) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// The use of a platform key, for an organization with credit; `None` also when too many have one.
+/// Permission to use a platform key, for an organization with credit; `None` also if too many counts are running.
 async fn platform_permit<'g>(inbound: &Inbound<'g>) -> Option<SemaphorePermit<'g>> {
     let permit = inbound.gateway.counts.try_acquire().ok()?;
     let (db, scope) = (inbound.gateway.db.clone(), inbound.principal.scope);

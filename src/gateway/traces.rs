@@ -1,9 +1,9 @@
-//! Traces of requests for OpenTelemetry: a span for each request and one for each call of a provider, sent as OTLP over
-//! HTTP in JSON. Off unless an address is configured. A span holds names of the catalogue, ids and numbers (the GenAI
-//! conventions of OpenTelemetry); never a text of a conversation, a key or an address of a client.
+//! Traces of requests for OpenTelemetry: one span for each request and one for each call to a provider, sent as OTLP
+//! over HTTP in JSON. Off unless an address is configured. A span contains names from the catalogue, ids and numbers
+//! (OpenTelemetry's GenAI conventions); never text of a conversation, a key or an address of a client.
 //!
-//! Spans are made when a request has ended, from what its receipt is made of, and travel through a bounded queue: an
-//! exporter that is slow or away costs spans and nothing else.
+//! Spans are created when a request has ended, from the data of its receipt, and pass through a bounded queue: if the
+//! exporter is slow or unreachable, only spans are lost.
 
 mod encode;
 mod export;
@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 /// Requests whose spans wait to be sent.
 const WAITING_MAX: usize = 4_096;
 
-/// Where a request stands in a trace: W3C's `traceparent`.
+/// The position of a request in a trace: W3C's `traceparent`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TraceParent {
     pub trace_id: u128,
@@ -34,7 +34,7 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
-    /// Reads `00-<32 hex>-<16 hex>-<2 hex>`; later versions may have more after it. Anything else is no parent.
+    /// Reads `00-<32 hex>-<16 hex>-<2 hex>`; later versions may have more after it. Other values are not a parent.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -61,7 +61,7 @@ impl TraceParent {
     }
 }
 
-/// A request's own place in its trace.
+/// The request's own span in its trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestContext {
     pub own: TraceParent,
@@ -82,7 +82,7 @@ pub struct RequestSpan {
     pub model: Option<Arc<str>>,
     pub usage: Option<Usage>,
     pub stream: bool,
-    /// The word of its ending.
+    /// The name of the outcome.
     pub status: &'static str,
     pub is_error: bool,
     pub organization: String,
@@ -101,11 +101,11 @@ pub struct AttemptSpan {
     pub began: Duration,
     pub duration: Duration,
     pub status: Option<u16>,
-    /// The class of its failure.
+    /// The class of the failure.
     pub error: Option<String>,
 }
 
-/// The process's traces.
+/// The traces of the process.
 pub struct Traces {
     queue: mpsc::Sender<RequestSpan>,
     ambient: Ambient,
@@ -114,7 +114,7 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// The traces and what sends them.
+    /// The traces and their exporter.
     pub fn new(settings: Settings, ambient: Ambient) -> (Self, Exporter) {
         let (queue, spans) = mpsc::channel(WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
@@ -123,7 +123,7 @@ impl Traces {
         (Self { queue, ambient, sample_percent, lost }, exporter)
     }
 
-    /// A request begins. The caller's decision about sampling holds; without one, our own.
+    /// A request begins. The caller's sampling decision is followed; without one, the gateway decides.
     pub fn begin(&self, parent: Option<TraceParent>) -> RequestContext {
         let trace_id = parent.map_or_else(|| self.ambient.uuid().as_u128() | 1, |parent| parent.trace_id);
         let is_sampled = parent.map_or_else(|| self.samples(trace_id), |parent| parent.is_sampled);
@@ -136,7 +136,7 @@ impl Traces {
         u64::from_be_bytes(self.ambient.bytes::<8>()) | 1
     }
 
-    /// By the random end of the id, so that all processes decide alike.
+    /// Decides by the random end of the id, so that all processes decide alike.
     fn samples(&self, trace_id: u128) -> bool {
         let low = u8::try_from((trace_id >> 1) % 100).unwrap_or(u8::MAX);
         low < self.sample_percent
@@ -149,7 +149,7 @@ impl Traces {
         }
     }
 
-    /// Requests whose spans were not sent.
+    /// Requests whose spans were lost.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }

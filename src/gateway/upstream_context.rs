@@ -1,38 +1,38 @@
-//! One request at one provider, as the reading of its answer needs to know it: the dialects of both sides, and what was
-//! asked for.
+//! The facts about one request at one provider that reading its answer needs: the dialects of both sides, and the
+//! requested options.
 
 use crate::{
     dialect::{Dialect, Reading, WriterContext, kinds::Expected},
     domain::provider::ProviderId,
 };
 
-/// What the client and we asked for.
+/// The options requested by the client and by the gateway.
 #[derive(Clone, Debug)]
 pub struct UpstreamContext {
     pub provider: ProviderId,
-    /// The client's dialect, and that of the upstream request. Where they are the same, bytes pass.
+    /// The client's dialect, and the dialect of the upstream request. If they are equal, bytes pass through.
     pub client: Dialect,
     pub upstream: Dialect,
     pub reading: Reading,
-    /// How to write the answer, where it has to be written anew.
+    /// How to write the answer if it is written again.
     pub writer_context: Option<WriterContext>,
-    /// The answer is not for the client as it comes: its events are gathered for the gateway itself.
+    /// The answer is not sent to the client directly: its events are collected for the gateway itself.
     pub gathers: bool,
-    /// Answers (`n`).
+    /// Number of answers (`n`).
     pub choices: u64,
-    /// The client wants a usage chunk.
+    /// The client requested a usage chunk.
     pub usage_by_client: bool,
-    /// The provider was asked for usage only for our sake.
+    /// The gateway requested the usage only for itself.
     pub usage_by_us: bool,
-    /// Bytes that may wait here for the client at a time.
+    /// Maximum bytes that may wait here for the client.
     pub reply_bytes_max: usize,
     pub held_bytes_max: usize,
     pub frame_bytes_max: usize,
-    /// The answer is to be stored, if it is no larger than this.
+    /// The answer will be stored if it is not larger than this.
     pub kept_bytes_max: Option<usize>,
 }
 
-/// The same for a request of another kind than a conversation.
+/// The same for a request of another endpoint kind.
 #[derive(Clone, Debug)]
 pub struct EndpointContext {
     pub provider: ProviderId,

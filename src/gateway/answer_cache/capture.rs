@@ -1,5 +1,5 @@
-//! Reads a streamed answer beside its way to the client, so that it can be stored once it is whole. Only for requests
-//! that use the cache. An answer that grows too large is given up.
+//! Parses a streamed answer while it is relayed, so that it can be stored when it is complete. Used only for requests
+//! that use the cache. An answer that grows too large is dropped.
 
 use crate::dialect::{
     AnswerReader, Dialect, Reading,
@@ -28,7 +28,7 @@ impl Capture {
         }
     }
 
-    /// Takes what the provider sent.
+    /// Takes the provider's bytes.
     pub fn absorb(&mut self, bytes: &[u8]) {
         if self.is_lost {
             return;
@@ -49,12 +49,12 @@ impl Capture {
         }
     }
 
-    /// What waits here.
+    /// Bytes that wait here.
     pub fn buffered_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The answer, if it could be read whole.
+    /// The answer, if it was read completely.
     pub fn finish(mut self) -> Option<Answer> {
         let Self { splitter, reader, answer, is_lost, .. } = &mut self;
         splitter.finish(|frame| *is_lost |= reader.frame(frame, &mut |event| answer.absorb(event)).is_err());

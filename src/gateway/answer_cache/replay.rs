@@ -1,5 +1,5 @@
-//! A stored answer as a reply: whole or as a stream, in the client's dialect, with a receipt of its own. It is charged
-//! nothing, so that nothing has to be durable before it leaves.
+//! Returns a stored answer: whole or as a stream, in the client's dialect, with its own receipt. It is not charged, so
+//! nothing must be durable before it is sent.
 
 use super::{CacheUse, Hit, ServedFromCache};
 use crate::{
@@ -34,7 +34,7 @@ impl Replay {
     }
 }
 
-/// Answers a request with what was stored.
+/// Answers a request with a stored answer.
 pub(in crate::gateway) async fn reply(
     hit: Hit,
     mut guard: BillingGuard,
@@ -66,7 +66,7 @@ pub(in crate::gateway) async fn reply(
     Ok(reply)
 }
 
-/// A bill of nothing: no provider counted anything, and the price of that is known.
+/// Zero usage: no provider counted anything, and its price is known.
 pub(in crate::gateway) fn free() -> Bill {
     let variant = Variant { service_tier: ServiceTier::Standard, above_tokens: None, off_peak: false };
     Bill {
@@ -79,7 +79,7 @@ pub(in crate::gateway) fn free() -> Bill {
     }
 }
 
-/// The note with a member that says what it was answered from.
+/// The receipt member with a member that states the original answer.
 fn noted(note: &str, served: &ServedFromCache) -> String {
     let noted = json::with_member(note.as_bytes(), "cache", &view_of_cache(served));
     noted.and_then(|noted| String::from_utf8(noted).ok()).unwrap_or_else(|| note.to_owned())

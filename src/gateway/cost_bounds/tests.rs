@@ -53,7 +53,7 @@ fn audio_needs_a_price_of_its_own_for_each_way_it_goes() {
     assert!(!has_audio_prices(&with_audio, None, at), "a model the catalogue does not list");
 }
 
-/// A request for a model of this mode, and the most a provider may report of it.
+/// A request for a model of this mode, and the maximum usage that a provider may report.
 fn asked(mode: Mode) -> Option<(Kind, Vec<u8>, Usage)> {
     let usage = |usage: Usage| Usage { basis: Basis::Reported, ..usage };
     let none = Usage::default();
@@ -113,7 +113,7 @@ fn every_live_model_of_every_kind_has_a_bound_above_what_it_may_report() {
         };
         let (most, least) = (bound(&most), bound(&least));
         assert!(least <= most, "{}", model.id);
-        // What it would be priced at: the buckets its price knows.
+        // Its price: the buckets that have one.
         let cost = price::price(model.prices.as_ref().unwrap(), &reported, at, None);
         if let Ok(cost) = cost {
             assert!(cost.cost <= most, "{}: {:?} above {most}", model.id, cost);
@@ -149,7 +149,7 @@ fn slow_speech_and_unnamed_pages_are_bounded_higher() {
     assert_eq!(embedded.input, 1_024, "a text cannot have more tokens than the model reads");
 }
 
-/// The most that a conversation of this body can consume at a model of a million tokens of context.
+/// The maximum usage of a conversation with this body at a model with a context of a million tokens.
 fn most(dialect: Dialect, body: &str) -> Usage {
     let request = ClientRequest::read(dialect, body.as_bytes(), &Limits::default()).unwrap();
     let catalog = Catalog::built_in().unwrap();

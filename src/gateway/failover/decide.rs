@@ -1,6 +1,5 @@
-//! What to do after a failed attempt. Pure: the same targets, state, failure and time give the same decision. Budgets
-//! of
-//! retries, pauses and the health of hosts belong to the caller: a decision names what each step needs.
+//! Decides what to do after a failed attempt. Pure: the same targets, state, failure and time give the same decision.
+//! The caller keeps retry budgets, pauses and the health of hosts; a decision states what each step needs.
 
 use crate::{
     domain::{policy::ByokFallback, provider::ProviderId},
@@ -9,7 +8,7 @@ use crate::{
 };
 use tokio::time::Instant;
 
-/// What is known of one target.
+/// The facts about one target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TargetFacts {
     /// Targets of the same candidate have the same number.
@@ -18,10 +17,10 @@ pub struct TargetFacts {
     pub key: KeyOrigin,
 }
 
-/// Whose key a target uses.
+/// Owner of the key of a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyOrigin {
-    /// Came with the request.
+    /// The request-scoped key.
     Request,
     Stored,
     Platform,
@@ -30,9 +29,9 @@ pub enum KeyOrigin {
 /// Why an attempt gave no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailedAttempt {
-    /// Called, and refused or failed.
+    /// Called; the provider refused or failed.
     Called { class: ErrorClass, is_billed: bool, is_unusable_success: bool },
-    /// Not called: the provider does not take a field of the request.
+    /// Not called: the provider does not support a field of the request.
     Unsupported,
     /// Not called: the key or the address cannot be used.
     Unusable,
@@ -41,17 +40,17 @@ pub enum FailedAttempt {
 /// The rules of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct FailoverRules {
-    /// Whether the platform's key may serve after an own key failed.
+    /// Whether the platform key may serve after a customer's key failed.
     pub fallback: ByokFallback,
     /// Transient failures after which the request fails.
     pub attempts_max: u32,
-    /// Repeats of one candidate before the next one, where the request names a number.
+    /// Retries of one candidate before the next one, if the request states a number.
     pub repeats_max: Option<u32>,
     /// The end of the request's time.
     pub until: Instant,
 }
 
-/// What has happened so far.
+/// The state so far.
 #[derive(Debug)]
 pub struct FailoverState {
     pub rules: FailoverRules,
@@ -59,19 +58,19 @@ pub struct FailoverState {
     transient_failures: u32,
     /// The candidate that was repeated last, and how often.
     repeated: Option<(usize, u32)>,
-    /// The credit does not suffice for the platform's key.
+    /// There is not enough credit for a platform key.
     platform_closed: bool,
-    /// The class of the last failed call on an own key.
+    /// The class of the last failed call on a customer's key.
     own_failure: Option<ErrorClass>,
-    /// The provider rejected the key that came with the request, whatever the model.
+    /// The provider rejected the request-scoped key for every model.
     request_key_rejected: bool,
-    /// An own key could not be used.
+    /// A customer's key could not be used.
     own_key_unusable: bool,
     /// The class of the last failed call.
     last: Option<ErrorClass>,
 }
 
-/// The same call once more, after a pause.
+/// The same call again, after a pause.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Repeat {
     /// The pause grows with this number.
@@ -79,10 +78,10 @@ pub struct Repeat {
     pub budget: RetryBudgetOf,
 }
 
-/// Which budget of retries pays.
+/// The retry budget that pays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RetryBudgetOf {
-    /// The share of this customer, for its own keys.
+    /// The share of this customer, for the customer's own keys.
     Customer,
     Platform,
 }
@@ -91,7 +90,7 @@ pub enum RetryBudgetOf {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StepCost {
     Free,
-    /// A retry of the platform's budget, unless the host is not known to fail.
+    /// One retry of the platform's budget, unless the host is not known to fail.
     RetryUnlessHealthy,
     Retry,
 }
@@ -103,7 +102,7 @@ pub enum Next {
     GiveUp,
 }
 
-/// What to do after a failure: the repeat where its pause and its budget allow it, else the next step.
+/// What to do after a failure: the retry if its pause and its budget allow it, else the next step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
     pub repeat: Option<Repeat>,
@@ -127,7 +126,7 @@ impl FailoverState {
         }
     }
 
-    /// Notes the failure of the target at `at`.
+    /// Records the failure of the target at `at`.
     pub fn record(&mut self, at: usize, failure: FailedAttempt) {
         let Some(target) = self.targets.get(at) else { return };
         match failure {
@@ -144,13 +143,13 @@ impl FailoverState {
         }
     }
 
-    /// Notes that the target at `at` is called once more.
+    /// Records that the target at `at` is called again.
     pub fn record_repeat(&mut self, at: usize) {
         let done = self.repeats(at);
         self.repeated = self.targets.get(at).map(|target| (target.candidate, done.saturating_add(1)));
     }
 
-    /// Notes that the credit does not suffice: platform keys serve this request no more.
+    /// Records that the credit is not enough: platform keys no longer serve this request.
     pub fn close_platform(&mut self) {
         self.platform_closed = true;
     }
@@ -167,12 +166,12 @@ impl FailoverState {
         self.own_failure
     }
 
-    /// The target to try instead of a platform target for which there is no credit.
+    /// The next target instead of a platform target without enough credit.
     pub fn after_refused_hold(&self, at: usize) -> Option<usize> {
         self.after(at, self.last)
     }
 
-    /// Whether another target could be tried if the one at `at` did not answer in time.
+    /// Whether another target could be tried if the one at `at` does not answer in time.
     pub fn has_alternative(&self, at: usize) -> bool {
         self.after(at, Some(ErrorClass::Timeout)).is_some()
     }
@@ -182,8 +181,8 @@ impl FailoverState {
         self.repeated.filter(|(last, _)| Some(*last) == candidate).map_or(0, |(_, times)| times)
     }
 
-    /// The next target after one that was not called. An own key that we cannot use is our fault: it is no reason to
-    /// charge the customer for the platform's.
+    /// The next target after one that was not called. If the gateway cannot use a customer's key, that is the gateway's
+    /// fault and no reason to charge the customer for a platform key.
     fn after_uncalled(&self, at: usize, unusable: bool) -> Option<usize> {
         let candidate = self.targets.get(at)?.candidate;
         self.first_ahead(at, self.last, |target| match unusable {
@@ -194,8 +193,8 @@ impl FailoverState {
         })
     }
 
-    /// The next target that may be tried after `at`, whose failure (or an earlier one's, when `at` was passed over) was
-    /// of `class`.
+    /// The next target that may be tried after `at`. Its failure (or an earlier one's, if `at` was skipped) had the
+    /// class `class`.
     fn after(&self, at: usize, class: Option<ErrorClass>) -> Option<usize> {
         let candidate = self.targets.get(at)?.candidate;
         self.first_ahead(at, class, |target| match class {
@@ -211,7 +210,7 @@ impl FailoverState {
         class: Option<ErrorClass>,
         may: impl Fn(&TargetFacts) -> bool,
     ) -> Option<usize> {
-        // Providers lock accounts on whose keys they refuse call after call.
+        // Providers lock accounts whose keys they have to refuse repeatedly.
         let is_rejected =
             |target: &TargetFacts| self.request_key_rejected && target.key == KeyOrigin::Request;
         let ahead = self.targets.iter().enumerate().skip(at + 1);
@@ -220,7 +219,7 @@ impl FailoverState {
         open.next().map(|(index, _)| index)
     }
 
-    /// Whether the operator's account may serve in place of an own key that failed.
+    /// Whether a platform key may serve in place of a customer's key that failed.
     fn may_pay(&self, target: &TargetFacts, class: Option<ErrorClass>) -> bool {
         if target.key != KeyOrigin::Platform {
             return true;
@@ -232,7 +231,7 @@ impl FailoverState {
     }
 }
 
-/// What follows the failure of the target at `at`, which the state has on record.
+/// What follows the failure of the target at `at`, which the state has recorded.
 pub fn decide(state: &FailoverState, at: usize, failure: FailedAttempt, now: Instant) -> Decision {
     let Some(target) = state.targets.get(at) else { return GIVE_UP };
     let FailedAttempt::Called { class, is_billed, is_unusable_success } = failure else {
@@ -241,14 +240,14 @@ pub fn decide(state: &FailoverState, at: usize, failure: FailedAttempt, now: Ins
         return Decision { repeat: None, next };
     };
     let rules = &state.rules;
-    // What is billed stands; nothing else may be billed for the same request.
+    // The charge stands; nothing else may be charged for the same request.
     if is_billed || state.transient_failures >= rules.attempts_max || now >= rules.until {
         return GIVE_UP;
     }
     let is_own = target.key != KeyOrigin::Platform;
     let budget = if is_own { RetryBudgetOf::Customer } else { RetryBudgetOf::Platform };
-    // A time-out is not repeated, nor an answer that could not be used: the provider may bill each try.
-    // What the model failed to write is asked for once more: another try may do, and each may be billed.
+    // A timeout is not retried, nor an answer that cannot be used: the provider may bill each try. Output that the
+    // model failed to write is requested once more, because another try may succeed, although each may be billed.
     let rewrite = class == ErrorClass::MalformedAnswer && state.repeats(at) == 0;
     let repeatable =
         (matches!(class, ErrorClass::Rate | ErrorClass::Overload) || rewrite) && !is_unusable_success;
@@ -256,7 +255,7 @@ pub fn decide(state: &FailoverState, at: usize, failure: FailedAttempt, now: Ins
     let next = state.after(at, Some(class)).map_or(Next::GiveUp, |to| {
         let elsewhere = state.targets.get(to).is_some_and(|to| to.provider != target.provider);
         let cost = match (is_own || !class.is_transient(), elsewhere) {
-            // One customer's failing key must not spend what the others' retries live on.
+            // One customer's failing key must not use up the retries of others.
             (true, _) => StepCost::Free,
             (false, true) => StepCost::RetryUnlessHealthy,
             (false, false) => StepCost::Retry,
@@ -265,7 +264,7 @@ pub fn decide(state: &FailoverState, at: usize, failure: FailedAttempt, now: Ins
     });
     let repeat = match (rules.repeats_max, next) {
         _ if rewrite => repeat(0),
-        // As the request asks, before anything else.
+        // The request's own setting has priority.
         (Some(most), _) => repeat(state.repeats(at)).filter(|repeat| repeat.retry < most),
         (None, Next::Target { .. }) => None,
         (None, Next::GiveUp) => repeat(state.transient_failures.saturating_sub(1)),

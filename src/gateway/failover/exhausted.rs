@@ -1,4 +1,5 @@
-//! The failure of a request that no target has answered: the last provider's error, else why no target was tried.
+//! The failure of a request that no target has answered: the error of the last provider, else the reason why no target
+//! was tried.
 
 use super::{Failover, UNPRICED_FEES};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     routing::plan::CandidateTrace,
 };
 
-/// Why the platform's keys may not serve.
+/// Why platform keys may not serve.
 #[derive(Clone, Copy)]
 pub(super) enum NoFunds {
     Credit { available: NanoUsd },
@@ -35,7 +36,7 @@ impl Failover<'_> {
             let target = self.targets.get(at)?;
             let (provider, credential) = (target.candidate.provider, target.kind());
             if rejection.class == ErrorClass::NotSent {
-                // An operator's key that cannot be sent is no fault of the request.
+                // A platform key that cannot be sent is not the fault of the request.
                 let is_ours = credential == CredentialKind::Platform && rejection.retry_after.is_none();
                 return Some(match is_ours {
                     true => Failure::Unavailable(rejection.message),
@@ -72,7 +73,7 @@ impl Failover<'_> {
     }
 }
 
-/// The first thing in the request that bears a fee, where that is why no platform key may serve it.
+/// The first part of the request that has a fee, if this excludes the platform keys.
 fn bearing_a_fee(head: &Head<'_>, considered: &[CandidateTrace]) -> Option<Invalid> {
     let refused = considered.iter().any(|line| line.reasons.contains(&UNPRICED_FEES));
     let Fee { path, what } = head.fees.foremost().filter(|_| refused)?;
@@ -91,7 +92,7 @@ fn bearing_a_fee(head: &Head<'_>, considered: &[CandidateTrace]) -> Option<Inval
     Some(Invalid { param: Some(path.clone()), message })
 }
 
-/// Why a request is not served on the operator's account at a provider.
+/// Why a request is not served on a platform key at a provider.
 fn account_message(field: Option<&str>) -> String {
     match field {
         Some(field) => format!(

@@ -1,20 +1,20 @@
-//! How long a candidate may take to its first content. While another candidate is left the time is short, so that a
-//! silent provider does not hold the request; the last candidate gets all the time there is.
+//! The time limit to the first content of a candidate. While another candidate is left the limit is short, so that a
+//! silent provider does not block the request; the last candidate has all of the remaining time.
 
 use super::{Failover, ParsedRequest};
 use crate::dialect::canonical::Effort;
 use std::time::Duration;
 
-/// High reasoning efforts get so many times the usual time.
+/// High reasoning effort multiplies the usual time by this number.
 const EFFORT_FACTOR: u32 = 4;
-/// A whole answer also gets the time to be written: so much for each token, for this many of an open limit, and for so
-/// many at the most.
+/// A whole answer gets additional time for writing: this much for each token, for this many tokens without an output
+/// limit, and for at most this many.
 const TOKEN_TIME: Duration = Duration::from_millis(20);
 const TOKENS_ASSUMED: u64 = 1_500;
 const TOKENS_MAX: u64 = 8_192;
 
 impl Failover<'_> {
-    /// The time to the first content for the target at this place; `None`: the usual limit alone.
+    /// The time to the first content for the target at this position; `None`: only the usual limit.
     pub(super) fn first_byte_max(&self, at: usize) -> Option<Duration> {
         let ParsedRequest::Conversation(request) = self.request else { return None };
         if !self.state.has_alternative(at) {

@@ -1,4 +1,5 @@
-//! What an API key's rules allow a request to cost, and what budgets set aside for requests on the customer's own keys.
+//! The cost that an API key's rules allow for one request, and the amounts that budgets reserve for requests on the
+//! customer's own keys.
 
 use super::{CredentialKind, Failover, exhausted::NoFunds};
 use crate::{
@@ -10,12 +11,12 @@ use crate::{
 
 /// The request may cost more there than its API key allows.
 const TOO_COSTLY: &str = "max_cost_per_request";
-/// What it may cost there is not known, so that it cannot be compared with what the key allows.
+/// Its possible cost there is unknown, so it cannot be compared with the limit of the API key.
 const COST_UNKNOWN: &str = "max_cost_unknown";
 
 impl Failover<'_> {
-    /// Why the rule on the cost of one request leaves a candidate out. What counts is the prompt's bound and the output
-    /// limit, or 1,024 output tokens where the request sets none.
+    /// Why the cost guardrail excludes a candidate. The estimate uses the prompt's bound and the output limit, or 1,024
+    /// output tokens if the request sets none.
     pub(super) fn guardrail_obstacle(
         &mut self,
         candidate: &Candidate,
@@ -33,21 +34,21 @@ impl Failover<'_> {
         }
     }
 
-    /// The platform's keys are out of this request.
+    /// Platform keys are excluded for this request.
     pub(super) fn close_platform(&mut self, no_funds: NoFunds) {
         self.state.close_platform();
         self.no_funds = Some(no_funds);
     }
 
-    /// The failure of a request that the rule on its cost left nobody for.
+    /// The failure of a request for which the cost guardrail left no candidate.
     pub(super) fn guardrail_failure(&self) -> Option<Failure> {
         let limit = self.inbound.principal.policy.rules.max_cost_per_request()?;
         let estimate = self.too_costly.filter(|_| self.targets.is_empty())?;
         Some(Failure::CostGuardrail { estimate, limit })
     }
 
-    /// Sets aside what a call on the customer's own key counts for in budgets that count it. `false`: a budget has no
-    /// room; the platform's keys have none either, for they count always.
+    /// Reserves the amount of a call on the customer's own key in the budgets that count it. `false`: a budget has no
+    /// room. Then platform keys have none either, because they always count.
     pub(super) async fn reserve_own(&mut self, at: usize, open: &mut OpenRequest) -> Result<bool, Failure> {
         let Some(target) =
             self.targets.get(at).copied().filter(|target| target.kind() == CredentialKind::Byok)

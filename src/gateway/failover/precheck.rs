@@ -1,5 +1,5 @@
-//! What is known of a request before a provider is called for it: whether some credential may serve it at all, and
-//! whether there is credit for it. A hold is what decides; nothing is set aside here.
+//! Checks before a provider is called: whether any credential may serve the request, and whether there is credit for
+//! it. The hold decides finally; nothing is held here.
 
 use super::{CredentialKind, Failover, exhausted::NoFunds};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Failover<'_> {
-    /// Refuses what the walk would refuse without a call. Where the books cannot be read, it is left to the walk.
+    /// Refuses a request that failover would refuse without a call. If the ledger cannot be read, failover decides.
     pub async fn precheck(mut self, open: &OpenRequest) -> Result<(), Failure> {
         if self.targets.iter().any(|target| target.kind() == CredentialKind::Byok) {
             return Ok(());
@@ -33,12 +33,12 @@ impl Failover<'_> {
         Err(self.failure(open))
     }
 
-    /// Who would be called first, on whose key.
+    /// The first target that would be called.
     pub fn first(&self) -> Option<(&Candidate, CredentialKind)> {
         self.targets.first().map(|target| (target.candidate, target.kind()))
     }
 
-    /// The most that the platform's targets from `at` on can cost, and the least that lets them run.
+    /// The maximum cost of the platform targets from `at` on, and the minimum that must be affordable.
     pub(in crate::gateway) fn credit_needed(&self, at: usize, open: &OpenRequest) -> (NanoUsd, NanoUsd) {
         let ahead = self.targets.iter().skip(at).filter(|target| target.kind() == CredentialKind::Platform);
         let bounds = ahead.filter_map(|target| self.bounds(target.candidate, open).ok());

@@ -1,4 +1,4 @@
-//! One target made ready to be called: its body, its address, its key, and how its answer will be read.
+//! Prepares one target for its call: body, address, key, and how its answer will be read.
 
 use super::{AttemptFailure, Failover};
 use crate::{
@@ -53,7 +53,7 @@ impl<'a> Failover<'a> {
         };
         let mut encoded = self.encoded(request, &target).await.map_err(AttemptFailure::Unsupported)?;
         open.history.body_written(encoded.dropped.drain(..).map(Cow::into_owned).collect());
-        // Billed is the tier that was asked of the provider.
+        // The service tier that was requested from the provider is billed.
         let asks_for_tier = !open.history.dropped().iter().any(|name| name == "service_tier");
         open.service_tier =
             request.head().service_tier.as_deref().filter(|_| asks_for_tier).map(str::to_owned);
@@ -73,7 +73,7 @@ impl<'a> Failover<'a> {
         self.assemble(serving, outgoing, Awaited::Conversation(context), request.head().stream)
     }
 
-    /// The body for the target. What it does not fetch itself is fetched for it, once for all attempts.
+    /// The body for the target. Media that the provider does not fetch are fetched once for all attempts.
     async fn encoded(
         &self,
         request: &ClientRequest<'a>,
@@ -104,7 +104,7 @@ impl<'a> Failover<'a> {
     ) -> Result<(Call, Secret), AttemptFailure> {
         let candidate = serving.candidate;
         let provider = candidate.provider;
-        // The plan has left out who does not serve this.
+        // The plan has excluded providers that do not serve this.
         let serves = provider.serves(request.kind);
         let serves = serves.ok_or_else(|| AttemptFailure::Unsupported(Unsupported::field("model")))?;
         let created = open.started_at.unix_timestamp();
@@ -143,7 +143,7 @@ impl<'a> Failover<'a> {
             provider: target.provider,
             client,
             upstream: target.dialect,
-            // Where chat meets chat no reader needed a seed so far.
+            // From chat to chat no reader has needed a seed so far.
             reading: match gathers {
                 true => Reading { seed: target.seed.to_owned(), ..encoded.reading.clone() },
                 false => encoded.reading.clone(),
@@ -183,7 +183,7 @@ impl<'a> Failover<'a> {
     }
 }
 
-/// Ids of calls are made from it, and those of two turns meet in one conversation.
+/// Tool call ids are derived from it, and the ids of two turns occur in one conversation.
 fn seed(open: &OpenRequest) -> String {
     let id = open.request_id.0.simple();
     match open.turns.number() {
@@ -192,9 +192,8 @@ fn seed(open: &OpenRequest) -> String {
     }
 }
 
-/// The dialect of the upstream request: the client's where the provider supports it, else the provider's own.
-/// OpenAI's own host
-/// serves some models and some requests on Responses alone.
+/// The dialect of the upstream request: the client's if the provider supports it, else the provider's own. OpenAI's own
+/// host serves some models and some requests on Responses only.
 fn dialect(request: &ClientRequest<'_>, serving: &ServingTarget<'_>) -> Dialect {
     let candidate = serving.candidate;
     let (provider, client) = (candidate.provider, request.dialect());
@@ -216,9 +215,9 @@ fn dialect(request: &ClientRequest<'_>, serving: &ServingTarget<'_>) -> Dialect 
     if mode == Some(Mode::Responses) || demanded || searches { Dialect::Responses } else { chosen }
 }
 
-/// Anthropic's betas without those that bear a fee, change the price or reach what the account keeps: these are left
-/// out on the platform's account, and named. A beta that is not known here stays: what it may change is bounded by the
-/// fields of the request, which are checked by themselves.
+/// Anthropic's betas without those that cost a fee, change the price or access stored objects of the account: on
+/// platform keys these are left out and listed. An unknown beta is kept: its effect is bounded by the fields of the
+/// request, which are checked separately.
 fn unpaid_betas(betas: &str, open: &mut OpenRequest) -> Option<String> {
     const COSTLY: [&str; 14] = [
         "advisor-tool-",

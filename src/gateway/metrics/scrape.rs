@@ -1,4 +1,4 @@
-//! Figures that other parts of the process keep. They are copied at each scrape, so that they cost nothing in between.
+//! Values that other parts of the process keep. They are copied at each scrape and cost nothing between scrapes.
 
 use crate::gateway::Gateway;
 use prometheus_client::{

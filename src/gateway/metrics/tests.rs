@@ -99,7 +99,7 @@ fn attempts_count_their_outcome_and_unlisted_names_share_one_label() {
     assert!(!text.contains("a-name-of-the-client's"));
 }
 
-/// Every word that begins as our metrics do.
+/// Every word that begins like a metric of this program.
 fn named_in(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     words.filter(|word| word.starts_with("kairosroute_")).collect()

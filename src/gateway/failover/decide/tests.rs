@@ -34,13 +34,13 @@ fn called(class: ErrorClass) -> FailedAttempt {
     FailedAttempt::Called { class, is_billed: false, is_unusable_success: false }
 }
 
-/// What is decided after the first target failed.
+/// The decision after the first target failed.
 fn first(state: &mut FailoverState, failure: FailedAttempt) -> Decision {
     state.record(0, failure);
     decide(state, 0, failure, Instant::now())
 }
 
-/// A decision in a few letters: `1`, `2`, … the target, `r` a repeat, `$` a step that takes a retry, `?` one that
+/// A decision in a few characters: `1`, `2`, … the target, `r` a retry, `$` a step that takes a retry, `?` one that
 /// takes a retry unless the host is healthy, `-` giving up.
 fn letters(decision: Decision) -> String {
     let repeat = if decision.repeat.is_some() { "r" } else { "" };
@@ -56,7 +56,7 @@ fn letters(decision: Decision) -> String {
 #[test]
 fn every_class_of_error_on_every_key_under_both_policies_has_its_next_step() {
     use KeyOrigin::{Platform, Request, Stored};
-    // Another model at the same provider comes last, and one of another provider between.
+    // Another model at the same provider is last, with a model of another provider between.
     let stored = vec![
         target(0, "openai", Stored),
         target(0, "openai", Platform),
@@ -68,8 +68,8 @@ fn every_class_of_error_on_every_key_under_both_policies_has_its_next_step() {
     let platform =
         vec![target(0, "openai", Platform), target(1, "openai", Platform), target(2, "groq", Platform)];
     let hosts = vec![target(0, "openai", Platform), target(1, "groq", Platform)];
-    // For each class: a stored key, the request's key, the platform's key, the platform's key with another host next;
-    // each where the platform may serve after an own key, and where it may not.
+    // For each class: a stored key, the request-scoped key, the platform key, the platform key with another host next;
+    // each with the platform allowed after a customer's key, and not allowed.
     let table = [
         (ErrorClass::BadKey, [["1", "3"], ["1", "-"], ["1", "1"], ["1", "1"]]),
         (ErrorClass::InsufficientFunds, [["1", "3"], ["1", "-"], ["1", "1"], ["1", "1"]]),
@@ -159,7 +159,7 @@ fn a_request_that_names_its_repeats_gets_them_before_the_next_model_and_no_other
         (None, "1?"),
         (Some(0), "r-"),
         (Some(1), "r-"),
-        // The limit of attempts.
+        // The limit on attempts.
         (None, "-"),
     ];
     assert_eq!(repeats, expected.map(|(retry, text)| (retry, text.to_owned())));
@@ -176,7 +176,7 @@ fn what_was_not_called_moves_on_and_never_to_the_platform_for_a_key_that_we_cann
     ];
     let state = || FailoverState::new(rules(ByokFallback::Platform), targets.clone());
     assert_eq!(letters(first(&mut state(), FailedAttempt::Unusable)), "3");
-    // A field that this provider does not take may be taken elsewhere, on whatever key serves there.
+    // Another provider may support a field that this provider does not support, on whatever key serves there.
     assert_eq!(letters(first(&mut state(), FailedAttempt::Unsupported)), "2");
     let mut unusable = state();
     unusable.record(0, FailedAttempt::Unusable);
