@@ -1,6 +1,6 @@
-//! What a provider reports is believed as long as the request can have consumed it. More than that is counted by us,
-//! charged at most what was set aside, and raises an alarm. So are answers that we ended ourselves: they are counted
-//! from what was relayed.
+//! A reported usage is accepted if the request can have consumed it. If it is higher, the gateway counts the usage
+//! itself, charges at most the amount of the hold, and raises an alarm. Answers that the gateway ended itself are
+//! counted in the same way, from the relayed content.
 
 use super::OpenRequest;
 use crate::{
@@ -13,25 +13,25 @@ use crate::{
     gateway::receipt::CredentialKind,
 };
 
-/// How much more than its text a prompt may be: instructions and tools that providers add.
+/// How much larger than its text a prompt may be: providers add instructions and tools.
 const PROMPT_TOKENS_ADDED: u64 = 32_768;
-/// Prompt tokens above its text that a request may cost more than was set aside for it: templates and instructions
-/// that providers add, which weigh most in the shortest prompts.
+/// Prompt tokens above its text by which a request may exceed its hold: templates and instructions that providers add,
+/// which matter most for the shortest prompts.
 const PROMPT_TOKENS_TOLERATED: u64 = 4_096;
-/// What a provider may state above that: searches that it made unasked.
+/// The amount that a provider's reported cost may exceed that: searches that it made by itself.
 const STATED_TOLERATED: NanoUsd = NanoUsd(100_000_000);
-/// How far an answer may pass the limit that the client set.
+/// How far an answer may exceed the client's output limit.
 const OUTPUT_TOKENS_ADDED: u64 = 64;
 
 impl OpenRequest {
-    /// The most that the answer of the choice about to be called can consume.
+    /// The maximum usage of the answer by the candidate that is about to be called.
     pub fn bound(&mut self, most: Option<Usage>) {
         if let Some(serving) = &mut self.serving {
             serving.most = most;
         }
     }
 
-    /// We end the answer ourselves. What the provider would have written on is not guessed.
+    /// The gateway ends the answer itself. What the provider would have written after that is not estimated.
     pub fn cut(&mut self, why: &'static str) {
         self.cut_by = Some(why);
         if let Some(serving) = &mut self.serving {
@@ -54,7 +54,7 @@ impl OpenRequest {
         };
         let prompt_max = most.prompt().saturating_mul(2).saturating_add(PROMPT_TOKENS_ADDED);
         let output_max = most.output.saturating_add(most.output / 8).saturating_add(OUTPUT_TOKENS_ADDED);
-        // Some providers do not hold thoughts to the limit.
+        // Some providers do not count reasoning towards the limit.
         let written = usage.completion().saturating_sub(usage.reasoning);
         usage.prompt() > prompt_max || written > output_max
     }
@@ -67,7 +67,7 @@ impl OpenRequest {
                 let stated = if usage.stated > 0 { STATED_TOLERATED.0 } else { 0 };
                 charge.0 > self.credit.requested().0.saturating_add(self.tolerance().0).saturating_add(stated)
             }
-            // A figure that no price can be worked out for is too large.
+            // A figure is too large if no price can be computed for it.
             Some(Err(_)) => true,
             None => usage.prompt().max(usage.completion()) > u64::from(u32::MAX),
         }
@@ -82,7 +82,7 @@ impl OpenRequest {
         priced.unwrap_or(NanoUsd::ZERO)
     }
 
-    /// Sets aside what the provider reported, if it cannot be.
+    /// Discards the provider's report if it is implausible.
     pub(super) fn disregard_absurd(&mut self) {
         if !self.is_above_bound() {
             return;
@@ -101,7 +101,7 @@ impl OpenRequest {
         serving.consumed.service_tier = None;
     }
 
-    /// Keeps the cost of an answer whose reported usage was absurd within what was set aside.
+    /// Limits the cost of an answer with an implausible report to the hold.
     pub(super) fn cap(&self, priced: &mut Option<Priced>) {
         let above = self.serving.as_ref().is_some_and(|serving| {
             serving.above_bound && serving.served.credential == CredentialKind::Platform
@@ -113,7 +113,7 @@ impl OpenRequest {
         priced.cost = priced.cost.min(most);
     }
 
-    /// For the usage row and the receipt.
+    /// The flag in the usage row and the receipt.
     pub(super) fn flag(&self) -> Option<&'static str> {
         if self.undelivered {
             return Some("undelivered");

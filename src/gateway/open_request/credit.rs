@@ -1,6 +1,6 @@
-//! The credit of one request: nothing is set aside, or one hold, which ends exactly once. What its end posts
-//! to the ledger follows from the hold and the bill alone. A call on the customer's own key sets room aside in the
-//! budgets that count own keys, and no credit.
+//! The credit of one request: no hold, or one hold that ends exactly once. The ledger operation at its end follows from
+//! the hold and the charge alone. A call on the customer's own key reserves an amount in the budgets that count own
+//! keys, and no credit.
 
 use super::OpenRequest;
 use crate::{
@@ -15,21 +15,21 @@ use crate::{
 };
 use std::time::Instant;
 
-/// Whether credit is set aside.
+/// Whether there is a hold.
 #[derive(Clone, Copy, Default)]
 pub enum Credit {
     #[default]
     Unheld,
     Held {
         id: HoldId,
-        /// The most that the targets could cost.
+        /// The maximum cost of the targets.
         requested: NanoUsd,
-        /// What was set aside.
+        /// The amount of the hold.
         amount: NanoUsd,
     },
 }
 
-/// What the end of a request posts to the ledger.
+/// The ledger operation at the end of a request.
 pub enum Posting {
     Nothing { bill: Option<Bill> },
     Void { hold: HoldId, bill: Option<Bill> },
@@ -62,7 +62,7 @@ impl Credit {
         }
     }
 
-    /// The end of a request with this credit. A hold without a charge on the platform's key is given back.
+    /// The end of a request with this credit. A hold without a charge on a platform key is voided.
     pub fn posting(self, bill: Option<Bill>) -> Posting {
         match (self, bill) {
             (Self::Unheld, bill) => Posting::Nothing { bill },
@@ -76,7 +76,7 @@ impl Credit {
 }
 
 impl OpenRequest {
-    /// Sets credit aside, once per request, before `first` is called. The organization's credit and every budget that
+    /// Places a hold, once for each request, before `first` is called. The organization's credit and every budget that
     /// counts the request must have room for it.
     pub async fn hold(
         &mut self,
@@ -101,13 +101,13 @@ impl OpenRequest {
         Ok(outcome)
     }
 
-    /// Whether a budget counts what the customer's own keys cost.
+    /// Whether a budget counts the cost on the customer's own keys.
     pub fn counts_own_keys(&self) -> bool {
         let budgets = [self.principal.policy.budget, self.principal.organization_budget];
         budgets.into_iter().flatten().any(|budget| budget.includes_own)
     }
 
-    /// Sets room aside in the budgets that count own keys, once; credit is not touched.
+    /// Reserves an amount in the budgets that count own keys, once; no credit is held.
     pub async fn hold_for_own_key(
         &mut self,
         bounds: (NanoUsd, NanoUsd),
@@ -126,7 +126,7 @@ impl OpenRequest {
         Ok(outcome)
     }
 
-    /// Ends what was set aside for own keys: at the provider's cost where an own key served.
+    /// Ends the reservation for own keys: with the provider's cost if an own key served.
     pub(super) fn release_own(&mut self, bill: Option<&Bill>) {
         let Some(hold) = self.own_hold.take() else { return };
         let own = self.served().is_some_and(|served| served.credential == CredentialKind::Byok);
@@ -162,7 +162,7 @@ impl OpenRequest {
         }
     }
 
-    /// The periods that run of the budgets that count this request.
+    /// The current periods of the budgets that count this request.
     fn budgets(&self, counts: fn(&BudgetRule) -> bool) -> HoldBudgets {
         let key = self.principal.policy.budget.filter(counts);
         let organization = self.principal.organization_budget.filter(counts);

@@ -1,5 +1,5 @@
-//! The end of every request: its settle or void, and its record. The record of a charge is written once the ledger has
-//! answered, so that client, receipt, usage and ledger say the same, also when the answer of the ledger takes long.
+//! The end of every request: its settle or void, and its record. The record of a charge is written after the ledger's
+//! reply, so that client, receipt, usage and ledger state the same charge, also if the reply takes long.
 
 use super::{OpenRequest, credit::Posting};
 use crate::{
@@ -19,12 +19,12 @@ use crate::{
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-/// In the receipt of an answer whose charge was not durable in time.
+/// The receipt's error for an answer whose charge was not durable in time.
 const NOT_DURABLE: &str = "the bill could not be made durable in time";
 
 type Answer = Result<SettleOutcome, LedgerError>;
 
-/// A request whose charge is on its way to the ledger.
+/// A request whose charge is being written by the ledger.
 struct Charging {
     open: Box<OpenRequest>,
     bill: Bill,
@@ -34,11 +34,11 @@ struct Charging {
     settling: Settling,
 }
 
-/// Sees to it that a request whose caller stops waiting gets its record all the same.
+/// Ensures that a request is recorded although its caller stopped waiting.
 struct Waiting(Option<Charging>);
 
 impl OpenRequest {
-    /// The one end of every request. Its settle or void is queued by this call, whether or not anyone waits.
+    /// The only end of a request. This call queues its settle or void, whether or not the caller waits.
     pub(in crate::gateway) async fn end(
         mut self: Box<Self>,
         ending: RequestOutcome,
@@ -57,7 +57,7 @@ impl OpenRequest {
                 let entry_id = EntryId(self.gateway.ambient.uuid());
                 let settle = Settle::charge(self.principal.scope, hold, charged, entry_id);
                 let settling = self.gateway.ledger.settle(settle);
-                // What waits for the ledger keeps neither the body nor the permit of a running request.
+                // While it waits for the ledger, it keeps neither the body nor the permit of a running request.
                 self.body = Bytes::new();
                 self.permit = None;
                 let error = error.map(str::to_owned);
@@ -67,7 +67,7 @@ impl OpenRequest {
             Posting::Void { hold, bill } => {
                 let voiding = self.gateway.ledger.settle(Settle::void(self.principal.scope, hold));
                 self.put_on_record(bill.as_ref(), ending, error, false);
-                // An answer on an own key waits for nothing of the ledger's.
+                // An answer on a customer's own key does not wait for the ledger.
                 if bill.is_none() {
                     let _ = tokio::time::timeout(wait, voiding).await;
                 }
@@ -115,9 +115,8 @@ impl Charging {
         }
     }
 
-    /// The client gets an error in place of its answer. A whole one was not delivered: it is not charged. Of one that
-    /// flows
-    /// all but the last frame has been relayed: that stays charged.
+    /// The client gets an error instead of its answer. A whole answer was not delivered, so it is not charged. Of a
+    /// streamed answer everything except the last frame was relayed, so it stays charged.
     fn undelivered(mut self) {
         if self.ending == RequestOutcome::Completed {
             self.ending = RequestOutcome::Aborted;
@@ -133,7 +132,7 @@ impl Charging {
         self.close_later();
     }
 
-    /// Waits for the ledger in a task of its own.
+    /// Waits for the ledger in a separate task.
     fn close_later(mut self) {
         let gateway = self.open.gateway.clone();
         let closing = async move {
@@ -143,7 +142,7 @@ impl Charging {
         gateway.tasks.spawn_on(closing, gateway.db.runtime());
     }
 
-    /// Puts on record what the ledger holds.
+    /// Records the amounts that the ledger holds.
     fn close(mut self, answer: Answer) -> Result<(ServedBy, Bill), NotDurable> {
         let mut replaces = false;
         match answer {
@@ -156,7 +155,7 @@ impl Charging {
                 let void = Settle::void(self.open.principal.scope, self.hold);
                 self.open.gateway.ledger.settle_later(void.revising());
             }
-            // The process ends: what it had set aside expires, and its record is made up for.
+            // The process is ending: its hold expires, and another process writes its record.
             Err(LedgerError::Unavailable(_)) => return Err(NotDurable),
         }
         let Self { open, bill, ending, error, .. } = self;

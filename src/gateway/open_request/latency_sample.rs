@@ -1,5 +1,5 @@
-//! What is measured of the provider that served a request, for the orderings of later ones. A caller's own key, its
-//! own host, its own mistakes and its own pace of reading say nothing about a provider.
+//! Measurements of the provider that served a request, for the order of hosts in later requests. A customer's own key,
+//! own host, invalid request or slow reading is not a measurement of a provider.
 
 use super::{OpenRequest, record::millis};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 use std::time::Duration;
 
 impl OpenRequest {
-    /// Counts a turn's consumption, and with the last turn the request.
+    /// Counts the usage of a turn, and with the last turn the request.
     pub(super) fn count_end(&self, ending: RequestOutcome, bill: Option<&Bill>) {
         let metrics = &self.gateway.metrics;
         let host =
@@ -48,7 +48,7 @@ impl OpenRequest {
         });
     }
 
-    /// An answer that is whole.
+    /// A complete answer.
     pub(super) fn record_latency_sample(&self, ending: RequestOutcome, bill: Option<&Bill>) {
         let Some(serving) = self.serving.as_ref().filter(|_| ending == RequestOutcome::Completed) else {
             return;
@@ -64,7 +64,7 @@ impl OpenRequest {
             return;
         };
         let written = bill.usage.output;
-        // What comes whole begins when all is written: that is no first byte, but where nothing is written.
+        // An answer that arrives whole has no first-byte time, unless nothing in it is counted in tokens.
         let began = paced.content.or_else(|| (written == 0).then_some(paced.first));
         let is_known = written > 0 && bill.usage.basis != Basis::Estimated && paced.is_the_providers();
         let tokens_per_second = is_known.then(|| speed(written, &paced));
@@ -75,7 +75,7 @@ impl OpenRequest {
     pub fn blame(&self, class: ErrorClass, retry_after: Option<Duration>) {
         let is_its_fault = match class {
             ErrorClass::Overload | ErrorClass::Timeout => true,
-            // How much of its limit a customer has left is its own affair.
+            // The remaining rate limit of a customer concerns only that customer.
             ErrorClass::Rate => {
                 self.served().is_some_and(|served| served.credential == CredentialKind::Platform)
             }
@@ -88,7 +88,7 @@ impl OpenRequest {
         }
     }
 
-    /// Counts the failure towards leaving the host alone for a while. Only calls on the platform's key count.
+    /// Counts the failure towards pausing the host. Only calls on a platform key count.
     fn set_aside(&self, retry_after_ms: Option<i64>) {
         let Some(served) = self.served().filter(|served| served.credential == CredentialKind::Platform)
         else {
@@ -114,7 +114,7 @@ impl OpenRequest {
     }
 }
 
-/// Tokens of a prompt that the host may have kept. Where a request marks what is to be kept, the rest is not.
+/// Tokens of the prompt that the host may have cached. If a request marks what is to be cached, the rest is not.
 fn prompt_kept(provider: ProviderId, usage: &Usage) -> u64 {
     let kept = usage.cache_read.saturating_add(usage.cache_write).saturating_add(usage.cache_write_1h);
     match provider.row().dialect {
@@ -123,7 +123,7 @@ fn prompt_kept(provider: ProviderId, usage: &Usage) -> u64 {
     }
 }
 
-/// Of the whole answer: one that comes in a burst was not written any faster.
+/// Over the whole answer: an answer that arrives in one burst was not written faster.
 fn speed(written: u64, paced: &TimedResponse) -> u64 {
     let micros = u64::try_from(paced.last.as_micros()).unwrap_or(u64::MAX).max(1);
     (written.saturating_mul(1_000_000) / micros).max(1)

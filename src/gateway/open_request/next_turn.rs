@@ -1,4 +1,4 @@
-//! From one turn of a request to the next: the same request, with credit, usage and prices of its own.
+//! Continues a request with its next turn: the same request, with its own credit, usage and prices.
 
 use super::{OpenRequest, TurnState, credit::Credit};
 use crate::{
@@ -9,7 +9,8 @@ use bytes::Bytes;
 use std::{sync::Arc, time::Instant};
 
 impl OpenRequest {
-    /// The turn after this one, whose answer is whole and its usage known. It knows what all before it came to.
+    /// The turn after this one, whose answer is complete and whose usage is known. It has the sums of all turns before
+    /// it.
     pub(in crate::gateway) fn next_turn(&self) -> OpenRequest {
         let mut done = self.turns.done.clone();
         done.extend(
@@ -57,12 +58,12 @@ impl OpenRequest {
         }
     }
 
-    /// Who serves, else who answered the turn before.
+    /// The current target, else the target of the previous turn.
     pub(in crate::gateway) fn answering(&self) -> Option<&ServedBy> {
         self.served().or(self.turns.done.last().map(|done| &done.served))
     }
 
-    /// The model that answered the turn before, which the next one prefers.
+    /// The model that answered the previous turn; the next turn prefers it.
     pub(in crate::gateway) fn answered_before(&self) -> Option<&Arc<str>> {
         self.turns.done.last().map(|done| &done.served.model_id)
     }

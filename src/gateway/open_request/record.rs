@@ -1,4 +1,4 @@
-//! What is kept of a request once it has ended: its usage row, and its receipt.
+//! The records of a request that has ended: its usage row and its receipt.
 
 use super::OpenRequest;
 use crate::{
@@ -11,11 +11,11 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Candidates in the receipt of a request for which no provider was called.
+/// Maximum candidates in the receipt of a request for which no provider was called.
 const REFUSED_CANDIDATES_MAX: usize = 10;
 
 impl OpenRequest {
-    /// Milliseconds since the request arrived, its first turn that is.
+    /// Milliseconds since the request arrived (its first turn).
     pub fn since_arrival_ms(&self) -> u64 {
         let began = self.turns.began.map_or(self.started, |(_, began)| began);
         millis(began.elapsed())
@@ -34,7 +34,7 @@ impl OpenRequest {
             kind: self.kind.as_str(),
             requested: history.requested(),
             considered: match history.attempts().is_empty() && bill.is_none() {
-                // Refused: it costs its sender nothing, and is kept small.
+                // A refused request costs its sender nothing, so its receipt is kept small.
                 true => history.candidates().get(..REFUSED_CANDIDATES_MAX).unwrap_or(history.candidates()),
                 false => history.candidates(),
             },
@@ -56,7 +56,7 @@ impl OpenRequest {
             latency_ms: millis(began.elapsed()),
             ttft_ms: self.turns.first_ttft.map(millis).or(ttft_ms),
             held_ms: self.held_ms,
-            // The record is made once the ledger has answered.
+            // The record is made after the ledger's reply.
             settled_ms: self.held_ms.map(|_| millis(began.elapsed())),
             started_at,
         };
@@ -91,7 +91,7 @@ impl OpenRequest {
         }
     }
 
-    /// Of an answer from the cache: no provider counted anything for it.
+    /// For an answer from the cache: no provider counted anything.
     fn cached_row(&self, cached: &ServedFromCache, latency_ms: u64) -> UsageRow {
         UsageRow {
             turn: self.turns.number(),
@@ -112,7 +112,7 @@ impl OpenRequest {
     }
 }
 
-/// A model's name as it is kept: of one that is not listed, the client chose it.
+/// A model's name as it is stored: for a model that is not listed, the client chose the text.
 fn kept(model: &Arc<str>) -> Arc<str> {
     let cut = receipt::cut(model);
     if cut.len() < model.len() { cut.into() } else { model.clone() }

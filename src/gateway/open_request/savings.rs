@@ -1,4 +1,4 @@
-//! What the choice of the model saved, and what it would have been.
+//! The savings of the model choice, and the model that would have been chosen.
 
 use super::OpenRequest;
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
 use std::sync::Arc;
 
 impl OpenRequest {
-    /// What the same usage would have cost more at the reference model, on the same terms; less than nothing where it
-    /// would have been cheaper. Nothing where the request named its model.
+    /// The additional cost of the same usage at the reference model, on the same terms; negative if it would have been
+    /// cheaper. Nothing if the request named its model.
     pub(super) fn savings(
         &self,
         usage: &Usage,

@@ -1,4 +1,4 @@
-//! The spans of a request while it runs, where traces are made: one for each call, and its own when it has ended.
+//! The spans of a running request, if it is traced: one for each call, and the request's own when it has ended.
 
 use super::OpenRequest;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 use std::time::Instant;
 
-/// Where a request stands in its trace.
+/// The position of a request in its trace.
 #[derive(Clone)]
 pub struct Trace {
     context: RequestContext,
@@ -21,7 +21,7 @@ pub struct Trace {
     began: Instant,
 }
 
-/// A call that runs.
+/// A call in progress.
 pub struct RunningSpan {
     span_id: u64,
     started: Instant,
@@ -36,7 +36,7 @@ impl OpenRequest {
             .map(|context| Box::new(Trace { context, attempts: Vec::new(), began: self.started }));
     }
 
-    /// A provider is about to be called: the request to it carries the id of the call's span.
+    /// A provider is about to be called: the request carries the id of the call's span.
     pub fn begin_attempt_span(&self, call: &mut Call) -> Option<RunningSpan> {
         let (trace, traces) = self.trace.as_ref().zip(self.gateway.traces.as_ref())?;
         let span_id = traces.span_id();

@@ -1,5 +1,5 @@
-//! A usage that no provider reported: what can be counted is counted, and what cannot be is guessed from sizes and
-//! times. Never zero for what was certainly consumed.
+//! The usage of an answer for which the provider reported none: text is counted, everything else is estimated from
+//! sizes and times. Never zero for what was certainly consumed.
 
 use super::{BYTES_PER_TOKEN, OpenRequest};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl OpenRequest {
-    /// Stands in for a usage the provider did not report.
+    /// Replaces a usage that the provider did not report.
     pub(in crate::gateway) fn count(&mut self) {
         self.disregard_absurd();
         let Some(serving) = &mut self.serving else { return };
@@ -30,7 +30,7 @@ impl OpenRequest {
         self.report(usage);
     }
 
-    /// The last resort: a figure from sizes alone.
+    /// The last resort: an estimate from sizes only.
     pub(in crate::gateway) fn estimate(&mut self) {
         let Some(serving) = &self.serving else { return };
         let said = u64::try_from(serving.consumed.said_bytes).unwrap_or(u64::MAX);
@@ -42,8 +42,8 @@ impl OpenRequest {
         self.report(usage);
     }
 
-    /// Text as it was found, media by their size and unseen thoughts by their time: there is nothing to count in them.
-    /// A prompt that the provider has counted is taken as reported, its caches included.
+    /// Counted text, with media estimated by size and hidden reasoning by time. If the provider has counted the prompt,
+    /// its figures are used, including caches.
     pub(super) fn usage_estimate(&self, input: u64, said: u64, basis: Basis) -> Usage {
         let serving = self.serving.as_ref();
         let hidden_reasoning = serving.and_then(|serving| {
@@ -59,7 +59,7 @@ impl OpenRequest {
         if let Some(prompt) = told {
             return Usage { output, reasoning, basis, ..prompt };
         }
-        // Together they fit into the model's context, as in the hold; media first, which are never the cheaper.
+        // Together they fit into the model's context, as in the hold; media first, because they are never cheaper.
         let context = serving.and_then(|serving| serving.model.as_ref()?.context_tokens).unwrap_or(u64::MAX);
         let audio_input = media.audio_input.min(context);
         let image_input = media.image_input.min(context.saturating_sub(audio_input));
@@ -82,7 +82,7 @@ impl OpenRequest {
     }
 }
 
-/// A usage with what it leaves out.
+/// A usage with the missing parts filled in.
 fn completed(usage: Usage, known: &Usage) -> Usage {
     let or = |told: u64, known: u64| if told > 0 { told } else { known };
     Usage {

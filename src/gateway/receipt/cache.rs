@@ -1,4 +1,4 @@
-//! What a receipt and a note say of an answer from the response cache.
+//! The receipt's part and the receipt member's part about an answer from the response cache.
 
 use crate::{
     domain::{ids::ReceiptId, usage::Usage},
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 /// In the receipt.
 #[derive(Serialize)]
 pub(super) struct CacheView<'a> {
-    /// Of the request that a provider answered.
+    /// Of the request that the provider answered.
     original_receipt_id: ReceiptId,
     age_seconds: u64,
     saved_nano_usd: i64,
@@ -29,7 +29,7 @@ impl<'a> From<&'a ServedFromCache> for CacheView<'a> {
     }
 }
 
-/// The member `cache` of the note on the answer itself, as JSON.
+/// The member `cache` in the receipt member of the answer, as JSON.
 pub fn view_of_cache(cached: &ServedFromCache) -> String {
     #[derive(Serialize)]
     struct Note {

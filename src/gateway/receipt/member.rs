@@ -1,4 +1,4 @@
-//! The receipt member of an answer: its provider and its cost, and where the receipt is.
+//! The receipt member of an answer: its provider, its cost, and the id of its receipt.
 
 use super::{ServedBy, Total};
 use crate::domain::{

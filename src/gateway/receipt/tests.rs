@@ -1,4 +1,4 @@
-//! What is written of a request stays small and says how its figures follow from each other.
+//! A receipt stays small and states how its figures are derived from each other.
 
 use super::*;
 use uuid::Uuid;

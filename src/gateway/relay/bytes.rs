@@ -1,6 +1,6 @@
-//! Sound for a client that asked for sound: bytes flow as they come, the last of them waits for the bill. Nothing is
-//! added to them, so that an end that is not clean can only be shown by breaking the connection. What is no sound is
-//! never played: an error that comes before the sound is one of the provider's, and commits to nothing.
+//! Streamed audio: bytes are sent as they arrive, and the last of them wait for the charge. Nothing is added to them,
+//! so a failed end can be shown only by breaking the connection. Bytes that are not audio are never sent: an error
+//! before the first audio is a provider error and not yet the commit point.
 
 use super::{StreamState, UpstreamError};
 use crate::{
@@ -13,14 +13,14 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-/// The state of one stream of sound.
+/// The state of one audio stream.
 pub struct Bytes {
     clock: Clock,
-    /// Sound in events instead of bare bytes.
+    /// Audio in events instead of plain bytes.
     events: Option<Splitter>,
-    /// What the request consumes whatever comes of it.
+    /// Usage that does not depend on the answer.
     measured: Usage,
-    /// What the last read brought; it may be the last there is.
+    /// The bytes of the last read; they may be the last of the stream.
     held: Vec<u8>,
 }
 
@@ -57,7 +57,7 @@ impl Bytes {
         if state.failure.is_some() {
             return;
         }
-        // What came before the first sound waits for it.
+        // Bytes before the first audio wait for it.
         if state.committed {
             state.out.append(&mut self.held);
         }
@@ -74,7 +74,7 @@ impl Bytes {
         self.held.len()
     }
 
-    /// The provider has closed the stream. Sound has no other end.
+    /// The provider has closed the stream. Audio has no other end.
     pub fn close(&mut self, state: &mut StreamState) {
         state.finished = u64::from(state.committed);
     }
@@ -84,7 +84,7 @@ impl Bytes {
     }
 }
 
-/// Listens to one event.
+/// Reads one event.
 fn note(data: &[u8], clock: &mut Clock, state: &mut StreamState) {
     let event = Cursor::new(data, DEPTH_LIMIT).and_then(|mut cursor| cursor.value());
     let Ok(event) = event else { return };

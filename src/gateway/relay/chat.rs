@@ -1,5 +1,5 @@
-//! Chat frames for a chat client, and completions for a client of those, which are the same but for where the text
-//! stands: passed byte for byte, with only as much read as the bill needs.
+//! Chat frames for a chat client, and completion frames for a completions client, which differ only in the place of the
+//! text. Frames pass byte for byte, and only what billing needs is read.
 
 use super::{RECEIPT_MEMBER, StreamState, UpstreamContext};
 use crate::{
@@ -18,22 +18,22 @@ use crate::{
 };
 
 pub(super) struct Chat {
-    /// What a frame calls itself.
+    /// The object type in a frame.
     object: &'static str,
     choices: u64,
     usage_by_client: bool,
     usage_by_us: bool,
     reasoning_outside_output: bool,
-    /// What this host's answers need to be in OpenAI's form.
+    /// The changes that this host's answers need to match OpenAI's format.
     edits: Option<Box<AnswerEdits>>,
-    /// The frame that finishes the last choice and those after it, kept back until the bill is known.
+    /// The frame that finishes the last choice and the frames after it, kept back until the charge is durable.
     held: Vec<Vec<u8>>,
     held_bytes: usize,
-    /// With several choices: the frame that finished one of them, until the next frame shows that it was not
-    /// the last. A provider may answer with fewer choices than were asked for.
+    /// With several choices: the frame that finished one of them, kept until the next frame shows that it was not the
+    /// last. A provider may answer with fewer choices than requested.
     finish: Option<Vec<u8>>,
     usage_chunk: Option<Vec<u8>>,
-    /// The first frame of the answer, the model for a usage chunk of our own.
+    /// The first frame of the answer, the template for a usage chunk of the gateway.
     sample: Option<Vec<u8>>,
 }
 
@@ -90,7 +90,7 @@ impl Chat {
                 let edits = self.edits.as_mut().filter(|edits| edits.needs(&seen));
                 match edits.and_then(|edits| edits.chunk(data)) {
                     None => self.note(&seen, data, state),
-                    // The text is noted already.
+                    // The text was already recorded.
                     Some(edited) => match reply::read(&edited, &mut Vec::new()) {
                         Ok(seen) => self.note(&seen, &edited, state),
                         Err(unreadable) => state.fail(unreadable.to_string()),
@@ -104,7 +104,7 @@ impl Chat {
 
     fn note(&mut self, seen: &Seen<'_>, data: &[u8], state: &mut StreamState) {
         if seen.error.is_some() && state.finished > 0 {
-            // The answer is whole; what the host sends after it changes nothing.
+            // The answer is complete; later frames of the host change nothing.
             state.ended = true;
             return;
         }
@@ -113,7 +113,7 @@ impl Chat {
             return;
         }
         if seen.host_failed {
-            // The host reports its own failure, as in an error.
+            // The host reports its own failure as a finish reason.
             state.failure.get_or_insert_with(attempt::broken_off);
             return;
         }
@@ -121,7 +121,7 @@ impl Chat {
         state.answering |= seen.answers;
         state.finished += seen.finished;
         if seen.no_choices {
-            // Clients index the first choice: a frame without one goes only to who asked for it.
+            // Clients index the first choice: a frame without choices is sent only to a client that requested usage.
             if seen.usage.is_some() && self.usage_by_client {
                 self.usage_chunk = Some(data.to_vec());
             }
@@ -176,7 +176,7 @@ impl Chat {
     }
 }
 
-/// A usage chunk for a client that asked and a provider that puts its usage elsewhere or nowhere.
+/// A usage chunk for a client that requested it, at a provider that reports its usage elsewhere or not at all.
 fn own_usage_chunk(object: &str, sample: Option<&[u8]>, billed: &Usage) -> Vec<u8> {
     #[derive(serde::Deserialize, Default)]
     struct Head<'a> {

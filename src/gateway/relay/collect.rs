@@ -1,4 +1,4 @@
-//! Frames of any dialect as the events they mean, for the gateway to act on before the client gets anything.
+//! Converts frames of any dialect to events, which the gateway processes before the client receives anything.
 
 use super::{StreamState, UpstreamContext};
 use crate::dialect::{
@@ -14,18 +14,18 @@ pub(super) struct Gather {
     gathered: Gathered,
 }
 
-/// What nobody has taken yet, and what keeping the whole answer costs: it is gathered until it ends, so it may be no
-/// larger than one that comes in one body.
+/// Events that were not taken yet, and the memory for the whole answer: it is collected until it ends, so it may not be
+/// larger than an answer in one body.
 #[derive(Default)]
 struct Gathered {
     events: Vec<Event<'static>>,
     kept_bytes: usize,
-    /// The last piece. More of the same kind is joined to it.
+    /// The last part. A following part of the same kind is joined to it.
     last: Option<Discriminant<Delta<'static>>>,
 }
 
 impl Gather {
-    /// `None` where the answer is for the client.
+    /// `None` if the answer is for the client.
     pub(super) fn new(context: &UpstreamContext) -> Option<Self> {
         let writer_context = context.writer_context.clone().filter(|_| context.gathers)?;
         let reader = AnswerReader::new(context.upstream, context.reading.clone());
@@ -88,7 +88,7 @@ impl Gathered {
         }
     }
 
-    /// A part of its own costs more than its words.
+    /// A separate part costs more than its text.
     fn keep(&mut self, delta: &Delta<'static>) {
         let kind = Some(discriminant(delta));
         let goes_on = match delta {

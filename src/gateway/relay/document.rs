@@ -1,6 +1,6 @@
-//! A whole JSON document where a stream was asked for: some hosts send errors so, and some cannot stream. It is read
-//! as a whole answer, or as the error it is, and written as the stream that the client wants. Where the bytes would
-//! have passed, they cannot: this is the one case in which a dialect is translated into itself.
+//! A whole JSON document although a stream was requested: some hosts send errors this way, and some cannot stream. It
+//! is read as a whole answer, or as the error that it contains, and written as the stream that the client requested.
+//! The bytes cannot pass through; this is the only case in which a dialect is translated into itself.
 
 use super::{RelayMode, StreamState, UpstreamContext, translate::Translate};
 use crate::{
@@ -21,7 +21,7 @@ impl Document {
         Self { context, bytes: Vec::new() }
     }
 
-    /// Keeps what came, as much as a whole answer may be.
+    /// Keeps the received bytes, up to the limit of a whole answer.
     pub(super) fn take(&mut self, bytes: &[u8], state: &mut StreamState) {
         if self.bytes.len().saturating_add(bytes.len()) > self.context.reply_bytes_max {
             return state.fail("the provider's answer is too large".to_owned());
@@ -29,7 +29,7 @@ impl Document {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The document is whole.
+    /// The document is complete.
     pub(super) fn read(&mut self, mode: &mut RelayMode, state: &mut StreamState) {
         let bytes = std::mem::take(&mut self.bytes);
         let json = bytes.trim_ascii();
@@ -44,14 +44,14 @@ impl Document {
             RelayMode::Gather(gather) => gather.whole(json, state),
             RelayMode::Chat(_) | RelayMode::Pass(_) | RelayMode::Bytes(_) => Ok(()),
         };
-        // The whole document says more about an error than the part that a reader takes for it.
+        // The whole document has more details of an error than the part that the reader takes.
         if state.finished == 0 && (read.is_err() || state.failure.is_some()) {
             state.failure = Some(UpstreamError::read(state.provider, 200, None, json));
         }
     }
 }
 
-/// What the answer is written with, as the document has it.
+/// The values for writing the answer, from the document.
 fn writer_context(context: &UpstreamContext, json: &[u8]) -> WriterContext {
     let whole = Cursor::new(json, DEPTH_LIMIT).and_then(|mut cursor| cursor.value()).ok();
     let get = |name: &str| whole.and_then(|whole| whole.member(name));

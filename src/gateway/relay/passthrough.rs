@@ -1,5 +1,5 @@
-//! Frames of Messages or Responses, passed as they come. They are read beside for the bill; what finishes is
-//! kept back until the bill is known.
+//! Passes frames of Messages or Responses through. They are parsed at the same time for billing; the frames that finish
+//! are kept back until the charge is durable.
 
 use super::{BEGAN_ANEW, RECEIPT_MEMBER, StreamState, UpstreamContext, error_event};
 use std::borrow::Cow;
@@ -9,14 +9,14 @@ use crate::dialect::{AnswerReader, Dialect, canonical::Event, json, responses, s
 pub(super) struct Pass {
     client: Dialect,
     reader: AnswerReader,
-    /// The frame that finishes and those after it: name and data.
+    /// The frame that finishes and the frames after it: name and data.
     held: Vec<(Option<Vec<u8>>, Vec<u8>)>,
-    /// Of the frame that finishes, and of those after it.
+    /// Bytes of these frames.
     finish_bytes: usize,
     held_bytes: usize,
     /// The number of the next event, where events are numbered (Responses).
     sequence: u64,
-    /// The host may name a tier that clients do not know (Responses).
+    /// The host may return a service tier that clients do not know (Responses).
     other_tiers: bool,
 }
 
@@ -47,7 +47,7 @@ impl Pass {
         }
         let name = frame.event();
         if name == Some(b"message_start") && !state.committed {
-            // Of messages that begin before any content, the last is the answer.
+            // If several messages begin before any content, the last is the answer.
             state.out.clear();
         }
         let idle = name == Some(b"ping") || data.trim_ascii() == b"[DONE]";
@@ -58,7 +58,7 @@ impl Pass {
         let known_tier = if self.other_tiers { responses::with_known_tier(&data) } else { None };
         let data = known_tier.map_or(data, Cow::Owned);
         if state.finished > 0 {
-            // The frame that finishes may hold all of the answer once more.
+            // The frame that finishes may contain the whole answer again.
             let is_first = self.held.is_empty();
             self.finish_bytes = if is_first { data.len() } else { self.finish_bytes };
             self.held_bytes = self.held_bytes.saturating_add(if is_first { 0 } else { data.len() });
@@ -101,12 +101,12 @@ impl Pass {
     }
 }
 
-/// Whether a response that is passed on may name a tier that only its host knows.
+/// Whether a response that passes through may contain a service tier that only its host knows.
 pub(in crate::gateway) fn names_other_tiers(context: &UpstreamContext) -> bool {
     context.client == Dialect::Responses && context.provider.row().quirks.answers.other_tiers
 }
 
-/// The number after that of an event. Inside a string the quotes would be escaped, so the bytes are unmistakable.
+/// The sequence number of an event plus one. Inside a string the quotes would be escaped, so the bytes are unambiguous.
 fn next_number(data: &[u8]) -> Option<u64> {
     const NAME: &[u8] = b"\"sequence_number\":";
     let at = memchr::memmem::find(data, NAME)?;

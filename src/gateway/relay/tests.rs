@@ -205,7 +205,7 @@ fn a_message_that_begins_anew_replaces_silence_and_breaks_off_an_answer() {
     assert!(relay.failure().is_none(), "the same message goes on");
     relay.absorb([&start("c"), block, text].concat().as_bytes());
     assert!(relay.failure().is_some());
-    // What would be counted if nobody says what it cost.
+    // The usage that would be counted without a provider report.
     assert_eq!(relay.take_text(), b"hi");
 }
 
@@ -214,7 +214,7 @@ fn translated(client: Dialect) -> Relay {
     written(client, false)
 }
 
-/// Chat frames, written anew or gathered.
+/// Chat frames, written again or collected.
 fn written(client: Dialect, gathers: bool) -> Relay {
     let provider = ProviderId::by_id("openai").unwrap();
     let writer_context = WriterContext {
@@ -258,7 +258,7 @@ fn a_provider_cannot_fill_the_memory_with_what_a_writer_keeps() {
         (Dialect::Messages, &open, &more, true),
         (Dialect::Responses, &open, &more, true),
         (Dialect::Responses, &chat, &chat, true),
-        // What leaves at once may go on for as long as it likes.
+        // Content that is sent at once may continue without limit.
         (Dialect::Messages, &chat, &chat, false),
     ] {
         let mut relay = translated(client);
@@ -281,7 +281,7 @@ fn a_gathered_answer_may_be_no_larger_than_a_whole_one() {
     let argued = |bytes: usize| call(0, "", &format!("\"arguments\":\"{}\"", "x".repeat(bytes)));
     let thought = TEXT.replace("content", "reasoning_content").replace("hi", "x");
     let said = TEXT.replace("hi", "x");
-    // Few long pieces, many short ones, and parts without end that say next to nothing.
+    // A few long pieces, many short ones, and parts without end and with hardly any text.
     for (piece, least, most) in
         [(argued(1_000), 60, 67), (argued(1), 60_000, 66_000), (format!("{thought}{said}"), 100, 1_000)]
     {
@@ -310,7 +310,7 @@ fn events_that_nobody_takes_do_not_pile_up() {
     assert!(relay.failure().is_some() && !relay.is_committed());
 }
 
-/// What a client gets, and the failure, of a document that came where a stream was asked for, a byte a read.
+/// The client's bytes and the failure, for a document that arrived instead of a stream, one byte for each read.
 fn document(mut relay: Relay, body: &str) -> Result<String, UpstreamError> {
     for byte in body.as_bytes() {
         relay.absorb(&[*byte]);
@@ -357,7 +357,7 @@ fn a_whole_answer_in_place_of_a_stream_is_streamed() {
     }
 }
 
-/// What a chat client gets of a host's frames, and whether the answer failed.
+/// The frames that a chat client gets from a host's frames, and whether the answer failed.
 fn of_host(host: &str, frames: &[&str]) -> (String, bool) {
     let mut relay = from_host(host, Dialect::Chat, false, 1);
     for frame in frames {

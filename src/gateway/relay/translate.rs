@@ -1,4 +1,4 @@
-//! Frames of one dialect, written in another.
+//! Translates frames of one dialect into another.
 
 use super::{BEGAN_ANEW, StreamState, UpstreamContext, error_event};
 use crate::{
@@ -14,7 +14,7 @@ pub(super) struct Translate {
 }
 
 impl Translate {
-    /// `None` where the bytes pass.
+    /// `None` if the bytes pass through.
     pub(super) fn new(context: &UpstreamContext) -> Option<Self> {
         let writer_context = context.writer_context.clone()?;
         let writer = ClientWriter::new(context.client, writer_context.clone())?;

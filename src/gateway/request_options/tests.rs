@@ -26,7 +26,7 @@ fn scope_of<T>(
     then(RequestRouting::of(&routing_headers, request.head(), kind, &catalog, TODAY))
 }
 
-/// Names, pin and the key's provider, as text.
+/// Names, fixed provider and the key's provider, as text.
 fn settled(headers: &[(&str, &str)], members: &str) -> String {
     scope_of(headers, members, CHAT, |scope| {
         let scope = scope.unwrap_or_else(|failure| panic!("{}", failure.text()));
@@ -97,7 +97,7 @@ fn two_keys_are_refused_in_every_pairing() {
     assert_eq!(refused(&[header], &format!("{model},{extra}")), "extra.byok");
     assert_eq!(refused(&[], &format!("{model},{body},{extra}")), "extra.byok");
     assert_eq!(refused(&[header], &format!("{model},{body},{extra}")), "extra.byok");
-    // The same one twice is two as well.
+    // The same key twice is also two keys.
     assert_eq!(refused(&[("key", "canary-2")], &format!("{model},{body}")), "byok_api_key");
 }
 
@@ -109,7 +109,7 @@ fn a_key_without_a_provider_is_asked_for_one() {
         }
         assert_eq!(refused(&[("key", "canary")], &format!(r#""model":"{model}""#)), "x-provider");
     }
-    // A key that looks like one of a provider that does not have the model decides nothing.
+    // A key in the format of a provider that does not have the model decides nothing.
     assert_eq!(refused(&[("key", "sk-ant-canary")], r#""model":"gpt-oss-120b""#), "x-provider");
     assert_eq!(refused(&[("key", "k")], r#""model":"nobody/gpt-4o""#), "unknown provider in model");
     let unknown = r#""model":"openai/gpt-4o","extra":{"provider":"nobody"}"#;
@@ -130,17 +130,17 @@ fn a_model_in_the_header_counts_only_where_it_can_be_meant() {
         ("openai", "gpt-4o", "openai/gpt-4o-mini", CHAT, "gpt-4o"),
         ("openai", "openai/gpt-4o", "openai/gpt-4o-mini", CHAT, "openai/gpt-4o"),
         ("openai", "ft:made-by-me", "openai/gpt-4o-mini", CHAT, "ft:made-by-me"),
-        // Left over from another provider, or from another endpoint.
+        // A header value that remained from another provider or another endpoint.
         ("google", "gpt-4o", "google/gemini-2.5-pro", CHAT, "google/gemini-2.5-pro"),
         ("google", "openai/made-up", "google/gemini-2.5-pro", CHAT, "google/gemini-2.5-pro"),
         ("openai", "gpt-4o", "openai/tts-1", Kind::Speech, "openai/tts-1"),
         ("openai", "text-embedding-3-small", "openai/gpt-4o", CHAT, "openai/gpt-4o"),
-        // Unknown to the catalogue, and so perhaps from another endpoint.
+        // Not in the catalogue, and so possibly from another endpoint.
         ("openai", "ft:made-by-me", "openai/tts-1", Kind::Speech, "openai/tts-1"),
         ("openai", "openai/ft:made-by-me", "openai/tts-1", Kind::Speech, "openai/tts-1"),
         ("openai", "ft:made-by-me", "openai/gpt-4o", Kind::Speech, "ft:made-by-me"),
         ("openai", "ft:made-by-me", "openai/new-voice", Kind::Speech, "ft:made-by-me"),
-        // The host's own spelling of a model that another provider made.
+        // The host's own name of a model that another company made.
         ("groq", "openai/gpt-oss-20b", "openai/gpt-4o", CHAT, "openai/gpt-oss-20b"),
     ] {
         assert_eq!(first(&pinned(provider, header), body, kind), expected, "{provider} {header}");

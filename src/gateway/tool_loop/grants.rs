@@ -1,5 +1,5 @@
-//! Whether the caller's organization may use the operator's MCP servers that a request names. Such a server may be a
-//! private one, and whoever plays the model decides which of its tools are called with what.
+//! Whether the caller's organization may use the operator's MCP servers that a request names. Such a server may be
+//! private, and the model (which the caller can control) decides which of its tools are called with which arguments.
 
 use super::mcp_options::McpOptions;
 use crate::{

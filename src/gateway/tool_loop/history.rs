@@ -1,8 +1,7 @@
-//! The results of servers' tools before the model called a tool of the client's own. The caller answers that call in
-//! a new
-//! request and knows nothing of the turns before it: without them the model would not know what it has learned, and
-//! would ask, and act, again. Kept for a while and within bounds in this process's memory, never written anywhere;
-//! what was forgotten is done without.
+//! Results of servers' tools from before the model called a tool of the client. The client answers that call in a new
+//! request, which does not contain the turns before it. Without them the model would not have the earlier results, and
+//! might repeat calls and actions. The results are kept in this process's memory for a limited time and size, and never
+//! written elsewhere; if they are missing, the request continues without them.
 
 use crate::{
     config::Limits,
@@ -16,38 +15,38 @@ use std::{
     sync::Arc,
 };
 
-/// The share of all that one answer may have.
+/// Maximum share of the memory for one answer.
 const ONE_OF: usize = 16;
-/// Calls of one message that are looked at: a message with more is no answer of a model's.
+/// Calls of one message that are examined: a message with more was not written by a model.
 const CALLS_MAX: usize = 128;
 
-/// What is kept of a turn that ended with calls of the caller's own tools.
+/// The stored part of a turn that ended with calls of the client's tools.
 #[derive(Debug)]
 pub struct Kept {
-    /// The messages that came before those calls and that the caller never saw, JSON.
+    /// The messages before those calls, which the client never received; JSON.
     said: Vec<String>,
     /// The calls, by id, JSON.
     calls: Vec<(String, String)>,
 }
 
-/// Found by whose request it was and the id of any of the calls.
+/// The key of an entry: the API key of the request and the id of any of the calls.
 pub struct ToolHistoryCache {
     kept: Cache<(ApiKeyId, String), Arc<Kept>>,
     bytes_each_max: usize,
 }
 
 impl ToolHistoryCache {
-    /// Within these limits. What is larger than a request may be, or than its share, is not kept.
+    /// Within these limits. Messages that are larger than a request may be, or than their share, are not kept.
     pub fn new(limits: &Limits) -> Self {
         let kept = Cache::builder()
             .max_capacity(u64::try_from(limits.mcp.memory_bytes_max).unwrap_or(u64::MAX))
             .weigher(|key: &(ApiKeyId, String), kept: &Arc<Kept>| {
-                // Each call has an entry, and all have the same content.
+                // Each call has an entry, and all entries of a turn share the same content.
                 let bytes = key.1.len().saturating_add(kept.bytes() / kept.calls.len().max(1));
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
             .time_to_idle(limits.mcp.memory)
-            // What is new is what will be asked for next.
+            // The newest entry is the one that the next request needs.
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let bytes_each_max = limits.body_bytes_max.min(limits.mcp.memory_bytes_max / ONE_OF);
@@ -65,8 +64,8 @@ impl ToolHistoryCache {
         }
     }
 
-    /// The messages of a request, an array without its brackets, with the messages before the calls that they answer;
-    /// `None` when there is nothing to add.
+    /// The messages of a request, an array without its brackets, with the kept messages inserted before the calls that
+    /// they precede; `None` if there is nothing to add.
     pub async fn recall(&self, api_key: ApiKeyId, messages: &str) -> Option<String> {
         let array = format!("[{messages}]");
         let elements = Cursor::new(array.as_bytes(), DEPTH_LIMIT).ok()?.value().ok()?.elements();
@@ -91,7 +90,7 @@ impl ToolHistoryCache {
         (!out.told.is_empty()).then_some(out.text)
     }
 
-    /// The calls of a message, those next to each other that belong together in one group.
+    /// The calls of a message; neighbouring calls of the same turn form one group.
     async fn groups<'m>(&self, api_key: ApiKeyId, message: Raw<'m>) -> Vec<Group<'m>> {
         let mut groups: Vec<Group<'m>> = Vec::new();
         let calls = message.member("tool_calls").map(Raw::elements).unwrap_or_default();
@@ -115,7 +114,7 @@ impl ToolHistoryCache {
     }
 }
 
-/// Calls that were made in one turn.
+/// Calls of one turn.
 struct Group<'m> {
     kept: Option<Arc<Kept>>,
     calls: Vec<(Cow<'m, str>, Raw<'m>)>,
@@ -124,7 +123,7 @@ struct Group<'m> {
 struct Recalled {
     /// Messages, with commas between them.
     text: String,
-    /// What is written already: a conversation may hold a call twice.
+    /// Turns that are already written: a conversation may contain a call twice.
     told: HashSet<*const Kept>,
 }
 
@@ -136,7 +135,7 @@ impl Recalled {
         self.text.push_str(message);
     }
 
-    /// A message with calls, and the results after it: for each group what came before it, its calls, its results.
+    /// A message with calls, and the results after it: for each group the messages before it, its calls, its results.
     fn tell(&mut self, message: Raw<'_>, groups: &[Group<'_>], results: &[Raw<'_>]) {
         let members = message.members();
         let owners = groups
@@ -144,7 +143,7 @@ impl Recalled {
             .enumerate()
             .flat_map(|(at, group)| group.calls.iter().map(move |(id, _)| (id.as_ref(), at)));
         let owners: HashMap<&str, usize> = owners.collect();
-        // What answers none of them stays at the end.
+        // Results that belong to none of the calls stay at the end.
         let last = groups.len().saturating_sub(1);
         let mut of: Vec<Vec<&str>> = groups.iter().map(|_| Vec::new()).collect();
         for result in results {
@@ -183,7 +182,7 @@ fn asking(members: &[Member<'_>], group: &Group<'_>, is_first: bool) -> String {
                 let said = |block: &Raw<'_>| {
                     group.kept.iter().flat_map(|kept| &kept.said).any(|said| said.contains(block.get()))
                 };
-                // Signed thoughts of the turns before stand with their calls, and only there.
+                // Signed reasoning of the earlier turns stands with their calls, and only there.
                 let blocks = member.value.elements().into_iter().filter(|block| !said(block));
                 let blocks: Vec<&str> = blocks.map(Raw::get).collect();
                 out.raw(&member.key, &format!("[{}]", blocks.join(",")));
@@ -196,7 +195,7 @@ fn asking(members: &[Member<'_>], group: &Group<'_>, is_first: bool) -> String {
 }
 
 impl Group<'_> {
-    /// The call as the caller has it, or as the model made it where the caller has lost its arguments.
+    /// The call as the client sent it, or as the model made it if the client has lost its arguments.
     fn call<'c>(&'c self, (id, call): &'c (Cow<'_, str>, Raw<'_>)) -> Cow<'c, str> {
         let arguments = call.member("function").and_then(|function| function.member("arguments"));
         let is_bare = arguments.and_then(Raw::text).is_none_or(|arguments| arguments == "{}");
@@ -220,7 +219,7 @@ fn is_result(message: Raw<'_>) -> bool {
     message.member("role").is_some_and(|role| role.text().as_deref() == Some("tool"))
 }
 
-/// The calls of an assistant's message, by id.
+/// The calls of an assistant message, by id.
 fn calls_of(message: &str) -> Vec<(String, String)> {
     let message = Cursor::new(message.as_bytes(), DEPTH_LIMIT).and_then(|mut cursor| cursor.value());
     let calls = message.ok().and_then(|message| message.member("tool_calls")).map(Raw::elements);

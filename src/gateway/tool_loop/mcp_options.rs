@@ -1,6 +1,5 @@
-//! The members of a chat request that concern MCP servers, and the request without them. Pure: nothing is reached
-//! here. A request that
-//! names no server is none of this module's business.
+//! The members of a chat request that concern MCP servers, and the request without them. Pure: no server is called
+//! here. A request without servers does not use this module.
 
 mod choice;
 mod credentials;
@@ -18,12 +17,12 @@ use crate::{
 use headers::{ServerOwner, is_settable};
 use std::borrow::Cow;
 
-/// Turns of a request that does not say how many.
+/// Turns of a request that states no number.
 const TURNS: u32 = 10;
 const HEADERS_MAX: usize = 16;
 const NAME_BYTES_MAX: usize = 64;
 
-/// Members that do not simply stay where they are.
+/// Members that are not copied unchanged.
 const LIFTED: [&str; 7] = [
     "mcp_servers",
     "max_turns",
@@ -34,52 +33,52 @@ const LIFTED: [&str; 7] = [
     "parallel_tool_calls",
 ];
 
-/// Who calls the tools that a model asks for.
+/// The side that calls the tools which the model requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ToolOwner {
     Gateway,
     Client,
 }
 
-/// What is asked for.
+/// The requested MCP options.
 pub struct McpOptions {
     pub servers: Vec<Server>,
-    /// Those of them that are the operator's, by slug: the caller needs a grant for each.
+    /// The operator's servers among them, by slug: the caller needs a grant for each.
     pub slugs: Vec<String>,
     pub turns_max: u32,
-    /// The gateway calls the tools; else the caller gets the calls.
+    /// Whether the gateway calls the tools, or the calls are returned to the client.
     pub tool_owner: ToolOwner,
     pub request: Request,
 }
 
-/// The request as providers get it, in pieces: conversation and tools grow from turn to turn.
+/// The request for the providers, in pieces: messages and tools grow from turn to turn.
 pub struct Request {
     /// Every other member.
     rest: Vec<(String, String)>,
     /// Arrays, without their brackets.
     pub messages: Option<String>,
     tools: Option<String>,
-    /// Members that are about tools: where there are none in the end, providers refuse them.
+    /// Members about tools: providers refuse them if there are no tools in the end.
     about_tools: Vec<(String, String)>,
     tool_choice: Option<String>,
-    /// What stands in its place after the first turn.
+    /// The value that replaces it after the first turn.
     later_choice: Option<String>,
-    /// Names of the caller's own tools, empty where one has none.
+    /// Names of the client's own tools; empty for a tool without a name.
     pub own_tools: Vec<String>,
 }
 
-/// What the operator allows.
+/// The operator's limits.
 pub struct McpPolicy<'a> {
     pub limits: McpLimits,
     /// By slug.
     pub servers: Vec<(&'a str, &'a str)>,
     pub depth_max: u32,
-    /// Opens sealed credentials, where there is a key for them.
+    /// Opens sealed credentials, if there is a key for them.
     pub opener: Option<&'a Opener>,
 }
 
-/// Reads the fields about MCP servers. `None`: there is no server, or no readable body, and the request is an
-/// ordinary one.
+/// Reads the fields about MCP servers. `None`: there is no server, or the body cannot be read, and the request is
+/// treated as one without MCP.
 pub fn read(body: &[u8], allowed: &McpPolicy<'_>) -> Result<Option<McpOptions>, Invalid> {
     if memchr::memmem::find(body, b"\"mcp_servers\"").is_none() {
         return Ok(None);
@@ -146,14 +145,14 @@ impl Request {
                 "parallel_tool_calls" if value.kind() == Kind::Bool => {
                     request.about_tools.push((member.raw_key.to_owned(), value.get().to_owned()));
                 }
-                // What is not what it should be is refused where every request is read.
+                // Members of a wrong type are refused where every request is parsed.
                 _ => request.rest.push((member.raw_key.to_owned(), value.get().to_owned())),
             }
         }
         request
     }
 
-    /// The body of a turn: with the tools of servers beside the caller's own, and the messages since.
+    /// The body of a turn: with the tools of servers beside the client's own, and the messages since the request.
     pub fn write(&self, tools: &[String], said: &[String], first: bool) -> Vec<u8> {
         let mut out = ObjectWriter::with_capacity(1024);
         for (key, value) in &self.rest {
@@ -162,7 +161,7 @@ impl Request {
         if let Some(messages) = &self.messages {
             out.raw("messages", &joined(Some(messages), said));
         }
-        // Without any tool no member about tools may be sent. There is none where every server has failed.
+        // Without any tool no member about tools may be sent. This happens if every server has failed.
         if !self.own_tools.is_empty() || !tools.is_empty() {
             out.raw("tools", &joined(self.tools.as_deref(), tools));
             for (key, value) in &self.about_tools {
@@ -191,7 +190,7 @@ fn refuse_unfit<'a>(one: &impl Fn(&str) -> Option<Raw<'a>>) -> Result<(), Invali
             return Err(invalid(name, format!("`{name}` does not go with `mcp_servers`: use `tools`")));
         }
     }
-    // Answers of several turns are put together from text and calls of functions.
+    // Answers of several turns are assembled from text and function calls only.
     let spoken = |raw: Raw<'_>| raw.elements().iter().any(|one| one.text().is_some_and(|one| one != "text"));
     let audio = [
         ("audio", one("audio").is_some_and(|raw| !raw.is_idle())),
@@ -350,12 +349,12 @@ fn owner_of(server: &Server) -> ServerOwner {
     if server.trusted { ServerOwner::Operator } else { ServerOwner::Caller }
 }
 
-/// A key of the request's as an answer may repeat it.
+/// A key of the request, as an error message may repeat it.
 fn shown(key: &str) -> String {
     key.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
-/// The host of a URL, to call a server by.
+/// The host of a URL, used as the server's name.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! A chat request with MCP servers: turn by turn the model is asked, the calls it makes of the servers' tools are
-//! made, and their results are sent to it, until it answers, calls a tool of the caller's own, or may not go on. Each
-//! turn is an ordinary routed request with its own hold and charge. At every moment some billing guard is open, so that
-//! whatever cuts this short ends in a receipt of all that was done.
+//! A chat request with MCP servers. In each turn the gateway calls the model, calls the servers' tools that the model
+//! requests, and sends their results to the model, until it answers, calls a tool of the client, or reaches a limit.
+//! Each turn is a routed request with its own hold and charge. At any time one billing guard is open, so an
+//! interruption always ends in a receipt of all turns.
 
 mod grants;
 mod history;
@@ -47,12 +47,12 @@ use toolbox::{Executed, Toolbox};
 pub use history::ToolHistoryCache;
 pub use streamed::ToolLoopStream;
 
-/// Calls of one turn that are made; for further ones the model gets an error that asks it to call again.
+/// Maximum calls of one turn that are made. For further calls the model gets an error that asks it to call again.
 const CALLS_MAX: usize = 32;
-/// Calls that run side by side.
+/// Calls that run in parallel.
 const SIDE_BY_SIDE_MAX: usize = 8;
 
-/// What of a request outlives its handler.
+/// The part of a request that lives longer than its handler.
 struct Caller {
     gateway: Arc<Gateway>,
     transport: Transport,
@@ -64,32 +64,32 @@ struct Caller {
     routing_headers: RoutingHeaders,
 }
 
-/// A request on its way through its turns.
+/// A request between its turns.
 struct Run {
     caller: Caller,
     mcp_options: McpOptions,
     toolbox: Toolbox,
     assembler: ResponseAssembler,
-    /// The messages since the request, JSON.
+    /// The messages since the request, as JSON.
     said: Vec<String>,
-    /// What of it the caller does not get to see.
+    /// Those of them that the client does not receive.
     hidden: Vec<String>,
     executed: Vec<Executed>,
-    /// What the answers of its turns take.
+    /// Memory for the answers of its turns.
     charges: Vec<Charge>,
-    /// No turn and no call begins after this.
+    /// No turn and no call begins after this time.
     until: Instant,
 }
 
-/// What follows a turn.
+/// The step after a turn.
 enum Next {
-    /// The model is called again, with the messages since.
+    /// The model is called again, with the messages since the request.
     Turn(BillingGuard),
-    /// It was the last, for this reason if not for the model's own.
+    /// It was the last turn: the model finished, or this limit was reached.
     End(BillingGuard, Option<Stopped>),
 }
 
-/// How a request has ended.
+/// The result of a request.
 struct Ended {
     note: String,
     total: Total,
@@ -123,7 +123,7 @@ impl Caller {
             beta: self.beta.clone(),
             fallback: self.fallback,
             first_content: self.first_content,
-            // Its first turn has begun the trace.
+            // Its first turn has started the trace.
             traceparent: None,
             routing_headers: self.routing_headers.clone(),
             memory: self.gateway.shared.memory_for(owner(self.principal.scope)),
@@ -131,7 +131,7 @@ impl Caller {
     }
 }
 
-/// What a request asks of MCP servers; `None` when it is an ordinary one.
+/// The MCP options of a request; `None` if it has none.
 pub fn read(inbound: &Inbound<'_>) -> Result<Option<McpOptions>, Invalid> {
     if inbound.kind != Kind::Conversation(Dialect::Chat) {
         return Ok(None);
@@ -154,7 +154,7 @@ pub fn read(inbound: &Inbound<'_>) -> Result<Option<McpOptions>, Invalid> {
     Ok(Some(mcp_options))
 }
 
-/// Serves a request that asks for MCP servers.
+/// Serves a request with MCP servers.
 pub async fn complete(
     inbound: &Inbound<'_>,
     mut mcp_options: McpOptions,
@@ -166,7 +166,8 @@ pub async fn complete(
     let limits = inbound.gateway.settings.limits.mcp;
     let until = Instant::now() + limits.total;
     let caller = Caller::of(inbound);
-    // Strangers are dialed only for what would be served: the tools they have change nothing about these refusals.
+    // The gateway connects to servers only for a request that would be served: their tools do not change these
+    // refusals.
     let bare = caller.inbound(mcp_options.request.write(&[], &[], true).into());
     let foreseen = tokio::select! {
         biased;
@@ -221,7 +222,7 @@ pub async fn complete(
 }
 
 impl Run {
-    /// Asks the model for one turn.
+    /// Calls the model for one turn.
     async fn turn(&mut self, guard: &mut BillingGuard) -> Result<UpstreamAnswer, Failure> {
         let first = self.said.is_empty();
         let gateway = self.caller.gateway.clone();
@@ -245,8 +246,8 @@ impl Run {
         }
     }
 
-    /// The API key must still be valid, by the same look-up that let the request in. A database that is away has
-    /// revoked nobody.
+    /// The API key must still be valid, by the same look-up that admitted the request. If the database is unreachable,
+    /// the key counts as valid.
     async fn renew(&mut self, guard: &mut BillingGuard) -> Result<(), Failure> {
         let gateway = &self.caller.gateway;
         let principal = match gateway.authenticator.renew(&self.caller.principal).await {
@@ -289,7 +290,7 @@ impl Run {
         else {
             return None;
         };
-        // It is kept until all turns are over.
+        // It is kept until all turns have ended.
         self.charges.extend(memory);
         let open = guard.get();
         open.commit();
@@ -324,14 +325,14 @@ impl Run {
             assembler.body(finish, &closing, &ended.total.usage, mcp_options.tool_owner).unwrap_or_default();
         let body = if ended.by_byok_api_key { annotate_body(body) } else { body };
         let mut memory = charges.pop();
-        // All of them are in this one body now.
+        // All of them are now in this one body.
         let is_charged = memory.as_mut().is_none_or(|memory| memory.cover(body.len()).is_ok());
         drop(charges);
         let memory = memory.filter(|_| is_charged);
         Ok(Reply::Whole { meta, body, content_type: Cow::Borrowed("application/json"), memory })
     }
 
-    /// What follows the turn that was sent last. Its answer is whole and not billed yet.
+    /// The step after the last turn. Its answer is complete and not charged yet.
     async fn step(
         &mut self,
         guard: BillingGuard,
@@ -342,7 +343,7 @@ impl Run {
             matches!(self.assembler.finish(), Some(Finish::Length | Finish::ContentFilter | Finish::Refusal));
         if calls.is_empty() || cut || self.mcp_options.tool_owner == ToolOwner::Client {
             if own > 0 && self.mcp_options.tool_owner == ToolOwner::Gateway {
-                // A turn that was cut short has calls that nobody made.
+                // The calls of a turn that was cut short are not made.
                 self.remember(&[], writer_context).await;
             }
             return Ok(Next::End(guard, None));
@@ -353,14 +354,14 @@ impl Run {
         if own == 0 && Instant::now() >= self.until {
             return Ok(Next::End(guard, Some(Stopped::Time)));
         }
-        // Calls may take minutes. Whatever cuts them short finds the turn that asked for them paid.
+        // Calls can take minutes. The turn that requested them is charged before they begin.
         let meta = guard.meta();
         let guard = guard.finish_turn().await.map_err(|NotDurable| (Failure::NotDurable, meta))?;
         if let Err(failure) = self.call(&calls).await {
             return Err(refusal(failure, guard).await);
         }
         if own > 0 {
-            // The caller has to act first: this is the answer, with what the servers gave beside it.
+            // The client has to run its tools first: this is the answer, with the servers' results beside it.
             self.remember(&calls, writer_context).await;
             return Ok(Next::End(guard, None));
         }
@@ -376,13 +377,13 @@ impl Run {
         Ok(if stopped.is_some() { Next::End(guard, stopped) } else { Next::Turn(guard) })
     }
 
-    /// What came of the last calls, as messages of the conversation, JSON.
+    /// The results of the last calls, as messages of the conversation, JSON.
     fn results(&self, calls: &[ToolCallItem]) -> Vec<String> {
         let results = self.executed.iter().rev().take(calls.len()).rev();
         calls.iter().zip(results).map(|(call, executed)| result(call, executed)).collect()
     }
 
-    /// Keeps what the client does not get, for the request in which it answers its own calls.
+    /// Keeps the messages that the client does not receive, for the request in which it answers its own calls.
     async fn remember(&self, calls: &[ToolCallItem], writer_context: &WriterContext) {
         let is_servers = |name: &Escaped<'_>| self.toolbox.has(&name.decode());
         let own = self.assembler.message(writer_context, |part| match part {
@@ -411,7 +412,7 @@ impl Run {
         (Instant::now() >= self.until).then_some(Stopped::Time)
     }
 
-    /// Makes the calls of a turn, several at a time, and keeps what came of them in their order.
+    /// Makes the calls of a turn, several in parallel, and keeps their results in the order of the calls.
     async fn call(&mut self, calls: &[ToolCallItem]) -> Result<(), Failure> {
         let gateway = self.caller.gateway.clone();
         let limits = &gateway.settings.limits.mcp;
@@ -433,7 +434,7 @@ impl Run {
         Ok(())
     }
 
-    /// Bills the last turn, if it had an answer, and sums up all turns.
+    /// Charges the last turn, if it had an answer, and sums up all turns.
     async fn settle(&self, mut guard: BillingGuard) -> Result<Ended, NotDurable> {
         let open = guard.get();
         let (request_id, requested) = (open.request_id, open.history.requested().to_owned());
@@ -453,7 +454,7 @@ impl Run {
     }
 }
 
-/// Calls, and thoughts that some providers want to see before them; the words go to the caller.
+/// Calls, and the reasoning that some providers require before them; the text is sent to the client.
 fn is_hidden(part: &AnswerPart) -> bool {
     matches!(part, AnswerPart::ToolCall { .. } | AnswerPart::Reasoning { .. } | AnswerPart::Redacted(_))
 }

@@ -1,5 +1,5 @@
-//! The answer of several turns as the client gets it: the text of every turn, the calls of the client's own tools, one
-//! beginning and one end. Calls of servers' tools stay here. The same for a stream and for a whole answer.
+//! The answer of several turns for the client: the text of every turn, the calls of the client's own tools, one
+//! beginning and one end. Calls of servers' tools are not included. The same code serves streams and whole answers.
 
 use super::{
     mcp_options::ToolOwner,
@@ -18,31 +18,31 @@ use crate::{
 /// Everything sent so far.
 pub struct ResponseAssembler {
     request: RequestId,
-    /// Ids that were given to the caller's own calls.
+    /// Ids that were given to calls of the client's tools.
     ids: u32,
-    /// Writes what is streamed; `None` for an answer that is not.
+    /// Writes the stream; `None` for a whole answer.
     writer: Option<Writer>,
     /// How this turn's answer is written.
     writer_context: Option<WriterContext>,
-    /// The words of earlier turns, for an answer that is not streamed.
+    /// The text of earlier turns, for a whole answer.
     before: Vec<Said>,
     /// The id of the answer has been sent.
     named: bool,
     /// This turn as the model wrote it.
     pub turn: Answer,
-    /// For each call of this turn by its number: ours for the caller, or none for a server's.
+    /// For each call of this turn by its number: the number that the client gets, or none for a server's tool.
     routes: Vec<Option<u32>>,
     own_calls: u32,
 }
 
-/// A call the model made.
+/// A call by the model.
 pub struct ToolCallItem {
     pub id: Escaped<'static>,
     pub name: String,
     pub arguments: String,
 }
 
-/// Why an answer ends before the model was done.
+/// Why an answer ends before the model finished.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stopped {
     MaxTurns,
@@ -60,7 +60,7 @@ impl Stopped {
     }
 }
 
-/// What stands on the last frame, or in the body, beside the answer.
+/// The members of the last frame, or of the body, beside the answer.
 pub struct ClosingSummary<'a> {
     /// `x_kairosroute`, JSON.
     pub note: &'a str,
@@ -86,7 +86,7 @@ impl ResponseAssembler {
         }
     }
 
-    /// A turn begins, whose answer is written like this, and not streamed.
+    /// A turn begins whose answer is whole; it is written like this.
     pub fn begin(&mut self, writer_context: &WriterContext) {
         let Answer { choices, .. } = std::mem::take(&mut self.turn);
         let mut parts = choices.into_iter().next().map(|choice| choice.parts).unwrap_or_default();
@@ -95,13 +95,13 @@ impl ResponseAssembler {
         self.writer_context = Some(writer_context.clone());
     }
 
-    /// A turn begins, which is streamed. Everything before it has been sent.
+    /// A turn begins that is streamed. Everything before it has been sent.
     pub fn begin_stream(&mut self, writer_context: &WriterContext) {
         self.turn = Answer::default();
         self.routes.clear();
         match &mut self.writer {
             Some(writer) => {
-                // What it is not called by now it is not called in the middle of it.
+                // A model name that is missing at the beginning is not added later in the answer.
                 self.named = true;
                 writer.go_on(writer_context.clone());
             }
@@ -109,7 +109,7 @@ impl ResponseAssembler {
         }
     }
 
-    /// Takes a turn that came whole.
+    /// Takes a turn that arrived whole.
     pub fn take(&mut self, mut turn: Answer, toolbox: &Toolbox, tool_owner: ToolOwner) {
         for part in turn.choices.iter_mut().flat_map(|choice| &mut choice.parts) {
             if let AnswerPart::ToolCall { id, name, .. } = part
@@ -122,14 +122,15 @@ impl ResponseAssembler {
         self.turn = turn;
     }
 
-    /// An id for a call of the caller's own tool. It comes back with the result, and what was said before the call is
-    /// found by it: some models count their calls from 0 in every answer, so that theirs would find another's.
+    /// An id for a call of the client's tool. It comes back with the result and identifies the messages before the
+    /// call. Some models count their calls from 0 in every answer, so their ids would find the messages of another
+    /// call.
     fn new_id(&mut self) -> Escaped<'static> {
         self.ids = self.ids.saturating_add(1);
         Escaped::from_inner(format!("call_{}{}", self.request.0.simple(), self.ids))
     }
 
-    /// Takes what happened, and writes what of it is for the caller.
+    /// Takes an event, and writes the part of it that is for the client.
     pub fn absorb(
         &mut self,
         mut event: Event<'static>,
@@ -152,7 +153,7 @@ impl ResponseAssembler {
         self.turn.absorb(event);
     }
 
-    /// The event with the caller's numbers; `None` when it is not for the caller, or not yet.
+    /// The event with the client's numbers; `None` if it is not for the client, or not yet.
     fn for_the_caller<'e>(
         &mut self,
         event: &'e Event<'static>,
@@ -165,7 +166,7 @@ impl ResponseAssembler {
                     Some(Cow::Borrowed(event))
                 }
                 Event::ServiceTier(_) => Some(Cow::Borrowed(event)),
-                // The end is written once, at the end.
+                // The end is written once, at the end of all turns.
                 _ => None,
             };
         };
@@ -195,7 +196,7 @@ impl ResponseAssembler {
         *self.routes.get(usize::try_from(tool).ok()?)?
     }
 
-    /// The calls of this turn: of servers' tools, and how many of the caller's own.
+    /// The calls of this turn: those of servers' tools, and the number of the client's own.
     pub fn calls(&self, toolbox: &Toolbox) -> (Vec<ToolCallItem>, usize) {
         let parts = self.turn.choices.first().map(|choice| choice.parts.as_slice()).unwrap_or_default();
         let calls = parts.iter().filter_map(|part| match part {
@@ -214,7 +215,7 @@ impl ResponseAssembler {
         self.turn.choices.first().and_then(|choice| choice.finish)
     }
 
-    /// This turn, or these parts of it, as a message of the conversation, JSON.
+    /// This turn, or some parts of it, as a message of the conversation, JSON.
     pub fn message(
         &self,
         writer_context: &WriterContext,
@@ -224,7 +225,7 @@ impl ResponseAssembler {
         said.choices.truncate(1);
         for choice in &mut said.choices {
             choice.logprobs.clear();
-            // What no model reads of its own words.
+            // Members that are not sent back to a model.
             let unread =
                 |part: &AnswerPart| matches!(part, AnswerPart::Citation(_) | AnswerPart::Image { .. });
             choice.parts.retain(|part| !unread(part) && keep(part));
@@ -250,7 +251,7 @@ impl ResponseAssembler {
         writer.conclude(&closing.write(), billed, out);
     }
 
-    /// The body of an answer that is not streamed.
+    /// The body of a whole answer.
     pub fn body(
         mut self,
         finish: Option<Finish>,
@@ -291,7 +292,7 @@ struct Message<'a> {
 }
 
 impl ClosingSummary<'_> {
-    /// The note, and the members that follow it wherever it stands.
+    /// The receipt member and the members that always follow it.
     fn write(&self) -> String {
         let mut rest = ObjectWriter::new();
         let mut names: Vec<String> = Vec::new();

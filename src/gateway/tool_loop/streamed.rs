@@ -1,6 +1,6 @@
-//! A streamed answer of several turns. A task of the worker runs them and hands over what is for the client, piece by
-//! piece; while tools run it keeps the connection alive. A client that leaves ends the task, and with it whatever was
-//! under way: the open billing guard bills what was begun.
+//! A streamed answer of several turns. A task of the worker runs the turns and passes the client's part on, piece by
+//! piece; while tools run it keeps the connection alive. When the client disconnects, the task ends with everything in
+//! progress: the open billing guard charges what has begun.
 
 use super::{BillingGuard, ClosingSummary, Next, Reply, ResponseMeta, Run, UpstreamAnswer};
 use crate::{
@@ -32,7 +32,7 @@ enum Piece {
     Broken,
 }
 
-/// The client's end.
+/// The client's side.
 struct Outbox {
     pieces: mpsc::Sender<Piece>,
     heartbeat: Duration,
@@ -50,7 +50,7 @@ impl ToolLoopStream {
                 self.ended = true;
                 None
             }
-            // A task that ends without a word has failed.
+            // A task that ends without a final message has failed.
             Some(Piece::Broken) | None => {
                 self.ended = true;
                 Some(Err(Broken))
@@ -59,7 +59,7 @@ impl ToolLoopStream {
     }
 }
 
-/// Starts the task; the first turn has answered.
+/// Starts the task after the first turn has been answered.
 pub(super) fn begin(run: Run, guard: BillingGuard, answered: UpstreamAnswer, meta: ResponseMeta) -> Reply {
     let (pieces, inbox) = mpsc::channel(1);
     let gateway = run.caller.gateway.clone();
@@ -78,7 +78,7 @@ pub(super) fn begin(run: Run, guard: BillingGuard, answered: UpstreamAnswer, met
 impl Outbox {
     async fn send(&self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        // An empty chunk would end the answer. One that nobody takes any more ends the task.
+        // An empty chunk would end the answer. If the client no longer reads, the task ends.
         if !bytes.is_empty() {
             self.pieces.send(Piece::Bytes(bytes)).await.ok();
         }
@@ -88,7 +88,7 @@ impl Outbox {
         self.pieces.send(Piece::End).await.ok();
     }
 
-    /// Waits, and keeps the connection alive meanwhile.
+    /// Waits, and keeps the connection alive.
     async fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
@@ -144,7 +144,8 @@ impl Run {
         }
     }
 
-    /// Passes a turn on as it comes. `None` when it broke off, which the client has been sent and which is billed.
+    /// Passes on a turn as it arrives. `None` if it broke off; the client has received the error, and the turn is
+    /// charged.
     async fn relay(
         &mut self,
         mut guard: BillingGuard,

@@ -1,5 +1,5 @@
-//! The tools of the servers of one request: reached side by side, offered under names of their own, called, and what
-//! came of each call kept for the caller. A server that fails takes nothing with it but its tools.
+//! The tools of the servers of one request: connects to the servers in parallel, offers their tools under unique names,
+//! calls them, and keeps the result of each call for the client. If a server fails, only its tools are missing.
 
 use crate::{
     config::McpLimits,
@@ -12,13 +12,13 @@ use futures_util::future::join_all;
 use std::sync::{Arc, atomic::AtomicUsize};
 use tokio::time::Instant;
 
-/// The open servers of one request.
+/// The connected servers of one request.
 pub struct Toolbox {
     sessions: Vec<(String, Session)>,
     offered: Vec<Offered>,
     /// The tools as a chat request describes them.
     pub definitions: Vec<String>,
-    /// What went wrong with which server.
+    /// The errors by server.
     pub errors: Vec<(String, ServerError)>,
 }
 
@@ -34,11 +34,11 @@ pub struct ServerError {
     pub message: String,
 }
 
-/// A call of a server's tool, and what came of it.
+/// A call of a server's tool, with its result.
 pub struct Executed {
     pub server: String,
     pub tool: String,
-    /// The server was asked.
+    /// The server was called.
     pub made: bool,
     /// JSON text of an object.
     pub arguments: String,
@@ -47,7 +47,7 @@ pub struct Executed {
 }
 
 impl Toolbox {
-    /// Reaches every server.
+    /// Connects to every server.
     pub async fn open(
         servers: &[Server],
         transport: &Transport,
@@ -66,7 +66,7 @@ impl Toolbox {
         };
         let opening = servers.iter().map(|server| Session::open(server, transport, &bounds));
         let mut names = Names::new(own_tools.iter().cloned());
-        // The caller's own tools take their share of what a request may have.
+        // The client's own tools count first towards the limit of a request.
         let room = limits.tools_max.saturating_sub(own_tools.len());
         let mut toolbox =
             Self { sessions: Vec::new(), offered: Vec::new(), definitions: Vec::new(), errors: Vec::new() };
@@ -108,7 +108,7 @@ impl Toolbox {
         self.offered.iter().any(|offered| offered.name == name)
     }
 
-    /// Calls the tool offered as `name`, for which there is time until `by`.
+    /// Calls the tool that is offered as `name`, until `by` at the latest.
     pub async fn call(&self, name: &str, arguments: &str, limits: &McpLimits, by: Instant) -> Executed {
         let Some((offered, (server, session))) = self.find(name) else {
             return self.refused(name, arguments, "no server has this tool");
@@ -131,7 +131,7 @@ impl Toolbox {
         }
     }
 
-    /// A call of the tool offered as `name` that is not made.
+    /// A call of the tool that is offered as `name`, which is not made.
     pub fn refused(&self, name: &str, arguments: &str, why: &str) -> Executed {
         let (server, tool) = match self.find(name) {
             Some((offered, (server, _))) => (server.clone(), offered.tool.clone()),
@@ -154,7 +154,7 @@ impl ServerError {
 }
 
 impl Executed {
-    /// As the client reads it.
+    /// The result as the client reads it.
     pub fn write(&self) -> String {
         let mut out = ObjectWriter::new();
         out.text("server_name", &self.server);
@@ -170,14 +170,14 @@ impl Executed {
     }
 }
 
-/// What the model wrote, where it is an object; clients' readers demand one.
+/// The arguments that the model wrote, if they are an object; clients' readers require one.
 fn object(arguments: &str) -> Option<String> {
     let is_object = arguments.trim_start().starts_with('{')
         && serde_json::from_str::<&serde_json::value::RawValue>(arguments).is_ok();
     is_object.then(|| arguments.to_owned())
 }
 
-/// The outcome, cut to what the model gets; the text says that it was cut.
+/// The result, cut to the size that the model gets; the text states that it was cut.
 fn within(outcome: Outcome, bytes_max: usize) -> Outcome {
     let structured = outcome.structured.filter(|json| json.len() <= bytes_max);
     if outcome.text.len() <= bytes_max {
@@ -205,7 +205,7 @@ fn definition(name: &str, tool: &Tool) -> String {
     text_of(out.end())
 }
 
-/// Some providers refuse a schema of an object that does not say which properties it has.
+/// Some providers refuse a schema of an object without `properties`.
 fn parameters(schema: &str) -> String {
     let members: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(schema).unwrap_or_default();

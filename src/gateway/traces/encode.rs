@@ -1,4 +1,4 @@
-//! OTLP's JSON form of spans (ExportTraceServiceRequest): ids are hex, times are nanoseconds as text.
+//! Spans in OTLP's JSON form (ExportTraceServiceRequest): ids are hex, times are nanoseconds as text.
 
 use super::{AttemptSpan, RequestSpan};
 use crate::config::build;
@@ -10,7 +10,7 @@ const SERVER: u8 = 2;
 const CLIENT: u8 = 3;
 const ERROR: u8 = 2;
 
-/// One body for the exporter's address.
+/// One body for the exporter.
 pub fn body(spans: &[RequestSpan], instance: &str) -> Value {
     let encoded: Vec<Value> = spans.iter().flat_map(request).collect();
     let resource = [
@@ -84,7 +84,7 @@ fn trace_id(span: &RequestSpan) -> String {
     format!("{:032x}", span.context.own.trace_id)
 }
 
-/// The conventions' word for a provider.
+/// The name of a provider in the GenAI conventions.
 fn convention(provider: &str) -> &str {
     match provider {
         "google" => "gcp.gemini",

@@ -1,4 +1,5 @@
-//! Takes spans from the queue, many at a time, as bodies to be sent. Who sends them is the composition root's affair.
+//! Takes spans from the queue in batches and encodes them as request bodies. The composition root decides who sends
+//! them.
 
 use super::{RequestSpan, encode};
 use std::{
@@ -14,15 +15,15 @@ use tokio::sync::mpsc;
 const BATCH_MAX: usize = 256;
 const BATCH_WAIT: Duration = Duration::from_secs(1);
 
-/// How traces are made.
+/// Settings of traces.
 pub struct Settings {
-    /// Of requests whose caller has not decided.
+    /// For requests whose caller made no sampling decision.
     pub sample_percent: u8,
-    /// Names this process.
+    /// Identifies this process.
     pub instance: String,
 }
 
-/// The other end of the queue.
+/// The receiving end of the queue.
 pub struct Exporter {
     instance: String,
     spans: mpsc::Receiver<RequestSpan>,

@@ -47,7 +47,7 @@ async fn what_was_said_before_a_call_stands_before_it_again() {
         result("c")
     );
     assert_eq!(told, expected);
-    // Nobody else's, nothing without the calls, and nothing that was never kept.
+    // No history of another API key, none without the calls, and none that was never kept.
     assert_eq!(memory.recall(OTHER, &ab).await, None);
     assert_eq!(memory.recall(ONE, USER).await, None);
     assert_eq!(memory.recall(ONE, &asked("", &[call("d", "1")])).await, None);
@@ -61,7 +61,7 @@ async fn calls_that_were_lost_come_back_as_they_were_made_turn_by_turn() {
     let memory = memory("1000000");
     memory.keep(ONE, vec![said("x")], &asked("", &[call("a", r#"{\"p\":1.0}"#)])).await;
     memory.keep(ONE, vec![said("y")], &asked("", &[call("b", r#"{\"q\":2}"#)])).await;
-    // What a client without the calls sends: one message stands for both turns.
+    // The request of a client that lost the calls: one message stands for both turns.
     let mended = asked("", &[call("a", "{}"), call("b", "{}"), call("c", "{}")]);
     let sent = format!("{USER},{mended},{},{},{}", result("a"), result("b"), result("c"));
     let told = memory.recall(ONE, &sent).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_message_that_is_made_to_take_long_is_left_alone() {
         let results = vec![result("a"); 50].join(",");
         assert_eq!(memory.recall(ONE, &format!("{},{results}", asked("", &calls))).await, None);
     }
-    // More than one answer may have is not returned either.
+    // History that is larger than one answer may have is not returned either.
     let large = said(&"x".repeat(3_000_000));
     for id in ["c", "d"] {
         memory.keep(ONE, vec![large.clone()], &asked("", &[call(id, "1")])).await;

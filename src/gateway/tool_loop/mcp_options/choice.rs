@@ -1,9 +1,9 @@
-//! What is left of a `tool_choice` once a turn has been answered. A demand for a call is met by the first; repeated, it
-//! would never end. Its other parts hold for every turn.
+//! The `tool_choice` after the first answered turn. The first call satisfies a required call; if it were repeated, the
+//! loop would never end. The other parts apply to every turn.
 
 use crate::dialect::json::{Kind, ObjectWriter, Raw};
 
-/// The same choice without its demand; `None` when nothing else is in it.
+/// The same choice without the required call; `None` if nothing else is in it.
 pub(super) fn undemanding(choice: Raw<'_>) -> Option<String> {
     let unchanged = || Some(choice.get().to_owned());
     if choice.kind() == Kind::String {
@@ -16,7 +16,7 @@ pub(super) fn undemanding(choice: Raw<'_>) -> Option<String> {
             Some(allowed) => with(choice, "allowed_tools", &with(allowed, "mode", AUTO)),
             None => with(choice, "mode", AUTO),
         }),
-        // Anthropic's forms, as some clients send them, may also say that one call at a time is enough.
+        // Anthropic's forms, which some clients send, may also limit a turn to one call.
         "any" | "tool" | "required" | "function" => {
             let single = choice.member("disable_parallel_tool_use").filter(|raw| raw.kind() == Kind::Bool)?;
             Some(format!(r#"{{"type":"auto","disable_parallel_tool_use":{}}}"#, single.get()))
@@ -27,7 +27,7 @@ pub(super) fn undemanding(choice: Raw<'_>) -> Option<String> {
 
 const AUTO: &str = "\"auto\"";
 
-/// `object` with another value under `name`, where there is one.
+/// `object` with another value for `name`, if it has one.
 fn with(object: Raw<'_>, name: &str, value: &str) -> String {
     let mut out = ObjectWriter::new();
     for member in object.members() {

@@ -1,4 +1,5 @@
-//! Credentials of a server that were sealed for this gateway: `{connection: envelope}`, each a header for the server.
+//! Credentials of a server that were sealed for this gateway: `{connection: envelope}`. Each becomes a header for the
+//! server.
 
 use super::{headers::is_settable, invalid, owner_of};
 use crate::{
@@ -11,10 +12,10 @@ use crate::{
     providers::transport::Url,
 };
 
-/// A server is given one; each costs the time of a decryption.
+/// Maximum for one server: each costs the time of a decryption.
 const ENVELOPES_MAX: usize = 2;
 
-/// Opens them and adds them to the headers of the server they came with.
+/// Opens them and adds them to the headers of the server that they were sent with.
 pub(super) fn open(
     sealed: Raw<'_>,
     path: &str,
@@ -33,12 +34,12 @@ pub(super) fn open(
         return Err(invalid(path, message));
     }
     for (number, member) in members.iter().enumerate() {
-        // The connection's name is the client's own and may be anything: its position identifies it.
+        // The client chooses the connection's name freely, so its position identifies it in messages.
         let refused =
             |why: String| invalid(path, format!("`{path}`: envelope {} {why}", number.saturating_add(1)));
         let text = member.value.text().ok_or_else(|| refused("is not a string".to_owned()))?;
         let credential = opener.open(&text).map_err(|error| refused(error.to_string()))?;
-        // It was sealed for one server; a server of another name does not get it.
+        // It was sealed for one server; a server with another name does not get it.
         let host = Url::parse(&server.url).ok().and_then(|url| url.host_str().map(str::to_owned));
         if credential.host.is_some() && credential.host != host {
             return Err(refused("is for another host than this server's".to_owned()));

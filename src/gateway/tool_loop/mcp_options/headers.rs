@@ -1,11 +1,11 @@
-//! Which headers of a request to a server its caller may set. A server at a customer-given URL gets any but those of the
-//! connection and the protocol. The operator's own servers may stand behind a proxy that trusts what comes from inside:
-//! they get the caller's credential and nothing that could name a user, a host or a route.
+//! Which headers of a request to a server its caller may set. A server at a URL of the customer gets any header except
+//! those of the connection and the protocol. The operator's servers may be behind a proxy that trusts internal
+//! requests: they get the caller's credential, and no header that could name a user, a host or a route.
 
-/// What a caller may send to a server of the operator's.
+/// Headers that a caller may send to a server of the operator.
 const CREDENTIALS: [&str; 2] = ["authorization", "x-api-key"];
 
-/// Of the connection, the body and the protocol, and what says where a request goes or comes from.
+/// Headers of the connection, the body and the protocol, and headers that state the route or origin of a request.
 const NAMES: [&str; 20] = [
     "accept",
     "connection",
@@ -29,7 +29,7 @@ const NAMES: [&str; 20] = [
     "x-real-ip",
 ];
 
-/// What whole families begin with.
+/// Prefixes of whole header families.
 const BEGINNINGS: [&str; 11] = [
     "accept-",
     "access-control-",
@@ -44,12 +44,12 @@ const BEGINNINGS: [&str; 11] = [
     "x-rewrite-",
 ];
 
-/// Whose server a header is for.
+/// The owner of the server that a header is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ServerOwner {
-    /// Configured by the operator, found by its slug.
+    /// A server of the operator, named by slug.
     Operator,
-    /// Named by URL in the request.
+    /// A server named by URL in the request.
     Caller,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn is_settable(name: &str, owner: ServerOwner) -> bool {
     }
 }
 
-/// Whether only the gateway, or what stands between, may say it. Some servers take an underscore for a dash.
+/// Whether only the gateway or a proxy may set it. Some servers treat an underscore as a dash.
 fn is_reserved(name: &str) -> bool {
     let name = name.trim().to_ascii_lowercase().replace('_', "-");
     NAMES.contains(&name.as_str()) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))

@@ -133,7 +133,7 @@ fn without_any_tool_nothing_is_said_of_tools() {
         let with_one = String::from_utf8(mcp_options.request.write(&["T".to_owned()], &[], true)).unwrap();
         assert!(with_one.ends_with(&format!(r#""tools":[T],{about}}}"#)), "{with_one}");
     }
-    // What is of the wrong kind is refused where every request is read.
+    // Members of a wrong type are refused where every request is parsed.
     let mcp_options = asked(r#""tool_choice":7,"mcp_servers":"notes""#);
     let written = String::from_utf8(mcp_options.request.write(&[], &[], true)).unwrap();
     assert!(written.contains(r#""tool_choice":7"#), "{written}");
