@@ -6,7 +6,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Changes with the form of an entry.
+/// Changes when the format of an entry changes.
 pub(super) const FORM: u32 = 1;
 
 /// A whole answer.
@@ -21,15 +21,15 @@ pub struct Entry {
     pub model_name: String,
     pub upstream_model: String,
     pub usage: Usage,
-    /// What the answer was charged at, or what it cost on the customer's own key.
+    /// The charge of the answer, or its cost on the customer's own key.
     pub worth: NanoUsd,
-    /// Fields of the request that its provider was not sent.
+    /// Fields of the request that were not sent to the provider.
     pub dropped: Vec<String>,
     pub answer: Answer,
     pub verbatim: Option<Verbatim>,
 }
 
-/// A whole answer as its provider wrote it, with what the canonical form has no place for.
+/// A whole answer as the provider wrote it, including what the canonical form cannot represent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verbatim {
     pub dialect: Dialect,
@@ -54,13 +54,13 @@ struct Stored {
     verbatim: Option<(String, String)>,
 }
 
-/// The dialects in which an answer is kept as it was written. An answer of Responses repeats its request, and is
-/// written anew for each.
+/// The dialects in which the provider's bytes of an answer are kept. An answer of Responses repeats its request, so it
+/// is written again each time.
 const VERBATIM: [(Dialect, &str); 3] =
     [(Dialect::Chat, "chat"), (Dialect::Completions, "completions"), (Dialect::Messages, "messages")];
 
 impl Verbatim {
-    /// `None` in a dialect whose answers are written anew, or for a body that is no JSON text.
+    /// `None` in a dialect whose answers are written again, or for a body that is not JSON text.
     pub fn new(dialect: Dialect, body: &[u8]) -> Option<Self> {
         let is_kept = VERBATIM.iter().any(|(kept, _)| *kept == dialect);
         let body = std::str::from_utf8(body).ok().filter(|_| is_kept)?;
@@ -93,7 +93,7 @@ impl Entry {
         serde_json::to_vec(&stored).unwrap_or_default()
     }
 
-    /// `None` for bytes of any other form.
+    /// `None` for bytes in any other format.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let stored: Stored =
             serde_json::from_slice(bytes).ok().filter(|stored: &Stored| stored.form == FORM)?;

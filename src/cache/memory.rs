@@ -1,5 +1,5 @@
-//! Answers in the memory of this process, bounded by their bytes, and of one organization by its share: then its oldest
-//! go first. Otherwise what is used seldom goes first.
+//! Answers in the memory of this process, bounded by their bytes, and for each organization by its share: above the
+//! share its oldest answers are removed first. Otherwise seldom used answers are removed first.
 
 use super::Key;
 use crate::domain::ids::OrgId;
@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What an entry takes beside its bytes.
+/// Overhead of an entry beside its bytes.
 const OVERHEAD_BYTES: usize = 256;
-/// Names of answers that are gone, kept beyond as many as there are answers.
+/// Names of removed answers that are kept beyond the number of answers.
 const GONE_MAX: usize = 64;
 
 pub(super) struct Memory {
@@ -33,7 +33,7 @@ impl Kept {
     }
 }
 
-/// What each organization has in the cache.
+/// The answers of each organization.
 #[derive(Default)]
 struct Shares(Mutex<HashMap<OrgId, Share>>);
 
@@ -41,7 +41,7 @@ struct Shares(Mutex<HashMap<OrgId, Share>>);
 struct Share {
     bytes: u64,
     answers: usize,
-    /// Oldest first; some of them may be gone.
+    /// Oldest first; some of them may have been removed.
     order: VecDeque<Key>,
 }
 
@@ -61,7 +61,7 @@ impl Shares {
     }
 }
 
-/// Each entry has its own end.
+/// Each entry has its own expiry.
 struct EndsByItself;
 
 impl Expiry<Key, Kept> for EndsByItself {
@@ -91,7 +91,7 @@ impl Memory {
         self.answers.get(key).await.map(|kept| kept.bytes)
     }
 
-    /// Keeps an answer; one that is larger than a share is not kept.
+    /// Stores an answer; an answer that is larger than a share is not stored.
     pub async fn put(&self, key: Key, bytes: Vec<u8>, left: Duration) {
         let kept = Kept { bytes: Arc::new(bytes), left };
         let weight = u64::from(kept.weight());
@@ -114,7 +114,7 @@ impl Memory {
         self.answers.insert(key, kept).await;
     }
 
-    /// The oldest answer of an organization whose share has no room for `weight` bytes more.
+    /// The oldest answer of an organization whose share has no room for `weight` more bytes.
     fn take_oldest(&self, org: OrgId, weight: u64) -> Option<Key> {
         let mut shares = self.shares.lock();
         let share = shares.get_mut(&org)?;
@@ -155,7 +155,7 @@ mod tests {
         }
         assert_eq!((count(&memory, 1).await, count(&memory, 2).await), (1, 8));
         assert!(memory.get(&key(2, 99)).await.is_some() && memory.get(&key(2, 0)).await.is_none());
-        // The same answer again takes no further room.
+        // The same answer again takes no additional room.
         for _ in 0..20 {
             memory.put(key(1, 0), vec![0; size], HOUR).await;
             memory.put(key(1, 1), vec![0; size], HOUR).await;

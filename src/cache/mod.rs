@@ -1,6 +1,6 @@
-//! The exact response cache: whole answers by the digest of what was asked, for one organization or one of its API
-//! keys. In memory, or in Redis where one is configured. It is a help that may be lost at any moment: whatever goes
-//! wrong here is a miss, or no cache at all, and never an error of a request.
+//! The exact response cache: whole answers under the digest of their request, for one organization or one of its API
+//! keys. In memory, or in Redis if it is configured. Its content may be lost at any time: every failure here is a miss,
+//! or no cache, and never an error of a request.
 
 mod entry;
 mod memory;
@@ -27,25 +27,25 @@ use moka::future::Cache;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// Requests that are being answered, at the most; more than that do not wait for each other.
+/// Maximum requests in progress for which others can wait; above this, requests do not wait for each other.
 const FLIGHTS_MAX: u64 = 100_000;
 
-/// Finds one answer.
+/// Identifies one answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key {
     org: OrgId,
     name: [u8; 32],
 }
 
-/// What an answer is to be found by.
+/// The properties under which an answer is found.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     pub scope: OrgScope,
-    /// Where only this API key may find it.
+    /// Set if only this API key may find it.
     pub api_key: Option<ApiKeyId>,
     /// The canonical id of the model that answers.
     pub model_id: &'a str,
-    /// The customer's own host, if that is who answers.
+    /// The customer's own host, if it answers.
     pub base_url: Option<&'a str>,
     /// See [`crate::dialect::answer_key`].
     pub request: [u8; 32],
@@ -55,7 +55,7 @@ pub struct Question<'a> {
 pub enum Found {
     Hit(Box<Entry>),
     Miss,
-    /// There is no cache now.
+    /// There is no cache at the moment.
     Off,
 }
 
@@ -75,7 +75,7 @@ enum Store {
     Redis(Redis),
 }
 
-/// Others that ask the same wait until it is dropped.
+/// Equal requests wait until it is dropped.
 pub struct Flight {
     _guard: OwnedMutexGuard<()>,
 }
@@ -94,7 +94,7 @@ impl ResponseCache {
                 Store::Memory(Memory::new(limits.memory_bytes_max, limits.memory_bytes_per_organization_max))
             }
         };
-        // Keyed, for prompts can be guessed and Redis may be read by others.
+        // Keyed, because prompts can be guessed and other systems may read Redis.
         let names = KeyedHash::new(installation.tokens.of(b"response cache"));
         let flights = Cache::builder().max_capacity(FLIGHTS_MAX).time_to_idle(limits.coalesce_wait).build();
         Self { limits, store, names, installation, ambient, flights }
@@ -104,7 +104,7 @@ impl ResponseCache {
         &self.limits
     }
 
-    /// Whether there is a cache at all.
+    /// Whether the process has a cache.
     pub fn is_on(&self) -> bool {
         !matches!(self.store, Store::Off)
     }
@@ -144,7 +144,7 @@ impl ResponseCache {
         }
     }
 
-    /// Stores an answer. One that is too large, or has no time left, is not kept.
+    /// Stores an answer. An answer that is too large, or whose time is over, is not stored.
     pub async fn put(&self, key: Key, entry: &Entry) {
         let bytes = entry.to_bytes();
         let left_ms = u64::try_from(entry.expires_at_ms.saturating_sub(self.now_ms())).unwrap_or(0);
@@ -168,7 +168,7 @@ impl ResponseCache {
         }
     }
 
-    /// Becomes the one request that asks a provider, or waits for it. `None` after a wait, and where requests do not
+    /// Becomes the one request that calls the provider, or waits for it. `None` after a wait, and if requests do not
     /// wait for each other.
     pub async fn take_off(&self, key: Key) -> Option<Flight> {
         if !self.limits.coalesces {
@@ -178,7 +178,7 @@ impl ResponseCache {
         match Arc::clone(&flight).try_lock_owned() {
             Ok(guard) => Some(Flight { _guard: guard }),
             Err(_) => {
-                // Whatever comes of it, everybody who waited goes on alone.
+                // After success or failure, every waiting request continues by itself.
                 let _ = tokio::time::timeout(self.limits.coalesce_wait, flight.lock()).await;
                 None
             }
@@ -189,7 +189,7 @@ impl ResponseCache {
         i64::try_from(self.ambient.now().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
     }
 
-    /// What does not open, because somebody else wrote it or under a master key that is gone, is not there.
+    /// A value that cannot be opened (written by another system, or sealed with a lost master key) counts as missing.
     fn open(&self, key: &Key, sealed: &[u8]) -> Option<Arc<Vec<u8>>> {
         let record = key.hex();
         let opened = vault::open_bytes(&self.installation.ring, &binding(key.org, &record), sealed);
@@ -202,7 +202,7 @@ impl Key {
         self.name.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The number is that of the form of an entry: processes of two releases do not read each other's.
+    /// The number is the version of the entry format: processes of two releases do not read each other's entries.
     fn redis_name(&self) -> String {
         format!("kairosroute:cache:{}:{}", entry::FORM, self.hex())
     }

@@ -1,5 +1,5 @@
-//! Answers in Redis, shared by all processes. Each call has a time limit; after a failure Redis counts as away for a
-//! moment, so that requests do not wait for it one by one. Must never make a request fail or wait for long.
+//! Answers in Redis, shared by all processes. Each call has a time limit. After a failure Redis counts as unreachable
+//! for a moment, so that requests do not wait for it one by one. It must never fail a request or delay it for long.
 
 use crate::domain::secret::Secret;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection, cmd};
@@ -9,10 +9,10 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::Mutex};
 
-/// How long Redis counts as away after a failure.
+/// How long Redis counts as unreachable after a failure.
 const AWAY_FOR: Duration = Duration::from_secs(1);
 
-/// Redis does not answer now.
+/// Redis is unreachable at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Away;
 
@@ -20,7 +20,7 @@ pub struct Away;
 #[derive(Clone)]
 pub struct Redis {
     shared: Arc<Shared>,
-    /// Where the connection lives.
+    /// The runtime of the connection.
     runtime: Handle,
 }
 
@@ -32,7 +32,7 @@ struct Shared {
 }
 
 impl Redis {
-    /// For an address like `redis://host:6379/0`, or `rediss://…` over TLS. Nothing is dialed before the first use.
+    /// For an address like `redis://host:6379/0`, or `rediss://…` over TLS. It connects at the first use.
     pub fn new(url: &Secret, timeout: Duration, runtime: Handle) -> Result<Self, RedisError> {
         let shared = Shared {
             client: Client::open(url.expose())?,
@@ -49,7 +49,7 @@ impl Redis {
         self.call(command).await
     }
 
-    /// Stores a value for `left`. A failure is noted, and changes nothing for anybody.
+    /// Stores a value for `left`. A failure is recorded and has no other effect.
     pub async fn set(&self, name: String, value: Vec<u8>, left: Duration) {
         let mut command = cmd("SET");
         let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -82,7 +82,7 @@ impl Shared {
         let mut connection = self.connection().await?;
         let answered = command.query_async(&mut connection).await;
         if answered.is_err() {
-            // The next call dials anew.
+            // The next call connects again.
             *self.connection.lock().await = None;
         }
         answered

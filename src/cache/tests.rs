@@ -1,4 +1,4 @@
-//! Keys, entries and the memory; Redis itself is met in the integration tests.
+//! Keys, entries and the memory cache; integration tests cover Redis.
 
 use super::*;
 use crate::{

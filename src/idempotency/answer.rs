@@ -1,4 +1,4 @@
-//! An answer as it is kept for repeats: status, headers and body in one run of bytes. Pure.
+//! An answer as stored for repeats: status, headers and body in one sequence of bytes. Pure.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ impl Answer {
         [&length.to_be_bytes()[..], &head, &self.body].concat()
     }
 
-    /// `None` for bytes that [`Answer::to_bytes`] did not make.
+    /// `None` for bytes that [`Answer::to_bytes`] did not write.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (length, rest) = bytes.split_first_chunk::<4>()?;
         let (head, body) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;

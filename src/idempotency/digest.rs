@@ -1,9 +1,9 @@
-//! Tells whether two requests under one idempotency key are the same. Pure.
+//! Decides whether two requests with one idempotency key are the same. Pure.
 
 use sha2::{Digest, Sha256};
 
-/// The digest of a request: its method, its path with the query, and its body. Clients that build a form again for
-/// a repeat choose another boundary, so that of a form what stands between the boundaries counts.
+/// The digest of a request: its method, its path with the query, and its body. A client that builds a form again for a
+/// repeat chooses another boundary, so for a form only the content between the boundaries counts.
 pub fn digest(method: &str, path: &str, content_type: &str, body: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -64,7 +64,7 @@ mod tests {
             digest("PUT", "/v1/a", JSON, b"{}"),
             digest("POST", "/v1/b", JSON, b"{}"),
             digest("POST", "/v1/a", JSON, b"{ }"),
-            // The parts are kept apart.
+            // The parts are separated in the digest.
             digest("POST", "/v1/a{", JSON, b"}"),
         ] {
             assert_ne!(one, other);
@@ -75,7 +75,7 @@ mod tests {
     fn a_form_is_the_same_under_another_boundary() {
         assert_eq!(form("aaa", "whisper-1").0, form("another-boundary", "whisper-1").0);
         assert_ne!(form("aaa", "whisper-1").0, form("aaa", "whisper-2").0);
-        // A delimiter at a different place makes other parts.
+        // A delimiter at a different position makes other parts.
         let moved =
             digest("POST", "/v1/audio/transcriptions", "multipart/form-data; boundary=aaa", b"x--aaay");
         let other =

@@ -1,6 +1,6 @@
-//! Requests that carry an `Idempotency-Key`: the first one runs, a repeat is given its answer. The key is claimed in
-//! the database before the request runs, so that it holds over processes; the claim ends with the answer, with the
-//! request's failure, or with the lease of the process. A request without the header never comes here.
+//! Requests with an `Idempotency-Key`: the first one runs, and a repeat gets its stored answer. The key is claimed in
+//! the database before the request runs, so it works across processes. The claim ends with the answer, with the
+//! request's failure, or with the lease of the process. Requests without the header do not use this module.
 
 mod answer;
 mod digest;
@@ -25,37 +25,37 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// The largest answer that is kept.
+/// The largest stored answer.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// How long an answer is kept.
+/// How long an answer is stored.
 const KEPT: Duration = Duration::from_secs(24 * 3_600);
-/// A claim whose end could not be written is over after this long, even in a process that lives on.
+/// A claim whose end could not be written expires after this time, also in a process that is still running.
 const RUNNING_MAX: Duration = Duration::from_secs(3_600);
-/// What a row is counted as beside its answer.
+/// The size of a row in addition to its answer.
 const ROW_BYTES: i64 = 1_024;
-/// How long a sum of stored bytes is used: what is stored meanwhile may exceed the limit.
+/// How long a sum of stored bytes is cached: answers that are stored in this time may exceed the limit.
 const SUM_AGE_MAX: Duration = Duration::from_secs(5);
 const SUMS_MAX: u64 = 100_000;
-/// How often a claim is tried that met the release of another one.
+/// How often a claim is retried that met the release of another one.
 const TRIES_MAX: u32 = 4;
-/// How often a release is tried, and the first pause between two tries; each further one is twice as long.
+/// How often a release is tried, and the first pause between two tries; each further pause is twice as long.
 const RELEASES_MAX: u32 = 6;
 const RELEASE_PAUSE: Duration = Duration::from_millis(200);
 
-/// What the process keeps for all requests with a key.
+/// The shared state for all requests with a key.
 pub struct Idempotency {
     bytes_per_organization_max: i64,
     sums: Cache<Holder, i64>,
 }
 
-/// What claims work with.
+/// The dependencies of claims.
 #[derive(Clone)]
 pub struct Tools {
     pub db: Db,
     pub installation: Arc<Installation>,
     pub ambient: Ambient,
     pub instance: InstanceId,
-    /// Where a claim that nobody awaits any more is released.
+    /// Tracks the tasks that release claims without a waiting caller.
     pub tasks: TaskTracker,
 }
 
@@ -67,13 +67,13 @@ pub struct Keyed {
     pub request: [u8; 32],
 }
 
-/// What to do with a request.
+/// The next step for a request.
 pub enum Start {
     /// Run it, then end the claim.
     Run(Claim),
-    /// Give this answer, which the same request had before.
+    /// Return this answer to the same earlier request.
     Replay(Answer),
-    /// The same request runs now.
+    /// The same request is running.
     Running,
     /// The key was used with another request.
     OtherRequest,
@@ -90,7 +90,8 @@ pub enum ClaimError {
     Form,
 }
 
-/// The right and the duty to run a request: ends with [`Claim::keep`] or [`Claim::release`]. Dropped, it is released.
+/// A claim: the holder runs the request and ends it with [`Claim::keep`] or [`Claim::release`]. If it is dropped, it is
+/// released.
 pub struct Claim {
     tools: Tools,
     holder: Holder,
@@ -104,9 +105,9 @@ impl Idempotency {
         Self { bytes_per_organization_max, sums }
     }
 
-    /// Claims the key for the request, or says what it was used for.
+    /// Claims the key for the request, or states how the key was used.
     pub async fn start(&self, tools: &Tools, keyed: &Keyed) -> Result<Start, ClaimError> {
-        // Keyed, for prompts can be guessed and the database may be read by others.
+        // Keyed, because prompts can be guessed and others may read the database.
         let hashes = KeyedHash::new(tools.installation.tokens.of(b"idempotency"));
         let now = tools.ambient.now();
         let new = NewClaim {
@@ -118,7 +119,7 @@ impl Idempotency {
             now,
             expires_at: now + RUNNING_MAX,
         };
-        // From before the claim is sent: a caller that leaves meanwhile leaves no key behind.
+        // Registered before the claim is sent: a caller that stops waiting leaves no claimed key.
         let mut claim = Claim { tools: tools.clone(), holder: keyed.holder, id: new.id, is_open: true };
         let claimed = try_claim(&tools.db, new).await;
         if claimed.as_ref().is_ok_and(|claimed| *claimed != Claimed::Held) {
@@ -176,11 +177,11 @@ async fn claim_once(db: &Db, new: NewClaim) -> Result<Claimed, StoreError> {
 }
 
 impl Claim {
-    /// Stores the answer for repeats. What cannot be stored frees the key.
+    /// Stores the answer for repeats. If it cannot be stored, the key is freed.
     pub async fn keep(mut self, answer: &Answer) {
         match self.store(answer).await {
             Ok(true) => self.is_open = false,
-            // The key has passed to another request, as after a pause longer than the lease.
+            // Another request has the key now, for example after a pause longer than the lease.
             Ok(false) => {
                 self.is_open = false;
                 tracing::warn!("an answer came too late for its idempotency key and is not kept");
@@ -209,7 +210,7 @@ impl Claim {
     /// Frees the key; returns when it is free, or when the database does not answer.
     pub async fn release(mut self) {
         let released = release(self.tools.db.clone(), self.holder, self.id).await;
-        // What failed is tried again when the claim is dropped.
+        // A failed release is retried when the claim is dropped.
         self.is_open = released.is_err();
     }
 }

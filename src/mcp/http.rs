@@ -1,8 +1,8 @@
-//! The wire below an MCP session: HTTP of our own where the SDK would bring its own. What is written is the SDK's
-//! message, with a call's arguments as the model wrote them, byte for byte. What is read, JSON or server-sent events,
-//! is bounded for each message and for the session, and is read to the one answer that was asked for: the SDK never
-//! sees a stream, nor what a server says unasked. Nothing here outlives the session but its farewell, which has a few
-//! seconds.
+//! The HTTP layer of an MCP session: the gateway's own client instead of the SDK's. It writes the SDK's message, with
+//! the arguments of a call as the model wrote them, byte for byte. It reads JSON or server-sent events, bounded for
+//! each message and for the session, up to the one response that was requested: the SDK never receives a stream or an
+//! unrequested message. Nothing here lives longer than the session, except the request that ends it at the server,
+//! which has a few seconds.
 
 use super::{
     Bounds,
@@ -43,33 +43,33 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
-/// What only the protocol itself may say.
+/// Headers that only the protocol itself may set.
 const RESERVED: [HeaderName; 3] = [ACCEPT, SESSION, LAST_EVENT];
-/// Requests of a server's own that are answered in one session. It has been told that we can do nothing for it, so
-/// few are honest: a look whether we are still there.
+/// Requests of a server that are answered in one session. The gateway declares no client capabilities, so a correct
+/// server sends few: pings.
 const REPLIES_MAX: usize = 16;
 const REPLY_TIME_MAX: Duration = Duration::from_secs(2);
-/// How often a server may close its stream before the answer, to be asked again later. The time of the call ends it
-/// before that, as a rule.
+/// How often a server may close its stream before the response and be called again later. Usually the time limit of the
+/// call ends it earlier.
 const RESUMES_MAX: usize = 1_000;
-/// How long to wait before it is asked again: what it asks for, within these limits, else the last.
+/// How long to wait before the next call: the time that the server requests, within these limits, else the last one.
 const RESUME_WAIT_MIN: Duration = Duration::from_millis(50);
 const RESUME_WAIT_MAX: Duration = Duration::from_secs(5);
 const RESUME_WAIT: Duration = Duration::from_millis(500);
-/// How long the end of an answered stream is waited for, so that its connection serves the next message.
+/// How long to wait for the end of an answered stream, so that its connection can be used for the next message.
 const END_TIME_MAX: Duration = Duration::from_millis(20);
 
-/// A client of one session's own, under guard or, for the operator's servers, without.
+/// The HTTP client of one session: with the guarded resolver, or without it for the operator's servers.
 #[derive(Clone)]
 pub struct Guarded(Arc<Wire>);
 
 struct Wire {
     client: Client,
-    /// The session is over; whatever is under way ends.
+    /// The session has ended; everything in progress ends.
     gone: CancellationToken,
     message_bytes_max: usize,
     memory: Arc<Charge>,
-    /// What the server may still send in this session.
+    /// Bytes that the server may still send in this session.
     bytes_left: AtomicUsize,
     replies_left: AtomicUsize,
 }
@@ -77,7 +77,7 @@ struct Wire {
 type Error = StreamableHttpError<reqwest::Error>;
 type Headers = HashMap<HeaderName, HeaderValue>;
 
-/// Where messages of a session go, and what goes with them.
+/// The address of a session's messages, and their headers.
 struct Route {
     uri: Arc<str>,
     session: Option<Arc<str>>,
@@ -85,7 +85,7 @@ struct Route {
 }
 
 impl Guarded {
-    /// Ends everything it has begun when `gone` is cancelled.
+    /// Ends everything that it has started when `gone` is cancelled.
     pub fn new(client: Client, bounds: &Bounds, gone: CancellationToken) -> Self {
         Self(Arc::new(Wire {
             client,
@@ -114,7 +114,7 @@ impl StreamableHttpClient for Guarded {
             return Err(StreamableHttpError::ReservedHeaderConflict(name.to_string()));
         }
         let route = Route { uri, session, headers };
-        // The SDK looks at the end of a session only between some of its messages.
+        // The SDK checks for the end of a session only between some of its messages.
         tokio::select! {
             biased;
             () = wire.gone.cancelled() => Err(StreamableHttpError::TransportChannelClosed),
@@ -157,7 +157,7 @@ impl Wire {
             return Err(StreamableHttpError::SessionExpired);
         }
         let JsonRpcMessage::Request(request) = message else {
-            // Nothing is said in return.
+            // No reply is expected.
             return match status.is_success() {
                 true => Ok(StreamableHttpPostResponse::Accepted),
                 false => Err(HttpStatusError::new(status.as_u16(), None).into()),
@@ -174,7 +174,7 @@ impl Wire {
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(HttpStatusError::new(status.as_u16(), None).into());
         }
-        // A refusal may come as an error of the protocol in an answer of any status.
+        // A refusal may be a protocol error in a response of any status.
         if content_type.starts_with("application/json") {
             let body = self.body(response).await?;
             match message::read(&body, &asked, true)? {
@@ -190,7 +190,7 @@ impl Wire {
             }
         }
         if matches!(request.request, ClientRequest::DiscoverRequest(_)) && status.is_client_error() {
-            // A server that knows nothing but the handshake may say so by any status.
+            // A server that supports only the handshake may answer with any status.
             let error = ErrorData::invalid_request(format!("HTTP {status}"), None);
             let error = ServerJsonRpcMessage::error(error, Some(request.id.clone()));
             return Ok(StreamableHttpPostResponse::Json(error, None));
@@ -206,8 +206,8 @@ impl Wire {
         route.session.iter().fold(posting, |posting, id| posting.header(SESSION, &**id))
     }
 
-    /// Reads a stream to the answer that was asked for. A server may close it before that, once it has named an event
-    /// after which to go on.
+    /// Reads a stream up to the requested response. A server may close it earlier, after it has sent an event id from
+    /// which to continue.
     async fn answer_of_stream(
         &self,
         route: &Route,
@@ -226,7 +226,7 @@ impl Wire {
         Err(StreamableHttpError::UnexpectedEndOfStream)
     }
 
-    /// The rest of a stream, after the event of this id.
+    /// The rest of a stream, after the event with this id.
     async fn reopen(&self, route: &Route, last: HeaderValue) -> Result<Response, Error> {
         let headers = route.headers.iter().filter(|(name, _)| !is_of_protocol(name) || **name == VERSION);
         let opening = self.client.get(&*route.uri).headers(headers.map(owned).collect());
@@ -240,7 +240,7 @@ impl Wire {
         }
     }
 
-    /// Reads one stream; `None`: it has ended without the answer.
+    /// Reads one stream; `None`: it ended without the response.
     async fn read_stream(
         &self,
         route: &Route,
@@ -281,8 +281,8 @@ impl Wire {
         }
     }
 
-    /// Answers a request of the server's, one at a time: while it does not take the answer, nothing more of its is
-    /// read.
+    /// Answers a request of the server, one at a time: while the server does not accept the reply, nothing more is read
+    /// from it.
     async fn reply(&self, route: &Route, id: &RawValue, is_ping: bool) {
         if !spend(&self.replies_left, 1) {
             return;
@@ -292,7 +292,7 @@ impl Wire {
             false => r#""error":{"code":-32601,"message":"Method not found"}"#,
         };
         let body = format!(r#"{{"jsonrpc":"2.0","id":{},{said}}}"#, id.get());
-        // The other headers of the protocol tell of the message that they came with.
+        // The other protocol headers describe the message that they came with.
         let headers = route.headers.iter().filter(|(name, _)| !is_of_protocol(name) || **name == VERSION);
         let posting = self.posting(route).headers(headers.map(owned).collect()).body(body);
         let _ = tokio::time::timeout(REPLY_TIME_MAX, posting.send()).await;
@@ -311,7 +311,7 @@ impl Wire {
         Ok(body)
     }
 
-    /// The only place that reads what a server sends.
+    /// The only code that reads what a server sends.
     async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Error> {
         let bytes = response.chunk().await?;
         match bytes.as_ref().is_none_or(|bytes| spend(&self.bytes_left, bytes.len())) {
@@ -325,10 +325,10 @@ impl Wire {
     }
 }
 
-/// How to go on with a stream that the server closes.
+/// How to continue a stream that the server closes.
 #[derive(Default)]
 struct Resume {
-    /// The id of the last event that has one.
+    /// The id of the last event that had one.
     last: Option<HeaderValue>,
     retry_ms: Option<u64>,
 }
@@ -347,7 +347,7 @@ impl Resume {
     }
 }
 
-/// Takes `count` of what is left, if that much is.
+/// Takes `count` from the remaining number, if enough is left.
 pub fn spend(left: &AtomicUsize, count: usize) -> bool {
     left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(count)).is_ok()
 }
@@ -374,7 +374,7 @@ fn wanted(request: &ClientRequest) -> Wanted {
     extensions.get::<Wanted>().cloned().unwrap_or(Wanted::Handshake)
 }
 
-/// The message as the SDK writes it, but for a call's arguments.
+/// The message as the SDK writes it, except for the arguments of a call.
 fn body_of(message: &ClientJsonRpcMessage) -> Result<Vec<u8>, serde_json::Error> {
     match message {
         JsonRpcMessage::Request(request) => match wanted(&request.request) {
@@ -385,7 +385,7 @@ fn body_of(message: &ClientJsonRpcMessage) -> Result<Vec<u8>, serde_json::Error>
     }
 }
 
-/// The message with other arguments than the SDK would write.
+/// The message with the model's arguments instead of the SDK's.
 fn with_arguments(
     message: &ClientJsonRpcMessage,
     arguments: &RawValue,

@@ -1,5 +1,5 @@
-//! What a server says, read from the bytes of its message. Of a list and of a call's result we keep what we use, as
-//! written: numbers of any size stay what they were. The SDK gets what its protocol needs and no more. Pure.
+//! Parses the messages of a server from their bytes. Of a list and of a call's result it keeps the parts that the
+//! gateway uses, as written: numbers of any size do not change. The SDK gets only what its protocol needs. Pure.
 
 use super::{McpError, Outcome, Tool, http::spend};
 use crate::dialect::json::{Escaped, check_depth};
@@ -12,48 +12,48 @@ use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize};
 
 /// The largest part of a message that the SDK reads itself: handshakes and errors.
 const SDK_BYTES_MAX: usize = 256 * 1024;
-/// Of what a result may hold and callers' readers can take.
+/// Maximum nesting of a result, which clients' readers can parse.
 const DEPTH_MAX: u32 = 128;
-/// The longest id of a request of a server's that is answered.
+/// The longest id of a server's request that is answered.
 const ID_BYTES_MAX: usize = 256;
 
-/// What a request asks for. It travels with the request, and what was read is put down in it.
+/// The kind of response that a request expects. It accompanies the request, and the parsed result is stored in it.
 #[derive(Clone)]
 pub enum Wanted {
-    /// The result of a call, whose arguments these are: a JSON object, as the model wrote it.
+    /// The result of a call with these arguments: a JSON object, as the model wrote it.
     Call { arguments: Arc<RawValue>, answer: Slot<Outcome> },
     /// A page of the list of tools.
     Tools(PageOf),
-    /// Something that the SDK reads.
+    /// A response that the SDK reads itself.
     Handshake,
 }
 
-/// What there is room for on a page.
+/// Limits for a page.
 #[derive(Clone)]
 pub struct PageOf {
-    /// Tools that are kept.
+    /// Maximum number of tools.
     pub tools_max: usize,
-    /// Bytes of definitions that the servers of this request may still have.
+    /// Bytes of definitions that are left for the servers of this request.
     pub bytes_left: Arc<AtomicUsize>,
     pub answer: Slot<Vec<Tool>>,
 }
 
-/// Where an answer is put down.
+/// The place for a parsed result.
 pub struct Slot<T>(Arc<Mutex<Option<Result<T, McpError>>>>);
 
-/// A request that waits for its answer.
+/// A request that waits for its response.
 pub struct Asked<'a> {
     pub id: &'a RequestId,
     pub wanted: Wanted,
 }
 
-/// What a message of a server is to one who waits for an answer.
+/// The meaning of a server's message for a waiting request.
 pub enum Heard {
-    /// The answer, as far as the SDK needs it.
+    /// The response, with the parts that the SDK needs.
     Answer(Box<ServerJsonRpcMessage>),
-    /// A request of the server's own.
+    /// A request of the server.
     Request { id: Box<RawValue>, is_ping: bool },
-    /// A notification, an answer to something else, or nothing that can be read.
+    /// A notification, a response to another request, or a message that cannot be parsed.
     Nothing,
 }
 
@@ -89,7 +89,7 @@ struct Described<'a> {
     execution: Option<Execution>,
 }
 
-/// How a tool may be called.
+/// Declares how a tool may be called.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Execution {
@@ -102,13 +102,13 @@ struct Called<'a> {
     result_type: Option<String>,
     #[serde(borrow)]
     content: Option<Vec<&'a RawValue>>,
-    /// `null` is a result too.
+    /// `null` is also a result.
     #[serde(borrow, default, deserialize_with = "present")]
     structured_content: Option<&'a RawValue>,
     is_error: Option<bool>,
 }
 
-/// A piece of a result, whatever its kind.
+/// One content block of a result, of any kind.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Block<'a> {
@@ -155,7 +155,7 @@ impl<T> Slot<T> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 
-    /// What was read, once.
+    /// Takes the parsed result; works once.
     pub fn take(&self) -> Result<T, McpError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Err(McpError::NotMcp))
     }
@@ -170,8 +170,8 @@ impl Asked<'_> {
     }
 }
 
-/// Reads one message. `alone`: it is all that the server says, so an error is the answer whatever its id; who
-/// refuses a request before reading it does not know the id.
+/// Parses one message. `alone`: the server sends only this message, so an error is the response whatever its id; a
+/// server that refuses a request before parsing it does not know the id.
 pub fn read(bytes: &[u8], asked: &Asked<'_>, alone: bool) -> Result<Heard, serde_json::Error> {
     let text = String::from_utf8_lossy(bytes);
     let Ok(message) = serde_json::from_str::<Message<'_>>(&text) else { return Ok(Heard::Nothing) };
@@ -196,7 +196,7 @@ pub fn read(bytes: &[u8], asked: &Asked<'_>, alone: bool) -> Result<Heard, serde
     Ok(Heard::Answer(Box::new(answer)))
 }
 
-/// The server's refusal. Some versions of the protocol say in `data` what would do instead.
+/// The server's refusal. In some protocol versions `data` states what the server would accept.
 fn error_of(error: &RawValue) -> Result<ErrorData, serde_json::Error> {
     if error.get().len() > SDK_BYTES_MAX {
         return Ok(ErrorData::internal_error("the server's error is too long to be returned", None));
@@ -224,7 +224,7 @@ fn result_of(result: &RawValue, wanted: &Wanted) -> Result<ServerResult, serde_j
     }
 }
 
-/// The tools of a page, and what the SDK has to know of them: some headers of calls are made by their schemas.
+/// The tools of a page, and the part for the SDK: it makes some headers of calls from their schemas.
 fn page(result: &RawValue, page_of: &PageOf) -> Result<(Vec<Tool>, ListToolsResult), McpError> {
     let page: Page<'_> = serde_json::from_str(result.get()).map_err(|_| McpError::NotMcp)?;
     let (mut tools, mut told) = (Vec::new(), Vec::new());
@@ -269,12 +269,12 @@ fn outcome(result: &RawValue) -> Result<Outcome, McpError> {
     Ok(Outcome { text, structured, is_error: called.is_error.unwrap_or(false) })
 }
 
-/// JSON without ends of lines, which stand between its tokens alone: in an event they would end a line of it.
+/// JSON without line ends, which occur only between its tokens: in an event they would end a line.
 fn one_line(json: &str) -> String {
     json.replace(['\r', '\n'], " ")
 }
 
-/// What a model that reads text gets of a piece of a result.
+/// The text for the model of one content block of a result.
 fn readable(block: &RawValue) -> String {
     let Ok(block) = serde_json::from_str::<Block<'_>>(block.get()) else { return left_out("content") };
     let or_unknown = |raw| string(raw).unwrap_or_else(|| "unknown".to_owned());

@@ -1,5 +1,5 @@
-//! Talking to MCP servers: which tools they have, and calling them. A server is reached over streamable HTTP alone,
-//! by the guarded clients that providers are reached by. Knows nothing of conversations, models or money.
+//! Calls MCP servers: lists their tools and calls them. It reaches a server over streamable HTTP only, through the same
+//! guarded clients as providers. It does not use conversations, models or money.
 
 mod http;
 mod message;
@@ -16,15 +16,15 @@ use std::{
     time::Duration,
 };
 
-/// A server as a request names it.
+/// A server in a request.
 #[derive(Clone)]
 pub struct Server {
-    /// What results and errors call it; unique within a request.
+    /// Its name in results and errors; unique in a request.
     pub name: String,
     pub url: String,
-    /// An address of the operator's, which may point anywhere; else the customer's, which may not.
+    /// True for an address of the operator, which may be anywhere; false for an address of the customer, which may not.
     pub trusted: bool,
-    /// Headers that go with every request to it, and nowhere else.
+    /// Headers for every request to this server, and no other.
     pub headers: Vec<(String, Secret)>,
 }
 
@@ -35,34 +35,34 @@ pub struct Tool {
     pub description: Option<String>,
     /// JSON Schema of the arguments, as JSON text.
     pub parameters: String,
-    /// It can only be called as a task, which is fetched later.
+    /// It can only be called as a task, whose result is fetched later.
     pub needs_task: bool,
 }
 
-/// What a server may take.
+/// Limits for one server.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Time to be reached and to say which tools it has.
+    /// Time to connect and to list its tools.
     pub connect: Duration,
     /// Time for one call.
     pub call: Duration,
     pub tools_max: usize,
-    /// Bytes of names, descriptions and schemas of tools that are left to the servers of one request together.
+    /// Bytes of names, descriptions and schemas of tools that are left for all servers of one request.
     pub tools_bytes: Arc<AtomicUsize>,
-    /// Bytes of one message.
+    /// Maximum bytes of one message.
     pub message_bytes_max: usize,
-    /// Bytes of all that it sends in one request.
+    /// Maximum bytes of all messages in one request.
     pub session_bytes_max: usize,
-    /// Whose look-ups and memory it takes; each message is charged by itself.
+    /// The organization whose look-ups and memory it uses; each message is charged separately.
     pub memory: Arc<Charge>,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// What the model reads.
+    /// The text for the model.
     pub text: String,
-    /// The structured result, as JSON text, where the tool gave one.
+    /// The structured result as JSON text, if the tool returned one.
     pub structured: Option<String>,
     pub is_error: bool,
 }
@@ -90,7 +90,7 @@ pub enum McpError {
     TooMuchTold,
     #[error("the server does not speak MCP over streamable HTTP")]
     NotMcp,
-    /// In the server's own words.
+    /// With the server's own message.
     #[error("the server refused: {0}")]
     Said(String),
     #[error("the tool asks for input from a user, which the gateway does not support")]
@@ -98,7 +98,7 @@ pub enum McpError {
 }
 
 impl McpError {
-    /// A word for programs.
+    /// A code for programs.
     pub fn code(&self) -> &'static str {
         match self {
             McpError::Refused(_) | McpError::Header => "refused",

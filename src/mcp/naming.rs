@@ -1,20 +1,20 @@
-//! The names under which a model is offered the tools of several servers beside the caller's own. Pure. A name that
-//! is free and that every provider takes stays as it is; any other gets the server's name before it, and a number
-//! where that is taken too. Whoever calls a tool looks its own name up again.
+//! Names for the tools of several servers beside the client's own tools. Pure. A name that is free and that every
+//! provider accepts is kept. Any other name gets the server's name as a prefix, and a number if that is also taken. The
+//! caller of a tool looks its original name up.
 
 use std::collections::HashSet;
 
-/// The longest name every provider takes.
+/// The longest name that every provider accepts.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Names that are taken.
+/// Names that are in use.
 #[derive(Default)]
 pub struct Names {
     taken: HashSet<String>,
 }
 
 impl Names {
-    /// With the names of the caller's own tools.
+    /// Starts with the names of the client's own tools.
     pub fn new(taken: impl IntoIterator<Item = String>) -> Self {
         Self { taken: taken.into_iter().collect() }
     }
@@ -25,7 +25,7 @@ impl Names {
         let prefixed = format!("{}__{plain}", cleaned(server));
         let numbered = (2_u32..).map(|number| ending_with(&prefixed, &format!("_{number}")));
         let wanted = [plain.clone(), cut(&prefixed, NAME_BYTES_MAX).to_owned()];
-        // The numbers do not end, so there is always one.
+        // There are more numbers than names, so one is always free.
         let free = wanted.into_iter().chain(numbered).find(|name| !self.taken.contains(name));
         let name = free.unwrap_or(plain);
         self.taken.insert(name.clone());
@@ -33,14 +33,14 @@ impl Names {
     }
 }
 
-/// Makes `wanted` unlike every name in `taken` by a number.
+/// Adds a number to `wanted` so that it differs from every name in `taken`.
 pub fn unlike(taken: &[String], wanted: &str) -> String {
     let numbered = (2_u32..).map(|number| format!("{wanted}_{number}"));
     let free = std::iter::once(wanted.to_owned()).chain(numbered).find(|name| !taken.contains(name));
     free.unwrap_or_else(|| wanted.to_owned())
 }
 
-/// Letters, digits, dash and underscore, the first a letter or underscore: what every provider takes.
+/// Letters, digits, dash and underscore, the first a letter or underscore: every provider accepts this.
 fn cleaned(name: &str) -> String {
     let mut clean: String = name
         .chars()
@@ -57,7 +57,7 @@ fn ending_with(name: &str, end: &str) -> String {
     format!("{}{end}", cut(name, NAME_BYTES_MAX.saturating_sub(end.len())))
 }
 
-/// Names are ASCII by now, so no character is cut.
+/// The name is ASCII here, so no character is cut.
 fn cut(name: &str, bytes: usize) -> &str {
     name.get(..bytes.min(name.len())).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
-//! Credentials for MCP servers that a client sealed for this gateway: one SDK encrypts them with a public key it
-//! fetches here and sends one envelope for each server. An envelope is version, wrapped key, nonce and ciphertext:
-//! RSA-OAEP with SHA-256 around a key of AES-256-GCM. Opened for one request, and never kept.
+//! Opens credentials for MCP servers that a client sealed for this gateway: one SDK encrypts them with a public key
+//! that it fetches from the gateway, and sends one envelope for each server. An envelope consists of version, wrapped
+//! key, nonce and ciphertext: RSA-OAEP with SHA-256 around an AES-256-GCM key. A credential is opened for one request
+//! and never stored.
 
 use crate::domain::secret::Secret;
 use aes_gcm::{Aes256Gcm, Key, KeyInit, Nonce, aead::Aead};
@@ -20,35 +21,35 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 const VERSION: u8 = 1;
-/// The envelope has room for a key of 2048 bits, and for no other.
+/// The envelope's format allows only a key of 2048 bits.
 const WRAPPED_BYTES: usize = 256;
 const NONCE_BYTES: usize = 12;
 const KEY_BYTES: usize = 32;
 /// Far above what any credential needs.
 const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// Opens what was sealed with the public half of its key.
+/// Opens envelopes that were sealed with the public half of its key.
 pub struct Opener {
     key: OaepPrivateDecryptingKey,
     jwks: String,
 }
 
-/// What an envelope held: a header for the server.
+/// The content of an envelope: a header for the server.
 pub struct Credential {
     pub header: String,
     pub value: Secret,
-    /// Whom the credential is for, where its maker said so: it goes to that host alone.
+    /// The host of the credential, if the client stated one: it is sent only to that host.
     pub host: Option<String>,
 }
 
-/// Text that is no private key of the kind that is needed.
+/// Text that is not a private key of the required kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "expected an RSA private key of 2048 bits, PKCS #8, in PEM or its base64; `kairosroute mcp-key` makes one"
 )]
 pub struct BadKey;
 
-/// Why an envelope cannot be used; the text is for the customer and holds nothing of the envelope.
+/// Why an envelope cannot be used; the text is for the customer and contains nothing of the envelope.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SealedError {
     #[error("is no envelope of this kind")]
@@ -99,7 +100,7 @@ impl Opener {
         Ok(Self { key: OaepPrivateDecryptingKey::new(key).map_err(|_| BadKey)?, jwks })
     }
 
-    /// A new private key, as the setting takes it: one line.
+    /// A new private key in the format of the setting: one line.
     pub fn generate() -> Result<Secret, BadKey> {
         let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).map_err(|_| BadKey)?;
         let der: Pkcs8V1Der<'_> = key.as_der().map_err(|_| BadKey)?;

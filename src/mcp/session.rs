@@ -1,6 +1,6 @@
-//! One server for the time of one request: reached, asked for its tools, called. Every wait is bounded, and so is what
-//! is read. Dropping a session ends it at the server as well, for which a task of the SDK's has five seconds; every
-//! other wait of that task, and every connection, ends at once.
+//! A session with one server for one request: connects, lists the tools, calls them. Every wait and every read is
+//! bounded. Dropping a session also ends it at the server, for which a task of the SDK has five seconds; every other
+//! wait of that task, and every connection, ends at once.
 
 use super::{
     Bounds, McpError, Outcome, Server, Tool,
@@ -29,25 +29,25 @@ use serde_json::value::RawValue;
 use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Pages of a list of tools that are asked for.
+/// Maximum pages of a list of tools.
 const PAGES_MAX: usize = 64;
 
-/// A server that was reached.
+/// A connected server.
 pub struct Session {
     running: Running,
     call_time: Duration,
 }
 
-/// What runs for a session.
+/// The resources of a session.
 struct Running {
     service: RunningService<RoleClient, ClientConfig>,
-    /// The SDK's tasks hear of the end of a session only where they look for it; this ends what they wait for.
+    /// The SDK's tasks notice the end of a session only at some points; this token ends their waits.
     _alive: DropGuard,
-    /// Among the connections to hosts of the customer's choice.
+    /// Its place among the connections to hosts that customers choose.
     _counted: Option<Taken>,
 }
 
-/// A stream that breaks is not taken up again: the call has failed.
+/// A stream that breaks off is not resumed: the call has failed.
 #[derive(Debug)]
 struct Never;
 
@@ -57,7 +57,7 @@ impl SseRetryPolicy for Never {
     }
 }
 
-/// Whether a URL may be a server's at all; what its name resolves to is seen when it is dialed.
+/// Whether a URL is allowed for a server; the address of its name is checked when the gateway connects.
 pub fn check(server: &Server, transport: &Transport) -> Result<(), McpError> {
     if server.trusted {
         return Ok(());
@@ -67,7 +67,7 @@ pub fn check(server: &Server, transport: &Transport) -> Result<(), McpError> {
 }
 
 impl Session {
-    /// Reaches a server and asks for its tools: no more than one above the most that a request may have.
+    /// Connects to a server and lists its tools: at most one more than a request may have.
     pub async fn open(
         server: &Server,
         transport: &Transport,
@@ -86,7 +86,7 @@ impl Session {
     pub async fn call(&self, tool: &str, arguments: &str) -> Result<Outcome, McpError> {
         let raw = RawValue::from_string(arguments.to_owned()).ok().filter(|raw| raw.get().starts_with('{'));
         let Some(raw) = raw else { return Ok(Outcome::wrong("the arguments are not a JSON object")) };
-        // Some headers of the protocol are made from arguments; what serde cannot hold is sent all the same.
+        // Some protocol headers are made from arguments; arguments that serde cannot represent are sent all the same.
         let parsed: JsonObject = serde_json::from_str(arguments).unwrap_or_default();
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(parsed);
         let mut request = CallToolRequest::new(params);
@@ -94,7 +94,7 @@ impl Session {
         request.extensions.insert(Wanted::Call { arguments: raw.into(), answer: answer.clone() });
         let options = PeerRequestOptions::with_timeout(self.call_time);
         let calling = self.running.ask(ClientRequest::CallToolRequest(request), options);
-        // The SDK's time begins when the request has left.
+        // The SDK's time limit begins when the request has been sent.
         let answered = tokio::time::timeout(self.call_time.saturating_mul(2), calling);
         answered.await.map_err(|_| McpError::Late)??;
         answer.take()
@@ -114,14 +114,14 @@ impl Running {
 }
 
 impl Outcome {
-    /// An error that the model may read and mend.
+    /// An error that the model may read and correct.
     pub fn wrong(text: impl Into<String>) -> Self {
         Self { text: text.into(), structured: None, is_error: true }
     }
 }
 
-/// Servers of the newest protocol have no handshake, older ones know nothing else. The SDK tells most of them apart by
-/// itself; one that it does not understand is tried again the older way.
+/// Servers of the newest protocol have no handshake; older servers support only the handshake. The SDK detects most of
+/// them by itself; for a server that it does not understand, the gateway tries the handshake again.
 async fn start(server: &Server, transport: &Transport, bounds: &Bounds) -> Result<Running, McpError> {
     let either = ClientLifecycleMode::Auto {
         preferred_versions: vec![ProtocolVersion::LATEST],
@@ -182,7 +182,7 @@ async fn list(running: &Running, bounds: &Bounds) -> Result<Vec<Tool>, McpError>
         request.extensions.insert(Wanted::Tools(page_of));
         let asking = running.ask(ClientRequest::ListToolsRequest(request), PeerRequestOptions::no_options());
         let ServerResult::ListToolsResult(page) = asking.await? else { return Err(McpError::NotMcp) };
-        // The SDK leaves out those whose schema it cannot serve.
+        // The SDK leaves out tools with a schema that it does not support.
         let serves = |tool: &Tool| page.tools.iter().any(|told| told.name == tool.name);
         tools.extend(answer.take()?.into_iter().filter(serves));
         cursor = page.next_cursor;
@@ -193,8 +193,8 @@ async fn list(running: &Running, bounds: &Bounds) -> Result<Vec<Tool>, McpError>
     Err(McpError::TooLarge)
 }
 
-/// What an error of the SDK's comes down to. Its texts may hold addresses and bodies, so none of them is repeated
-/// but what the server said in words of the protocol.
+/// The error for the customer of an SDK error. The SDK's texts may contain addresses and bodies, so only the server's
+/// own protocol message is repeated.
 fn failure(error: &(dyn Error + 'static)) -> McpError {
     let mut at = Some(error);
     while let Some(cause) = at {
@@ -250,7 +250,7 @@ fn of_status(status: u16) -> McpError {
     }
 }
 
-/// A server's words, short and without what would break a log line.
+/// A server's message, shortened and without characters that would break a log line.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }

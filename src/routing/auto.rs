@@ -1,6 +1,6 @@
-//! The choice among all models, for `auto`: what the request needs filters, the quality table and the floor decide who
-//! is good enough, and the cheapest of these by expected cost comes first. Pure: the same request, catalogue, keys and
-//! figures give the same order.
+//! The choice among all models for `auto`: the requirements of the request filter them, the quality table and the floor
+//! decide which are good enough, and the cheapest of these by expected cost is first. Pure: the same request,
+//! catalogue, keys and figures give the same order.
 
 use super::{
     filter,
@@ -19,31 +19,31 @@ use crate::{
 use kairosroute_classifier::{Category, CategorySet, Classification};
 use std::{cmp::Reverse, sync::Arc};
 
-/// Bytes of text per token, low, so that a prompt is not thought to fit where it does not.
+/// Bytes of text per token; a low value, so that a prompt is not estimated to fit where it does not.
 const BYTES_PER_TOKEN_LEAST: u64 = 3;
 const BYTES_PER_TOKEN: u64 = 4;
-/// Costs that differ by less than this are alike: health decides.
+/// Costs that differ by less than this count as equal: health decides.
 const TIE_PERCENT: i64 = 3;
-/// By how much difficulty widens or narrows what a model lacks to the reference, at the most: a fifth. Only where it
-/// was measured that difficulty means something.
+/// The maximum part by which difficulty increases or decreases a model's distance to the reference: a fifth. Only for
+/// the category where measurements show that difficulty matters.
 const STEP_PERMILLE: i64 = 400;
 const STEP_CATEGORIES: [Category; 1] = [Category::Reasoning];
 
-/// What a request by `auto` is judged by.
+/// The facts by which models are compared for an `auto` request.
 #[derive(Clone, Copy)]
 pub struct Automatic<'a> {
     pub classification: Classification,
     pub effort: Option<Effort>,
-    /// The least share of the reference's quality, in permille.
+    /// The minimum share of the reference's quality, in permille.
     pub floor_permille: u16,
-    /// Nobody above the floor is an error.
+    /// It is an error if no model reaches the floor.
     pub is_strict: bool,
     pub table: &'a QualityTable,
-    /// The model that quality is measured by, and its cost that savings are.
+    /// The reference model for quality, and its cost for savings.
     pub reference: Option<&'a Model>,
 }
 
-/// A model that passed the filters, with what decides its place.
+/// A model that passed the filters, with the values that decide its position.
 pub struct Scored {
     pub candidate: Candidate,
     pub quality: Option<Quality>,
@@ -55,8 +55,7 @@ pub struct Scored {
     pub same_session: bool,
 }
 
-/// What keeps a model out of the choice among all. Claims are needed: an ability that no source states is not relied
-/// on.
+/// What excludes a model from the choice. A stated ability is required: an ability without a source counts as missing.
 pub fn obstacle(model: &Model, request: &RouteRequest<'_>) -> Option<&'static str> {
     if let Some(lacking) = filter::lacks(model, request) {
         return Some(lacking);
@@ -72,8 +71,8 @@ pub fn obstacle(model: &Model, request: &RouteRequest<'_>) -> Option<&'static st
     longest.is_some_and(|(request, most)| request > most).then_some("output_length")
 }
 
-/// Output tokens to expect of an answer, thinking included. Rough figures of ours; they order models by cost and are
-/// no promise.
+/// Expected output tokens of an answer, reasoning included. Rough figures of this project; they order models by cost
+/// and are not a promise.
 pub fn expected_output(category: Category, effort: Option<Effort>, model: &Model) -> u64 {
     let answer: u64 = match category {
         Category::Code => 900,
@@ -100,7 +99,7 @@ pub fn expected_output(category: Category, effort: Option<Effort>, model: &Model
     answer + thinking
 }
 
-/// The expected cost of the request at a model that has read `cached` tokens of the prompt before.
+/// The expected cost of the request at a model that has `cached` tokens of the prompt.
 pub fn expected_cost(
     model: &Model,
     request: &RouteRequest<'_>,
@@ -117,12 +116,12 @@ pub fn expected_cost(
 }
 
 impl Automatic<'_> {
-    /// The categories that count.
+    /// The categories whose quality counts.
     fn categories(&self) -> CategorySet {
         self.classification.categories
     }
 
-    /// What a model is worth here.
+    /// The evaluation of a model for this request.
     pub fn score(
         &self,
         candidate: Candidate,
@@ -141,7 +140,8 @@ impl Automatic<'_> {
         Scored { candidate, quality, score, cost, clears, same_session: session.is_some() }
     }
 
-    /// The lower bound, moved by difficulty: what a model lacks shows more on hard prompts than on easy ones.
+    /// The lower bound, adjusted by difficulty: the distance to the reference matters more on hard prompts than on easy
+    /// ones.
     fn with_difficulty(&self, quality: Quality) -> i64 {
         let bound = quality.lower_bound();
         let applies = self.categories().iter().all(|category| STEP_CATEGORIES.contains(&category));
@@ -154,8 +154,8 @@ impl Automatic<'_> {
         bound - (1_000 - bound) * STEP_PERMILLE / 1_000 * difficulty / 1_000
     }
 
-    /// Sorts, best first: who clears the floor, by expected cost; then the others by quality; then those of whom
-    /// nothing is known, the dearer the better up to the reference's cost, for a price is the only hint there is.
+    /// Sorts, best first: models that reach the floor, by expected cost; then the others by quality; then those of
+    /// unknown quality, more expensive ones first up to the reference's cost, because the price is the only indication.
     pub fn sort(&self, scored: &mut [Scored], request: &RouteRequest<'_>) {
         let ceiling = self.reference.and_then(|model| expected_cost(model, request, self, 0));
         scored.sort_by_cached_key(|one| {
@@ -171,7 +171,7 @@ impl Automatic<'_> {
         self.break_ties(scored, request.measured);
     }
 
-    /// Among those whose cost is nearly the least, the one that served the conversation before comes first, then the
+    /// Among models whose cost is nearly the lowest, the one that served the conversation before comes first, then the
     /// healthiest.
     fn break_ties(&self, scored: &mut [Scored], measured: &dyn Fn(&str) -> HostStats) {
         let Some(least) = scored.first().filter(|one| one.clears).and_then(|one| one.cost) else { return };

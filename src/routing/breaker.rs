@@ -1,7 +1,7 @@
-//! Which hosts are set aside for a while because their last calls on the platform's key all failed. A host that is set
-//! aside goes to the end of an order, never out of it. After the pause one real request at a time tries it again. Of
-//! this process alone; a customer's own key says nothing here, and one organization alone can set a host aside for
-//! itself only.
+//! Hosts that are paused because their last calls on the platform key all failed. A paused host moves to the end of an
+//! order and is never removed from it. After the pause one real request at a time tries it again. The state is of this
+//! process. Calls on a customer's own key do not count, and calls of a single organization pause a host only for that
+//! organization.
 
 use crate::domain::ids::OrgId;
 use std::{
@@ -12,21 +12,21 @@ use std::{
     },
 };
 
-/// Failures in a row that set a host aside.
+/// Consecutive failures that pause a host.
 const FAILURES: usize = 5;
 /// The first pause; each further one is twice as long.
 const PAUSE_FIRST_MS: i64 = 5_000;
 const PAUSE_MAX_MS: i64 = 60_000;
 /// How long a try may take before another request tries.
 const TRY_MS: i64 = 10_000;
-/// Hosts that are watched. The catalogue has fewer.
+/// Maximum hosts that are recorded. The catalogue has fewer.
 const HOSTS_MAX: usize = 2_048;
 
 #[derive(Default)]
 struct State {
-    /// Who made the last calls, which all failed; the newest last.
+    /// The organizations of the last calls, which all failed; the newest last.
     failures: Vec<OrgId>,
-    /// How often it was set aside since it last answered.
+    /// How often it was paused since its last answer.
     pauses: u32,
     until_ms: i64,
     trying_until_ms: i64,
@@ -36,12 +36,12 @@ struct State {
 #[derive(Default)]
 pub struct Breakers {
     hosts: Mutex<HashMap<Arc<str>, State>>,
-    /// How many there are, so that the usual case takes no lock.
+    /// Their number, so that the usual case takes no lock.
     count: AtomicUsize,
 }
 
 impl Breakers {
-    /// A call on the platform's key failed; `asked_ms` is how long the provider wants to be left alone.
+    /// A call on the platform key failed; `asked_ms` is the pause that the provider requests.
     pub fn failed(&self, id: &Arc<str>, org: OrgId, now_ms: i64, asked_ms: Option<i64>) {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.len() >= HOSTS_MAX && !hosts.contains_key(id) {
@@ -72,8 +72,8 @@ impl Breakers {
         self.count.store(hosts.len(), Ordering::Relaxed);
     }
 
-    /// Whether a host is set aside for this organization now. Asking changes nothing: plans are also made without a
-    /// call.
+    /// Whether a host is paused for this organization now. This call changes nothing, because plans are also made
+    /// without a provider call.
     pub fn is_set_aside(&self, id: &str, org: OrgId, now_ms: i64) -> bool {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;
@@ -87,8 +87,8 @@ impl Breakers {
         concerns_it && now_ms < state.until_ms.max(state.trying_until_ms)
     }
 
-    /// A call on the platform's key begins. Once the pause of a host is over, the first call is the try: until it ends,
-    /// or for a while, the host stays set aside for the others.
+    /// A call on the platform key begins. When the pause of a host is over, the first call is the try: until it ends,
+    /// or for a limited time, the host stays paused for the others.
     pub fn begin_call(&self, id: &str, now_ms: i64) {
         if self.count.load(Ordering::Relaxed) == 0 {
             return;

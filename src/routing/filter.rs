@@ -1,5 +1,5 @@
-//! What keeps a model at a provider from serving a request: rules of the API key, what the request demands, and what
-//! the model or provider cannot do. What is not known never passes a filter that demands it.
+//! Reasons that exclude a model at a provider from a request: rules of the API key, requirements of the request, and
+//! missing abilities of the model or provider. An unknown value never passes a filter that requires it.
 
 use super::plan::{Candidate, RouteRequest};
 use crate::dialect::Facts;
@@ -12,14 +12,14 @@ use crate::domain::{
 };
 use time::OffsetDateTime;
 
-/// What a request demands of its hosts, and prefers. All absent by default.
+/// Required and preferred properties of hosts. All absent by default.
 #[derive(Clone, Debug, Default)]
 pub struct Preferences {
-    /// Tried first, in this order.
+    /// Hosts that are tried first, in this order.
     pub order: Vec<ProviderId>,
     pub only: Option<Vec<ProviderId>>,
     pub ignore: Vec<ProviderId>,
-    /// The first host alone.
+    /// Only the first host.
     pub no_fallbacks: bool,
     pub require_parameters: bool,
     pub deny_collection: bool,
@@ -27,12 +27,12 @@ pub struct Preferences {
     pub quantizations: Vec<String>,
     pub max_prompt_price: Option<NanoPerMillion>,
     pub max_completion_price: Option<NanoPerMillion>,
-    /// Slower hosts go last.
+    /// Slower hosts are ordered last.
     pub max_latency_ms: Option<u64>,
     pub min_tokens_per_second: Option<u64>,
 }
 
-/// What an API key's rules forbid.
+/// Restrictions of an API key's rules.
 pub fn policy_obstacle(
     policy: &KeyPolicy,
     provider: ProviderId,
@@ -54,7 +54,7 @@ pub fn policy_obstacle(
     None
 }
 
-/// The first rule that keeps a candidate out.
+/// The first rule that excludes a candidate.
 pub fn obstacle(
     candidate: &Candidate,
     request: &RouteRequest<'_>,
@@ -66,7 +66,7 @@ pub fn obstacle(
         .or_else(|| ability_obstacle(candidate, request))
 }
 
-/// What the API key demands of what providers do with data.
+/// The API key's requirements for the data policy of providers.
 fn data_obstacle(
     candidate: &Candidate,
     request: &RouteRequest<'_>,
@@ -80,7 +80,7 @@ fn data_obstacle(
     (rules.zdr && (stores || facts.keeps_nothing != Some(true))).then_some("key_zdr")
 }
 
-/// What the request's own demands forbid.
+/// Exclusions by the request's own requirements.
 fn request_obstacle(candidate: &Candidate, request: &RouteRequest<'_>) -> Option<&'static str> {
     let (provider, asked) = (candidate.provider, request.preferences);
     if asked.ignore.contains(&provider) {
@@ -93,7 +93,7 @@ fn request_obstacle(candidate: &Candidate, request: &RouteRequest<'_>) -> Option
     if asked.deny_collection && policy.collects != Some(false) {
         return Some("data_collection");
     }
-    // Answers of Responses are stored by default, wherever they are served.
+    // Answers of Responses are stored by default at every provider.
     let stores = request.kind == Kind::Conversation(Dialect::Responses);
     if asked.zdr && (stores || policy.keeps_nothing != Some(true)) {
         return Some("zdr");
@@ -125,7 +125,7 @@ fn is_within_price(model: &Model, asked: &Preferences, at: OffsetDateTime) -> bo
         && asked.max_completion_price.is_none_or(|most| output.is_some_and(|output| output <= most))
 }
 
-/// What of the request's content the model is not known to take.
+/// The part of the request's content that the model is not known to accept.
 pub fn lacks(model: &Model, request: &RouteRequest<'_>) -> Option<&'static str> {
     let facts = request.facts;
     let needs = [
@@ -141,7 +141,7 @@ pub fn lacks(model: &Model, request: &RouteRequest<'_>) -> Option<&'static str> 
     lacking.map(|(_, _, reason)| reason).or(unforced.then_some("lacks_tools"))
 }
 
-/// What the request holds or asks for that the model cannot take. A provider whose sources list no abilities is asked.
+/// The part of the request that the model does not support. A provider whose sources list no abilities is tried.
 fn ability_lacking(model: &Model, facts: &Facts) -> Option<&'static str> {
     let row = model.provider.row();
     if !row.lists_abilities {
@@ -169,7 +169,7 @@ fn ability_obstacle(candidate: &Candidate, request: &RouteRequest<'_>) -> Option
     if !matches!(request.kind, Kind::Conversation(_)) && provider.serves(request.kind).is_none() {
         return Some("endpoint_not_served");
     }
-    // A model for bare text has no conversations.
+    // A completion model has no conversations.
     let bare = candidate.model.as_ref().is_some_and(|model| model.mode == Mode::Completion);
     if bare && provider.path(Dialect::Completions).is_none() {
         return Some("endpoint_not_served");
@@ -178,14 +178,14 @@ fn ability_obstacle(candidate: &Candidate, request: &RouteRequest<'_>) -> Option
         return Some("keeps_no_state");
     }
     if !matches!(request.kind, Kind::Conversation(_)) {
-        // Its texts are read one by one: their sum has no bound.
+        // Its texts are read one by one, so their sum has no bound.
         return None;
     }
     if let Some(lacking) = candidate.model.as_ref().and_then(|model| ability_lacking(model, request.facts)) {
         return Some(lacking);
     }
     let context = candidate.model.as_ref().and_then(|model| model.context_tokens);
-    // A prompt of this many bytes cannot have fewer tokens than a sixteenth: words that long do not exist.
+    // A prompt of this many bytes has at least a sixteenth of that number of tokens: longer tokens do not occur.
     if context.is_some_and(|tokens| request.facts.text_bytes / 16 > tokens) {
         return Some("context_length");
     }

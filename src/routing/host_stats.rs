@@ -1,7 +1,7 @@
-//! How hosts have done lately: the last calls of each model at each provider, for orderings. In memory, bounded, of
-//! this process alone; nothing that must not be lost rests on it, so a note may be passed over when another thread is
-//! at it. Every customer's orderings go by all customers' calls, and so no organization may settle them: each has one
-//! voice, however often it calls.
+//! Recent measurements of hosts: the last calls of each model at each provider, for the order of hosts. In memory,
+//! bounded, of this process only. Nothing depends on it, so a sample may be skipped while another thread holds the
+//! lock. The calls of all customers determine the order for every customer, so no single organization may dominate:
+//! each counts once, however often it calls.
 
 use crate::domain::ids::OrgId;
 use std::{
@@ -14,34 +14,35 @@ const WINDOW_MS: i64 = 300_000;
 /// Samples kept of one model, and of one organization among them.
 const SAMPLES_MAX: usize = 64;
 const SAMPLES_OF_ONE_MAX: usize = 16;
-/// Models kept. The catalogue has fewer.
+/// Maximum models. The catalogue has fewer.
 const MODELS_MAX: usize = 2_048;
-/// Fewer samples say nothing.
+/// Fewer samples give no figure.
 const SAMPLES_MIN: usize = 3;
-/// From so many organizations on, none alone can move what they come to.
+/// From this number of organizations on, a single one cannot change the result much.
 const ORGANIZATIONS_MIN: usize = 3;
 
 /// One call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sample {
     Answered {
-        /// From the call to the first byte of content, where the answer was streamed or nothing was written in tokens.
+        /// From the call to the first byte of content, if the answer was streamed or its output is not counted in
+        /// tokens.
         latency_ms: Option<u64>,
-        /// Tokens written, by the time from the call to the last byte.
+        /// Output tokens, divided by the time from the call to the last byte.
         tokens_per_second: Option<u64>,
     },
-    /// The provider failed. What the caller's key or request is to blame for is no sample.
+    /// The provider failed. An error that the caller's key or request caused is not a sample.
     Failed,
 }
 
-/// What the samples amount to; `None` where they are too few.
+/// The figures of the samples; `None` if there are too few.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HostStats {
-    /// For half of the organizations, three answers of four began within this time.
+    /// For half of the organizations, three of four answers began within this time.
     pub latency_ms: Option<u64>,
-    /// For half of the organizations, half of the answers were at least as fast.
+    /// For half of the organizations, half of the answers were at least this fast.
     pub tokens_per_second: Option<u64>,
-    /// Of the calls of each organization, on average. The best and the worst off do not count once there are three.
+    /// The average over organizations. With three or more, the best and the worst do not count.
     pub success_permille: Option<u64>,
 }
 
@@ -58,7 +59,7 @@ pub struct Measurements {
 }
 
 impl Measurements {
-    /// Notes a call of an organization. Never waits.
+    /// Records a call of an organization. Never waits.
     pub fn note(&self, id: &Arc<str>, org: OrgId, now_ms: i64, sample: Sample) {
         let Ok(mut models) = self.models.try_lock() else { return };
         if models.len() >= MODELS_MAX && !models.contains_key(id) {
@@ -68,7 +69,7 @@ impl Measurements {
             }
         }
         let samples = models.entry(id.clone()).or_default();
-        // Whoever calls often takes no room from the others.
+        // An organization with many calls takes no room from the others.
         let its_own = samples.iter().filter(|noted| noted.org == org).count();
         if its_own >= SAMPLES_OF_ONE_MAX
             && let Some(oldest) = samples.iter().position(|noted| noted.org == org)
@@ -81,7 +82,7 @@ impl Measurements {
         samples.push_back(Noted { at_ms: now_ms, org, sample });
     }
 
-    /// What is known of a model now.
+    /// The current figures of a model.
     pub fn of(&self, id: &str, now_ms: i64) -> HostStats {
         let mut organizations: BTreeMap<OrgId, OrgSamples> = BTreeMap::new();
         if let Ok(models) = self.models.lock() {
@@ -92,7 +93,7 @@ impl Measurements {
     }
 }
 
-/// What the recent calls of one model came to, over all organizations; `None` where the samples are too few.
+/// The figures of the recent calls of one model, over all organizations; `None` if there are too few samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Performance {
     pub calls: usize,
@@ -189,14 +190,14 @@ fn summed_up(mut organizations: Vec<OrgSamples>) -> HostStats {
     }
 }
 
-/// The figure that so many quarters of the others do not exceed.
+/// The figure that this many quarters of the others do not exceed.
 fn quartile(mut figures: Vec<u64>, quarters: usize) -> Option<u64> {
     figures.sort_unstable();
     figures.get((figures.len() * quarters).div_ceil(4).checked_sub(1)?).copied()
 }
 
-/// The mean without the least and the greatest. A median would not do: of organizations with a call each, it says that
-/// all went well while hardly more than half did.
+/// The mean without the lowest and the highest value. A median would be misleading: with one call for each
+/// organization, it would report full success when hardly more than half succeeded.
 fn middle_mean(mut figures: Vec<u64>) -> Option<u64> {
     figures.sort_unstable();
     let middle = match figures.len() {

@@ -1,5 +1,5 @@
-//! The plan of one request: ordered candidates, each with the reason it stands where it does, and everything
-//! that was considered and left out. Pure: the same facts, policy and catalogue give the same plan.
+//! The plan of one request: ordered candidates, each with the reason for its position, and everything that was
+//! considered and excluded. Pure: the same facts, policy and catalogue give the same plan.
 
 mod choose;
 mod hosts;
@@ -25,35 +25,35 @@ use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use time::OffsetDateTime;
 
-/// Candidates tried at the most; the rest are named in the receipt as left out.
+/// Maximum candidates that are tried; the receipt lists the others as left out.
 pub const CANDIDATES_MAX: usize = 16;
 /// Bytes of ordinary text per token, for estimates only.
 const BYTES_PER_TOKEN: u64 = 4;
 /// Output tokens assumed for an estimate when the client set no limit.
 const OUTPUT_TOKENS_ASSUMED: u64 = 500;
-/// Characters told of a name that means nothing.
+/// Characters of an unknown name that are shown.
 const SHOWN_MAX: usize = 200;
 
 /// One model at one provider that may serve the request.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     pub provider: ProviderId,
-    /// The catalogue's row; `None` for a model it does not know, which only an own key may call.
+    /// The catalogue's row; `None` for a model that is not in the catalogue, which only a customer's own key may call.
     pub model: Option<Arc<Model>>,
     /// Canonical `provider/model`.
     pub id: Arc<str>,
     /// The canonical id without its provider.
     pub name: Arc<str>,
-    /// What the provider calls it.
+    /// The name of the model at the provider.
     pub upstream: Arc<str>,
-    /// Retired or unknown to the catalogue: never on a platform key.
+    /// Retired or not in the catalogue: never on a platform key.
     pub byok_only: bool,
 }
 
 /// One line of the receipt's `candidates`.
 #[derive(Clone, Debug, Serialize)]
 pub struct CandidateTrace {
-    /// Of a name that means nothing: the name.
+    /// For an unknown name: the name.
     pub model_id: Arc<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<&'static str>,
@@ -68,23 +68,23 @@ pub struct CandidateTrace {
     pub filtered_out_by: Option<&'static str>,
 }
 
-/// What may be tried, in order.
+/// The candidates in the order in which they are tried.
 #[derive(Debug)]
 pub struct Plan {
     pub candidates: Vec<Candidate>,
     pub considered: Vec<CandidateTrace>,
     pub strategy: &'static str,
-    /// What the choice among all models came to, where it was the gateway's.
+    /// The result of the gateway's own choice, if it chose.
     pub automatic: Option<Outcome>,
 }
 
-/// What the choice among all models came to.
+/// The result of the choice among all models.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     pub floor_permille: u16,
-    /// No model that may serve reaches the floor; the first candidate is the best there is.
+    /// No available model reaches the floor; the first candidate is the best one.
     pub floor_not_met: bool,
-    /// Models that are not among the candidates listed, by the filter that took them out.
+    /// Number of models that are not among the listed candidates, by the filter that excluded them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<&'static str, u32>,
 }
@@ -92,52 +92,52 @@ pub struct Outcome {
 /// Why there is no plan.
 #[derive(Debug)]
 pub enum RoutingError {
-    /// The gateway's own choice was asked for where it makes none: for this kind of request, or for this API key.
+    /// `auto` was requested where the gateway does not choose: for this endpoint kind, or for this API key.
     Automatic,
-    /// No model that may serve reaches the quality that the request demands.
+    /// No available model reaches the quality that the request requires.
     BelowFloor { floor_permille: u16, considered: Vec<CandidateTrace> },
-    /// The name means nothing here, or only a retired model. `instead` is its successor, `nearest` are names like it.
+    /// The name is unknown, or only a retired model has it. `instead` is its successor, `nearest` are similar names.
     UnknownModel {
         name: String,
         instead: Option<Arc<str>>,
         nearest: Vec<Arc<str>>,
         considered: Vec<CandidateTrace>,
     },
-    /// What stands before the first slash is neither a provider nor the beginning of a known name.
+    /// The part before the first slash is neither a provider nor the beginning of a known name.
     UnknownProvider { name: String, nearest: Vec<Arc<str>>, considered: Vec<CandidateTrace> },
     /// Every candidate was filtered out.
     NothingLeft { considered: Vec<CandidateTrace> },
 }
 
-/// What the request wants.
+/// The requirements of a request for the plan.
 pub struct RouteRequest<'a> {
-    /// Model names, to be tried in this order.
+    /// Model names, in the order in which they are tried.
     pub names: &'a [Cow<'a, str>],
     pub facts: &'a Facts,
     pub output_limit: Option<u64>,
     pub service_tier: Option<&'a str>,
     pub kind: Kind,
-    /// Builds on what a provider keeps.
+    /// The request refers to something that a provider stores.
     pub needs_state: bool,
-    /// Who shall serve the first name, and every later one that does not name somebody else.
+    /// The provider of the first name, and of every later name that states no other provider.
     pub pin: Option<ProviderId>,
-    /// The order of the hosts of one name; by price when nothing is preferred.
+    /// The order of the hosts of one name; by price without a preference.
     pub strategy: Option<Strategy>,
-    /// What it demands of hosts, and prefers.
+    /// Required and preferred properties of hosts.
     pub preferences: &'a Preferences,
     pub measured: &'a dyn Fn(&str) -> HostStats,
-    /// The conversation that it goes on with. Looked up only where there is a choice of hosts.
+    /// The conversation that the request continues. Looked up only if there is a choice of hosts.
     pub session: &'a dyn Fn() -> Option<KnownSession>,
     pub at: OffsetDateTime,
-    /// What the gateway's own choice goes by; `None` where it makes none.
+    /// The facts for the gateway's own choice; `None` if it does not choose.
     pub automatic: Option<Automatic<'a>>,
-    /// The embedding model of the organization, which stands for `auto` where vectors are asked for.
+    /// The embedding model of the organization, which `auto` means for embeddings.
     pub embedding: Option<&'a str>,
 }
 
-/// Which credentials there are.
+/// The available credentials.
 pub struct CredentialLookup<'a> {
-    /// An enabled stored key of the customer fits this provider and model.
+    /// An enabled stored key of the customer exists for this provider and model.
     pub own: &'a dyn Fn(ProviderId, &Candidate) -> bool,
     /// The operator has a key for this provider.
     pub platform: &'a dyn Fn(ProviderId) -> bool,
@@ -149,7 +149,7 @@ pub fn is_automatic(name: &str) -> bool {
 }
 
 impl CandidateTrace {
-    /// A name of the request that means nothing here.
+    /// A name in the request that is unknown.
     fn unknown(name: &str) -> Self {
         Self {
             model_id: shown(name).into(),
@@ -161,7 +161,7 @@ impl CandidateTrace {
         }
     }
 
-    /// A host that is not what the suffix of its name asks for.
+    /// A host without the property that the suffix of the name requires.
     fn left_out(host: &Candidate) -> Self {
         Self {
             model_id: host.id.clone(),
@@ -173,25 +173,25 @@ impl CandidateTrace {
         }
     }
 
-    /// Says that the conversation was served there, if it was.
+    /// Records that the host served the conversation before, if it did.
     fn note_session(&mut self, session: Option<&KnownSession>) {
         if self.filtered_out_by.is_none() && session.is_some_and(|session| session.model == self.model_id) {
             self.reasons.push("same_session");
         }
     }
 
-    /// Whether the name meant nothing.
+    /// Whether the name was unknown.
     pub fn is_unknown(&self) -> bool {
         self.provider.is_none()
     }
 }
 
-/// A client's name of a model, fit to be told.
+/// A model name of the client, made safe to show.
 pub fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(SHOWN_MAX).collect()
 }
 
-/// Makes the plan.
+/// Creates the plan.
 pub fn plan(
     catalog: &Catalog,
     request: &RouteRequest<'_>,
@@ -282,18 +282,18 @@ fn finished(
 /// One of the hosts of a name, with the estimated cost there.
 type Host = (Candidate, Option<NanoUsd>);
 
-/// What of a name is unknown.
+/// The unknown part of a name.
 enum Unknown {
     Model,
     Provider,
 }
 
-/// Canonical ids of the models whose names are most like this one.
+/// Canonical ids of the models with the most similar names.
 fn nearest(catalog: &Catalog, name: &str, request: &RouteRequest<'_>) -> Vec<Arc<str>> {
     catalog.nearest(name, request.at.date()).iter().map(|model| model.id.clone()).collect()
 }
 
-/// The hosts that a name stands for, with the estimated cost at each.
+/// The hosts of a name, with the estimated cost at each.
 fn named(
     catalog: &Catalog,
     index: usize,
@@ -342,7 +342,7 @@ fn resolved(catalog: &Catalog, index: usize, name: &str, request: &RouteRequest<
                 }
                 Resolved::Listed(hosts)
             }
-            // It names nobody else: whether it means anything is for the pinned provider to say.
+            // The name states no other provider: whether it is known is decided by the fixed provider.
             Resolved::Unknown { .. } => catalog.resolve_at(provider, name, today),
             other => other,
         },
@@ -396,7 +396,7 @@ fn credential_obstacle(
     unusable.or((!(keys.platform)(candidate.provider)).then_some("no_credential"))
 }
 
-/// The cost at a host that has read `cached` tokens of the prompt before.
+/// The cost at a host that has cached `cached` tokens of the prompt.
 fn estimate(model: &Model, request: &RouteRequest<'_>, cached: u64) -> Option<NanoUsd> {
     let prompt = request.facts.text_bytes / BYTES_PER_TOKEN;
     let cached = cached.min(prompt);
@@ -409,12 +409,12 @@ fn estimate(model: &Model, request: &RouteRequest<'_>, cached: u64) -> Option<Na
             money::cost(read).ok()
         }
         Kind::Embeddings | Kind::Rerank | Kind::Moderation => money::cost([(prompt, rates.input)]).ok(),
-        // Billed by something else than words.
+        // Billed by units other than text.
         _ => None,
     }
 }
 
-/// All that was found is retired or unlisted, and the caller has no key of its own for it.
+/// Every model that was found is retired or unlisted, and the caller has no own key for it.
 fn gone(catalog: &Catalog, request: &RouteRequest<'_>, considered: Vec<CandidateTrace>) -> RoutingError {
     let name = request.names.first().map(|name| name.to_string()).unwrap_or_default();
     let instead = match catalog.resolve(&name, request.at.date()) {

@@ -1,21 +1,21 @@
-//! What is known of the quality of models: a table by model, effort and category, with its source. The scale is the
-//! share of the reference model, in permille. No evidence is `None` and clears no floor; the operator's own judgement
-//! of a model (`quality_permille` in the catalogue) goes before the table.
+//! The known quality of models: a table by model, effort and category, with its source. The scale is the share of the
+//! reference model, in permille. Missing evidence is `None` and reaches no floor; the operator's own value for a model
+//! (`quality_permille` in the catalogue) has priority over the table.
 
 use crate::{dialect::canonical::Effort, domain::catalog::Model};
 use kairosroute_classifier::{Category, CategorySet};
 use std::{collections::HashMap, sync::LazyLock};
 
-/// Questions per category that a mean rests on. LiveBench does not publish the number by row; this is a low estimate,
-/// so that the stated error is rather too large.
+/// Assumed number of questions for each category mean. LiveBench does not publish the number for each row; this is a
+/// low estimate, so the stated error is rather too large.
 const QUESTIONS: i64 = 100;
-/// Standard errors that are taken off a mean before it is compared with a floor.
+/// Standard errors that are subtracted from a mean before it is compared with a floor.
 const ERRORS: i64 = 1;
-/// Where nothing else is known the scale has this score as 1,000.
+/// Without other information, this score is 1,000 on the scale.
 const SCALE_DEFAULT: i64 = 800;
 
-/// The columns of the table, in order, by category of ours. LiveBench has no tasks with tools and no small talk: both
-/// go by following instructions, and agents by code besides.
+/// The columns of the table for each of our categories, in order. LiveBench has no tasks with tools and no small talk:
+/// both use the results for following instructions, and agents also those for code.
 const COLUMNS: usize = 7;
 const INSTRUCTION: usize = 6;
 
@@ -25,7 +25,7 @@ struct Row {
     means: [u16; COLUMNS],
 }
 
-/// A quality and how sure it is, in permille of the reference.
+/// A quality and its uncertainty, in permille of the reference.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quality {
     pub mean: i64,
@@ -33,13 +33,13 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// What it is at least, with the stated confidence.
+    /// Its lower bound, with the stated confidence.
     pub fn lower_bound(self) -> i64 {
         self.mean - ERRORS * self.error
     }
 }
 
-/// The table as it is compiled in.
+/// The compiled-in table.
 pub struct QualityTable(HashMap<&'static str, Vec<Row>>);
 
 static BUILT_IN: LazyLock<QualityTable> = LazyLock::new(|| QualityTable::read(include_str!("quality.csv")));
@@ -49,7 +49,7 @@ pub fn built_in() -> &'static QualityTable {
 }
 
 impl QualityTable {
-    /// Reads the table; a line that is none is left out, which the tests rule out for the built-in one.
+    /// Reads the table. An invalid line is left out; the tests exclude this for the built-in table.
     fn read(text: &'static str) -> QualityTable {
         let mut table: HashMap<&'static str, Vec<Row>> = HashMap::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -64,7 +64,7 @@ impl QualityTable {
         QualityTable(table)
     }
 
-    /// The quality of a model for any of these categories: the least of them.
+    /// The quality of a model for a set of categories: the lowest of them.
     pub fn quality(
         &self,
         model: &Model,
@@ -93,7 +93,7 @@ impl QualityTable {
             None => rows.iter().find(|row| row.is_default),
             Some(effort) => {
                 let exact = rows.iter().find(|row| row.effort == name(effort));
-                // A model with one way of working has one row.
+                // A model without effort levels has one row.
                 exact.or_else(|| rows.first().filter(|_| rows.len() == 1))
             }
         }

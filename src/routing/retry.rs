@@ -1,4 +1,4 @@
-//! Retries: how long to wait, and a budget over all requests that keeps a broken provider from being hammered.
+//! Retries: how long to wait, and a budget over all requests that limits the load on a failing provider.
 
 use crate::domain::{ambient::Ambient, ids::OrgId};
 use std::{
@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-/// Longest wait before a retry; a provider that asks for more is not waited for.
+/// Longest wait before a retry; if a provider requests more, there is no retry.
 pub const WAIT_MAX: Duration = Duration::from_secs(4);
 const WAIT_FIRST_MS: u64 = 400;
 const JITTER_MS: u64 = 200;
 
-/// The wait before retry number `retry` (from 0): 400 ms doubling to 4 s, plus up to 200 ms by chance, or what
-/// the provider asked for. `None`: it asked for longer than a client should be kept waiting.
+/// The wait before retry number `retry` (from 0): 400 ms doubling to 4 s, plus a random time of up to 200 ms, or the
+/// time that the provider requests. `None`: that time is longer than a client should wait.
 pub fn wait(retry: u32, asked: Option<Duration>, ambient: &Ambient) -> Option<Duration> {
     let doubled = WAIT_FIRST_MS.saturating_mul(1_u64.checked_shl(retry).unwrap_or(u64::MAX));
     let own =
@@ -28,15 +28,15 @@ pub fn wait(retry: u32, asked: Option<Duration>, ambient: &Ambient) -> Option<Du
     }
 }
 
-/// At most a fifth of the requests, plus ten a second, may be tried again: under a total outage the load on the
-/// providers stays near what it was. Counts in thousandths of a try.
+/// At most a fifth of the requests, plus ten a second, may be retried: in a total outage the load on the providers
+/// stays near its usual level. Counted in thousandths of a retry.
 pub struct RetryBudget {
     milli: AtomicI64,
     refilled_ms: AtomicI64,
     shares: Mutex<Shares>,
 }
 
-/// What organizations have taken of it in the running second.
+/// The retries that organizations have taken in the current second.
 #[derive(Default)]
 struct Shares {
     second: i64,
@@ -46,9 +46,9 @@ struct Shares {
 const MILLI_PER_REQUEST: i64 = 200;
 const MILLI_PER_SECOND: i64 = 10_000;
 const MILLI_PER_TRY: i64 = 1_000;
-/// What can be saved up: ten seconds' worth.
+/// The maximum that can be saved: ten seconds' worth.
 const MILLI_MAX: i64 = 10 * MILLI_PER_SECOND;
-/// Organizations that may take tries in one second.
+/// Organizations that may take retries in one second.
 const SHARES_MAX: usize = 1_024;
 
 impl Default for RetryBudget {
@@ -62,21 +62,22 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// Notes a request.
+    /// Counts a request.
     pub fn deposit(&self) {
         if self.milli.load(Ordering::Relaxed) < MILLI_MAX {
             self.milli.fetch_add(MILLI_PER_REQUEST, Ordering::Relaxed);
         }
     }
 
-    /// Takes one try, if there is one. `now_ms` rises with the clock.
+    /// Takes one retry, if one is available. `now_ms` never decreases.
     pub fn try_acquire(&self, now_ms: i64) -> bool {
         self.refill(now_ms);
         self.take_one()
     }
 
-    /// Takes one try for an organization, which may have as many within a second as it leaves to the others: one whose
-    /// calls all fail gets half of what there is, and the first try of somebody else finds the other half.
+    /// Takes one retry for an organization, which may take as many within a second as it leaves for the others. An
+    /// organization whose calls all fail gets half of the available retries, and the first retry of another
+    /// organization finds the other half.
     pub fn try_acquire_for(&self, organization: OrgId, now_ms: i64) -> bool {
         self.refill(now_ms);
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +87,7 @@ impl RetryBudget {
             shares.tries.clear();
         }
         let taken = shares.tries.get(&organization).copied();
-        // So many organizations that fail at once are an outage: there is nothing to gain by more tries.
+        // If so many organizations fail at once, it is an outage: more retries do not help.
         let has_room = taken.is_some() || shares.tries.len() < SHARES_MAX;
         let left = self.milli.load(Ordering::Relaxed) / MILLI_PER_TRY;
         let may = has_room && taken.unwrap_or(0) < left && self.take_one();

@@ -1,5 +1,5 @@
-//! Which host served a conversation last. A host that keeps the prompts it has read charges less for the part that it
-//! knows, so that leaving it costs that part anew. In memory, bounded, of this process alone; nothing rests on it.
+//! Which host served a conversation last. A host that caches prompts charges less for the part that it has cached, so a
+//! change of host costs that part again. In memory, bounded, of this process only; nothing depends on it.
 
 use crate::{dialect::Session, domain::ids::OrgId};
 use moka::sync::Cache;
@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-/// Conversations kept.
+/// Maximum conversations.
 const SESSIONS_MAX: u64 = 100_000;
-/// How long providers keep prompts at least, by their documents: 5 minutes since the last use.
+/// How long providers cache prompts at least, by their documents: 5 minutes since the last use.
 const KEPT: Duration = Duration::from_secs(300);
-/// Prompts below this length are not kept by any provider that documents it.
+/// No provider that documents its cache caches prompts below this length.
 const CACHED_TOKENS_MIN: u64 = 1_024;
 
-/// Two numbers that stand for a conversation: its name, and how it begins.
+/// Two numbers that identify a conversation: its name, and its beginning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SessionKey {
     name: u64,
@@ -30,12 +30,12 @@ struct LastTurn {
     prompt_tokens: u64,
 }
 
-/// What is known of the conversation that a request goes on with.
+/// The known facts about the conversation that a request continues.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KnownSession {
     /// The model, with its provider, that served the last turn.
     pub model: Arc<str>,
-    /// Tokens of the prompt that it has read before and may charge less for.
+    /// Tokens of the prompt that the host has cached and may charge less for.
     pub cached_tokens: u64,
 }
 
@@ -65,18 +65,18 @@ impl Sessions {
         SessionKey { name, opening }
     }
 
-    /// What is known of it.
+    /// The known facts about the conversation.
     pub fn get(&self, key: SessionKey) -> Option<KnownSession> {
         let last = self.turns.get(&key.name)?;
-        // A client may use one name for several conversations: then the host has not read this prompt.
+        // A client may use one name for several conversations: then the host has not cached this prompt.
         let is_read = last.opening == key.opening && last.prompt_tokens >= CACHED_TOKENS_MIN;
-        // A short prompt is kept nowhere: then only a client that names its conversation wants it to stay.
+        // No host caches a short prompt: then only a client that names its conversation wants the same host.
         let has_name = key.name != key.opening;
         let cached_tokens = if is_read { last.prompt_tokens } else { 0 };
         (is_read || has_name).then_some(KnownSession { model: last.model, cached_tokens })
     }
 
-    /// A turn was answered by this model.
+    /// This model answered a turn.
     pub fn record(&self, key: SessionKey, model: Arc<str>, prompt_tokens: u64) {
         self.turns.insert(key.name, LastTurn { model, opening: key.opening, prompt_tokens });
     }

@@ -1,7 +1,6 @@
-//! What several processes report to each other of the hosts they call. Each collects its samples, a job writes them
-//! every
-//! few seconds and applies those of the others as if they had been taken here, so that one process need not make the
-//! same failed calls as another. Bounded; a sample may be lost, nothing rests on it.
+//! Measurements of hosts that several processes exchange. Each process collects its samples; a job writes them every
+//! few seconds and applies those of the others as if they had been taken here, so that one process does not repeat the
+//! failed calls of another. Bounded; a sample may be lost, because nothing depends on it.
 
 use super::{
     breaker::Breakers,
@@ -16,13 +15,13 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Samples of one batch, and of one organization among them: nobody takes the room of the others.
+/// Samples of one batch, and of one organization in it: no organization takes the room of the others.
 pub const SAMPLES_MAX: usize = 512;
 const SAMPLES_OF_ONE_MAX: usize = 64;
-/// Older samples are of no use.
+/// Older samples are not used.
 const AGE_MAX_MS: i64 = 300_000;
 
-/// One call of a host.
+/// One call to a host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostSample {
     /// The model's id with its provider.
@@ -31,13 +30,13 @@ pub struct HostSample {
     /// Unix milliseconds, by this process's clock.
     pub at_ms: i64,
     pub sample: Sample,
-    /// On the platform's key: it counts for whether the host is set aside.
+    /// On the platform key: it counts towards pausing the host.
     pub is_platform: bool,
-    /// How long the provider asked to be left alone.
+    /// The pause that the provider requested.
     pub retry_after_ms: Option<i64>,
 }
 
-/// As it is stored: an age instead of a time, because clocks differ.
+/// The stored form: an age instead of a time, because clocks differ.
 #[derive(Serialize, Deserialize)]
 struct StoredSample<'a> {
     #[serde(borrow)]
@@ -54,7 +53,7 @@ struct StoredSample<'a> {
     retry_after_ms: Option<i64>,
 }
 
-/// The samples of this process that the others have not got yet.
+/// The samples of this process that the other processes have not received yet.
 #[derive(Default)]
 pub struct OutgoingSamples(Mutex<Outgoing>);
 
@@ -78,7 +77,7 @@ impl OutgoingSamples {
         }
     }
 
-    /// Takes all of them.
+    /// Takes all samples.
     pub fn take(&self) -> Vec<HostSample> {
         let mut outgoing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         outgoing.by_org.clear();
@@ -86,7 +85,7 @@ impl OutgoingSamples {
     }
 }
 
-/// JSON text of samples, to be written now.
+/// Samples as JSON text, to be written now.
 pub fn encode(samples: &[HostSample], now_ms: i64) -> Result<String, serde_json::Error> {
     let stored: Vec<StoredSample<'_>> = samples
         .iter()
@@ -110,7 +109,7 @@ pub fn encode(samples: &[HostSample], now_ms: i64) -> Result<String, serde_json:
     serde_json::to_string(&stored)
 }
 
-/// The samples of a batch that was written `batch_age_ms` ago. One that is too old is left out.
+/// The samples of a batch that was written `batch_age_ms` ago. Samples that are too old are left out.
 pub fn decode(text: &str, batch_age_ms: i64, now_ms: i64) -> Result<Vec<HostSample>, serde_json::Error> {
     let stored: Vec<StoredSample<'_>> = serde_json::from_str(text)?;
     let samples = stored.into_iter().take(SAMPLES_MAX).filter_map(|stored| {

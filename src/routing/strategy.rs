@@ -1,23 +1,23 @@
-//! Orderings of the hosts of one model, by catalogue price and by what was measured. Pure: the same figures give the
-//! same order. What is not known, for want of a price or of samples, stands in the middle.
+//! Orders the hosts of one model by catalogue price and by measurements. Pure: the same figures give the same order. An
+//! unknown figure (no price or too few samples) gets the middle rank.
 
 use super::host_stats::HostStats;
 use crate::domain::money::NanoUsd;
 
-/// What a request prefers among hosts.
+/// The preference of a request among hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Strategy {
     Cheap,
-    /// The whole of an answer soonest: by tokens a second, the wait for the first one included; where no host writes in
+    /// The shortest time to a whole answer: by tokens a second, including the wait for the first one; if no host counts
     /// tokens, by the first byte.
     Fast,
-    /// The first byte of content soonest.
+    /// The shortest time to the first byte of content.
     Latency,
     /// The most tokens a second.
     Throughput,
     /// The fewest failures.
     Reliable,
-    /// Price, and what fast and reliable go by, alike.
+    /// The sum of the ranks by price, `fast` and `reliable`.
     Balanced,
 }
 
@@ -40,7 +40,7 @@ impl Strategy {
         }
     }
 
-    /// Sorts hosts, best first. Equal ones stay in order of price.
+    /// Sorts hosts, best first. Equal ones keep their order by price.
     pub fn sort<T>(self, hosts: &mut Vec<T>, facts: impl Fn(&T) -> (Option<NanoUsd>, HostStats)) {
         let mut rows: Vec<(Row, T)> = hosts.drain(..).map(|host| (Row::of(facts(&host)), host)).collect();
         rows.sort_by_key(|(row, _)| row.price.unwrap_or(u64::MAX));
@@ -51,7 +51,7 @@ impl Strategy {
         hosts.extend(placed.into_iter().map(|(_, host)| host));
     }
 
-    /// The place of each row, lower first.
+    /// The rank of each row; a lower value is better.
     fn places(self, rows: &[Row]) -> Vec<u64> {
         let by = |figure: fn(&Row) -> Option<u64>| ranks(&rows.iter().map(figure).collect::<Vec<_>>());
         match self {
@@ -92,16 +92,16 @@ impl Row {
     }
 }
 
-/// The places by how soon an answer is whole. Tokens a second are not weighed against a latency: one host's first byte
-/// comes before another's whole answer whichever of them is faster.
+/// The ranks by the time to a whole answer. Tokens a second are not compared with a latency: the first byte of one host
+/// comes before the whole answer of another, whichever is faster.
 fn speeds(rows: &[Row]) -> Vec<u64> {
     let writes = rows.iter().any(|row| row.slowness().is_some());
     let figure = if writes { Row::slowness } else { Row::latency };
     ranks(&rows.iter().map(figure).collect::<Vec<_>>())
 }
 
-/// Twice the number of known figures that are better, and once for each that is equal; an unknown one has as many
-/// above it as below.
+/// Twice the number of better known figures, plus one for each equal one; an unknown figure has as many above it as
+/// below.
 fn ranks(figures: &[Option<u64>]) -> Vec<u64> {
     let known: Vec<u64> = figures.iter().flatten().copied().collect();
     let count = |request: &dyn Fn(u64) -> bool| {
@@ -176,14 +176,14 @@ mod tests {
             [("slow", 10, embeds(900)), ("quick", 30, embeds(100)), ("new", 20, HostStats::default())];
         assert_eq!(order(Strategy::Fast, &hosts), ["quick", "new", "slow"]);
         assert_eq!(order(Strategy::Throughput, &hosts), ["slow", "new", "quick"], "by price");
-        // The dear host's speed weighs as much as its price.
+        // The speed of the expensive host weighs as much as its price.
         let pair = [("slow", 10, embeds(900)), ("quick", 20, embeds(100))];
         assert_eq!(order(Strategy::Balanced, &pair), ["slow", "quick"]);
         let reliable = HostStats { success_permille: Some(900), ..embeds(100) };
         let failing = HostStats { success_permille: Some(800), ..embeds(900) };
         let pair = [("slow", 10, failing), ("quick", 20, reliable)];
         assert_eq!(order(Strategy::Balanced, &pair), ["quick", "slow"]);
-        // Of hosts that write, one whose speed is not known does not win by its first byte.
+        // Among hosts that count tokens, a host of unknown speed does not win by its first byte.
         let hosts = [("begun", 10, embeds(1)), ("written", 20, measured(300, 50, 1_000))];
         assert_eq!(order(Strategy::Fast, &hosts), ["begun", "written"], "neither is known to be faster");
         let hosts = [("begun", 20, embeds(1)), ("written", 10, measured(300, 50, 1_000))];

@@ -64,7 +64,7 @@ fn a_record_moved_to_any_other_row_fails_to_open() {
         Binding { origin: "", ..own },
         Binding { origin: "https://example.org", ..own },
         Binding { record: "pk_2", ..own },
-        // The same bytes, cut elsewhere.
+        // The same bytes, split at another position.
         Binding { provider: "openaih", origin: "ttps://example.com", ..own },
     ];
     for other in elsewhere {

@@ -1,12 +1,12 @@
-//! The category of a prompt: multinomial logistic on words, their places, shape and layout. The sums are of integers, and the
-//! exponential is our own, so that the same text gives the same bits on every machine.
+//! The category of a prompt: multinomial logistic regression on words, their positions, shape and layout. The sums are
+//! integers, and the exponential function is our own, so the same text gives the same bits on every machine.
 
 use super::{
     features::Features,
     model::{BITS, COLUMNS, Model, Table, Weights},
 };
 
-/// Categories that the model tells apart; the last one, [`Category::Agent`], follows from the request.
+/// Categories that the model distinguishes; the last one, [`Category::Agent`], follows from the request.
 pub const LEARNED: usize = 7;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -19,7 +19,7 @@ pub enum Category {
     Summarization,
     Creative,
     Chat,
-    /// Tools are in play.
+    /// The request has tools.
     Agent,
 }
 
@@ -52,13 +52,13 @@ impl Category {
         Self::ALL.into_iter().find(|category| category.as_str() == name)
     }
 
-    /// Its place in [`Category::ALL`].
+    /// Its position in [`Category::ALL`].
     pub fn index(self) -> usize {
         self as usize
     }
 }
 
-/// A set of categories. Never empty where the classifier made it.
+/// A set of categories. Never empty if the classifier made it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CategorySet(u8);
 

@@ -1,5 +1,5 @@
 //! How much a prompt gains from a strong model: small regression trees over the shape, and a ridge regression over
-//! words. Told as the share of the training prompts that gain less.
+//! words. Expressed as the share of the training prompts that gain less.
 
 use super::{
     category::root,
@@ -8,18 +8,18 @@ use super::{
     shape,
 };
 
-/// Numbers named in an explanation.
+/// Shape numbers in an explanation.
 pub const EXPLAINED: usize = 3;
 
-/// Which shape number moved a difficulty, and by how much.
+/// The effect of one shape number on a difficulty.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Influence {
-    /// The place of the number in [`shape::Shape`].
+    /// The position of the number in [`shape::Shape`].
     pub feature: u16,
     pub weight: f32,
 }
 
-/// The difficulty from 0 to 1, and what moved it most.
+/// The difficulty from 0 to 1, and the numbers with the largest effect.
 pub fn difficulty(model: &Model, features: &Features, word_sum: i32) -> (f64, [Influence; EXPLAINED]) {
     let mut moved = [0.0_f32; shape::LEN];
     let trees: f64 = model.trees.iter().map(|tree| f64::from(walk(tree, features, &mut moved))).sum();
@@ -69,7 +69,8 @@ fn strongest(moved: &[f32; shape::LEN]) -> [Influence; EXPLAINED] {
     best
 }
 
-/// Where a raw value stands among the knots. Beyond them it nears 0 and 1 without reaching them, so that order is kept.
+/// The position of a raw value between the knots. Beyond them it approaches 0 and 1 without reaching them, so that the
+/// order is kept.
 fn percentile(knots: &[f32], raw: f64) -> f64 {
     let (Some(&first), Some(&last)) = (knots.first(), knots.last()) else { return 0.5 };
     let (first, last) = (f64::from(first), f64::from(last));

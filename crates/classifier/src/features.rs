@@ -1,4 +1,4 @@
-//! The numbers a text is judged by.
+//! The numeric features of a text.
 
 use super::{
     layout::{self, Layout},
@@ -10,7 +10,7 @@ use super::{
     window,
 };
 
-/// Numbers that depend on upper and lower case. The category does not look at them: people write as they like.
+/// Features that depend on upper and lower case. The category does not use them, because people write in any case.
 const CASED: [&str; 6] = [
     "upper_permille",
     "capitalized_words",
@@ -20,7 +20,7 @@ const CASED: [&str; 6] = [
     "question_upper_words",
 ];
 
-/// Everything the model sees of a text.
+/// All features of a text.
 pub struct Features {
     pub shape: Shape,
     pub layout: Layout,
@@ -35,7 +35,8 @@ pub struct Features {
 }
 
 impl Features {
-    /// The places in `shape` of what depends on upper and lower case; no model of the category may weigh them.
+    /// The positions in `shape` of numbers that depend on upper and lower case; the category model must not give them
+    /// weight.
     pub fn cased() -> impl Iterator<Item = usize> {
         (0..shape::LEN).filter(|index| CASED.contains(&shape::name(*index).as_str()))
     }

@@ -1,12 +1,12 @@
-//! Where the instruction stands in a text: how its sentences begin, and how its lines and paragraphs are laid out. A
-//! short line above or below a long block is an instruction about this block. Only the category looks at this.
+//! The position of the instruction in a text: how its sentences begin, and how its lines and paragraphs are laid out. A
+//! short line above or below a long block is an instruction about this block. Only the category uses these features.
 
 use super::{
     lexicon::{self, FIRST_WORDS},
     ngrams::{START_BUCKETS_BITS, Words, bigram_hash, bucket, word_hash},
 };
 
-/// Sentences whose first words are looked at, from the beginning and from the end.
+/// Sentences whose first words are examined, from the beginning and from the end.
 const FIRST_SENTENCES: usize = 16;
 const LAST_SENTENCES: usize = 8;
 /// Words from the beginning of a sentence that count.
@@ -30,8 +30,8 @@ const SIZES: [&str; 15] = [
     "longest_line_bytes",
 ];
 
-/// How many numbers there are: sizes, how often each group of first words begins a sentence, and with which of them the
-/// last sentence begins.
+/// The number of features: sizes, how often each group of first words begins a sentence, and which of them begins the
+/// last sentence.
 pub const LEN: usize = SIZES.len() + 2 * FIRST_WORDS.len();
 
 /// The numbers of one text.
@@ -78,7 +78,7 @@ pub fn layout(parts: [&[u8]; 2]) -> (Layout, Vec<u16>) {
     (layout, starts)
 }
 
-/// The sentences of a text: it is cut at line ends, and after `.`, `?` and `!` before a space.
+/// The sentences of a text: it is split at line ends, and after `.`, `?` and `!` before a space.
 fn sentences(parts: [&[u8]; 2]) -> Vec<&[u8]> {
     let mut found = Vec::new();
     for part in parts {

@@ -1,5 +1,5 @@
-//! Word groups: lists of words that hint at a kind of task or at a field of knowledge. Each group is one feature (how
-//! many of its words a text has). The lists are part of the model: a change needs a new training run.
+//! Word groups: lists of words that indicate a kind of task or a field of knowledge. Each group is one feature (how
+//! many of its words a text has). The lists are part of the model: a change requires a new training run.
 
 use super::ngrams::{bigram_hash, word_hash};
 use std::sync::LazyLock;
@@ -273,7 +273,7 @@ impl Table {
 
     fn get(&self, hash: u32) -> u64 {
         let mut at = slot(hash);
-        // At most a third of the slots is taken, so an empty one ends every search.
+        // At most a third of the slots is used, so an empty one ends every search.
         while let Some(&(found, bits)) = self.0.get(at) {
             if bits == 0 || found == hash {
                 return bits;

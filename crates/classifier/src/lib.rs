@@ -1,5 +1,5 @@
-//! What a prompt is: its category and how much it gains from a strong model. Computed here, in microseconds, without
-//! calling anyone and without keeping the text. Pure and deterministic: integer features, a fixed model, no clock.
+//! Classifies a prompt: its category, and how much it gains from a strong model. Computed locally in microseconds; it
+//! makes no calls and stores no text. Pure and deterministic: integer features, a fixed model, no clock.
 
 mod category;
 mod difficulty;
@@ -18,29 +18,29 @@ pub use model::Model;
 
 use category::LEARNED;
 
-/// Below this confidence the outcome is a set of categories.
+/// Below this confidence the result is a set of categories.
 pub const CONFIDENT: f64 = 0.7;
 /// The set holds this much of the probability, or [`SET_MAX`] categories.
 const SET_MASS: f64 = 0.8;
 const SET_MAX: usize = 3;
 
-/// What a prompt was found to be.
+/// The classification of a prompt.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Classification {
     pub category: Category,
-    /// The category, or all that it may well be where the confidence is low.
+    /// The category, or all likely categories if the confidence is low.
     pub categories: CategorySet,
     /// Probability of `category`, 0 to 1.
     pub confidence: f64,
     /// Share of the training prompts that gain less from a strong model, 0 to 1.
     pub difficulty: f64,
-    /// The shape numbers that moved the difficulty most.
+    /// The shape numbers with the largest effect on the difficulty.
     pub top_features: [Influence; EXPLAINED],
-    /// Version of the model that judged.
+    /// Version of the model.
     pub version: u32,
 }
 
-/// What the request says beside its text.
+/// The facts about the request besides its text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Context {
     /// Tools are declared or were called.
@@ -48,7 +48,7 @@ pub struct Context {
 }
 
 impl Classification {
-    /// The names of the shape numbers that moved the difficulty most.
+    /// The names of the shape numbers with the largest effect on the difficulty.
     pub fn top_feature_names(&self) -> impl Iterator<Item = String> {
         self.top_features
             .into_iter()
@@ -57,12 +57,12 @@ impl Classification {
     }
 }
 
-/// Judges the last text of a user.
+/// Classifies the last text of a user.
 pub fn classify(text: &str, context: Context) -> Classification {
     let features = Features::of(text);
     match model::built_in() {
         Some(model) => model.classify(&features, context),
-        // The tests rule this out. Nothing is known then, and nothing is claimed.
+        // The tests exclude this case. Then nothing is known, and the result claims nothing.
         None => Classification {
             category: Category::Chat,
             categories: Category::ALL.into_iter().fold(CategorySet::default(), CategorySet::with),
@@ -75,7 +75,7 @@ pub fn classify(text: &str, context: Context) -> Classification {
 }
 
 impl Model {
-    /// Judges features.
+    /// Classifies features.
     pub fn classify(&self, features: &Features, context: Context) -> Classification {
         let (probabilities, word_sum) = category::probabilities(self, features);
         let (difficulty, top_features) = difficulty::difficulty(self, features, word_sum);

@@ -1,4 +1,4 @@
-//! The trained model as a file of fixed layout, little-endian; `training/train.py` writes it. Reading checks every
+//! The trained model as a file of fixed layout, little-endian; `training/train.py` writes it. The reader checks every
 //! length and every index, so that scoring needs no checks that could fail.
 
 use super::{
@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 /// Weights of one bucket: one for each learned category, then the one of difficulty.
 pub const COLUMNS: usize = 8;
-/// A shape or layout number is taken by its bit length, at most this much less one.
+/// A shape or layout number is used by its bit length, at most this value less one.
 pub const BITS: usize = 10;
 const MAGIC: &[u8; 8] = b"KRCLASS2";
 const KNOTS: usize = 101;
@@ -20,7 +20,7 @@ pub type Weights = [i8; COLUMNS];
 
 /// The weights of one kind of feature.
 pub struct Table {
-    /// What a unit of a weight is worth.
+    /// The value of one unit of a weight.
     pub scale: f32,
     pub rows: Vec<Weights>,
 }
@@ -31,7 +31,7 @@ pub struct Split {
     pub threshold: i32,
     pub left: i16,
     pub right: i16,
-    /// Mean of what is below, for explanations.
+    /// Mean of the values below, for explanations.
     pub value: f32,
 }
 
@@ -44,7 +44,7 @@ pub struct Model {
     pub version: u32,
     /// Divides the category scores; calibrates the confidence.
     pub temperature: f32,
-    /// What a unit of the difficulty weights of words is worth.
+    /// The value of one unit of the words' difficulty weights.
     pub ridge_scale: f32,
     pub bias: [f32; LEARNED],
     pub words: Table,
@@ -61,7 +61,7 @@ pub struct Model {
 static BUILT_IN: LazyLock<Option<Model>> =
     LazyLock::new(|| Model::read(include_bytes!("../model/model.bin")));
 
-/// The model that is compiled in.
+/// The compiled-in model.
 pub fn built_in() -> Option<&'static Model> {
     BUILT_IN.as_ref()
 }
@@ -108,7 +108,7 @@ impl Reader<'_> {
         };
         let splits: Vec<Split> = (0..splits).map(|_| split(self)).collect::<Option<_>>()?;
         let leaves: Vec<f32> = (0..leaves).map(|_| self.f32()).collect::<Option<_>>()?;
-        // Children stand behind their parents, so that every walk ends.
+        // Children come after their parents, so every walk ends.
         let sound = |(at, split): (usize, &Split)| {
             usize::from(split.feature) < shape::LEN
                 && [split.left, split.right].into_iter().all(|child| match usize::try_from(child) {
@@ -121,7 +121,7 @@ impl Reader<'_> {
 }
 
 impl Model {
-    /// Reads a model; `None` if it is not one of this program's.
+    /// Reads a model; `None` if this program did not write it.
     pub fn read(bytes: &[u8]) -> Option<Model> {
         let mut reader = Reader(bytes);
         if &reader.take::<8>()? != MAGIC {

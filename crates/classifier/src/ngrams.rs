@@ -1,5 +1,5 @@
-//! Words of a text and their hashes. ASCII letters are compared without case; a number is a word of its length; what
-//! is not ASCII is taken as it is.
+//! Words of a text and their hashes. ASCII letters are compared without case; a number is a word of its length; other
+//! characters are used as they are.
 
 /// Buckets of the words and pairs of the whole text.
 pub const WORD_BUCKETS: usize = 1 << 13;
@@ -37,18 +37,18 @@ pub fn bigram_hash(first: u32, second: u32) -> u32 {
 
 /// Letters of a long word that stand for its stem.
 const STEM_BYTES: usize = 5;
-/// Characters of a script without spaces that are looked at from each end of a run.
+/// Characters of a script without spaces that are examined at each end of a run.
 const RUN_CHARS: usize = 20;
 
-/// The hash of the first letters of a long word: its other forms have the same.
+/// The hash of the first letters of a long word, which other forms of the word share.
 pub fn stem_hash(word: &[u8]) -> Option<u32> {
     let stem = word.get(..STEM_BYTES)?;
     let is_long = word.len() > STEM_BYTES && !word.iter().any(u8::is_ascii_digit);
     is_long.then(|| word_hash(stem).rotate_left(23))
 }
 
-/// Calls `each` with the hashes of the characters, and of pairs of them, of a word in a script that does not put spaces
-/// between words. Such a word is a whole sentence, which is seen once only.
+/// Calls `each` with the hashes of the characters, and of pairs of them, of a word in a script that does not separate
+/// words by spaces. Such a word is a whole sentence, which occurs only once.
 pub fn characters(word: &[u8], mut each: impl FnMut(u32)) {
     if word.iter().filter(|byte| **byte >= 0xe3).count() < 2 {
         return;
@@ -82,7 +82,7 @@ pub fn is_word_byte(byte: u8) -> bool {
 
 const WORD_BYTES: [bool; 256] = word_bytes();
 
-/// Letters, digits, the apostrophe, and all of what is not ASCII.
+/// Letters, digits, the apostrophe, and all characters that are not ASCII.
 const fn word_bytes() -> [bool; 256] {
     let mut table = [false; 256];
     let mut bytes: &mut [bool] = &mut table;

@@ -113,7 +113,7 @@ const QUESTION: [&str; 10] = [
     "question_upper_words",
 ];
 
-/// How many numbers there are.
+/// The number of features.
 pub const LEN: usize = SIZES.len()
     + PUNCTUATION.len()
     + LINES.len()
@@ -135,7 +135,7 @@ pub fn name(index: usize) -> String {
     plain.chain(first).chain(groups).chain(edges).nth(index).unwrap_or_default()
 }
 
-/// Appends numbers in their order; what does not fit is lost, which the tests rule out.
+/// Appends numbers in their order; a number that does not fit is lost, which the tests exclude.
 struct Sheet {
     shape: Shape,
     at: usize,
@@ -154,7 +154,7 @@ fn permille(part: usize, whole: usize) -> usize {
     (part * 1_000).checked_div(whole).unwrap_or(0)
 }
 
-/// What one walk over the words finds.
+/// The result of one pass over the words.
 pub struct WordFacts {
     /// Hashes of the words in order.
     pub hashes: Vec<u32>,
@@ -250,7 +250,7 @@ impl WordFacts {
     }
 }
 
-/// Sets a bit; whether it was not set before.
+/// Sets a bit; returns whether it was not set before.
 fn mark<const N: usize>(bits: &mut [u64; N], index: u16) -> bool {
     let Some(word) = bits.get_mut(usize::from(index) / 64) else { return false };
     let bit = 1 << (index % 64);
@@ -333,7 +333,7 @@ fn decimals(text: &[u8]) -> usize {
     memchr::memchr_iter(b'.', text).filter(|at| is_digit(at.checked_sub(1)) && is_digit(Some(at + 1))).count()
 }
 
-/// What one walk over the lines finds.
+/// The result of one pass over the lines.
 struct LineFacts<'a> {
     count: usize,
     blank: usize,

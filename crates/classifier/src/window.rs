@@ -1,12 +1,12 @@
-//! The part of a text that is looked at: without the greeting at its start and without sentences that try to choose
-//! the route, and of a long text the beginning and the end only.
+//! The part of a text that is examined: without the greeting at its start, without sentences that try to choose the
+//! route, and for a long text only the beginning and the end.
 
 use std::borrow::Cow;
 
-/// Bytes looked at from the beginning, and from the end.
+/// Bytes examined at the beginning, and at the end.
 pub const WINDOW_BYTES: usize = 3_000;
 
-/// Words that open a message and say nothing about its task.
+/// Words that open a message and do not indicate its task.
 const GREETINGS: [&str; 16] = [
     "hi",
     "hello",
@@ -26,7 +26,7 @@ const GREETINGS: [&str; 16] = [
     "there",
 ];
 
-/// A sentence with a word of the first list and one of the second speaks about routing, not about the task.
+/// A sentence with a word of the first list and one of the second is about routing, not about the task.
 const ROUTE_WORDS: [&str; 9] = [
     "route ",
     "router",
@@ -69,7 +69,7 @@ const RANK_WORDS: [&str; 14] = [
     "routing",
 ];
 
-/// The beginning and the end of a text as they are looked at. The second part is empty for a text that fits.
+/// The beginning and the end of a text that are examined. The second part is empty for a text that fits.
 pub fn window(text: &str) -> (Cow<'_, str>, &str) {
     let text = without_greeting(text.trim());
     if text.len() <= 2 * WINDOW_BYTES {
@@ -105,7 +105,7 @@ fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     (ends && start.eq_ignore_ascii_case(word)).then_some(rest)
 }
 
-/// The text without its sentences that ask for a route.
+/// The text without its sentences that request a route.
 fn without_routing(text: &str) -> Cow<'_, str> {
     if !contains(text, "model") && !contains(text, "rout") && !contains(text, "llm") {
         return Cow::Borrowed(text);
@@ -124,7 +124,7 @@ fn asks_for_route(sentence: &str) -> bool {
     sentence.len() <= 300 && any(&ROUTE_WORDS) && any(&MODEL_WORDS) && any(&RANK_WORDS)
 }
 
-/// Whether a text has a lower-case ASCII pattern in it, in any case.
+/// Whether a text contains a lower-case ASCII pattern, in any case.
 fn contains(text: &str, pattern: &str) -> bool {
     let (text, pattern) = (text.as_bytes(), pattern.as_bytes());
     let Some((&first, _)) = pattern.split_first() else { return true };

@@ -1,5 +1,5 @@
 //! The model in the tree gives the answers that were recorded when it was made: golden prompts bit for bit, and the
-//! measures on a part of the training data within a small drift. A new model is recorded with
+//! measures on a part of the training data within a small tolerance. A new model is recorded with
 //! `KAIROSROUTE_RECORD_MODEL=1 cargo test -p kairosroute-classifier --test model`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests only
 
@@ -7,9 +7,9 @@ use kairosroute_classifier::{Category, Classification, Context, classify};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
 
-/// By how much a recorded measure may move.
+/// By how much a recorded measure may change.
 const DRIFT_MAX: f64 = 0.002;
-/// Every how manieth row is measured.
+/// One row in this many is measured.
 const STEP: usize = 7;
 
 fn path(name: &str) -> PathBuf {
@@ -72,7 +72,7 @@ fn golden_prompts_are_judged_bit_for_bit_as_recorded() {
     }
 }
 
-/// The mean share of the strong model's gain that is reached over all shares of strong calls.
+/// The mean share of the strong model's gain that is reached, over all shares of strong calls.
 fn apgr(mut rows: Vec<(f64, f64)>) -> f64 {
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
     let total: f64 = rows.iter().map(|row| row.1).sum();
@@ -123,7 +123,7 @@ fn tools_make_an_agent_and_low_confidence_makes_a_set() {
     let agent = classify("Book a table for two", Context { has_tools: true });
     assert_eq!((agent.category, agent.confidence), (Category::Agent, 1.0));
     let mut sets = 0;
-    // Exam questions: the category was not trained on them, so that many are doubtful.
+    // Exam questions: the category was not trained on them, so many are uncertain.
     for row in rows("mmlu-train.csv").into_iter().step_by(40) {
         let found = judged(&row[1]);
         assert!(found.categories.has(found.category));

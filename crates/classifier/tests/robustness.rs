@@ -1,18 +1,18 @@
-//! The class of a prompt does not hang on how it is typed: letters in another case, a greeting, blank lines, a wish for
-//! a route, and other words for the same wish.
+//! The category of a prompt does not depend on how it is typed: letter case, a greeting, blank lines, a request for a
+//! route, and other words for the same task.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests only
 
 use kairosroute_classifier::{Context, classify};
 use std::path::PathBuf;
 
-/// Out of a hundred prompts, how many keep their class at least.
+/// The minimum number of prompts out of a hundred that keep their category.
 const KEPT_PERCENT: usize = 95;
-/// The same where other words say the same.
+/// The same for other words with the same meaning.
 const PARAPHRASED_PERCENT: usize = 90;
-/// A longer text is looked at in parts, whose borders a change moves.
+/// A longer text is examined in parts, and a change moves their borders.
 const WHOLE_MAX: usize = 2_900;
 
-/// The same wish in two forms each, one pair a line, separated by ` | `.
+/// The same task in two forms each, one pair a line, separated by ` | `.
 const PARAPHRASES: &str = include_str!("paraphrases.txt");
 
 fn class(prompt: &str) -> &'static str {

@@ -1,7 +1,7 @@
 //! Writes the tables of OpenAI's encodings that `tokens::encoding` reads: the byte of each of the first 256 tokens,
 //! then for each further token the two tokens that merge into it, in five bytes (two numbers of 18 bits, the left one
-//! above). The tokens are those of the `bpe-openai` crate. Needed again only when an encoding is added:
-//! `cargo run -p kairosroute-domain --release --example token_tables -- crates/domain/src/tokens`
+//! in the higher bits). The tokens are those of the `bpe-openai` crate. Run it only when an encoding is added: `cargo
+//! run -p kairosroute-domain --release --example token_tables -- crates/domain/src/tokens`
 
 use std::{collections::HashMap, error::Error, path::Path};
 
@@ -35,9 +35,9 @@ fn table(tokens: &[&[u8]]) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(file)
 }
 
-/// The two tokens that merge into this one: what is left of it once all earlier tokens are merged.
+/// The two tokens that merge into this one: the parts that remain after all earlier tokens are merged.
 fn halves(token: &[u8], number: u64, numbers: &HashMap<&[u8], u64>) -> Option<(u64, u64)> {
-    // Where each part begins, and the end.
+    // Where each part begins, and the end of the last.
     let mut cuts: Vec<usize> = (0..=token.len()).collect();
     while cuts.len() > 3 {
         let pairs = cuts.windows(3).enumerate();

@@ -1,5 +1,5 @@
-//! Time and randomness, handed in as an argument so that tests can set both. Nothing else may read the
-//! system clock or the system's random source (clippy refuses the calls).
+//! Time and randomness as an argument, so that tests can set both. No other code may read the system clock or the
+//! system's random source (clippy refuses the calls).
 
 use std::sync::{
     Arc,
@@ -8,7 +8,7 @@ use std::sync::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Where the time comes from.
+/// The source of the time.
 #[derive(Clone, Default)]
 enum Source {
     #[default]

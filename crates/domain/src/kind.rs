@@ -1,15 +1,15 @@
-//! The kinds of inference the gateway offers, one per endpoint.
+//! The kinds of inference endpoints, one for each endpoint.
 
 use super::{catalog::Mode, provider::Dialect};
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
     /// An answer in a conversation, in the client's dialect.
     Conversation(Dialect),
     Embeddings,
     Images,
-    /// Pictures made from pictures.
+    /// Images made from images.
     ImageEdits,
     Speech,
     Transcription,
@@ -38,7 +38,7 @@ impl Kind {
         }
     }
 
-    /// The model of a request that names none, where OpenAI's documents let it name none.
+    /// The model of a request without a model, if OpenAI's documents allow that.
     pub fn default_model(self) -> Option<&'static str> {
         match self {
             Kind::Images | Kind::ImageEdits => Some("gpt-image-2"),

@@ -1,4 +1,4 @@
-//! Plain types of the field: identifiers, money, usage, secrets, the catalogue. No I/O, no float near money.
+//! Plain types of the domain: identifiers, money, usage, secrets, the catalogue. No I/O, no floats near money.
 #![deny(clippy::float_arithmetic)]
 
 pub mod ambient;

@@ -37,7 +37,7 @@ impl NanoUsd {
         self.0.checked_sub(other.0).map(NanoUsd).ok_or(MoneyError::Overflow)
     }
 
-    /// Parses `12`, `-0.5`, `1.000000001`; no exponent, no sign but a leading minus.
+    /// Parses `12`, `-0.5`, `1.000000001`; no exponent, and no sign except a leading minus.
     pub fn parse(text: &str) -> Result<NanoUsd, MoneyError> {
         parse_decimal(text).map(NanoUsd)
     }
@@ -76,7 +76,7 @@ impl fmt::Debug for NanoUsd {
     }
 }
 
-/// How many of what is counted a price is for. Time is counted in milliseconds.
+/// The number of counted units that a price is for. Time is counted in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Per {
     One,
@@ -100,8 +100,8 @@ impl Per {
     }
 }
 
-/// A sum of quantities times prices before its one rounding: exact, in parts of a nano-dollar that every
-/// [`Per`] divides.
+/// A sum of quantities times prices before it is rounded once: exact, in parts of a nano-dollar that every [`Per`]
+/// divides.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Unrounded(i128);
 
@@ -109,7 +109,7 @@ pub struct Unrounded(i128);
 const PARTS: u32 = 18_000_000;
 
 impl Unrounded {
-    /// What `quantity` costs at `price` per `per`.
+    /// The price of `quantity` at `price` for each `per`.
     pub fn of(quantity: u64, price: NanoUsd, per: Per) -> Result<Self, MoneyError> {
         i128::from(quantity)
             .checked_mul(i128::from(price.0))
@@ -136,12 +136,12 @@ pub fn cost(lines: impl IntoIterator<Item = (u64, NanoPerMillion)>) -> Result<Na
     sum.ceil()
 }
 
-/// What the customer pays: `ceil(cost × (10 000 + margin) / 10 000)`.
+/// The customer's charge: `ceil(cost × (10 000 + margin) / 10 000)`.
 pub fn charge(cost: NanoUsd, margin: Bps) -> Result<NanoUsd, MoneyError> {
     ceil_div(i128::from(cost.0) * (10_000 + i128::from(margin.0)), 10_000)
 }
 
-/// What a call on the customer's own key costs here: `ceil(cost × margin / 10 000)`, 0 by default.
+/// The charge of a call on the customer's own key: `ceil(cost × margin / 10 000)`, 0 by default.
 pub fn byok_charge(cost: NanoUsd, margin: Bps) -> Result<NanoUsd, MoneyError> {
     ceil_div(i128::from(cost.0) * i128::from(margin.0), 10_000)
 }

@@ -1,4 +1,4 @@
-//! What an API key's owner allows: fallback from own keys, and the filters on providers and models.
+//! The policy of an API key: fallback from the customer's own keys, and filters on providers and models.
 
 use super::{money::NanoUsd, provider::ProviderId};
 use ipnet::IpNet;
@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use time::OffsetDateTime;
 
-/// What happens when a stored provider key fails in a way another credential could mend.
+/// What happens when a stored provider key fails and another credential could succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ByokFallback {
-    /// Try the platform's key, billed as platform.
+    /// Use the platform key, charged as a platform call.
     #[default]
     Platform,
-    /// Give the provider's own answer back.
+    /// Return the provider's own answer.
     Never,
 }
 
-/// What the gateway's own choice of models may do for an API key.
+/// What the gateway's model choice may do for an API key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoutingMode {
     /// `auto` is refused.
     Off,
-    /// As `On`; besides, requests that name a model have a note in their receipt of what would have been chosen.
+    /// As `On`; in addition, if a request names a model, its receipt states the model that `auto` would have chosen.
     Shadow,
-    /// As `Shadow`; besides, the answer names that model in a header.
+    /// As `Shadow`; in addition, a response header states that model.
     Advise,
     /// `auto` is served.
     #[default]
@@ -49,20 +49,20 @@ impl RoutingMode {
         Self::ALL.into_iter().find(|mode| mode.as_str() == name)
     }
 
-    /// Whether requests that name a model are compared with what would have been chosen.
+    /// Whether requests that name a model are compared with the choice of `auto`.
     pub fn compares(self) -> bool {
         matches!(self, Self::Shadow | Self::Advise)
     }
 }
 
-/// Who may find an answer of the response cache.
+/// Which API keys may use an answer of the response cache.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheScope {
     /// Every API key of the organization that uses the cache.
     #[default]
     Organization,
-    /// The API key that asked for it.
+    /// Only the API key that requested it.
     Key,
 }
 
@@ -85,7 +85,7 @@ pub struct CachePolicy {
     pub scope: CacheScope,
 }
 
-/// The longest time that an answer is kept: 30 days.
+/// The longest time for which an answer is stored: 30 days.
 pub const CACHE_TTL_SECONDS_MAX: u32 = 2_592_000;
 
 /// The policy of one API key. Every field present is enforced on every request.
@@ -98,10 +98,10 @@ pub struct KeyPolicy {
     pub excluded_providers: Vec<ProviderId>,
     /// Only these models (canonical id or bare name); `None` allows all.
     pub allowed_models: Option<Vec<String>>,
-    /// The least quality of a model that the gateway chooses, in permille of the reference model's.
+    /// The minimum quality of a model that the gateway chooses, in permille of the reference model's.
     pub min_quality_permille: Option<u16>,
     pub routing_mode: RoutingMode,
-    /// `None`: the cache is not used unless a request asks for it.
+    /// `None`: the cache is used only if a request turns it on.
     pub cache: Option<CachePolicy>,
     /// From this moment on the key is refused.
     pub expires_at: Option<OffsetDateTime>,
@@ -109,7 +109,7 @@ pub struct KeyPolicy {
     pub budget: Option<BudgetRule>,
 }
 
-/// How often and how much may be asked. `None`: no limit.
+/// Rate limits. `None`: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RateRules {
@@ -128,7 +128,7 @@ impl RateRules {
     }
 }
 
-/// Rules of an API key that are stored whole.
+/// Rules of an API key that are stored as one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct KeyRules {
@@ -137,16 +137,16 @@ pub struct KeyRules {
     /// The same for each end user that requests name in `user` or `safety_identifier`.
     #[serde(skip_serializing_if = "RateRules::is_empty")]
     pub end_user: RateRules,
-    /// The most that one request may cost, margin included, in nano-USD.
+    /// The maximum cost of one request, margin included, in nano-USD.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost_per_request_nano: Option<i64>,
     /// Networks that the key may be used from; empty: all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_ips: Vec<IpNet>,
-    /// Only providers that keep nothing.
+    /// Only providers that store nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub zdr: bool,
-    /// Only providers that do not use prompts for their own ends.
+    /// Only providers that do not use prompts for their own purposes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub deny_collection: bool,
 }
@@ -156,7 +156,7 @@ impl KeyRules {
         self.max_cost_per_request_nano.map(NanoUsd)
     }
 
-    /// Whether a request may come from this address. One that is not known is not in any network.
+    /// Whether a request may come from this address. An unknown address is in no network.
     pub fn allows(&self, address: Option<IpAddr>) -> bool {
         let address = address.map(|address| address.to_canonical());
         self.allowed_ips.is_empty()
@@ -164,7 +164,7 @@ impl KeyRules {
     }
 }
 
-/// Rules of an organization that are stored whole.
+/// Rules of an organization that are stored as one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct OrganizationRules {
@@ -190,23 +190,23 @@ impl OrganizationRules {
     }
 }
 
-/// How much may be spent in each calendar period of the organization's time zone.
+/// The spending limit for each calendar period in the organization's time zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BudgetRule {
     pub amount: NanoUsd,
     pub period: PeriodKind,
-    /// What requests on the customer's own provider keys cost at the provider counts, too.
+    /// The provider's cost of requests on the customer's own keys counts too.
     pub includes_own: bool,
 }
 
 impl BudgetRule {
-    /// The period that runs.
+    /// The current period.
     pub fn current(&self, zone: &TimeZone, now: OffsetDateTime) -> Period {
         Period::containing(self.period, zone, now)
     }
 }
 
-/// Whether a name matches a pattern in which `*` stands for any text, the empty one included.
+/// Whether a name matches a pattern in which `*` stands for any text, also the empty one.
 pub fn matches_pattern(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(first) = parts.next() else { return false };

@@ -1,5 +1,5 @@
-//! The providers as data. An OpenAI-compatible provider is one row of [`PROVIDERS`]: names, address, how it takes a
-//! key, and how it departs from its wire format. The facts come from the providers' SDKs and documents, November 2026.
+//! The providers as data. An OpenAI-compatible provider is one row of [`PROVIDERS`]: names, address, key format, and
+//! its differences from the wire format. The facts come from the providers' SDKs and documents, November 2026.
 
 use super::kind::Kind;
 use std::fmt;
@@ -15,7 +15,7 @@ pub use quirks::{Answers, Field, MessageName, PLAIN, Quirks, ToolNames};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProviderId(u8);
 
-/// How a provider takes its key.
+/// How a call carries the provider's key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Auth {
     Bearer,
@@ -23,7 +23,7 @@ pub enum Auth {
     Header(&'static str),
 }
 
-/// A wire format for conversations: what a client speaks to us, and what we speak to a provider.
+/// A wire format for conversations, between client and gateway and between gateway and provider.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Dialect {
     /// OpenAI's chat completions.
@@ -36,40 +36,40 @@ pub enum Dialect {
     Gemini,
     /// Cohere's chat, version 2.
     Cohere,
-    /// OpenAI's text completions, from before there were messages.
+    /// OpenAI's text completions, the format before messages.
     Completions,
 }
 
-/// What the provider bills when we hang up on a running answer.
+/// What the provider bills when the gateway closes the connection of a running answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnDisconnect {
     /// Closing the connection stops generation and billing.
     Cancel,
-    /// It generates to the end and bills it: read on to learn the usage.
+    /// It generates and bills the whole answer: read on to learn the usage.
     Drain,
 }
 
-/// What is seen of the thoughts of its models that think.
+/// How much of the reasoning of its models is visible.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Thoughts {
     /// All of them are shown as text.
     Shown,
-    /// Hidden or summed up, of models that were asked to think and of those that are known to think unasked.
+    /// Hidden or summarized, for models that were asked to reason and for those that reason by default.
     Hidden,
-    /// The same, and its models think unless they are told not to.
+    /// The same, and its models reason unless a request turns it off.
     HiddenByDefault,
 }
 
-/// How a provider is asked for the tokens of a prompt.
+/// How the provider counts the tokens of a prompt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Count {
-    /// As Anthropic's Messages has it, at this path.
+    /// As in Anthropic's Messages, at this path.
     Messages(&'static str),
     /// The method `countTokens` of the model.
     Gemini,
 }
 
-/// A free call that tells whether a key works.
+/// A free call that shows whether a key works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyCheck {
     pub method: CheckMethod,
@@ -81,7 +81,7 @@ pub struct KeyCheck {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CheckMethod {
     Get,
-    /// `POST` without a body; the answer holds `valid: true|false`.
+    /// `POST` without a body; the answer contains `valid: true|false`.
     PostValid,
 }
 
@@ -91,38 +91,39 @@ pub struct Provider {
     pub id: &'static str,
     /// Display name, as in `X-KairosRoute-Provider`.
     pub name: &'static str,
-    /// Other names people use; matched without case, space, dash or underscore.
+    /// Other names in use; matched without case, space, dash or underscore.
     pub aliases: &'static [&'static str],
     /// `<env>_API_KEY` and `<env>_BASE_URL`.
     pub env: &'static str,
     /// Public base URL, without a trailing slash; `chat_path` and others follow it.
     pub base_url: &'static str,
     pub auth: Auth,
-    /// What it is asked in when the client speaks something else.
+    /// The dialect in which it is called when it does not support the client's.
     pub dialect: Dialect,
-    /// Other dialects it speaks natively, and where, below the base URL: a client that speaks one is passed on.
+    /// Other dialects that it supports, with their paths below the base URL: requests in these dialects pass through.
     pub also: &'static [(Dialect, &'static str)],
     pub chat_path: &'static str,
-    /// What it serves besides conversations.
+    /// Its endpoint kinds other than conversations.
     pub kinds: &'static [Serves],
     /// Sent with every call.
     pub headers: &'static [(&'static str, &'static str)],
-    /// Keeps answers, so that a later request may build on one by its id (Responses).
+    /// Stores answers, so that a later request may refer to one by its id (Responses).
     pub keeps_state: bool,
-    /// Where it counts a prompt's tokens for free: below the base URL, in place of where it answers.
+    /// Where it counts a prompt's tokens for free: a path below the base URL, instead of the path for answers.
     pub count: Option<Count>,
-    /// Fetches images and documents that a request names by URL; for others we do.
+    /// Fetches images and documents that a request names by URL; for other providers the gateway does.
     pub fetches_urls: bool,
-    /// Some of its models or requests are served on Responses alone, at its own host.
+    /// Some of its models or requests are served on Responses only, at its own host.
     pub bridges_to_responses: bool,
-    /// A request that names no service tier gets the one its account is set to.
+    /// A request without a service tier uses the tier that the account is set to.
     pub tier_by_account: bool,
-    /// The catalogue's sources list what its models can do: an ability that is not listed is not there.
+    /// The catalogue's sources list the abilities of its models: an ability that is not listed is missing.
     pub lists_abilities: bool,
-    /// A JSON schema is followed by other means where a model has no mode for it: a forced tool, the prompt.
+    /// For a model without a mode for JSON schemas, the schema is enforced in another way: a forced tool, or the
+    /// prompt.
     pub schema_by_prompt: bool,
     pub key_check: KeyCheck,
-    /// How its keys usually begin. A hint for a warning, never a reason to refuse.
+    /// How its keys usually begin. Used for a warning only, never to refuse a key.
     pub key_prefixes: &'static [&'static str],
     pub on_disconnect: OnDisconnect,
     pub thoughts: Thoughts,
@@ -159,7 +160,7 @@ const COMPATIBLE: Provider = Provider {
     quirks: PLAIN,
 };
 
-/// Every provider, in the order in which they are listed to people.
+/// Every provider, in the order in which they are listed.
 pub static PROVIDERS: &[Provider] = &[
     Provider {
         id: "openai",
@@ -432,7 +433,7 @@ impl ProviderId {
         Self::all().find(|provider| provider.row().id == id)
     }
 
-    /// By any name a person would write: `Together AI`, `together`, `TOGETHER-AI`.
+    /// By any common spelling of the name: `Together AI`, `together`, `TOGETHER-AI`.
     pub fn by_name(name: &str) -> Option<ProviderId> {
         let is_it = |known: &str| folded(known).eq(folded(name));
         Self::all().find(|provider| {
@@ -441,19 +442,19 @@ impl ProviderId {
         })
     }
 
-    /// Where it is asked in this dialect, below its base URL; `None` where it does not speak it.
+    /// The path for this dialect, below its base URL; `None` if it does not support the dialect.
     pub fn path(self, dialect: Dialect) -> Option<&'static str> {
         let row = self.row();
         let other = || row.also.iter().find(|(other, _)| *other == dialect).map(|(_, path)| *path);
         if row.dialect == dialect { Some(row.chat_path) } else { other() }
     }
 
-    /// How it is asked for something of this kind; `None` where it does not serve it.
+    /// How it is called for this endpoint kind; `None` if it does not serve it.
     pub fn serves(self, kind: Kind) -> Option<&'static Serves> {
         self.row().kinds.iter().find(|serves| serves.kind == kind)
     }
 
-    /// The row. An id is only made from an index of the table, so the first row is never a wrong answer.
+    /// The row. An id is made only from an index of the table, so the first row is never a wrong answer.
     pub fn row(self) -> &'static Provider {
         PROVIDERS.get(usize::from(self.0)).unwrap_or(&COMPATIBLE)
     }
@@ -462,18 +463,18 @@ impl ProviderId {
         self.row().id
     }
 
-    /// Its place in the table, for values kept per provider.
+    /// Its index in the table, for values that are kept for each provider.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    /// The ids, for messages that list what is supported.
+    /// The ids, for messages that list the supported providers.
     pub fn ids() -> Vec<&'static str> {
         PROVIDERS.iter().map(|row| row.id).collect()
     }
 }
 
-/// A name as it is compared: without case, space, dash and underscore.
+/// A name in the form for comparison: without case, space, dash and underscore.
 fn folded(name: &str) -> impl Iterator<Item = char> {
     name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).flat_map(char::to_lowercase)
 }

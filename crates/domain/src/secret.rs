@@ -12,12 +12,12 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
-    /// The plaintext. Call it only where the secret is used: an outgoing header, a hash, a seal.
+    /// The plaintext. Call this only where the secret is used: an outgoing header, a hash, a seal.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The last four characters, for display next to a masked key; empty for a secret too short to spare them.
+    /// The last four characters, for display next to a masked key; empty for a secret that is too short.
     pub fn last4(&self) -> String {
         let chars: Vec<char> = self.0.chars().collect();
         if chars.len() < 12 { String::new() } else { chars.iter().skip(chars.len() - 4).collect() }

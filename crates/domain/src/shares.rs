@@ -1,6 +1,6 @@
-//! What all organizations use together (places, bodies being read, memory, look-ups), and how much of it one of them
-//! may have: nobody can take so much that another is refused. Counts only; what is counted, and what a refusal is told
-//! as, is its user's.
+//! Resources that all organizations share (permits, bodies being read, memory, look-ups), and the part that one
+//! organization may use: no organization can take so much that another is refused. This module only counts; its user
+//! decides what is counted and how a refusal is reported.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -11,13 +11,13 @@ use std::{
     },
 };
 
-/// Who has a share: the number of an organization, of a key or of an address.
+/// The owner of a share: the number of an organization, of an API key or of an address.
 pub type Owner = u128;
 
 /// Owners are counted under several locks, so that workers do not wait for each other.
 const SHARDS: usize = 16;
-/// What a request needs beside this is charged. Up to here its place in flight covers it, so that small requests do
-/// not count at all.
+/// Memory above this value is charged. Below it the request's permit covers the memory, so small requests are not
+/// counted.
 pub const UNCHARGED_BYTES: usize = 64 * 1024;
 
 /// One resource of the process.
@@ -28,16 +28,16 @@ pub struct Pool {
     owners: [Mutex<HashMap<Owner, u64>>; SHARDS],
 }
 
-/// Why there is nothing.
+/// Why no units are available.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Full {
     /// The owner has its share.
     Share,
-    /// All owners together have everything.
+    /// All units are in use by all owners together.
     Pool,
 }
 
-/// Units in use; given back when dropped.
+/// Units in use; returned when dropped.
 pub struct Taken {
     pool: Arc<Pool>,
     owner: Owner,
@@ -51,7 +51,7 @@ impl Pool {
         Arc::new(Self { units_max, used: AtomicU64::new(0), refused: AtomicU64::new(0), owners })
     }
 
-    /// Takes `units` for an owner that may have `share_max` of them.
+    /// Takes `units` for an owner whose share is `share_max`.
     pub fn take(self: &Arc<Self>, owner: Owner, units: u64, share_max: u64) -> Result<Taken, Full> {
         self.add(owner, units, share_max)?;
         Ok(Taken { pool: self.clone(), owner, share_max, units })
@@ -126,7 +126,7 @@ impl Drop for Taken {
     }
 }
 
-/// The memory of one buffer, or of several that live as long as each other.
+/// The memory of one buffer, or of several with the same lifetime.
 pub struct Charge {
     memory: Arc<Pool>,
     owner: Owner,
@@ -145,7 +145,7 @@ impl Charge {
         Self { memory: memory.clone(), owner, share_max, taken: None }
     }
 
-    /// Whose memory it is.
+    /// The owner of the memory.
     pub fn owner(&self) -> Owner {
         self.owner
     }
@@ -156,7 +156,7 @@ impl Charge {
         Self::new(&self.memory, self.owner, self.share_max)
     }
 
-    /// Says that the buffer has grown to `bytes`. It counts in steps, and what is small does not.
+    /// Reports that the buffer has grown to `bytes`. It is charged in steps, and a small buffer is not charged.
     pub fn cover(&mut self, bytes: usize) -> Result<(), Full> {
         if bytes <= UNCHARGED_BYTES {
             return Ok(());

@@ -1,18 +1,17 @@
-//! Counting tokens of text where a provider reports no usage. Exact for OpenAI's models; for the others a
-//! stand-in: OpenAI's count, weighted by script with ratios measured against the real tokenizer where one can
-//! be had (docs/token-counting.md). Time grows linearly with the text whatever it holds. Never used where the
-//! provider's own figures are known.
+//! Counts tokens of text if a provider reports no usage. Exact for OpenAI's models. For the others it is an
+//! approximation: OpenAI's count, weighted by script with ratios measured against the real tokenizer if it is available
+//! (docs/token-counting.md). Time grows linearly with any text. Never used if the provider's own figures are known.
 
 mod encoding;
 
 use crate::provider::ProviderId;
 use encoding::Scratch;
 
-/// Tokens OpenAI adds around each message, and once for the answer's head.
+/// Tokens that OpenAI adds for each message, and once for the head of the answer.
 const PER_MESSAGE: u64 = 3;
 const PER_PROMPT: u64 = 3;
 
-/// Models that cut text into tokens the same way.
+/// Models whose tokenizers split text in the same way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Family {
     /// o200k_base: gpt-4o and later, the o-series, gpt-oss. Exact.
@@ -26,7 +25,7 @@ pub enum Family {
     Llama3,
     Llama4,
     Claude,
-    /// Claude from 5 on, whose tokenizer gives about 30 % more.
+    /// Claude from 5 on, whose tokenizer makes about 30 % more tokens.
     Claude5,
     Gemini,
     Grok,
@@ -36,7 +35,7 @@ pub enum Family {
     Other,
 }
 
-/// The family of a model, by its name at the provider and else by the provider.
+/// The family of a model, by its name at the provider, else by the provider.
 pub fn family(provider: ProviderId, upstream_model: &str) -> Family {
     let name = upstream_model.to_ascii_lowercase();
     let named = NAMES.iter().find(|(part, _)| name.contains(part)).map(|(_, family)| *family);
@@ -72,8 +71,8 @@ impl Family {
         }
     }
 
-    /// How far [`Family::count`] may be from the provider's own count on ordinary text of a few hundred bytes
-    /// and more, in percent of the provider's. Measured or assumed: docs/token-counting.md.
+    /// How far [`Family::count`] may differ from the provider's own count on ordinary text of a few hundred bytes and
+    /// more, in percent of the provider's. Measured or assumed: docs/token-counting.md.
     pub fn error_bound_percent(self) -> u32 {
         match self {
             Family::OpenAi | Family::OpenAiOld => 0,
@@ -90,16 +89,15 @@ impl Family {
     }
 }
 
-/// Tokens of a prompt: its text, given in pieces each of which is counted by itself, and OpenAI's overhead for
-/// so many messages. A cut within a word moves the count by up to four tokens; pieces that end where a message
-/// or a part does are exact.
+/// Tokens of a prompt: its text in pieces, each counted separately, and OpenAI's overhead for this many messages. A cut
+/// within a word changes the count by up to four tokens; pieces that end where a message or a part ends are exact.
 pub fn count_prompt<'t>(family: Family, pieces: impl IntoIterator<Item = &'t str>, messages: u64) -> u64 {
     let text = pieces.into_iter().fold(0u64, |sum, piece| sum.saturating_add(family.count(piece)));
     text.saturating_add(messages.saturating_mul(PER_MESSAGE)).saturating_add(PER_PROMPT)
 }
 
 /// Counts a text that arrives in pieces, cut anywhere, in bounded memory. Text without a word boundary in
-/// [`HELD_BYTES_MAX`] is counted in pieces of that size, so each of these may be off by a few tokens.
+/// [`HELD_BYTES_MAX`] is counted in pieces of that size, and each of these may differ by a few tokens.
 pub struct Counter {
     family: Family,
     /// Not counted yet: it may end within a word.
@@ -107,7 +105,7 @@ pub struct Counter {
     counted: u64,
 }
 
-/// What a [`Counter`] holds back at most before it counts.
+/// Maximum bytes that a [`Counter`] keeps back before it counts.
 pub const HELD_BYTES_MAX: usize = 8192;
 
 impl Counter {
@@ -132,7 +130,7 @@ impl Counter {
     }
 }
 
-/// The last place where a single space begins a word: no tokenizer here lets a token reach across it.
+/// The last position where a single space begins a word: in none of these tokenizers does a token cross it.
 fn boundary(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     memchr::memrchr_iter(b' ', bytes).find(|at| {
@@ -170,7 +168,7 @@ const NAMES: &[(&str, Family)] = &[
     ("command-", Family::Cohere),
 ];
 
-/// What a piece of text is written in, as far as tokenizers differ over it.
+/// The script of a piece of text, as far as tokenizers differ by script.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Script {
     Ascii,
@@ -200,7 +198,7 @@ struct Weights {
     devanagari: u64,
     letters: u64,
     symbols: u64,
-    /// Each digit is a token; else up to three together are.
+    /// Each digit is a token; otherwise up to three digits together are one.
     single_digits: bool,
 }
 
@@ -328,7 +326,7 @@ impl Weights {
             };
             sum = sum.saturating_add(widened(tokens).saturating_mul(self.percent(script)));
         }
-        // A token stands for at least a byte; the bound that a hold is sized by counts on it.
+        // A token stands for at least one byte; the size of a hold depends on this bound.
         sum.div_ceil(100).min(widened(text.len()))
     }
 
@@ -348,8 +346,8 @@ impl Weights {
     }
 }
 
-/// By the first letter beyond ASCII, else by the first sign beyond it. Chinese characters beside kana are
-/// Japanese.
+/// By the first letter beyond ASCII, else by the first other character beyond it. Chinese characters together with kana
+/// are Japanese.
 fn script(piece: &str) -> Script {
     if piece.is_ascii() {
         return Script::Ascii;

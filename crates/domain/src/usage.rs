@@ -1,5 +1,5 @@
-//! What a request consumed, in one normal form. Every provider's own convention of what includes what is
-//! resolved before a value of this type is made, so that each token is in exactly one priced bucket.
+//! What a request consumed, in one normal form. The provider's convention of which count includes which is resolved
+//! before a value of this type is made, so each token is in exactly one priced bucket.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -8,17 +8,17 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Basis {
-    /// The provider said so.
+    /// The provider reported it.
     #[default]
     Reported,
-    /// We counted the text with the model family's tokenizer or its stand-in.
+    /// The gateway counted the text with the tokenizer of the model family or an approximation of it.
     Counted,
     /// An upper bound or a last checkpoint, where there was nothing to count.
     Estimated,
 }
 
 impl Basis {
-    /// The less certain of two.
+    /// The less certain of the two.
     fn or_worse(self, other: Self) -> Self {
         match (self, other) {
             (Basis::Estimated, _) | (_, Basis::Estimated) => Basis::Estimated,
@@ -36,9 +36,9 @@ impl Basis {
     }
 }
 
-/// What was consumed by priced bucket. The token buckets do not overlap. Pictures, audio and text may also be counted
-/// by the piece, by time or by character beside their tokens: what is counted both ways is billed once, see
-/// `billing::price`.
+/// The usage by priced bucket. The token buckets do not overlap. Images, audio and text may also be counted by the
+/// piece, by time or by character in addition to their tokens: an amount that is counted in both ways is billed once,
+/// see `billing::price`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
@@ -75,10 +75,10 @@ pub struct Usage {
     /// Characters of text read, as speech models count.
     #[serde(skip_serializing_if = "is_zero")]
     pub characters: u64,
-    /// Milliseconds of audio heard (transcription) or spoken (speech).
+    /// Milliseconds of input audio (transcription) or output audio (speech).
     #[serde(skip_serializing_if = "is_zero")]
     pub audio_ms: u64,
-    /// Searches of the web the model made.
+    /// Web searches that the model made.
     #[serde(skip_serializing_if = "is_zero")]
     pub searches: u64,
     /// Search units of a rerank.
@@ -87,7 +87,7 @@ pub struct Usage {
     /// Pages of a document read.
     #[serde(skip_serializing_if = "is_zero")]
     pub pages: u64,
-    /// Nano-USD that the provider states as its bill for the answer; 0 where it states none.
+    /// Nano-USD that the provider reports as its cost for the answer; 0 if it reports none.
     #[serde(skip_serializing_if = "is_zero")]
     pub stated: u64,
     pub basis: Basis,
@@ -133,7 +133,7 @@ impl Usage {
     }
 }
 
-/// Without the buckets that are empty.
+/// Without the empty buckets.
 impl fmt::Debug for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Usage");

@@ -78,7 +78,7 @@ fn a_key_belongs_to_the_header_s_provider_else_to_the_model_s() {
         ),
         (vec![], r#""model":"somebody/new","byok_api_key":" ""#, "somebody/new - -"),
         (vec![("key", "k")], r#""model":"claude/any""#, "claude/any - anthropic"),
-        // A bare name: the one provider that has it, else the one that the key looks like.
+        // A bare name: the one provider that has it, else the one whose key format matches.
         (vec![("key", "k")], r#""model":"gpt-4o""#, "gpt-4o - openai"),
         (vec![], r#""model":"claude-sonnet-4-6","byok_api_key":"k""#, "claude-sonnet-4-6 - anthropic"),
         (vec![("key", "gsk_abc")], r#""model":"gpt-oss-120b""#, "gpt-oss-120b - groq"),

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 static KEY: LazyLock<Secret> = LazyLock::new(|| Opener::generate().unwrap());
 
-/// As a client does it, from the published key alone.
+/// Seals as a client does, with only the published key.
 fn seal(opener: &Opener, plain: &str) -> String {
     let jwks: serde_json::Value = serde_json::from_str(opener.jwks()).unwrap();
     let part = |name: &str| URL_SAFE_NO_PAD.decode(jwks["keys"][0][name].as_str().unwrap()).unwrap();
@@ -92,7 +92,7 @@ fn what_is_wrong_is_told_without_its_content() {
     later[0] = 2;
     assert_eq!(opener.open(&URL_SAFE_NO_PAD.encode(later)).unwrap_err(), SealedError::Form);
     assert_eq!(opener.open(&"A".repeat(ENVELOPE_BYTES_MAX + 1)).unwrap_err(), SealedError::Form);
-    // Cut anywhere or changed anywhere, it never opens.
+    // Shortened or changed at any position, it never opens.
     for at in [0, 1, 256, 257, 268, 269, good.len() - 1] {
         assert!(opener.open(&URL_SAFE_NO_PAD.encode(&good[..at])).is_err(), "{at}");
         let mut changed = good.clone();

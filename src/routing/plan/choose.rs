@@ -1,4 +1,4 @@
-//! The choice among all models, for `auto`: filters, then the order that the quality table and the floor give.
+//! The choice among all models for `auto`: filters, then the order by quality table and floor.
 
 use super::{
     CANDIDATES_MAX, CandidateTrace, CredentialLookup, Outcome, Plan, RouteRequest, RoutingError,
@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-/// Models told by name that a filter took out of the choice among all.
+/// Maximum excluded models that the receipt lists by name.
 const LINES_MAX: usize = 24;
-/// Models that are tried for one name. Credit is set aside for the dearest of them, so that there are few.
+/// Maximum models that are tried for one name. The hold covers the most expensive of them, so the number is low.
 const CHAIN_MAX: usize = 5;
 
-/// Lists the models that may serve a request which leaves the choice to the gateway, the best first.
+/// Lists the models that may serve an `auto` request, best first.
 pub(super) fn choose(
     plan: &mut Plan,
     catalog: &Catalog,
@@ -51,7 +51,7 @@ pub(super) fn choose(
             None => {
                 let one = automatic.score(candidate, request, session.as_ref());
                 match one.cost {
-                    // What has no price cannot be compared, and is never served on the platform's key.
+                    // A model without a price cannot be compared, and is never served on a platform key.
                     None => plan.leave_out(&mut outcome, model, "unpriced"),
                     Some(_) => scored.push(one),
                 }
@@ -77,7 +77,7 @@ fn pin_obstacle(request: &RouteRequest<'_>, provider: ProviderId) -> Option<&'st
 }
 
 impl Plan {
-    /// Takes the best as candidates, and tells of the others while there is room.
+    /// Takes the best as candidates, and lists the others while there is room.
     fn append(
         &mut self,
         outcome: &mut Outcome,
@@ -107,11 +107,11 @@ impl Plan {
                 self.candidates.push(one.candidate);
             }
         }
-        // The best first; then what the filters took out.
+        // The best first; then the models that the filters excluded.
         self.considered.splice(begun..begun, lines);
     }
 
-    /// Notes a model that a filter took out: by name while there is room for it, else as one of a number.
+    /// Records an excluded model: by name while there is room, else only in a count.
     fn leave_out(&mut self, outcome: &mut Outcome, model: &Model, filter: &'static str) {
         if self.considered.len() < LINES_MAX {
             self.considered.push(CandidateTrace {

@@ -1,4 +1,4 @@
-//! The hosts of one name: what a suffix of the name asks for, and what the request prefers among them.
+//! The hosts of one name: the suffix of the name, and the preferences of the request among them.
 
 use super::{Host, RouteRequest, estimate};
 use crate::{
@@ -9,10 +9,10 @@ use crate::{
     routing::{session::KnownSession, strategy::Strategy},
 };
 
-/// What a suffix of a model's name asks for.
+/// The suffix of a model's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Variant {
-    /// `:free`: hosts that cost nothing.
+    /// `:free`: hosts that are free of charge.
     Free,
     /// `:thinking`: hosts whose model reasons.
     Thinking,
@@ -44,7 +44,7 @@ impl Variant {
         }
     }
 
-    /// Leaves the hosts that fit; returns the others.
+    /// Removes the hosts without the property of the suffix, and returns them.
     pub fn narrow(self, hosts: &mut Vec<Host>) -> Vec<Host> {
         let context = |host: &Host| host.0.model.as_ref().and_then(|model| model.context_tokens);
         let longest = hosts.iter().filter_map(context).max();
@@ -60,7 +60,7 @@ impl Variant {
     }
 }
 
-/// A name and what its suffix asks for. A name that means something as a whole has no suffix.
+/// A name without its suffix, and the suffix. A name that is known as a whole has no suffix.
 pub fn split_variant<'n>(
     catalog: &Catalog,
     name: &'n str,
@@ -80,8 +80,8 @@ pub fn split_variant<'n>(
     }
 }
 
-/// Puts the hosts that the request wants first in front, and those that miss what it prefers behind; else the order
-/// stays.
+/// Moves the hosts that the request wants first to the front, and those that do not meet its preferences to the end;
+/// the other hosts keep their order.
 pub fn prefer(hosts: &mut [Host], request: &RouteRequest<'_>) {
     let asked = request.preferences;
     if asked.max_latency_ms.is_some() || asked.min_tokens_per_second.is_some() {
@@ -98,8 +98,8 @@ pub fn prefer(hosts: &mut [Host], request: &RouteRequest<'_>) {
     }
 }
 
-/// The cheapest first. A host that has read the beginning of the prompt costs less for it; among equals the one that
-/// served the conversation stays.
+/// The cheapest first. A host that has cached the beginning of the prompt costs less for it; among equal costs, the
+/// host that served the conversation stays.
 pub fn order_by_price(hosts: &mut [Host], session: Option<&KnownSession>, request: &RouteRequest<'_>) {
     let is_known = |host: &Host| session.is_some_and(|session| session.model == host.0.id);
     for host in hosts.iter_mut().filter(|host| is_known(host)) {

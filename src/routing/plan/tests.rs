@@ -156,7 +156,7 @@ proptest! {
         let reaching: Vec<_> = lines.iter().take_while(|line| line.2).collect();
         prop_assert!(lines.iter().skip(reaching.len()).all(|line| !line.2));
         prop_assert!(reaching.iter().all(|line| line.1.unwrap() >= floor));
-        // Costs within 3 % of the least may stand in any order.
+        // Costs within 3 % of the lowest may be in any order.
         let least = reaching.first().map_or(0.0, |line| line.0) / 0.97;
         prop_assert!(reaching.windows(2).all(|pair| pair[0].0 <= pair[1].0 || pair[0].0 <= least));
         let below: Vec<f64> = lines.iter().skip(reaching.len()).map_while(|line| line.1).collect();
@@ -167,7 +167,7 @@ proptest! {
     #[test]
     fn the_decision_recomputes_from_the_lines_of_the_receipt(case in case()) {
         let Ok(plan) = planned(&case) else { return Ok(()) };
-        // As training/recompute.py does it.
+        // The same computation as training/recompute.py.
         let passed = plan.considered.iter().filter(|line| {
             matches!(line.filtered_out_by, None | Some("too_many_candidates")) && line.est_cost_usd.is_some()
         });
@@ -192,7 +192,7 @@ proptest! {
         prop_assert_eq!(&first, &ids(&planned(&case).unwrap()));
         let Some(second) = first.get(1) else { return Ok(()) };
         let without = Case { removed: Some(first[0].clone()), ..case };
-        // Ties depend on the least cost, which may be another now.
+        // Ties depend on the lowest cost, which may have changed.
         let lines = lines(&plan);
         if lines[0].0 * 1.07 < lines[1].0 || !lines[0].2 {
             prop_assert_eq!(&ids(&planned(&without).unwrap())[0], second);

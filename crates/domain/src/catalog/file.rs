@@ -1,5 +1,5 @@
-//! A `[[model]]` row as it is written, its merging and its checking. Every field is optional here, for an overlay
-//! states only what it changes; defaults are filled in when the row becomes a [`Model`].
+//! A `[[model]]` row as written, its merging and its checks. Every field is optional here, because an overlay states
+//! only what it changes; defaults are filled in when the row becomes a [`Model`].
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::resolve::{is_plausible, is_sendable};
 use super::{Flag, Mode, Model, Status};
 use crate::provider::ProviderId;
 
-/// As written; the header of `models.toml` says what each field means.
+/// As written; the header of `models.toml` explains each field.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Row {
     pub(super) id: String,
@@ -31,13 +31,13 @@ pub(super) struct Row {
     aliases: Option<Vec<String>>,
     snapshots: Option<Vec<String>>,
     price: Option<Vec<PriceRow>>,
-    /// Whatever else is there, so that all misspelled fields are reported and not the first alone.
+    /// All other fields, so that every misspelled field is reported and not only the first.
     #[serde(flatten)]
     unknown: toml::Table,
 }
 
 impl Row {
-    /// Takes every field the other row states. Lists replace lists: what is written is what holds.
+    /// Takes every field that the other row states. A list replaces a list.
     pub(super) fn merge(&mut self, over: Row) {
         fn lay<T>(under: &mut Option<T>, over: Option<T>) {
             if over.is_some() {
@@ -120,7 +120,7 @@ impl Row {
     }
 }
 
-/// An empty text clears what the row beneath stated.
+/// An empty text clears the value of the row below.
 fn stated(text: &Option<String>) -> Option<&str> {
     text.as_deref().filter(|text| !text.is_empty())
 }

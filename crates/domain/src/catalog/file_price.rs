@@ -1,5 +1,5 @@
-//! A `[[model.price]]` table as it is written and its checking. Prices are decimal text from the file to the integer;
-//! what is left out is filled in only by the rules stated here.
+//! A `[[model.price]]` table as written and its checks. Prices are decimal text from the file to the integer; missing
+//! values are filled in only by the rules stated here.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::provider::ProviderId;
 
 const MINUTES_OF_DAY: u16 = 24 * 60;
 
-/// As written; the header of `models.toml` says what each field means.
+/// As written; the header of `models.toml` explains each field.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct PriceRow {
     valid_from: Option<String>,
@@ -62,7 +62,7 @@ struct Stated {
     cache_write_1h: Option<NanoPerMillion>,
 }
 
-/// Parses the fields of one row, noting what is wrong under the row's id.
+/// Parses the fields of one row, and records problems under the row's id.
 struct Reader<'a> {
     row: &'a str,
     provider: ProviderId,
@@ -181,7 +181,7 @@ impl Reader<'_> {
         Some(ServiceRates { input, output: output_price })
     }
 
-    /// The file states no media prices for a prompt tier: they keep their proportion to text.
+    /// The file states no media prices for a prompt tier: they keep their ratio to the text price.
     fn tier(&mut self, price: &PriceRow, base: &Stated, media: MediaRates) -> Option<PromptTier> {
         let tier = Stated {
             input: self.price("tier_input", &price.tier_input),
@@ -203,7 +203,8 @@ impl Reader<'_> {
             }
             return None;
         };
-        // A price on one side alone would quietly fall back to another bucket's: both sides or neither.
+        // With a price on one side only, the other side would silently use another bucket's price: both sides or
+        // neither are required.
         for (name, base, tier) in pairs {
             match (base, tier) {
                 (None, Some(_)) => self.note(format!("tier_{name} is stated without {name}")),

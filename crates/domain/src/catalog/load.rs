@@ -1,5 +1,5 @@
-//! From catalogue text to a checked snapshot. Every problem of a file is reported at once, with the row it is in, and
-//! a file with any problem yields no catalogue: what is in use stays in use.
+//! From catalogue text to a checked snapshot. Every problem of a file is reported at once, with its row. A file with
+//! any problem yields no catalogue, and the catalogue in use stays in use.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -12,14 +12,14 @@ use super::file::Row;
 use super::resolve::Index;
 use super::{Catalog, Model};
 
-/// Why a catalogue file was refused: all that is wrong with it, never empty.
+/// Why a catalogue file was refused: all problems, never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the catalogue has {} problem(s):{}", .problems.len(), Lines(.problems))]
 pub struct CatalogError {
     pub problems: Vec<Problem>,
 }
 
-/// One thing to repair.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Id of the row, or its position where it has none; empty for the file as a whole.
@@ -29,7 +29,7 @@ pub struct Problem {
 
 struct Lines<'a>(&'a [Problem]);
 
-/// Gathers problems while the work goes on.
+/// Collects problems while the work continues.
 #[derive(Default)]
 pub(super) struct Problems(Vec<Problem>);
 
@@ -50,8 +50,9 @@ impl Catalog {
         build(file.version.unwrap_or_default(), file.rows, problems)
     }
 
-    /// Lays another file over this catalogue: a row with a known id replaces the fields it states, other rows are
-    /// added. Call it on the built-in catalogue, not on an earlier result, so that a removed line is gone.
+    /// Applies another file to this catalogue: a row with a known id replaces the fields that it states, other rows are
+    /// added. Call it on the built-in catalogue, not on an earlier result, so that a removed line has no effect any
+    /// more.
     pub fn overlaid(&self, text: &str) -> Result<Catalog, CatalogError> {
         let mut problems = Problems::default();
         let file = File::read(text, &mut problems);
@@ -80,7 +81,7 @@ fn build(version: String, rows: Vec<Row>, mut problems: Problems) -> Result<Cata
     let models: Vec<Arc<Model>> =
         rows.iter().filter_map(|row| row.to_model(&mut problems)).map(Arc::new).collect();
     check_aliases(&models, &mut problems);
-    // Against rows, not models: a row refused for another reason still exists.
+    // Checked against rows, not models: a row that was refused for another reason still exists.
     let ids: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     for model in &models {
         match model.successor.as_deref() {
@@ -98,7 +99,7 @@ fn build(version: String, rows: Vec<Row>, mut problems: Problems) -> Result<Cata
     Ok(Catalog { version, models, rows, index })
 }
 
-/// An alias must lead to one model of its provider, and must not hide behind a canonical id.
+/// An alias must name one model of its provider, and must not equal a canonical id.
 fn check_aliases(models: &[Arc<Model>], problems: &mut Problems) {
     let ids: HashSet<&str> = models.iter().map(|model| &*model.id).collect();
     let mut owners: HashMap<(crate::provider::ProviderId, &str), &Model> =
@@ -146,7 +147,7 @@ impl File {
     }
 }
 
-/// A row of the wrong shape is noted and left out, so that the rows after it are checked too.
+/// A row of the wrong shape is recorded and left out, so that the rows after it are checked too.
 fn read_row(position: usize, value: toml::Value, problems: &mut Problems) -> Option<Row> {
     let label = match value.get("id").and_then(toml::Value::as_str) {
         Some(id) if !id.is_empty() => id.to_owned(),

@@ -1,6 +1,6 @@
-//! The model catalogue: which models exist at which provider, under which names, with which abilities and prices.
-//! A [`Catalog`] is an immutable snapshot; holders swap whole snapshots. It never asks a provider and never guesses
-//! a price: what the file does not state is unknown.
+//! The model catalogue: the models of each provider, with their names, abilities and prices. A [`Catalog`] is an
+//! immutable snapshot; its users replace whole snapshots. It never calls a provider and never guesses a price: a value
+//! that the file does not state is unknown.
 
 mod file;
 mod file_price;
@@ -34,7 +34,7 @@ pub struct Catalog {
     /// Date of the built-in figures; with an overlay, `+` and the first 8 hex digits of the overlay's SHA-256.
     pub version: String,
     models: Vec<Arc<Model>>,
-    /// The rows as read: what an overlay is merged into, field by field.
+    /// The rows as read; an overlay is merged into them, field by field.
     rows: Vec<file::Row>,
     index: resolve::Index,
 }
@@ -47,15 +47,15 @@ pub struct Model {
     /// The canonical id without its provider.
     pub name: Arc<str>,
     pub provider: ProviderId,
-    /// What the provider calls it: goes into the request.
+    /// Its name at the provider, which is sent in the request.
     pub upstream: Arc<str>,
     pub mode: Mode,
     pub status: Status,
     /// First day on which it no longer counts as served.
     pub shutdown: Option<Date>,
-    /// Same weights elsewhere carry the same group.
+    /// Models with the same weights at other hosts have the same group.
     pub group: Option<Arc<str>>,
-    /// Canonical id of the stand-in to name when this one is gone.
+    /// Canonical id of the successor that is suggested when this model is gone.
     pub successor: Option<Arc<str>>,
     /// Largest prompt.
     pub context_tokens: Option<u64>,
@@ -63,7 +63,7 @@ pub struct Model {
     pub output_tokens_max: Option<u64>,
     /// How the host stores the weights, such as `fp8`; none: not stated.
     pub quantization: Option<Arc<str>>,
-    /// The operator's judgement of quality, 0 to 1000; none: unrated.
+    /// The operator's quality value, 0 to 1000; none: not rated.
     pub quality_permille: Option<u16>,
     pub flags: Flags,
     pub aliases: Vec<Arc<str>>,
@@ -78,7 +78,7 @@ pub struct Model {
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     Chat,
-    /// Chat, but the provider serves it on its Responses endpoint alone.
+    /// Chat, but the provider serves it on its Responses endpoint only.
     Responses,
     /// Text completion without messages.
     Completion,
@@ -97,9 +97,9 @@ pub enum Status {
     Active,
     /// Served until its shutdown date.
     Deprecated,
-    /// Kept so that its names resolve and old usage can be priced.
+    /// Kept so that its names can be resolved and old usage can be priced.
     Retired,
-    /// Priced, but gone from the provider's list: only when named exactly.
+    /// Has a price, but is no longer in the provider's list: only if a request names it exactly.
     Unlisted,
 }
 
@@ -119,13 +119,13 @@ pub enum Flag {
     Stream,
     /// `temperature` and `top_p` are refused.
     NoSampling,
-    /// Thinking cannot be switched off.
+    /// Reasoning cannot be turned off.
     ThinkAlways,
     /// A required or named `tool_choice` is refused.
     NoForcedTool,
-    /// The last message may not be the assistant's.
+    /// The last message may not be an assistant message.
     NoPrefill,
-    /// Searches the web whether or not a tool asks for it, at a fee per call.
+    /// Searches the web also without a search tool, at a fee for each call.
     AlwaysSearches,
 }
 
@@ -148,7 +148,7 @@ impl Flag {
     ];
 }
 
-/// A set of [`Flag`]s. An absent ability means that no source claims it.
+/// A set of [`Flag`]s. An absent ability means that no source states it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flags(u16);
 
@@ -173,13 +173,13 @@ impl FromIterator<Flag> for Flags {
 }
 
 impl Model {
-    /// Whether it may be routed to without being named exactly. A model counts as retired from its shutdown date on;
-    /// unlisted ones never roam.
+    /// Whether a request may be routed to it without naming it exactly. A model counts as retired from its shutdown
+    /// date on; unlisted models are only used by name.
     pub fn is_live(&self, today: Date) -> bool {
         matches!(self.status, Status::Active | Status::Deprecated) && !self.is_past_shutdown(today)
     }
 
-    /// Whether a request that names exactly this model may go there: live, or unlisted.
+    /// Whether a request that names exactly this model may use it: live, or unlisted.
     pub fn is_servable_by_name(&self, today: Date) -> bool {
         self.status != Status::Retired && !self.is_past_shutdown(today)
     }
@@ -190,7 +190,7 @@ impl Model {
 }
 
 impl Catalog {
-    /// The catalogue compiled into the program.
+    /// The compiled-in catalogue.
     pub fn built_in() -> Result<Catalog, CatalogError> {
         Catalog::parse(include_str!("models.toml"))
     }
@@ -211,7 +211,7 @@ impl Catalog {
         self.index.get(canonical)
     }
 
-    /// Models of today's offer that have no price by tokens nor by any other unit: refused on platform keys.
+    /// Available models that have neither a token price nor a price in another unit: refused on platform keys.
     pub fn list_unpriced(&self, today: Date) -> impl Iterator<Item = &Arc<Model>> {
         self.models.iter().filter(move |model| model.is_servable_by_name(today) && model.prices.is_none())
     }

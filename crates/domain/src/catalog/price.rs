@@ -1,5 +1,5 @@
-//! Prices of a model as the catalogue states them, and the choice of the rates that hold for one request: by day,
-//! hour, service tier and prompt size. Chooses rates only, never multiplies; an unknown price stays unknown.
+//! Prices of a model as the catalogue states them, and the choice of the rates for one request: by day, hour, service
+//! tier and prompt size. It only chooses rates and never multiplies; an unknown price stays unknown.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub struct Prices {
     pub periods: Vec<PricePeriod>,
 }
 
-/// What holds from one day to another, both included (UTC); none is open.
+/// Valid from one day to another, both included (UTC); none: no limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PricePeriod {
     pub valid_from: Option<Date>,
@@ -26,15 +26,15 @@ pub struct PricePeriod {
     pub priority: Option<ServiceRates>,
     pub tier: Option<PromptTier>,
     pub off_peak: Option<OffPeak>,
-    /// Prices by other units than tokens: those of [`Unit`], and words that nothing is billed by.
+    /// Prices in other units than tokens: those of [`Unit`], and words that are not used for billing.
     pub other: Vec<OtherPrice>,
 }
 
-/// USD per million tokens by bucket. Cache prices are resolved: what the file leaves out is filled in by rule.
+/// USD per million tokens by bucket. Cache prices are resolved: missing ones are filled in by rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
     pub input: NanoPerMillion,
-    /// None where the model generates no tokens.
+    /// None if the model generates no tokens.
     pub output: Option<NanoPerMillion>,
     pub cache_read: NanoPerMillion,
     pub cache_write: NanoPerMillion,
@@ -42,18 +42,18 @@ pub struct Rates {
     pub media: MediaRates,
 }
 
-/// USD per million tokens that are not plain text; none where the catalogue says nothing.
+/// USD per million tokens that are not plain text; none if the catalogue states no price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct MediaRates {
     pub audio_input: Option<NanoPerMillion>,
     pub image_input: Option<NanoPerMillion>,
     pub audio_output: Option<NanoPerMillion>,
     pub image_output: Option<NanoPerMillion>,
-    /// The reasoning part of the output, where it has a price of its own.
+    /// The reasoning part of the output, if it has a separate price.
     pub reasoning: Option<NanoPerMillion>,
 }
 
-/// What is billed by another count than tokens.
+/// Units of billing other than tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unit {
     Image,
@@ -65,11 +65,11 @@ pub enum Unit {
     Page,
     Query,
     WebSearchCall,
-    /// What the provider bills above the prices of the catalogue, as it states itself. No price of a model is in it.
+    /// The part of the provider's reported cost above the prices of the catalogue. No price of a model has this unit.
     StatedDifference,
 }
 
-/// Input and output of a service tier; its cache prices keep their proportion to input.
+/// Input and output of a service tier; its cache prices keep their ratio to input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceRates {
     pub input: NanoPerMillion,
@@ -88,7 +88,7 @@ pub struct PromptTier {
 /// A discount outside the provider's busy hours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffPeak {
-    /// What is paid then, 1 to 100: peak is never the cheaper.
+    /// The percentage that is paid then, 1 to 100: peak is never cheaper.
     pub percent: u8,
     pub peak: Vec<PeakSpan>,
 }
@@ -104,14 +104,14 @@ pub struct PeakSpan {
     pub end_minute: u16,
 }
 
-/// A price per image, minute, call and so on; the unit is the catalogue file's word.
+/// A price for an image, a minute, a call and so on; the unit is the word in the catalogue file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherPrice {
     pub unit: Arc<str>,
     pub usd: NanoUsd,
 }
 
-/// How a provider is asked to schedule a request, by price.
+/// How a request asks the provider to schedule it, as far as it affects the price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceTier {
@@ -121,17 +121,17 @@ pub enum ServiceTier {
     Priority,
 }
 
-/// The rates of one request and why they are these.
+/// The rates of one request, and the reason for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppliedRates {
     pub rates: Rates,
-    /// Set when the prompt passed this size and the whole request is priced by it.
+    /// Set when the prompt is larger than this size and the whole request is priced by it.
     pub above_tokens: Option<u64>,
     pub off_peak: bool,
 }
 
 impl Prices {
-    /// The period that holds on the UTC day of `at`.
+    /// The period that is valid on the UTC day of `at`.
     pub fn at(&self, at: OffsetDateTime) -> Option<&PricePeriod> {
         let day = at.to_offset(UtcOffset::UTC).date();
         self.periods.iter().find(|period| {
@@ -142,7 +142,7 @@ impl Prices {
 }
 
 impl PricePeriod {
-    /// What one `unit` costs, whatever the service tier, prompt and hour.
+    /// The price of one `unit`, for any service tier, prompt and hour.
     pub fn per(&self, unit: Unit) -> Option<NanoUsd> {
         self.other.iter().find(|price| &*price.unit == unit.as_str()).map(|price| price.usd)
     }
@@ -180,12 +180,12 @@ impl PricePeriod {
 }
 
 impl Rates {
-    /// The dearest a token of the prompt can be.
+    /// The highest possible price of a prompt token.
     pub fn prompt_max(&self) -> NanoPerMillion {
         self.input.max(self.cache_read).max(self.cache_write).max(self.cache_write_1h)
     }
 
-    /// These rates (of the base or of a prompt tier) under a service tier that is stated for the base alone.
+    /// These rates (of the base or of a prompt tier) in a service tier that is stated for the base only.
     fn in_service(&self, service: ServiceRates, base: Rates) -> Option<Rates> {
         let media = self.media.following((base.input, service.input), (base.output, service.output))?;
         if base.input.0 == 0 {
@@ -224,8 +224,8 @@ impl Rates {
 }
 
 impl MediaRates {
-    /// Media keep their proportion to text where the text's rates change, each a pair of before and after. Where
-    /// text was free there is none to keep: the price stays. Where output is not offered its media are not either.
+    /// Media prices keep their ratio to the text price where the text price changes; each pair is before and after. If
+    /// text was free there is no ratio, and the price stays. If output is not offered, its media are not either.
     pub(super) fn following(
         self,
         input: (NanoPerMillion, NanoPerMillion),
@@ -275,7 +275,7 @@ impl Unit {
         Unit::WebSearchCall,
     ];
 
-    /// The catalogue file's word.
+    /// The word in the catalogue file.
     pub fn as_str(self) -> &'static str {
         match self {
             Unit::Image => "image",
@@ -291,7 +291,7 @@ impl Unit {
         }
     }
 
-    /// How many of what usage counts make one unit.
+    /// How many counted units of usage make one unit of the price.
     pub fn per(self) -> Per {
         match self {
             Unit::AudioMinute => Per::Minute,
@@ -327,7 +327,7 @@ impl OffPeak {
 }
 
 impl ServiceTier {
-    /// By the words the providers use in `service_tier`; none for a word no price is known for.
+    /// By the words that providers use in `service_tier`; none for a word without a known price.
     pub fn by_name(name: Option<&str>) -> Option<ServiceTier> {
         match name.unwrap_or("") {
             "" | "auto" | "default" | "standard" | "standard_only" | "on_demand" => {
@@ -341,7 +341,7 @@ impl ServiceTier {
     }
 }
 
-/// `ceil(price × by / of)`, none where it does not fit. `of` is positive.
+/// `ceil(price × by / of)`, none on overflow. `of` is positive.
 fn scaled(price: NanoPerMillion, by: i64, of: i64) -> Option<NanoPerMillion> {
     let product = i128::from(price.0).checked_mul(i128::from(by))?;
     let of = i128::from(of);

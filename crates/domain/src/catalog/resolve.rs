@@ -1,6 +1,6 @@
-//! From the name a client sends to the models it means. Prebuilt maps, so that a known name costs a few look-ups and
-//! the result vector; spelling in another case and suggestions are paid for only by names that need them.
-//! Never fails: a hostile name is an unknown one.
+//! From the name in a request to the models that it means. The maps are built in advance, so a known name costs a few
+//! look-ups and the result vector; only names that need them pay for other spellings and suggestions. Never fails: a
+//! hostile name is an unknown one.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -11,25 +11,25 @@ use time::Date;
 use super::{Catalog, Model, NAME_BYTES_MAX};
 use crate::provider::ProviderId;
 
-/// Longest name for which a near miss is searched, in bytes: bounds the work an unknown name can cause.
+/// Longest name for which similar names are searched, in bytes: it bounds the work that an unknown name can cause.
 const SUGGEST_BYTES_MAX: usize = 64;
-/// Most edits between a name and what is suggested for it.
+/// Maximum edits between a name and a suggestion for it.
 const SUGGEST_EDITS_MAX: usize = 3;
-/// Names suggested at the most.
+/// Maximum suggestions.
 const SUGGESTIONS_MAX: usize = 3;
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
-    /// One when the provider is named, every live host of the same weights otherwise; never empty. The order is
-    /// stable but says nothing: the caller ranks.
+    /// One model if the provider is named, otherwise every live host of the same weights; never empty. The order is
+    /// stable but has no meaning: the caller ranks.
     Listed(Vec<Arc<Model>>),
-    /// A provider of ours and a model the catalogue does not know: `upstream` is sent as it is.
+    /// A known provider and a model that is not in the catalogue: `upstream` is sent as it is.
     Unlisted { provider: ProviderId, upstream: String },
-    /// Known, but no longer served by anybody: the kept rows, never empty.
+    /// Known, but no longer served by any provider: the kept rows, never empty.
     Retired { models: Vec<Arc<Model>> },
-    /// Neither a name of ours nor one with a provider of ours. `prefix_known`: what stands before its first slash, if
-    /// there is one, begins a name of the catalogue.
+    /// Neither a known name nor one with a known provider. `prefix_known`: the part before its first slash, if there is
+    /// one, begins a name of the catalogue.
     Unknown { prefix_known: bool },
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Index {
     bare_upstream: HashMap<Arc<str>, Bare>,
     /// Lower-case spelling of each key of `bare`.
     bare_folded: HashMap<String, Arc<str>>,
-    /// What stands before the first slash of a name, in lower case.
+    /// The part of a name before its first slash, in lower case.
     prefixes: HashSet<String>,
 }
 
@@ -57,16 +57,16 @@ struct Names {
 
 #[derive(Default)]
 struct Bare {
-    /// The rows that carry the name.
+    /// The rows with the name.
     carriers: Vec<Arc<Model>>,
-    /// Those and all rows of their groups.
+    /// These and all rows of their groups.
     hosts: Vec<Arc<Model>>,
 }
 
 impl Catalog {
-    /// Resolves in this order: canonical id; alias with or without provider; provider and its exact upstream id;
-    /// bare upstream id; provider and the rest after the first slash. The provider may be written by any name a
-    /// person would use. Case matters first; names and aliases are then tried without it.
+    /// Resolves in this order: canonical id; alias with or without provider; provider and its exact upstream id; bare
+    /// upstream id; provider and the rest after the first slash. Any common spelling of the provider is accepted. Case
+    /// matters first; names and aliases are then tried without it.
     pub fn resolve(&self, name: &str, today: Date) -> Resolved {
         if !is_plausible(name) {
             return Resolved::Unknown { prefix_known: true };
@@ -107,7 +107,7 @@ impl Catalog {
         }
     }
 
-    /// As [`Catalog::resolve`], where the provider is given apart from the name: never roams.
+    /// As [`Catalog::resolve`] with a separate provider: it never returns hosts of other providers.
     pub fn resolve_at(&self, provider: ProviderId, name: &str, today: Date) -> Resolved {
         if !is_plausible(name) {
             return Resolved::Unknown { prefix_known: true };
@@ -123,8 +123,8 @@ impl Catalog {
         }
     }
 
-    /// As [`Catalog::resolve`], for a name that is to be served by `provider` whatever its own prefix says: a host of
-    /// the same name or weights there, else the name without its prefix, as it is.
+    /// As [`Catalog::resolve`], for a name that `provider` must serve, whatever prefix the name has: a host there with
+    /// the same name or weights, else the name without its prefix, unchanged.
     pub fn resolve_pinned(&self, provider: ProviderId, name: &str, today: Date) -> Resolved {
         let rest = split_provider(name).map_or(name, |(_, rest)| rest);
         for spelling in [name, rest] {
@@ -143,7 +143,7 @@ impl Catalog {
         self.resolve_at(provider, rest, today)
     }
 
-    /// The one provider that a name asks for; `None` for a name that roams or means nothing.
+    /// The one provider that a name states; `None` for a bare or unknown name.
     pub fn provider_of(&self, name: &str, today: Date) -> Option<ProviderId> {
         let (provider, _) = split_provider(name)?;
         match self.resolve(name, today) {
@@ -154,7 +154,7 @@ impl Catalog {
         }
     }
 
-    /// The providers that serve a name without a provider before it, in a stable order.
+    /// The providers that serve a name without a provider prefix, in a stable order.
     pub fn providers_of(&self, name: &str, today: Date) -> Vec<ProviderId> {
         let mut providers = Vec::new();
         if let Resolved::Listed(models) | Resolved::Retired { models } = self.resolve(name, today) {
@@ -167,8 +167,8 @@ impl Catalog {
         providers
     }
 
-    /// The live models whose names are spelled most like `name`, the best first: those of the provider that it names,
-    /// if it names one, else all. For error messages.
+    /// The live models with the most similar names, the best first: those of the provider that the name states, if any,
+    /// else all. For error messages.
     pub fn nearest(&self, name: &str, today: Date) -> Vec<Arc<Model>> {
         let split = split_provider(name);
         let tail = split.map_or_else(|| name.rsplit('/').next().unwrap_or(name), |(_, rest)| rest);
@@ -180,7 +180,7 @@ impl Catalog {
         let here = live.filter(|model| split.is_none_or(|(provider, _)| model.provider == provider));
         let mut near: Vec<(usize, &Arc<Model>)> =
             here.filter_map(|model| Some((distance(&wanted, model)?, model))).collect();
-        // Of two equally near names the one that shares more of its beginning.
+        // Of two equally similar names, the one that shares more of its beginning.
         near.sort_by_key(|(distance, model)| {
             let common = wanted.bytes().zip(model.name.bytes()).take_while(|(a, b)| a == b).count();
             (*distance, Reverse(common), model.name.len())
@@ -192,7 +192,8 @@ impl Catalog {
     }
 }
 
-/// How far a name in lower case is from a model's: few edits, else a long common beginning; none when it is neither.
+/// The distance between a lower-case name and a model's name: few edits, else a long common beginning; none if neither
+/// applies.
 fn distance(wanted: &str, model: &Model) -> Option<usize> {
     let name = model.name.to_lowercase();
     let edits_max = SUGGEST_EDITS_MAX.min(wanted.len() / 3);
@@ -202,7 +203,7 @@ fn distance(wanted: &str, model: &Model) -> Option<usize> {
             return Some(edits);
         }
     }
-    // "gpt-5.4-turbo": a known name with a word behind it.
+    // "gpt-5.4-turbo": a known name with an additional word.
     if wanted.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(['-', '.', ':', '@'])) {
         return Some(0);
     }
@@ -252,7 +253,7 @@ impl Index {
         index
     }
 
-    /// A fixed version is the same row under the name of the version, and roams nowhere.
+    /// A fixed version is the same row under the name of the version, and has no other hosts.
     fn insert_snapshots(&mut self, model: &Arc<Model>) {
         for snapshot in &model.snapshots {
             let version = Arc::new(Model { upstream: Arc::clone(snapshot), ..Model::clone(model) });
@@ -268,7 +269,8 @@ impl Index {
 }
 
 impl Names {
-    /// Several rows may share an upstream id (one priced apart): the row of the same name wins, else the first.
+    /// Several rows may share an upstream id (if one has a separate price): the row of the same name wins, else the
+    /// first.
     fn insert_upstream(&mut self, model: &Arc<Model>) {
         let taken = self.upstream.contains_key(&model.upstream);
         if !taken || model.name == model.upstream {
@@ -286,7 +288,7 @@ impl Bare {
         }
     }
 
-    /// Live hosts, plus, where the name is a row's own upstream id, that row even if unlisted.
+    /// Live hosts, plus, if the name is a row's own upstream id, that row even if unlisted.
     fn roam(&self, today: Date, exact: bool) -> Resolved {
         let mut listed: Vec<Arc<Model>> =
             self.hosts.iter().filter(|host| host.is_live(today)).map(Arc::clone).collect();
@@ -328,8 +330,8 @@ pub(super) fn is_plausible(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
 }
 
-/// Whether a model id unknown to us may be handed to a provider: some put it into the path of the URL, so it must
-/// hold no empty or dot segment.
+/// Whether an unknown model id may be sent to a provider: some put it into the path of the URL, so it must contain no
+/// empty or dot segment.
 pub(super) fn is_sendable(upstream: &str) -> bool {
     is_plausible(upstream) && !upstream.split('/').any(|part| matches!(part.trim(), "" | "." | ".."))
 }

@@ -1,4 +1,4 @@
-//! The built-in file, loading and laying over.
+//! The built-in file, loading and overlays.
 
 use time::macros::{date, datetime};
 

@@ -1,4 +1,4 @@
-//! Names people send, and names they should not.
+//! Names that clients send, and names that they should not send.
 
 use proptest::prelude::*;
 use time::Date;
@@ -118,7 +118,7 @@ fn another_case_is_tried_after_the_exact_one() {
             ("OpenAI/GPT-4O", "openai/gpt-4o"),
             ("Claude-Sonnet-4-5", "anthropic/claude-sonnet-4-5-20250929"),
             ("Moonshot/Kimi-K3", "moonshot/kimi-k3"),
-            // An upstream id is the provider's word: its case is kept, so this is not Together's model.
+            // An upstream id is defined by the provider: its case is kept, so this is not Together's model.
             ("together/moonshotai/kimi-k3", "unlisted together_ai moonshotai/kimi-k3"),
         ],
     );

@@ -1,16 +1,16 @@
-//! What providers state of the data that their interfaces receive. A fact without a source is unknown, and unknown
-//! never passes a filter that demands it.
+//! What providers state about the data that their APIs receive. A fact without a source is unknown, and an unknown fact
+//! never passes a filter that requires it.
 
 use super::ProviderId;
 
 /// The facts of one provider, for accounts without a special agreement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DataPolicy {
-    /// Whether it uses prompts and answers for its own ends, such as training.
+    /// Whether it uses prompts and answers for its own purposes, such as training.
     pub collects: Option<bool>,
-    /// Whether it keeps nothing once the answer is given.
+    /// Whether it stores nothing after the answer.
     pub keeps_nothing: Option<bool>,
-    /// Where this is stated, and when it was read.
+    /// The source of the facts, and the day when it was read.
     pub source: Option<&'static str>,
     pub read_on: Option<&'static str>,
 }
@@ -30,7 +30,7 @@ const POLICIES: &[(&str, DataPolicy)] = &[
         },
     ),
     (
-        // Kept only where reliability or abuse demands it; what else it is used for, the page does not say.
+        // Stored only where reliability or abuse prevention requires it; the page does not state other uses.
         "groq",
         DataPolicy {
             collects: None,
@@ -50,7 +50,7 @@ const POLICIES: &[(&str, DataPolicy)] = &[
         },
     ),
     (
-        // Nothing of open models is written down, but for stored Responses.
+        // Nothing of open models is stored, except for stored Responses.
         "fireworks_ai",
         DataPolicy {
             collects: Some(false),
@@ -61,7 +61,7 @@ const POLICIES: &[(&str, DataPolicy)] = &[
     ),
 ];
 
-/// What is known of a provider.
+/// The known facts about a provider.
 pub fn of(provider: ProviderId) -> DataPolicy {
     let known = POLICIES.iter().find(|(id, _)| *id == provider.as_str());
     known.map(|(_, policy)| *policy).unwrap_or_default()

@@ -1,22 +1,22 @@
-//! What each provider serves besides conversations: where, and in whose form. A provider whose form is another
-//! one's is data here and nothing else.
+//! The endpoint kinds of each provider other than conversations: path and format. A provider that uses another
+//! provider's format is only data here.
 
 use crate::kind::Kind;
 
-/// One kind of request at one provider.
+/// One endpoint kind at one provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Serves {
     pub kind: Kind,
     pub shape: Shape,
-    /// Below the base URL; `{model}` stands for the model's name there.
+    /// The path below the base URL; `{model}` is replaced by the model's name there.
     pub path: &'static str,
-    /// Documented fields of the form that it does not take: a request with one does not go there.
+    /// Documented fields of the format that it does not support: a request with one is not sent there.
     pub refused: &'static [&'static str],
-    /// How long the audio of a transcript is, is told in the detailed answer alone.
+    /// Only the detailed answer states how long the audio of a transcript is.
     pub length_in_detail: bool,
 }
 
-/// Whose form requests and answers of a kind have.
+/// The company whose format requests and answers of a kind use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
     OpenAi,
@@ -32,12 +32,12 @@ const fn serves(kind: Kind, shape: Shape, path: &'static str) -> Serves {
     Serves { kind, shape, path, refused: &[], length_in_detail: false }
 }
 
-/// A transcript whose length is told in detail alone.
+/// A transcript whose length only the detailed answer states.
 const fn detailed(kind: Kind, path: &'static str) -> Serves {
     Serves { length_in_detail: true, ..serves(kind, Shape::OpenAi, path) }
 }
 
-/// Of transcripts: what only the form's author offers.
+/// For transcripts: fields that only the author of the format offers.
 const DIARIZED: &[&str] = &[
     "include",
     "include[]",

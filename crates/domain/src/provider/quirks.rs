@@ -1,17 +1,17 @@
-//! Departures of a provider from OpenAI's chat format, as data. Knows no provider by name.
+//! Differences of a provider from OpenAI's chat format, as data. Contains no provider names.
 
-/// What to call a field in the request to this provider.
+/// The name of a field in the request to this provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Field {
     /// As the client sent it.
     Keep,
     /// Under another name.
     Rename(&'static str),
-    /// Removed, and named to the client as dropped.
+    /// Removed, and listed for the client as dropped.
     Drop,
 }
 
-/// Departures from OpenAI's chat format. [`PLAIN`] is none.
+/// Differences from OpenAI's chat format. [`PLAIN`] has none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quirks {
     /// `max_tokens`: kept, or renamed to `max_completion_tokens`.
@@ -20,25 +20,28 @@ pub struct Quirks {
     pub max_completion_tokens: Field,
     pub seed: Field,
     pub user: Field,
-    /// Sampling hints and bookkeeping the provider refuses or ignores: removed and named in `X-KairosRoute-Dropped`.
+    /// Sampling hints and bookkeeping that the provider refuses or ignores: removed and listed in
+    /// `X-KairosRoute-Dropped`.
     pub dropped: &'static [&'static str],
-    /// Fields that change the answer and that the provider refuses: such a request does not go there.
+    /// Fields that change the answer and that the provider refuses: a request with one is not sent there.
     pub refused: &'static [&'static str],
-    /// `guardrails` are the provider's own. Elsewhere they would not guard, so that such a request does not go there.
+    /// `guardrails` belong to the provider. Elsewhere they would have no effect, so a request with them is not sent
+    /// there.
     pub guardrails: bool,
     /// `n` above 1 is refused.
     pub single_choice: bool,
-    /// `stream_options` may be sent; otherwise usage comes unasked and the field is removed.
+    /// `stream_options` may be sent; otherwise usage is sent without a request for it and the field is removed.
     pub stream_options: bool,
-    /// `response_format` of type `json_schema` is refused: JSON is asked for, and the schema stands in the prompt.
+    /// `response_format` of type `json_schema` is refused: the gateway requests JSON and writes the schema into the
+    /// prompt.
     pub no_json_schema: bool,
     /// `name` on messages: allowed on any, only on tool messages, or on none.
     pub message_name: MessageName,
-    /// The history's reasoning text goes by this name here; empty: it is left out.
+    /// The name of the history's reasoning text here; empty: it is left out.
     pub reasoning_field: &'static str,
-    /// The values of `reasoning_effort` that are taken; empty: any. Others are removed and named as dropped.
+    /// The accepted values of `reasoning_effort`; empty: any. Others are removed and listed as dropped.
     pub efforts: &'static [&'static str],
-    /// `reasoning_effort: none` is said as `thinking: {type: disabled}`.
+    /// `reasoning_effort: none` is written as `thinking: {type: disabled}`.
     pub effort_none_as_thinking: bool,
     /// `logprobs` is a number (how many) instead of a switch and `top_logprobs`.
     pub logprobs_as_count: bool,
@@ -54,30 +57,30 @@ pub struct Quirks {
     pub loose_tool_schemas: bool,
     /// Tool call ids must be exactly nine letters or digits.
     pub short_tool_ids: bool,
-    /// How its answers depart from OpenAI's.
+    /// The differences of its answers from OpenAI's.
     pub answers: Answers,
-    /// The reported completion tokens leave reasoning out: add it before billing.
+    /// The reported completion tokens do not include reasoning: add it before billing.
     pub reasoning_outside_output: bool,
-    /// A limit on output must be sent, for the provider reserves it at admission.
+    /// An output limit must be sent, because the provider reserves it at admission.
     pub wants_output_limit: bool,
     /// A completion takes one prompt, as a string and not as a list.
     pub one_prompt: bool,
 }
 
-/// Departures of answers from OpenAI's chat format; clients of chat get them in OpenAI's.
+/// Differences of answers from OpenAI's chat format; chat clients get OpenAI's format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answers {
-    /// Content may be a list of parts, thoughts among them.
+    /// Content may be a list of parts, including reasoning.
     pub content_parts: bool,
     /// Calls may lack their number and type, or repeat an empty name.
     pub loose_calls: bool,
-    /// Other words for why an answer ended, each with OpenAI's.
+    /// Other finish reasons, each with OpenAI's equivalent.
     pub finish_words: &'static [(&'static str, &'static str)],
     /// An empty finish reason after calls means that they are the end.
     pub empty_finish_ends_calls: bool,
     /// Reasoning may be called `reasoning`.
     pub reasoning_by_another_name: bool,
-    /// The service tier may have a word that OpenAI does not have.
+    /// The service tier may have a name that OpenAI does not use.
     pub other_tiers: bool,
 }
 
@@ -100,7 +103,7 @@ pub enum MessageName {
     None,
 }
 
-/// No departure from OpenAI's chat format.
+/// No difference from OpenAI's chat format.
 pub const PLAIN: Quirks = Quirks {
     max_tokens: Field::Keep,
     max_completion_tokens: Field::Keep,
@@ -129,7 +132,7 @@ pub const PLAIN: Quirks = Quirks {
     one_prompt: false,
 };
 
-/// What a provider takes as the name of a tool: ASCII letters, digits, `_` and `-`, within these limits.
+/// The tool names that a provider accepts: ASCII letters, digits, `_` and `-`, within these limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ToolNames {
     pub chars_max: usize,
@@ -137,8 +140,8 @@ pub struct ToolNames {
     pub letter_first: bool,
 }
 
-/// Providers whose answers count the searches of the web that they made, on the wires that offer a search: a search
-/// that is not counted cannot be billed.
+/// Providers whose answers count their web searches, in the dialects that offer a search: a search that is not counted
+/// cannot be billed.
 const SEARCHES_COUNTED: &[&str] = &["openai", "anthropic", "google", "xai", "perplexity"];
 
 impl super::ProviderId {

@@ -1,21 +1,21 @@
-//! OpenAI's two published encodings, for counting only. A table of pairs, built at first need from a checked-in file,
-//! says which two tokens merge into which; `examples/token_tables.rs` writes that file. Counts are those of the
-//! `bpe-openai` crate (a test compares them), at a tenth of its memory.
+//! OpenAI's two published encodings, for counting only. A table of pairs, built at first use from a checked-in file,
+//! states which two tokens merge into which; `examples/token_tables.rs` writes that file. Counts equal those of the
+//! `bpe-openai` crate (a test compares them), with a tenth of its memory.
 
 use regex_automata::{Anchored, Input, meta::Regex};
 use std::{cmp::Reverse, collections::BinaryHeap, sync::LazyLock};
 
 /// Tokens of one byte, which come first.
 const BYTES: usize = 256;
-/// Of one pair in the file: two token numbers of 18 bits.
+/// Bytes of one pair in the file: two token numbers of 18 bits.
 const PAIR_BYTES: usize = 5;
 const TOKEN_BITS: u32 = 18;
 const TOKEN_MASK: u64 = (1 << TOKEN_BITS) - 1;
-/// Longest word whose merges are found by looking at all of them each time; longer ones use a heap.
+/// Longest word whose merges are found by examining all of them each time; longer words use a heap.
 const SHORT_MAX: usize = 96;
 /// A longer text without a word boundary is counted in parts of this size, which bounds the memory for it.
 const WORD_BYTES_MAX: usize = 1 << 20;
-/// There is no such token, and no such place.
+/// No token, or no position.
 const NONE: u32 = u32::MAX;
 
 /// One encoding.
@@ -23,8 +23,8 @@ pub(super) struct Encoding {
     /// The token of each byte.
     bytes: [u32; BYTES],
     pairs: Pairs,
-    /// How a text is cut into words; no token reaches from one into the next. `None` only where the pattern cannot
-    /// be compiled, which a test excludes: then a text is one word.
+    /// How a text is split into words; no token crosses a word boundary. `None` only if the pattern cannot be compiled,
+    /// which a test excludes: then the text is one word.
     words: Option<Regex>,
 }
 
@@ -93,7 +93,7 @@ impl Encoding {
         })
     }
 
-    /// Where the first word of a text ends; never at its start.
+    /// The end of the first word of a text; never its start.
     fn end_of_word(&self, text: &str) -> usize {
         let found =
             self.words.as_ref().and_then(|words| words.find(Input::new(text).anchored(Anchored::Yes)));
@@ -147,7 +147,7 @@ impl Encoding {
         parts.len()
     }
 
-    /// The same in time that grows hardly faster than the word.
+    /// The same in time that is almost linear in the word.
     fn count_long(&self, word: &[u8]) -> usize {
         let mut parts = Linked::new(word.iter().map(|byte| self.token(*byte)).collect());
         let mut waiting = BinaryHeap::with_capacity(word.len());
@@ -157,7 +157,7 @@ impl Encoding {
         }
         let mut count = word.len();
         while let Some(Reverse((merged, at))) = waiting.pop() {
-            // A pair one of whose parts has been merged otherwise is no longer there.
+            // A pair does not exist any more if one of its parts was merged otherwise.
             if parts.pair(at, &self.pairs) != Some(merged) {
                 continue;
             }
@@ -171,18 +171,18 @@ impl Encoding {
     }
 }
 
-/// Room for the parts of one word, used again for the next.
+/// Buffers for the parts of one word, reused for the next.
 #[derive(Default)]
 pub(super) struct Scratch(Vec<Part>);
 
 #[derive(Clone, Copy)]
 struct Part {
     token: u32,
-    /// What this part and the next merge into.
+    /// The token that this part and the next merge into.
     merged: u32,
 }
 
-/// The parts of a long word: each at the place of its first byte.
+/// The parts of a long word, each at the position of its first byte.
 struct Linked {
     tokens: Vec<u32>,
     next: Vec<u32>,
@@ -197,13 +197,13 @@ impl Linked {
         Self { tokens, next, before }
     }
 
-    /// What the part at a place and the one after it merge into.
+    /// The token that the part at a position and the next one merge into.
     fn pair(&self, at: u32, pairs: &Pairs) -> Option<u32> {
         let (left, right) = (get(&self.tokens, at), get(&self.tokens, get(&self.next, at)));
         Some(pairs.get(left, right)).filter(|merged| *merged != NONE)
     }
 
-    /// Merges the part at a place with the one after it; returns the place of the one before.
+    /// Merges the part at a position with the next one; returns the position of the previous one.
     fn merge(&mut self, at: u32, merged: u32) -> Option<u32> {
         let gone = get(&self.next, at);
         let after = get(&self.next, gone);
@@ -229,7 +229,7 @@ impl Pairs {
     /// Reads the file's pairs: those of the first token after the single bytes come first.
     fn read(file: &[u8]) -> Self {
         let (pairs, _) = file.as_chunks::<PAIR_BYTES>();
-        // At most half full: most look-ups find nothing, and end soon.
+        // At most half full: most look-ups find nothing, and end early.
         let slots = pairs.len().saturating_mul(2).next_power_of_two().max(2);
         let mut table = Self { slots: vec![FREE; slots].into(), shift: 64 - slots.trailing_zeros() };
         for (token, pair) in (256u64..).zip(pairs) {
@@ -249,7 +249,7 @@ impl Pairs {
         }
     }
 
-    /// What two tokens merge into, or [`NONE`].
+    /// The token that two tokens merge into, or [`NONE`].
     fn get(&self, left: u32, right: u32) -> u32 {
         if left == NONE || right == NONE {
             return NONE;
