@@ -60,7 +60,7 @@ pub enum Thoughts {
     HiddenByDefault,
 }
 
-/// How the provider counts the tokens of a prompt.
+/// How the gateway asks the provider to count the tokens of a prompt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Count {
     /// As in Anthropic's Messages, at this path.
@@ -119,8 +119,7 @@ pub struct Provider {
     pub tier_by_account: bool,
     /// The catalogue's sources list the abilities of its models: an ability that is not listed is missing.
     pub lists_abilities: bool,
-    /// For a model without a mode for JSON schemas, the schema is enforced in another way: a forced tool, or the
-    /// prompt.
+    /// For a model without a mode for JSON schemas, the schema is enforced by a forced tool or by the prompt.
     pub schema_by_prompt: bool,
     pub key_check: KeyCheck,
     /// How its keys usually begin. Used for a warning only, never to refuse a key.
