@@ -1,7 +1,7 @@
-//! The digest of everything in a request that shapes its answer, the same in every dialect: what the exact response
-//! cache finds an answer by. The model is not part of it, for the caller adds the one that answers. It must never be
-//! equal for two requests that a model could answer differently; where the canonical form does not hold all of a
-//! request, the request's own bytes count as well.
+//! The digest of everything in a request that affects its answer, equal in every dialect: the exact response cache
+//! finds an answer by it. The model is not included, because the caller adds the model that answers. The digest must
+//! never be equal for two requests that a model could answer differently; if the canonical form does not hold all of a
+//! request, the request's own bytes are included.
 
 mod hasher;
 mod plain;
@@ -20,8 +20,8 @@ use super::{
 use hasher::Hasher;
 use std::collections::HashMap;
 
-/// Members that shape no answer, in any dialect: names of models, the form of delivery, who asks, and how the provider
-/// keeps its own cache.
+/// Members that do not affect the answer, in any dialect: model names, the form of delivery, the user, and the settings
+/// of the provider's own cache.
 const SHAPELESS: [&str; 12] = [
     "model",
     "models",
@@ -37,9 +37,9 @@ const SHAPELESS: [&str; 12] = [
     "prompt_cache_options",
 ];
 
-/// The digest of a request. `beta` is the header that changes what an Anthropic model does. `None`: an answer to this
-/// request must not be given to another one, because a provider runs tools for it or keeps something for it, or
-/// because the canonical form cannot hold its answer.
+/// The digest of a request. `beta` is the header that changes the behaviour of an Anthropic model. `None`: an answer to
+/// this request must not be used for another one, because a provider runs tools or stores something for it, or because
+/// the canonical form cannot hold its answer.
 pub fn answer_key(request: &ClientRequest<'_>, beta: Option<&str>) -> Option<[u8; 32]> {
     let head = request.head();
     let facts = &head.facts;
@@ -48,7 +48,7 @@ pub fn answer_key(request: &ClientRequest<'_>, beta: Option<&str>) -> Option<[u8
         return None;
     }
     let canonical = request.canonical().ok()?;
-    // Only a function is described completely; a web search finds something else each time.
+    // Only a function is described completely; a web search has another result each time.
     let has_native_tools = canonical.tools.iter().any(|tool| match &tool.kind {
         ToolKind::Function { name, .. } => name.decode().contains(KIND_MARK),
         ToolKind::WebSearch(_) | ToolKind::Native { .. } => true,
@@ -58,13 +58,13 @@ pub fn answer_key(request: &ClientRequest<'_>, beta: Option<&str>) -> Option<[u8
         return None;
     }
     let mut hasher = Hasher::new();
-    // A text that is completed is no conversation.
+    // A text completion is not a conversation.
     hasher.tag(if request.dialect() == Dialect::Completions { b'c' } else { b'v' });
     hasher.number(head.drafts);
     hash_request(&canonical, request.dialect(), &mut hasher);
     hash_beta(beta, &mut hasher);
     let members = request.members();
-    // Differences on the wire that the canonical form does not keep.
+    // Differences between wire formats that the canonical form does not keep.
     for member in members.iter().filter(|member| member.key == "thinking") {
         hasher.tag(b'h');
         hasher.json(member.value);
@@ -83,7 +83,7 @@ fn hash_request(request: &Request<'_>, dialect: Dialect, hasher: &mut Hasher) {
             hasher.text(name);
             hasher.option(description.as_ref(), |hasher, text| hasher.text(text));
             hasher.option(parameters.as_ref(), |hasher, json| hasher.json(json.raw()));
-            // The defaults differ from wire to wire.
+            // The defaults differ between wire formats.
             hasher.flag(strict.unwrap_or(dialect == Dialect::Responses));
         }
     }
@@ -104,8 +104,8 @@ fn hash_request(request: &Request<'_>, dialect: Dialect, hasher: &mut Hasher) {
     hash_settings(&request.settings, hasher);
 }
 
-/// Turns in a row of one role count as one where only the wire decides how many they are: a model's turn may be several
-/// items, and so may the results of its calls.
+/// Consecutive turns of one role count as one if only the wire format decides their number: a model's turn may be
+/// several items, and so may the results of its calls.
 fn hash_turns(turns: &[Turn<'_>], hasher: &mut Hasher) {
     let mut calls = Calls::default();
     let mut before: Option<&Turn<'_>> = None;
@@ -127,7 +127,7 @@ fn hash_turns(turns: &[Turn<'_>], hasher: &mut Hasher) {
     hasher.tag(b'e');
 }
 
-/// Numbers of calls in the order in which they occur, for their ids are the wire's own.
+/// Numbers of calls in the order in which they occur, because their ids belong to the wire format.
 #[derive(Default)]
 struct Calls(HashMap<String, u64>);
 
@@ -254,7 +254,7 @@ fn hash_format(format: &Format<'_>, hasher: &mut Hasher) {
     }
 }
 
-/// A setting that every dialect may have goes by its meaning, another one by its name; their order does not matter.
+/// A setting that every dialect has is identified by its meaning, others by name; their order does not matter.
 fn hash_settings(settings: &[Setting<'_>], hasher: &mut Hasher) {
     let mut named: Vec<(String, &Setting<'_>)> = settings
         .iter()
@@ -293,7 +293,7 @@ fn hash_beta(beta: Option<&str>, hasher: &mut Hasher) {
     names.iter().for_each(|name| hasher.bytes(name.as_bytes()));
 }
 
-/// The request as its own wire has it.
+/// The request in its own wire format.
 fn hash_members(dialect: Dialect, members: &[Member<'_>], hasher: &mut Hasher) {
     hasher.tag(b'w');
     hasher.bytes(format!("{dialect:?}").as_bytes());

@@ -1,6 +1,6 @@
-//! Counts work, for the test that holds every reader, writer and splitter to linear cost (`cost/law.rs`). One step is
-//! one byte that is looked at or copied, or one entry of a list that is compared. In a build that is no test of this
-//! crate there is no counter. Must stay free of side effects.
+//! Counts work, for the test that limits every reader, writer and splitter to linear cost (`cost/law.rs`). One step is
+//! one byte that is read or copied, or one list entry that is compared. There is no counter outside this crate's tests.
+//! Must stay free of side effects.
 
 #[cfg(test)]
 mod law;

@@ -1,15 +1,15 @@
-//! The names of what is left out, made fit for a header: they may be of a client's own making. No name may hold what a
-//! header cannot, and all of them together stay short.
+//! Makes the names of dropped fields safe for a header, because clients may have chosen them. No name may contain
+//! characters that a header cannot hold, and all of them together stay short.
 
 use std::borrow::Cow;
 
-/// Of one name, and of all with what separates them.
+/// Maximum length of one name, and of all with their separators.
 const NAME_CHARS_MAX: usize = 64;
 const ALL_BYTES_MAX: usize = 896;
 /// What the list separates names with.
 const SEPARATOR_BYTES: usize = 2;
 
-/// The names, told apart by a comma; those that are too many are only counted.
+/// The names, separated by commas; names beyond the limit are only counted.
 pub(super) fn sanitize_names(names: &mut Vec<Cow<'static, str>>) {
     for name in names.iter_mut().filter(|name| !is_plain(name)) {
         *name = Cow::Owned(plain(name));

@@ -1,29 +1,29 @@
-//! Which tools bear a fee of their own at the provider, decided by the tool's type. A tool that the client runs itself
-//! bears none; every other type is taken to bear one, for no answer is certain to state it.
+//! Which tools have a separate fee at the provider, decided by the tool's type. A tool that the client runs has none.
+//! Every other type is assumed to have one, because no answer is certain to report it.
 
 use super::{canonical::WebSearch, json::Raw};
 
-/// Kinds named at most: more tell nobody more.
+/// Maximum types that are named.
 const FEES_MAX: usize = 32;
-/// A type is a client's text.
+/// The client chooses the text of a type.
 const WHAT_CHARS_MAX: usize = 64;
-/// Namespaces inside namespaces beyond this depth are no tools.
+/// Namespaces nested deeper than this are not read as tools.
 const NAMESPACES_MAX: u32 = 4;
 
 /// Types of Anthropic's tools that the client runs, or that only search the request's own tools. A date follows.
 const RUN_BY_MESSAGES_CLIENTS: [&str; 5] =
     ["bash_", "text_editor_", "memory_", "computer_", "tool_search_tool_"];
 
-/// One thing that bears a fee.
+/// One part of a request with a fee.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fee {
-    /// Where it stands, such as `tools[1]`.
+    /// Its place, such as `tools[1]`.
     pub path: String,
     /// The type of the tool, or the name of the field.
     pub what: String,
 }
 
-/// What bears a fee in a request, the first of each type.
+/// The parts of a request with a fee, the first of each type.
 #[derive(Clone, Default, Debug)]
 pub struct Fees(Vec<Fee>);
 
@@ -43,12 +43,12 @@ impl Fees {
         self.0.is_empty()
     }
 
-    /// Whether everything that bears a fee is a search of the web, which answers count.
+    /// Whether web search is the only part with a fee; answers count searches.
     pub fn are_searches(&self) -> bool {
         !self.is_empty() && self.0.iter().all(|fee| WebSearch::is(&fee.what))
     }
 
-    /// The one to name in a refusal: what no answer counts goes before a search.
+    /// The part that a refusal names: one that no answer counts has priority over a search.
     pub fn foremost(&self) -> Option<&Fee> {
         self.0.iter().find(|fee| !WebSearch::is(&fee.what)).or(self.0.first())
     }
@@ -57,7 +57,7 @@ impl Fees {
         self.0.iter()
     }
 
-    /// Notes a tool of a Responses request, and those inside it.
+    /// Records a tool of a Responses request, and the tools inside it.
     pub(crate) fn add_responses_tool(&mut self, tool: Raw<'_>, path: &str) {
         self.responses_tool(tool, path, NAMESPACES_MAX);
     }
@@ -88,7 +88,7 @@ impl Fees {
         }
     }
 
-    /// Notes a tool of a Messages request by its type; one without a type is the client's own.
+    /// Records a tool of a Messages request by its type; a tool without a type is run by the client.
     pub(crate) fn add_messages_tool(&mut self, typed: &str, path: &str) {
         let is_free =
             typed == "custom" || RUN_BY_MESSAGES_CLIENTS.iter().any(|prefix| typed.starts_with(prefix));
@@ -97,7 +97,7 @@ impl Fees {
         }
     }
 
-    /// Notes a tool of a chat request by its type.
+    /// Records a tool of a chat request by its type.
     pub(crate) fn add_chat_tool(&mut self, typed: &str, path: &str) {
         if !matches!(typed, "function" | "custom") {
             self.add(path, typed);

@@ -1,6 +1,6 @@
-//! What a request asks of the gateway itself: a provider key it brings, what to try after its model, how often, in
-//! which order. Read out of the members that readers set aside, so that nothing of it can reach a provider. A key is
-//! in a type without text form from here on, and no message repeats a value, for it may be one.
+//! Options in a request for the gateway itself: a request-scoped provider key, the models to try next, the number of
+//! retries, the order. They are read from the members that readers set aside, so they cannot reach a provider. From
+//! here on a key has a type without a text form, and no message repeats a value, because it may be a key.
 
 use super::{
     json::{Kind, Member, Raw},
@@ -10,12 +10,12 @@ use super::{
 use kairosroute_domain::{policy::CACHE_TTL_SECONDS_MAX, secret::Secret};
 use std::{borrow::Cow, collections::HashSet, fmt};
 
-/// A provider key has to fit into a header.
+/// A provider key must fit into a header.
 const KEY_BYTES_MAX: usize = 512;
-/// Repeats of one model before the next is tried.
+/// Maximum retries of one model before the next is tried.
 const RETRY_MAX: u64 = 5;
 
-/// The fields that are acted on.
+/// The fields that the gateway uses.
 #[derive(Clone, Default)]
 pub struct GatewayOptions<'a> {
     pub byok_api_key: Option<Secret>,
@@ -25,11 +25,11 @@ pub struct GatewayOptions<'a> {
     pub extra_provider: Option<Cow<'a, str>>,
     /// `extra.retry`.
     pub retry: Option<u32>,
-    /// `extra.fallback_models`, to be tried after the request's own models.
+    /// `extra.fallback_models`, tried after the request's own models.
     pub fallback_models: Vec<Cow<'a, str>>,
-    /// `min_quality`: the least share of the reference model's quality, in permille.
+    /// `min_quality`: the minimum share of the reference model's quality, in permille.
     pub min_quality_permille: Option<u16>,
-    /// What it demands of hosts, and prefers.
+    /// Required and preferred properties of hosts.
     pub routing: RoutingOptions<'a>,
     pub cache: Option<CacheWish>,
 }
@@ -39,13 +39,13 @@ pub struct GatewayOptions<'a> {
 pub enum CacheWish {
     Off,
     On {
-        /// How long an answer may be used; `None`: as the API key or the gateway says.
+        /// How long an answer may be used; `None`: the setting of the API key or the gateway.
         ttl_seconds: Option<u32>,
     },
 }
 
 impl<'a> GatewayOptions<'a> {
-    /// Reads what was set aside of a JSON body; members it does not know are somebody else's.
+    /// Reads the members of a JSON body that were set aside; unknown members are left to other readers.
     pub(crate) fn of(members: &[Member<'a>], limits: &Limits) -> Result<Self, Invalid> {
         let mut gateway_options = Self::default();
         for Member { key, value, .. } in members {
@@ -61,7 +61,7 @@ impl<'a> GatewayOptions<'a> {
         Ok(gateway_options)
     }
 
-    /// Takes a plain field of a form. `false`: it is none of these.
+    /// Takes a plain field of a form. `false`: it is not one of these.
     pub(crate) fn field(&mut self, name: &str, text: &'a str, limits: &Limits) -> Result<bool, Invalid> {
         match name {
             "byok_api_key" => once(&self.byok_api_key, name)
@@ -104,7 +104,7 @@ impl<'a> GatewayOptions<'a> {
             }
             match key.as_ref() {
                 _ if value.is_null() => {}
-                // A form may have said it already, in a field of its own.
+                // A form may have the same value in another field.
                 "byok" => {
                     once(&self.extra_byok, "extra.byok")?;
                     self.extra_byok = key_of("extra.byok", *value)?;
@@ -147,7 +147,7 @@ impl<'a> GatewayOptions<'a> {
     }
 }
 
-/// A provider key as a request brings it; blank is absent. `name` is told if it cannot be one.
+/// A provider key in a request; a blank one counts as absent. The error states `name` if it cannot be a key.
 pub fn brought_key(name: &str, text: &str) -> Result<Option<Secret>, Invalid> {
     let text = text.trim();
     if text.len() > KEY_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -200,7 +200,7 @@ fn string<'a>(name: &str, value: Raw<'a>) -> Result<Cow<'a, str>, Invalid> {
     value.text().ok_or_else(|| Invalid::kind(name, "a string".into(), value.kind()))
 }
 
-/// The name is not repeated: it may be a key in the wrong place.
+/// The name is not repeated in the message: it may be a key in the wrong place.
 fn unknown_extra() -> Invalid {
     let message = "`extra` may hold `byok`, `fallback_models`, `provider` and `retry`";
     Invalid::at("extra", message.into())
@@ -220,7 +220,7 @@ fn once<T>(known: &Option<T>, name: &str) -> Result<(), Invalid> {
     }
 }
 
-/// Which are there, and never what they are.
+/// Shows which fields are set, and never their values.
 impl fmt::Debug for GatewayOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = usize::from(self.byok_api_key.is_some()) + usize::from(self.extra_byok.is_some());
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(whole.extra_byok.unwrap().expose(), "k");
         assert!(GatewayOptions::default().field("extra", "nonsense", &limits).is_err());
         assert!(GatewayOptions::default().field("extra[sk-canary]", "x", &limits).is_err());
-        // Said twice, in the same words or in others, nobody can know which was meant.
+        // If the value is given twice, in the same form or in two, it is unclear which one is meant.
         for (name, text) in [
             ("extra[byok]", "other"),
             ("extra[provider]", "mistral"),

@@ -1,7 +1,7 @@
-//! Reading JSON without building a tree: a cursor that checks the grammar (RFC 8259) once while a caller walks
-//! the members it cares about, and borrowed values that keep their bytes. Numbers are never converted, strings
-//! are decoded only on request, and nothing here recurses with the input. It must never accept a text that a
-//! strict parser refuses: what passes here goes on to a provider as it is.
+//! Reads JSON without building a tree: a cursor checks the grammar (RFC 8259) once while a caller walks the members
+//! that it needs, and borrowed values keep their bytes. Numbers are never converted, strings are decoded only on
+//! request, and nothing here recurses with the input. It must never accept a text that a strict parser refuses, because
+//! the text is sent on to a provider unchanged.
 
 use crate::cost;
 use std::{borrow::Cow, fmt};
@@ -14,7 +14,7 @@ pub use cursor::Cursor;
 pub use escaped::{Escaped, unescape};
 pub use write::ObjectWriter;
 
-/// Nesting beyond this is refused whatever the caller asks for; the cursor keeps one bit a level.
+/// Deeper nesting is always refused; the cursor keeps one bit for each level.
 pub const DEPTH_LIMIT: u32 = 128;
 
 /// Why a text is not acceptable JSON, and at which byte.
@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// With its article, for messages to people.
+    /// With its article, for error messages.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Null => "null",
@@ -65,7 +65,7 @@ impl Kind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Raw<'a>(&'a str);
 
-/// A JSON string as it was written, quotes and escapes included.
+/// A JSON string as written, including quotes and escapes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<'a> {
     quoted: &'a str,
@@ -82,8 +82,8 @@ pub struct Member<'a> {
     pub value: Raw<'a>,
 }
 
-/// The members of the object that `body` is: UTF-8, nothing behind it, no key twice, at most `members_max`.
-/// Escapes of lone surrogates inside strings are fine; they stay as they are.
+/// The members of the object in `body`: UTF-8, nothing after it, no repeated key, at most `members_max`. Escapes of
+/// lone surrogates in strings are allowed and stay as they are.
 pub fn read_object(body: &[u8], depth_max: u32, members_max: usize) -> Result<Vec<Member<'_>>, JsonError> {
     let mut cursor = Cursor::new(body, depth_max)?;
     let mut members: Vec<Member<'_>> = Vec::with_capacity(16);
@@ -102,8 +102,8 @@ pub fn read_object(body: &[u8], depth_max: u32, members_max: usize) -> Result<Ve
     Ok(members)
 }
 
-/// Whether arrays and objects nest at most `depth_max` deep. Looks at brackets outside strings only; says
-/// nothing about whether the text is JSON.
+/// Whether arrays and objects nest at most `depth_max` deep. It looks only at brackets outside strings and does not
+/// check whether the text is JSON.
 pub fn check_depth(body: &[u8], depth_max: u32) -> bool {
     cost::step(body.len());
     let mut rest = body;
@@ -125,7 +125,7 @@ pub fn check_depth(body: &[u8], depth_max: u32) -> bool {
     true
 }
 
-/// What follows the closing quote of a string whose opening quote is just before `rest`.
+/// The text after the closing quote of a string whose opening quote is just before `rest`.
 fn after_string(mut rest: &[u8]) -> &[u8] {
     while let Some(hit) = memchr::memchr2(b'"', b'\\', rest) {
         let width = if rest.get(hit) == Some(&b'"') { 1 } else { 2 };
@@ -145,7 +145,7 @@ pub fn push_text(out: &mut Vec<u8>, text: &str) {
 }
 
 impl<'a> Raw<'a> {
-    /// One value with nothing but space around it, known to be well formed.
+    /// One value with only space around it, already known to be well formed.
     pub(crate) fn trimmed(text: &'a str) -> Raw<'a> {
         Raw(text.trim_matches(|c| matches!(c, ' ' | '\t' | '\n' | '\r')))
     }
@@ -167,7 +167,7 @@ impl<'a> Raw<'a> {
         self.0 == "null"
     }
 
-    /// Asks for nothing: null, false, zero, or an empty string, array or object.
+    /// Whether it means "nothing": null, false, zero, or an empty string, array or object.
     pub fn is_idle(self) -> bool {
         match self.kind() {
             Kind::Null => true,
@@ -191,7 +191,7 @@ impl<'a> Raw<'a> {
             .then(|| Text { quoted: self.0, escaped: self.0.contains('\\') }.decode())
     }
 
-    /// A whole number without sign, fraction or exponent, when it is one that fits.
+    /// A whole number without sign, fraction or exponent, if it fits.
     pub fn count(self) -> Option<u64> {
         self.0.parse().ok()
     }
@@ -202,7 +202,7 @@ impl<'a> Raw<'a> {
         serde_json::from_str(self.0)
     }
 
-    /// The members when it is an object, keys possibly repeated; nothing otherwise.
+    /// The members if it is an object (keys may be repeated); nothing otherwise.
     pub fn members(self) -> Vec<Member<'a>> {
         let mut members = Vec::new();
         if self.kind() == Kind::Object {
@@ -215,7 +215,7 @@ impl<'a> Raw<'a> {
         members
     }
 
-    /// The elements when it is an array; nothing otherwise.
+    /// The elements if it is an array; nothing otherwise.
     pub fn elements(self) -> Vec<Raw<'a>> {
         let mut elements = Vec::new();
         if self.kind() == Kind::Array {
@@ -227,7 +227,7 @@ impl<'a> Raw<'a> {
         elements
     }
 
-    /// The last member of that name, when it is an object that has one.
+    /// The last member of that name, if it is an object that has one.
     pub fn member(self, key: &str) -> Option<Raw<'a>> {
         let mut found = None;
         if self.kind() == Kind::Object {
@@ -265,7 +265,7 @@ impl<'a> Text<'a> {
         self.quoted
     }
 
-    /// The text meant. One that has no UTF-8 form (a lone surrogate) comes back as it was written.
+    /// The decoded text. Text without a UTF-8 form (a lone surrogate) is returned as it was written.
     pub fn decode(self) -> Cow<'a, str> {
         cost::step(self.quoted.len());
         if self.escaped
@@ -277,7 +277,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Puts one more member at the end of a JSON object, leaving every byte of it as it is.
+/// Appends one more member to a JSON object, and keeps all of its bytes.
 pub fn with_member(object: &[u8], name: &str, value: &str) -> Option<Vec<u8>> {
     let object = object.trim_ascii();
     let inside = object.strip_prefix(b"{")?.strip_suffix(b"}")?;

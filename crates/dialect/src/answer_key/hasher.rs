@@ -1,5 +1,6 @@
-//! A digest over values in which no two sequences of values look alike: every text has its length before it. JSON
-//! counts by its decoded content, not by its spaces and escapes; the order of members counts, for models read schemas.
+//! A digest over values in which no two different sequences of values are equal: the length of every text comes before
+//! it. JSON is compared by its decoded content, not by its spaces and escapes; the order of members counts, because
+//! models read schemas.
 
 use crate::json::{Cursor, DEPTH_LIMIT, Escaped, JsonError, Kind, Raw};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,7 @@ impl Hasher {
         Self(Sha256::new())
     }
 
-    /// What comes next is of this kind.
+    /// The next value has this kind.
     pub fn tag(&mut self, tag: u8) {
         self.0.update([tag]);
     }
@@ -30,7 +31,7 @@ impl Hasher {
     }
 
     pub fn text(&mut self, text: &Escaped<'_>) {
-        // A half surrogate keeps its escape, so that two of them are not alike.
+        // Half a surrogate pair keeps its escape, so that two different ones are not equal.
         self.bytes(text.decode_json().as_bytes());
     }
 
@@ -43,7 +44,7 @@ impl Hasher {
 
     /// A value that was checked before.
     pub fn json(&mut self, raw: Raw<'_>) {
-        // A checked value has no error; one that is none counts as its bytes.
+        // A checked value has no error; an invalid one is compared by its bytes.
         if self.value(&mut raw.cursor()).is_err() {
             self.bytes(raw.get().as_bytes());
         }
@@ -107,7 +108,7 @@ impl Hasher {
     }
 }
 
-/// A number in one spelling: clients of different languages write `1`, `1.0` and `1e0`.
+/// A number in one spelling: clients in different languages write `1`, `1.0` and `1e0`.
 fn plain_number(text: &str) -> String {
     if let Ok(whole) = text.parse::<i128>() {
         return whole.to_string();

@@ -1,15 +1,15 @@
-//! Whether the canonical form holds everything in a request: its nested members are all known. One that is not
-//! known here may change the answer and is not in the canonical form.
+//! Whether the canonical form holds everything in a request: all of its nested members are known. An unknown member may
+//! change the answer and is not in the canonical form.
 
 use crate::json::{Cursor, JsonError, Kind, Member, Raw};
 
 /// Top-level members with a structure of their own.
 const NESTED: [&str; 7] = ["messages", "system", "input", "tools", "functions", "response_format", "text"];
 
-/// Members whose insides are the client's own and stand in the canonical form as they are.
+/// Members whose content belongs to the client and is kept unchanged in the canonical form.
 const FREE: [&str; 5] = ["parameters", "input_schema", "schema", "arguments", "input"];
 
-/// Members that no model reads: marks for the provider's cache, and notes on earlier answers.
+/// Members that no model reads: markers for the provider's cache, and notes on earlier answers.
 const IGNORED: [&str; 6] =
     ["cache_control", "prompt_cache_breakpoint", "annotations", "status", "caller", "stop_reason"];
 
@@ -58,7 +58,7 @@ const KNOWN: [&str; 48] = [
     "type",
     "url",
     "verbosity",
-    // Their insides are walked as everything else; here for chat's parts, which are named by their type.
+    // Their content is checked like everything else; here for chat's parts, which are named by their type.
     "document",
     "image",
     "input_image",
@@ -103,7 +103,7 @@ pub(super) fn is_plain(members: &[Member<'_>]) -> bool {
 
 fn is_known(value: Raw<'_>) -> bool {
     let mut known = true;
-    // The value was read before: it is whole, and no deeper than may be.
+    // The value was read before: it is complete and within the nesting limit.
     walk(&mut value.cursor(), &mut known).is_ok() && known
 }
 

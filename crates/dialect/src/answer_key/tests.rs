@@ -1,5 +1,5 @@
-//! Every documented field of every dialect: what shapes the answer changes the digest, what does not leaves it; and one
-//! conversation has one digest in all dialects.
+//! Every documented field of every dialect: a field that affects the answer changes the digest, other fields do not;
+//! and one conversation has one digest in all dialects.
 
 use super::answer_key;
 use crate::{ClientRequest, Dialect, Limits};
@@ -36,7 +36,7 @@ fn with(dialect: Dialect, name: &str, value: &Value) -> Value {
     body
 }
 
-/// The fields that shape an answer, with two values each that ask for different answers.
+/// The fields that affect an answer, with two values each that request different answers.
 fn shaping(dialect: Dialect) -> Vec<(&'static str, Value, Value)> {
     let schema = |name: &str| {
         json!({ "type": "json_schema", "json_schema": { "name": "s", "schema": {
@@ -126,7 +126,7 @@ fn shaping(dialect: Dialect) -> Vec<(&'static str, Value, Value)> {
     fields
 }
 
-/// The fields that shape no answer.
+/// The fields that do not affect an answer.
 fn shapeless(dialect: Dialect) -> Vec<(&'static str, Value)> {
     let mut fields = vec![("model", json!("other")), ("stream", json!(true))];
     fields.extend(match dialect {
@@ -228,7 +228,7 @@ fn the_choice_of_a_tool_and_parallel_calls_count_where_there_are_tools() {
     assert_eq!(key(Dialect::Chat, &single), auto);
 }
 
-/// A conversation with a system prompt, a picture, a call and its result.
+/// A conversation with a system prompt, an image, a call and its result.
 #[test]
 fn one_conversation_has_one_digest_in_three_dialects() {
     let schema = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
@@ -281,7 +281,7 @@ fn one_conversation_has_one_digest_in_three_dialects() {
     without.as_object_mut().unwrap().remove("stop");
     assert_ne!(key(Dialect::Chat, &chat), key(Dialect::Chat, &without));
     assert_eq!(key(Dialect::Chat, &without), key(Dialect::Responses, &responses));
-    // Results that belong to each other's calls are another conversation.
+    // If the results of two calls are exchanged, it is another conversation.
     let mut swapped = chat.clone();
     swapped["messages"][3]["tool_call_id"] = json!("call_2");
     swapped["messages"][4]["tool_call_id"] = json!("call_1");
@@ -305,7 +305,7 @@ fn what_only_the_wire_says_counts_too() {
               "content": [{ "type": "text", "text": "x" }] }] }] })
     };
     assert_ne!(key(Dialect::Messages, &unknown_part("a")), key(Dialect::Messages, &unknown_part("b")));
-    // Beside it everything else still counts.
+    // All other fields still count.
     let mut hotter = chat(json!({ "role": "user", "content": "Hello", "prefix": true }));
     hotter["temperature"] = json!(2);
     assert_ne!(key(Dialect::Chat, &hotter), prefix(json!(true)));
@@ -353,7 +353,7 @@ fn betas_count_in_any_order() {
     assert_eq!(plain, key_with(Dialect::Messages, &body, Some(" ")));
 }
 
-/// A completed text is no conversation, although both say `Hello`.
+/// A text completion is not a conversation, although both contain `Hello`.
 #[test]
 fn a_completion_is_no_conversation() {
     assert_ne!(

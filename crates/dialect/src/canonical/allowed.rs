@@ -1,5 +1,5 @@
-//! The tools that a request lets a model choose among, for writers of wires that have no such list and offer the
-//! others not at all. Made once for a request: looking a tool up costs the same however many names there are.
+//! The tools that a request allows a model to choose, for writers of wire formats without such a list, which do not
+//! offer the other tools. Created once for each request: a look-up has the same cost for any number of names.
 
 use super::ToolChoice;
 use crate::json::Escaped;

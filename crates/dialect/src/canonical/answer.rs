@@ -1,4 +1,4 @@
-//! A whole answer, gathered from its events.
+//! A whole answer, assembled from its events.
 
 use super::{
     event::{Citation, Delta, Event, Finish},
@@ -9,12 +9,12 @@ use kairosroute_domain::usage::Usage;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// Everything a model answered.
+/// The complete answer of a model.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
     pub id: Escaped<'static>,
     pub model: Escaped<'static>,
-    /// By number; at least the first is there once anything was said.
+    /// By number; at least the first exists once any content has arrived.
     pub choices: Vec<Choice>,
     pub usage: Option<Usage>,
     pub service_tier: Option<String>,
@@ -28,14 +28,14 @@ pub struct Choice {
     pub parts: Vec<AnswerPart>,
     pub finish: Option<Finish>,
     pub stop_sequence: Option<Escaped<'static>>,
-    /// Pieces in OpenAI's chat shape, to be read as one.
+    /// Pieces in OpenAI's chat format, to be read as one.
     pub logprobs: Vec<Json<'static>>,
     #[serde(skip)]
     pub(crate) calls: CallPlaces,
 }
 
-/// Where in `parts` each call stands, by number, so that a piece of its arguments costs no search. It follows from
-/// the parts and counts in no comparison.
+/// The position of each call in `parts`, by number, so that a piece of its arguments needs no search. It follows from
+/// the parts and is not compared.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallPlaces(HashMap<u32, usize>);
 
@@ -50,7 +50,7 @@ pub enum AnswerPart {
     Text(Escaped<'static>),
     Reasoning {
         text: Escaped<'static>,
-        /// Bare.
+        /// Without a tag.
         signature: Option<Escaped<'static>>,
     },
     Redacted(Escaped<'static>),
@@ -72,11 +72,11 @@ pub enum AnswerPart {
     },
 }
 
-/// Choices beyond this number are not gathered: no provider offers more.
+/// Choices above this number are not collected: no provider offers more.
 const CHOICES_MAX: u32 = 128;
 
 impl Answer {
-    /// Adds what happened.
+    /// Adds an event.
     pub fn absorb(&mut self, event: Event<'_>) {
         match event {
             Event::Start { id, model } => {

@@ -1,5 +1,5 @@
-//! What a model answers, as it comes. A whole answer is the same sequence at once, so that streamed and not
-//! streamed cannot differ in content or cost.
+//! The events of a model's answer. A whole answer is the same sequence at once, so streamed and whole answers cannot
+//! differ in content or cost.
 
 use super::request::Json;
 use crate::json::Escaped;
@@ -7,31 +7,32 @@ use kairosroute_domain::usage::Usage;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// One thing that happened in an answer.
+/// One event of an answer.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event<'a> {
     /// The provider's own id and model name; at most once, before anything else of the answer.
     Start { id: Escaped<'a>, model: Escaped<'a> },
-    /// Something said, by choice (0 unless `n` was asked for).
+    /// A piece of content, by choice (0 unless `n` was requested).
     Said { choice: u32, delta: Delta<'a> },
     /// A choice is complete; at most once each.
     Finish {
         choice: u32,
         reason: Finish,
-        /// Which of the stop sequences matched, where the wire tells.
+        /// The stop sequence that matched, if the wire format states it.
         stop_sequence: Option<Escaped<'a>>,
     },
-    /// The prompt as the provider counts it, before the answer. What bills an answer that breaks off; no report.
+    /// The prompt as the provider counts it before the answer. Used to bill an answer that breaks off; it is not the
+    /// usage report.
     Prompt(Usage),
-    /// Everything consumed so far; the last one counts.
+    /// All usage so far; the last report counts.
     Usage(Usage),
     /// The service tier that was used.
     ServiceTier(Cow<'a, str>),
-    /// All that was said is void and comes anew.
+    /// All content so far is void and is sent again.
     Restart,
     /// The provider reports an error: its JSON.
     Failed(Json<'a>),
-    /// Nothing more will come.
+    /// No further event follows.
     End,
 }
 
@@ -53,12 +54,12 @@ impl Event<'_> {
     }
 }
 
-/// A piece of what is said. Pieces of one kind append to each other; another kind in between begins anew.
+/// A piece of content. Consecutive pieces of one kind are joined; after another kind a new part begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Delta<'a> {
     Text(Escaped<'a>),
     Reasoning(Escaped<'a>),
-    /// Closes the reasoning before it, which may be empty; bare, as the provider wrote it.
+    /// Ends the reasoning before it, which may be empty; without a tag, as the provider wrote it.
     Signature(Escaped<'a>),
     /// A block of reasoning that only its provider can read.
     Redacted(Escaped<'a>),
@@ -68,19 +69,19 @@ pub enum Delta<'a> {
         tool: u32,
         id: Escaped<'a>,
         name: Escaped<'a>,
-        /// What the provider wants back with this call; bare.
+        /// Data that the provider requires back with this call; without a tag.
         signature: Option<Escaped<'a>>,
     },
     ToolArguments {
         tool: u32,
         piece: Escaped<'a>,
     },
-    /// The arguments are complete; readers say so for every call. A call without any piece has none.
+    /// The arguments are complete; readers send this for every call. A call without any piece has no arguments.
     ToolEnd {
         tool: u32,
     },
     Citation(Citation<'a>),
-    /// The logprobs of the text before, in OpenAI's chat shape (`{"content": […]}`).
+    /// The logprobs of the text before it, in OpenAI's chat format (`{"content": […]}`).
     Logprobs(Json<'a>),
     /// A generated image, base64.
     Image {
@@ -118,12 +119,12 @@ impl Delta<'_> {
     }
 }
 
-/// A source that the text before it rests on.
+/// A source of the text before it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Citation<'a> {
     pub url: Escaped<'a>,
     pub title: Option<Escaped<'a>>,
-    /// Characters of the whole text, from and to, where the wire tells.
+    /// Start and end in characters of the whole text, if the wire format states them.
     pub span: Option<(u64, u64)>,
 }
 
@@ -136,14 +137,14 @@ pub enum Finish {
     Length,
     ToolCalls,
     ContentFilter,
-    /// The model declined.
+    /// The model refused.
     Refusal,
-    /// Handed back in the middle of its own work; sending the turn back goes on.
+    /// The provider paused its own work; sending the turn back continues it.
     Pause,
 }
 
 impl Delta<'_> {
-    /// Bytes of what it says: what keeping it costs.
+    /// Bytes of content: the memory for keeping it.
     pub fn size_bytes(&self) -> usize {
         let sum = |pieces: &[Option<&Escaped<'_>>]| {
             pieces.iter().flatten().fold(0usize, |sum, piece| sum.saturating_add(piece.inner().len()))

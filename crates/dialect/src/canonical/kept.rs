@@ -1,5 +1,5 @@
-//! A whole answer on its way into a store and out of it: as JSON text, and as the events that a writer takes. What is
-//! read back is checked as if a stranger had written it.
+//! Writes a whole answer to a store and reads it back: as JSON text, and as the events for a writer. Text that is read
+//! back is checked like untrusted input.
 
 use super::{
     answer::{Answer, AnswerPart},
@@ -34,7 +34,7 @@ impl Answer {
         emit(Event::End);
     }
 
-    /// Every choice has finished, there is one, and the provider reported no error.
+    /// Every choice has finished, there is at least one, and the provider reported no error.
     pub fn is_whole(&self) -> bool {
         let finished = self.choices.iter().all(|choice| choice.finish.is_some());
         self.failed.is_none() && !self.choices.is_empty() && finished
@@ -166,7 +166,7 @@ mod tests {
         }
     }
 
-    /// What the events of an answer make: pieces of one kind in a row become one.
+    /// The answer that its events give: consecutive pieces of one kind become one.
     fn gathered(answer: &Answer) -> Answer {
         let mut gathered = Answer::default();
         answer.emit(&mut |event| gathered.absorb(event));
@@ -195,7 +195,7 @@ mod tests {
             let read = serde_json::from_str::<Escaped<'_>>(&stored);
             let plain = serde_json::to_string("a").unwrap();
             assert!(serde_json::from_str::<Escaped<'_>>(&plain).is_ok());
-            // An escaped quote is fine as it stands; an open escape and a bare line break are not.
+            // An escaped quote is valid; an incomplete escape and a raw line break are not.
             assert_eq!(read.is_ok(), bad == r#"a\"b"#, "{bad}");
         }
         assert!(serde_json::from_str::<Escaped<'_>>(r#""a\"b""#).is_err());

@@ -1,6 +1,6 @@
-//! The one form between the wire formats: what a client asks and what a model answers, in no provider's words.
-//! Every dialect has a reader into it and a writer out of it; where both ends speak the same dialect it is not
-//! used and the bytes pass. Text stays as it was written ([`Escaped`]), numbers and schemas stay raw.
+//! The canonical form between the wire formats: a client's request and a model's answer, independent of any provider.
+//! Every dialect has a reader into it and a writer out of it; if both sides use the same dialect, it is not used and
+//! the bytes pass through. Text stays as it was written ([`Escaped`]); numbers and schemas stay raw.
 
 mod allowed;
 mod answer;

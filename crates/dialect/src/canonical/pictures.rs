@@ -1,10 +1,10 @@
-//! Pictures that a model drew, for wires whose assistant cannot show any: the user shows them instead, after the
-//! turn they were drawn in. Nothing else of a conversation changes.
+//! Moves images that a model generated, for wire formats whose assistant messages cannot contain images: a user message
+//! contains them instead, after the turn that generated them. Nothing else in the conversation changes.
 
 use super::{Part, Request, Role, Turn};
 use std::borrow::Cow;
 
-/// The request without pictures in the assistant's turns.
+/// The request without images in the assistant's turns.
 pub fn move_images_to_user<'r, 'a>(request: &'r Request<'a>) -> Cow<'r, Request<'a>> {
     let drawn = |turn: &Turn<'_>| turn.role == Role::Assistant && turn.parts.iter().any(is_picture);
     if !request.turns.iter().any(drawn) {
@@ -24,7 +24,7 @@ pub fn move_images_to_user<'r, 'a>(request: &'r Request<'a>) -> Cow<'r, Request<
                 }
             }
             Role::User => {
-                // The results of a call stand right after it.
+                // The results of a call must follow it directly.
                 let results =
                     turn.parts.iter().take_while(|part| matches!(part, Part::ToolResult(_))).count();
                 turn.parts.splice(results..results, pictures.drain(..));

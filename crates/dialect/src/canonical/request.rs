@@ -1,4 +1,4 @@
-//! What a client asks, whichever dialect it asks in.
+//! A client's request, independent of its dialect.
 
 use super::{signature::Signature, web_search::WebSearch};
 use crate::{
@@ -7,17 +7,17 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// A JSON value as text: borrowed from the client's body, or made.
+/// A JSON value as text: borrowed from the client's body, or created.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Json<'a>(Cow<'a, str>);
 
 /// One request.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Request<'a> {
-    /// In the client's order, system turns where they stood.
+    /// In the client's order; system turns keep their place.
     pub turns: Vec<Turn<'a>>,
     pub tools: Vec<Tool<'a>>,
-    /// `None`: the client said nothing, which means [`ToolChoice::Auto`] everywhere.
+    /// `None`: the client did not state it, which means [`ToolChoice::Auto`] everywhere.
     pub tool_choice: Option<ToolChoice<'a>>,
     pub parallel_tools: Option<bool>,
     pub format: Format<'a>,
@@ -25,7 +25,7 @@ pub struct Request<'a> {
     pub output_limit: Option<u64>,
     pub stop: Vec<Escaped<'a>>,
     pub thinking: Thinking,
-    /// Answers; 0 and 1 are one.
+    /// Number of answers; 0 and 1 both mean one.
     pub n: u64,
     pub logprobs: Option<Logprobs>,
     pub stream: bool,
@@ -33,12 +33,12 @@ pub struct Request<'a> {
     pub settings: Vec<Setting<'a>>,
 }
 
-/// One turn of the conversation. Consecutive turns of one role may occur; writers merge them where a wire
-/// demands it.
+/// One turn of the conversation. Consecutive turns of one role may occur; writers merge them if the wire format
+/// requires it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Turn<'a> {
     pub role: Role,
-    /// Who speaks, for the dialects that name participants.
+    /// The participant's name, for the dialects that have names.
     pub name: Option<Escaped<'a>>,
     pub parts: Vec<Part<'a>>,
 }
@@ -46,14 +46,14 @@ pub struct Turn<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     System,
-    /// OpenAI's newer word for system; the same everywhere else.
+    /// OpenAI's newer name for system; the same everywhere else.
     Developer,
     /// Also carries tool results.
     User,
     Assistant,
 }
 
-/// A piece of a turn.
+/// A part of a turn.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Part<'a> {
     Text {
@@ -71,7 +71,7 @@ pub enum Part<'a> {
         data: Escaped<'a>,
         format: Escaped<'a>,
     },
-    /// A document; PDF unless the source says otherwise.
+    /// A document; PDF unless the source states another type.
     File {
         source: Source<'a>,
         name: Option<Escaped<'a>>,
@@ -83,7 +83,7 @@ pub enum Part<'a> {
     ToolResult(ToolResult<'a>),
 }
 
-/// A mark up to which a provider shall cache the prompt.
+/// A marker up to which a provider should cache the prompt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cache {
     Short,
@@ -91,7 +91,7 @@ pub enum Cache {
     Hour,
 }
 
-/// Where a medium is.
+/// The place of a medium.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source<'a> {
     /// Embedded, base64.
@@ -100,7 +100,7 @@ pub enum Source<'a> {
         data: Escaped<'a>,
     },
     Url(Escaped<'a>),
-    /// Kept by the provider of this dialect, which alone knows it.
+    /// Stored by the provider of this dialect, which alone can resolve it.
     Id {
         id: Escaped<'a>,
         dialect: Dialect,
@@ -109,14 +109,14 @@ pub enum Source<'a> {
     Text(Escaped<'a>),
 }
 
-/// What the model thought in an earlier turn.
+/// The model's reasoning in an earlier turn.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reasoning<'a> {
-    /// Empty when it is redacted or was never shown.
+    /// Empty if it is redacted or was never shown.
     pub text: Escaped<'a>,
-    /// What its provider wants back with it.
+    /// Data that its provider requires back with it.
     pub signature: Option<Signature<'a>>,
-    /// The signature is the whole content, encrypted by the provider.
+    /// The signature is the complete content, encrypted by the provider.
     pub redacted: bool,
 }
 
@@ -126,7 +126,7 @@ pub struct ToolCall<'a> {
     pub name: Escaped<'a>,
     /// The JSON text that the model wrote, as the inside of a JSON string. May be empty.
     pub arguments: Escaped<'a>,
-    /// What its provider wants back with the call (Gemini).
+    /// Data that its provider requires back with the call (Gemini).
     pub signature: Option<Signature<'a>>,
     pub cache: Option<Cache>,
 }
@@ -156,7 +156,7 @@ pub enum ToolKind<'a> {
         strict: Option<bool>,
     },
     WebSearch(WebSearch<'a>),
-    /// One that only speakers of this dialect know, such as code execution: its JSON.
+    /// A tool that only providers of this dialect know, such as code execution: its JSON.
     Native {
         dialect: Dialect,
         name: Escaped<'a>,
@@ -177,7 +177,7 @@ pub enum ToolChoice<'a> {
     },
 }
 
-/// The form of the answer.
+/// The output format.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Format<'a> {
     #[default]
@@ -191,13 +191,13 @@ pub enum Format<'a> {
     },
 }
 
-/// How much the model shall think before it answers.
+/// How much the model should reason before it answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Thinking {
     pub effort: Option<Effort>,
-    /// Tokens; Anthropic's older models and Gemini 2.5 take this form.
+    /// Tokens; Anthropic's older models and Gemini 2.5 use this form.
     pub budget_tokens: Option<u64>,
-    /// Whether the client wants to read the reasoning; `None`: it did not say.
+    /// Whether the client wants to read the reasoning; `None`: not stated.
     pub visible: Option<bool>,
 }
 
@@ -218,16 +218,16 @@ pub struct Logprobs {
     pub top: u64,
 }
 
-/// A field that no wire needs to understand to carry it.
+/// A field that can be carried without understanding it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting<'a> {
     pub what: What,
-    /// As the client called it, for [`Encoded::dropped`](crate::Encoded::dropped).
+    /// The client's name for it, for [`Encoded::dropped`](crate::Encoded::dropped).
     pub name: Cow<'a, str>,
     pub value: Json<'a>,
 }
 
-/// What a setting means, across the dialects' names for it.
+/// The meaning of a setting, independent of its name in a dialect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum What {
     Temperature,
@@ -240,12 +240,12 @@ pub enum What {
     /// An end user's opaque id: `user`, `safety_identifier`, `metadata.user_id`.
     User,
     ServiceTier,
-    /// Pairs kept with the request at the provider.
+    /// Pairs that the provider stores with the request.
     Metadata,
     Store,
     PromptCacheKey,
     Verbosity,
-    /// Known to the client's dialect alone, or to nobody.
+    /// Known only to the client's dialect, or to none.
     Native,
 }
 
@@ -262,7 +262,7 @@ impl<'a> Json<'a> {
         Ok(Json(Cow::Owned(text)))
     }
 
-    /// From text that is JSON by construction (a wire's own template around checked values).
+    /// From text that is valid JSON by construction (a writer's own template around checked values).
     pub fn trusted(text: String) -> Json<'static> {
         Json(Cow::Owned(text))
     }
@@ -271,7 +271,7 @@ impl<'a> Json<'a> {
         &self.0
     }
 
-    /// The value, for a walk over it. `Null` only if a template of our own was broken.
+    /// The value, for a walk over it. `Null` only if a template of ours was invalid.
     pub fn raw(&self) -> Raw<'_> {
         Raw::trimmed(&self.0)
     }
@@ -282,14 +282,14 @@ impl<'a> Json<'a> {
 }
 
 impl Request<'_> {
-    /// The setting of that meaning, the first there is.
+    /// The first setting with that meaning.
     pub fn setting(&self, what: What) -> Option<&Setting<'_>> {
         self.settings.iter().find(|setting| setting.what == what)
     }
 }
 
 impl Request<'_> {
-    /// Whether a medium is named by something that a provider keeps.
+    /// Whether a medium is named by an object that a provider stores.
     pub fn references_stored_objects(&self) -> bool {
         self.turns.iter().flat_map(|turn| &turn.parts).any(Part::references_stored_objects)
     }
@@ -315,8 +315,8 @@ impl Source<'_> {
     }
 }
 
-/// Whether an address is one that only the account of a provider can open: anything but the web, and Google's own
-/// files, which lie on the web behind a key.
+/// Whether only an account at a provider can open the address: any address outside the web, and Google's own files,
+/// which are on the web but need a key.
 pub fn is_kept_at(url: &str) -> bool {
     let url = url.trim().to_ascii_lowercase();
     let web = ["https://", "http://", "data:"].iter().any(|scheme| url.starts_with(scheme));
@@ -324,26 +324,26 @@ pub fn is_kept_at(url: &str) -> bool {
 }
 
 impl<'a> ToolCall<'a> {
-    /// The arguments as text: nothing said is `{}`.
+    /// The arguments as text: without content it is `{}`.
     pub fn spoken_arguments(&self) -> Escaped<'_> {
         // Some models write nothing, and some `null`, for a call without arguments.
         let absent = self.arguments.is_blank() || self.arguments.inner().trim() == "null";
         if absent { Escaped::from_inner("{}") } else { self.arguments.borrowed() }
     }
 
-    /// The arguments as one JSON object: nothing said is `{}`, anything but an object is `None`.
+    /// The arguments as one JSON object: without content it is `{}`, anything that is not an object is `None`.
     pub fn object(&self) -> Option<Json<'static>> {
         let json = Json::parse(self.spoken_arguments().decode_json().into_owned()).ok()?;
         json.get().trim_start().starts_with('{').then_some(json)
     }
 }
 
-/// Budgets of thinking up to these many tokens count as little and as medium effort.
+/// Reasoning budgets up to these numbers of tokens count as low and as medium effort.
 const LOW_TOKENS_MAX: u64 = 1024;
 const MEDIUM_TOKENS_MAX: u64 = 8192;
 
 impl Effort {
-    /// What a budget of thinking comes to, for models that take words.
+    /// The effort level of a budget, for models that take levels.
     pub fn of_budget(tokens: u64) -> Effort {
         match tokens {
             0 => Effort::None,
@@ -353,7 +353,8 @@ impl Effort {
         }
     }
 
-    /// What it comes to for models that take a budget: the tokens that common client libraries send for the words.
+    /// The budget of an effort level, for models that take budgets: the tokens that common client libraries send for
+    /// the levels.
     pub fn budget_tokens(self) -> u64 {
         match self {
             Effort::None => 0,

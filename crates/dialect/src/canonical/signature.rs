@@ -1,43 +1,44 @@
-//! What a provider wants back unchanged with reasoning or a tool call, and whose it is. In answers that we wrote
-//! in another dialect a signature travels under a mark of ours that names its maker, so that it goes back only to
-//! that provider and model and never to another.
+//! Signatures: data that a provider requires back unchanged with reasoning or a tool call. In answers that we write in
+//! another dialect, a signature has a tag of ours that names its provider and model, so that it is sent back only to
+//! these.
 
 use crate::{Dialect, json::Escaped};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use kairosroute_domain::provider::ProviderId;
 
-/// How a marked signature begins.
+/// How a tagged signature begins.
 pub const MARK: &str = "gw1.";
 
-/// Before the place in a mark; no model is written with it.
+/// Separates the position in a tag; no model name contains it.
 const PLACE: char = '~';
 const AFTER_TEXT: char = 't';
 
-/// Where a block of reasoning stood in a turn, for dialects that keep such blocks apart from what was said.
+/// The position of a block of reasoning in a turn, for dialects that separate such blocks from the content.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Place {
-    /// Calls before it.
+    /// Number of calls before it.
     pub calls: usize,
     /// There was text before it.
     pub after_text: bool,
 }
 
-/// A signature as it stands in a client's request.
+/// A signature in a client's request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Signature<'a> {
     value: Escaped<'a>,
-    /// Whose words an unmarked one is in.
+    /// The dialect of an untagged one.
     dialect: Dialect,
 }
 
 impl<'a> Signature<'a> {
-    /// As the client sent it, marked or not; `dialect` is whose own signatures stand in that place unmarked.
+    /// As the client sent it, tagged or not; `dialect` is the dialect whose own signatures stand in that place without
+    /// a tag.
     pub fn new(value: Escaped<'a>, dialect: Dialect) -> Self {
         Self { value, dialect }
     }
 
-    /// The bare value, if it was made by this provider and model. An unmarked one counts as made by any speaker
-    /// of its dialect.
+    /// The untagged value, if this provider and model made it. An untagged one counts as made by any provider of its
+    /// dialect.
     pub fn bare(&self, provider: ProviderId, upstream_model: &str, dialect: Dialect) -> Option<Escaped<'_>> {
         match unmarked(self.value.inner()) {
             None => (self.dialect == dialect).then(|| self.value.borrowed()),
@@ -53,7 +54,7 @@ impl<'a> Signature<'a> {
         &self.value
     }
 
-    /// The place that its mark names; the beginning of the turn where it names none.
+    /// The position in its tag; the beginning of the turn if there is none.
     pub fn place(&self) -> Place {
         let mark = self.value.inner().strip_prefix(MARK).and_then(|rest| rest.split('.').nth(1));
         let Some((_, place)) = mark.and_then(|model| model.split_once(PLACE)) else {
@@ -63,7 +64,7 @@ impl<'a> Signature<'a> {
         Place { calls: calls.parse().unwrap_or(0), after_text: place.ends_with(AFTER_TEXT) }
     }
 
-    /// The value under our mark with its place.
+    /// The value with our tag and its position.
     pub fn mark_at(
         place: Place,
         provider: ProviderId,
@@ -79,18 +80,18 @@ impl<'a> Signature<'a> {
         Escaped::from_inner(format!("{mark}{PLACE}{}{after_text}.{}", place.calls, bare.inner()))
     }
 
-    /// The value under our mark.
+    /// The value with our tag.
     pub fn mark(provider: ProviderId, upstream_model: &str, bare: &Escaped<'_>) -> Escaped<'static> {
         Escaped::from_inner(Self::mark_of(provider, upstream_model) + bare.inner())
     }
 
-    /// What stands before every signature of this maker's under our mark.
+    /// The prefix of every tagged signature of this provider and model.
     pub fn mark_of(provider: ProviderId, upstream_model: &str) -> String {
         format!("{MARK}{provider}.{}.", URL_SAFE_NO_PAD.encode(upstream_model))
     }
 }
 
-/// Maker, model and bare value of a marked signature.
+/// Provider, model and untagged value of a tagged signature.
 fn unmarked(value: &str) -> Option<(&str, String, &str)> {
     let (provider, rest) = value.strip_prefix(MARK)?.split_once('.')?;
     let (model, bare) = rest.split_once('.')?;

@@ -1,5 +1,5 @@
-//! The conversation. Roles are OpenAI's; a turn that calls tools has a plan where others have content, and every
-//! result is a message of its own.
+//! The conversation. Roles are OpenAI's; a turn with tool calls has a plan in the place of content, and every result is
+//! a separate message.
 
 use super::request::{Dropped, lacks};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 use kairosroute_domain::catalog::Flag;
 
-/// Before the text of a result that is an error, for which this wire has no field.
+/// Prefix of a result that is an error, because this wire format has no field for it.
 const FAILED: &str = "Error: ";
 
 struct Writer<'w> {
@@ -58,7 +58,7 @@ impl Writer<'_> {
         self.spoken("system", index, turn)
     }
 
-    /// Results first, for they belong to the turn before.
+    /// Results first, because they belong to the previous turn.
     fn user(&mut self, index: usize, turn: &Turn<'_>) -> Result<(), Unsupported> {
         let mut results = 0usize;
         for (at, part) in turn.parts.iter().enumerate() {
@@ -67,11 +67,11 @@ impl Writer<'_> {
                 results = results.saturating_add(1);
             }
         }
-        // A turn of results alone is no more than them.
+        // A turn that has only results needs nothing more.
         if results > 0 && results == turn.parts.len() { Ok(()) } else { self.spoken("user", index, turn) }
     }
 
-    /// A message of text and images: a string where it is one text, and a list otherwise.
+    /// A message of text and images: a string for a single text, otherwise a list.
     fn spoken(&mut self, role: &str, index: usize, turn: &Turn<'_>) -> Result<(), Unsupported> {
         let said: Vec<_> =
             turn.parts.iter().enumerate().filter(|(_, part)| !matches!(part, Part::ToolResult(_))).collect();
@@ -171,7 +171,8 @@ impl Writer<'_> {
                     ("text", text)
                 }
                 Part::Refusal(text) => ("text", text),
-                // This provider signs nothing: what bears more than our mark for it is another's and means nothing here.
+                // This provider has no signatures: a signature without our tag for it is another provider's and has no
+                // meaning here.
                 Part::Reasoning(reasoning) if !self.is_own(reasoning) => continue,
                 Part::Reasoning(reasoning) => ("thinking", &reasoning.text),
                 Part::ToolCall(call) => {
@@ -261,7 +262,7 @@ fn push_call(call: &ToolCall<'_>, out: &mut Vec<u8>) {
     out.extend(written.end());
 }
 
-/// `None` for what only its keeper can open.
+/// `None` for media that only their storing provider can open.
 fn push_image(source: &Source<'_>, detail: Option<&Escaped<'_>>, out: &mut Vec<u8>) -> Option<()> {
     let mut image = ObjectWriter::new();
     match source {

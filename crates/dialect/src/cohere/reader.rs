@@ -1,5 +1,5 @@
-//! Reads answers. A stream is a sequence of named events that ends with `message-end`; a whole answer holds the
-//! same things at once. Keeps the calls that are open and up to four bytes of arguments, never text.
+//! Reads answers. A stream is a sequence of named events that ends with `message-end`; a whole answer holds the same
+//! data at once. Keeps the open calls and up to four bytes of arguments, never text.
 
 use super::usage;
 use crate::{
@@ -15,7 +15,7 @@ pub struct Reader {
     has_started: bool,
     has_failed: bool,
     has_ended: bool,
-    /// Calls that were begun.
+    /// Calls that have begun.
     tools: u32,
     open: Vec<Call>,
 }
@@ -25,14 +25,14 @@ struct Call {
     tool: u32,
     /// The number on the wire.
     index: Option<u64>,
-    /// The beginning of arguments that may turn out to be `null`, which means none.
+    /// The beginning of arguments that may be `null`, which means none.
     held: String,
     has_spoken: bool,
 }
 
 type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
 
-/// Calls open at one time; no answer has so many.
+/// Maximum open calls at one time; no answer has so many.
 const OPEN_MAX: usize = 128;
 const NOTHING: &str = "null";
 
@@ -65,7 +65,7 @@ impl Reader {
     pub fn body(&mut self, json: &[u8], emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
         let answer = parse(json)?;
         let Some(message) = answer.member("message").filter(|message| message.kind() == Kind::Object) else {
-            // What says no more than a message's text, or `error`, reports an error.
+            // An object with only a `message` text, or with `error`, reports an error.
             if answer.member("message").or(answer.member("error")).is_none_or(Raw::is_null) {
                 return Err(Unreadable);
             }
@@ -82,7 +82,7 @@ impl Reader {
             Some(content) => content.elements().into_iter().for_each(|part| self.content(part, emit)),
             None => {}
         }
-        // As in a stream: what belongs to the text comes before the calls.
+        // As in a stream: data of the text comes before the calls.
         for citation in message.member("citations").map(Raw::elements).unwrap_or_default() {
             cite(citation, emit);
         }
@@ -202,7 +202,7 @@ impl Reader {
         Ok(())
     }
 
-    /// More of the call of that number, or of the newest one.
+    /// More arguments of the call with that number, or of the newest call.
     fn arguments(&mut self, index: Option<u64>, piece: Escaped<'_>, emit: Emit<'_>) {
         if let Some(call) = self.position(index).and_then(|at| self.open.get_mut(at)) {
             call.arguments(piece, emit);
@@ -224,7 +224,7 @@ impl Reader {
         index.map_or(last, |_| self.open.iter().rposition(|call| call.index == index))
     }
 
-    /// `holder` has the reason, the usage, and maybe an error.
+    /// `holder` has the finish reason, the usage, and maybe an error.
     fn finish(&mut self, holder: Raw<'_>, emit: Emit<'_>) {
         self.end_calls(emit);
         let reason = text_of(holder, "finish_reason");
@@ -243,7 +243,7 @@ impl Reader {
 }
 
 impl Call {
-    /// Says a piece, once it is clear that the arguments are not just `null`.
+    /// Emits a piece when it is certain that the arguments are not just `null`.
     fn arguments(&mut self, piece: Escaped<'_>, emit: Emit<'_>) {
         let tool = self.tool;
         if self.has_spoken {
@@ -282,7 +282,7 @@ fn text_of<'a>(holder: Raw<'a>, name: &str) -> Option<Escaped<'a>> {
     holder.member(name).and_then(Escaped::of).filter(|text| !text.is_empty())
 }
 
-/// A call stands alone on this wire; one in a list is taken too.
+/// On this wire format a call is a single object; one in a list is accepted too.
 fn only(call: Raw<'_>) -> Option<Raw<'_>> {
     match call.kind() {
         Kind::Object => Some(call),
@@ -301,7 +301,7 @@ fn finish_of(reason: &str, has_calls: bool) -> Finish {
     }
 }
 
-/// An error in the provider's own shape.
+/// An error in the provider's own format.
 fn failure(error: Option<Raw<'_>>, reason: &str) -> Json<'static> {
     let said = error.map(|error| error.get().to_owned());
     let message = match error.map(Raw::kind) {
@@ -312,7 +312,7 @@ fn failure(error: Option<Raw<'_>>, reason: &str) -> Json<'static> {
     Json::trusted(format!("{{\"message\":{message}}}"))
 }
 
-/// The addresses of a citation's sources. Passages about the plan or the thoughts are not about the text.
+/// The addresses of a citation's sources. Citations of the plan or the reasoning do not concern the text.
 fn cite(citation: Raw<'_>, emit: Emit<'_>) {
     let kind = citation.member("type").and_then(Raw::text);
     if kind.is_some_and(|kind| kind != "TEXT_CONTENT") {

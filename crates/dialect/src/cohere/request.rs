@@ -1,5 +1,5 @@
-//! Writes a request. What the model does not take is refused when it changes the answer, and otherwise left out
-//! and named; schemas, arguments and numbers keep their bytes.
+//! Writes a request. A field that the model does not support is refused if it changes the answer, and otherwise left
+//! out and listed; schemas, arguments and numbers keep their bytes.
 
 use super::{messages, tools};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 use kairosroute_domain::catalog::Flag;
 use std::borrow::Cow;
 
-/// Names of what was left out, each once.
+/// Names of fields that were left out, each once.
 #[derive(Default)]
 pub(super) struct Dropped(Vec<Cow<'static, str>>);
 
@@ -29,7 +29,7 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
     tools::write(request, target, &mut body, &mut dropped)?;
     write_format(request, target, &mut body, &mut dropped)?;
     if let Some(limit) = request.output_limit {
-        // More than the model's longest answer is refused, and would not come anyway.
+        // A limit above the model's longest answer is refused, and could not be reached anyway.
         let limit = target.output_tokens_max.map_or(limit, |max| limit.min(max));
         body.raw("max_tokens", &limit.to_string());
     }
@@ -62,7 +62,7 @@ impl Dropped {
     }
 }
 
-/// The catalogue knows the model and says that it cannot do this.
+/// The catalogue states that the model cannot do this.
 pub(super) fn lacks(target: &Target<'_>, flag: Flag) -> bool {
     target.flags.is_some() && !target.has(flag)
 }
@@ -88,7 +88,7 @@ fn write_format(
         if lacks(target, Flag::JsonSchema) {
             return Err(Unsupported::field("response_format"));
         }
-        // The schema always binds here, and its name is a label.
+        // The schema is always strict here, and its name is only a label.
         if description.is_some() {
             dropped.name("response_format.json_schema.description");
         }
@@ -118,7 +118,7 @@ fn write_settings(
             What::FrequencyPenalty => "frequency_penalty",
             What::PresencePenalty => "presence_penalty",
             What::Seed => "seed",
-            // What saying nothing means.
+            // The meaning of an absent value.
             What::ServiceTier
                 if matches!(setting.value.raw().text().as_deref(), Some("auto" | "default")) =>
             {
@@ -145,7 +145,7 @@ fn write_settings(
     }
 }
 
-/// Thinking is on, off, or bounded by tokens.
+/// Reasoning is on, off, or limited to a number of tokens.
 fn write_thinking(
     request: &Request<'_>,
     target: &Target<'_>,
@@ -171,7 +171,7 @@ fn write_thinking(
     }
 }
 
-/// Less than all it wants; from high on there is no bound.
+/// Less than the model's full reasoning; from high effort on there is no limit.
 fn budget_of(effort: Effort) -> Option<u64> {
     (effort > Effort::None && effort < Effort::High).then(|| effort.budget_tokens())
 }

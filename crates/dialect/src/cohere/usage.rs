@@ -1,13 +1,13 @@
-//! Reads `usage`. What is charged are the billed units; the tokens beside them count the provider's own template
-//! too. A count of a wrong type makes the report missing, never zero.
+//! Reads `usage`. The billed units are charged; the token counts beside them include the provider's own template. A
+//! count of a wrong type makes the report missing, never zero.
 
 use crate::json::{Kind, Raw};
 use kairosroute_domain::usage::{Basis, Usage};
 
-/// The largest count believed; above it the report is taken for broken.
+/// The largest accepted count; a report with a larger one is treated as broken.
 const TOKENS_MAX: u64 = 1_000_000_000;
 
-/// `None` when there is nothing to bill by.
+/// `None` if nothing can be billed from it.
 pub(super) fn read(usage: Raw<'_>) -> Option<Usage> {
     let billed = usage.member("billed_units")?;
     let input = count(billed.member("input_tokens")?)?;
@@ -16,7 +16,7 @@ pub(super) fn read(usage: Raw<'_>) -> Option<Usage> {
         Some(cached) => count(cached)?,
         None => 0,
     };
-    // The cached tokens are counted with the template, the billed ones without.
+    // The cached tokens include the template, the billed ones do not.
     let cache_read = cached.min(input);
     Some(Usage {
         input: input.checked_sub(cache_read)?,

@@ -1,12 +1,12 @@
-//! Logprobs between the shape of completions (lists beside each other) and that of chat (a list of tokens), numbers and
-//! tokens as they were written.
+//! Converts logprobs between the format of completions (parallel lists) and that of chat (a list of tokens); numbers
+//! and tokens stay as they were written.
 
 use crate::{
     canonical::Json,
     json::{Escaped, Kind, ObjectWriter, Raw},
 };
 
-/// From a completion's lists; `None` when they hold nothing.
+/// From a completion's lists; `None` if they are empty.
 pub(super) fn read(logprobs: Raw<'_>) -> Option<Json<'static>> {
     let list = |key: &str| logprobs.member(key).map(Raw::elements).unwrap_or_default();
     let (numbers, tops) = (list("token_logprobs"), list("top_logprobs"));

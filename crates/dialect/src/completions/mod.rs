@@ -1,6 +1,6 @@
-//! OpenAI's text completions, from before there were messages: passed on to the hosts that still have them, and one
-//! prompt's turn in a conversation everywhere else. What only a completion can do (a suffix, an echo, tokens for a
-//! prompt) is never left out on the way: such a request goes to those hosts or nowhere.
+//! OpenAI's text completions, the format before messages: passed through to the hosts that still support them, and
+//! converted to a conversation with one prompt everywhere else. Features that only completions have (a suffix, an echo,
+//! token ids as a prompt) are never left out: such a request goes to those hosts or nowhere.
 
 mod logprobs;
 mod reader;

@@ -1,4 +1,4 @@
-//! Reads completions, whole or in frames. Both have the same shape; keeps nothing but whether it has begun.
+//! Reads completions, whole or in frames. Both have the same format; it only remembers whether the answer has begun.
 
 use super::logprobs;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 
 type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
 
-/// Choices beyond this number are not read: no provider offers more.
+/// Choices above this number are not read: no provider offers more.
 const CHOICES_MAX: usize = 128;
 
 /// Reads one answer.

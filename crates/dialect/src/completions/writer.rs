@@ -1,5 +1,5 @@
 //! Writes completions for clients, whole and in frames. There is only text here: reasoning is left out, and calls
-//! cannot have been asked for.
+//! cannot have been requested.
 
 use super::logprobs;
 use crate::{
@@ -18,7 +18,7 @@ pub struct Writer {
     model: Escaped<'static>,
     /// How each choice ended that has.
     finished: BTreeMap<u32, Finish>,
-    /// Where the text stands whose logprobs come next, in characters, by choice.
+    /// The position of the text whose logprobs come next, in characters, by choice.
     offsets: BTreeMap<u32, u64>,
 }
 
@@ -28,7 +28,7 @@ impl Writer {
         Self { writer_context, model, finished: BTreeMap::new(), offsets: BTreeMap::new() }
     }
 
-    /// Writes what the client gets of an event at once.
+    /// Writes the part of an event that the client gets at once.
     pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match event {
             Event::Start { model, .. } if !model.is_empty() => self.model = model.clone().into_owned(),
@@ -46,13 +46,13 @@ impl Writer {
         }
     }
 
-    /// Writes the end of a billed answer.
+    /// Writes the end of a charged answer.
     pub fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
         if self.finished.is_empty() {
             self.finished.insert(0, Finish::Stop);
         }
         let last = self.finished.keys().next_back().copied();
-        // The note rides on the usage chunk where there is one, as in chat.
+        // The receipt member is on the usage chunk if there is one, as in chat.
         let asked = self.writer_context.include_usage;
         for (choice, reason) in &self.finished {
             let note = (!asked && Some(*choice) == last).then_some(note);
@@ -116,7 +116,7 @@ fn whole(index: u32, choice: &Choice) -> Vec<u8> {
     entry(index, &text, &logprobs, Some(choice.finish.unwrap_or(Finish::Stop)))
 }
 
-/// What every object has before its choices.
+/// The members of every object before its choices.
 fn envelope(writer_context: &WriterContext, model: &Escaped<'_>) -> ObjectWriter {
     let mut out = ObjectWriter::new();
     out.text("id", &format!("cmpl-{}", writer_context.seed));

@@ -1,6 +1,6 @@
-//! The law: twice the input costs at most 2.2 times the work. It is measured by counting steps over every reader,
-//! writer and splitter, with the inputs that are worst for each. An input with more of something than a request may
-//! have has to be refused, at no more than linear cost.
+//! The rule: twice the input costs at most 2.2 times the work. It is checked by counting the steps of every reader,
+//! writer and splitter, with the worst inputs for each. An input with more elements than a request may have must be
+//! refused, at no more than linear cost.
 
 use super::of;
 use crate::{
@@ -18,7 +18,7 @@ mod requests;
 /// Cost of twice the input, in tenths of the cost of the input, at the most.
 const GROWTH_TENTHS_MAX: u64 = 22;
 
-/// Fails unless `work` grows at most as the law says. `work` is given the size of its input.
+/// Fails unless `work` grows at most as the rule allows. `work` gets the size of its input.
 fn check(case: &str, size: usize, mut work: impl FnMut(usize)) {
     let (once, ()) = of(|| work(size));
     let (twice, ()) = of(|| work(size * 2));

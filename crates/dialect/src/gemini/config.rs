@@ -1,4 +1,4 @@
-//! The `generationConfig` of a request: limits, sampling, thinking, the form of the answer.
+//! The `generationConfig` of a request: limits, sampling, reasoning, the output format.
 
 use super::{
     model::{Model, ThinkingForm},
@@ -11,7 +11,7 @@ use crate::{
 };
 use kairosroute_domain::catalog::Flag;
 
-/// The object, when there is anything to say in it. Names the settings that are left out.
+/// The object, if it has any member. Lists the settings that are left out.
 pub(super) fn write(
     request: &Request<'_>,
     target: &Target<'_>,
@@ -20,7 +20,7 @@ pub(super) fn write(
 ) -> Result<Option<Vec<u8>>, Unsupported> {
     let mut out = ObjectWriter::new();
     if let Some(limit) = request.output_limit {
-        // A model refuses more than its longest answer, which it would not give anyway.
+        // A model refuses a limit above its longest answer, which it could not reach anyway.
         let limit = target.output_tokens_max.map_or(limit, |max| limit.min(max));
         out.raw("maxOutputTokens", &limit.to_string());
     }
@@ -102,7 +102,7 @@ fn write_format(
         if model.lacks(Flag::JsonSchema) {
             return Err(Unsupported::field("response_format"));
         }
-        // The schema always binds here, and its name is a label.
+        // The schema is always strict here, and its name is only a label.
         if description.is_some() {
             dropped.name("response_format.json_schema.description");
         }
@@ -148,7 +148,7 @@ fn write_thinking(request: &Request<'_>, model: &Model<'_>, out: &mut ObjectWrit
     }
 }
 
-/// These models cannot be kept from thinking; the least there is stands for nothing.
+/// Reasoning cannot be turned off in these models; the minimum is used for "none".
 fn level_of(effort: Effort, from_low: bool) -> &'static str {
     match effort {
         Effort::None | Effort::Minimal if !from_low => "minimal",

@@ -1,6 +1,6 @@
-//! The conversation: `contents` with the roles user and model in turn, and the system's words apart from them.
-//! Results of tools stand in a content of their own, all that answer one turn together, and bear the function's
-//! name; signatures go back where they came from or not at all.
+//! The conversation: `contents` with alternating roles user and model, and the system text separate from them. Tool
+//! results are in a separate content, all results of one turn together, with the function's name; signatures go back to
+//! their position or are left out.
 
 use super::{model::Model, parts, request::Dropped};
 use crate::{
@@ -21,7 +21,7 @@ pub(super) struct Conversation {
     pub system: Option<Vec<u8>>,
 }
 
-/// Stands for the signature of a call that another model made: base64 of `skip_thought_signature_validator`.
+/// Replaces the signature of a call that another model made: base64 of `skip_thought_signature_validator`.
 pub(super) const STAND_IN: &str = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=";
 
 struct Writer<'w, 'r> {
@@ -30,19 +30,19 @@ struct Writer<'w, 'r> {
     dropped: &'w mut Dropped,
     /// The contents so far, without the brackets around them.
     out: Vec<u8>,
-    /// Whose content is open at the end of `out`.
+    /// The role of the open content at the end of `out`.
     open: Option<&'static str>,
     system: Vec<u8>,
     /// Number and name by call id, the latest call of an id counts.
     calls: HashMap<Cow<'r, str>, (usize, &'r Escaped<'r>)>,
-    /// How many calls there were, those of an id that came again included.
+    /// Number of calls, including those with a repeated id.
     called: usize,
-    /// What the user has said since the model spoke.
+    /// The user's content since the last model turn.
     results: Vec<Answered<'r>>,
     said: Vec<(Place, &'r Part<'r>)>,
 }
 
-/// A result, and the call that it answers.
+/// A result, with the call that it answers.
 struct Answered<'r> {
     turn: usize,
     call: usize,
@@ -50,7 +50,7 @@ struct Answered<'r> {
     result: &'r ToolResult<'r>,
 }
 
-/// A part of the request, for messages to people.
+/// A place in the request, for error messages.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub turn: usize,
@@ -63,7 +63,7 @@ impl Place {
     }
 }
 
-/// Refuses a second result of one call: the provider counts results against calls.
+/// Refuses a second result of one call: the provider compares the number of results and calls.
 fn check_once(results: &[Answered<'_>]) -> Result<(), Unsupported> {
     let mut answered = HashSet::with_capacity(results.len());
     match results.iter().all(|result| answered.insert(result.call)) {
@@ -157,12 +157,12 @@ impl<'r> Writer<'_, 'r> {
         Ok(())
     }
 
-    /// Writes what the user has said: results first, for they belong to the turn before.
+    /// Writes the user's content: results first, because they belong to the previous turn.
     fn end_user(&mut self) -> Result<(), Unsupported> {
         let mut results = std::mem::take(&mut self.results);
         check_once(&results)?;
         if !self.model.is_modern() {
-            // Without ids a result belongs to the call in its place.
+            // Without ids, a result belongs to the call at its position.
             results.sort_by_key(|answered| answered.call);
         }
         let mut said = Vec::new();
@@ -180,7 +180,7 @@ impl<'r> Writer<'_, 'r> {
         Ok(())
     }
 
-    /// Writes one result. Media that the model does not take inside of it are added to `beside`.
+    /// Writes one result. Media that the model does not accept in it are added to `beside`.
     fn result(
         &mut self,
         turn: usize,
@@ -237,7 +237,7 @@ impl<'r> Writer<'_, 'r> {
                 Part::Reasoning(reasoning) => {
                     let own = reasoning.signature.as_ref().and_then(|signature| self.bare(signature));
                     let is_lent = lent.as_ref().is_some_and(|(from, _)| *from == part);
-                    // A text that nobody signed for us is another model's.
+                    // Reasoning text without our signature is another model's.
                     let Some(own) = own.filter(|_| !(is_lent && reasoning.text.is_empty())) else { continue };
                     self.begin_part("model");
                     let signature = (!is_lent).then_some(&own);
@@ -265,7 +265,8 @@ impl<'r> Writer<'_, 'r> {
         Ok(())
     }
 
-    /// The signature that the turn's first call lacks and the reasoning before it has, with that one's position.
+    /// The signature that is missing on the turn's first call and present on the reasoning before it, with the position
+    /// of that reasoning.
     fn find_lent(&self, parts: &'r [Part<'r>]) -> Option<(usize, Escaped<'r>)> {
         let first = parts.iter().position(|part| matches!(part, Part::ToolCall(_)))?;
         let Some(Part::ToolCall(call)) = parts.get(first) else { return None };
@@ -280,7 +281,7 @@ impl<'r> Writer<'_, 'r> {
 
     fn bare<'s>(&self, signature: &'s Signature<'_>) -> Option<Escaped<'s>> {
         let bare = signature.bare(self.target.provider, self.target.upstream_model, self.target.dialect);
-        // Under our mark there may be nothing: the model did not sign.
+        // The value under our tag may be empty: the model did not sign.
         bare.filter(|bare| !bare.is_empty())
     }
 
@@ -317,7 +318,7 @@ impl<'r> Writer<'_, 'r> {
         Ok(())
     }
 
-    /// Writes text or a medium. An empty text says nothing and is no part.
+    /// Writes text or a medium. An empty text is not written.
     fn part(&mut self, role: &'static str, place: Place, part: &Part<'_>) -> Result<(), Unsupported> {
         match part {
             Part::Text { text, cache } => {
@@ -340,7 +341,7 @@ impl<'r> Writer<'_, 'r> {
         Ok(())
     }
 
-    /// Makes room for a part of this role, in the open content if it is the role's.
+    /// Starts a part of this role, in the open content if it has the same role.
     fn begin_part(&mut self, role: &'static str) {
         if self.open == Some(role) {
             self.out.push(b',');

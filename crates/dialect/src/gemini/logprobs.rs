@@ -1,11 +1,11 @@
-//! The provider's logprobs in OpenAI's chat shape. Numbers and tokens keep their bytes.
+//! The provider's logprobs in OpenAI's chat format. Numbers and tokens keep their bytes.
 
 use crate::{
     canonical::Json,
     json::{Escaped, Raw},
 };
 
-/// `{"content": […]}` from a `logprobsResult`; nothing when no token was chosen in it.
+/// `{"content": […]}` from a `logprobsResult`; nothing if it has no chosen token.
 pub(super) fn read(result: Raw<'_>) -> Option<Json<'static>> {
     let chosen = result.member("chosenCandidates")?.elements();
     let tops = result.member("topCandidates").map(Raw::elements).unwrap_or_default();

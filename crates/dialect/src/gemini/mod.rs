@@ -1,5 +1,5 @@
-//! Google's generateContent, for providers: requests written, answers read. Shapes and names are those of the
-//! provider's API reference and SDK, November 2026. It must never guess what a model was not asked for, and
+//! Google's generateContent, for providers: requests written, answers read. Formats and names are those of the
+//! provider's API reference and SDK, November 2026. It must never invent an option that the client did not state, and
 //! never decode text or arguments that only pass through.
 
 mod choice;

@@ -1,5 +1,5 @@
-//! What a Gemini model takes: by the catalogue's word where it knows the model, by the model's name elsewhere.
-//! A name without a generation, such as `gemini-flash-latest`, counts as the newest.
+//! The abilities of a Gemini model: from the catalogue if it lists the model, otherwise from the model's name. A name
+//! without a generation, such as `gemini-flash-latest`, counts as the newest.
 
 use crate::Target;
 use kairosroute_domain::catalog::Flag;
@@ -8,18 +8,18 @@ use kairosroute_domain::catalog::Flag;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Generation(u32, u32);
 
-/// How a model is told how much to think.
+/// How the reasoning effort of a model is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ThinkingForm {
-    /// By word. `from_low`: the larger models know nothing below `low`.
+    /// By level. `from_low`: the larger models have no level below `low`.
     Level { from_low: bool },
-    /// By tokens, from so many to so many, which the model refuses to leave; 0 is not to think where that can be.
+    /// By tokens, between two limits that the model enforces; 0 turns reasoning off where that is possible.
     Budget { can_be_off: bool, tokens_min: u64, tokens_max: u64 },
     /// Not at all.
     Absent,
 }
 
-/// A model, as far as the wire has to know it.
+/// A model, with the properties that the wire format needs.
 #[derive(Clone, Copy)]
 pub(super) struct Model<'t> {
     target: &'t Target<'t>,
@@ -37,28 +37,28 @@ impl<'t> Model<'t> {
         Self { target, generation: Generation::of(target.upstream_model) }
     }
 
-    /// Third generation or later: calls have ids and must bring their signature, results may hold media, an
-    /// answer's form may be set together with tools; penalties are gone.
+    /// Third generation or later: calls have ids and must include their signature, results may contain media, an output
+    /// format may be combined with tools; penalties do not exist.
     pub(super) fn is_modern(&self) -> bool {
         self.generation >= THIRD
     }
 
-    /// The catalogue knows the model and says that it cannot do this.
+    /// The catalogue states that the model cannot do this.
     pub(super) fn lacks(&self, flag: Flag) -> bool {
         self.target.flags.is_some() && !self.target.has(flag)
     }
 
-    /// Cannot be made to call a tool.
+    /// A tool call cannot be required.
     pub(super) fn refuses_force(&self) -> bool {
         self.target.has(Flag::NoForcedTool)
     }
 
-    /// The conversation may not end with the model's own turn.
+    /// The conversation may not end with a turn of the model.
     pub(super) fn refuses_prefill(&self) -> bool {
         self.target.has(Flag::NoPrefill)
     }
 
-    /// Whether temperature and its kin mean anything.
+    /// Whether temperature and related settings have an effect.
     pub(super) fn samples(&self) -> bool {
         match self.target.flags {
             Some(flags) => !flags.has(Flag::NoSampling),

@@ -1,5 +1,5 @@
-//! Arguments of a call that come in pieces, each with the path of the value it belongs to (`$.port`,
-//! `$.stops[0].name`). They are put together and said once. Bounded in bytes, values and depth.
+//! Arguments of a call that arrive in pieces, each with the path of its value (`$.port`, `$.stops[0].name`). They are
+//! assembled and emitted once. Bounded in bytes, values and depth.
 
 use crate::{
     Unreadable,
@@ -11,7 +11,7 @@ const BYTES_MAX: usize = 1 << 20;
 const NODES_MAX: usize = 8192;
 const DEPTH_MAX: usize = 32;
 
-/// What has come so far.
+/// The pieces so far.
 pub(super) struct Arguments {
     root: Node,
     bytes: usize,
@@ -19,10 +19,10 @@ pub(super) struct Arguments {
 }
 
 enum Node {
-    /// In the order in which they came, and where each stands by name.
+    /// In the order of arrival, and the position of each by name.
     Object(Vec<(String, Node)>, HashMap<String, usize>),
     Array(Vec<Node>),
-    /// The inside of a string, which may grow.
+    /// The inside of a string, which can grow.
     Text(Escaped<'static>),
     /// Anything else, as written.
     Value(String),
@@ -57,7 +57,7 @@ impl Arguments {
             (Some(text), _) => Node::Text(text.into_owned()),
             (None, Some(scalar)) => Node::Value(scalar.get().to_owned()),
             (None, None) if piece.member("nullValue").is_some() => Node::Value("null".to_owned()),
-            // Only announces the value, or ends it.
+            // It only announces the value, or ends it.
             (None, None) => return Ok(()),
         };
         let mut nodes = self.nodes;
@@ -89,10 +89,10 @@ impl Node {
         Node::Object(Vec::new(), HashMap::new())
     }
 
-    /// The value under `self`, made if it is new. `None` where the path goes through a value of another kind or
-    /// leaves a gap.
+    /// The value under `self`, created if it is new. `None` if the path goes through a value of another kind or leaves
+    /// a gap.
     fn child(&mut self, step: Step, nodes: &mut usize) -> Option<&mut Node> {
-        // A new value is null until it is known what it is.
+        // A new value is null until its kind is known.
         if matches!(self, Node::Value(value) if value == "null") {
             *self = match step {
                 Step::Key(_) => Node::object(),
@@ -121,7 +121,7 @@ impl Node {
         }
     }
 
-    /// Goes as deep as a path may be long.
+    /// The depth is limited by the length of a path.
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Node::Object(members, _) => {
@@ -152,7 +152,7 @@ impl Node {
     }
 }
 
-/// The steps of a path behind its `$`: `.name`, `['name']`, `["name"]`, `[0]`. At least one.
+/// The steps of a path after its `$`: `.name`, `['name']`, `["name"]`, `[0]`. At least one.
 fn steps(path: &str) -> Option<Vec<Step>> {
     let mut rest = path.strip_prefix('$')?;
     let mut steps = Vec::new();

@@ -21,7 +21,7 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: &Escaped<'_>) {
     out.push(b'}');
 }
 
-/// A thought of the model's own, or the bare signature of the text before it.
+/// The model's own reasoning, or only the signature of the text before it.
 pub(super) fn push_thought(out: &mut Vec<u8>, text: &Escaped<'_>, signature: Option<&Escaped<'_>>) {
     out.extend_from_slice(b"{\"text\":");
     text.push_quoted(out);
@@ -35,15 +35,15 @@ pub(super) fn push_thought(out: &mut Vec<u8>, text: &Escaped<'_>, signature: Opt
     out.push(b'}');
 }
 
-/// A tool's result has to be an object: one around the text. JSON in the text stays text, because the provider acts
-/// on members of the object (`$ref` names a part; `output` and `error` have a meaning of their own).
+/// A tool result must be an object: this one wraps the text. JSON in the text stays text, because the provider
+/// interprets members of the object (`$ref` names a part; `output` and `error` have a special meaning).
 pub(super) fn push_response(out: &mut Vec<u8>, text: &Escaped<'_>, is_error: bool) {
     out.extend_from_slice(if is_error { b"{\"error\":" } else { b"{\"result\":" });
     text.push_quoted(out);
     out.push(b'}');
 }
 
-/// Appends an image, a sound or a document.
+/// Appends an image, audio or a document.
 pub(super) fn write_media(
     part: &Part<'_>,
     place: Place,
@@ -110,7 +110,7 @@ fn push_source(
     Ok(())
 }
 
-/// What the provider opens by itself: its own file store, Google's cloud, and videos of YouTube.
+/// Addresses that the provider opens by itself: its own file store, Google's cloud, and YouTube videos.
 pub(crate) fn opens(url: &str) -> bool {
     const STARTS: [&str; 7] = [
         "gs://",

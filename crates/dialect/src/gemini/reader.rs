@@ -1,6 +1,6 @@
-//! Reads answers. Every frame of a stream is a whole GenerateContentResponse whose parts append to what came
-//! before; a whole answer is one of them. There is no last frame: the end is the end of the stream. Keeps counts
-//! and at most one unfinished call for each choice, never text.
+//! Reads answers. Every frame of a stream is a whole GenerateContentResponse whose parts are appended to the earlier
+//! ones; a whole answer is one of them. There is no last frame: the end is the end of the stream. Keeps counts and at
+//! most one unfinished call for each choice, never text.
 
 use super::{choice::Choice, usage::Report};
 use crate::{
@@ -19,19 +19,19 @@ pub struct Reader {
     has_ended: bool,
     choices: Vec<Choice>,
     report: Report,
-    /// What was said of the usage last.
+    /// The last usage report.
     told: Option<Usage>,
-    /// The model is of the second generation, which bills a search once for a prompt, however many queries it made.
+    /// The model is of the second generation, which bills one search for a prompt, for any number of queries.
     searches_by_prompt: bool,
 }
 
-/// Makes ids for calls that come without.
+/// Creates ids for calls without one.
 pub(super) struct Ids {
     seed: String,
     made: u32,
 }
 
-/// Candidates beyond this number are not read: no model offers more.
+/// Candidates above this number are not read: no model offers more.
 const CHOICES_MAX: usize = 128;
 
 impl Ids {
@@ -83,7 +83,7 @@ impl Reader {
         Ok(())
     }
 
-    /// One response, or an array of them: so an error comes where the answer was not asked for as events.
+    /// One response, or an array of them: an error has this form if the answer was not requested as events.
     fn responses(&mut self, json: Raw<'_>, emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Unreadable> {
         match json.kind() {
             Kind::Object => self.response(json, emit),
@@ -146,7 +146,7 @@ impl Reader {
         candidate: Raw<'_>,
         emit: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Unreadable> {
-        // The wire leaves out a number of 0.
+        // The wire format omits a number of 0.
         let index = match candidate.member("index").and_then(Raw::count) {
             Some(index) => usize::try_from(index).map_err(|_| Unreadable)?,
             None => position,
@@ -167,7 +167,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The prompt was refused before any model read it.
+    /// The prompt was refused before a model read it.
     fn block(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         if let Some(choice) = choice_at(&mut self.choices, 0)
             && choice.block()
@@ -207,7 +207,7 @@ fn choice_at(choices: &mut Vec<Choice>, index: usize) -> Option<&mut Choice> {
     choices.get_mut(index)
 }
 
-/// The members that are read, the last of a name counts.
+/// The members that are read; of a repeated name the last counts.
 #[derive(Default)]
 struct Response<'a> {
     error: Option<Raw<'a>>,
@@ -240,7 +240,7 @@ impl<'a> Response<'a> {
         response
     }
 
-    /// Has anything by which an answer is known.
+    /// Whether it has any member of an answer.
     fn is_answer(&self) -> bool {
         self.candidates.is_some() || self.has_feedback || self.usage.is_some() || self.id.is_some()
     }

@@ -1,6 +1,6 @@
-//! Reads `usageMetadata`, which every chunk may bear in part, and settles what includes what: the prompt holds
-//! the cached tokens, thoughts stand apart from the answer, and what tools were given to read apart from the
-//! prompt. A count of a wrong type makes the report missing, never zero.
+//! Reads `usageMetadata`, of which every chunk may contain a part, and resolves which count includes which: the prompt
+//! includes the cached tokens, reasoning is separate from the answer, and the tokens of tool results are separate from
+//! the prompt. A count of a wrong type makes the report missing, never zero.
 
 use crate::json::Raw;
 use kairosroute_domain::usage::{Basis, Usage};
@@ -14,24 +14,24 @@ pub(super) struct Report {
     cached: Option<u64>,
     tool_prompt: Option<u64>,
     total: Option<u64>,
-    /// Of the prompt, the cached tokens, and the answer: those that are no text.
+    /// Of the prompt, the cached tokens, and the answer: the tokens that are not text.
     prompt_media: Media,
     cached_media: Media,
     candidates_media: Media,
 }
 
-/// Tokens by what they stand for, of those with prices of their own.
+/// Tokens by modality, for modalities with a separate price.
 #[derive(Clone, Copy, Default)]
 struct Media {
     audio: u64,
     image: u64,
 }
 
-/// The largest count believed; above it the report is taken for broken.
+/// The largest accepted count; a report with a larger one is treated as broken.
 const TOKENS_MAX: u64 = 1_000_000_000;
 
 impl Report {
-    /// Takes the next report. One with a total is whole and replaces what came before; any other adds to it.
+    /// Takes the next report. One with a total is complete and replaces the earlier ones; any other adds to them.
     pub(super) fn absorb(&mut self, metadata: Raw<'_>) {
         if metadata.member("totalTokenCount").is_some_and(|total| !total.is_null()) {
             *self = Report::default();
@@ -63,8 +63,8 @@ impl Report {
         }
     }
 
-    /// What was consumed, when the report says. `said`: the model has answered something, so that an answer of
-    /// no tokens is no report of it.
+    /// The usage, if the report states it. `said`: the model has produced content, so a report of zero tokens is not
+    /// valid.
     pub(super) fn usage(&self, said: bool) -> Option<Usage> {
         let prompt = self.prompt?;
         let read = prompt.checked_add(self.tool_prompt.unwrap_or(0))?;
@@ -106,7 +106,7 @@ impl Report {
 }
 
 impl Media {
-    /// A list of `{modality, tokenCount}`. Images of a prompt cost what text costs, so nobody asks for them there.
+    /// A list of `{modality, tokenCount}`. Images in a prompt have the price of text, so they are not separated.
     fn read(details: Raw<'_>) -> Media {
         let mut media = Media::default();
         for detail in details.elements() {
@@ -123,7 +123,7 @@ impl Media {
     }
 }
 
-/// Moves at most `wanted` out of `bucket`.
+/// Moves at most `wanted` from `bucket`.
 fn take(bucket: &mut u64, wanted: u64) -> u64 {
     let taken = wanted.min(*bucket);
     *bucket = bucket.saturating_sub(taken);

@@ -1,10 +1,10 @@
-//! The walk over a JSON text. It checks the grammar of every byte it passes, once, and keeps one bit for each
-//! open bracket instead of recursing. It must never step over what a strict parser refuses.
+//! The walk over a JSON text. It checks the grammar of every byte once, and keeps one bit for each open bracket instead
+//! of recursing. It must never accept what a strict parser refuses.
 
 use super::{DEPTH_LIMIT, JsonError, Kind, Raw, Text, is_space};
 use crate::cost;
 
-/// A place in a JSON text. Every step checks the grammar of what it passes over.
+/// A position in a JSON text. Every step checks the grammar of what it passes.
 pub struct Cursor<'a> {
     text: &'a str,
     at: usize,
@@ -31,7 +31,7 @@ impl<'a> Cursor<'a> {
         Kind::of(self.peek()).ok_or_else(|| self.error("no value"))
     }
 
-    /// Walks the object that comes next. `each` has to consume exactly the member's value.
+    /// Walks the next object. `each` must consume exactly the member's value.
     pub fn object<E: From<JsonError>>(
         &mut self,
         mut each: impl FnMut(&mut Self, Text<'a>) -> Result<(), E>,
@@ -50,7 +50,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Walks the array that comes next. `each` gets the position and has to consume exactly the element.
+    /// Walks the next array. `each` gets the index and must consume exactly the element.
     pub fn array<E: From<JsonError>>(
         &mut self,
         mut each: impl FnMut(&mut Self, usize) -> Result<(), E>,
@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// The string that comes next.
+    /// The next string.
     pub fn text(&mut self) -> Result<Text<'a>, JsonError> {
         self.skip_space();
         let start = self.at;
@@ -91,7 +91,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The value that comes next, whatever it is.
+    /// The next value, of any kind.
     pub fn value(&mut self) -> Result<Raw<'a>, JsonError> {
         self.skip_space();
         let start = self.at;
@@ -141,12 +141,12 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// The value that began at `mark` and has just been consumed whole.
+    /// The value that began at `mark` and has just been consumed completely.
     pub fn taken(&self, mark: usize) -> Raw<'a> {
         Raw(self.since(mark))
     }
 
-    /// Nothing but space may follow.
+    /// Only space may follow.
     pub fn end(&mut self) -> Result<(), JsonError> {
         self.skip_space();
         if self.at < self.text.len() { Err(self.error("text after the value")) } else { Ok(()) }

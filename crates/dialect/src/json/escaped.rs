@@ -1,5 +1,5 @@
-//! Text as it stands inside a JSON string. It travels between wire formats without being decoded: escapes, half
-//! surrogates and the split of a character over two frames stay as they came.
+//! Text in the escaped form of a JSON string. It is carried between wire formats without decoding: escapes, half
+//! surrogates and a character that is split over two frames stay as they arrived.
 
 use super::{Raw, Text};
 use crate::cost;
@@ -10,7 +10,7 @@ use std::{borrow::Cow, fmt};
 pub struct Escaped<'a>(Cow<'a, str>);
 
 impl<'a> Escaped<'a> {
-    /// From plain text, which is escaped where JSON demands it.
+    /// From plain text, which is escaped where JSON requires it.
     pub fn from_text(text: &str) -> Escaped<'static> {
         let mut quoted = Vec::with_capacity(text.len().saturating_add(2));
         super::push_text(&mut quoted, text);
@@ -18,18 +18,18 @@ impl<'a> Escaped<'a> {
         Escaped(Cow::Owned(String::from_utf8_lossy(inner).into_owned()))
     }
 
-    /// From text that is the inside of a JSON string already.
+    /// From text that is already the inside of a JSON string.
     pub fn from_inner(inner: impl Into<Cow<'a, str>>) -> Escaped<'a> {
         Escaped(inner.into())
     }
 
-    /// The string that `raw` is; `None` when it is of another kind.
+    /// The string in `raw`; `None` if it is of another kind.
     pub fn of(raw: Raw<'a>) -> Option<Escaped<'a>> {
         let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
         Some(Escaped(Cow::Borrowed(inner)))
     }
 
-    /// The string that serde kept as it was; `None` when it is of another kind.
+    /// The string that serde kept unchanged; `None` if it is of another kind.
     pub fn of_value(raw: &'a serde_json::value::RawValue) -> Option<Escaped<'a>> {
         let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
         Some(Escaped(Cow::Borrowed(inner)))
@@ -44,12 +44,12 @@ impl<'a> Escaped<'a> {
         self.0.is_empty()
     }
 
-    /// Nothing but white space.
+    /// Contains only white space.
     pub fn is_blank(&self) -> bool {
         self.0.is_empty() || self.decode().trim().is_empty()
     }
 
-    /// The text meant; a half surrogate that stays alone becomes U+FFFD.
+    /// The decoded text; half a surrogate pair without its other half becomes U+FFFD.
     pub fn decode(&self) -> Cow<'_, str> {
         cost::step(self.0.len());
         if !self.0.contains('\\') {
@@ -58,7 +58,7 @@ impl<'a> Escaped<'a> {
         Cow::Owned(unescape(self.0.as_bytes()))
     }
 
-    /// The text meant, which is itself JSON: there a half surrogate that stays alone keeps its escape.
+    /// The decoded text, which is itself JSON: there half a surrogate pair without its other half keeps its escape.
     pub fn decode_json(&self) -> Cow<'_, str> {
         cost::step(self.0.len());
         if !self.0.contains('\\') {
@@ -75,7 +75,7 @@ impl<'a> Escaped<'a> {
         out.push(b'"');
     }
 
-    /// Appends what follows it. Two halves of a surrogate pair become one character by that.
+    /// Appends the text that follows. Two halves of a surrogate pair become one character.
     pub fn push(&mut self, more: &Escaped<'_>) {
         cost::step(more.0.len());
         if self.0.is_empty() {
@@ -111,7 +111,7 @@ pub fn unescape(escaped: &[u8]) -> String {
     unescaped(&text, Lone::Replaced)
 }
 
-/// What becomes of a half surrogate that stays alone.
+/// How half a surrogate pair without its other half is decoded.
 #[derive(Clone, Copy)]
 enum Lone {
     /// U+FFFD.

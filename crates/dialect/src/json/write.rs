@@ -23,7 +23,7 @@ impl ObjectWriter {
         Self { body: Vec::with_capacity(bytes) }
     }
 
-    /// Starts a member whose key is written as given, and leaves the value to the caller.
+    /// Starts a member with this key as given; the caller writes the value.
     pub fn raw_key(&mut self, quoted: &str) -> &mut Vec<u8> {
         self.body.push(if self.body.is_empty() { b'{' } else { b',' });
         self.body.extend(quoted.as_bytes());
@@ -31,7 +31,7 @@ impl ObjectWriter {
         &mut self.body
     }
 
-    /// Starts a member, and leaves the value to the caller.
+    /// Starts a member; the caller writes the value.
     pub fn key(&mut self, name: &str) -> &mut Vec<u8> {
         self.body.push(if self.body.is_empty() { b'{' } else { b',' });
         push_text(&mut self.body, name);

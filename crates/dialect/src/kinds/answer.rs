@@ -1,5 +1,5 @@
-//! What an answer will have to be read as, and the answer in the client's form. An error inside an answer of status
-//! 200 is found here; usage is what the provider says, else nothing.
+//! How an answer of a non-conversation endpoint must be read, and the answer in the client's format. An error in an
+//! answer of status 200 is detected here; usage is what the provider reports, else none.
 
 use super::{Clock, embeddings, gemini, images, moderation, ocr, rerank, speech, transcription};
 use crate::json::{self, JsonError, Kind as Json, Raw};
@@ -10,11 +10,11 @@ use kairosroute_domain::{
 };
 use std::borrow::Cow;
 
-/// Members of an answer, and entries of its lists.
+/// Maximum members of an answer, and entries of its lists.
 const MEMBERS_MAX: usize = 1_000;
 const ENTRIES_MAX: usize = 65_536;
 
-/// How an answer will have to be read.
+/// How an answer must be read.
 #[derive(Clone, Debug)]
 pub struct Expected {
     pub kind: Kind,
@@ -24,55 +24,55 @@ pub struct Expected {
     /// Seconds since 1970.
     pub created: i64,
     pub wanted: Wanted,
-    /// What the request consumes by itself.
+    /// Usage that follows from the request alone.
     pub measured: Usage,
 }
 
-/// What the client wants the answer to be.
+/// The form of the answer that the client requested.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Wanted {
-    /// An object as the provider writes it.
+    /// An object in the provider's format.
     Object,
     /// Vectors as numbers, or as base64 of 32-bit floats.
     Vectors { base64: bool },
-    /// Sound in this format, or events that hold it.
+    /// Audio in this format, or events that contain it.
     Sound { format: Option<String>, events: bool },
     /// A transcript in this format.
     Transcript {
         format: Option<String>,
-        /// The provider was asked for another, that tells what it bills by.
+        /// The gateway requested another format from the provider, one that states the billed unit.
         is_rewritten: bool,
     },
 }
 
-/// A whole answer in the client's form.
+/// A whole answer in the client's format.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KindAnswer {
     pub body: Vec<u8>,
     pub content_type: Cow<'static, str>,
-    /// What the provider says; `None` when it says nothing.
+    /// The usage that the provider reports; `None` if it reports none.
     pub usage: Option<Usage>,
-    /// The client's form has a usage that the provider left out.
+    /// The client's format has a usage member that the provider left out.
     pub lacks_usage: bool,
 }
 
-/// Why there is no answer in an answer.
+/// Why a response does not contain an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refused {
     /// The body holds the provider's error.
     Error,
-    /// The provider does not answer this: its word for why.
+    /// The provider refused to answer; its own word for the reason.
     Blocked(String),
     Unreadable,
 }
 
 impl Expected {
-    /// The answer is sound that flows as it is made.
+    /// Whether the answer is streamed audio.
     pub fn flows(&self) -> bool {
         self.kind == Kind::Speech && self.shape == Shape::OpenAi
     }
 
-    /// Listens to sound that flows.
+    /// Reads events of streamed audio.
     pub fn clock(&self) -> Clock {
         match &self.wanted {
             Wanted::Sound { format, .. } => Clock::new(format.as_deref()),
@@ -80,7 +80,7 @@ impl Expected {
         }
     }
 
-    /// Reads a whole answer. One that is none comes back with the reason.
+    /// Reads a whole answer. A body that is not an answer is returned with the reason.
     pub fn read(&self, content_type: &str, body: Vec<u8>) -> Result<KindAnswer, (Refused, Vec<u8>)> {
         match self.made(content_type, &body) {
             Ok(made) => Ok(KindAnswer {
@@ -93,8 +93,8 @@ impl Expected {
         }
     }
 
-    /// What was generated for an answer that was blocked: the provider bills it. A prompt that was not even begun
-    /// with is nothing.
+    /// The usage of an answer that was blocked: the provider bills what it generated. A prompt that was blocked before
+    /// generation costs nothing.
     pub fn made_in_vain(&self, body: &[u8]) -> Option<Usage> {
         let usage = gemini::usage(object(body).ok()?, self.kind).filter(|_| self.shape == Shape::Gemini);
         usage.filter(|usage| usage.completion() > 0)
@@ -119,9 +119,9 @@ impl Expected {
     }
 }
 
-/// What was made of a body.
+/// The result of reading a body.
 pub(super) struct Made {
-    /// `None`: it stays as it came.
+    /// `None`: the body stays unchanged.
     pub body: Option<Vec<u8>>,
     pub content_type: Cow<'static, str>,
     pub usage: Option<Usage>,
@@ -134,7 +134,7 @@ impl Made {
         Self { body: None, content_type: super::JSON.into(), usage, lacks_usage: false }
     }
 
-    /// An object of ours.
+    /// An object that the gateway wrote.
     pub fn object(body: Vec<u8>, usage: Option<Usage>) -> Self {
         Self { body: Some(body), ..Self::passed(usage) }
     }
@@ -156,7 +156,7 @@ impl KindAnswer {
     }
 }
 
-/// The object that a body is, if it is one and no error.
+/// The object in a body, if it is one and not an error.
 fn object(body: &[u8]) -> Result<Raw<'_>, Refused> {
     let mut cursor = json::Cursor::new(body, json::DEPTH_LIMIT).map_err(|_| Refused::Unreadable)?;
     let answer = cursor.value().map_err(|_| Refused::Unreadable)?;
@@ -170,7 +170,7 @@ fn object(body: &[u8]) -> Result<Raw<'_>, Refused> {
     }
 }
 
-/// Whether an object has no more members than an answer can have use for.
+/// Whether an object has at most the number of members that an answer can need.
 fn is_small(object: Raw<'_>) -> bool {
     let mut left = MEMBERS_MAX;
     let walked = object.cursor().object::<JsonError>(|cursor, _| {
@@ -181,7 +181,7 @@ fn is_small(object: Raw<'_>) -> bool {
     walked.is_ok()
 }
 
-/// The entries of an answer's list; `None` for what is no list or has far too many.
+/// The entries of an answer's list; `None` if it is not a list or has too many entries.
 pub(super) fn entries<'a>(list: Option<Raw<'a>>) -> Option<Vec<Raw<'a>>> {
     let list = list.filter(|list| list.kind() == Json::Array)?;
     let mut entries = Vec::new();
@@ -201,7 +201,7 @@ pub(super) fn count(object: Raw<'_>, name: &str) -> Option<u64> {
     value.count().or_else(|| whole(value.get()))
 }
 
-/// A number that is whole but written with a fraction or as text, as one provider does.
+/// A whole number that one provider writes with a fraction or as text.
 fn whole(text: &str) -> Option<u64> {
     let (digits, fraction) = text.trim_matches('"').split_once('.')?;
     fraction.bytes().all(|byte| byte == b'0').then(|| digits.parse().ok())?
@@ -214,7 +214,7 @@ pub(super) fn seconds(object: Raw<'_>, name: &str) -> Option<u64> {
     (seconds.is_finite() && seconds >= 0.0).then_some((seconds * 1_000.0).ceil() as u64)
 }
 
-/// `prompt_tokens` and `completion_tokens`, or the names that stand for them on these endpoints.
+/// `prompt_tokens` and `completion_tokens`, or their names on these endpoints.
 pub(super) fn tokens(answer: Raw<'_>) -> Option<Usage> {
     let usage = answer.member("usage")?;
     let named = |names: [&str; 2]| names.iter().find_map(|name| count(usage, name));

@@ -1,6 +1,6 @@
-//! How long audio lasts, read from its frames and heads without decoding it: of a file that was uploaded, and of
-//! speech as it streams by. Bounded memory, any split of the bytes, and no panic whatever they are; what is not
-//! understood has no length.
+//! Determines the length of audio from its frames and headers without decoding: of an uploaded file, and of streamed
+//! speech. It uses bounded memory, accepts any split of the bytes, and never panics; a format that it does not know has
+//! no length.
 
 mod container;
 mod frames;
@@ -8,16 +8,16 @@ mod frames;
 use frames::Frames;
 use kairosroute_domain::usage::Basis;
 
-/// Bytes that are looked at to tell what it is.
+/// Bytes that are examined to detect the format.
 const SNIFF_BYTES: usize = 12;
-/// 16-bit samples of one channel at 24 kHz: what OpenAI calls pcm.
+/// 16-bit samples of one channel at 24 kHz: OpenAI's `pcm`.
 const PCM_BYTES_PER_SECOND: u64 = 48_000;
-/// A recording of unknown form is taken to be coded at 64 kbit/s, and at 5 kbit/s at the least.
+/// A recording of unknown format is assumed to have 64 kbit/s, and at least 5 kbit/s.
 const BYTES_PER_SECOND: u64 = 8_000;
 const BYTES_PER_SECOND_MIN: u64 = 625;
-/// Nothing that is spoken is coded at more than 2 Mbit/s: a head that claims so little time is not believed.
+/// No speech is coded at more than 2 Mbit/s: a shorter length in a header is not accepted.
 const BYTES_PER_SECOND_MAX: u64 = 250_000;
-/// Eleven days: no file that is taken here lasts longer.
+/// Eleven days: no accepted file is longer.
 const MS_MAX: u64 = 1_000_000_000;
 /// Providers round up, one of them to ten seconds.
 const ROUNDING_MS: u64 = 10_000;
@@ -27,9 +27,9 @@ const ROUNDING_MS: u64 = 10_000;
 pub struct Measured {
     /// At least 1.
     pub ms: u64,
-    /// What a provider may make of it.
+    /// The maximum that a provider may bill for it.
     pub most_ms: u64,
-    /// `ms`, or more where that is only what a head claims and the rest need not hold to.
+    /// `ms`, or more if that figure is only stated in a header and the content may be longer.
     pub slow_ms: u64,
     pub basis: Basis,
 }
@@ -57,25 +57,25 @@ pub fn measure(file: &[u8]) -> Measured {
     }
 }
 
-/// Measures audio as it comes.
+/// Measures audio while it is streamed.
 pub struct Clock(State);
 
 enum State {
-    /// Too little was seen to know.
+    /// Not enough bytes to detect the format.
     Start(Vec<u8>),
-    /// Bare samples.
+    /// Samples without a container.
     Pcm(u64),
     Frames(Frames),
     Unknown,
 }
 
 impl Clock {
-    /// `format` is what was asked for; bare samples cannot be told by looking.
+    /// `format` is the requested format; samples without a container cannot be detected.
     pub fn new(format: Option<&str>) -> Self {
         Self(if format == Some("pcm") { State::Pcm(0) } else { State::Start(Vec::new()) })
     }
 
-    /// Takes what comes next.
+    /// Takes the next bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Start(seen) => {
@@ -97,7 +97,7 @@ impl Clock {
         }
     }
 
-    /// Whether the length is counted from what is heard, and not what a head or a page claims.
+    /// Whether the length is counted from the audio itself, and not stated in a header or a page.
     fn counts(&self) -> bool {
         match &self.0 {
             State::Pcm(_) => true,
@@ -106,7 +106,7 @@ impl Clock {
         }
     }
 
-    /// Milliseconds so far; `None` when the form is not known.
+    /// Milliseconds so far; `None` if the format is unknown.
     pub fn ms(&self) -> Option<u64> {
         match &self.0 {
             State::Start(_) | State::Unknown => None,
@@ -116,12 +116,12 @@ impl Clock {
     }
 }
 
-/// Bytes as a number, the first the highest; at most eight of them.
+/// Bytes as a big-endian number; at most eight of them.
 fn big(bytes: Option<&[u8]>) -> Option<u64> {
     Some(bytes?.iter().fold(0u64, |number, byte| (number << 8) | u64::from(*byte)))
 }
 
-/// Bytes as a number, the first the lowest; at most eight of them.
+/// Bytes as a little-endian number; at most eight of them.
 fn little(bytes: Option<&[u8]>) -> Option<u64> {
     Some(bytes?.iter().rev().fold(0u64, |number, byte| (number << 8) | u64::from(*byte)))
 }

@@ -1,6 +1,6 @@
-//! Small edits of a request whose form stays: the model's name, fields under another name, fields that a provider
-//! does not take. A hint is removed and named; a field that changes the answer is never removed, the request is not
-//! for this provider then.
+//! Small edits of a request whose format stays the same: the model's name, renamed fields, fields that a provider does
+//! not support. A hint is removed and listed; a field that changes the answer is never removed: then the request is not
+//! sent to this provider.
 
 use super::{
     fields,
@@ -13,27 +13,27 @@ use crate::{
 use kairosroute_domain::kind::Kind;
 use std::borrow::Cow;
 
-/// Longest name of an unknown field that is told to the client as dropped.
+/// Longest name of an unknown field that is listed as dropped.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Departures of one provider from the form the client used.
+/// Differences of one provider from the client's format.
 pub(super) struct Edits {
     /// The client's name, and the provider's.
     pub renamed: &'static [(&'static str, &'static str)],
-    /// What passes; `None`: all that is in no other list.
+    /// Fields that pass; `None`: all that are in no other list.
     pub kept: Option<&'static [&'static str]>,
-    /// Hints that are not taken.
+    /// Hints that are not supported.
     pub dropped: &'static [&'static str],
-    /// Said elsewhere, or what happens anyway.
+    /// Stated elsewhere, or the default behaviour.
     pub silent: &'static [&'static str],
-    /// Written by us at the end, with these values.
+    /// Written by the gateway at the end, with these values.
     pub added: &'static [(&'static str, &'static str)],
 }
 
-/// Everything passes.
+/// Everything passes unchanged.
 pub(super) const PLAIN: Edits = Edits { renamed: &[], kept: None, dropped: &[], silent: &[], added: &[] };
 
-/// What becomes of one field.
+/// The result for one field.
 pub(super) enum Verdict {
     Keep,
     Rename(&'static str),
@@ -69,7 +69,7 @@ impl Edits {
         if let Some((documented, _)) = fields::find(kind, name) {
             return Err(Unsupported::field(*documented));
         }
-        // A header has to name it.
+        // A header must be able to contain the name.
         let is_plain = name.len() <= NAME_BYTES_MAX
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte));
         dropped.push(if is_plain { Cow::Owned(name.to_owned()) } else { Cow::Borrowed("unknown") });
@@ -106,7 +106,7 @@ impl Edits {
         Ok(out.end())
     }
 
-    /// Files come last: one provider wants that, and none minds.
+    /// Files are last: one provider requires that, and the others accept it.
     pub fn form(
         &self,
         kind: Kind,

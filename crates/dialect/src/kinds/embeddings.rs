@@ -1,5 +1,5 @@
-//! Embeddings, in OpenAI's form for the client. OpenAI's own SDKs ask for base64 unless told otherwise and one of them
-//! silently misreads numbers in its place, so the answer always has the form that was asked for.
+//! Embeddings, in OpenAI's format for the client. OpenAI's own SDKs request base64 by default, and one of them silently
+//! misreads numbers in its place, so the answer always has the requested format.
 
 use super::{
     At, Edits, Expected, KindRequest, Refused, Wanted, Written,
@@ -38,7 +38,7 @@ const PERPLEXITY: Edits = Edits {
     silent: &["encoding_format"],
     added: &[("encoding_format", "\"base64_int8\"")],
 };
-/// Everything that is said in a body of our own.
+/// The fields that a body written by the gateway can express.
 const ANEW: Edits = Edits {
     kept: Some(&["truncate"]),
     dropped: &["user"],
@@ -84,7 +84,7 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
     }
 }
 
-/// The texts, as they were written.
+/// The texts, as the client wrote them.
 fn texts<'a>(request: &KindRequest<'a>) -> Vec<Raw<'a>> {
     match request.raw("input").or_else(|| request.raw("text")) {
         Some(input) if input.kind() == Json::Array => input.elements(),
@@ -122,7 +122,7 @@ const COHERE_SILENT: &[&str] =
 
 fn gemini(request: &KindRequest<'_>, at: &At<'_>, wanted: Wanted) -> Result<Written, Unsupported> {
     let mut dropped = request.left_out(&ANEW)?;
-    // It passes elsewhere, and is known here.
+    // It is supported elsewhere, and known here.
     if request.raw("truncate").is_some() {
         dropped.push("truncate".into());
     }
@@ -143,7 +143,7 @@ fn gemini(request: &KindRequest<'_>, at: &At<'_>, wanted: Wanted) -> Result<Writ
     Ok(Written::json(out.end(), dropped, wanted))
 }
 
-/// Cohere's word for what the vectors are for, in Google's words.
+/// Cohere's word for the purpose of the vectors, in Google's words.
 fn task_type(input_type: &str) -> Result<&'static str, Unsupported> {
     Ok(match input_type {
         "search_document" => "RETRIEVAL_DOCUMENT",
@@ -215,7 +215,7 @@ fn vectors<'a>(shape: Shape, answer: Raw<'a>) -> Option<Vec<Vector<'a>>> {
     }
 }
 
-/// OpenAI's list; of a provider's own answer in that form everything else is kept.
+/// OpenAI's list; if the provider's own answer has that format, its other members are kept.
 fn write_answer(
     expected: &Expected,
     answer: Raw<'_>,
@@ -297,7 +297,7 @@ fn push_numbers(out: &mut Vec<u8>, numbers: impl Iterator<Item = f32>) {
     let mut text = String::from("[");
     for (index, number) in numbers.enumerate() {
         let comma = if index == 0 { "" } else { "," };
-        // Writing to a String cannot fail. What is no number has no JSON.
+        // Writing to a String cannot fail. NaN has no JSON form.
         let _ = match number.is_finite() {
             true => write!(text, "{comma}{number}"),
             false => write!(text, "{comma}null"),

@@ -1,5 +1,5 @@
-//! The documented fields of every kind of request and what each may hold. A field that is in no table passes to a
-//! provider of the same form unchecked, and is named as dropped elsewhere.
+//! The documented fields of every endpoint kind and their allowed values. A field that is in no table passes unchecked
+//! to a provider of the same format, and is listed as dropped elsewhere.
 
 use crate::{
     json::{Kind as Json, Raw},
@@ -7,7 +7,7 @@ use crate::{
 };
 use kairosroute_domain::kind::Kind;
 
-/// What a documented field may hold.
+/// The allowed values of a documented field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rule {
     Model,
@@ -24,7 +24,7 @@ pub(super) enum Rule {
     Input,
     /// Text, texts, or parts of text and images.
     Screened,
-    /// Texts, or objects that hold text.
+    /// Texts, or objects that contain text.
     Documents,
     /// Pages: a list of numbers, or text like `0-3`.
     Pages,
@@ -37,7 +37,7 @@ pub(super) type Field = (&'static str, Rule);
 
 /// Entries of a list of texts, token lists or documents.
 const ENTRIES_MAX: usize = 16_384;
-/// Token ids of a request, three times what the provider that takes them allows.
+/// Token ids of a request: three times what the provider that accepts them allows.
 const TOKEN_IDS_MAX: usize = 1 << 20;
 
 const EMBEDDINGS: &[Field] = &[
@@ -169,7 +169,7 @@ pub(super) fn of(kind: Kind) -> &'static [Field] {
     }
 }
 
-/// The documented field of that name, as a name that outlives the request.
+/// The documented field of that name, as a static name.
 pub(super) fn find(kind: Kind, name: &str) -> Option<&'static Field> {
     of(kind).iter().find(|(field, _)| *field == name)
 }
@@ -179,11 +179,11 @@ pub(super) fn may_repeat(name: &str, rule: Option<Rule>) -> bool {
     matches!(rule, Some(Rule::Texts)) || name == "image" || name.ends_with("[]")
 }
 
-/// Refuses a JSON value that a field may not hold. `null` counts as absent and is not looked at here.
+/// Refuses a JSON value that is not allowed for a field. `null` counts as absent and is not checked here.
 pub(super) fn check(name: &str, rule: Rule, value: Raw<'_>) -> Result<(), Invalid> {
     let kind = value.kind();
     let fits = match rule {
-        // Read where it is used, with messages of its own.
+        // Checked where it is used, with its own messages.
         Rule::Model => true,
         Rule::Text => kind == Json::String,
         Rule::Flag => kind == Json::Bool,
@@ -203,7 +203,7 @@ pub(super) fn check(name: &str, rule: Rule, value: Raw<'_>) -> Result<(), Invali
     number(name, rule, value.get())
 }
 
-/// Refuses the text of a form's field that cannot be what the field holds.
+/// Refuses the text of a form field that is not allowed for the field.
 pub(super) fn check_text(name: &str, rule: Rule, text: &str) -> Result<(), Invalid> {
     if rule == Rule::Flag && !matches!(text, "true" | "false" | "True" | "False" | "1" | "0") {
         return Err(Invalid::at(name, format!("`{name}` must be true or false")));
@@ -222,7 +222,7 @@ fn number(name: &str, rule: Rule, text: &str) -> Result<(), Invalid> {
     if in_range { Ok(()) } else { Err(Invalid::at(name, format!("`{name}` must be {}", expected(rule)))) }
 }
 
-/// Nothing is gathered, so that a list of any length costs no memory before it is refused.
+/// Nothing is collected, so that a list of any length needs no memory before it is refused.
 fn elements(name: &str, rule: Rule, list: Raw<'_>) -> Result<(), Invalid> {
     let mut first = None;
     let mut ids = 0usize;

@@ -1,12 +1,12 @@
-//! Multipart forms (RFC 7578), whole in memory: parts are borrowed, and go out again with the bytes they came in.
-//! Bounded in parts and in the size of their heads; it must never panic, whatever the bytes.
+//! Multipart forms (RFC 7578), whole in memory: parts are borrowed and written again with their original bytes. Bounded
+//! in parts and in the size of their headers; it must never panic.
 
 use crate::request::Invalid;
 use std::borrow::Cow;
 
-/// Parts of a form at the most.
+/// Maximum parts of a form.
 const PARTS_MAX: usize = 64;
-/// Bytes of one part's head at the most.
+/// Maximum bytes of one part's headers.
 const HEAD_BYTES_MAX: usize = 4 * 1024;
 /// RFC 2046.
 const BOUNDARY_BYTES_MAX: usize = 70;
@@ -14,7 +14,7 @@ const BOUNDARY_BYTES_MAX: usize = 70;
 /// A form that was read.
 #[derive(Debug)]
 pub struct Form<'a> {
-    /// In no part, so that what is written may use it again.
+    /// Occurs in no part, so the written form can use it again.
     pub boundary: Cow<'a, str>,
     pub parts: Vec<Part<'a>>,
 }
@@ -25,19 +25,19 @@ pub struct Part<'a> {
     /// `None` for a plain field.
     pub filename: Option<Cow<'a, str>>,
     pub content_type: Option<&'a str>,
-    /// The lines above the content, as they were sent.
+    /// The header lines, as they were sent.
     head: &'a str,
     pub content: &'a [u8],
 }
 
-/// A form that is being written.
+/// A form in progress.
 pub(super) struct FormWriter<'w> {
     boundary: &'w str,
     body: Vec<u8>,
 }
 
 impl<'a> Form<'a> {
-    /// Reads `body`, which `content_type` announces.
+    /// Reads `body`; `content_type` states the boundary.
     pub fn read(content_type: &'a str, body: &'a [u8]) -> Result<Self, Invalid> {
         let boundary = boundary(content_type).ok_or_else(|| {
             refusal(
@@ -46,7 +46,7 @@ impl<'a> Form<'a> {
         })?;
         let delimiter = format!("\r\n--{boundary}");
         let finder = memchr::memmem::Finder::new(delimiter.as_bytes());
-        // The first delimiter may stand at the very start, without the line end before it.
+        // The first delimiter may stand at the start, without a line end before it.
         let opening = delimiter.as_bytes().get(2..).unwrap_or_default();
         let mut rest = match body.strip_prefix(opening) {
             Some(rest) => rest,
@@ -110,7 +110,7 @@ impl<'a> Part<'a> {
         self.filename.is_some()
     }
 
-    /// The content of a plain field; `None` when it is no text.
+    /// The content of a plain field; `None` if it is not text.
     pub fn text(&self) -> Option<&'a str> {
         std::str::from_utf8(self.content).ok()
     }
@@ -127,14 +127,14 @@ impl<'w> FormWriter<'w> {
         Self { boundary, body: Vec::with_capacity(bytes) }
     }
 
-    /// A part as it came.
+    /// A part, unchanged.
     pub fn part(&mut self, part: &Part<'_>) {
         self.open();
         self.body.extend_from_slice(part.head.as_bytes());
         self.content(part.content);
     }
 
-    /// A plain field. `name` is one of ours.
+    /// A plain field. `name` is a constant of this program.
     pub fn text(&mut self, name: &str, text: &str) {
         self.open();
         self.body.extend_from_slice(format!("Content-Disposition: form-data; name=\"{name}\"").as_bytes());
@@ -161,11 +161,12 @@ impl<'w> FormWriter<'w> {
     }
 }
 
-/// The form with its plain field `name`, when that holds a JSON list of texts, as one field `name[]` for each text.
+/// The form in which the plain field `name`, if it contains a JSON list of texts, becomes one field `name[]` for each
+/// text.
 pub fn spread_list(content_type: &str, body: &[u8], name: &str) -> Option<Vec<u8>> {
     let form = Form::read(content_type, body).ok()?;
     let items: Vec<String> = serde_json::from_str(form.part(name)?.text()?).ok()?;
-    // A line end could begin a part of its own.
+    // A line end could begin another part.
     if items.iter().any(|item| item.contains(['\r', '\n'])) {
         return None;
     }
@@ -190,7 +191,7 @@ fn boundary(content_type: &str) -> Option<Cow<'_, str>> {
     })
 }
 
-/// A parameter of a header's value, its quotes and escapes undone.
+/// A parameter of a header's value, without quotes and escapes.
 fn parameter<'a>(value: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let mut rest = value.split_once(';')?.1;
     loop {
@@ -211,7 +212,7 @@ fn parameter<'a>(value: &'a str, name: &str) -> Option<Cow<'a, str>> {
     }
 }
 
-/// What stands before the closing quote, and what follows it.
+/// The text before the closing quote, and the text after it.
 fn quoted_text(quoted: &str) -> Option<(Cow<'_, str>, &str)> {
     let mut unescaped = String::new();
     let mut chars = quoted.char_indices();
@@ -222,7 +223,7 @@ fn quoted_text(quoted: &str) -> Option<(Cow<'_, str>, &str)> {
                 let text = if plain.contains('\\') { Cow::Owned(unescaped) } else { Cow::Borrowed(plain) };
                 return Some((text, quoted.get(at.saturating_add(1)..)?));
             }
-            // Browsers leave the backslashes of a Windows path alone.
+            // Browsers do not escape the backslashes of a Windows path.
             '\\' => match chars.next()? {
                 (_, escaped @ ('"' | '\\')) => unescaped.push(escaped),
                 (_, other) => unescaped.extend(['\\', other]),

@@ -1,5 +1,5 @@
-//! What Google's generateContent has in common for pictures, speech and transcripts: the request around the parts,
-//! and parts and usage of an answer.
+//! The common part of Google's generateContent for images, speech and transcripts: the request around the parts, and
+//! parts and usage of an answer.
 
 use super::{
     Refused,
@@ -40,7 +40,7 @@ pub(super) fn data_part(mime: &str, base64: &str) -> Vec<u8> {
     part.end()
 }
 
-/// What an answer holds.
+/// The content of an answer.
 #[derive(Default)]
 pub(super) struct Parts<'a> {
     pub text: String,
@@ -48,7 +48,7 @@ pub(super) struct Parts<'a> {
     pub data: Vec<(Cow<'a, str>, Raw<'a>)>,
 }
 
-/// The parts of the first candidate, without thoughts.
+/// The parts of the first candidate, without reasoning.
 pub(super) fn parts<'a>(answer: Raw<'a>) -> Result<Parts<'a>, Refused> {
     let candidate = entries(answer.member("candidates")).and_then(|list| list.into_iter().next());
     let Some(candidate) = candidate else {
@@ -79,7 +79,7 @@ pub(super) fn parts<'a>(answer: Raw<'a>) -> Result<Parts<'a>, Refused> {
     Ok(found)
 }
 
-/// `usageMetadata`. What the details do not tell apart is of the kind that was asked for.
+/// `usageMetadata`. Tokens that the details do not separate have the requested modality.
 pub(super) fn usage(answer: Raw<'_>, kind: Kind) -> Option<Usage> {
     let told = answer.member("usageMetadata")?;
     let prompt = count(told, "promptTokenCount")?;
@@ -111,7 +111,7 @@ pub(super) fn usage(answer: Raw<'_>, kind: Kind) -> Option<Usage> {
     })
 }
 
-/// Tokens of audio and of pictures; `None` when they are not told apart.
+/// Tokens of audio and of images; `None` if they are not separated.
 fn modalities(usage: Raw<'_>, name: &str) -> Option<(u64, u64)> {
     let details = usage.member(name).filter(|details| !details.is_idle())?;
     let of = |wanted: &str| {

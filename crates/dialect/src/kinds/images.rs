@@ -1,5 +1,5 @@
-//! Pictures, in OpenAI's form for the client: made from words, or from pictures and words. Nothing is fetched and
-//! nothing is scaled; a size that a provider cannot make is refused.
+//! Images, in OpenAI's format for the client: generated from text, or from images and text. Nothing is fetched and
+//! nothing is scaled; a size that a provider cannot generate is refused.
 
 use super::{
     At, Edits, Expected, KindRequest, Refused, Wanted, Written,
@@ -17,16 +17,16 @@ use kairosroute_domain::{
     usage::{Basis, Usage},
 };
 
-/// OpenAI's own models of today give base64 and nothing else, and have no styles.
+/// OpenAI's current models return only base64, and have no styles.
 const OPENAI: Edits = Edits { dropped: &["style"], silent: &["response_format"], ..edits::PLAIN };
-/// xAI's: a ratio and a resolution in place of a size.
+/// xAI's: a ratio and a resolution instead of a size.
 const XAI: Edits = Edits {
     kept: Some(&["prompt", "n", "response_format", "aspect_ratio", "resolution", "user"]),
     dropped: &["quality", "style", "moderation"],
     silent: &["size", "stream", "partial_images"],
     ..edits::PLAIN
 };
-/// Google's: everything is said in a body of our own.
+/// Google's: the gateway writes the whole body.
 const GEMINI: Edits = Edits {
     kept: Some(&[]),
     dropped: &["quality", "style", "moderation", "user", "input_fidelity"],
@@ -103,7 +103,7 @@ fn only_base64(request: &KindRequest<'_>) -> Result<(), Unsupported> {
     }
 }
 
-/// Ratio and resolution of the size that was asked for.
+/// Ratio and resolution of the requested size.
 fn size(request: &KindRequest<'_>) -> Result<Option<(&'static str, &'static str)>, Unsupported> {
     let Some(size) = request.text("size").filter(|size| size != "auto") else { return Ok(None) };
     if request.raw("aspect_ratio").is_some() || request.raw("resolution").is_some() {
@@ -165,12 +165,12 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused
     if answer.member("created").is_some() {
         return Ok(Made::passed(Some(usage)));
     }
-    // OpenAI's SDKs know no answer without a date.
+    // OpenAI's SDKs require a date in an answer.
     let dated = with_member(answer.get().as_bytes(), "created", &expected.created.to_string());
     Ok(Made::object(dated.ok_or(Refused::Unreadable)?, Some(usage)))
 }
 
-/// `usage` of OpenAI's image models: what goes in is text and pictures, what comes out pictures unless it says.
+/// `usage` of OpenAI's image models: input is text and images, output is images unless stated otherwise.
 fn tokens(answer: Raw<'_>) -> Option<Usage> {
     let usage = answer.member("usage")?;
     let (input, output) = (count(usage, "input_tokens")?, count(usage, "output_tokens")?);

@@ -1,6 +1,7 @@
-//! Requests besides conversations: embeddings, images, speech, transcription and translation, moderation, rerank and
-//! OCR. Clients speak OpenAI's form (Cohere's for rerank, Mistral's for OCR); where a provider has the same form the
-//! bytes pass with small edits, elsewhere request and answer are written anew. Pure, and bounded by the body.
+//! Endpoint kinds other than conversations: embeddings, images, speech, transcription and translation, moderation,
+//! rerank and OCR. Clients use OpenAI's format (Cohere's for rerank, Mistral's for OCR). If the provider has the same
+//! format, the bytes pass with small edits; otherwise request and answer are written again. Pure, and bounded by the
+//! body.
 
 mod answer;
 mod audio;
@@ -38,7 +39,7 @@ use kairosroute_domain::{
 };
 use std::borrow::Cow;
 
-/// A request that was read.
+/// A parsed request.
 pub struct KindRequest<'a> {
     pub kind: Kind,
     pub head: Head<'a>,
@@ -46,46 +47,46 @@ pub struct KindRequest<'a> {
     fields: Fields<'a>,
 }
 
-/// What a request consumes, as far as it tells by itself. Its text is measured in the head's facts.
+/// The usage that follows from the request alone. Its text is measured in the head's facts.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// Characters, time, queries: what stands on the bill if the provider says nothing else.
+    /// Characters, time, queries: the billed units if the provider reports nothing else.
     pub usage: Usage,
-    /// Tokens that came as numbers.
+    /// Tokens that the client sent as numbers.
     pub token_ids: u64,
     /// Texts, token lists or documents.
     pub pieces: u64,
-    /// Of a rerank: the documents when long ones are cut, at the most.
+    /// Of a rerank: the maximum number of documents if long ones are split.
     pub chunks: u64,
-    /// Of audio: bytes, and the most it can last.
+    /// Of audio: bytes, and the maximum length.
     pub audio_bytes: u64,
     pub audio_ms_max: u64,
-    /// What it lasts if it is coded as slowly as may be and its head is not to be believed.
+    /// The length at the lowest bit rate, if its header is not reliable.
     pub audio_ms_slow: u64,
     pub images: u64,
-    /// Of a document: the pages named.
+    /// Of a document: the stated pages.
     pub pages: Option<u64>,
 }
 
-/// What the client sent, without nulls and without the gateway's own fields.
+/// The client's fields, without nulls and without the gateway's own fields.
 enum Fields<'a> {
     Json(Vec<Member<'a>>),
     Form(Form<'a>),
 }
 
-/// Where a request goes.
+/// The target of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct At<'t> {
     pub serves: &'static Serves,
     /// The model's name there.
     pub model: &'t str,
-    /// Seconds since 1970, for answers that tell it.
+    /// Seconds since 1970, for answers that state it.
     pub created: i64,
-    /// On the operator's account: what the client says of its size is not enough to bill by.
+    /// On a platform key: the size that the client states is not sufficient for billing.
     pub on_platform: bool,
 }
 
-/// A request as it is sent.
+/// A request as sent.
 #[derive(Debug)]
 pub struct Sent {
     /// Below the provider's base URL.
@@ -100,7 +101,7 @@ pub struct Sent {
 const JSON: &str = "application/json";
 
 impl<'a> KindRequest<'a> {
-    /// What goes to a provider, and how its answer will have to be read.
+    /// The request for a provider, and how its answer must be read.
     pub fn encode(&self, at: &At<'_>) -> Result<Sent, Unsupported> {
         if let Some(field) = at.serves.refused.iter().find(|field| self.has(field)) {
             return Err(Unsupported::field(*field));
@@ -134,8 +135,8 @@ impl<'a> KindRequest<'a> {
         })
     }
 
-    /// What the request consumes, if the provider does not say. The operator is billed for all that a file holds,
-    /// whatever its head claims.
+    /// The usage of the request if the provider reports none. The operator is billed for the whole content of a file,
+    /// whatever its header states.
     fn measured(&self, on_platform: bool) -> Usage {
         let Content { usage, audio_ms_slow, .. } = self.content;
         match on_platform && audio_ms_slow > usage.audio_ms {
@@ -144,7 +145,7 @@ impl<'a> KindRequest<'a> {
         }
     }
 
-    /// Speech that shall be slower than usual: a quarter of the speed is the least there is.
+    /// Speech that should be slower than usual: a quarter of the speed is the minimum.
     pub fn is_slowed(&self) -> bool {
         self.raw("speed").and_then(|speed| speed.get().parse::<f64>().ok()).is_some_and(|speed| speed < 1.0)
     }
@@ -156,13 +157,13 @@ impl<'a> KindRequest<'a> {
         }
     }
 
-    /// What the client sent under this name, as JSON.
+    /// The client's value of this field, as JSON.
     fn raw(&self, name: &str) -> Option<Raw<'a>> {
         let Fields::Json(members) = &self.fields else { return None };
         members.iter().find(|member| member.key == name).map(|member| member.value)
     }
 
-    /// What the client sent under this name, as text.
+    /// The client's value of this field, as text.
     fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         match &self.fields {
             Fields::Json(_) => self.raw(name)?.text(),
@@ -177,7 +178,7 @@ impl<'a> KindRequest<'a> {
         }
     }
 
-    /// The client's fields with small edits, in the form they came in.
+    /// The client's fields with small edits, in their original form.
     fn edited(&self, at: &At<'_>, edits: &Edits, wanted: Wanted) -> Result<Written, Unsupported> {
         let mut dropped = Vec::new();
         let (content_type, body) = match &self.fields {
@@ -189,7 +190,7 @@ impl<'a> KindRequest<'a> {
         Ok(Written { content_type, body, dropped, wanted })
     }
 
-    /// What of the client's fields is left out of a request that is written anew.
+    /// The client's fields that are left out of a request that is written again.
     fn left_out(&self, edits: &Edits) -> Result<Vec<Cow<'static, str>>, Unsupported> {
         let mut dropped = Vec::new();
         let names: Vec<&str> = match &self.fields {
@@ -203,7 +204,7 @@ impl<'a> KindRequest<'a> {
     }
 }
 
-/// A body, and what came of writing it.
+/// A body, and the results of writing it.
 struct Written {
     content_type: Cow<'static, str>,
     body: Vec<u8>,
@@ -217,7 +218,7 @@ impl Written {
     }
 }
 
-/// A provider serves no kind in a form that is not its own; the table of providers says which.
+/// A provider serves a kind only in a known format; the table of providers states which.
 fn no_such_form(shape: Shape) -> Unsupported {
     let hint = match shape {
         Shape::Gemini | Shape::Cohere | Shape::Mistral => ": this provider has no such endpoint",
@@ -226,7 +227,7 @@ fn no_such_form(shape: Shape) -> Unsupported {
     Unsupported::because("model", hint)
 }
 
-/// What must be escaped in one segment of a path.
+/// Characters that must be escaped in one segment of a path.
 const PATH_SEGMENT: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 

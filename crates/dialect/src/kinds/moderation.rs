@@ -1,4 +1,5 @@
-//! Moderation, in OpenAI's form for the client. One provider leaves out the verdict: it is its categories' sum.
+//! Moderation, in OpenAI's format for the client. One provider omits the verdict: it is the combination of its
+//! categories.
 
 use super::{
     At, Edits, KindRequest, Refused, Wanted, Written,

@@ -1,4 +1,4 @@
-//! Reading documents, in Mistral's form at both ends: bytes pass, and the pages that were read are counted.
+//! Reading documents, in Mistral's format on both sides: bytes pass, and the pages that were read are counted.
 
 use super::{
     At, KindRequest, Refused, Wanted, Written,

@@ -1,4 +1,4 @@
-//! Reranking, in Cohere's form for the client, whatever name a provider gives to the list of results.
+//! Reranking, in Cohere's format for the client, with any provider's name for the list of results.
 
 use super::{
     At, Edits, Expected, KindRequest, Refused, Wanted, Written,
@@ -24,7 +24,7 @@ const TOGETHER: Edits = Edits {
 pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, Unsupported> {
     match at.serves.shape {
         Shape::Cohere => {
-            // Its second version gives no documents back; asking for them is asking for another answer.
+            // Its second version returns no documents; a request for them asks for another answer.
             if request.raw("return_documents").is_some_and(|wish| wish.get() == "true") {
                 return Err(Unsupported::field("return_documents"));
             }

@@ -1,5 +1,6 @@
-//! Speech from text, in OpenAI's form for the client. Where the provider has that form the sound flows through as it
-//! comes; elsewhere it is unpacked from the answer. Sound is never coded anew: a format nobody made is refused.
+//! Speech from text, in OpenAI's format for the client. If the provider has that format, the audio is streamed through;
+//! otherwise it is extracted from the answer. Audio is never converted: a format that the provider did not produce is
+//! refused.
 
 use super::{
     At, Edits, Expected, KindRequest, Refused, Wanted, Written, answer::Made, edits, gemini, no_such_form,
@@ -27,7 +28,7 @@ const GEMINI: Edits = Edits {
     ..edits::PLAIN
 };
 
-/// Samples a second of Google's sound, if it does not say.
+/// Sample rate of Google's audio, if it states none.
 const GEMINI_RATE: u32 = 24_000;
 
 pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, Unsupported> {
@@ -119,7 +120,7 @@ fn read_gemini(expected: &Expected, answer: Raw<'_>, format: Option<&str>) -> Re
     Ok(Made { body: Some(body), content_type: content_type.into(), usage, lacks_usage: false })
 }
 
-/// The head of a WAV file of 16-bit samples of one channel, and the samples.
+/// The header of a WAV file with 16-bit samples of one channel, and the samples.
 fn wav(samples: &[u8], rate: u32) -> Option<Vec<u8>> {
     let size = u32::try_from(samples.len()).ok()?;
     let mut out = Vec::with_capacity(samples.len().saturating_add(44));

@@ -1,11 +1,11 @@
-//! A detailed transcript written as subtitles or as bare text, for clients that asked for those where the provider was
-//! asked for the details. Bounded by the answer; times and words are the provider's.
+//! A detailed transcript written as subtitles or as plain text, for clients that requested these when the gateway
+//! requested the details. Bounded by the answer; times and words are the provider's.
 
 use super::answer::entries;
 use crate::json::Raw;
 use std::fmt::Write;
 
-/// The forms of text that a transcript may have.
+/// The text formats of a transcript.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Form {
     Text,
@@ -19,7 +19,7 @@ struct Cue {
     words: String,
 }
 
-/// What a transcript in any of them is sent as: OpenAI tells no two apart.
+/// The content type of a transcript in any of them: OpenAI uses one for all.
 pub const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
 impl Form {
@@ -53,7 +53,7 @@ impl Form {
     }
 }
 
-/// One for each segment; without segments one for all of it.
+/// One for each segment; without segments one for the whole text.
 fn cues(transcript: Raw<'_>, text: &str) -> Vec<Cue> {
     let segments = entries(transcript.member("segments")).unwrap_or_default();
     let told = segments.into_iter().filter_map(|segment| {
@@ -71,7 +71,7 @@ fn cues(transcript: Raw<'_>, text: &str) -> Vec<Cue> {
     cues
 }
 
-/// Text that cannot be taken for the frame around it.
+/// Text that cannot be mistaken for the subtitle format around it.
 fn words(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("\n").replace("-->", "->")

@@ -1,5 +1,5 @@
-//! Golden cases are files in tests/golden/kinds: requests as clients send them and as providers get them, answers as
-//! providers give them and as clients get them.
+//! Golden cases are files in tests/golden/kinds: requests from clients and to providers, answers from providers and to
+//! clients.
 
 use super::*;
 use crate::{Limits, json};
@@ -219,7 +219,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
     ])
 }
 
-/// JSON that holds names the readers look for, with values of any type.
+/// JSON with names that the readers search, with values of any type.
 fn odd_json() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
         "null",

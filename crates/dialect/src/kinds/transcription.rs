@@ -1,5 +1,5 @@
-//! Transcripts and translations of speech, in OpenAI's form for the client: a form with a file goes in, JSON or text
-//! comes out. The file's bytes are never touched; only the provider without uploads gets them as base64.
+//! Transcripts and translations of speech, in OpenAI's format for the client: a form with a file in, JSON or text out.
+//! The file's bytes are never changed; only the provider without uploads gets them as base64.
 
 use super::{
     At, Edits, Expected, KindRequest, Refused, Wanted, Written,
@@ -26,7 +26,7 @@ const MISTRAL: Edits = Edits {
     silent: &["response_format", "stream"],
     ..edits::PLAIN
 };
-/// In place of the client's format, one that tells how long the audio is, or how many tokens it took.
+/// Replaces the client's format by one that states the length of the audio or the number of tokens.
 const DETAILED: Edits =
     Edits { silent: &["response_format"], added: &[("response_format", "verbose_json")], ..edits::PLAIN };
 const METERED: Edits =
@@ -43,7 +43,7 @@ const GEMINI: Edits = Edits {
     ..edits::PLAIN
 };
 
-/// What a model that converses has to be told.
+/// The instruction for a chat model.
 const INSTRUCTION: &str = "Transcribe the audio word by word. Answer with the transcript and nothing else.";
 
 pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, Unsupported> {
@@ -63,13 +63,13 @@ pub(super) fn write(request: &KindRequest<'_>, at: &At<'_>) -> Result<Written, U
     }
 }
 
-/// What is asked for instead of the client's format where that keeps to itself what is billed. An own key pays its
-/// own bill: there it passes as it is.
+/// Requested instead of the client's format if that format omits the billed unit. On a customer's own key the client's
+/// format passes unchanged, because the customer pays the provider directly.
 fn instead(format: Option<&str>, at: &At<'_>) -> Option<&'static Edits> {
     if !at.on_platform || at.serves.shape != Shape::OpenAi {
         return None;
     }
-    // Its successors know no details; their plain JSON has the usage.
+    // Its successors have no detailed format; their plain JSON has the usage.
     let has_details = at.model.contains("whisper");
     match format.unwrap_or("json") {
         "text" | "srt" | "vtt" if has_details => Some(&DETAILED),
@@ -83,7 +83,7 @@ fn write_gemini(request: &KindRequest<'_>, wanted: Wanted) -> Result<Written, Un
     let dropped = request.left_out(&GEMINI)?;
     let file = request.form().and_then(|form| form.part("file"));
     let file = file.ok_or_else(|| Unsupported::field("file"))?;
-    // A client that says `audio/*` says nothing.
+    // `audio/*` does not state a format.
     let named = file
         .content_type
         .filter(|mime| (mime.starts_with("audio/") || mime.starts_with("video/")) && !mime.ends_with('*'));
@@ -125,7 +125,7 @@ fn by_name(name: &str) -> Option<&'static str> {
     })
 }
 
-/// An answer that is text: subtitles, or the bare transcript. It says nothing of its usage.
+/// An answer that is text: subtitles, or the plain transcript. It has no usage.
 pub(super) fn as_text(expected: &Expected, content_type: &str) -> Made {
     let content_type = match content_type {
         "" => "text/plain; charset=utf-8".into(),
@@ -169,7 +169,7 @@ pub(super) fn read(expected: &Expected, answer: Raw<'_>) -> Result<Made, Refused
     Ok(Made::object(out.end(), usage))
 }
 
-/// By tokens, by time, or by the length that a detailed answer tells.
+/// By tokens, by time, or by the length in a detailed answer.
 fn reported(answer: Raw<'_>) -> Option<Usage> {
     let basis = Basis::Reported;
     let Some(usage) = answer.member("usage") else {
@@ -184,7 +184,7 @@ fn reported(answer: Raw<'_>) -> Option<Usage> {
     let details = usage.member("input_token_details").or_else(|| usage.member("input_tokens_details"));
     let text = details.and_then(|details| count(details, "text_tokens"));
     let audio = details.and_then(|details| count(details, "audio_tokens"));
-    // What is not told apart was heard.
+    // Tokens without a stated modality are audio.
     let audio_input = audio.unwrap_or_else(|| input.saturating_sub(text.unwrap_or(0))).min(input);
     Some(Usage { input: input - audio_input, audio_input, output, basis, ..Usage::default() })
 }

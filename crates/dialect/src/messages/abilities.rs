@@ -1,26 +1,26 @@
-//! What a model takes and refuses on this wire: the catalogue's word where it knows the model, else what the
-//! provider's migration notes of November 2026 say of the model's family and version, told from its name. A name
-//! without a version counts as the newest. Asks nothing of the request.
+//! The abilities of a model on this wire format: from the catalogue if it lists the model, otherwise from the
+//! provider's migration notes of November 2026 about the model's family and version, detected from its name. A name
+//! without a version counts as the newest. It does not read the request.
 
 use crate::Target;
 use kairosroute_domain::catalog::Flag;
 
-/// How a model is told to think.
+/// How reasoning is requested from a model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Thinks {
     Never,
     /// By a budget of tokens.
     Budget,
-    /// As much as it sees fit, steered by an effort.
+    /// The model decides; an effort level guides it.
     Adaptive,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Abilities {
     pub thinks: Thinks,
-    /// Thinking cannot be switched off.
+    /// Reasoning cannot be turned off.
     pub thinks_always: bool,
-    /// Thinking can be kept to the time between tool calls.
+    /// Reasoning can be limited to the time between tool calls.
     pub between_tools: bool,
     /// `temperature` and `top_p` are refused.
     pub no_sampling: bool,
@@ -28,11 +28,11 @@ pub(super) struct Abilities {
     pub one_sampling: bool,
     /// `tool_choice` of `any` and `tool` is refused.
     pub no_forced_tool: bool,
-    /// The last message may not be the assistant's.
+    /// The last message may not be an assistant message.
     pub no_prefill: bool,
-    /// Takes `output_config.format`, and `strict` tools.
+    /// Supports `output_config.format`, and `strict` tools.
     pub json_schema: bool,
-    /// Takes messages of role `system` after a user's.
+    /// Accepts messages of role `system` after a user message.
     pub system_turns: bool,
     pub images: bool,
     pub pdf: bool,
@@ -70,7 +70,7 @@ impl Abilities {
                 big && version >= (5, 5) || (is("fable") || is("mythos")) && version >= (5, 1),
             ),
             no_prefill: listed(Flag::NoPrefill, version >= (4, 6)),
-            // The catalogue also counts models that are only known to follow a forced tool.
+            // The catalogue also lists this for models that only follow a forced tool.
             json_schema: version >= (4, 5) && listed(Flag::JsonSchema, true),
             system_turns: is("opus") && version >= (4, 8)
                 || (is("fable") || is("mythos")) && version >= (5, 0),
@@ -79,12 +79,12 @@ impl Abilities {
         }
     }
 
-    /// Whether a turn that goes on after tool calls has to begin with its own thinking while thinking is on.
+    /// Whether a turn that continues after tool calls must begin with its own reasoning while reasoning is on.
     pub fn needs_thinking_back(&self) -> bool {
         self.thinks == Thinks::Budget
     }
 
-    /// Another maker's model that is asked on this wire: it takes what the wire's reference says.
+    /// Another company's model on this wire format: it accepts what the reference of the format states.
     fn of_stranger(target: &Target<'_>) -> Abilities {
         let listed = |flag: Flag| target.flags.is_none() || target.has(flag);
         Abilities {
@@ -103,7 +103,7 @@ impl Abilities {
     }
 }
 
-/// The first number that is not a date, and the one right behind it: `claude-3-5-haiku-20241022`,
+/// The first number that is not a date, and the one directly after it: `claude-3-5-haiku-20241022`,
 /// `claude-sonnet-4-6`, `claude-opus-5`.
 fn version(words: &[&str]) -> Version {
     let number = |word: &&str| word.parse::<u32>().ok().filter(|number| *number < 100);
@@ -154,8 +154,8 @@ mod tests {
         for model in catalog.models().filter(|model| model.provider.as_str() == "anthropic") {
             let name = model.upstream.as_ref();
             let (by_flags, by_name) = (of(name, Some(model.flags)), of(name, None));
-            // The catalogue lists no reasoning for some old models that never had it, and abilities that
-            // a name does not tell.
+            // The catalogue lists no reasoning for some old models that never had it, and abilities that a name does
+            // not show.
             let by_name = Abilities { images: by_flags.images, pdf: by_flags.pdf, ..by_name };
             assert_eq!(by_flags, by_name, "{name}");
             seen += 1;

@@ -1,4 +1,4 @@
-//! Writes whole answers in Messages: the blocks a stream of the same answer would build.
+//! Writes whole answers in Messages: the same blocks as a stream of the same answer.
 
 use super::{
     blocks::{self, Tally},
@@ -11,10 +11,10 @@ use crate::{
 };
 use kairosroute_domain::usage::Usage;
 
-/// Where arguments that are no JSON object stand, as text: `input` has to be an object.
+/// The member that holds arguments which are not a JSON object, as text: `input` must be an object.
 const RAW_ARGUMENTS: &str = "_raw";
 
-/// Writes whole answers. Of several choices this wire has room for the first.
+/// Writes whole answers. Of several choices this wire format can hold only the first.
 pub fn write_answer(answer: &Answer, writer_context: &WriterContext, note: &str, billed: &Usage) -> Vec<u8> {
     let nothing = Choice::default();
     let choice = answer.choices.first().unwrap_or(&nothing);
@@ -49,14 +49,14 @@ fn content(parts: &[AnswerPart], writer_context: &WriterContext, tally: &mut Tal
                 rest = behind;
                 written.push(cited(text, citations));
             }
-            // A block of thinking stands between it and its text.
+            // A block of reasoning is between it and its text.
             AnswerPart::Citation(_) if tally.spoke => {
                 let (more, behind) = behind.split_at(citations_ahead(behind));
                 rest = behind;
                 let citations: Vec<&AnswerPart> = std::iter::once(part).chain(more).collect();
                 written.push(cited(&Escaped::default(), citations));
             }
-            // Without text before it there is nothing it could belong to.
+            // Without text before it, it has nothing to refer to.
             AnswerPart::Citation(_) => {}
             AnswerPart::Refusal(text) => {
                 tally.refused = true;
@@ -69,7 +69,7 @@ fn content(parts: &[AnswerPart], writer_context: &WriterContext, tally: &mut Tal
             AnswerPart::Redacted(data) => written.push(blocks::redacted(data, writer_context).end()),
             AnswerPart::ToolCall { tool, id, name, arguments, signature } => {
                 tally.called = true;
-                // What the call's maker wants back with it stands in a block of thinking just before it.
+                // Data that the call's provider requires back is in a block of reasoning just before it.
                 if let Some(signature) = signature {
                     let marked = blocks::marked(Some(signature), writer_context);
                     written.push(blocks::thinking(&Escaped::default(), &marked).end());
@@ -107,7 +107,7 @@ fn cited<'p>(text: &Escaped<'_>, citations: impl IntoIterator<Item = &'p AnswerP
     block.end()
 }
 
-/// The arguments as the model wrote them where they are an object, else an object that holds them as text.
+/// The arguments as the model wrote them if they are an object, else an object that contains them as text.
 fn input(id: &Escaped<'_>, name: &Escaped<'_>, arguments: &Escaped<'_>) -> String {
     let call = ToolCall {
         id: id.borrowed(),

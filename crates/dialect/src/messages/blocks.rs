@@ -1,4 +1,4 @@
-//! What whole and streamed answers have in common on this wire: ids, marks, reasons to stop, and the blocks.
+//! The common part of whole and streamed answers on this wire format: ids, tags, stop reasons, and the blocks.
 
 use crate::{
     WriterContext,
@@ -6,7 +6,7 @@ use crate::{
     json::{Escaped, ObjectWriter},
 };
 
-/// The provider's id where it is one of this wire's, else one of ours.
+/// The provider's id if it has this format, else one of ours.
 pub(super) fn message_id(id: &Escaped<'_>, writer_context: &WriterContext) -> Escaped<'static> {
     if id.inner().starts_with("msg_") {
         return id.clone().into_owned();
@@ -29,18 +29,18 @@ pub(super) fn call_id(id: &Escaped<'_>, tool: u32, writer_context: &WriterContex
     id.clone().into_owned()
 }
 
-/// A signature under our mark. Reasoning that has none gets an empty one, so that it is known again.
+/// A signature with our tag. Reasoning without a signature gets an empty one, so that it can be recognized later.
 pub(super) fn marked(signature: Option<&Escaped<'_>>, writer_context: &WriterContext) -> Escaped<'static> {
     let nothing = Escaped::default();
     Signature::mark(writer_context.provider, &writer_context.upstream_model, signature.unwrap_or(&nothing))
 }
 
-/// What the answer was, for the reason to stop.
+/// The facts about the answer that decide the stop reason.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Tally {
     pub called: bool,
     pub refused: bool,
-    /// Some text was written, which sources may belong to.
+    /// Some text was written, which sources may refer to.
     pub spoke: bool,
 }
 
@@ -101,7 +101,7 @@ pub(super) fn redacted(data: &Escaped<'_>, writer_context: &WriterContext) -> Ob
     block
 }
 
-/// `input` is JSON. The model calls by itself, no code of the provider's does.
+/// `input` is JSON. The caller is the model itself, not code at the provider.
 pub(super) fn tool_use(id: &Escaped<'_>, name: &Escaped<'_>, input: &str) -> ObjectWriter {
     let mut block = ObjectWriter::new();
     block.text("type", "tool_use");
@@ -112,8 +112,8 @@ pub(super) fn tool_use(id: &Escaped<'_>, name: &Escaped<'_>, input: &str) -> Obj
     block
 }
 
-/// The wire has no images in answers. One is written as the block that requests have for it: readers that do not
-/// know it there skip it, and handed back it is understood.
+/// The format has no images in answers. An image is written as the block that requests have for it: readers that do not
+/// know it there skip it, and it is understood when it is sent back.
 pub(super) fn image(media_type: &Escaped<'_>, data: &Escaped<'_>) -> ObjectWriter {
     let mut source = ObjectWriter::with_capacity(data.inner().len().saturating_add(64));
     source.text("type", "base64");
@@ -125,7 +125,8 @@ pub(super) fn image(media_type: &Escaped<'_>, data: &Escaped<'_>) -> ObjectWrite
     block
 }
 
-/// A source by address. What only the wire's own maker can fill is our mark, by which it is known again.
+/// A source by address. The members that only this format's own provider can fill contain our tag, by which they are
+/// recognized.
 pub(super) fn citation(citation: &Citation<'_>) -> ObjectWriter {
     let mut out = ObjectWriter::new();
     out.text("type", "web_search_result_location");

@@ -1,6 +1,6 @@
-//! A Messages request for a provider that speaks Messages: every kept value's bytes as the client sent them, the
-//! model's name replaced. Blocks are touched only where they carry what earlier answers of other providers brought
-//! and this one would not take back: thinking, and ids of calls.
+//! A Messages request for a provider that supports Messages: the bytes of every kept value as the client sent them,
+//! with the model's name replaced. Blocks are changed only if they contain data of earlier answers from other providers
+//! that this provider would not accept: reasoning, and ids of calls.
 
 use super::{
     abilities::Abilities,
@@ -18,11 +18,11 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// What becomes of a block.
+/// The result for a block.
 enum Verdict<'a> {
     Keep,
     Remove,
-    /// The member of that name gets another string.
+    /// The member of that name gets another string value.
     Restore(&'static str, Escaped<'a>),
     /// Without the member of that name.
     Strip(&'static str),
@@ -46,7 +46,7 @@ impl MessagesRequest<'_> {
                     out.raw_key(member.raw_key).extend(messages(member.value, seats, target));
                 }
                 "temperature" | "top_p" | "top_k" if abilities.no_sampling => {
-                    // 1 is what it uses anyway.
+                    // 1 is the default.
                     if member.key == "top_k" || value.parse::<f64>() != Ok(1.0) {
                         dropped.push(member.key.clone().into_owned().into());
                     }
@@ -62,22 +62,22 @@ impl MessagesRequest<'_> {
     }
 }
 
-/// Where the provider takes Messages, unless that is where it takes everything.
+/// The path for Messages at a provider whose own dialect is another one; `None` where Messages is its own dialect.
 pub(super) fn path(target: &Target<'_>) -> Option<Cow<'static, str>> {
     let elsewhere = target.provider.row().dialect != Dialect::Messages;
     elsewhere.then(|| target.provider.path(Dialect::Messages)).flatten().map(Cow::Borrowed)
 }
 
-/// A message on its way out, and the blocks that follow its own.
+/// A message in progress, and the blocks that follow its own.
 struct Seated<'a> {
-    /// `None`: there are only these blocks.
+    /// `None`: only these blocks exist.
     message: Option<Raw<'a>>,
     of_user: bool,
     blocks: Vec<Vec<u8>>,
 }
 
-/// The messages with every block judged; one that has nothing left is gone. `seats`: system text between them moves
-/// into the user's message before it, else after it, for a model that has no such turns.
+/// The messages with every block checked; a message without blocks is removed. `seats`: system text between them is
+/// moved into the user message before it, else after it, for a model that has no system messages there.
 fn messages(messages: Raw<'_>, seats: bool, target: &Target<'_>) -> Vec<u8> {
     let mut seated: Vec<Seated<'_>> = Vec::new();
     let mut waiting = Vec::new();
@@ -106,7 +106,7 @@ fn messages(messages: Raw<'_>, seats: bool, target: &Target<'_>) -> Vec<u8> {
     out
 }
 
-/// The texts of a system message as blocks of a user's.
+/// The texts of a system message as blocks of a user message.
 fn instructions(message: &Object<'_>) -> Vec<Vec<u8>> {
     let Some(content) = message.get("content") else { return Vec::new() };
     let texts = match content.kind() {
@@ -134,7 +134,7 @@ impl<'a> Seated<'a> {
     }
 }
 
-/// A message with more blocks behind its own.
+/// A message with more blocks after its own.
 fn with_blocks(message: Raw<'_>, more: Vec<Vec<u8>>) -> Vec<u8> {
     let mut out = ObjectWriter::with_capacity(message.len());
     for member in message.members() {
@@ -188,7 +188,7 @@ fn judge<'a>(block: &Object<'a>, target: &Target<'_>) -> Verdict<'a> {
         "thinking" => "signature",
         "redacted_thinking" => "data",
         "text" if has_our_citation(block) => {
-            // What was only there to carry the sources says nothing, and an empty text is refused.
+            // A text that only carried sources has no content, and an empty text is refused.
             let is_blank = block.text("text").is_none_or(|text| text.is_blank());
             return if is_blank { Verdict::Remove } else { Verdict::Strip("citations") };
         }
@@ -202,7 +202,7 @@ fn judge<'a>(block: &Object<'a>, target: &Target<'_>) -> Verdict<'a> {
     }
 }
 
-/// An id of another provider's letters is made into one of this wire's.
+/// An id with characters of another provider is converted into one of this format.
 fn id<'a>(block: &Object<'a>, name: &'static str) -> Verdict<'a> {
     match block.text(name) {
         Some(id) if !ids::is_accepted(&id.decode()) => {

@@ -1,12 +1,12 @@
-//! The documented fields of a Messages request and the kind of JSON each takes. A field that is not in the table
-//! passes through unchecked.
+//! The documented fields of a Messages request and the kind of JSON of each. A field that is not in the table passes
+//! through unchecked.
 
 use crate::{
     json::{Cursor, Kind},
     request::Invalid,
 };
 
-/// What a documented field may hold. `null` always counts as absent and is not looked at here.
+/// The allowed values of a documented field. `null` always counts as absent and is not checked here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rule {
     Model,
@@ -24,7 +24,7 @@ pub(super) enum Rule {
     TextOrObject,
 }
 
-/// The API reference and SDK of November 2026, `POST /v1/messages` with what is in beta.
+/// The API reference and SDK of November 2026, `POST /v1/messages` including beta fields.
 const FIELDS: &[(&str, Rule)] = &[
     ("model", Rule::Model),
     ("messages", Rule::Messages),
@@ -49,15 +49,15 @@ const FIELDS: &[(&str, Rule)] = &[
     ("speed", Rule::Text),
 ];
 
-/// More than any provider takes.
+/// More than any provider accepts.
 const STOP_SEQUENCES_MAX: usize = 64;
 
 pub(super) fn rule(name: &str) -> Option<Rule> {
     FIELDS.iter().find(|(field, _)| *field == name).map(|(_, rule)| *rule)
 }
 
-/// Whether the field counts towards what the model reads. Unknown fields do: they may carry text. What
-/// `messages` and `system` hold is counted where they are read.
+/// Whether the field counts towards what the model reads. Unknown fields do, because they may contain text. The content
+/// of `messages` and `system` is counted where they are read.
 pub(super) fn is_read_by_model(rule: Option<Rule>, name: &str) -> bool {
     matches!(rule, None | Some(Rule::Tools))
         || matches!(name, "output_config" | "output_format" | "context_management" | "container")

@@ -1,20 +1,20 @@
-//! Ids of tool calls as this wire takes them. Other providers make theirs from other letters, and a conversation
-//! may change its provider.
+//! Ids of tool calls in the form of this wire format. Other providers use other characters, and a conversation may
+//! change its provider.
 
 use crate::json::Escaped;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// The longest id the API takes.
+/// The longest id that the API accepts.
 const CHARS_MAX: usize = 64;
 
-/// Whether the API takes it.
+/// Whether the API accepts it.
 pub(super) fn is_accepted(id: &str) -> bool {
     let letters = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     letters && (1..=CHARS_MAX).contains(&id.len())
 }
 
-/// The id, or one made from it: always the same, so that a call and its result still meet.
+/// The id, or one derived from it: always the same, so that a call and its result still match.
 pub(super) fn accepted(id: &Escaped<'_>) -> String {
     let id = id.decode();
     if is_accepted(&id) {

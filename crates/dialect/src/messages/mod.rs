@@ -1,7 +1,7 @@
-//! Anthropic's Messages, for clients and for providers: the request as clients send it, passed on to whoever
-//! speaks the same or read into the canonical form; a canonical request written for a provider; answers read and
-//! written, whole and streamed. Facts are those of the API reference and the SDKs, November 2026. Prompts and
-//! answers never reach a log.
+//! Anthropic's Messages, for clients and for providers: the client's request, passed through to providers that support
+//! Messages or read into the canonical form; a canonical request written for a provider; answers read and written,
+//! whole and streamed. Facts are those of the API reference and the SDKs, November 2026. Prompts and answers are never
+//! logged.
 
 mod abilities;
 mod answer;
@@ -25,10 +25,10 @@ pub use writer::Writer;
 
 use super::{json, sse};
 
-/// What keeps a quiet stream open; readers skip it.
+/// Keeps a quiet stream open; readers skip it.
 pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
-/// The frame that ends a stream which cannot go on; `kind` is one of the API's error types.
+/// The frame that ends a stream which cannot continue; `kind` is one of the API's error types.
 pub fn error_event(kind: &str, message: &str) -> Vec<u8> {
     let mut error = json::ObjectWriter::new();
     error.text("type", kind);

@@ -1,5 +1,5 @@
-//! The members of one JSON object of this wire, looked up by name: null counts as absent, of a repeated name the
-//! last counts. Asks nothing of the grammar, which was checked before.
+//! The members of one JSON object of this wire format, looked up by name: null counts as absent, and of a repeated name
+//! the last counts. It does not check the grammar, which was checked before.
 
 use crate::{
     canonical::Cache,
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// Members that an object of a request may have. None that the wire knows has a fifth of these.
+/// Maximum members of an object in a request. No known object has a fifth of this number.
 pub(super) const MEMBERS_MAX: usize = 128;
 
 pub(super) struct Object<'a> {
@@ -18,12 +18,12 @@ pub(super) struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Of a value that was checked before; of another kind it has no members.
+    /// For a value that was checked before; a value of another kind has no members.
     pub fn of(raw: Raw<'a>) -> Self {
         Self { raw, members: raw.members() }
     }
 
-    /// Of a value of a request that was checked before, which may have [`MEMBERS_MAX`] members.
+    /// For a value of a request that was checked before, with at most [`MEMBERS_MAX`] members.
     pub fn bounded(raw: Raw<'a>, path: &dyn Fn(&str) -> String) -> Result<Self, Invalid> {
         match raw.kind() {
             Kind::Object => Self::read(&mut raw.cursor(), path),
@@ -31,7 +31,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Consumes the object that comes next, which may have [`MEMBERS_MAX`] members.
+    /// Consumes the next object, with at most [`MEMBERS_MAX`] members.
     pub fn read(cursor: &mut Cursor<'a>, path: &dyn Fn(&str) -> String) -> Result<Self, Invalid> {
         expect(cursor, Kind::Object, || path(""))?;
         let mark = cursor.mark();
@@ -53,12 +53,12 @@ impl<'a> Object<'a> {
         self.get(key).and_then(Escaped::of)
     }
 
-    /// Decoded; empty when it is not there.
+    /// Decoded; empty if it is missing.
     pub fn word(&self, key: &str) -> Cow<'a, str> {
         self.get(key).and_then(Raw::text).unwrap_or_default()
     }
 
-    /// The member, which has to be of this kind when it is there.
+    /// The member, which must have this kind if it is present.
     pub fn checked(
         &self,
         key: &str,
@@ -83,12 +83,12 @@ impl<'a> Object<'a> {
         Ok(self.checked(key, Kind::String, path)?.and_then(Escaped::of))
     }
 
-    /// A string that must be there.
+    /// A required string.
     pub fn needed_text(&self, key: &str, path: &dyn Fn(&str) -> String) -> Result<Escaped<'a>, Invalid> {
         self.checked_text(key, path)?.ok_or_else(|| missing(&path(&format!(".{key}"))))
     }
 
-    /// The mark up to which the prompt shall be cached.
+    /// The marker up to which the prompt should be cached.
     pub fn cache(&self, path: &dyn Fn(&str) -> String) -> Result<Option<Cache>, Invalid> {
         let Some(control) = self.checked("cache_control", Kind::Object, path)? else { return Ok(None) };
         let control = Object::bounded(control, &|field| path(&format!(".cache_control{field}")))?;
@@ -100,7 +100,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Refuses an object that has as many members as it may have and is about to get another.
+/// Refuses an object that already has the maximum of members and is about to get another.
 pub(super) fn check_members(have: usize, path: &dyn Fn(&str) -> String) -> Result<(), Invalid> {
     if have < MEMBERS_MAX {
         return Ok(());

@@ -98,7 +98,7 @@ fn owned(event: Event<'_>) -> Event<'static> {
     }
 }
 
-/// The events of a stream that comes in these pieces.
+/// The events of a stream that arrives in these pieces.
 fn streamed(pieces: &[&[u8]], reading: Reading) -> Vec<Event<'static>> {
     let (mut reader, mut splitter, mut events) = (reader(reading), Splitter::new(1 << 20), Vec::new());
     for piece in pieces {
@@ -123,7 +123,7 @@ fn gathered(events: Vec<Event<'_>>) -> Answer {
     answer
 }
 
-/// What a client gets of the events, with this bill.
+/// The client's output for the events, with this usage.
 fn spoken(
     events: &[Event<'_>],
     writer_context: WriterContext,

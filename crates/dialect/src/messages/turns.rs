@@ -1,5 +1,5 @@
-//! The walk over `messages` and `system`: checks the shape of each, measures what the model will read, and makes
-//! the canonical turns. Unknown members and unknown kinds of blocks pass; a wrong kind of JSON does not.
+//! The walk over `messages` and `system`: checks the shape of each, measures what the model will read, and creates the
+//! canonical turns. Unknown members and unknown kinds of blocks pass; a wrong kind of JSON does not.
 
 use super::{
     ids,
@@ -16,19 +16,19 @@ use crate::{
 /// What a provider adds around each message (role, separators), in bytes, so that bytes stay above tokens.
 const MESSAGE_OVERHEAD_BYTES: usize = 8;
 
-/// Names of what another dialect cannot be told; more are not gathered.
+/// Names of members that another dialect cannot express; more are not collected.
 const LOST_MAX: usize = 32;
 
-/// What the walk notes beside the turns.
+/// Facts that the walk records beside the turns.
 #[derive(Default)]
 pub(super) struct Seen {
     pub facts: Facts,
     pub fees: Fees,
-    /// Some block carries a signature or a citation that this gateway wrote.
+    /// Some block contains a signature or a citation that this gateway wrote.
     pub marked: bool,
     /// System text stands between the messages.
     pub system_turns: bool,
-    /// What the canonical form has no place for and the answer can do without, by name.
+    /// Members without a place in the canonical form that the answer does not need, by name.
     pub lost: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ fn message<'a>(cursor: &mut Cursor<'a>, path: Path<'_>, seen: &mut Seen) -> Resu
     };
     let mut parts = parts.ok_or_else(|| missing(&path(".content")))?;
     if role == Role::Assistant {
-        // What the provider's own tools left behind has run already; only this dialect knows how to say it.
+        // Results of the provider's own tools have already been executed; only this dialect can express them.
         parts.retain(|part| match foreign(part) {
             Some(kind) => {
                 seen.lose(&format!("messages[].content[].{kind}"));
@@ -165,7 +165,7 @@ fn part<'a>(block: &Object<'a>, path: Path<'_>, seen: &mut Seen) -> Result<Part<
             seen.facts.add_bytes(name.as_ref().map_or(0, |name| name.inner().len()));
             Part::File { source: source(block, path, seen)?, name, cache }
         }
-        // What the client's own search for tools has found: the tool is among the request's.
+        // The tools that the client's own search has found: they are among the request's tools.
         "tool_reference" => {
             seen.facts.add_bytes(block.raw.len());
             Part::Text { text: block.needed_text("tool_name", path)?, cache }
@@ -215,8 +215,8 @@ fn part<'a>(block: &Object<'a>, path: Path<'_>, seen: &mut Seen) -> Result<Part<
     })
 }
 
-/// A block of a kind that only speakers of this dialect know. It is carried as content that they alone keep, so
-/// that a writer for any other dialect refuses it.
+/// A block of a kind that only providers of this dialect know. It is carried as content that only they store, so that a
+/// writer for any other dialect refuses it.
 fn unknown(typed: Escaped<'_>) -> Part<'_> {
     let id = Escaped::from_inner(format!("{FOREIGN}{}", typed.inner()));
     Part::File { source: Source::Id { id, dialect: Dialect::Messages }, name: None, cache: None }
@@ -292,7 +292,7 @@ fn source<'a>(block: &Object<'a>, path: Path<'_>, seen: &mut Seen) -> Result<Sou
     })
 }
 
-/// What a search found, as text: title, address and passages on lines of their own.
+/// The results of a search, as text: title, address and passages on separate lines.
 fn search_result<'a>(block: &Object<'a>) -> Escaped<'a> {
     let passages = block.get("content").map(Raw::elements).unwrap_or_default();
     let passages = passages.into_iter().filter_map(|passage| passage.member("text").and_then(Escaped::of));
@@ -310,7 +310,7 @@ pub(super) fn is_marked(value: &Escaped<'_>) -> bool {
     value.inner().starts_with(MARK)
 }
 
-/// Whether a text block carries a citation that this gateway wrote: no provider would take it back.
+/// Whether a text block contains a citation that this gateway wrote: no provider would accept it.
 pub(super) fn has_our_citation(block: &Object<'_>) -> bool {
     let citations = block.get("citations").map(Raw::elements).unwrap_or_default();
     citations.into_iter().any(|citation| {

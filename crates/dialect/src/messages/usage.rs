@@ -1,18 +1,18 @@
-//! Usage as this wire reports it: `input_tokens` without what was read from or written to a cache, thinking inside
-//! `output_tokens`. A report may come in pieces, of which the last value of each field counts. A report with a
-//! value of a wrong kind is missing, never zero.
+//! Usage in this wire format: `input_tokens` without cache reads and writes, reasoning inside `output_tokens`. A report
+//! may arrive in pieces; the last value of each field counts. A report with a value of a wrong kind is missing, never
+//! zero.
 
 use crate::json::Raw;
 use kairosroute_domain::usage::Usage;
 use serde::Deserialize;
 
-/// The largest count believed; above it the report is taken for broken.
+/// The largest accepted count; a report with a larger one is treated as broken.
 const TOKENS_MAX: u64 = 1_000_000_000;
 
-/// Steps of one answer that are believed; a server does a handful.
+/// Maximum accepted steps of one answer; a server uses a handful.
 const ITERATIONS_MAX: usize = 1024;
 
-/// Gathers the pieces of a report.
+/// Collects the pieces of a report.
 #[derive(Default)]
 pub(super) struct Gathered {
     counts: Counts,
@@ -20,7 +20,7 @@ pub(super) struct Gathered {
     broken: bool,
 }
 
-/// The steps of one answer, where they are listed.
+/// The steps of one answer, if they are listed.
 #[derive(Deserialize)]
 struct Steps {
     iterations: Option<Vec<Counts>>,
@@ -38,7 +38,7 @@ struct Counts {
     server_tool_use: Option<ServerTools>,
 }
 
-/// Work of the provider's own tools that bears a fee.
+/// Work of the provider's own tools that has a fee.
 #[derive(Deserialize, Default, Clone, Copy)]
 struct ServerTools {
     web_search_requests: Option<u64>,
@@ -65,7 +65,7 @@ impl Gathered {
             Ok(counts) => self.counts = counts.or(self.counts),
             Err(_) => self.broken = true,
         }
-        // A list of another form is not believed; the totals stand.
+        // A list of another form is not used; the totals stay.
         if let Ok(Steps { iterations: Some(steps) }) = report.parse() {
             self.steps = Some(steps);
         }
@@ -77,9 +77,8 @@ impl Gathered {
         read.usage().filter(|usage| !self.broken && usage.prompt() <= TOKENS_MAX)
     }
 
-    /// What there is to bill by. Where the server worked in several steps (it compacted the prompt, or another
-    /// model took over) each step's counts are listed; they are billed when they come to more than the totals,
-    /// which leave some steps out.
+    /// The usage to bill. If the server worked in several steps (it compacted the prompt, or another model took over),
+    /// each step's counts are listed. They are billed if they are more than the totals, which omit some steps.
     pub fn usage(&self) -> Option<Usage> {
         if self.broken {
             return None;
@@ -109,7 +108,7 @@ impl Counts {
         }
     }
 
-    /// The one place where this wire's counts become priced buckets.
+    /// The only place where this wire format's counts become priced buckets.
     fn usage(&self) -> Option<Usage> {
         let (input, output) = (self.input_tokens?, self.output_tokens?);
         let creation = self.cache_creation.unwrap_or_default();
@@ -144,8 +143,7 @@ fn added(a: Usage, b: Usage) -> Usage {
     }
 }
 
-/// A usage in this wire's words, which has no place for kinds of media: tokens of sound and pictures stand with those
-/// of text.
+/// A usage in this wire format, which does not separate media: tokens of audio and images are added to those of text.
 pub(super) fn write(usage: &Usage) -> String {
     let written = usage.cache_write.saturating_add(usage.cache_write_1h);
     let cached = usage.cache_read.saturating_add(written);

@@ -1,5 +1,5 @@
-//! A canonical request in Messages: for a client that speaks another dialect. A hint the model does not take is
-//! left out and named; a field that changes the answer and cannot be said is refused.
+//! A canonical request in Messages, for a client that uses another dialect. A hint that the model does not support is
+//! left out and listed; a field that changes the answer and cannot be expressed is refused.
 
 use super::abilities::Abilities;
 use crate::{
@@ -19,14 +19,14 @@ mod tools;
 use format::Shape;
 use thinking::Thought;
 
-/// The limit that is sent where neither the client nor the catalogue names one; the wire demands a limit, and
-/// every current model takes this much.
+/// The limit that is sent if neither the client nor the catalogue states one; the wire format requires a limit, and
+/// every current model accepts this one.
 const OUTPUT_TOKENS_DEFAULT: u64 = 8192;
 
-/// Marked blocks that one request may have.
+/// Maximum marked blocks of one request.
 const CACHE_MARKS_MAX: u8 = 4;
 
-/// What the parts of a request share while it is written.
+/// State that the parts of a request share while it is written.
 struct Writing<'w> {
     target: &'w Target<'w>,
     abilities: Abilities,
@@ -71,7 +71,7 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
     Ok(Encoded { path, body: out.end(), dropped: writing.dropped, asked_for_usage: false, reading })
 }
 
-/// A limit beyond the model's own is refused by the provider and means nothing else than the model's own.
+/// A limit above the model's own is refused by the provider and has the same meaning as the model's own.
 fn output_limit(request: &Request<'_>, target: &Target<'_>) -> u64 {
     match (request.output_limit, target.output_tokens_max) {
         (Some(wanted), Some(most)) => wanted.min(most),
@@ -88,7 +88,7 @@ impl Writing<'_> {
         }
     }
 
-    /// Names what a schema lost on its way into the model's own mode.
+    /// Lists what a schema lost when it was rewritten for the model's own mode.
     fn drop_of_schema(&mut self, name: &str, closed: &schema::Closed) {
         for keyword in &closed.moved {
             self.drop_named(format!("{name}.{keyword}"));
@@ -136,7 +136,7 @@ impl Writing<'_> {
         }
     }
 
-    /// Returns the name to tell the client when it is not sent as it is.
+    /// Returns the name to list for the client if it is not sent unchanged.
     fn temperature<'s>(
         &self,
         setting: &Setting<'s>,
@@ -146,7 +146,7 @@ impl Writing<'_> {
         let value = setting.value.get();
         let Ok(number) = value.parse::<f64>() else { return Some(setting.name.clone()) };
         if self.abilities.no_sampling || thought.is_on() {
-            // These take 1 alone, which is what they use anyway.
+            // These accept only 1, which is the default.
             return (number != 1.0).then(|| setting.name.clone());
         }
         if number > 1.0 {
@@ -164,7 +164,7 @@ impl Writing<'_> {
         thought: &Thought,
         out: &mut ObjectWriter,
     ) -> Option<Cow<'s, str>> {
-        /// The least that is taken together with thinking.
+        /// The minimum that is accepted together with reasoning.
         const WITH_THINKING: f64 = 0.95;
         let value = setting.value.get();
         let Ok(number) = value.parse::<f64>() else { return Some(setting.name.clone()) };
@@ -191,7 +191,8 @@ fn put_or_name<'s>(
     Some(setting.name.clone())
 }
 
-/// An opaque id; what looks like an address is not passed on, for the provider wants no personal data there.
+/// An opaque id; a value that looks like an e-mail address is not sent, because the provider wants no personal data
+/// there.
 fn user<'s>(setting: &Setting<'s>, out: &mut ObjectWriter) -> Option<Cow<'s, str>> {
     let is_opaque = setting.value.raw().text().is_some_and(|user| !user.contains('@') && !user.is_empty());
     if !is_opaque {
@@ -220,7 +221,7 @@ fn quoted(text: &Escaped<'_>) -> Vec<u8> {
     out
 }
 
-/// System text as it stands within a user's turn, for models that take none between turns.
+/// System text inside a user turn, for models that do not accept system messages between turns.
 pub(super) fn in_user_turn(text: &Escaped<'_>) -> Escaped<'static> {
     Escaped::from_inner(format!("<system>\\n{}\\n</system>", text.inner()))
 }

@@ -1,5 +1,5 @@
-//! Writes streamed answers in Messages. One block is open at a time: what belongs to other blocks while a call is
-//! still being written is held until that call is complete.
+//! Writes streamed answers in Messages. One block is open at a time: pieces of other blocks wait until a call in
+//! progress is complete.
 
 use super::{
     blocks::{self, Tally},
@@ -19,25 +19,26 @@ pub struct Writer {
     started: bool,
     /// Of the next block.
     index: u64,
-    /// How often the answer began anew.
+    /// How often the answer was restarted.
     restarts: u32,
     open: Option<Open>,
     held: VecDeque<Held>,
-    /// Which of all that was ever held each waiting call is, by its number: a piece of it costs no search.
+    /// The index of each waiting call among all waiting pieces, by its number: a piece of it needs no search.
     held_calls: HashMap<u32, usize>,
-    /// How much of what was held has been written.
+    /// How many of the waiting pieces have been written.
     released: usize,
-    /// Of all that was held since nothing was.
+    /// All pieces that have waited since none did.
     held_bytes: usize,
     tally: Tally,
     finish: Option<Finish>,
     stop_sequence: Option<Escaped<'static>>,
 }
 
-/// The block that is being written.
+/// The block in progress.
 enum Open {
     Text {
-        /// A source was named: text that follows is another block, for sources belong to all text of theirs.
+        /// A source was stated: following text is another block, because sources refer to the whole text of their
+        /// block.
         cited: bool,
     },
     Refusal,
@@ -49,10 +50,10 @@ enum Open {
     },
 }
 
-/// What keeping a piece costs beside its text.
+/// The memory for a piece beside its text.
 const HELD_OVERHEAD_BYTES: usize = 192;
 
-/// What waits for the open call to be complete.
+/// The pieces that wait until the open call is complete.
 enum Held {
     Call {
         number: u32,
@@ -95,7 +96,8 @@ impl Writer {
                 self.stop_sequence = stop_sequence.clone().map(Escaped::into_owned);
             }
             Event::Restart => self.restart(out),
-            // One answer is all this wire has; usage is written from the bill, errors by who ends the stream.
+            // This wire format has only one answer; usage is written from the billed usage, and errors by the code that
+            // ends the stream.
             Event::Said { .. }
             | Event::Finish { .. }
             | Event::Prompt(_)
@@ -106,7 +108,7 @@ impl Writer {
         }
     }
 
-    /// What waits for a call to be complete.
+    /// The bytes that wait until a call is complete.
     pub fn held_bytes(&self) -> usize {
         if self.held.is_empty() { 0 } else { self.held_bytes }
     }
@@ -160,7 +162,7 @@ impl Writer {
         self.start(&Escaped::default(), &Escaped::default(), out);
     }
 
-    /// The wire says that an answer begins anew by starting another message.
+    /// In this wire format an answer restarts with another message.
     fn restart(&mut self, out: &mut Vec<u8>) {
         self.held.clear();
         self.held_calls.clear();
@@ -176,7 +178,7 @@ impl Writer {
         self.stop_sequence = None;
     }
 
-    /// Writes a piece, or holds it while the call of another block is not complete.
+    /// Writes a piece, or keeps it while the call of another block is not complete.
     fn take(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) {
         let Some(Open::Tool { number: open, .. }) = self.open else {
             self.put(delta, out);
@@ -233,7 +235,7 @@ impl Writer {
         self.held.get_mut(place)
     }
 
-    /// Writes what was held, up to a call that is not complete.
+    /// Writes the waiting pieces, up to a call that is not complete.
     fn release(&mut self, out: &mut Vec<u8>) {
         while let Some(held) = self.held.pop_front() {
             self.released = self.released.saturating_add(1);
@@ -255,7 +257,7 @@ impl Writer {
         }
     }
 
-    /// Writes a piece; an open block of another kind ends by it.
+    /// Writes a piece; it ends an open block of another kind.
     fn put(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>) {
         match delta {
             Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) if text.is_empty() => {}
@@ -284,7 +286,7 @@ impl Writer {
                 self.put_whole(block, out);
             }
             Delta::ToolStart { tool, id, name, signature } => {
-                // What the call's maker wants back with it stands in a block of thinking just before it.
+                // Data that the call's provider requires back is in a block of reasoning just before it.
                 if let Some(signature) = signature {
                     self.close(out);
                     self.sign(signature, out);
@@ -300,8 +302,8 @@ impl Writer {
                 }
             }
             Delta::Citation(citation) => {
-                // It belongs to the text before it, from which thinking may divide it; without text there is nothing
-                // it could belong to.
+                // It refers to the text before it, and reasoning may be between them; without text it has nothing to
+                // refer to.
                 if self.tally.spoke && !matches!(self.open, Some(Open::Text { .. })) {
                     self.begin(Open::Text { cited: true }, blocks::text(&Escaped::default()), out);
                 }
@@ -320,7 +322,7 @@ impl Writer {
 
     fn arguments(&mut self, tool: u32, piece: &Escaped<'_>, out: &mut Vec<u8>) {
         let Some(Open::Tool { number, said }) = &mut self.open else { return };
-        // Some say `null` for no arguments.
+        // Some models write `null` for no arguments.
         if *number != tool || piece.is_empty() || (!*said && piece.inner().trim() == "null") {
             return;
         }
@@ -328,7 +330,7 @@ impl Writer {
         self.piece("input_json_delta", "partial_json", piece, out);
     }
 
-    /// Closes the thinking before it with a signature; there may have been none to read.
+    /// Ends the reasoning before it with a signature; the reasoning may have been hidden.
     fn sign(&mut self, signature: &Escaped<'_>, out: &mut Vec<u8>) {
         self.begin_thinking(out);
         self.put_signature(Some(signature), out);
@@ -362,7 +364,7 @@ impl Writer {
         self.open = Some(kind);
     }
 
-    /// Ends the open block with what is missing of it.
+    /// Ends the open block with its missing members.
     fn close(&mut self, out: &mut Vec<u8>) {
         match self.open {
             None => return,
@@ -398,7 +400,7 @@ impl Writer {
     }
 }
 
-/// What can be held beside calls; nothing of a piece this wire has no place for.
+/// Pieces that can wait beside calls; zero for a piece that this wire format cannot express.
 fn owned(delta: &Delta<'_>) -> Option<Delta<'static>> {
     Some(match delta {
         Delta::Text(text) => Delta::Text(text.clone().into_owned()),

@@ -48,7 +48,7 @@ fn reader() -> Reader {
     Reader::new(Reading { seed: "s33d".to_owned(), ..Reading::default() })
 }
 
-/// What is told of a stream whose bytes come in these pieces, `Debug` of each event.
+/// The events of a stream whose bytes arrive in these pieces, as `Debug` text.
 fn told(pieces: &[&[u8]]) -> Result<Vec<String>, Unreadable> {
     let mut told = Vec::new();
     stream(pieces, &mut |event| told.push(format!("{event:?}")))?;

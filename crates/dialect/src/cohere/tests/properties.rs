@@ -145,7 +145,7 @@ fn request() -> impl Strategy<Value = Request<'static>> {
     )
 }
 
-/// JSON with the wire's own names in odd places.
+/// JSON with the wire format's own names in unusual places.
 fn json() -> impl Strategy<Value = String> {
     const LEAVES: &[&str] = &[
         "null",
@@ -213,7 +213,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-/// Text and thoughts in turn, calls, and what it cost: whole, and cut into deltas.
+/// Text and reasoning in turn, calls, and usage: whole, and split into deltas.
 fn answers() -> impl Strategy<Value = (String, String)> {
     let content = vec((select(&["text", "thinking"][..]), vec(escaped(), 1..4)), 0..4);
     let calls = vec((escaped(), vec(select(&["{", "nu", "ll", "1.0", "}", r#"\""#][..]), 0..4)), 0..3);

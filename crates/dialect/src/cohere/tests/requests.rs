@@ -44,7 +44,7 @@ fn setting(what: What, name: &'static str, value: &str) -> Setting<'static> {
     Setting { what, name: name.into(), value: json(value) }
 }
 
-/// Body and names of what was dropped.
+/// Body and names of dropped fields.
 fn written(request: &Request<'_>, target: &Target<'_>) -> Result<(String, Vec<String>), Unsupported> {
     let encoded = write(request, target)?;
     assert_eq!(encoded.path, None);
@@ -52,7 +52,7 @@ fn written(request: &Request<'_>, target: &Target<'_>) -> Result<(String, Vec<St
     Ok((String::from_utf8(encoded.body).unwrap(), dropped))
 }
 
-/// What stands in the body beside the conversation of [`hi`].
+/// The members of the body beside the conversation of [`hi`].
 fn beside(request: &Request<'_>, target: &Target<'_>) -> (String, Vec<String>) {
     let (body, dropped) = written(request, target).unwrap();
     let (_, rest) = body.split_once(r#""messages":[{"role":"user","content":"Hi"}]"#).unwrap();

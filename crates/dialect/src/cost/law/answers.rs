@@ -18,14 +18,14 @@ fn writer_context() -> WriterContext {
     }
 }
 
-/// Frames of a stream, by how many there are of what the case is about.
+/// Frames of a stream, by the number of elements that the case is about.
 type Frames = fn(usize) -> Vec<String>;
 
 fn numbered(frame: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| frame.replace('#', &number.to_string())).collect()
 }
 
-/// Reads the stream and writes it for every client, as it comes and gathered.
+/// Reads the stream and writes it for every client, streamed and collected.
 fn run(dialect: Dialect, frames: &[String]) {
     let mut stream = Vec::new();
     frames.iter().for_each(|frame| write_data(&mut stream, frame.as_bytes()));

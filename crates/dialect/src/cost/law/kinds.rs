@@ -1,4 +1,4 @@
-//! Requests that are no conversations, read and written for every provider that serves them.
+//! Requests of other endpoint kinds, read and written for every provider that serves them.
 
 use super::{Limits, check, repeated};
 use crate::kinds::{At, read, texts};

@@ -2,16 +2,16 @@
 
 use super::{ClientRequest, Dialect, Limits, check, repeated, targets};
 
-/// What becomes of a request.
+/// The expected result of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
     Read,
-    /// More of something than a request may have.
+    /// The request has more elements than allowed.
     Refused,
 }
 use Fate::{Read, Refused};
 
-/// Members of the body, by how many there are of what the case is about.
+/// Members of the body, by the number of elements that the case is about.
 type Members = fn(usize) -> String;
 
 /// Reads the body, and writes it for every target.
@@ -19,7 +19,7 @@ fn run(dialect: Dialect, body: &str, fate: Fate, case: &str) {
     match (ClientRequest::read(dialect, body.as_bytes(), &Limits::default()), fate) {
         (Ok(request), Read) => {
             for target in targets() {
-                // A target may refuse it: what counts is the work.
+                // A target may refuse it: only the work counts.
                 let _ = request.encode(&target);
             }
             request.echo();

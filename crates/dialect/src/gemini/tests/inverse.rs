@@ -1,4 +1,4 @@
-//! Reads a request as the provider would, for the properties: what the wire expresses, in the canonical form.
+//! Reads a request as the provider would, for the properties: the content of the wire format in the canonical form.
 
 use super::*;
 use crate::{
@@ -17,7 +17,7 @@ fn json(raw: Raw<'_>) -> Json<'static> {
     Json::of(raw).into_owned()
 }
 
-/// Panics at whatever the provider would not take.
+/// Panics on anything that the provider would refuse.
 pub(super) fn read(body: &[u8]) -> Request<'static> {
     let mut cursor = Cursor::new(body, DEPTH_LIMIT).unwrap();
     let body = cursor.value().unwrap();

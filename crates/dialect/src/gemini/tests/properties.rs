@@ -68,7 +68,7 @@ fn round() -> impl Strategy<Value = Round> {
     (vec(user_part(), 1..4), option::of(escaped()), vec(text_part(), 1..3), vec(call, 0..3))
 }
 
-/// The turns as the wire has them: results first, one turn for each content.
+/// The turns in the order of the wire format: results first, one turn for each content.
 fn turns((system, rounds): (Vec<Part<'static>>, Vec<Round>)) -> Vec<Turn<'static>> {
     let mut turns = Vec::new();
     if !system.is_empty() {
@@ -191,7 +191,7 @@ fn request() -> impl Strategy<Value = Request<'static>> {
     )
 }
 
-/// JSON with the wire's own names in odd places.
+/// JSON with the wire format's own names in unusual places.
 fn json() -> impl Strategy<Value = String> {
     let leaf = select(
         &[

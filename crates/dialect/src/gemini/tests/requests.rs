@@ -52,14 +52,14 @@ fn setting(what: What, name: &'static str, value: &str) -> Setting<'static> {
     Setting { what, name: name.into(), value: json(value) }
 }
 
-/// Body and names of what was dropped.
+/// Body and names of dropped fields.
 fn written(request: &Request<'_>, target: &Target<'_>) -> Result<(String, Vec<String>), Unsupported> {
     let encoded = write(request, target)?;
     let dropped = encoded.dropped.into_iter().map(Into::into).collect();
     Ok((String::from_utf8(encoded.body).unwrap(), dropped))
 }
 
-/// What stands in the body beside the conversation of [`hi`].
+/// The members of the body beside the conversation of [`hi`].
 fn beside(request: &Request<'_>, target: &Target<'_>) -> (String, Vec<String>) {
     let (body, dropped) = written(request, target).unwrap();
     let rest = body.strip_prefix(r#"{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]"#).unwrap();
@@ -330,7 +330,7 @@ fn thinking_is_a_level_a_budget_or_nothing_by_generation() {
             ask(Some(Effort::High), Some(5000), Some(true)),
             r#"{"thinkingBudget":5000,"includeThoughts":true}"#,
         ),
-        // No more and no less than the family takes.
+        // Exactly the values that the family accepts.
         ("gemini-2.5-flash", ask(None, Some(32_000), None), r#"{"thinkingBudget":24576}"#),
         ("gemini-2.5-pro", ask(None, Some(64_000), None), r#"{"thinkingBudget":32768}"#),
         ("gemini-2.5-flash-lite", ask(None, Some(100), None), r#"{"thinkingBudget":512}"#),

@@ -1,9 +1,9 @@
-//! The length of audio inside a container that says it in one place, wherever that is: MP4 (M4A) and WebM. Needs the
-//! whole file. A file that says nothing has no length here.
+//! The length of audio in a container that states it in one place, at any position: MP4 (M4A) and WebM. Needs the whole
+//! file. A file that does not state it has no length here.
 
 use super::big;
 
-/// Boxes and elements looked at in one file.
+/// Maximum boxes and elements that are examined in one file.
 const STEPS_MAX: usize = 10_000;
 
 /// Milliseconds.
@@ -15,7 +15,7 @@ pub fn ms(file: &[u8]) -> Option<u64> {
     }
 }
 
-/// The longest of the tracks, else of the film.
+/// The length of the longest track, else of the movie.
 fn mp4(file: &[u8]) -> Option<u64> {
     let mut steps = STEPS_MAX;
     let movie = find(file, b"moov", &mut steps)?;
@@ -81,18 +81,18 @@ fn webm(file: &[u8]) -> Option<u64> {
         _ => return None,
     };
     let nanos = ticks * f64::from(u32::try_from(scale).ok()?);
-    // Casts of floats saturate, and what is no number becomes zero.
+    // Casts of floats saturate, and NaN becomes zero.
     (nanos.is_finite() && nanos > 0.0).then_some((nanos / 1e6).ceil() as u64)
 }
 
-/// The content of the first element of that id.
+/// The content of the first element with that id.
 fn element<'a>(elements: &'a [u8], wanted: u64, steps: &mut usize) -> Option<&'a [u8]> {
     let mut rest = elements;
     loop {
         *steps = steps.checked_sub(1)?;
         let (id, after_id) = variable(rest, false)?;
         let (size, content) = variable(after_id, true)?;
-        // All ones: the size is not known, it reaches to the end.
+        // All ones: the size is unknown, and the element extends to the end.
         let size = usize::try_from(size).unwrap_or(usize::MAX).min(content.len());
         if id == wanted {
             return content.get(..size);
@@ -104,7 +104,7 @@ fn element<'a>(elements: &'a [u8], wanted: u64, steps: &mut usize) -> Option<&'a
     }
 }
 
-/// A number whose first bits say how long it is; sizes do not count these bits, ids do.
+/// A number whose first bits state its length; sizes do not include these bits, ids do.
 fn variable(bytes: &[u8], is_size: bool) -> Option<(u64, &[u8])> {
     let first = *bytes.first()?;
     let width = usize::try_from(first.leading_zeros()).ok()?.checked_add(1).filter(|width| *width <= 8)?;

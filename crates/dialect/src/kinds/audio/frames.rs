@@ -1,13 +1,13 @@
-//! Audio that can be measured as it streams by: MP3, AAC in ADTS, Ogg (Opus, Vorbis, Speex), WAV and FLAC. Keeps the
-//! head that it waits for and nothing else; must never panic nor hold more than [`HELD_BYTES_MAX`].
+//! Audio that can be measured while it is streamed: MP3, AAC in ADTS, Ogg (Opus, Vorbis, Speex), WAV and FLAC. Keeps
+//! only the header that it waits for; must never panic or hold more than [`HELD_BYTES_MAX`].
 
 use super::{big, little};
 
-/// The largest head there is, an Ogg page's, is far below this.
+/// The largest header, of an Ogg page, is far below this.
 const HELD_BYTES_MAX: usize = 4_096;
-/// How often the next frame may have to be looked for: what is lost so often is something else.
+/// How often the next frame may have to be searched: data that loses its frames so often is another format.
 const SEARCHES_MAX: u32 = 20_000;
-/// What is looked at in one go.
+/// Bytes that are examined at once.
 const PIECE_BYTES: usize = 4_096;
 const NANOS: u64 = 1_000_000_000;
 /// Rates of MPEG audio by index, for version 1; version 2 has half, version 2.5 a quarter.
@@ -27,13 +27,13 @@ const BITRATES: [[u64; 14]; 5] = [
 pub struct Frames {
     form: Form,
     held: Vec<u8>,
-    /// Bytes to be passed over.
+    /// Bytes to skip.
     skip: u64,
-    /// So many samples (in WAV, bytes of them) at so many a second.
+    /// This many samples (in WAV, bytes of them) at this rate a second.
     samples: u64,
     rate: u64,
     searches: u32,
-    /// What was heard at other rates before.
+    /// The length of the part before, at other rates.
     nanos: u64,
 }
 
@@ -54,12 +54,12 @@ enum Form {
     Flac {
         known: Option<u64>,
     },
-    /// Nobody can tell.
+    /// The format is unknown.
     Lost,
 }
 
 impl Frames {
-    /// By the first twelve bytes.
+    /// Detected from the first twelve bytes.
     pub fn of(start: &[u8]) -> Option<Self> {
         let form = match start {
             [b'I', b'D', b'3', ..] => Form::Mpeg,
@@ -89,7 +89,8 @@ impl Frames {
         }
     }
 
-    /// Whether every sample is counted. Compressed samples in WAV, the pages of Ogg and FLAC claim their number.
+    /// Whether every sample is counted. Compressed samples in WAV, and the pages of Ogg and FLAC, only state their
+    /// number.
     pub fn counts(&self) -> bool {
         matches!(self.form, Form::Mpeg | Form::Wav { is_plain: true, .. })
     }
@@ -114,7 +115,7 @@ impl Frames {
         }
     }
 
-    /// How many bytes are done with; `None` when there are too few to tell.
+    /// How many bytes are processed; `None` if there are too few to decide.
     fn step(&mut self, rest: &[u8]) -> Option<u64> {
         match &mut self.form {
             Form::Mpeg => self.mpeg(rest),
@@ -145,7 +146,7 @@ impl Frames {
         }
     }
 
-    /// Where the next frame may begin, for here is none.
+    /// Where the next frame may begin, because there is none here.
     fn search(&mut self, first: u8, rest: &[u8]) -> Option<u64> {
         self.searches = self.searches.saturating_add(1);
         if self.searches > SEARCHES_MAX {
@@ -174,7 +175,7 @@ impl Frames {
         let Form::Ogg { rate, lead, granule } = &mut self.form else { return None };
         if begins {
             let content = rest.get(27 + segments..)?;
-            // The longest of the heads below; a page that begins a stream holds nothing else.
+            // The longest of the headers below; a page that begins a stream contains nothing else.
             if content.len() < 40 && wide(content.len()) < size {
                 return None;
             }
@@ -210,7 +211,7 @@ impl Frames {
                 *rate = Some(if plain > 0 { plain } else { bytes }).filter(|rate| *rate > 0);
             }
             b"data" => {
-                // A stream does not know its length beforehand.
+                // A stream does not know its length in advance.
                 let unknown = size == 0 || size >= 0x7FFF_FF00;
                 *left = Some(if unknown { u64::MAX } else { size });
                 return Some(8);
@@ -280,7 +281,7 @@ fn ogg_codec(content: &[u8]) -> Option<(u64, u64)> {
     rate.filter(|rate| *rate > 0).map(|rate| (rate, 0))
 }
 
-/// So many samples at so many a second, in nanoseconds.
+/// This many samples at this rate a second, in nanoseconds.
 fn time(samples: u64, rate: u64) -> u64 {
     let nanos = u128::from(samples) * u128::from(NANOS) / u128::from(rate.max(1));
     u64::try_from(nanos).unwrap_or(u64::MAX)

@@ -5,7 +5,7 @@ fn wav(rate: u32, channels: u16, bits: u16, data: usize, announced: u32) -> Vec<
     let mut file = b"RIFF\0\0\0\0WAVELIST\x03\0\0\0abc\0fmt \x10\0\0\0\x01\0".to_vec();
     file.extend(channels.to_le_bytes());
     file.extend(rate.to_le_bytes());
-    // What the head says of bytes a second is not believed.
+    // The byte rate in the header is not used.
     file.extend(7u32.to_le_bytes());
     file.extend(4u16.to_le_bytes());
     file.extend(bits.to_le_bytes());
@@ -80,7 +80,7 @@ fn mp4(ms: u32) -> Vec<u8> {
     header.extend(1_000u32.to_be_bytes());
     header.extend(ms.to_be_bytes());
     let track = boxed(b"trak", &boxed(b"mdia", &boxed(b"mdhd", &header)));
-    // Sound first, and the head at the end.
+    // The audio data first, and the header at the end.
     let movie = boxed(b"moov", &[boxed(b"mvhd", &header), track].concat());
     [boxed(b"ftyp", b"M4A \0\0\0\0"), boxed(b"mdat", &[0; 5_000]), movie].concat()
 }
@@ -98,7 +98,7 @@ fn webm(ms: f64) -> Vec<u8> {
     let duration = element(&[0x44, 0x89], &ms.to_be_bytes());
     let info = element(&[0x15, 0x49, 0xA9, 0x66], &[scale, duration].concat());
     let head = element(&[0x1A, 0x45, 0xDF, 0xA3], b"\x42\x82\x84webm");
-    // Of unknown size, as recorders write it.
+    // With unknown size, as recorders write it.
     [head, vec![0x18, 0x53, 0x80, 0x67, 0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], info].concat()
 }
 
@@ -198,7 +198,7 @@ fn what_only_looks_like_audio_is_given_up() {
 
 #[test]
 fn a_length_that_is_only_claimed_is_bounded_by_what_the_bytes_could_hold() {
-    // A second, says the head; what follows it may last an hour and more.
+    // The header states one second; the content may last an hour and more.
     let claims = |file: Vec<u8>| {
         let mut file = file;
         file.resize(2_500_000, 0x5A);

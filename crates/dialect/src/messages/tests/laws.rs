@@ -10,7 +10,7 @@ use crate::{
 use kairosroute_domain::usage::Usage;
 use proptest::{collection::vec, option, prelude::*};
 
-/// The inside of a JSON string that is not blank: odd escapes and halves of pairs included, without the characters
+/// The inside of a JSON string that is not blank: unusual escapes and half surrogates included, without the characters
 /// that a stream escapes.
 fn inner() -> impl Strategy<Value = Escaped<'static>> {
     let piece = prop_oneof![
@@ -96,7 +96,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn<'static>>> {
         })
 }
 
-/// The cache marks of a part. A request may have four in all.
+/// The cache markers of a part. A request may have four in total.
 fn marks<'a>(part: &'a mut Part<'static>) -> Vec<&'a mut Option<Cache>> {
     match part {
         Part::Image { cache, .. } => vec![cache],
@@ -125,7 +125,7 @@ fn tools() -> impl Strategy<Value = Vec<Tool<'static>>> {
     })
 }
 
-/// What this wire can say to a model that takes all of it.
+/// Everything that this wire format can express to a model that supports all of it.
 fn request() -> impl Strategy<Value = Request<'static>> {
     let choice = prop_oneof![
         Just(None),
@@ -221,7 +221,7 @@ fn answer() -> impl Strategy<Value = Vec<Event<'static>>> {
     })
 }
 
-/// JSON in the neighbourhood of this wire's.
+/// JSON similar to this wire format.
 fn nearly() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         Just("type"),
@@ -270,7 +270,7 @@ fn nearly() -> impl Strategy<Value = String> {
     })
 }
 
-/// Everything here that reads, on bytes that may be anything.
+/// Every reader here, on arbitrary bytes.
 fn read_anything(bytes: &[u8]) {
     for request in [read(bytes, &Limits::default()), read_for_count(bytes, &Limits::default())] {
         let Ok(request) = request else { continue };

@@ -55,7 +55,7 @@ fn body(events: &[Event<'_>]) -> String {
     String::from_utf8(out.unwrap()).unwrap()
 }
 
-/// The message a client's SDK would put together from a stream.
+/// The message that a client's SDK assembles from a stream.
 fn accumulated(stream: &str) -> Value {
     let mut message = Value::Null;
     let mut inputs: Vec<String> = Vec::new();
@@ -114,7 +114,7 @@ fn accumulated(stream: &str) -> Value {
     message
 }
 
-/// Streamed and whole say the same; returns it.
+/// Checks that streamed and whole are equal; returns the answer.
 fn both(events: &[Event<'_>]) -> Value {
     let (streamed, whole) =
         (accumulated(&stream(events)), serde_json::from_str::<Value>(&body(events)).unwrap());
@@ -320,7 +320,7 @@ fn a_calls_signature_comes_back_in_the_thinking_before_it() {
     assert!(!String::from_utf8(encoded).unwrap().contains("thinking"));
 }
 
-/// What Anthropic's document requires of each object of an answer, null where there is nothing to tell.
+/// The members that Anthropic's document requires of each object of an answer, null if there is no value.
 const REQUIRED: &[(&str, &[&str])] = &[
     (
         "message",

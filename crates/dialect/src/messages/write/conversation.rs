@@ -1,5 +1,5 @@
-//! The turns on this wire: system text apart, user and assistant in turns, the results of an assistant's calls
-//! first in the message after it. A history that does not fit together is refused, for the provider would.
+//! The turns in this wire format: system text separate, user and assistant alternating, the results of an assistant's
+//! calls first in the message after it. An inconsistent history is refused, because the provider would refuse it.
 
 use super::{
     super::ids,
@@ -15,21 +15,21 @@ use crate::{
 };
 use std::collections::HashMap;
 
-/// What stands for the user's turn that this wire wants first, where a conversation has none there.
+/// The user turn that is inserted at the beginning, which this wire format requires, if a conversation has none there.
 const OPENING: &str = "(The conversation begins here.)";
 
-/// The turns as they are sent.
+/// The turns as sent.
 pub(super) struct Conversation {
     system: Vec<Vec<u8>>,
     messages: Vec<Vec<u8>>,
-    /// The history ends in tool results, and the calls they answer come without the thinking before them.
+    /// The history ends in tool results, and the calls that they answer come without the reasoning before them.
     pub bare_tool_loop: bool,
 }
 
-/// A message that is being put together.
+/// A message in progress.
 struct Message {
     of_user: bool,
-    /// Of a user's message: what goes first.
+    /// For a user message: the blocks that go first.
     results: Vec<Vec<u8>>,
     blocks: Vec<Vec<u8>>,
     /// Ids of an assistant's calls, or of the calls a user's message answers.
@@ -43,9 +43,9 @@ struct Turns<'r, 'w> {
     writing: &'r mut Writing<'w>,
     system: Vec<Vec<u8>>,
     messages: Vec<Message>,
-    /// The message that is being put together, the last one.
+    /// The message in progress, the last one.
     open: Option<Message>,
-    /// System text after an assistant's message; it goes with the user's next.
+    /// System text after an assistant message; it is moved to the next user message.
     waiting: Vec<(Escaped<'r>, Option<Cache>)>,
 }
 
@@ -91,7 +91,7 @@ pub(super) fn write<'r>(
 }
 
 impl<'r> Turns<'r, '_> {
-    /// System text: in front of all, else in its place where the model takes that, else within the user's turn.
+    /// System text: at the beginning, else at its place if the model accepts that, else inside the user turn.
     fn instruct(&mut self, turn: &'r Turn<'_>) -> Result<(), Unsupported> {
         for part in &turn.parts {
             let Part::Text { text, cache } = part else {
@@ -112,7 +112,7 @@ impl<'r> Turns<'r, '_> {
 
     fn say(&mut self, turn: &'r Turn<'_>, is_last: bool) -> Result<(), Unsupported> {
         for (index, part) in turn.parts.iter().enumerate() {
-            // The provider refuses white space at the end of what it is to continue.
+            // The provider refuses white space at the end of the text that it should continue.
             let ends = is_last && turn.role == Role::Assistant && index.saturating_add(1) == turn.parts.len();
             match part {
                 Part::Text { text, cache } => self.text(turn.role, text, *cache, ends),
@@ -148,7 +148,7 @@ impl<'r> Turns<'r, '_> {
         self.last(role).blocks.push(block);
     }
 
-    /// Only what this provider and model signed goes back; they refuse any other.
+    /// Only reasoning that this provider and model signed is sent back; they refuse any other.
     fn reasoning(&mut self, reasoning: &Reasoning<'_>) {
         let target = self.writing.target;
         let signature = reasoning.signature.as_ref();
@@ -229,7 +229,7 @@ impl<'r> Turns<'r, '_> {
         }))
     }
 
-    /// The message that the next block of this role goes to.
+    /// The message for the next block of this role.
     fn last(&mut self, role: Role) -> &mut Message {
         let of_user = role != Role::Assistant;
         if self.open.as_ref().is_some_and(|open| open.of_user != of_user) {
@@ -247,7 +247,7 @@ impl<'r> Turns<'r, '_> {
         })
     }
 
-    /// System text after which no user speaks any more is the user's turn itself.
+    /// System text after the last user message becomes a user turn itself.
     fn seat_waiting(&mut self) {
         if !self.waiting.is_empty() {
             let mut message = Message::of(true);
@@ -259,7 +259,7 @@ impl<'r> Turns<'r, '_> {
     }
 }
 
-/// Puts later system text where the model takes it: behind the user's message, or marked inside it.
+/// Moves later system text to where the model accepts it: after the user message, or marked inside it.
 fn seat(
     text: &Escaped<'_>,
     cache: Option<Cache>,
@@ -274,7 +274,7 @@ fn seat(
     }
 }
 
-/// A text block, with its mark for the cache.
+/// A text block, with its cache marker.
 fn marked_text(text: &Escaped<'_>, cache: Option<Cache>, writing: &mut Writing<'_>) -> Vec<u8> {
     let mut block = text_block(text);
     put_cache(cache, writing, &mut block);
@@ -293,7 +293,7 @@ impl Message {
         }
     }
 
-    /// As one or two messages of the wire.
+    /// As one or two messages.
     fn end(self) -> impl Iterator<Item = Vec<u8>> {
         let mut blocks = self.results;
         blocks.extend(self.blocks);
@@ -310,7 +310,7 @@ fn message(role: &str, blocks: &[Vec<u8>]) -> Vec<u8> {
     out.end()
 }
 
-/// Every call has one result in the message after it, and every result a call in the message before it.
+/// Every call must have one result in the message after it, and every result a call in the message before it.
 fn check_calls(messages: &[Message]) -> Result<(), Unsupported> {
     for (index, message) in messages.iter().enumerate() {
         let neighbour = if message.of_user { index.checked_sub(1) } else { index.checked_add(1) };
@@ -348,7 +348,7 @@ fn without_trailing_space<'t>(text: &'t Escaped<'_>) -> Escaped<'t> {
     loop {
         let trimmed = inner.trim_end();
         let escape = ["\\n", "\\r", "\\t"].into_iter().find_map(|escape| trimmed.strip_suffix(escape));
-        // Behind a backslash that is escaped itself stands a letter.
+        // After an escaped backslash there is a letter.
         let backslashes = |text: &str| text.len().saturating_sub(text.trim_end_matches('\\').len());
         match escape {
             Some(rest) if backslashes(rest) % 2 == 0 => inner = rest,
@@ -357,7 +357,7 @@ fn without_trailing_space<'t>(text: &'t Escaped<'_>) -> Escaped<'t> {
     }
 }
 
-/// Marks a block for the cache, while the request may still have such marks.
+/// Marks a block for the cache, if the request may have more markers.
 pub(super) fn put_cache(cache: Option<Cache>, writing: &mut Writing<'_>, block: &mut ObjectWriter) {
     let Some(cache) = cache else { return };
     if writing.cache_marks >= super::CACHE_MARKS_MAX {
@@ -382,7 +382,7 @@ impl Conversation {
         list(&self.messages, out.key("messages"));
     }
 
-    /// Bytes, nearly.
+    /// Approximate bytes.
     pub fn size(&self) -> usize {
         self.system.iter().chain(&self.messages).map(|json| json.len().saturating_add(1)).sum()
     }

@@ -1,5 +1,5 @@
-//! The form of the answer on this wire: the model's own schema mode, else the call of one forced tool whose
-//! arguments are the answer, else an instruction.
+//! The output format in this wire format: the model's own schema mode, else one forced tool call whose arguments are
+//! the answer, else an instruction.
 
 use super::Writing;
 use crate::{
@@ -13,7 +13,7 @@ pub(super) const TOOL: &str = "json_answer";
 
 pub(super) const TOOL_DESCRIPTION: &str = "Gives the answer. Its input is the whole answer.";
 
-/// What is asked of a model that has no mode for plain JSON.
+/// The instruction for a model that has no mode for plain JSON.
 pub(super) const INSTRUCTION: &str = "Answer with one valid JSON object and nothing else.";
 
 pub(super) enum Shape<'r> {
@@ -29,7 +29,7 @@ pub(super) enum Shape<'r> {
     },
 }
 
-/// What limits of a schema are called when they are left out.
+/// The names of schema limits in the list of dropped fields.
 const SCHEMA: &str = "response_format.json_schema.schema";
 
 pub(super) fn of<'r>(request: &'r Request<'_>, writing: &mut Writing<'_>) -> Result<Shape<'r>, Unsupported> {
@@ -44,7 +44,7 @@ pub(super) fn of<'r>(request: &'r Request<'_>, writing: &mut Writing<'_>) -> Res
     if abilities.json_schema {
         let described = described(schema, description);
         match super::schema::closed(described.raw()) {
-            // A forced tool says it all.
+            // A forced tool is sufficient.
             Some(closed) if closed.narrowed && can_force && object_schema(schema).is_some() => {}
             Some(closed) => {
                 writing.drop_of_schema(SCHEMA, &closed);
@@ -68,7 +68,7 @@ pub(super) fn of<'r>(request: &'r Request<'_>, writing: &mut Writing<'_>) -> Res
     Ok(Shape::Tool { description, schema })
 }
 
-/// The mode has no description beside the schema, which may carry one itself.
+/// The mode has no description beside the schema, which may contain one.
 fn described<'r>(schema: &'r Json<'_>, description: Option<&Escaped<'_>>) -> Json<'r> {
     let borrowed = || Json::of(schema.raw());
     let Some(description) = description.filter(|_| schema.raw().member("description").is_none()) else {
@@ -78,7 +78,7 @@ fn described<'r>(schema: &'r Json<'_>, description: Option<&Escaped<'_>>) -> Jso
     extended(schema, "description", &quoted).unwrap_or_else(borrowed)
 }
 
-/// The schema with the `type` this wire demands at its root; `None` when it is of something else.
+/// The schema with the `type` that this wire format requires at its root; `None` if it has another type.
 pub(super) fn object_schema<'r>(schema: &'r Json<'_>) -> Option<Json<'r>> {
     let raw = schema.raw();
     match raw.member("type") {

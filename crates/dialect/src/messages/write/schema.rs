@@ -1,7 +1,7 @@
-//! A schema as the model's schema mode and its strict tools take it. What the mode has no place for moves into the
-//! description, where the model reads it, and is named to the client. Objects are closed. A schema that the mode
-//! cannot express at all (one that refers to itself, an open map) is told apart, so that the caller can choose another
-//! form.
+//! Rewrites a schema for the model's schema mode and its strict tools. What the mode cannot express moves into the
+//! description, where the model reads it, and is listed for the client. Objects are closed. A schema that the mode
+//! cannot express at all (one that refers to itself, an open map) is reported, so that the caller can choose another
+//! method.
 
 use crate::{
     canonical::Json,
@@ -12,12 +12,12 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-/// A schema in the mode's words.
+/// A schema in the form of the mode.
 pub(super) struct Closed {
     pub schema: Json<'static>,
     /// Keywords that moved into descriptions, each once.
     pub moved: Vec<&'static str>,
-    /// The mode closes an object that the client left open on purpose.
+    /// The mode closes an object that the client left open deliberately.
     pub narrowed: bool,
 }
 
@@ -49,14 +49,14 @@ const MOVED: [&str; 24] = [
     "else",
 ];
 
-/// Formats of strings that the mode knows.
+/// String formats that the mode supports.
 const FORMATS: [&str; 9] =
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6"];
 
 /// Keywords without a meaning for the answer.
 const SILENT: [&str; 5] = ["$schema", "$id", "$comment", "$anchor", "examples"];
 
-/// The schema in the mode's words; `None` when it has none for it.
+/// The schema in the form of the mode; `None` if there is none.
 pub(super) fn closed(schema: Raw<'_>) -> Option<Closed> {
     if schema.kind() != Kind::Object || refers_to_itself(schema) {
         return None;
@@ -73,7 +73,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Goes as deep as a request may be nested.
+    /// The depth is limited by the nesting limit of a request.
     fn schema(&mut self, schema: Raw<'_>) -> Option<Vec<u8>> {
         if schema.kind() != Kind::Object {
             // `true` and `false` are schemas, too.
@@ -164,7 +164,7 @@ impl Walk {
     }
 }
 
-/// The description, with what could not be said otherwise behind it.
+/// The description, with the parts that the mode cannot express after it.
 fn put_description(description: Option<Escaped<'_>>, limits: &[String], out: &mut ObjectWriter) {
     let mut text = description.unwrap_or_default();
     if !limits.is_empty() {
@@ -189,7 +189,7 @@ fn is_type_of_object(value: Raw<'_>) -> bool {
     is_object(value) || value.elements().into_iter().any(is_object)
 }
 
-/// Without looking around, looking back and word borders, which the mode's expressions lack.
+/// Without look-ahead, look-behind and word boundaries, which the mode's expressions do not support.
 fn is_plain(pattern: &str) -> bool {
     let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
@@ -206,7 +206,7 @@ fn is_plain(pattern: &str) -> bool {
     true
 }
 
-/// Whether the schema refers to a place that it is within, or outside of itself: the mode follows neither.
+/// Whether the schema refers to a place that contains it, or outside of itself: the mode supports neither.
 fn refers_to_itself(schema: Raw<'_>) -> bool {
     let mut references: HashMap<Cow<'_, str>, Vec<Cow<'_, str>>> = HashMap::new();
     let mut of_root = Vec::new();
@@ -243,7 +243,7 @@ fn gather<'a>(key: &str, value: Raw<'a>, found: &mut Vec<Cow<'a, str>>) {
     }
 }
 
-/// Takes away what refers to nothing that is left, until nothing is left or only circles are.
+/// Repeatedly removes what refers only to removed places, until nothing is left or only cycles are.
 fn has_circle(references: &HashMap<Cow<'_, str>, Vec<Cow<'_, str>>>) -> bool {
     let mut open: HashMap<&str, usize> = references.iter().map(|(name, to)| (&**name, to.len())).collect();
     let mut from: HashMap<&str, Vec<&str>> = HashMap::new();
@@ -298,7 +298,7 @@ mod tests {
                 r#"{"anyOf":[{"type":"string","format":"date"},{"type":"string","description":"{format: \"phone\", pattern: \"(?=a)\"}"}]}"#,
                 vec!["format", "pattern"],
             ),
-            // A property may have the name of a keyword.
+            // A property may have the same name as a keyword.
             (
                 r#"{"type":"object","properties":{"minimum":{"type":"string"}},"additionalProperties":false}"#,
                 r#"{"type":"object","properties":{"minimum":{"type":"string"}},"additionalProperties":false}"#,

@@ -1,4 +1,4 @@
-//! How much the model shall think, in the words of its generation.
+//! How much the model should reason, in the form of its generation.
 
 use super::{Writing, format::Shape};
 use crate::{
@@ -7,17 +7,17 @@ use crate::{
     messages::abilities::Thinks,
 };
 
-/// The least budget that is taken.
+/// The minimum budget that is accepted.
 const BUDGET_TOKENS_MIN: u64 = 1024;
 
-/// The name a wish goes by when it is left out, in whichever dialect it came.
+/// The name of the option when it is left out, in any dialect.
 const NAME: &str = "reasoning_effort";
 
-/// What is said of thinking.
+/// The members about reasoning.
 pub(super) struct Thought {
     thinking: Said,
     effort: Option<&'static str>,
-    /// Of the model's thoughts: whether they are to be readable.
+    /// Whether the model's reasoning should be readable.
     display: Option<&'static str>,
 }
 
@@ -32,14 +32,14 @@ enum Said {
 
 const NOTHING: Thought = Thought { thinking: Said::Nothing, effort: None, display: None };
 
-/// `barred`: the rest of the request excludes thinking.
+/// `barred`: another part of the request excludes reasoning.
 pub(super) fn plan(wish: &Thinking, barred: bool, limit: u64, writing: &mut Writing<'_>) -> Thought {
     let abilities = writing.abilities;
     let display = wish.visible.map(|visible| if visible { "summarized" } else { "omitted" });
-    // No budget is no thinking.
+    // No budget means no reasoning.
     let effort = wish.effort.or(wish.budget_tokens.filter(|tokens| *tokens == 0).map(Effort::of_budget));
     match (effort, wish.budget_tokens) {
-        // It thinks anyway; what is asked is whether that can be read.
+        // It reasons in any case; the option only decides whether the reasoning can be read.
         (None, None) if abilities.thinks_always && display.is_some() && !barred => {
             Thought { thinking: Said::Adaptive, effort: None, display }
         }
@@ -48,7 +48,7 @@ pub(super) fn plan(wish: &Thinking, barred: bool, limit: u64, writing: &mut Writ
             Thinks::Never => NOTHING,
             _ if !abilities.thinks_always => Thought { thinking: Said::Off, ..NOTHING },
             _ if abilities.between_tools => Thought { thinking: Said::BetweenTools, ..NOTHING },
-            // The least there is.
+            // The minimum.
             _ if barred => Thought { effort: Some("low"), ..NOTHING },
             _ => Thought { thinking: Said::Adaptive, effort: Some("low"), display },
         },
@@ -75,7 +75,7 @@ pub(super) fn plan(wish: &Thinking, barred: bool, limit: u64, writing: &mut Writ
 }
 
 impl Thought {
-    /// The model thinks before it answers because we asked it to.
+    /// The model reasons before it answers because the request asks for it.
     pub fn is_on(&self) -> bool {
         matches!(self.thinking, Said::Adaptive | Said::Budget(_))
     }
