@@ -7,6 +7,7 @@ mod closing;
 mod connections;
 mod metrics;
 mod models;
+mod newcomers;
 mod payments;
 mod traces;
 mod transports;
@@ -39,10 +40,16 @@ use crate::{
     store::{self, Db, DbLimits, Pooler, Purpose, StoreError, instances},
     vault::KeyRing,
 };
-use actix_web::{App as HttpApp, HttpServer, dev::Server, rt::net::TcpStream, web};
+use actix_web::{
+    App as HttpApp, HttpServer,
+    dev::{Server, Service},
+    rt::net::TcpStream,
+    web,
+};
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use connections::Connections;
+use newcomers::Newcomer;
 use reqwest::Url;
 use sqlx::postgres::PgConnectOptions;
 use std::{
@@ -64,8 +71,6 @@ const ACCEPT_BACKLOG: u32 = 4_096;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may idle between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// How long a client may leave what was sent to it unread.
-const STALL_MS_MAX: u32 = 60_000;
 /// Time for requests that were cut at the deadline to be told so and billed.
 const CUT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Between the closing of the port and the end of the connections: what is on its way arrives and is answered.
@@ -394,6 +399,12 @@ fn serve(
             .app_data(db.clone())
             .app_data(ambient.clone())
             .app_data(origin.clone())
+            .wrap_fn(|request, next| {
+                if let Some(newcomer) = request.conn_data::<Newcomer>() {
+                    newcomer.note_request();
+                }
+                next.call(request)
+            })
             .configure(dashboard::routes::register)
             .configure(routes::register);
         match transports.connect() {
@@ -412,16 +423,7 @@ fn serve(
     .disable_signals()
     .on_connect(move |connection, kept| {
         if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-            match stream.peer_addr().ok().map(|peer| connections.open(peer)) {
-                // Kept with the connection, and dropped with it.
-                Some(Some(counted)) => drop(kept.insert(counted)),
-                Some(None) => connections::refuse(stream),
-                None => {}
-            }
-            // Without it Nagle meets delayed acknowledgement and streams stall for 40 ms.
-            let _ = stream.set_nodelay(true);
-            // A reader that takes nothing for this long is gone: its stream ends and is billed.
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, STALL_MS_MAX);
+            connections.accept(stream, kept);
         }
     })
     .listen(listener)?

@@ -1,14 +1,16 @@
 //! How many connections of clients there may be: fewer than the process may open files, so that the database and the
 //! providers are always reached; and of one address no more than a part, so that others can still connect.
 
+use super::newcomers::Newcomers;
 use crate::{
     config::ConnectionLimits,
     domain::shares::{Pool, Taken},
 };
+use actix_web::{dev::Extensions, rt::net::TcpStream};
 use ipnet::IpNet;
 use rustix::{
     fd::AsFd,
-    net::{SendFlags, Shutdown, send, shutdown},
+    net::{SendFlags, Shutdown, send, shutdown, sockopt::set_tcp_user_timeout},
     process::{Resource, getrlimit},
 };
 use std::{
@@ -21,6 +23,8 @@ const FILES_RESERVED: u64 = 96;
 /// With fewer files than this a busy process runs into its limit.
 const FILES_WANTED: u64 = 8_192;
 const CONNECTIONS_MAX: u64 = 65_536;
+/// How long a client may leave what was sent to it unread.
+const STALL_MS_MAX: u32 = 60_000;
 
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-type: application/json\r\n\
@@ -34,6 +38,7 @@ pub struct Connections {
     per_address_max: u64,
     trusted: Vec<IpNet>,
     addresses: Arc<Pool>,
+    newcomers: Arc<Newcomers>,
 }
 
 impl Connections {
@@ -61,7 +66,24 @@ impl Connections {
             per_address_max: limits.per_address_max.map_or((total / 2).max(1), widened),
             trusted,
             addresses: Pool::new(u64::MAX),
+            newcomers: Newcomers::new(usize::try_from((total / 8).clamp(16, 4_096)).unwrap_or(16)),
         }
+    }
+
+    /// Takes or refuses a new connection. What is kept with it is dropped with it.
+    pub fn accept(&self, stream: &TcpStream, kept: &mut Extensions) {
+        match stream.peer_addr().ok().map(|peer| self.open(peer)) {
+            Some(Some(counted)) => {
+                kept.insert(counted);
+                kept.insert(self.newcomers.add(stream));
+            }
+            Some(None) => refuse(stream),
+            None => {}
+        }
+        // Without it Nagle meets delayed acknowledgement and streams stall for 40 ms.
+        let _ = stream.set_nodelay(true);
+        // A reader that takes nothing for this long is gone: its stream ends and is billed.
+        let _ = set_tcp_user_timeout(stream, STALL_MS_MAX);
     }
 
     /// Counts a connection until the value is dropped; `None` when its address has as many as it may.
@@ -75,7 +97,7 @@ impl Connections {
 }
 
 /// Tells a client that it has too many connections, and ends this one.
-pub fn refuse(stream: impl AsFd) {
+fn refuse(stream: impl AsFd) {
     // Who does not take the answer at once does without it.
     let _ = send(&stream, TOO_MANY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     let _ = shutdown(&stream, Shutdown::Both);
