@@ -1,6 +1,6 @@
 //! The `kairosroute` command. See `kairosroute help` and README.md.
 
-use kairosroute::commands;
+use kairosroute::{commands, telemetry};
 use std::process::ExitCode;
 
 /// The request path allocates and frees small buffers from many threads; this is where that is cheap.
@@ -16,7 +16,9 @@ fn main() -> ExitCode {
     raise_open_files();
     // Huge pages would keep most of a small heap in memory unused. Where they stay, that is all.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
-    match commands::run() {
+    let outcome = commands::run();
+    telemetry::flush();
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("kairosroute: {error:#}");

@@ -1,9 +1,12 @@
-//! Log lines on standard error. A line is handed to a writer thread through a bounded channel and dropped when
-//! that is full: a slow terminal must not slow a request. Lines never hold bodies, keys, prompts or addresses.
+//! Log lines on standard error. Lines collect in memory and one thread writes them, many at a time: neither a system
+//! call nor a slow terminal holds up a request. Lines are dropped, and counted, when too many wait. They never hold
+//! bodies, keys, prompts or addresses.
 
 use std::{
     io::{self, Write},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 use tracing_subscriber::{
     Layer, Registry,
@@ -13,8 +16,15 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Lines waiting to be written.
-const LINES_MAX: usize = 8_192;
+/// What may wait to be written.
+const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long the writer collects lines before it writes them.
+const LINGER: Duration = Duration::from_millis(20);
+/// A line longer than most.
+const LINE_BYTES: usize = 512;
+
+/// The log of this process, once it has started.
+static LOG: OnceLock<Arc<Log>> = OnceLock::new();
 
 /// How lines are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,8 +42,8 @@ pub fn start(filter: &str, format: Format) -> anyhow::Result<()> {
         .parse::<Targets>()?
         .with_target("rmcp", LevelFilter::OFF)
         .with_target("actix_http", LevelFilter::OFF);
-    let (lines, inbox) = sync_channel(LINES_MAX);
-    let layer = tracing_subscriber::fmt::layer().with_writer(Lines(lines)).with_ansi(false);
+    let log = Arc::new(Log::default());
+    let layer = tracing_subscriber::fmt::layer().with_writer(Lines(log.clone())).with_ansi(false);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
         Format::Text => layer.boxed(),
         Format::Json => {
@@ -42,33 +52,100 @@ pub fn start(filter: &str, format: Format) -> anyhow::Result<()> {
     };
     let layer = layer.with_filter(targets);
     if tracing_subscriber::registry().with(layer).try_init().is_ok() {
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || write(&inbox))?;
+        let _ = LOG.set(log.clone());
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || log.write_for_ever())?;
     }
     Ok(())
 }
 
-fn write(inbox: &Receiver<Vec<u8>>) {
-    let mut out = io::stderr();
-    for line in inbox {
-        // Where the log itself cannot be written there is nobody to tell.
-        let _ = out.write_all(&line);
+/// Writes the lines that wait. To be called before the process ends.
+pub fn flush() {
+    if let Some(log) = LOG.get() {
+        log.write_pending(&mut Vec::new());
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    pending: Mutex<Pending>,
+    /// Wakes the writer.
+    wake: Condvar,
+    /// Held while lines are written, so that two writers keep their order.
+    output: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Pending {
+    text: Vec<u8>,
+    dropped: u64,
+    is_writer_idle: bool,
+}
+
+impl Log {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut pending = self.pending();
+        if pending.text.len().saturating_add(line.len()) > PENDING_BYTES_MAX {
+            pending.dropped = pending.dropped.saturating_add(1);
+            return;
+        }
+        pending.text.extend_from_slice(line);
+        if mem::take(&mut pending.is_writer_idle) {
+            drop(pending);
+            self.wake.notify_one();
+        }
+    }
+
+    fn write_for_ever(&self) {
+        let mut spare = Vec::new();
+        loop {
+            let mut pending = self.pending();
+            while pending.text.is_empty() {
+                pending.is_writer_idle = true;
+                pending = self.wake.wait(pending).unwrap_or_else(PoisonError::into_inner);
+            }
+            pending.is_writer_idle = false;
+            drop(pending);
+            std::thread::sleep(LINGER);
+            self.write_pending(&mut spare);
+        }
+    }
+
+    /// Writes what waits; `spare` is an empty buffer that takes its place.
+    fn write_pending(&self, spare: &mut Vec<u8>) {
+        let _turn = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped = {
+            let mut pending = self.pending();
+            mem::swap(&mut pending.text, spare);
+            mem::take(&mut pending.dropped)
+        };
+        let mut out = io::stderr();
+        // Where the log itself cannot be written there is no place for this error.
+        let _ = out.write_all(spare);
+        if dropped > 0 {
+            let _ = writeln!(out, "{dropped} log lines were dropped: too many waited to be written");
+        }
+        spare.clear();
     }
 }
 
 #[derive(Clone)]
-struct Lines(SyncSender<Vec<u8>>);
+struct Lines(Arc<Log>);
 
-/// One line being formatted; sent whole when dropped.
+/// One line being formatted; it joins the others when dropped.
 struct Line {
     text: Vec<u8>,
-    to: SyncSender<Vec<u8>>,
+    to: Arc<Log>,
 }
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {
-        Line { text: Vec::with_capacity(256), to: self.0.clone() }
+        Line { text: Vec::with_capacity(LINE_BYTES), to: self.0.clone() }
     }
 }
 
@@ -85,7 +162,22 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // Full: the line is lost, the request is not held up.
-        let _ = self.to.try_send(std::mem::take(&mut self.text));
+        self.to.push(&self.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beyond_the_bound_are_dropped_and_counted() {
+        let log = Log::default();
+        let line = vec![b'x'; PENDING_BYTES_MAX / 2];
+        for _ in 0..3 {
+            log.push(&line);
+        }
+        let pending = log.pending();
+        assert_eq!((pending.text.len(), pending.dropped), (PENDING_BYTES_MAX, 1));
     }
 }

@@ -118,8 +118,6 @@ impl Drop for Line {
         if self.request.is_some() {
             self.caller = caller(&self.request.take());
         }
-        let text =
-            |value: Option<&HeaderValue>| value.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let answer = self.answer.as_ref();
         let header = |pick: fn(&Headers) -> &Option<HeaderValue>| {
             text(answer.and_then(|answer| pick(&answer.headers).as_ref()))
@@ -145,6 +143,10 @@ impl Drop for Line {
             "request"
         );
     }
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value.and_then(|value| value.to_str().ok())
 }
 
 fn caller(request: &Option<HttpRequest>) -> Option<Caller> {
