@@ -1,6 +1,6 @@
-//! Names of tools that a target does not take, replaced by names it takes: in the tools, the choice, the allowed list
-//! and the history of a request, and put back in the answer. A replaced name keeps a readable beginning and ends in a
-//! hash of the whole name, so that it is the same in every turn of a conversation.
+//! Tool names that a target does not accept, replaced by names that it accepts: in the tools, the choice, the allowed
+//! list and the history of a request, and restored in the answer. A replaced name keeps a readable beginning and ends
+//! in a hash of the whole name, so it is the same in every turn of a conversation.
 
 use super::{
     canonical::{Delta, Event, Part, Request, ToolChoice, ToolKind},
@@ -20,7 +20,7 @@ use std::{
 /// Hexadecimal digits of the hash.
 const HASH_DIGITS: usize = 10;
 
-/// The names that were replaced: from the target's to the client's. Empty where all fitted.
+/// The replaced names: from the target's to the client's. Empty if all names were accepted.
 #[derive(Clone, Debug, Default)]
 pub struct Replaced(Option<Arc<HashMap<String, Escaped<'static>>>>);
 
@@ -42,7 +42,7 @@ impl Replaced {
     }
 }
 
-/// The request with names that `target` takes, and what was replaced.
+/// The request with names that `target` accepts, and the replaced names.
 pub(crate) fn fit<'r, 'a>(request: &'r Request<'a>, target: &Target<'_>) -> (Cow<'r, Request<'a>>, Replaced) {
     let rule = target.provider.row().tool_names;
     if names(request).all(|name| takes(rule, &name.decode())) {
@@ -90,7 +90,7 @@ fn names<'q>(request: &'q Request<'_>) -> impl Iterator<Item = &'q Escaped<'q>> 
     tools.chain(chosen).chain(called)
 }
 
-/// An empty name is nobody's to mend.
+/// An empty name cannot be replaced.
 fn takes(rule: ToolNames, name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let begins = |first: u8| first.is_ascii_alphabetic() || first == b'_';
@@ -101,7 +101,7 @@ fn takes(rule: ToolNames, name: &str) -> bool {
 
 struct Fitting {
     rule: ToolNames,
-    /// Names that the target gets as they are.
+    /// Names that the target gets unchanged.
     taken: HashSet<String>,
     /// From the client's name to the target's.
     known: HashMap<String, String>,
@@ -125,8 +125,8 @@ impl Fitting {
         *name = Escaped::from_inner(targets);
     }
 
-    /// A namespace and a name are joined as models know it, and the mark of a kind of tool falls away, where nothing
-    /// else has that name.
+    /// A namespace and a name are joined in the usual way for models, and the marker of a kind of tool is removed,
+    /// unless another tool has that name.
     fn make(&self, clients: &str) -> String {
         let plain = clients.split_once(KIND_MARK).map_or(clients, |(plain, _)| plain);
         let joined = match plain.split_once(NAMESPACE_END) {
@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    /// The answer of each wire that calls a tool of that name.
+    /// The answer of each wire format with a call of a tool of that name.
     fn answer(dialect: Dialect, name: &str) -> String {
         match dialect {
             Dialect::Chat => format!(
@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    /// What the target is sent, the name in it, and the name that the client gets back for a call of that.
+    /// The request for the target, the name in it, and the name that the client gets back for a call.
     fn there_and_back(client: Dialect, provider: &str, name: &str) -> (String, String, String) {
         let (body, target) = (body(client, name), target(provider));
         let request = ClientRequest::read(client, body.as_bytes(), &Limits::default()).unwrap();

@@ -1,4 +1,5 @@
-//! The text of a request in any dialect, for counting its tokens when the provider did not. Cold path: it copies.
+//! The text of a request in any dialect, for counting its tokens if the provider did not. It copies, because it is used
+//! rarely.
 
 use super::{ClientRequest, Dialect, Limits, canonical::Part, json::Escaped, openai_chat};
 
@@ -9,8 +10,8 @@ pub struct Prompt {
     pub messages: u64,
 }
 
-/// Gathers the text of a conversation and of its tool definitions; images and other media have none. A body that
-/// cannot be read has nothing.
+/// Collects the text of a conversation and of its tool definitions; images and other media have none. A body that
+/// cannot be read has no text.
 pub fn prompt(dialect: Dialect, body: &[u8]) -> Prompt {
     if dialect == Dialect::Chat {
         return openai_chat::prompt::read(body);

@@ -1,5 +1,6 @@
-//! What a request asks of the choice of its host: OpenRouter's `provider` object and the plain fields beside it. Read
-//! out of the members that readers set aside; the names in it are judged by whoever knows providers.
+//! Options of a request for the choice of its host: OpenRouter's `provider` object and the plain fields beside it. They
+//! are read from the members that readers set aside; the names in them are resolved by the caller, which knows the
+//! providers.
 
 use super::{
     json::{Kind, Member, Raw},
@@ -11,7 +12,7 @@ use std::borrow::Cow;
 /// Entries of one list.
 const ENTRIES_MAX: usize = 32;
 
-/// The order of hosts that `sort` asks for.
+/// The order of hosts that `sort` requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sort {
     Price,
@@ -19,7 +20,7 @@ pub enum Sort {
     Latency,
 }
 
-/// The wishes, all absent by default.
+/// The options, all absent by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoutingOptions<'a> {
     /// Providers to try first, in this order.
@@ -29,22 +30,22 @@ pub struct RoutingOptions<'a> {
     /// Never these.
     pub ignore: Vec<Cow<'a, str>>,
     pub sort: Option<Sort>,
-    /// `allow_fallbacks: false`: the first host alone.
+    /// `allow_fallbacks: false`: only the first host.
     pub no_fallbacks: bool,
-    /// Only hosts that are known to take every field of the request.
+    /// Only hosts that are known to support every field of the request.
     pub require_parameters: bool,
-    /// `data_collection: "deny"`: only providers that are known not to keep prompts for their own use.
+    /// `data_collection: "deny"`: only providers that are known not to store prompts for their own use.
     pub deny_collection: bool,
-    /// Only providers that are known to keep nothing.
+    /// Only providers that are known to store nothing.
     pub zdr: bool,
     /// Only hosts that are known to serve one of these.
     pub quantizations: Vec<Cow<'a, str>>,
-    /// Most that a million tokens may cost.
+    /// Maximum price of a million tokens.
     pub max_prompt_price: Option<NanoPerMillion>,
     pub max_completion_price: Option<NanoPerMillion>,
-    /// Hosts that are slower (P75) go last.
+    /// Slower hosts (P75) are ordered last.
     pub preferred_max_latency_ms: Option<u64>,
-    /// Hosts that write fewer tokens a second (P50) go last.
+    /// Hosts with fewer tokens a second (P50) are ordered last.
     pub preferred_min_throughput: Option<u64>,
 }
 
@@ -65,7 +66,7 @@ impl<'a> RoutingOptions<'a> {
         if name != "provider" {
             return self.field(name, name, value);
         }
-        // A name alone is a wish for one provider.
+        // A name alone requests one provider.
         if let Some(provider) = value.text() {
             self.only = vec![provider];
             return Ok(());
@@ -135,7 +136,7 @@ impl<'a> RoutingOptions<'a> {
         Ok(())
     }
 
-    /// Whether nothing is asked for.
+    /// Whether no option is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

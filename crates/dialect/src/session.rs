@@ -1,4 +1,4 @@
-//! Finds whether two requests belong to one conversation: hosts cache the prompts of a conversation.
+//! Determines whether two requests belong to one conversation: hosts cache the prompts of a conversation.
 
 use super::{
     Dialect,
@@ -7,24 +7,24 @@ use super::{
 };
 use std::borrow::Cow;
 
-/// Bytes of the opening that are looked at; two conversations seldom begin with as much in common.
+/// Bytes of the opening that are compared; two conversations rarely share so long a beginning.
 const OPENING_BYTES_MAX: usize = 8_192;
-/// Messages among which the first of the user is searched.
+/// Messages among which the first user message is searched.
 const MESSAGES_MAX: usize = 8;
-/// Bytes of an id that are looked at.
+/// Bytes of an id that are compared.
 const ID_BYTES_MAX: usize = 512;
 
-/// What names a conversation.
+/// The identity of a conversation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Session<'a> {
-    /// The client's own name of it: `prompt_cache_key`, `session_id`, else the end user.
+    /// The client's own name for it: `prompt_cache_key`, `session_id`, else the end user.
     pub id: Option<Cow<'a, str>>,
-    /// The JSON text of the instructions and the messages up to the first of the user: the same in every request of a
+    /// The JSON text of the instructions and the messages up to the first user message: equal in every request of a
     /// conversation.
     pub opening: Vec<&'a str>,
 }
 
-/// Reads them from a request that was read before; `None` where it is no conversation.
+/// Reads them from a parsed request; `None` if it is not a conversation.
 pub fn session<'a>(dialect: Dialect, body: &'a [u8], limits: &Limits) -> Option<Session<'a>> {
     let members = read_object(body, limits.depth_max, limits.members_max).ok()?;
     // The last of several members of one name counts, as everywhere.

@@ -1,14 +1,14 @@
-//! Fields that have no business on an account which many customers share: they name something that a provider keeps
-//! for one account (files, agents, stored answers), or order something that has fees of its own (searches, retrieval).
-//! A request with such a field is served on its customer's own key alone. What is documented is judged where it is
-//! read; this judges the fields that would pass unread. Settings of the model and the decoder are listed by dialect and
-//! pass. Of any other field every name and text is looked at: one with a suspicious name, or that looks like the id of a
-//! stored object, is allowed only if it is listed.
+//! Fields that are not allowed on an account which many customers share: they name an object that a provider stores for
+//! one account (files, agents, stored answers), or request a service with separate fees (searches, retrieval). A
+//! request with such a field is served only on its customer's own key. Documented fields are checked where they are
+//! read; this module checks the fields that would otherwise pass unread. Settings of the model and the decoder are
+//! listed by dialect and pass. For any other field every name and text is checked: a suspicious name, or a text that
+//! looks like the id of a stored object, is allowed only if it is listed.
 
 use crate::json::{Kind, Member, Raw};
 use std::borrow::Cow;
 
-/// Parts of names that speak of stored objects or of what has fees of its own.
+/// Parts of names for stored objects or for services with separate fees.
 const SUSPICIOUS: &[&str] = &[
     "adapter",
     "adapters",
@@ -92,10 +92,10 @@ const SUSPICIOUS: &[&str] = &[
     "workspace",
 ];
 
-/// Ends of names that refer to something by its id.
+/// Suffixes of names that refer to something by its id.
 const REFERENCES: [&str; 6] = ["arn", "id", "ids", "ref", "uri", "uris"];
 
-/// How ids and addresses of stored objects begin.
+/// Prefixes of ids and addresses of stored objects.
 const STORED: &[&str] = &[
     "agent_",
     "asst_",
@@ -116,11 +116,11 @@ const STORED: &[&str] = &[
     "tunedmodels/",
     "vs_",
 ];
-/// A longer text is no id.
+/// A longer text is not an id.
 const ID_BYTES_MAX: usize = 256;
 
-/// Names that look like one of these and are labels of the caller's, switches that turn something off, or filters of
-/// what a model does anyway.
+/// Names that look like one of these but are labels of the caller, switches that turn something off, or filters of the
+/// default behaviour.
 const ALLOWED: &[&str] = &[
     "client_id",
     "correlation_id",
@@ -143,7 +143,7 @@ const ALLOWED: &[&str] = &[
     "user_id",
 ];
 
-/// Settings of the model and the decoder that pass as they are, whatever is in them: schemas, grammars, templates.
+/// Settings of the model and the decoder that pass unchanged, with any content: schemas, grammars, templates.
 const COMMON: &[&str] = &[
     "add_generation_prompt",
     "chat_template",
@@ -160,31 +160,31 @@ const COMMON: &[&str] = &[
     "stop_token_ids",
     "structured_outputs",
 ];
-/// Those of one dialect beside these.
+/// Those of one dialect in addition.
 pub(crate) const CHAT: &[&str] =
     &["generation_config", "prediction", "reasoning", "thinking", "thinking_config"];
 pub(crate) const RESPONSES: &[&str] = &["reasoning", "text"];
 pub(crate) const MESSAGES: &[&str] = &["output_format", "thinking"];
 pub(crate) const COMPLETIONS: &[&str] = &["reasoning"];
-/// Everything that is no conversation.
+/// All non-conversation endpoints.
 pub(crate) const KINDS: &[&str] = &[];
 
-/// A field with one of these words in its name holds the caller's own notes.
+/// A field with one of these words in its name contains the caller's own notes.
 const NOTES: &[&str] = &["labels", "metadata", "tags", "telemetry", "trace", "tracing"];
 
-/// How deep a field is looked into.
+/// Maximum depth to which a field is checked.
 const DEPTH_MAX: u32 = 6;
 
-/// The path of the first such field in a member that is not documented; `settings` are those of its dialect.
+/// The path of the first such field in an undocumented member; `settings` are those of its dialect.
 pub(crate) fn undocumented(member: &Member<'_>, settings: &[&str]) -> Option<String> {
     let path = find(&member.key, member.value, settings, DEPTH_MAX)?;
     Some(path.chars().take(PATH_CHARS_MAX).collect())
 }
 
-/// A path is a client's text.
+/// The client chooses the text of a path.
 const PATH_CHARS_MAX: usize = 100;
 
-/// `store`, where it asks a provider to keep the answer.
+/// `store`, if it asks a provider to store the answer.
 pub(crate) fn stores(member: &Member<'_>) -> Option<String> {
     (member.key == "store" && member.value.get() == "true").then(|| "store".to_owned())
 }
@@ -226,7 +226,7 @@ fn is_restricted(snake: &str) -> bool {
     is_reference || snake.split('_').any(|word| SUSPICIOUS.contains(&word))
 }
 
-/// Whether a text looks like the id of a stored object: a known beginning, then letters and digits of both kinds.
+/// Whether a text looks like the id of a stored object: a known prefix, then both letters and digits.
 fn is_stored(value: Raw<'_>, snake: &str) -> bool {
     if value.kind() != Kind::String || value.get().len() > ID_BYTES_MAX || ALLOWED.contains(&snake) {
         return false;

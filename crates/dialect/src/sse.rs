@@ -1,6 +1,6 @@
-//! Server-sent events (WHATWG HTML §9.2): splits a byte stream into frames. Any split of the bytes gives the
-//! same frames; a frame longer than the limit is an error, so memory stays bounded. Never decodes text: a
-//! character or a surrogate pair may be cut anywhere.
+//! Server-sent events (WHATWG HTML §9.2): splits a byte stream into frames. Every split of the bytes gives the same
+//! frames; a frame above the limit is an error, so memory stays bounded. Never decodes text: a character or a surrogate
+//! pair may be cut anywhere.
 
 use crate::cost;
 use memchr::{memchr, memchr2, memchr3};
@@ -11,9 +11,9 @@ use std::borrow::Cow;
 #[error("a server-sent event is longer than {0} bytes")]
 pub struct FrameTooLong(pub usize);
 
-/// Cuts a stream into frames. Feed it what the socket gives.
+/// Splits a stream into frames. Give it the bytes from the socket.
 pub struct Splitter {
-    /// The bytes of a frame that has not ended yet.
+    /// The bytes of an unfinished frame.
     carry: Vec<u8>,
     /// How far `carry` was searched before.
     scanned: Scanned,
@@ -21,7 +21,7 @@ pub struct Splitter {
     at_start: bool,
 }
 
-/// How far the bytes of an unfinished frame were searched, counted from its first byte.
+/// The searched part of the bytes of an unfinished frame, counted from its first byte.
 #[derive(Clone, Copy, Default)]
 struct Scanned {
     /// Where its last line begins: all before are whole lines, none of them blank.
@@ -44,13 +44,13 @@ impl Splitter {
         self.carry.len()
     }
 
-    /// Takes the next bytes and hands every completed frame to `each`, in order.
+    /// Takes the next bytes and passes every complete frame to `each`, in order.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Frame<'_>)) -> Result<(), FrameTooLong> {
         if self.carry.is_empty() && !(self.at_start && bytes.first() == Some(&0xEF)) {
             if !bytes.is_empty() {
                 self.at_start = false;
             }
-            // The usual case: whole frames in one read, nothing copied.
+            // The usual case: whole frames in one read, without a copy.
             let (used, scanned) = cut(bytes, Scanned::default(), self.frame_bytes_max, &mut each)?;
             self.carry.extend_from_slice(bytes.get(used..).unwrap_or_default());
             self.scanned = scanned;
@@ -70,12 +70,12 @@ impl Splitter {
         Ok(())
     }
 
-    /// The stream has ended: what stands without its blank line. A lenient reader takes it as a frame.
+    /// The stream has ended: the text that has no blank line after it. A lenient reader accepts it as a frame.
     pub fn finish(&mut self, mut each: impl FnMut(Frame<'_>)) {
         self.at_start = false;
         let rest = std::mem::take(&mut self.carry);
         let scanned = std::mem::take(&mut self.scanned);
-        // What was kept is within the limit.
+        // The kept bytes are within the limit.
         let Ok((used, _)) = cut(&rest, scanned, usize::MAX, &mut each) else { return };
         let rest = rest.get(used..).unwrap_or_default();
         if rest.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
@@ -97,9 +97,9 @@ impl Splitter {
     }
 }
 
-/// Finds frames in `bytes`, which begin with a frame that was searched as far as `scanned`. Returns how many bytes
-/// are used up and how far the rest was searched. A frame past the limit is refused even if it came in one read, so
-/// that the outcome does not depend on how the bytes were split. No byte is searched twice.
+/// Finds frames in `bytes`, which begin with a frame that was searched up to `scanned`. Returns how many bytes are
+/// consumed and how far the rest was searched. A frame above the limit is refused even if it arrived in one read, so
+/// the result does not depend on how the bytes were split. No byte is searched twice.
 fn cut(
     bytes: &[u8],
     scanned: Scanned,
@@ -142,7 +142,7 @@ fn cut(
 }
 
 impl<'a> Frame<'a> {
-    /// The payload: the `data` lines joined by newlines. `None` when there is none (a comment, a lone event name).
+    /// The payload: the `data` lines joined by newlines. `None` if there is none (a comment, or only an event name).
     pub fn data(self) -> Option<Cow<'a, [u8]>> {
         let mut joined: Option<Cow<'a, [u8]>> = None;
         for value in self.fields(b"data") {
@@ -164,12 +164,12 @@ impl<'a> Frame<'a> {
         self.fields(b"event").last()
     }
 
-    /// What a reader names to go on after this frame on another connection; never empty.
+    /// The id that a reader sends to continue after this frame on another connection; never empty.
     pub fn id(self) -> Option<&'a [u8]> {
         self.fields(b"id").last().filter(|id| !id.is_empty() && !id.contains(&0))
     }
 
-    /// How long a reader shall wait before it connects again.
+    /// How long a reader should wait before it connects again.
     pub fn retry_ms(self) -> Option<u64> {
         std::str::from_utf8(self.fields(b"retry").last()?).ok()?.parse().ok()
     }
@@ -208,13 +208,13 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// Appends `data: {json}` and a blank line. Line separators that some clients' readers take for line ends
-/// (U+2028, U+2029, U+0085) are written as escapes; they can stand only inside a JSON string, where the
-/// escape means the same character. Line ends, which are white space between tokens, become spaces.
+/// Appends `data: {json}` and a blank line. Line separators that some clients' readers treat as line ends (U+2028,
+/// U+2029, U+0085) are written as escapes; they occur only inside a JSON string, where the escape means the same
+/// character. Line ends, which are white space between tokens, become spaces.
 pub fn write_data(out: &mut Vec<u8>, json: &[u8]) {
     out.extend_from_slice(b"data: ");
     let mut rest = json;
-    // Only what a model or a tool wrote and we embed can hold one of these: frames were cut at theirs.
+    // Only embedded output of a model or a tool can contain one of these: frames were split at their own.
     while let Some(at) = memchr(b'\r', rest) {
         let (before, tail) = rest.split_at(at);
         write_escaped(out, before);
@@ -344,8 +344,8 @@ mod tests {
             prop_assert_eq!(frames(&pieces), frames(&[bytes]));
         }
 
-        /// Whatever JSON a model or a tool wrote: the frame is one for every reader, those that end lines at more than
-        /// the standard's two characters included, and means the same.
+        /// For any JSON that a model or a tool wrote: every reader sees one frame, also readers that end lines at more
+        /// than the standard's two characters, and the meaning is unchanged.
         #[test]
         fn a_frame_stays_one_frame(
             text in any::<String>(),

@@ -1,17 +1,17 @@
-//! What a provider states of its bill and of its searches, in whichever member of a usage object: read as integers, for
-//! money knows no floating point.
+//! Reads the cost and the number of searches that a provider reports, in any member of a usage object: as integers,
+//! because money is never a float.
 
 use super::json::{Kind, Raw};
 
-/// The most that an answer is believed to have cost: 1,000 dollars in nano-dollars.
+/// The maximum accepted cost of an answer: 1,000 dollars in nano-dollars.
 const BILL_NANO_MAX: u128 = 1_000_000_000_000;
-/// The most searches that one answer is believed to have made.
+/// The maximum accepted searches of one answer.
 const SEARCHES_MAX: u64 = 100_000;
 /// xAI counts in ticks, ten to a nano-dollar.
 const TICKS_PER_NANO: u64 = 10;
 const NANO_DIGITS: i64 = 9;
 
-/// The bill in nano-dollars, rounded up; 0 where none is stated or it cannot be read.
+/// The cost in nano-dollars, rounded up; 0 if none is reported or it cannot be read.
 pub(crate) fn bill(usage: Raw<'_>) -> u64 {
     let cost = usage.member("cost").filter(|cost| !cost.is_null());
     let dollars = match cost.map(Raw::kind) {
@@ -28,7 +28,7 @@ pub(crate) fn bill(usage: Raw<'_>) -> u64 {
         .unwrap_or(0)
 }
 
-/// Searches of the web that the provider counts itself: xAI by tool, Perplexity by invocation.
+/// Web searches that the provider counts itself: xAI by tool, Perplexity by invocation.
 pub(crate) fn searches(usage: Raw<'_>) -> u64 {
     let of = |details: &str, path: &[&str]| {
         let start = usage.member(details);
@@ -50,7 +50,7 @@ fn nano(number: &str) -> Option<u64> {
     if whole.starts_with('-') || whole.len().saturating_add(fraction.len()) > 60 {
         return None;
     }
-    // The digits, and by how many places they go to the left.
+    // The digits, and by how many places the decimal point moves.
     let digits = format!("{whole}{fraction}");
     let digits = digits.trim_start_matches('0');
     let places = exponent.checked_add(NANO_DIGITS)?.checked_sub(i64::try_from(fraction.len()).ok()?)?;
@@ -90,7 +90,7 @@ mod tests {
             (r#"{"cost":0.0e5}"#, 0),
             (r#"{"cost_in_usd_ticks":37756000}"#, 3_775_600),
             (r#"{"cost_in_usd_ticks":11}"#, 2),
-            // What cannot be a bill is none.
+            // A value that cannot be a cost counts as none.
             (r#"{"cost":-1}"#, 0),
             (r#"{"cost":"1"}"#, 0),
             (r#"{"cost":1e99}"#, 0),

@@ -1,5 +1,5 @@
-//! The provider's side: a request written in the dialect a provider speaks, and its answer read. The one place
-//! that knows which dialects providers are spoken to in.
+//! The provider's side: writes a request in the provider's dialect, and reads its answer. The only code that lists the
+//! dialects of providers.
 
 use super::{
     Dialect, Encoded, Reading, Target, Unsupported,
@@ -11,7 +11,7 @@ use super::{
 };
 use std::borrow::Cow;
 
-/// Not an answer: broken JSON, or none at all.
+/// Not an answer: invalid JSON, or no content.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the provider's answer is not of the form it should have")]
 pub struct Unreadable;
@@ -34,7 +34,7 @@ enum Reader {
 
 /// Writes `request` for `target`, in the target's dialect.
 pub fn write(request: &canonical::Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsupported> {
-    // Only Gemini's models draw in their own turns.
+    // Only Gemini's models generate images in their own turns.
     let shown = match target.dialect {
         Dialect::Gemini => Cow::Borrowed(request),
         _ => canonical::move_images_to_user(request),
@@ -53,7 +53,7 @@ pub fn write(request: &canonical::Request<'_>, target: &Target<'_>) -> Result<En
     Ok(encoded)
 }
 
-/// Whether who speaks this dialect opens such a URL by itself, even if it fetches no others.
+/// Whether a provider of this dialect opens such a URL by itself, even if it fetches no others.
 pub fn opens(dialect: Dialect, url: &str) -> bool {
     dialect == Dialect::Gemini && gemini::opens(url)
 }
@@ -73,8 +73,8 @@ impl AnswerReader {
         reader.frame(frame, &mut |event| emit(replaced.restore(event)))
     }
 
-    /// The provider has closed the stream: what was still open is emitted. Whether the answer is whole is for the
-    /// caller to judge by the [`Event::Finish`] it saw.
+    /// The provider has closed the stream: open content is emitted. The caller decides by the [`Event::Finish`] that it
+    /// saw whether the answer is complete.
     pub fn close(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         let Self { reader, replaced } = self;
         reader.close(&mut |event| emit(replaced.restore(event)));

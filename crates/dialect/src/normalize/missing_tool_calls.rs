@@ -1,21 +1,22 @@
-//! Tool results without their calls: one client's runner, when it streams, sends a tool's result and leaves out the
-//! message in which the model asked for it. No provider takes that. Results stay results, for what a tool says must
-//! not gain the weight of what a user says: each gets back a call with its id. Whose name was lost says so.
+//! Restores missing tool calls: one client's runner, when it streams, sends a tool's result and omits the message in
+//! which the model called the tool. No provider accepts that. Results stay results, because the output of a tool must
+//! not have the authority of a user message: each result gets a call with its id. A lost name is replaced by a
+//! placeholder.
 
 use super::separate;
 use crate::json::{ObjectWriter, Raw};
 use std::{borrow::Cow, cell::LazyCell, collections::HashSet};
 
-/// Stands for a name that nothing tells.
+/// Placeholder for a name that cannot be determined.
 const UNNAMED: &str = "unknown_tool";
 
-/// The messages with a call for every result; `None` when they have one.
+/// The messages with a call for every result; `None` if every result has one.
 pub fn with_calls(messages: &[Raw<'_>], tools: Option<Raw<'_>>) -> Option<Vec<u8>> {
     let mut called: HashSet<Cow<'_, str>> = HashSet::new();
     let mut out = b"[".to_vec();
     let mut is_mended = false;
     let mut rest = messages;
-    // The tools may be many megabytes: they are looked at once, if at all.
+    // The tools may have many megabytes: they are read at most once.
     let only = LazyCell::new(|| only(tools));
     while let Some((message, after)) = rest.split_first() {
         rest = after;
@@ -30,7 +31,7 @@ pub fn with_calls(messages: &[Raw<'_>], tools: Option<Raw<'_>>) -> Option<Vec<u8
             out.extend_from_slice(message.get().as_bytes());
             continue;
         }
-        // Results that follow each other answer calls of one message.
+        // Consecutive results answer calls of one message.
         let more = after.iter().take_while(|next| is_result(**next) && lost(**next)).count();
         let (others, after) = after.split_at_checked(more).unwrap_or((after, &[]));
         rest = after;
@@ -68,7 +69,7 @@ fn ids_of_calls(message: Raw<'_>) -> Vec<Cow<'_, str>> {
     calls.into_iter().filter_map(|call| call.member("id")?.text()).collect()
 }
 
-/// The name of the tool, where there is no other.
+/// The name of the tool, if there is only one.
 fn only(tools: Option<Raw<'_>>) -> Option<Cow<'_, str>> {
     match tools?.elements().as_slice() {
         [tool] => tool.member("function")?.member("name")?.text(),
@@ -174,7 +175,7 @@ mod tests {
         let tools = format!("[{}0]", "0,".repeat(500_000));
         let begun = std::time::Instant::now();
         assert!(mended(&format!("[{}]", results.join(",")), &tools).is_some());
-        // Once takes milliseconds, once for each result minutes.
+        // Reading them once takes milliseconds; once for each result would take minutes.
         assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
 }

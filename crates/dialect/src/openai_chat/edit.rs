@@ -1,6 +1,6 @@
-//! Writing a chat request for one provider: every kept value's bytes as the client sent them, the model's name
-//! replaced, the provider's row of differences applied. A hint the provider refuses is removed and named; a
-//! field that changes the answer is never removed, the request is not for this provider then.
+//! Writes a chat request for one provider: the bytes of every kept value as the client sent them, with the model's name
+//! replaced and the differences in the provider's row applied. A hint that the provider refuses is removed and listed;
+//! a field that changes the answer is never removed: then the request is not sent to this provider.
 
 use super::{
     fields,
@@ -16,7 +16,7 @@ use kairosroute_domain::provider::{Field, Quirks};
 
 const GUARDRAILS: &str = "guardrails";
 
-/// What becomes of one member.
+/// The result for one member.
 enum Verdict {
     Keep,
     Rename(&'static str),
@@ -24,19 +24,19 @@ enum Verdict {
     Write(&'static str, Vec<u8>),
     /// Another value.
     Replace(Vec<u8>),
-    /// Gone; it asked for nothing the provider would not do anyway, or is said elsewhere.
+    /// Removed; it requested the default behaviour, or is stated elsewhere.
     Skip,
-    /// Gone, and the client is told.
+    /// Removed, and listed for the client.
     Drop(&'static str),
 }
 
-/// What all members' verdicts depend on.
+/// The facts that decide about all members.
 struct Rules<'r, 'a> {
     request: &'r ChatRequest<'a>,
     target: &'r Target<'r>,
     quirks: Quirks,
     traits: Traits,
-    /// The model will reason when asked like this.
+    /// The model will reason for this request.
     reasons: bool,
     fixed_sampling: bool,
 }
@@ -82,7 +82,7 @@ impl ChatRequest<'_> {
         Ok(Encoded { path: None, body: out.end(), dropped, asked_for_usage, reading })
     }
 
-    /// Adds what the client did not send and the provider needs.
+    /// Adds members that the client did not send and the provider needs.
     fn complete(
         &self,
         rules: &Rules<'_, '_>,
@@ -155,12 +155,12 @@ impl Rules<'_, '_> {
         Verdict::Replace(rewrite::with_schema(messages, schema))
     }
 
-    /// The provider takes JSON as a form, and no schema for it.
+    /// The provider supports JSON output, but no schema for it.
     fn puts_schema_in_prompt(&self) -> bool {
         self.quirks.no_json_schema && self.request.head.facts.json_schema
     }
 
-    /// The schema that the answer shall have.
+    /// The schema of the requested answer.
     fn schema(&self) -> Option<Raw<'_>> {
         let format = self.request.member("response_format")?.value;
         format.member("json_schema")?.member("schema").filter(|schema| schema.kind() == Kind::Object)
@@ -180,7 +180,7 @@ impl Rules<'_, '_> {
     fn hint(&self, name: &'static str, value: Raw<'_>) -> Verdict {
         let refused = match name {
             "temperature" | "top_p" => {
-                // Reasoning models take the value they use anyway; other fixed values are the model's own.
+                // Reasoning models accept their default value; other fixed values are the model's own.
                 let usual = value.get().parse() == Ok(1.0_f64) && self.traits.sampling != Sampling::Fixed;
                 self.fixed_sampling && !usual
             }
@@ -205,7 +205,7 @@ impl Rules<'_, '_> {
     }
 
     fn effort(&self, name: &'static str) -> Verdict {
-        // A number or a switch is some hosts' own form and theirs to judge.
+        // A number or a switch is a format of some hosts, which check it themselves.
         let effort = self.request.reasoning_effort.as_deref();
         if self.traits.no_effort {
             return Verdict::Drop(name);
@@ -220,7 +220,7 @@ impl Rules<'_, '_> {
         if unknown && !self.quirks.efforts.is_empty() { Verdict::Drop(name) } else { Verdict::Keep }
     }
 
-    /// Two limits that may not both be sent become one, the smaller, in the place of the first.
+    /// Two limits that may not both be sent become one, the smaller, at the place of the first.
     fn output_limit(&self, name: &'static str) -> Verdict {
         let sent_as = |name: &'static str| match name {
             "max_tokens" if self.traits.needs_max_completion_tokens => "max_completion_tokens",
@@ -254,7 +254,7 @@ impl Rules<'_, '_> {
         match field {
             Field::Keep => Verdict::Keep,
             Field::Drop => Verdict::Drop(name),
-            // The client already speaks the provider's name for it.
+            // The client already uses the provider's name for it.
             Field::Rename(other) if self.request.member(other).is_some() => Verdict::Skip,
             Field::Rename(other) => Verdict::Rename(other),
         }
@@ -284,7 +284,7 @@ impl Rules<'_, '_> {
     }
 }
 
-/// A field that changes the answer, unless it asks for what happens anyway.
+/// A field that changes the answer, unless it requests the default behaviour.
 fn refuse(field: &'static str, value: Raw<'_>) -> Result<Verdict, Unsupported> {
     let text_only = || {
         field == "modalities"

@@ -1,10 +1,10 @@
-//! The documented fields of a chat request and the kind of JSON each takes, and the fields that are the
-//! gateway's own and never reach a provider. A field that is in neither table passes through unchecked.
+//! The documented fields of a chat request and the kind of JSON of each, and the gateway's own fields, which never
+//! reach a provider. A field that is in neither table passes through unchecked.
 
 use crate::json::{Cursor, Kind};
 use crate::request::{Invalid, Limits};
 
-/// What a documented field may hold. `null` always counts as absent and is not looked at here.
+/// The allowed values of a documented field. `null` always counts as absent and is not checked here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rule {
     Model,
@@ -71,7 +71,7 @@ pub(super) const FIELDS: &[(&str, Rule)] = &[
     ("web_search_options", Rule::Object),
 ];
 
-/// Fields of the gateway and of the clients it stands in for.
+/// Fields of the gateway and of the services whose clients it supports.
 pub(crate) const GATEWAY_FIELDS: &[&str] = &[
     "models",
     "byok_api_key",
@@ -99,8 +99,8 @@ pub(crate) const GATEWAY_FIELDS: &[&str] = &[
     "usage",
 ];
 
-/// Of [`GATEWAY_FIELDS`], those that are acted on; the others are refused when they ask for something. `usage` asks for what is
-/// always given.
+/// Of [`GATEWAY_FIELDS`], those that are used; the others are refused if they request something. `usage` requests what
+/// is always returned.
 pub(crate) const OWN_SUPPORTED: &[&str] = &[
     "models",
     "byok_api_key",
@@ -123,12 +123,12 @@ pub(super) fn rule(name: &str) -> Option<Rule> {
     FIELDS.iter().find(|(field, _)| *field == name).map(|(_, rule)| *rule)
 }
 
-/// The documented field of that name, as a name that outlives the request.
+/// The documented field of that name, as a static name.
 pub(super) fn static_name(name: &str) -> Option<&'static str> {
     FIELDS.iter().find(|(field, _)| *field == name).map(|(field, _)| *field)
 }
 
-/// Whether the field counts towards what the model reads. Unknown fields do: they may carry text.
+/// Whether the field counts towards what the model reads. Unknown fields do, because they may contain text.
 pub(super) fn is_read_by_model(rule: Option<Rule>, name: &str) -> bool {
     matches!(rule, None | Some(Rule::Tools | Rule::Functions | Rule::ResponseFormat)) || name == "prediction"
 }

@@ -1,5 +1,5 @@
-//! The walk over `messages`: checks the shape of each, measures what the model will read, and notes what some
-//! provider may want rewritten. Unknown members and unknown kinds of parts pass; a wrong kind of JSON does not.
+//! The walk over `messages`: checks the shape of each, measures what the model will read, and records what some
+//! provider may need rewritten. Unknown members and unknown kinds of parts pass; a wrong kind of JSON does not.
 
 use crate::{
     canonical::{MARK, is_kept_at},
@@ -10,7 +10,7 @@ use crate::{
 /// What a provider adds around each message (role, separators), in bytes, so that bytes stay above tokens.
 const MESSAGE_OVERHEAD_BYTES: u64 = 8;
 
-/// What the messages hold that some provider wants otherwise.
+/// Properties of the messages that some provider needs changed.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Traces {
     pub developer_role: bool,
@@ -20,19 +20,19 @@ pub(super) struct Traces {
     pub reasoning: bool,
     pub call_ids: bool,
     pub empty_assistant: bool,
-    /// A signature that we marked for its maker.
+    /// A signature that we tagged for its provider.
     pub marks: bool,
-    /// What an answer says that a request need not.
+    /// Members of an answer that a request does not need.
     pub answer_notes: bool,
     pub ends_with_assistant: bool,
-    /// What a message has that is not for a shared account.
+    /// A part of a message that is not allowed on a shared account.
     pub account_field: Option<&'static str>,
 }
 
-/// Members of an answer that its message may bring back, null or not, and that only OpenAI itself takes.
+/// Members of an answer that its message may contain, null or not, and that only OpenAI itself accepts.
 pub(super) const ANSWER_NOTES: [&str; 4] = ["annotations", "refusal", "audio", "function_call"];
 
-/// What one message turned out to be.
+/// The facts about one message.
 #[derive(Default)]
 struct Message<'a> {
     role: Option<std::borrow::Cow<'a, str>>,
@@ -117,7 +117,7 @@ fn message(
                 traces.answer_notes |= ANSWER_NOTES.contains(&key.as_ref());
                 let value = cursor.value()?;
                 traces.marks |= is_marked(value);
-                // An earlier answer's sound, which the provider has kept.
+                // The audio of an earlier answer, which the provider has stored.
                 if key == "audio" && value.member("id").is_some_and(|id| !id.is_idle()) {
                     traces.account_field = traces.account_field.or(Some("messages[].audio.id"));
                 }
@@ -252,7 +252,7 @@ fn part(
             "file" | "video_url" => file = true,
             _ => {
                 text |= key == "text" && cursor.kind()? == Kind::String;
-                // Mistral reads a document page by page, at a fee of its own.
+                // Mistral reads a document page by page, at a separate fee.
                 if matches!(key.as_ref(), "document_url" | "file_id") && cursor.kind()? != Kind::Null {
                     let field = match key.as_ref() {
                         "file_id" => "messages[].content[].file_id",
@@ -292,7 +292,8 @@ fn part(
     Ok(())
 }
 
-/// Consumes the member of a part that holds or names a medium. Embedded data is media, the rest is text.
+/// Consumes the member of a part that contains or names a medium. Embedded data counts as media, everything else as
+/// text.
 fn media(cursor: &mut Cursor<'_>, facts: &mut Facts) -> Result<(), Invalid> {
     match cursor.kind()? {
         Kind::String => add_medium(cursor.text()?, "", facts),
@@ -309,7 +310,7 @@ fn media(cursor: &mut Cursor<'_>, facts: &mut Facts) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Holds a string under our mark. Inside a string the quote before it would be escaped.
+/// Contains a string with our tag. Inside a string the quote before it would be escaped.
 pub(super) fn is_marked(value: Raw<'_>) -> bool {
     holds_mark(value.get())
 }
@@ -323,7 +324,7 @@ fn begins_a_string(json: &str, at: usize) -> bool {
     json.get(..at).and_then(|head| head.strip_suffix('"')).is_some_and(|head| !head.ends_with('\\'))
 }
 
-/// The value with its strings bare that stand under `mark`; `None` when another maker's are among them.
+/// The value with the tag `mark` removed from its strings; `None` if it has strings of another provider.
 pub(super) fn bared(value: Raw<'_>, mark: &str) -> Option<String> {
     let json = value.get();
     let (mut out, mut from) = (String::with_capacity(json.len()), 0);
@@ -349,7 +350,7 @@ fn add_medium(text: Text<'_>, key: &str, facts: &mut Facts) {
     }
 }
 
-/// The value that comes next has to be of this kind.
+/// The next value must be of this kind.
 pub(crate) fn expect(cursor: &mut Cursor<'_>, kind: Kind, path: impl Fn() -> String) -> Result<(), Invalid> {
     let found = cursor.kind()?;
     if found == kind { Ok(()) } else { Err(Invalid::kind(&path(), kind.name().into(), found)) }

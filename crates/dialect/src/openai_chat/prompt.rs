@@ -1,4 +1,4 @@
-//! The text of a request, for counting its tokens when the provider did not. Cold path: it copies.
+//! The text of a request, for counting its tokens if the provider did not. It copies, because it is used rarely.
 
 use super::reply::spoken;
 use crate::{json::unescape, prompt::Prompt};
@@ -25,7 +25,7 @@ struct Message<'a> {
     tool_calls: Option<&'a RawValue>,
 }
 
-/// Gathers the text of messages, tool calls and tool definitions; images and other media have none.
+/// Collects the text of messages, tool calls and tool definitions; images and other media have none.
 pub fn read(body: &[u8]) -> Prompt {
     let Ok(body) = serde_json::from_slice::<Body<'_>>(body) else { return Prompt::default() };
     let mut prompt = Prompt { pieces: Vec::new(), messages: u64::try_from(body.messages.len()).unwrap_or(0) };

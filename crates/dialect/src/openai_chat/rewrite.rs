@@ -1,6 +1,5 @@
-//! Edits inside `messages` and `tools`, for the providers that need them. A message or tool that needs none is
-//! copied as it is; in one that does, the members that stay keep their bytes and their order. Text and arguments
-//! are never touched.
+//! Edits in `messages` and `tools`, for the providers that need them. A message or tool that needs none is copied
+//! unchanged; in the others, the kept members keep their bytes and their order. Text and arguments are never changed.
 
 use sha2::{Digest, Sha256};
 
@@ -12,7 +11,7 @@ use crate::{
 };
 use kairosroute_domain::provider::{MessageName, Quirks};
 
-/// What has to be done to the messages of one request.
+/// The edits that the messages of one request need.
 struct Edits {
     developer_as_system: bool,
     tool_names: bool,
@@ -22,12 +21,12 @@ struct Edits {
     short_ids: bool,
     no_empty_assistant: bool,
     prefix_last: bool,
-    /// Signatures stand under our mark; this is before those that this provider and model made.
+    /// Signatures have our tag; this is the prefix of those that this provider and model made.
     mark: Option<String>,
     answer_notes: bool,
 }
 
-/// Whether names of messages get lost.
+/// Whether names of messages are lost.
 pub(super) fn removes_names(quirks: &Quirks, traces: &Traces) -> bool {
     match quirks.message_name {
         MessageName::Any => false,
@@ -36,7 +35,7 @@ pub(super) fn removes_names(quirks: &Quirks, traces: &Traces) -> bool {
     }
 }
 
-/// The messages as the provider wants them; `None` when they are that already.
+/// The messages as the provider needs them; `None` if they need no edit.
 pub(super) fn messages(messages: Raw<'_>, target: &Target<'_>, traces: &Traces) -> Option<Vec<u8>> {
     let quirks = &target.provider.row().quirks;
     let reasoning = match quirks.reasoning_field {
@@ -81,11 +80,11 @@ pub(super) fn messages(messages: Raw<'_>, target: &Target<'_>, traces: &Traces) 
     Some(out)
 }
 
-/// Before a schema that the provider has no field for.
+/// Prefix of a schema for which the provider has no field.
 const SCHEMA_WANTED: &str =
     "Answer with one JSON object and nothing else. It must be valid against this JSON schema:\n";
 
-/// The messages after one that tells the schema of the answer.
+/// The messages after one that states the schema of the answer.
 pub(super) fn with_schema(messages: &[u8], schema: Raw<'_>) -> Vec<u8> {
     let mut told = ObjectWriter::new();
     told.text("role", "system");
@@ -109,7 +108,7 @@ pub(super) fn nested_tools(tools: Raw<'_>) -> String {
     format!("[{}]", nested.collect::<Vec<_>>().join(","))
 }
 
-/// A choice of a flat function in chat's form.
+/// A choice of a flat function in chat's format.
 pub(super) fn nested_choice(choice: Raw<'_>) -> Option<Vec<u8>> {
     (choice.kind() == Kind::Object).then(|| nested(choice)).flatten().map(String::into_bytes)
 }
@@ -132,10 +131,10 @@ fn nested(flat: Raw<'_>) -> Option<String> {
     String::from_utf8(out.end()).ok()
 }
 
-/// The tools without `strict` and `additionalProperties: false`; `None` when they have neither.
+/// The tools without `strict` and `additionalProperties: false`; `None` if they have neither.
 pub(super) fn loose_tools(tools: Raw<'_>) -> Option<Vec<u8>> {
     let text = tools.get();
-    // An escaped spelling of the two names still has a backslash.
+    // An escaped spelling of the two names contains a backslash.
     if !["\"strict\"", "\"additionalProperties\"", "\\u"].iter().any(|name| text.contains(name)) {
         return None;
     }
@@ -159,7 +158,7 @@ impl Edits {
     }
 }
 
-/// The message with the edits, `None` when there are none to make in it.
+/// The message with the edits, `None` if it needs none.
 fn message(members: &[Member<'_>], role: &str, edits: &Edits, prefix: bool) -> Option<Vec<u8>> {
     let mut out = ObjectWriter::new();
     let mut changed = false;
@@ -188,7 +187,7 @@ fn message(members: &[Member<'_>], role: &str, edits: &Edits, prefix: bool) -> O
                 changed |= push_calls(value, edits, out.raw_key(member.raw_key));
             }
             name if edits.answer_notes && drops_note(role, name, value) => changed = true,
-            // No speaker of chat signs these.
+            // No provider of chat signs these.
             "thinking_blocks" if edits.mark.is_some() && is_marked(value) => changed = true,
             _ => out.raw_key(member.raw_key).extend(value.get().as_bytes()),
         }
@@ -200,12 +199,12 @@ fn message(members: &[Member<'_>], role: &str, edits: &Edits, prefix: bool) -> O
     changed.then(|| out.end())
 }
 
-/// Notes on an earlier answer, which no model reads, and what that answer had not.
+/// Notes on an earlier answer, which no model reads, and members that the answer did not have.
 fn drops_note(role: &str, name: &str, value: Raw<'_>) -> bool {
     role == "assistant" && ANSWER_NOTES.contains(&name) && (name == "annotations" || value.is_idle())
 }
 
-/// Whether any call had to change.
+/// Whether any call had to be changed.
 fn push_calls(calls: Raw<'_>, edits: &Edits, out: &mut Vec<u8>) -> bool {
     if calls.kind() != Kind::Array {
         out.extend(calls.get().as_bytes());
@@ -226,7 +225,8 @@ fn push_calls(calls: Raw<'_>, edits: &Edits, out: &mut Vec<u8>) -> bool {
                 }
                 "extra_content" | "thought_signature" if edits.mark.is_some() && is_marked(member.value) => {
                     call_changed = true;
-                    // What this provider signed goes back to it bare, what another did to nobody here.
+                    // A signature of this provider is sent back to it without the tag; a signature of another provider
+                    // is not sent.
                     let own = edits.mark.as_deref().and_then(|mark| bared(member.value, mark));
                     own.into_iter().for_each(|own| edited.raw_key(member.raw_key).extend(own.as_bytes()));
                 }
@@ -244,7 +244,7 @@ fn push_calls(calls: Raw<'_>, edits: &Edits, out: &mut Vec<u8>) -> bool {
     changed
 }
 
-/// Writes an id of nine letters or digits. Whether it had to be made.
+/// Writes an id of nine letters or digits. Returns whether it had to be created.
 fn push_id(id: Raw<'_>, out: &mut Vec<u8>) -> bool {
     match id.text() {
         Some(text) if !is_short(&text) => {
@@ -262,8 +262,8 @@ fn is_short(id: &str) -> bool {
     id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// The same nine letters or digits for the same id, so that a call and its result still meet, in this request
-/// and in the next of the conversation.
+/// Always the same nine letters or digits for the same id, so that a call and its result match, in this request and in
+/// the next of the conversation.
 fn short_id(id: &str) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let digest = Sha256::digest(id.as_bytes());
@@ -295,11 +295,11 @@ enum Place {
     /// A tool, its function, or the list of them.
     Tool,
     Schema,
-    /// An object whose keys are names of somebody's own, each with a schema.
+    /// An object whose keys are chosen names, each with a schema.
     NamedSchemas,
 }
 
-/// Copies the value that comes next without what xAI refuses. Recurses no deeper than the cursor allows.
+/// Copies the next value without what xAI refuses. Recurses no deeper than the cursor allows.
 fn loosen(cursor: &mut Cursor<'_>, place: Place, out: &mut Vec<u8>) -> Result<(), JsonError> {
     let mut first = true;
     let mut separate = move |out: &mut Vec<u8>| {

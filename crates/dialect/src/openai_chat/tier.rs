@@ -1,6 +1,7 @@
-//! OpenAI's words for service tiers. Clients made from its documents refuse an answer with any other.
+//! OpenAI's names of service tiers. Clients that were generated from its documents refuse an answer with any other
+//! name.
 
-/// OpenAI's word for the tier that another provider names; `None` where it has none.
+/// OpenAI's name for the tier that another provider states; `None` if it has none.
 pub(crate) fn of(word: &str) -> Option<&'static str> {
     Some(match word {
         "auto" => "auto",

@@ -1,15 +1,15 @@
-//! What sets models of one host apart on the chat wire, told from their names: hosts publish these rules by
-//! model family, and a family's name is all there is for a model the catalogue does not list.
+//! Differences between models of one host in chat, detected from their names: hosts publish these rules by model
+//! family, and for a model that is not in the catalogue only the name is known.
 
 use kairosroute_domain::provider::ProviderId;
 
 /// When a model reasons.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Reasoning {
-    /// Never, or without consequence for other fields.
+    /// Never, or without effect on other fields.
     #[default]
     Never,
-    /// Only when `reasoning_effort` asks for it.
+    /// Only if `reasoning_effort` requests it.
     OnRequest,
     /// Unless `reasoning_effort` is `none`.
     ByDefault,
@@ -25,7 +25,7 @@ pub enum Sampling {
     Fixed,
 }
 
-/// Differences of one model from its host's others.
+/// Differences of one model from the others of its host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Traits {
     pub reasoning: Reasoning,
@@ -71,7 +71,7 @@ impl Traits {
         }
     }
 
-    /// Whether `temperature` and `top_p` have to be left alone.
+    /// Whether `temperature` and `top_p` must not be sent.
     pub fn fixes_sampling(&self, effort: Option<&str>) -> bool {
         match self.sampling {
             Sampling::Free => false,
@@ -81,9 +81,9 @@ impl Traits {
     }
 }
 
-/// Whether a request to a model of OpenAI's own host has to be made in Responses: models without a chat endpoint,
-/// and from gpt-5.4 on function tools while the model reasons, which chat refuses. gpt-5.4 reasons only when asked
-/// to, later ones unless told not to, and two of them always.
+/// Whether a request to a model of OpenAI's own host must be sent as Responses: models without a chat endpoint, and
+/// from gpt-5.4 on function tools while the model reasons, which chat refuses. gpt-5.4 reasons only if requested, later
+/// ones unless turned off, and two of them always.
 pub fn needs_responses(upstream_model: &str, has_tools: bool, effort: Option<&str>) -> bool {
     let model = upstream_model.strip_prefix("ft:").unwrap_or(upstream_model);
     if only_on_responses(model) {
@@ -96,7 +96,7 @@ pub fn needs_responses(upstream_model: &str, has_tools: bool, effort: Option<&st
     refuses && (always || openai(model).reasons(effort))
 }
 
-/// Models made for long work. They have no chat endpoint and no effort of `none`.
+/// Models for long-running work. They have no chat endpoint and no effort `none`.
 fn only_on_responses(model: &str) -> bool {
     model.contains("-pro") || model.contains("codex")
 }

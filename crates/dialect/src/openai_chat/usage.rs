@@ -1,4 +1,4 @@
-//! Reads `usage` as each OpenAI-compatible provider reports it, and settles what includes what.
+//! Reads `usage` in the format of each OpenAI-compatible provider, and resolves which count includes which.
 
 use crate::{json::Raw, stated};
 use kairosroute_domain::usage::{Basis, Usage};
@@ -20,7 +20,7 @@ struct Report {
     num_cached_tokens: Option<u64>,
     /// Moonshot.
     cached_tokens: Option<u64>,
-    /// Together and some hosted models put it at the top.
+    /// Together and some hosted models put it at the top level.
     reasoning_tokens: Option<u64>,
 }
 
@@ -38,11 +38,11 @@ struct CompletionDetails {
     audio_tokens: Option<u64>,
 }
 
-/// The largest count believed; above it the report is taken for broken.
+/// The largest accepted count; a report with a larger one is treated as broken.
 const TOKENS_MAX: u64 = 1_000_000_000;
 
-/// Reads one usage object. `reasoning_outside_output`: this provider's completion count leaves reasoning out.
-/// `None` when there is nothing to bill by (null, a wrong type, no counts, an absurd count).
+/// Reads one usage object. `reasoning_outside_output`: this provider's completion count does not include reasoning.
+/// `None` if nothing can be billed from it (null, a wrong type, no counts, an implausible count).
 pub fn read(json: &str, reasoning_outside_output: bool) -> Option<Usage> {
     let report: Report = serde_json::from_str(json).ok()?;
     let prompt = report.prompt_tokens?;
@@ -60,13 +60,13 @@ pub fn read(json: &str, reasoning_outside_output: bool) -> Option<Usage> {
         .unwrap_or(0)
         .min(prompt);
     let cache_write = prompt_details.cache_write_tokens.unwrap_or(0).min(prompt - cache_read);
-    // Which of the cached tokens were audio or images nobody says: those are billed as cached.
+    // The report does not state which of the cached tokens were audio or images: those are billed as cached.
     let uncached = prompt - cache_read - cache_write;
     let audio_input = prompt_details.audio_tokens.unwrap_or(0).min(uncached);
     let image_input = prompt_details.image_tokens.unwrap_or(0).min(uncached - audio_input);
     let details = report.completion_tokens_details.unwrap_or_default();
     let reasoning = details.reasoning_tokens.or(report.reasoning_tokens).unwrap_or(0);
-    // The check sum tells a host that has changed its mind: what the total already holds is not added again.
+    // The total reveals a host that has changed its convention: what the total already includes is not added again.
     let already_inside = report.total_tokens == prompt.checked_add(completion);
     let output = if reasoning_outside_output && !already_inside {
         completion.checked_add(reasoning)?
@@ -95,7 +95,7 @@ pub fn read(json: &str, reasoning_outside_output: bool) -> Option<Usage> {
     })
 }
 
-/// The bill and the searches that the provider states. Few do, so that most reports are not looked at again.
+/// The cost and the searches that the provider reports. Few do, so most reports are not read a second time.
 fn stated_of(json: &str) -> (u64, u64) {
     if !["\"cost", "\"server_side_tool_usage", "\"tool_calls_details"].iter().any(|name| json.contains(name))
     {
@@ -105,8 +105,8 @@ fn stated_of(json: &str) -> (u64, u64) {
     (stated::bill(usage), stated::searches(usage))
 }
 
-/// Writes a usage object in OpenAI's shape, for a client that asked and a provider that did not say. Audio and
-/// images are named only where there are any.
+/// Writes a usage object in OpenAI's format, for a client that requested it and a provider that reported none. Audio
+/// and images are stated only if there are any.
 pub fn write(usage: &Usage) -> String {
     let named = |name: &str, tokens: u64| match tokens {
         0 => String::new(),

@@ -1,4 +1,5 @@
-//! What the model at the other end takes, from the catalogue's flags or, for a model it does not list, from its name.
+//! The abilities of the target's model, from the catalogue's flags or, for a model that it does not list, from its
+//! name.
 
 use crate::{
     Target,
@@ -7,25 +8,25 @@ use crate::{
 };
 use kairosroute_domain::{catalog::Flag, provider::ProviderId};
 
-/// Abilities and limits of one model, asked with one effort.
+/// Abilities and limits of one model for one effort.
 pub(super) struct Abilities {
     /// It can reason at all.
     pub can_reason: bool,
-    /// It will when asked like this.
+    /// It will reason for this request.
     pub reasons_now: bool,
     /// `temperature` and `top_p` may be chosen.
     pub samples: bool,
-    /// Text may carry the mark up to which the prompt is cached.
+    /// Text may have the marker up to which the prompt is cached.
     pub cache_marks: bool,
     provider: ProviderId,
     version: Option<(u32, u32)>,
-    /// Of OpenAI's models, those that cannot leave reasoning out.
+    /// Among OpenAI's models, those that cannot turn reasoning off.
     always: bool,
-    /// No effort may be named.
+    /// No effort may be stated.
     no_effort: bool,
 }
 
-/// Whether it takes no more of Responses than input, instructions, tools, a limit and a schema.
+/// Whether it supports only input, instructions, tools, a limit and a schema of Responses.
 pub(super) fn is_perplexity_subset(provider: ProviderId) -> bool {
     provider.as_str() == "perplexity"
 }
@@ -57,7 +58,7 @@ impl Abilities {
         }
     }
 
-    /// The effort that comes nearest; `None` where there is no such thing.
+    /// The closest effort; `None` if there is none.
     pub fn effort(&self, asked: Effort) -> Option<Effort> {
         if !self.can_reason || self.no_effort {
             return None;
@@ -84,7 +85,7 @@ impl Abilities {
     }
 }
 
-/// Of a `gpt-` model: the two numbers of its version.
+/// For a `gpt-` model: the two numbers of its version.
 fn version(model: &str) -> Option<(u32, u32)> {
     let rest = model.strip_prefix("ft:").unwrap_or(model).strip_prefix("gpt-")?;
     let mut numbers = rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.split('.');

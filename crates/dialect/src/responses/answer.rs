@@ -1,5 +1,5 @@
-//! Whole answers for clients of Responses, made by the same hand as streamed ones, and the error that ends a stream of
-//! which nothing else is known.
+//! Whole answers for clients of Responses, written by the same code as streamed ones, and the error that ends a stream
+//! of which nothing else is known.
 
 use super::{
     frames::Frames,
@@ -25,7 +25,7 @@ pub fn write_answer(answer: &Answer, writer_context: &WriterContext, note: &str,
     for delta in choice.iter().flat_map(|choice| &choice.parts).flat_map(deltas) {
         let is_text = matches!(delta, Delta::Text(_));
         writer.event(&Event::Said { choice: 0, delta }, &mut unseen);
-        // They were gathered apart from the text, and belong to the first of it.
+        // They were collected separately from the text, and belong to the first part of it.
         for delta in logprobs.by_ref().take(if is_text { usize::MAX } else { 0 }) {
             writer.event(&Event::Said { choice: 0, delta: Delta::Logprobs(delta.clone()) }, &mut unseen);
         }
@@ -36,7 +36,7 @@ pub fn write_answer(answer: &Answer, writer_context: &WriterContext, note: &str,
     with_member(&response, "x_kairosroute", note).unwrap_or(response)
 }
 
-/// The pieces that a part would come in.
+/// The pieces in which a part would arrive.
 pub(super) fn deltas(part: &AnswerPart) -> Vec<Delta<'_>> {
     match part {
         AnswerPart::Text(text) => vec![Delta::Text(text.borrowed())],
@@ -61,7 +61,7 @@ pub(super) fn deltas(part: &AnswerPart) -> Vec<Delta<'_>> {
     }
 }
 
-/// The error that ends a stream which was passed on as it came: nothing is known of it but its next number.
+/// The error that ends a stream which passed through: only its next number is known.
 pub fn failed_event(sequence: u64, code: &str, message: &str) -> Vec<u8> {
     let nothing = Escaped::default();
     let response = Response {

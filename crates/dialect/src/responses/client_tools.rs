@@ -1,6 +1,6 @@
-//! Tools that a client of Responses runs itself and that only this wire has a form for: free-form tools, shells, patches,
-//! and the search among the client's own tools. On other wires each of them is a function; a call of that function
-//! becomes an item of the tool's kind again. Must never make a function of a tool that the provider runs.
+//! Tools that a client of Responses runs itself and that only this dialect has a form for: free-form tools, shells,
+//! patches, and the search among the client's own tools. In other wire formats each of them is a function; a call of
+//! that function becomes an item of the tool's kind again. Must never make a function of a tool that the provider runs.
 
 use super::{
     items::{member, needed, string},
@@ -13,35 +13,35 @@ use crate::{
     request::Invalid,
 };
 
-/// Between the name of a function in the canonical form and the kind of tool it stands for. No name holds it, so that
-/// every target gets another name, and the kind comes back with the client's name.
+/// Separates the name of a function in the canonical form from the kind of tool that it replaces. No name contains it,
+/// so every target gets another name, and the kind is restored with the client's name.
 pub(crate) const KIND_MARK: char = '\u{1e}';
 const KIND_MARK_INNER: &str = "\\u001e";
 
 /// One kind of tool.
 #[derive(Debug)]
 pub(super) struct ClientTool {
-    /// The type of the tool, and the mark of its kind.
+    /// The type of the tool, and the marker of its kind.
     pub tool: &'static str,
-    /// The types of the items that hold a call and its result.
+    /// The types of the items for a call and its result.
     pub call: &'static str,
     pub result: &'static str,
     /// How ids of its calls begin.
     pub id_prefix: &'static str,
-    /// The member of a call that holds what the model wrote.
+    /// The member of a call that contains the model's output.
     written: &'static str,
     form: Form,
     description: &'static str,
-    /// The function's parameters, where the tool has none of its own.
+    /// The function's parameters, if the tool has none of its own.
     parameters: &'static str,
 }
 
-/// How what the model wrote stands in the item.
+/// The form of the model's output in the item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Form {
     /// One text.
     Text,
-    /// The arguments as an object of this type, if it has one; lists and members that must be there.
+    /// The arguments as an object of this type, if it has one; lists and required members.
     Object {
         typed: Option<&'static str>,
         lists: &'static [&'static str],
@@ -135,7 +135,7 @@ impl ClientTool {
         KINDS.iter().find(|kind| kind.result == typed).filter(|_| !is_run_by_provider(members))
     }
 
-    /// The kind that a choice of this type names.
+    /// The kind that a choice of this type means.
     pub fn of_choice(typed: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.tool == typed)
     }
@@ -188,7 +188,7 @@ impl ClientTool {
         })
     }
 
-    /// The arguments of the function for a call that an item holds.
+    /// The arguments of the function for a call in an item.
     pub fn arguments(&self, members: &[Member<'_>]) -> Escaped<'static> {
         let Some(written) = member(members, self.written) else { return Escaped::default() };
         let mut object = ObjectWriter::new();
@@ -205,12 +205,12 @@ impl ClientTool {
         as_text(object)
     }
 
-    /// What the model wrote for a free-form tool; `None` for the other kinds.
+    /// The model's output for a free-form tool; `None` for the other kinds.
     pub fn input(&self, arguments: &Escaped<'_>) -> Option<Escaped<'static>> {
         (self.form == Form::Text).then(|| input(arguments))
     }
 
-    /// The item of a call; without arguments one that only announces it.
+    /// The item of a call; without arguments it only announces the call.
     pub fn item(
         &self,
         id: &str,
@@ -279,7 +279,7 @@ impl ClientTool {
     }
 }
 
-/// The kind of tool that a function of the canonical form stands for, and its name without the mark.
+/// The kind of tool that a function of the canonical form replaces, and its name without the marker.
 pub(super) fn unmarked(name: Escaped<'static>) -> (Option<&'static ClientTool>, Escaped<'static>) {
     let Some((plain, mark)) = name.inner().rsplit_once(KIND_MARK_INNER) else { return (None, name) };
     match KINDS.iter().find(|kind| kind.tool == mark) {
@@ -288,12 +288,12 @@ pub(super) fn unmarked(name: Escaped<'static>) -> (Option<&'static ClientTool>, 
     }
 }
 
-/// A search that the provider ran is its own affair; its call has no id that a result could name.
+/// A search that the provider ran does not concern the client; its call has no id that a result could state.
 fn is_run_by_provider(members: &[Member<'_>]) -> bool {
     member(members, "execution").and_then(Raw::text).is_some_and(|execution| execution == "server")
 }
 
-/// The text that a function was called with in place of a free-form tool.
+/// The text argument of a function that replaces a free-form tool.
 fn input(arguments: &Escaped<'_>) -> Escaped<'static> {
     let text = arguments.decode_json();
     let Ok(json) = Json::parse(text.trim().to_owned()) else { return arguments.clone().into_owned() };
@@ -309,7 +309,7 @@ fn input(arguments: &Escaped<'_>) -> Escaped<'static> {
     named.or_else(only).map_or_else(|| Escaped::from_text(&text), Escaped::into_owned)
 }
 
-/// What a model has to know of a grammar that nobody holds it to here.
+/// The description of a grammar that is not enforced here, for the model.
 fn grammar(format: Raw<'_>) -> Option<Escaped<'static>> {
     let definition = format.member("definition").and_then(Escaped::of)?;
     let syntax = format.member("syntax").and_then(Raw::text).unwrap_or_default();
@@ -340,7 +340,7 @@ fn listed(tool: Raw<'_>) -> Vec<String> {
     if inner.is_empty() {
         return vec![name];
     }
-    // As targets get them, see the names of tools.
+    // The names as targets get them, see the names of tools.
     let between = if name.ends_with("__") { "" } else { "__" };
     let inner = inner.into_iter().filter_map(|tool| tool.member("name").and_then(Raw::text));
     inner.map(|tool| format!("{name}{between}{tool}")).collect()

@@ -1,4 +1,4 @@
-//! What members of Responses' events and objects mean, for the reader.
+//! The meaning of members in Responses' events and objects, for the reader.
 
 use crate::{
     Unreadable,
@@ -7,17 +7,17 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// How far a response has come.
+/// The state of a response.
 pub(super) enum Status {
     Completed,
     /// Cut off.
     Cut(Finish),
     Failed,
-    /// In a queue or at work: no answer yet.
+    /// Queued or in progress: no answer yet.
     Running,
 }
 
-/// By the response's own word, else by the event's name.
+/// From the response's own status, else from the event's name.
 pub(super) fn status(typed: &str, response: Raw<'_>) -> Status {
     let said = response.member("status").and_then(Raw::text);
     let has_error = response.member("error").is_some_and(|error| !error.is_null());
@@ -54,19 +54,19 @@ pub(super) fn item_type(item: Raw<'_>) -> Option<Cow<'_, str>> {
     item.member("type").and_then(Raw::text)
 }
 
-/// Whether a call of the search tool searched; opening a page that was found is no search.
+/// Whether a call of the search tool made a search; opening a page that was found is not a search.
 pub(super) fn is_search(item: Raw<'_>) -> bool {
     let action = item.member("action").and_then(|action| action.member("type")).and_then(Raw::text);
     action.is_none_or(|action| action == "search")
 }
 
-/// A generated image's media type; PNG unless it says otherwise.
+/// A generated image's media type; PNG unless stated otherwise.
 pub(super) fn image_type(item: Raw<'_>) -> Escaped<'static> {
     let format = item.member("output_format").and_then(Raw::text);
     Escaped::from_text(&format!("image/{}", format.as_deref().unwrap_or("png")))
 }
 
-/// A web page that the text rests on; other kinds of annotations name files that only the provider has.
+/// A web page that is a source of the text; other kinds of annotations name files that only the provider has.
 pub(super) fn citation(annotation: Raw<'_>) -> Option<Citation<'_>> {
     if annotation.kind() != Kind::Object {
         return None;
@@ -78,7 +78,7 @@ pub(super) fn citation(annotation: Raw<'_>) -> Option<Citation<'_>> {
     Some(Citation { url, title: field("title"), span })
 }
 
-/// In which of its lists an item speaks.
+/// The list of an item that the content belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Voice {
     Text,
@@ -88,7 +88,7 @@ pub(super) enum Voice {
     Arguments,
 }
 
-/// Which events speak: in which voice, under which key, and whether it is the whole part again.
+/// The events with content: of which kind, under which key, and whether it is the whole part again.
 pub(super) fn spoken(typed: &str) -> Option<(Voice, &'static str, bool)> {
     Some(match typed {
         "response.output_text.delta" => (Voice::Text, "delta", false),
@@ -116,7 +116,7 @@ pub(super) fn value(json: &[u8]) -> Result<Raw<'_>, Unreadable> {
     Ok(value)
 }
 
-/// A member that is there and not null.
+/// A member that is present and not null.
 pub(super) fn present<'a>(object: Raw<'a>, key: &str) -> Option<Raw<'a>> {
     object.member(key).filter(|value| !value.is_null())
 }
@@ -125,7 +125,7 @@ pub(super) fn count(object: Raw<'_>, key: &str) -> Option<u64> {
     present(object, key).and_then(Raw::count)
 }
 
-/// Log probabilities as chat has them.
+/// Log probabilities in chat's format.
 pub(super) fn logprobs_json(list: Raw<'_>) -> Json<'static> {
     Json::trusted(format!(r#"{{"content":{}}}"#, list.get()))
 }

@@ -1,4 +1,4 @@
-//! Events of a stream to a client of Responses: named, numbered from 0, one JSON object each.
+//! Events of a stream for a client of Responses: named, numbered from 0, one JSON object each.
 
 use crate::{json::ObjectWriter, sse};
 
@@ -9,7 +9,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Goes on with this number.
+    /// Continues with this number.
     pub fn from(sequence: u64) -> Self {
         Self { sequence }
     }
@@ -33,7 +33,7 @@ impl Frames {
         });
     }
 
-    /// An event about a part of an item; `counter` names the part's place, if it has one.
+    /// An event about a part of an item; `counter` is the part's index member, if it has one.
     pub fn part(
         &mut self,
         name: &str,

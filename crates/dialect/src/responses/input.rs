@@ -1,5 +1,5 @@
-//! Writing turns as the items of `input`. What the provider cannot take and the answer rests on is an error; must
-//! never send a signature to anyone but its maker.
+//! Writes turns as the items of `input`. If the provider does not support something that the answer depends on, it is
+//! an error; must never send a signature to any provider but its own.
 
 use crate::{
     Dialect, Target, Unsupported,
@@ -11,9 +11,9 @@ use std::borrow::Cow;
 /// Writes the list of items.
 pub(super) struct InputWriter<'w, 't> {
     target: &'w Target<'t>,
-    /// Perplexity's form: text and images only, answers of the model as plain strings.
+    /// Perplexity's format: only text and images, answers of the model as plain strings.
     narrow: bool,
-    /// Text may carry the mark up to which the prompt is cached.
+    /// Text may have the marker up to which the prompt is cached.
     cache_marks: bool,
     out: Vec<u8>,
     pub dropped: Vec<Cow<'static, str>>,
@@ -29,7 +29,7 @@ impl<'w, 't> InputWriter<'w, 't> {
         (self.out, self.dropped)
     }
 
-    /// One turn is a message, and an item for everything that is no content of one.
+    /// One turn is a message, plus an item for everything that is not content of a message.
     pub fn turn(&mut self, turn: &Turn<'_>) -> Result<(), Unsupported> {
         if turn.name.is_some() {
             self.drop("messages[].name");
@@ -173,7 +173,7 @@ impl<'w, 't> InputWriter<'w, 't> {
             Source::Data { media_type, data } => {
                 match name {
                     Some(name) => name.push_quoted(item.key("filename")),
-                    // One has to be there; its ending tells the kind.
+                    // A name is required; its ending states the kind.
                     None if media_type.decode() == "application/pdf" => item.text("filename", "document.pdf"),
                     None => item.text("filename", "document"),
                 }
@@ -241,7 +241,7 @@ impl<'w, 't> InputWriter<'w, 't> {
         Ok(())
     }
 
-    /// Only its maker can read it; for others it says nothing the answer rests on.
+    /// Only its provider can read it; for others it contains nothing that the answer depends on.
     fn reasoning(&mut self, reasoning: &Reasoning<'_>) {
         let signature = reasoning.signature.as_ref().filter(|_| !self.narrow);
         let bare = signature.and_then(|signature| {

@@ -1,6 +1,6 @@
-//! OpenAI's Responses: the request as clients send it, the same for providers that speak it (OpenAI for models that
-//! need it, Perplexity in a narrower form), and answers in both directions. Nothing is kept between requests: what
-//! stands for something a provider keeps goes to a provider of Responses or nowhere.
+//! OpenAI's Responses: the client's request, the request for providers that support it (OpenAI for models that need it,
+//! Perplexity in a narrower form), and answers in both directions. Nothing is stored between requests: a reference to
+//! something that a provider stores goes to a provider of Responses or nowhere.
 
 mod abilities;
 mod answer;
@@ -30,13 +30,13 @@ pub(crate) use tools::NAMESPACE_END;
 pub use write::write;
 pub use writer::Writer;
 
-/// Stands before our mark on a block that its maker sent redacted, so that it goes back as one.
+/// Precedes our tag on a block that its provider sent redacted, so that it is sent back as redacted.
 const REDACTED: &str = "redacted.";
 
-/// Stands in the id of every item that we made, after the prefix that tells its kind. No provider's ids have it.
+/// Part of the id of every item that we created, after the prefix of its kind. No provider's ids contain it.
 const MADE_HERE: &str = "gw1_";
 
-/// Whether the item of this id was made here, so that no provider knows it.
+/// Whether the gateway created the item with this id, so that no provider knows it.
 fn is_made_here(id: &str) -> bool {
     id.split_once('_').is_some_and(|(_, rest)| rest.starts_with(MADE_HERE))
 }

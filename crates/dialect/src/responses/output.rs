@@ -1,4 +1,4 @@
-//! The objects of an answer to a client: output items, their parts, and the response around them.
+//! The objects of an answer for a client: output items, their parts, and the response around them.
 
 use super::tools::split;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     openai_chat::tier,
 };
 
-/// How far an item or a response has come.
+/// The state of an item or a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     InProgress,
@@ -53,7 +53,7 @@ impl Content {
     }
 }
 
-/// The logprob of a token from chat's shape, with the lists that clients of Responses require.
+/// The logprob of a token from chat's format, with the lists that clients of Responses require.
 pub(super) fn logprob(token: Raw<'_>) -> String {
     let alternatives = token.member("top_logprobs").map(Raw::elements).unwrap_or_default();
     let top: Vec<String> = alternatives.into_iter().map(|other| format!("{{{}}}", odds(other))).collect();
@@ -139,7 +139,7 @@ pub(super) fn image(id: &str, made: Option<(&Escaped<'_>, &Escaped<'_>)>) -> Vec
     item.end()
 }
 
-/// What a response object is made of beside its request's members.
+/// The parts of a response object beside its request's members.
 pub(super) struct Response<'r> {
     pub id: &'r str,
     pub created: i64,

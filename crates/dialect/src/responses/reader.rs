@@ -1,5 +1,5 @@
-//! Reads answers of a provider of Responses, whole or in frames. What the deltas said counts; parts that never came as
-//! deltas are taken from the events that finish them. Keeps a few words for each item and never the text.
+//! Reads answers of a provider of Responses, whole or in frames. The content of the deltas counts; parts that never
+//! arrived as deltas are taken from the events that finish them. Keeps a few words for each item and never the text.
 
 mod item;
 
@@ -18,7 +18,7 @@ use kairosroute_domain::usage::Usage;
 
 type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
 
-/// More items than any provider makes of one answer.
+/// Maximum items of one answer; no provider creates more.
 const ITEMS_MAX: usize = 4096;
 
 /// Reads one answer.
@@ -29,16 +29,16 @@ pub struct Reader {
     items: Vec<Item>,
     tools: u32,
     said_text: bool,
-    /// Characters of text said.
+    /// Characters of text emitted.
     chars: u64,
-    /// The last thing said is reasoning, which more reasoning would append to.
+    /// The last content was reasoning, to which more reasoning would be appended.
     in_reasoning: bool,
     usage: Option<Usage>,
-    /// Searches of the web among the items.
+    /// Web searches among the items.
     searches: u64,
 }
 
-/// What had been said before the final output came.
+/// The content that was emitted before the final output arrived.
 #[derive(Clone, Copy)]
 struct Heard {
     anything: bool,
@@ -107,7 +107,7 @@ impl Reader {
             | "response.failed"
             | "response.done"
             | "response.cancelled" => {
-                // Perplexity puts the error beside a response that is not there.
+                // Perplexity puts the error beside a missing response.
                 let response = present(event, "response").unwrap_or(event);
                 self.start(response, emit);
                 self.finish(typed, response, emit)?;
@@ -146,7 +146,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A piece of a part, or a part as a whole that counts only if no piece came.
+    /// A piece of a part, or a whole part that counts only if no piece arrived.
     fn speak(
         &mut self,
         voice: Voice,
@@ -176,11 +176,11 @@ impl Reader {
         let chars = self.chars;
         let Some(item) = self.items.get_mut(at) else { return };
         if voice == Voice::Arguments && item.tool.is_none() {
-            // Of a call that was not announced; its item will say all of it.
+            // For a call that was not announced; its item will contain all of it.
             return;
         }
         let is_new = item.part != Some((voice, part));
-        // An open model tells its thoughts and may sum them up again.
+        // An open model emits its reasoning and may then summarize it.
         let other = |voice| matches!(item.part, Some((said, _)) if said == voice);
         if voice == Voice::Summary && other(Voice::Thought)
             || voice == Voice::Thought && other(Voice::Summary)
@@ -195,7 +195,7 @@ impl Reader {
         match voice {
             Voice::Text => {
                 if begins && self.said_text {
-                    // Two messages of one answer are not one text.
+                    // Two messages of one answer are separate texts.
                     emit(said(Delta::Text(Escaped::from_inner("\\n\\n"))));
                     self.chars = self.chars.saturating_add(2);
                     item.part_start = self.chars;
@@ -218,7 +218,7 @@ impl Reader {
                 self.in_reasoning = true;
                 emit(said(Delta::Reasoning(text)));
             }
-            // Some models say so that there are no arguments.
+            // Some models write this for no arguments.
             Voice::Arguments if is_new && text.inner() == "null" => {}
             Voice::Arguments => {
                 if let Some(tool) = item.tool.filter(|_| !item.done) {
@@ -264,7 +264,7 @@ impl Reader {
         }
     }
 
-    /// An item as it is when it is finished: what did not come in pieces comes now.
+    /// A finished item: content that did not arrive in pieces is emitted now.
     fn complete(&mut self, index: u64, item: Raw<'_>, emit: Emit<'_>) -> Result<(), Unreadable> {
         let at = self.add(index, item, emit)?;
         if is_call(item) && self.items.get(at).is_some_and(|known| known.tool.is_none()) {
@@ -369,7 +369,7 @@ impl Reader {
         let usage = present(response, "usage");
         let outside = self.reading.reasoning_outside_output;
         let read = usage.and_then(|usage| usage::read(usage, outside));
-        // Some providers count them, and some list them.
+        // Some providers report their number, and some list them.
         let searches = |read: Usage| Usage { searches: read.searches.max(self.searches), ..read };
         self.usage = read.map(searches).or(self.usage);
         let status = events::status(typed, response);
@@ -398,7 +398,7 @@ impl Reader {
         Ok(())
     }
 
-    /// An item of the final output, which may be the first that is heard of it.
+    /// An item of the final output, which may be the first event of the item.
     fn catch_up(
         &mut self,
         index: u64,
@@ -413,7 +413,7 @@ impl Reader {
             None => known.index == index && known.tool.is_none(),
         });
         match typed.as_deref() {
-            // Its place may have been another one in the stream.
+            // Its position in the stream may have been different.
             Some("message") if known.is_none() && heard.text => {
                 let unfinished = |known: &Item| !known.done && matches!(known.part, Some((Voice::Text, _)));
                 known = self.items.iter().position(unfinished);
@@ -436,7 +436,7 @@ impl Reader {
     fn start(&mut self, response: Raw<'_>, emit: Emit<'_>) {
         let field = |key: &str| present(response, key).and_then(Escaped::of);
         let (id, model) = (field("id"), field("model"));
-        // An id that comes after the first word is too late.
+        // An id after the first content is too late.
         if !self.started && self.items.is_empty() && (id.is_some() || model.is_some()) {
             self.started = true;
             emit(Event::Start { id: id.unwrap_or_default(), model: model.unwrap_or_default() });
@@ -448,7 +448,7 @@ impl Reader {
         self.close(emit);
     }
 
-    /// The item an event is about; one that was never announced begins with it.
+    /// The item of an event; an item that was never announced begins with it.
     fn place(&mut self, event: Raw<'_>) -> Result<usize, Unreadable> {
         let last = self.items.len().checked_sub(1);
         let index = count(event, "output_index");

@@ -1,6 +1,6 @@
-//! A Responses request as clients send it: checked, measured and read into the canonical form in one go. The members
-//! keep their bytes for [`ResponsesRequest::encode`]. What only Responses can say is remembered, so that such a
-//! request is translated for nobody.
+//! A client's Responses request: checked, measured and read into the canonical form in one pass. The members keep their
+//! bytes for [`ResponsesRequest::encode`]. Members that only Responses can express are recorded, so that such a request
+//! is never translated.
 
 use super::{
     fields,
@@ -16,19 +16,19 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// A request that was read.
+/// A parsed request.
 pub struct ResponsesRequest<'a> {
     pub head: Head<'a>,
     pub(super) canonical: canonical::Request<'a>,
-    /// In the client's order; what a provider gets, before its differences are applied.
+    /// In the client's order; sent to a provider before its differences are applied.
     pub(super) members: Vec<Member<'a>>,
-    /// The first field that has no meaning on any other wire.
+    /// The first field without a meaning in other wire formats.
     pub(super) native: Option<Cow<'static, str>>,
     /// Of the body, for sizing what is written.
     pub(super) size_bytes: usize,
 }
 
-/// Reads a Responses request. An error means that nothing may be sent anywhere.
+/// Parses a Responses request. An error means that it must not be sent to any provider.
 pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ResponsesRequest<'a>, Invalid> {
     let Members { kept, own, models } = members::read(body, limits, fields::takes)?;
     let mut reading = Reading {
@@ -56,7 +56,7 @@ impl<'a> ResponsesRequest<'a> {
         &self.members
     }
 
-    /// The request for other wires; an error where it says what they cannot.
+    /// The request for other wire formats; an error if it contains what they cannot express.
     pub fn canonical(&self) -> Result<&canonical::Request<'a>, Unsupported> {
         match &self.native {
             None => Ok(&self.canonical),
@@ -78,7 +78,7 @@ impl<'a> ResponsesRequest<'a> {
     }
 }
 
-/// The members that an answer repeats, of a request of which nothing is known.
+/// The members that an answer repeats, for a request of which nothing is known.
 pub(super) fn nothing_echoed() -> String {
     echoed(|_| None)
 }
@@ -95,7 +95,7 @@ fn echoed<'a>(said: impl Fn(&str) -> Option<Cow<'a, str>>) -> String {
     out
 }
 
-/// What a response object has of its request, and what it says of a field that was not sent.
+/// The members that a response object repeats from its request, and the value of a field that was not sent.
 const ECHOED: &[(&str, &str)] = &[
     ("background", "false"),
     ("frequency_penalty", "0"),
@@ -176,7 +176,7 @@ impl<'a> Reading<'a> {
                     canonical.logprobs = Some(Logprobs { top });
                 }
             }
-            // Nobody could fetch the answer later, nor bill it.
+            // Nobody could fetch the answer later, and it could not be billed.
             "background" if value.get() == "true" => {
                 let message =
                     "`background` is not supported: an answer is given in the call that asks for it";
@@ -198,7 +198,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// What other wires may or may not know.
+    /// Members that other wire formats may support or not.
     fn setting(&mut self, member: &Member<'a>) {
         let what = match member.key.as_ref() {
             "temperature" => What::Temperature,
@@ -210,7 +210,7 @@ impl<'a> Reading<'a> {
             }
             "metadata" if member.value.is_empty() => return,
             "metadata" => What::Metadata,
-            // What happens anyway where nothing is kept, and how streams are padded, ask for nothing elsewhere.
+            // The default behaviour when nothing is stored, and the padding of streams, request nothing elsewhere.
             "store" if member.value.get() == "false" => return,
             "truncation" if member.value.get() == "\"disabled\"" => return,
             "stream_options" => return,
@@ -221,7 +221,7 @@ impl<'a> Reading<'a> {
                 What::Native
             }
             "truncation" | "prompt_cache_retention" | "prompt_cache_options" | "moderation" => What::Native,
-            // Searches, further steps and other vendors' models, at fees that no answer tells.
+            // Searches, further steps and other companies' models, at fees that no answer reports.
             "preset" | "skills" | "max_steps" | "search_parameters" | "web_search_options" => {
                 self.head.facts.unpriced_tools = true;
                 self.head.fees.add(&member.key, &member.key);
@@ -279,7 +279,7 @@ impl<'a> Reading<'a> {
                 "summary" | "generate_summary" => {
                     members::expect(member.value, Kind::String, &name)?;
                     self.canonical.thinking.visible = Some(true);
-                    // How long a summary shall be is known here alone.
+                    // Only this dialect has the length of a summary.
                     if member.value.get() != "\"auto\"" {
                         self.push(What::Native, name, member.value);
                     }
@@ -294,7 +294,7 @@ impl<'a> Reading<'a> {
         let mut known = true;
         for wanted in include.elements() {
             match wanted.text().unwrap_or_default().as_ref() {
-                // Given unasked.
+                // Returned by default.
                 "reasoning.encrypted_content" => {}
                 "message.output_text.logprobs" => {
                     self.canonical.logprobs.get_or_insert(Logprobs { top: 0 });
@@ -349,7 +349,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The members of an object, no more than may be.
+/// The members of an object, up to the maximum.
 fn members_of<'a>(object: Raw<'a>, path: &str, limits: &Limits) -> Result<Vec<Member<'a>>, Invalid> {
     members::expect(object, Kind::Object, path)?;
     let members = object.members();
@@ -360,5 +360,5 @@ fn members_of<'a>(object: Raw<'a>, path: &str, limits: &Limits) -> Result<Vec<Me
     Ok(members)
 }
 
-/// The dialect of what only speakers of Responses know.
+/// The dialect of content that only providers of Responses know.
 pub(super) const OWN_DIALECT: Dialect = Dialect::Responses;

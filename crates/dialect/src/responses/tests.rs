@@ -1,4 +1,4 @@
-//! Golden cases lie in tests/golden/responses: a stream (`.sse`), what it tells (`.events`), and often the same answer
+//! Golden cases are in tests/golden/responses: a stream (`.sse`), its events (`.events`), and often the same answer
 //! whole (`.json`).
 
 use super::{Reader, ResponsesRequest, Writer, read, write, write_answer};
@@ -86,7 +86,7 @@ fn said(delta: &Delta<'_>) -> String {
     }
 }
 
-/// Reads a stream that comes in these pieces.
+/// Reads a stream that arrives in these pieces.
 fn stream(pieces: &[&[u8]], mut each: impl FnMut(Event<'_>)) -> Result<(), Unreadable> {
     let mut reader = Reader::new(Reading { seed: "s1".into(), ..Reading::default() });
     let mut splitter = Splitter::new(1 << 20);

@@ -1,4 +1,5 @@
-//! The tier of a response that is passed on, in OpenAI's words: clients made from its documents refuse others.
+//! The service tier of a response that passes through, with OpenAI's names: clients generated from its documents refuse
+//! others.
 
 use crate::{
     json::{Cursor, DEPTH_LIMIT, Kind, Member, ObjectWriter, Raw},
@@ -7,7 +8,7 @@ use crate::{
 
 const NAME: &str = "service_tier";
 
-/// The response, or the event that holds one, with a tier that OpenAI knows; `None`: as it is.
+/// The response, or the event that contains one, with a tier that OpenAI knows; `None`: unchanged.
 pub fn with_known_tier(json: &[u8]) -> Option<Vec<u8>> {
     memchr::memmem::find(json, NAME.as_bytes())?;
     let mut cursor = Cursor::new(json, DEPTH_LIMIT).ok()?;

@@ -1,4 +1,4 @@
-//! Reading what a Responses client says of tools and of the answer's form.
+//! Reads the members of a Responses request about tools and the output format.
 
 use super::{
     client_tools::ClientTool,
@@ -14,10 +14,10 @@ use crate::{
 };
 use std::{borrow::Cow, collections::HashSet};
 
-/// Between a namespace and a name in the canonical form: no name holds it, and targets get one name for both.
+/// Separates a namespace and a name in the canonical form: no name contains it, and targets get one name for both.
 pub(crate) const NAMESPACE_END: char = '\u{1f}';
 const NAMESPACE_END_INNER: &str = "\\u001f";
-/// Tools that a choice may allow.
+/// Maximum tools that a choice may allow.
 const ALLOWED_MAX: usize = 512;
 
 /// The tools that a request offers.
@@ -25,12 +25,12 @@ const ALLOWED_MAX: usize = 512;
 pub(super) struct Offered<'a> {
     pub tools: Vec<Tool<'a>>,
     pub fees: Fees,
-    /// All of them, those inside namespaces too.
+    /// All tools, including those in namespaces.
     count: usize,
 }
 
 impl<'a> Offered<'a> {
-    /// Reads the list at `path`. Whatever is neither a function nor a namespace of functions is kept as it is.
+    /// Reads the list at `path`. An entry that is neither a function nor a namespace of functions is kept unchanged.
     pub fn read(
         &mut self,
         tools: Raw<'a>,
@@ -54,7 +54,7 @@ impl<'a> Offered<'a> {
         Ok(())
     }
 
-    /// Notes the fees of tools that only Responses knows how to offer.
+    /// Records the fees of tools that only Responses can offer.
     pub fn note_fees(&mut self, tools: Raw<'a>, path: &str, limits: &Limits) -> Result<(), Invalid> {
         for (index, tool) in self.elements(tools, path, limits)?.into_iter().enumerate() {
             self.fees.add_responses_tool(tool, &format!("{path}[{index}]"));
@@ -96,7 +96,7 @@ fn is_namespace(members: &[Member<'_>]) -> bool {
     super::items::member(members, "type").is_some_and(|typed| typed.get() == "\"namespace\"")
 }
 
-/// The name of a call, and of the namespace it belongs to.
+/// The name of a call, with its namespace.
 pub(super) fn name<'a>(members: &[Member<'a>], path: &str) -> Result<Escaped<'a>, Invalid> {
     let name = needed(members, "name", path)?;
     match string(members, "namespace", path)?.filter(|namespace| !namespace.is_empty()) {
@@ -109,7 +109,7 @@ pub(super) fn joined(namespace: &Escaped<'_>, name: &Escaped<'_>) -> Escaped<'st
     Escaped::from_inner(format!("{}{NAMESPACE_END_INNER}{}", namespace.inner(), name.inner()))
 }
 
-/// The namespace of a name of the canonical form, if it has one, and the name inside it.
+/// The namespace of a name of the canonical form, if it has one, and the name in it.
 pub(super) fn split<'n>(name: &'n Escaped<'_>) -> (Option<&'n str>, &'n str) {
     match name.inner().split_once(NAMESPACE_END_INNER) {
         Some((namespace, name)) => (Some(namespace), name),
@@ -154,8 +154,8 @@ fn kind<'a>(
     }
 }
 
-/// The tools with the members of functions that clients of Responses require. A tool is held to its schema only where
-/// the request says so.
+/// The tools with the members of functions that clients of Responses require. A tool is strict only if the request
+/// states it.
 pub(super) fn complete(tools: Raw<'_>) -> Cow<'_, str> {
     let required = [("strict", "false"), ("parameters", "null")];
     let lacking = |tool: Raw<'_>| -> Vec<(&str, &str)> {
@@ -178,7 +178,7 @@ pub(super) fn complete(tools: Raw<'_>) -> Cow<'_, str> {
     Cow::Owned(format!("[{}]", completed.collect::<Vec<_>>().join(",")))
 }
 
-/// The choice, `None` for one that only Responses knows; and whether it demands a call.
+/// The choice, `None` for one that only Responses has; and whether it requires a call.
 pub(super) fn choice(choice: Raw<'_>) -> Result<(Option<ToolChoice<'_>>, bool), Invalid> {
     let word = match choice.kind() {
         Kind::String => choice.text().unwrap_or_default(),
@@ -215,7 +215,7 @@ fn choice_object(choice: Raw<'_>) -> Result<(Option<ToolChoice<'_>>, bool), Inva
                 let members = tool.members();
                 match chosen(&members, &path)? {
                     Some(name) => names.push(name),
-                    // A hosted tool has no name of its own.
+                    // A hosted tool has no name.
                     None => return Ok((None, required)),
                 }
             }
@@ -228,7 +228,7 @@ fn choice_object(choice: Raw<'_>) -> Result<(Option<ToolChoice<'_>>, bool), Inva
     }
 }
 
-/// The tool that an entry of an allowed list names, in the canonical form.
+/// The tool of an entry of an allowed list, in the canonical form.
 fn chosen<'a>(members: &[Member<'a>], path: &str) -> Result<Option<Escaped<'a>>, Invalid> {
     let typed = string(members, "type", path)?.map(|typed| typed.decode().into_owned());
     if let Some(kind) = typed.and_then(|typed| ClientTool::of_choice(&typed)) {
@@ -240,7 +240,7 @@ fn chosen<'a>(members: &[Member<'a>], path: &str) -> Result<Option<Escaped<'a>>,
     }
 }
 
-/// Adds the tools that items bring along; one that the request lists already keeps its place.
+/// Adds the tools in items; a tool that the request lists already keeps its place.
 pub(super) fn add<'a>(tools: &mut Vec<Tool<'a>>, added: Vec<Tool<'a>>) {
     let key = |tool: &Tool<'_>| match &tool.kind {
         ToolKind::Function { name, .. } => Some(name.decode().into_owned()),
@@ -254,7 +254,7 @@ pub(super) fn add<'a>(tools: &mut Vec<Tool<'a>>, added: Vec<Tool<'a>>) {
     }
 }
 
-/// The form of the answer; `None` for one that only Responses knows.
+/// The output format; `None` for one that only Responses has.
 pub(super) fn format(format: Raw<'_>) -> Result<Option<Format<'_>>, Invalid> {
     const PATH: &str = "text.format";
     expect(format, Kind::Object, PATH)?;

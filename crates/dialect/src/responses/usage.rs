@@ -1,4 +1,4 @@
-//! Usage as Responses report it, and as clients read it.
+//! Usage in the format of Responses, from providers and for clients.
 
 use crate::{
     json::{Kind, Raw},
@@ -6,10 +6,10 @@ use crate::{
 };
 use kairosroute_domain::usage::{Basis, Usage};
 
-/// The largest count believed; above it the report is taken for broken.
+/// The largest accepted count; a report with a larger one is treated as broken.
 const TOKENS_MAX: u64 = 1_000_000_000;
 
-/// Reads a usage object. `None` when there is nothing to bill by (null, a wrong type, no counts, an absurd count).
+/// Reads a usage object. `None` if nothing can be billed from it (null, a wrong type, no counts, an implausible count).
 pub(super) fn read(usage: Raw<'_>, reasoning_outside_output: bool) -> Option<Usage> {
     if usage.kind() != Kind::Object {
         return None;
@@ -26,7 +26,7 @@ pub(super) fn read(usage: Raw<'_>, reasoning_outside_output: bool) -> Option<Usa
     let prompt = count(usage, "input_tokens")??;
     let said = count(usage, "output_tokens")??;
     let total = count(usage, "total_tokens")?;
-    // Perplexity has Anthropic's names for what was cached.
+    // Perplexity uses Anthropic's names for cached tokens.
     let read_back = detail("input_tokens_details", "cached_tokens")?
         .or(detail("input_tokens_details", "cache_read_input_tokens")?)
         .unwrap_or(0);
@@ -34,7 +34,7 @@ pub(super) fn read(usage: Raw<'_>, reasoning_outside_output: bool) -> Option<Usa
         .or(detail("input_tokens_details", "cache_creation_input_tokens")?)
         .unwrap_or(0);
     let reasoning = detail("output_tokens_details", "reasoning_tokens")?.unwrap_or(0);
-    // The check sum tells a host that counts apart what others count inside.
+    // The total reveals a host that counts separately what others include.
     let apart = |more: u64| total.is_some() && total == sum(&[prompt, said, more]);
     let cached_apart = sum(&[read_back, written]).is_some_and(|cached| cached > 0 && apart(cached));
     let output = if reasoning_outside_output && total != sum(&[prompt, said]) {

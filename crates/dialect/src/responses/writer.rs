@@ -1,6 +1,6 @@
-//! Writes answers for clients of Responses: the events of a stream in a rising sequence, items opened when something is
-//! said in them and closed before the next kind begins. A whole answer is what the stream's last event would hold, so
-//! that the two cannot differ. Calls come one after the other, however the provider mixes their pieces.
+//! Writes answers for clients of Responses: the events of a stream in a rising sequence; items are opened at their
+//! first content and closed before the next kind begins. A whole answer is the content of the stream's last event, so
+//! the two cannot differ. Calls are written one after the other, also if the provider interleaves their pieces.
 
 mod tool;
 
@@ -29,30 +29,30 @@ pub struct Writer {
     model: Escaped<'static>,
     tier: Option<String>,
     finish: Option<Finish>,
-    /// The model's words for declining were written.
+    /// The model's refusal was written.
     declined: bool,
-    /// Finished items by their place; empty while they are open.
+    /// Finished items by their index; empty while they are open.
     items: Vec<Vec<u8>>,
     open: Open,
     /// Calls that have begun; the first is being written.
     tools: VecDeque<Tool>,
     /// Characters of text in messages that are closed.
     chars: u64,
-    /// Of everything said so far, which the last event repeats.
+    /// Bytes of all content so far, which the last event repeats.
     held_bytes: usize,
 }
 
-/// What an item takes beside what is said in it.
+/// The memory for an item beside its content.
 const ITEM_OVERHEAD_BYTES: usize = 512;
 
-/// The message or reasoning that is being written.
+/// The message or reasoning in progress.
 enum Open {
     Nothing,
     Message { index: usize, id: String, content: Content },
     Reasoning { index: usize, id: String, text: Escaped<'static> },
 }
 
-/// The events about the input of a free-form tool, and the member of each that holds it.
+/// The events about the input of a free-form tool, and the member of each that contains it.
 const CUSTOM_INPUT: [(&str, &str); 2] =
     [("response.custom_tool_call_input.delta", "delta"), ("response.custom_tool_call_input.done", "input")];
 
@@ -75,7 +75,7 @@ impl Writer {
         }
     }
 
-    /// Writes what the client gets of an event at once.
+    /// Writes the part of an event that the client gets at once.
     pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match event {
             Event::Start { model, .. } => {
@@ -110,7 +110,7 @@ impl Writer {
         self.held_bytes.saturating_add(items.saturating_mul(ITEM_OVERHEAD_BYTES))
     }
 
-    /// Writes the end of a billed answer.
+    /// Writes the end of a charged answer.
     pub fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
         self.begin(out);
         let status = self.status();
@@ -131,7 +131,7 @@ impl Writer {
         self.frames.write("response.failed", out, |frame| frame.key("response").extend(response));
     }
 
-    /// The response as the stream's last event has it.
+    /// The response in the stream's last event.
     pub(super) fn whole(mut self, tier: Option<String>, finish: Option<Finish>, billed: &Usage) -> Vec<u8> {
         self.tier = tier;
         self.finish = finish;
@@ -257,7 +257,7 @@ impl Writer {
         content.annotations.push(annotation);
     }
 
-    /// They are told when the text is done.
+    /// They are written when the text is complete.
     fn logprobs(&mut self, logprobs: &Json<'_>) {
         let Open::Message { content, .. } = &mut self.open else { return };
         for token in logprobs.raw().member("content").map(|list| list.elements()).unwrap_or_default() {
@@ -290,7 +290,7 @@ impl Writer {
         }
     }
 
-    /// Reasoning that only its maker can read.
+    /// Reasoning that only its provider can read.
     fn encrypted(&mut self, marked: &Escaped<'_>, out: &mut Vec<u8>) {
         let (index, id) = self.place("rs_");
         let nothing = Escaped::default();
@@ -344,7 +344,7 @@ impl Writer {
         let Some((index, id)) = tool.place.take() else { return };
         if let Some(kind) = tool.kind {
             if let Some(input) = kind.input(&tool.arguments) {
-                // The text is inside of the arguments, so it is sent when they are complete.
+                // The text is inside the arguments, so it is sent when they are complete.
                 for (name, key) in CUSTOM_INPUT {
                     self.frames.part(name, (index, id.as_str()), None, out, |frame| {
                         input.push_quoted(frame.key(key));
@@ -371,7 +371,7 @@ impl Writer {
     fn close(&mut self, status: Status, out: &mut Vec<u8>) {
         match &self.open {
             Open::Nothing => {}
-            // Nobody signed it. The mark alone tells whose it is.
+            // It has no signature. The tag alone states its provider.
             Open::Reasoning { .. } => self.close_reasoning(&self.mark(&Escaped::default()), out),
             Open::Message { .. } => self.close_message(status, out),
         }
@@ -434,7 +434,7 @@ impl Writer {
         }
     }
 
-    /// The place and id of a new item.
+    /// The index and id of a new item.
     fn place(&mut self, prefix: &str) -> (usize, String) {
         let index = self.items.len();
         self.items.push(Vec::new());
@@ -448,7 +448,7 @@ impl Writer {
     fn status(&self) -> Status {
         match self.finish {
             Some(Finish::Length | Finish::ContentFilter) => Status::Incomplete,
-            // Without words for it nothing else would tell.
+            // Without a refusal text nothing else would show it.
             Some(Finish::Refusal) if !self.declined => Status::Incomplete,
             _ => Status::Completed,
         }

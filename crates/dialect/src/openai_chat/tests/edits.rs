@@ -1,9 +1,9 @@
-//! One input and what each provider gets of it.
+//! One input and the result for each provider.
 
 use super::*;
 use crate::canonical::Signature;
 
-/// Provider, model, further members, what becomes of them, what is named as dropped.
+/// Provider, model, further members, the members that are sent, the names that are listed as dropped.
 const CASES: &[(&str, &str, &str, &str, &[&str])] = &[
     ("openai", "gpt-4o", r#""max_tokens":5,"temperature":0.10"#, r#""max_tokens":5,"temperature":0.10"#, &[]),
     (
@@ -246,7 +246,7 @@ fn a_signature_under_our_mark_goes_back_bare_to_its_maker_alone() {
         let bare = messages(&[signed(name, "QUJD")]);
         assert_eq!(messages_for("openai", &bare), bare);
     }
-    // What only looks like a mark is text.
+    // Text that only looks like a tag is text.
     let quoted = r#"[{"role":"user","content":"x","note":"say \"gw1.a.b.c\""}]"#;
     assert_eq!(messages_for("openai", quoted), quoted);
 }

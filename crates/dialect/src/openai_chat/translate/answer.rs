@@ -1,4 +1,4 @@
-//! A whole answer as a chat client gets it: the parts of each choice gathered under the members of one message.
+//! A whole answer for a chat client: the parts of each choice, collected into the members of one message.
 
 use super::{
     super::{tier, usage},
@@ -11,8 +11,8 @@ use crate::{
 };
 use kairosroute_domain::usage::Usage;
 
-/// What was said in an earlier turn of an answer that took several, and how that turn is written: signatures are its
-/// maker's.
+/// The content of earlier turns of an answer with several turns, and how that turn is written: signatures belong to
+/// their provider.
 pub struct Said {
     pub parts: Vec<AnswerPart>,
     pub writer_context: WriterContext,

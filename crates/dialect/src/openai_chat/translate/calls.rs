@@ -1,6 +1,6 @@
-//! The tool calls of one choice while they come. Hosts number them, or not; name them in every piece, or in one;
-//! send them whole or piece by piece, several at a time. A call is told once its name is known; it gets an id of
-//! ours when the host gives none. Arguments are passed on, never gathered, but for a call still without a name.
+//! The tool calls of one choice while they arrive. Hosts number them, or not; name them in every piece, or in one; send
+//! them whole or in pieces, several at a time. A call is emitted when its name is known; it gets an id of ours if the
+//! host gives none. Arguments are passed on and not collected, except for a call without a name.
 
 use std::{
     collections::HashMap,
@@ -17,25 +17,25 @@ use crate::{
     json::{Escaped, Kind, Raw},
 };
 
-/// More calls than this in one answer are no answer.
+/// Maximum calls in one answer.
 const CALLS_MAX: usize = 512;
-/// What calls without a name may hold together.
+/// Maximum bytes of all calls without a name.
 const EARLY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The calls of one choice.
 #[derive(Default)]
 pub(in super::super) struct Calls {
     calls: Vec<Call>,
-    /// The latest call under each of the host's numbers, and the call of each id.
+    /// The latest call for each of the host's numbers, and the call of each id.
     by_index: HashMap<u64, usize>,
     by_id: HashMap<u64, usize>,
-    /// Calls told so far.
+    /// Calls that were emitted.
     told: u32,
-    /// Held by those that are not.
+    /// Bytes of the calls that were not.
     early_bytes: usize,
 }
 
-/// Where a piece of a call belongs.
+/// The call of a piece.
 pub(in super::super) struct Place {
     pub number: u64,
     /// It is the first piece of its call.
@@ -44,11 +44,11 @@ pub(in super::super) struct Place {
 
 #[derive(Default)]
 struct Call {
-    /// Its number in an answer that is passed on: the host's, or its place where the host gives none of its own.
+    /// Its number in an answer that passes through: the host's, or its position if the host gives none.
     number: u64,
-    /// Of the host's id, to recognise it by.
+    /// From the host's id, for comparison.
     id_hash: Option<u64>,
-    /// Our number, once it is told.
+    /// Our number, after it was emitted.
     tool: Option<u32>,
     /// While it has no name.
     early: Early,
@@ -64,7 +64,7 @@ struct Early {
     signature: Option<Escaped<'static>>,
 }
 
-/// What one piece says of a call.
+/// The content of one piece of a call.
 struct Piece<'a> {
     index: Option<u64>,
     id: Option<Escaped<'a>>,
@@ -78,12 +78,12 @@ impl Calls {
         !self.calls.is_empty()
     }
 
-    /// There are calls, and the arguments of each have come to their end.
+    /// There are calls, and the arguments of each are complete.
     pub(in super::super) fn are_whole(&self) -> bool {
         self.any() && self.calls.iter().all(|call| call.extent.is_whole())
     }
 
-    /// Takes an element of `tool_calls`, and its place when there are several.
+    /// Takes an element of `tool_calls`, and its position if there are several.
     pub(super) fn take(
         &mut self,
         raw: Raw<'_>,
@@ -100,7 +100,7 @@ impl Calls {
         self.piece(at, piece, choice, seed, emit)
     }
 
-    /// Takes the `function_call` of before there were tools: one call at most, without an id.
+    /// Takes the older `function_call`: at most one call, without an id.
     pub(super) fn take_legacy(
         &mut self,
         raw: Raw<'_>,
@@ -119,7 +119,7 @@ impl Calls {
     /// Ends every call that is still open.
     pub(super) fn close(&mut self, choice: u32, seed: &str, emit: Emit<'_>) {
         for at in 0..self.calls.len() {
-            // A call whose name never came is told without one: it must not be lost.
+            // A call whose name never arrived is emitted without one: it must not be lost.
             self.tell(at, Escaped::default(), choice, seed, emit);
             let Some(call) = self.calls.get_mut(at).filter(|call| !call.closed) else { continue };
             call.closed = true;
@@ -129,7 +129,7 @@ impl Calls {
         }
     }
 
-    /// Where an element of `tool_calls` belongs, for answers that are passed on; `None` when there are too many calls.
+    /// The position of an element of `tool_calls`, for answers that pass through; `None` if there are too many calls.
     pub(in super::super) fn place(&mut self, raw: Raw<'_>, position: Option<usize>) -> Option<Place> {
         let piece = Piece::of(raw)?;
         let (at, began) = match self.find(&piece, position) {
@@ -144,26 +144,26 @@ impl Calls {
         Some(Place { number: call.number, began })
     }
 
-    /// The open call a piece belongs to.
+    /// The open call of a piece.
     fn find(&self, piece: &Piece<'_>, position: Option<usize>) -> Option<usize> {
         let hash = piece.id.as_ref().map(hash);
         let open = |at: &usize| self.calls.get(*at).is_some_and(|call| !call.closed);
         let Some(index) = piece.index else {
             let by_id = hash.and_then(|hash| self.by_id.get(&hash)).copied().filter(open);
-            // Without a number and an id: what has a name begins, what has none goes on, several in their order
-            // and one with the latest.
+            // Without a number and an id: a piece with a name begins a call; a piece without one continues a call,
+            // several in their order and a single one the latest.
             let goes_on = piece.id.is_none() && piece.name.is_none();
             let latest = self.calls.len().checked_sub(1).filter(|_| goes_on);
             return by_id.or(latest.map(|latest| position.map_or(latest, |place| place.min(latest))));
         };
         let at = self.by_index.get(&index).copied().filter(open)?;
         let known = self.calls.get(at)?.id_hash;
-        // Another id and a name under a number that was used: a host that gives every call the same number.
+        // Another id and a name with a used number: a host that gives every call the same number.
         let another = known.zip(hash).is_some_and(|(known, new)| known != new) && piece.name.is_some();
         if !another {
             return Some(at);
         }
-        // One of the calls before under the same number.
+        // An earlier call with the same number.
         hash.and_then(|hash| self.by_id.get(&hash)).copied().filter(open)
     }
 
@@ -181,7 +181,7 @@ impl Calls {
         Ok(at)
     }
 
-    /// Recognises the call by this id from now on. `true`: it had none.
+    /// Assigns this id to the call from now on. `true`: it had none.
     fn note_id(&mut self, at: usize, id: Option<&Escaped<'_>>) -> bool {
         let (Some(call), Some(id)) = (self.calls.get_mut(at), id) else { return false };
         if call.id_hash.is_some() {
@@ -228,7 +228,7 @@ impl Calls {
         }
     }
 
-    /// Tells that the call began, unless it was told.
+    /// Emits the begin of the call, unless it was emitted.
     fn tell(&mut self, at: usize, name: Escaped<'_>, choice: u32, seed: &str, emit: Emit<'_>) {
         let Some(call) = self.calls.get_mut(at).filter(|call| call.tool.is_none() && !call.closed) else {
             return;
@@ -287,7 +287,7 @@ impl<'a> Piece<'a> {
             return None;
         }
         let members = raw.members();
-        // OpenAI's free-form tools stand under a name of their own.
+        // OpenAI's free-form tools have a separate member.
         let function = last(&members, "function").or_else(|| last(&members, "custom"));
         let piece = function.and_then(Piece::of_function);
         let id = last(&members, "id").and_then(Escaped::of);

@@ -1,5 +1,5 @@
-//! How much a model is told to think, in the words it takes. Hosts publish the words by model family; a model
-//! nobody knows is taken for the newest of its family. From the providers' API references, November 2026.
+//! The reasoning effort of a request in the levels that a model accepts. Hosts publish the levels by model family; an
+//! unknown model counts as the newest of its family. From the providers' API references, November 2026.
 
 use super::super::traits::{Reasoning, Traits};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use kairosroute_domain::catalog::Flag;
 
-/// What is said of thinking.
+/// The members about reasoning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Say {
     Nothing,
@@ -16,11 +16,11 @@ pub(super) enum Say {
     Word(&'static str),
     /// `thinking`, on or off.
     Switch(bool),
-    /// The model does not take it, and the client is told.
+    /// The model does not support it; it is listed for the client.
     Dropped,
 }
 
-/// What to tell the target's model.
+/// The members for the target's model.
 pub(super) fn say(thinking: Thinking, target: &Target<'_>) -> Say {
     let by_budget = thinking.budget_tokens.map(Effort::of_budget);
     let Some(effort) = thinking.effort.or(by_budget) else { return Say::Nothing };
@@ -41,7 +41,7 @@ pub(super) fn say(thinking: Thinking, target: &Target<'_>) -> Say {
     nearest(effort, words).map_or(Say::Dropped, |word| Say::Word(word.as_str()))
 }
 
-/// Whether the model thinks at all: the catalogue's word, else what its name tells.
+/// Whether the model reasons at all: from the catalogue, else from its name.
 fn reasons(target: &Target<'_>) -> bool {
     let traits = Traits::of(target.provider, target.upstream_model);
     if traits.no_effort {
@@ -53,7 +53,7 @@ fn reasons(target: &Target<'_>) -> bool {
     }
 }
 
-/// OpenAI's words changed from version to version of gpt-5.
+/// OpenAI's levels changed from version to version of gpt-5.
 fn openai(model: &str) -> &'static [Effort] {
     use Effort::{High, Low, Medium, Minimal, None, XHigh};
     match gpt_version(model) {
@@ -73,8 +73,8 @@ pub(super) fn gpt_version(model: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// The word closest to the effort, the lower one of two as close. Thinking is never taken for none, and none is
-/// the least there is.
+/// The level closest to the requested effort, the lower one of two equally close. An effort is never mapped to none,
+/// and none is the minimum.
 fn nearest<'w>(effort: Effort, words: impl Iterator<Item = &'w Effort>) -> Option<Effort> {
     let rank = |effort: Effort| effort as i8;
     words

@@ -1,6 +1,6 @@
-//! How far the JSON of a call's arguments has come, told from its pieces without keeping them.
+//! Determines from the pieces of a call's arguments whether their JSON is complete, without keeping them.
 
-/// Follows brackets and strings through the pieces of one JSON text, each escaped as the inside of a JSON string.
+/// Tracks brackets and strings through the pieces of one JSON text, each escaped as the inside of a JSON string.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Extent {
     depth: u32,
@@ -27,7 +27,7 @@ impl Extent {
         }
     }
 
-    /// Nothing is open. Arguments that never came are whole: a call may have none.
+    /// No bracket or string is open. Missing arguments are complete: a call may have none.
     pub(crate) fn is_whole(self) -> bool {
         self.depth == 0 && !self.in_string
     }

@@ -1,5 +1,5 @@
-//! OpenAI's chat to and from the canonical form, for clients whose provider speaks something else and for
-//! providers whose client does. Requests and answers of one dialect at both ends never come here.
+//! OpenAI's chat to and from the canonical form, for clients whose provider uses another dialect and for providers
+//! whose client does. Requests and answers with one dialect on both sides do not use this code.
 
 mod answer;
 mod calls;

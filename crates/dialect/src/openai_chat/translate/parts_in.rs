@@ -1,5 +1,5 @@
-//! The content of a message as parts. Media are told apart by where they are: embedded, at an address, or kept by
-//! the provider. A kind of part that is not known is refused by its path; nothing is fetched or decoded.
+//! The content of a message as parts. Media are distinguished by their place: embedded, at an address, or stored by the
+//! provider. An unknown kind of part is refused with its path; nothing is fetched or decoded.
 
 use super::turns_in::{cache_control, object_of};
 use crate::{
@@ -22,7 +22,7 @@ pub(super) fn read<'a>(
     elements.map(|(number, element)| part(element, message, number, notes)).collect()
 }
 
-/// A block of reasoning, with or without what its provider wants back.
+/// A block of reasoning, with or without its provider's signature.
 pub(super) fn thinking<'a>(members: &[Member<'a>]) -> Option<Part<'a>> {
     let text = |key: &str| object_of(members, key).and_then(Escaped::of);
     let signed = |key: &str| {
@@ -110,7 +110,7 @@ fn document<'a>(file: &[Member<'a>]) -> Option<Source<'a>> {
     Some(Source::Id { id, dialect: Dialect::Chat })
 }
 
-/// What a URL names: a data URL is split, any other stays whole. `None` for data that is not base64.
+/// The content of a URL: a data URL is split, any other is kept whole. `None` for data that is not base64.
 fn address(raw: Raw<'_>) -> Option<Source<'_>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     let (head, data) = inner.split_once(',').unwrap_or((inner, ""));

@@ -1,5 +1,5 @@
-//! What a streamed and a whole chat answer have in common: who answers, and the JSON of calls, citations, images
-//! and blocks of reasoning. Signatures leave under our mark only.
+//! The common part of streamed and whole chat answers: id and model, and the JSON of calls, citations, images and
+//! blocks of reasoning. Signatures are sent only with our tag.
 
 use super::turns_out::{push_data_url, thought_signature};
 use crate::{
@@ -13,7 +13,7 @@ pub(super) const TOOLS_MAX: usize = 4096;
 /// How ids of chat completions begin.
 const PREFIX: &str = "chatcmpl-";
 
-/// What every chunk repeats.
+/// The members that every chunk repeats.
 pub(super) struct Name {
     id: Escaped<'static>,
     model: Escaped<'static>,
@@ -21,7 +21,7 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// From what the provider calls the answer and the model; an id of another form gives way to one of ours.
+    /// From the provider's id and model; an id of another format is replaced by one of ours.
     pub(super) fn new(writer_context: &WriterContext, id: &Escaped<'_>, model: &Escaped<'_>) -> Self {
         let id = if id.inner().starts_with(PREFIX) {
             id.clone().into_owned()
@@ -84,7 +84,7 @@ impl Call<'_> {
     }
 }
 
-/// A block of reasoning that a client can hand back.
+/// A block of reasoning that a client can send back.
 pub(super) fn thinking(
     text: &Escaped<'_>,
     bare: &Escaped<'_>,
@@ -106,7 +106,7 @@ pub(super) fn redacted(data: &Escaped<'_>, place: Place, writer_context: &Writer
     text_of(out.end())
 }
 
-/// A URL citation. Clients' readers demand a title and a span; without them the title is empty and so is the span.
+/// A URL citation. Clients' readers require a title and a span; if they are missing, both are empty.
 pub(super) fn citation(citation: &Citation<'_>) -> String {
     let (from, to) = citation.span.unwrap_or_default();
     let mut inner = ObjectWriter::new();
@@ -133,8 +133,8 @@ pub(super) fn image(media_type: &Escaped<'_>, data: &Escaped<'_>) -> String {
     text_of(out.end())
 }
 
-/// Chat's word for why an answer ended. It agrees with what was written: clients run the calls of an answer that ended
-/// for them, and stop otherwise.
+/// Chat's finish reason. It agrees with the content: clients run the calls of an answer that ended with calls, and stop
+/// otherwise.
 pub(super) fn finish_word(finish: Option<Finish>, calls: bool) -> &'static str {
     match finish {
         Some(Finish::Length) => "length",

@@ -1,6 +1,6 @@
-//! A client's chat request in the canonical form. It was checked when it was read; here its members find their
-//! meaning, borrowed from the body. What no other dialect can say is refused by its path when it changes the
-//! answer, and kept by its name, to be told to the client, when it does not.
+//! A client's chat request in the canonical form. It was checked when it was read; here its members get their meaning,
+//! borrowed from the body. A member that no other dialect can express is refused with its path if it changes the
+//! answer, and otherwise recorded by name, to be listed for the client.
 
 use super::{
     super::request::ChatRequest,
@@ -16,12 +16,12 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// What other providers are asked for under these names changes the answer, and nothing else stands for it.
+/// Members with these names change the answer at other providers, and nothing can replace them.
 const FOREIGN: [&str; 5] =
     ["guardrails", "generation_config", "tool_config", "cached_content", "search_parameters"];
 
 impl<'a> ChatRequest<'a> {
-    /// The request as every other dialect's writer takes it.
+    /// The request for the writer of every other dialect.
     pub fn canonical(&self) -> Result<Request<'a>, Unsupported> {
         let mut reading = Reading::default();
         for member in &self.members {
@@ -43,7 +43,7 @@ impl<'a> ChatRequest<'a> {
 #[derive(Default)]
 struct Reading<'a> {
     request: Request<'a>,
-    /// Of the field that `tool_choice` replaced.
+    /// The older field that `tool_choice` replaced.
     legacy_choice: Option<ToolChoice<'a>>,
     top_logprobs: u64,
     notes: Notes<'a>,
@@ -54,7 +54,7 @@ impl<'a> Reading<'a> {
         let (name, value) = (member.key.as_ref(), member.value);
         let request = &mut self.request;
         match name {
-            // What the head says already, or what is no provider's business.
+            // Members that the head contains already, or that do not concern a provider.
             "model"
             | "stream"
             | "stream_options"
@@ -89,7 +89,7 @@ impl<'a> Reading<'a> {
                 Some(thinking) => request.thinking = thinking,
                 None => self.setting(member, What::Native),
             },
-            // An empty object asks for a search as well.
+            // An empty object also requests a search.
             "web_search_options" => return Err(Unsupported::field("web_search_options")),
             "prediction" | "audio" if value.is_idle() => {}
             _ if FOREIGN.contains(&name) && !value.is_idle() => {
@@ -192,7 +192,7 @@ fn tool_choice(value: Raw<'_>) -> Result<ToolChoice<'_>, Unsupported> {
     })
 }
 
-/// The field from before there were tools.
+/// The older field, from before tools.
 fn function_call(value: Raw<'_>) -> Result<ToolChoice<'_>, Unsupported> {
     match value.get() {
         "\"auto\"" => Ok(ToolChoice::Auto),
@@ -209,7 +209,7 @@ fn format(value: Raw<'_>) -> Result<Format<'_>, Unsupported> {
     let typed = object_of(&members, "type").and_then(Raw::text).unwrap_or_default();
     match typed.as_ref() {
         "text" => Ok(Format::Text),
-        // Some hosts take a schema here as well.
+        // Some hosts accept a schema here as well.
         "json_object" => match object_of(&members, "schema").filter(|raw| raw.kind() == Kind::Object) {
             Some(schema) => Ok(schema_format(None, None, Json::of(schema), None)),
             None => Ok(Format::JsonObject),
@@ -244,8 +244,8 @@ fn texts(value: Raw<'_>) -> Vec<Escaped<'_>> {
     }
 }
 
-/// The object by which several hosts switch thinking. `None` when it says what is not known here. A word of
-/// effort says more than a switch and stays.
+/// The object by which several hosts turn reasoning on and off. `None` if it has an unknown value. An effort level is
+/// more precise than a switch and is kept.
 fn thinking(value: Raw<'_>, before: Thinking) -> Option<Thinking> {
     let members = value.members();
     let visible = match object_of(&members, "display").and_then(Raw::text).as_deref() {

@@ -1,5 +1,5 @@
-//! The messages of a chat request as turns: roles, calls and results find each other, results in a row become
-//! one turn. Of members nobody documents it keeps the names, so that a translation can tell what it left out.
+//! The messages of a chat request as turns: roles, calls and their results are matched, and consecutive results become
+//! one turn. The names of undocumented members are kept, so that a translation can list what it left out.
 
 use super::parts_in;
 use crate::{
@@ -10,10 +10,10 @@ use crate::{
 };
 use std::{collections::HashMap, iter::Peekable};
 
-/// Between a call's id and Gemini's signature, in gateways that let the signature travel in the id.
+/// Separates a call's id from Gemini's signature, for clients of gateways that send the signature in the id.
 const THOUGHT: &str = "__thought__";
 
-/// The members of one message that mean something.
+/// The members of one message that are used.
 #[derive(Default)]
 struct Message<'a> {
     index: usize,
@@ -68,7 +68,7 @@ pub(super) fn object_of<'a>(members: &[Member<'a>], key: &str) -> Option<Raw<'a>
     (!member.value.is_null()).then_some(member.value)
 }
 
-/// Anthropic's mark, which other hosts' clients use as well.
+/// Anthropic's marker, which clients of other hosts use as well.
 pub(super) fn cache_control(raw: Raw<'_>) -> Option<Cache> {
     if raw.kind() != Kind::Object {
         return None;
@@ -77,7 +77,7 @@ pub(super) fn cache_control(raw: Raw<'_>) -> Option<Cache> {
     Some(if hour { Cache::Hour } else { Cache::Short })
 }
 
-/// Where a block of reasoning stood among text and calls.
+/// The position of a block of reasoning among text and calls.
 fn place(part: &Part<'_>) -> Place {
     match part {
         Part::Reasoning(Reasoning { signature: Some(signature), .. }) => signature.place(),
@@ -85,10 +85,10 @@ fn place(part: &Part<'_>) -> Place {
     }
 }
 
-/// Blocks of reasoning in the order of their places.
+/// Blocks of reasoning in the order of their positions.
 type Thoughts<'a> = Peekable<std::vec::IntoIter<(Place, Part<'a>)>>;
 
-/// Takes the thoughts that stood there or before.
+/// Takes the reasoning at that position or before.
 fn until<'a>(thoughts: &mut Thoughts<'a>, place: Place) -> Vec<Part<'a>> {
     let mut taken = Vec::new();
     while let Some((_, thought)) = thoughts.next_if(|(stood, _)| *stood <= place) {
@@ -97,7 +97,7 @@ fn until<'a>(thoughts: &mut Thoughts<'a>, place: Place) -> Vec<Part<'a>> {
     taken
 }
 
-/// The last call of each name, for results that name no id. Every turn is looked at once, however many results ask.
+/// The last call of each name, for results without an id. Every turn is read once, for any number of results.
 #[derive(Default)]
 struct Calls<'a> {
     ids: HashMap<String, Escaped<'a>>,
@@ -186,7 +186,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The mark of a whole message stands at its last part.
+    /// The marker of a whole message applies to its last part.
     fn mark(&self, parts: &mut [Part<'a>]) {
         let place = parts.iter_mut().rev().find_map(|part| match part {
             Part::Text { cache, .. } | Part::Image { cache, .. } | Part::File { cache, .. } => Some(cache),
@@ -199,9 +199,9 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Blocks hold the same text as the plain field, and what a provider wants back with it. In the order of their
-    /// places. A thought after the last call has no place here, nor without it the others: their signatures would not
-    /// fit.
+    /// Blocks contain the same text as the plain field, and the provider's signature. In the order of their positions.
+    /// Reasoning after the last call has no place here, and then the other blocks have none either: their signatures
+    /// would not match.
     fn reasoning(&self, calls: usize, notes: &mut Notes<'a>) -> Vec<(Place, Part<'a>)> {
         let blocks = self.thinking_blocks.map(Raw::elements).unwrap_or_default();
         let mut thoughts = Vec::with_capacity(blocks.len());
@@ -226,7 +226,7 @@ impl<'a> Message<'a> {
         thoughts
     }
 
-    /// The calls, with the thoughts between them.
+    /// The calls, with the reasoning between them.
     fn calls(
         &self,
         calls: Vec<Raw<'a>>,
@@ -318,7 +318,7 @@ fn tool_call<'a>(raw: Raw<'a>, message: usize, number: usize) -> Result<ToolCall
     })
 }
 
-/// The id, and the signature that travels in it.
+/// The id, and the signature in it.
 fn split_id(id: Escaped<'_>) -> (Escaped<'_>, Option<Escaped<'_>>) {
     let cut = id.inner().split_once(THOUGHT).map(|(id, signature)| (id.to_owned(), signature.to_owned()));
     match cut {

@@ -1,5 +1,5 @@
-//! Turns as the messages of a chat request: results right behind the calls they answer, what a tool message cannot
-//! hold in the user's message that follows, reasoning only where its own host reads it. Plain OpenAI; a host's
+//! Turns as the messages of a chat request: results directly after the calls that they answer, content that a tool
+//! message cannot hold in the following user message, reasoning only for its own host. Plain OpenAI format; a host's
 //! other differences are applied to the whole body afterwards.
 
 use std::collections::HashSet;
@@ -13,13 +13,13 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kairosroute_domain::catalog::Flag;
 
-/// Before the text of a result that is an error, for which chat has no field.
+/// Prefix of a result that is an error, because chat has no field for it.
 const FAILED: &str = "Error: ";
 /// The text of a result that has only media.
 const ATTACHED: &str = "The result is in the next message.";
-/// Between texts that become one.
+/// Separator between texts that become one.
 const BETWEEN_TEXTS: &str = r"\n\n";
-/// OpenAI wants a name with a document.
+/// OpenAI requires a name for a document.
 const UNNAMED: &str = "document.pdf";
 
 /// Writes the messages of one request.
@@ -30,11 +30,11 @@ pub(super) struct Messages<'t> {
     calls: HashSet<String>,
     openai: bool,
     breakpoints: bool,
-    /// A mark for the cache had no place.
+    /// A cache marker had no place.
     pub lost_cache: bool,
 }
 
-/// The messages of `request` as a JSON array, and whether a mark for the cache was lost.
+/// The messages of `request` as a JSON array, and whether a cache marker was lost.
 pub(super) fn write(request: &Request<'_>, target: &Target<'_>) -> Result<(Vec<u8>, bool), Unsupported> {
     let openai = target.provider.as_str() == "openai";
     let breakpoints = openai && gpt_version(target.upstream_model).is_some_and(|version| version >= (5, 6));
@@ -75,7 +75,7 @@ impl Messages<'_> {
         Ok(())
     }
 
-    /// Turns of the user in a row: every result first, for nothing may come between a call and its result.
+    /// Consecutive user turns: every result first, because nothing may be between a call and its result.
     fn users(&mut self, turns: &[Turn<'_>]) -> Result<(), Unsupported> {
         let mut attached = Vec::new();
         for part in turns.iter().flat_map(|turn| &turn.parts) {
@@ -188,7 +188,7 @@ impl Messages<'_> {
         Ok(())
     }
 
-    /// Reasoning goes back only to where it came from, or when nobody signed it; OpenAI's chat takes none.
+    /// Reasoning is sent back only to its provider, or if it has no signature; OpenAI's chat accepts none.
     fn think(&self, reasoning: &Reasoning<'_>, thoughts: &mut Escaped<'static>) {
         let Target { provider, upstream_model, .. } = *self.target;
         let ours = reasoning
@@ -204,7 +204,7 @@ impl Messages<'_> {
         thoughts.push(&reasoning.text);
     }
 
-    /// Content that is text alone. OpenAI takes a list; elsewhere several texts become one.
+    /// Content that is only text. OpenAI accepts a list; elsewhere several texts become one.
     fn texts(&mut self, parts: &[Part<'_>], marks: bool) -> Result<Vec<u8>, Unsupported> {
         let mut pieces = Vec::with_capacity(parts.len());
         for part in parts {
@@ -242,7 +242,7 @@ impl Messages<'_> {
         Ok(out)
     }
 
-    /// Whether the host takes a mark after a text; one that it does not take is lost.
+    /// Whether the host accepts a marker after a text; otherwise the marker is lost.
     fn mark(&mut self, cache: Option<Cache>) -> bool {
         self.lost_cache |= cache.is_some() && !self.breakpoints;
         cache.is_some() && self.breakpoints
@@ -313,13 +313,13 @@ impl Messages<'_> {
         Ok(Piece::other("file", file))
     }
 
-    /// Mistral reads documents too, but not in this form.
+    /// Mistral also reads documents, but not in this format.
     fn takes_documents(&self) -> bool {
         self.openai || self.target.provider.as_str() != "mistral" && self.target.has(Flag::Pdf)
     }
 }
 
-/// A part of a message's content, on its way out.
+/// A part of a message's content in progress.
 enum Piece {
     Text {
         text: Escaped<'static>,
@@ -409,7 +409,7 @@ fn tool_call(call: &ToolCall<'_>, target: &Target<'_>) -> Vec<u8> {
     out.end()
 }
 
-/// Where Google's own chat endpoint puts a signature.
+/// The place of a signature in Google's own chat endpoint.
 pub(super) fn thought_signature(value: &Escaped<'_>) -> Json<'static> {
     Json::trusted(format!(r#"{{"google":{{"thought_signature":"{}"}}}}"#, value.inner()))
 }

@@ -1,6 +1,6 @@
-//! Answers as a chat client gets them, in chunks: each event at once, but what finishes an answer, which waits until
-//! the answer is billed. The first chunk of a choice, which names the role, leaves with the choice's first content.
-//! Text, arguments and reasoning keep the bytes they came in.
+//! Answers for a chat client, in chunks: each event at once, except the one that finishes an answer, which waits until
+//! the answer is charged. The first chunk of a choice, which states the role, is sent with the choice's first content.
+//! Text, arguments and reasoning keep their bytes.
 
 use super::{
     super::{tier, usage},
@@ -14,9 +14,9 @@ use crate::{
 };
 use kairosroute_domain::usage::Usage;
 
-/// Choices beyond this number are not written: no provider offers more.
+/// Choices above this number are not written: no provider offers more.
 const CHOICES_MAX: u32 = 128;
-/// Reasoning that is kept to be handed out with its signature; a longer one is handed out without.
+/// Maximum reasoning that is kept to be sent again with its signature; longer reasoning is sent without.
 const THOUGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Writes streamed answers.
@@ -46,11 +46,10 @@ impl Writer {
         Self { writer_context, name, service_tier: None, choices: Vec::new() }
     }
 
-    /// Another turn of the same answer follows, which may have another maker. What the answer as a whole is called
-    /// stays.
+    /// Another turn of the same answer follows, possibly from another provider. Id and model of the whole answer stay.
     pub fn go_on(&mut self, writer_context: WriterContext) {
         self.writer_context = writer_context;
-        // Reasoning that was not signed by then is signed by nobody.
+        // Reasoning that is not signed by then stays unsigned.
         for choice in &mut self.choices {
             choice.thought = Some(Escaped::default());
         }
@@ -66,8 +65,8 @@ impl Writer {
                 }
             }
             Event::ServiceTier(tier) => self.service_tier = Some(tier.clone().into_owned()),
-            // Billed usage is written at the end; a restart before content has nothing to undo, and errors are
-            // told by whoever ends the stream.
+            // The charged usage is written at the end; a restart before content needs no action, and errors are written
+            // by the code that ends the stream.
             Event::Prompt(_) | Event::Usage(_) | Event::Restart | Event::Failed(_) | Event::End => {}
         }
     }
@@ -157,13 +156,12 @@ impl Writer {
 }
 
 impl Choice {
-    /// Where a block of reasoning stands in what was said.
+    /// The position of a block of reasoning in the content.
     fn place(&self) -> Place {
         Place { calls: self.calls.len(), after_text: self.said_text }
     }
 
-    /// The member of the delta that says it, and its JSON; `logprobs` stands beside the delta. `None` when there is
-    /// nothing to say.
+    /// The member of the delta for it, and its JSON; `logprobs` is beside the delta. `None` if nothing is written.
     fn member(
         &mut self,
         delta: &Delta<'_>,

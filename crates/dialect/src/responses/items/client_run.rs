@@ -1,5 +1,5 @@
-//! Calls of tools that the client runs itself, and their results, as turns. What such an item lacks makes it one that
-//! only Responses understands; the provider judges it.
+//! Calls of tools that the client runs itself, and their results, as turns. An incomplete item can be understood only
+//! by providers of Responses, which check it.
 
 use super::{
     super::client_tools::{ClientTool, found},
@@ -58,7 +58,7 @@ impl<'a> Conversation<'a> {
             Some(output) if is_parts || output.kind() == Kind::String => {
                 self.content(output, &format!("{path}.output"), facts)?
             }
-            // What each command wrote and how it ended, as the client states it.
+            // The output and status of each command, as the client states them.
             Some(output) => {
                 facts.add_foreign(item);
                 vec![text(Escaped::from_text(output.get()))]
@@ -74,7 +74,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// The id that joins a call and its result; items of the local shell may have no other than their own.
+/// The id that connects a call and its result; items of the local shell may have only their own id.
 fn call_id<'a>(members: &[Member<'a>], path: &str) -> Result<Option<Escaped<'a>>, Invalid> {
     let stated = string(members, "call_id", path)?.filter(|id| !id.is_empty());
     Ok(match stated {

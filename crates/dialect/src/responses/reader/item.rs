@@ -1,12 +1,12 @@
-//! What the reader keeps of an item of the output.
+//! The reader's state of an output item.
 
 use super::super::events::Voice;
 
-/// What is known of an item that has begun.
+/// The known facts about an item that has begun.
 pub(super) struct Item {
-    /// Its place in the output.
+    /// Its index in the output.
     pub index: u64,
-    /// The call it is.
+    /// The call, if it is one.
     pub tool: Option<u32>,
     pub call_id: Option<String>,
     /// The part that got content last.
@@ -15,12 +15,12 @@ pub(super) struct Item {
     pub part_start: u64,
     pub citations: usize,
     pub done: bool,
-    /// Its like in the final output was found: ids may come twice.
+    /// Its counterpart in the final output was found: ids may be repeated.
     pub settled: bool,
 }
 
 impl Item {
-    /// One without content, with so many characters of text before it.
+    /// An item without content, with this many characters of text before it.
     pub fn new(index: u64, part_start: u64) -> Self {
         Self {
             index,

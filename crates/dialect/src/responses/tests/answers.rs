@@ -26,7 +26,7 @@ fn finish(reason: Finish) -> Event<'static> {
     Event::Finish { choice: 0, reason, stop_sequence: None }
 }
 
-/// Reasoning, text with a source, two calls whose pieces come mixed.
+/// Reasoning, text with a source, two calls whose pieces arrive interleaved.
 fn events() -> Vec<Event<'static>> {
     let citation = Citation { url: text("https://x.test"), title: None, span: Some((0, 3)) };
     vec![
@@ -68,7 +68,7 @@ fn frames(stream: &str) -> Vec<Value> {
     data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
-/// What every stream must keep to.
+/// The rules for every stream.
 fn check_order(stream: &str) {
     let frames = frames(stream);
     let mut finished: Vec<Option<Value>> = Vec::new();
@@ -254,7 +254,7 @@ fn normal(parts: Vec<AnswerPart>) -> Vec<AnswerPart> {
     answer.parts
 }
 
-/// As a client's reader would have it, without our mark and without what keeps two messages apart.
+/// As a client's reader would have it, without our tag and without the separator of two messages.
 fn unmarked(mut answer: Answer) -> Vec<AnswerPart> {
     for part in answer.choices.iter_mut().flat_map(|choice| &mut choice.parts) {
         if let AnswerPart::Reasoning { signature: Some(signature), .. } = part {
@@ -290,7 +290,7 @@ proptest! {
     }
 }
 
-/// What members of a response may hold, by OpenAI's document; those in capitals are never null.
+/// The allowed values of response members, by OpenAI's document; those in capitals are never null.
 const REQUIRED: &[(&str, &str)] = &[
     ("id", "STRING"),
     ("object", "STRING"),

@@ -326,7 +326,7 @@ fn reasoning_of_another_maker_leaves_the_history_and_ones_own_loses_the_mark() {
     );
 }
 
-/// What a client of Responses sends back of an answer that was written here.
+/// The items of an answer written here, as a client of Responses sends them back.
 fn answered_by(provider: &str, model: &str, events: &[Event<'_>]) -> String {
     let provider = ProviderId::by_id(provider).unwrap();
     let writer_context = WriterContext { provider, upstream_model: model.into(), ..writer_context() };
@@ -340,7 +340,7 @@ fn answered_by(provider: &str, model: &str, events: &[Event<'_>]) -> String {
     format!(r#"{{"model":"m","input":[{}]}}"#, items.join(","))
 }
 
-/// Unsigned reasoning, a picture, text and a call.
+/// Unsigned reasoning, an image, text and a call.
 fn drawn() -> Vec<Event<'static>> {
     let text = Escaped::from_inner;
     let said = |delta| Event::Said { choice: 0, delta };

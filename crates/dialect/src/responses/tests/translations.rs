@@ -186,7 +186,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn<'static>>> {
             };
             turn(Role::User, results.into_iter().map(result).collect())
         });
-    // What follows each other is never of one kind, so that nothing is joined.
+    // Consecutive parts are never of one kind, so that nothing is joined.
     (developer, prop::collection::vec((user, assistant, results), 0..3)).prop_map(|(first, rounds)| {
         let rounds = rounds.into_iter().flat_map(|(user, assistant, results)| [user, assistant, results]);
         [first].into_iter().chain(rounds).collect()

@@ -1,4 +1,4 @@
-//! A call of a tool while its answer is being written, and the item it is for the client.
+//! A tool call while its answer is being written, and its item for the client.
 
 use super::super::{
     client_tools::ClientTool,
@@ -11,17 +11,17 @@ pub(super) struct Tool {
     pub number: u32,
     pub call_id: Escaped<'static>,
     pub name: Escaped<'static>,
-    /// What it is for the client, where that is no function.
+    /// Its form for the client, if it is not a function.
     pub kind: Option<&'static ClientTool>,
     pub arguments: Escaped<'static>,
     pub signature: Option<Escaped<'static>>,
     pub ended: bool,
-    /// Place and id, once it is announced.
+    /// Index and id, after it was announced.
     pub place: Option<(usize, String)>,
 }
 
 impl Tool {
-    /// The item; without arguments one that announces it.
+    /// The item; without arguments it only announces the call.
     pub fn item(&self, id: &str, status: Status, arguments: Option<&Escaped<'_>>) -> Vec<u8> {
         match self.kind {
             Some(kind) => kind.item(id, status, &self.call_id, &self.name, arguments),

@@ -49,7 +49,7 @@ fn canonical(body: &str) -> Request<'_> {
     openai_chat::read(body.as_bytes(), &Limits::default()).unwrap().canonical().unwrap()
 }
 
-/// The field that has no place elsewhere.
+/// The field that no other dialect has.
 fn unsupported(body: &str) -> String {
     let request = openai_chat::read(body.as_bytes(), &Limits::default()).unwrap();
     request.canonical().unwrap_err().field.into_owned()
@@ -102,7 +102,7 @@ fn reading(provider: &str) -> Reading {
     }
 }
 
-/// The events of a stream that comes in these pieces, a line each.
+/// The events of a stream that arrives in these pieces, a line each.
 fn streamed(pieces: &[&[u8]], provider: &str) -> String {
     let mut lines = String::new();
     stream_events(pieces, provider, &mut |event| lines += &format!("{}\n", line(&event)));
@@ -127,7 +127,7 @@ fn whole(body: &str, provider: &str) -> String {
     lines
 }
 
-/// What a client gets of these events, streamed.
+/// The client's stream for these events.
 fn written(events: &[Event<'_>], writer_context: WriterContext, billed: &Usage) -> String {
     let mut writer = Writer::new(writer_context);
     let mut out = Vec::new();
@@ -138,7 +138,7 @@ fn written(events: &[Event<'_>], writer_context: WriterContext, billed: &Usage) 
     String::from_utf8(out).unwrap()
 }
 
-/// What a client gets of these events, whole.
+/// The client's whole answer for these events.
 fn written_whole(events: &[Event<'_>], writer_context: &WriterContext, billed: &Usage) -> String {
     let mut answer = Answer::default();
     for event in events {

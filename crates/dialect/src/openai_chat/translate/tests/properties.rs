@@ -10,7 +10,7 @@ use kairosroute_domain::usage::Basis;
 use openai_chat::write;
 use proptest::prelude::*;
 
-/// Text with what gets lost when somebody decodes it.
+/// Text with parts that decoding would lose.
 fn inner() -> impl Strategy<Value = Escaped<'static>> {
     prop_oneof![
         "[a-zé\\\\\"\n\u{1}]{1,8}".prop_map(|text| Escaped::from_text(&text)),
@@ -135,7 +135,7 @@ fn format() -> impl Strategy<Value = Format<'static>> {
 }
 
 prop_compose! {
-    /// What OpenAI's chat can say.
+    /// The requests that OpenAI's chat can express.
     fn request()(
         turns in prop::collection::vec(prop_oneof![spoken(), worked()], 1..5),
         (tools, tool_choice) in tools(),
@@ -203,17 +203,17 @@ fn gathered(events: impl IntoIterator<Item = Event<'static>>) -> Answer {
     answer
 }
 
-/// Members that readers look for.
+/// Members that readers search.
 const KEYS: &str = "role content choices delta message messages model tool_calls function name arguments index id \
     finish_reason usage error x_groq type text image_url url thinking thinking_blocks signature \
     extra_content google tools tool_choice response_format reasoning_effort tool_call_id logprobs \
     annotations images stop file file_data prompt_tokens completion_tokens service_tier cache_control \
     functions function_call tokens token_logprobs input_audio url_citation refusal json_schema";
-/// What they may hold; the first is empty.
+/// Their possible values; the first is empty.
 const WORDS: &str = " user assistant tool function text data:image/png;base64,AA data:x stop error \\ud83d thinking \
     image_url file allowed_tools call__thought__x none";
 
-/// JSON of the members that readers look for, of any kind.
+/// JSON with the members that readers search, of any kind.
 fn loose_json() -> impl Strategy<Value = String> {
     let key = prop::sample::select(KEYS.split_whitespace().collect::<Vec<_>>());
     let leaf = prop_oneof![

@@ -176,7 +176,7 @@ fn many_results_without_ids_over_many_calls_are_read_in_one_walk() {
     let body = messages(&format!(r#"{{"role":"assistant","tool_calls":[{calls}]}},{results}"#));
     let (steps, request) = crate::cost::of(|| canonical(&body));
     assert_eq!(request.turns[1].parts.len(), 8_000);
-    // Once for every result would be half a billion comparisons.
+    // Once for each result would be half a billion comparisons.
     assert!(steps < 100_000_000, "{steps}");
 }
 
@@ -394,7 +394,7 @@ fn signed_thoughts_go_back_to_their_places_or_stay_away() {
         ([block("", "a"), block("~1t", "b")].join(","), 2, "a text call b call"),
         ([block("", "a"), block("~0t", "b")].join(","), 1, "a text b call"),
         ([block("~2", "c"), block("", "a"), block("", "b")].join(","), 3, "a b text call call c call"),
-        // What stood after the last call has no place, nor have the others without it.
+        // Reasoning after the last call has no place, and then the other reasoning has none either.
         ([block("", "a"), block("~1", "b")].join(","), 1, "text call"),
         ([block("", "a"), block("~9", "b")].join(","), 2, "text call call"),
     ] {

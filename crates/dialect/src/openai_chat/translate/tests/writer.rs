@@ -33,7 +33,7 @@ fn billed() -> Usage {
     Usage { input: 20, cache_read: 1500, output: 31, ..Usage::default() }
 }
 
-/// Text and one call, as another dialect's reader tells them.
+/// Text and one call, as another dialect's reader emits them.
 fn checking() -> Vec<Event<'static>> {
     vec![
         start("msg_7a", "claude-sonnet-4-6"),
@@ -48,7 +48,7 @@ fn checking() -> Vec<Event<'static>> {
     ]
 }
 
-/// Everything an answer may hold.
+/// Everything that an answer may contain.
 fn everything() -> Vec<Event<'static>> {
     vec![
         start("r1", "gemini-3.8-flash"),
