@@ -49,6 +49,7 @@ pub async fn audit(connection: &mut PgConnection) -> Result<Vec<Drift>, StoreErr
     report("statement_says_what_the_ledger_says", audit::list_statement_drift(connection, ROWS_MAX).await?);
     report("rollup_is_sum_of_usage", audit::list_rollup_drift(connection, ROWS_MAX).await?);
     report("day_is_sum_of_its_steps", audit::list_day_drift(connection, ROWS_MAX).await?);
+    report("zone_day_is_sum_of_its_steps", audit::list_zone_day_drift(connection, ROWS_MAX).await?);
     report("receipt_columns_say_what_it_says", audit::list_receipt_column_drift(connection, ROWS_MAX).await?);
     Ok(drifts)
 }

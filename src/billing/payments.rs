@@ -68,6 +68,7 @@ async fn find(connection: &mut PgConnection, organization: &str) -> Result<Optio
 
 async fn book(connection: &mut PgConnection, ambient: &Ambient, money: &Money) -> Result<(), StoreError> {
     let payment = format!("stripe:{}", money.payment_intent);
+    payments::lock_payment(connection, &payment).await?;
     match money.movement {
         MoneyMovement::Paid => {
             let Some(scope) = find(connection, money.organization.as_deref().unwrap_or_default()).await?

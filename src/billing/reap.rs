@@ -24,8 +24,9 @@ use uuid::Uuid;
 
 /// In the receipt of a hold that expired.
 const EXPIRED: &str = "the process that served this request ended: charged as of its last checkpoint";
-/// In the receipt of a charge whose own receipt was lost.
-const UNRECORDED: &str = "the process that served this request ended: its record is lost, its charge stands";
+/// In the receipt of an ended request whose own receipt was lost.
+const UNRECORDED: &str =
+    "the process that served this request ended: its record is lost, and what it was charged stands";
 /// How long before the end of its process a charge without a record can have been made.
 const UNRECORDED_FOR: Duration = Duration::from_secs(2 * 3_600);
 
@@ -97,15 +98,16 @@ fn record(hold: &Reaped) -> Record {
     };
     let begun = hold.charge > NanoUsd::ZERO;
     let status = match (begun, hold.had_ended) {
-        (_, true) => UsageStatus::Completed,
+        (true, true) => UsageStatus::Completed,
         (true, false) => UsageStatus::Aborted,
-        (false, false) => UsageStatus::Failed,
+        (false, _) => UsageStatus::Failed,
     };
     Record {
         scope: hold.scope,
         request_id: hold.request_id,
         api_key_id: hold.api_key_id,
-        usage: Some(UsageRow {
+        // As of any request that nobody answered.
+        usage: (begun || !hold.had_ended).then(|| UsageRow {
             turn: hold.turn,
             kind: hold.kind.clone().into(),
             provider: hold.provider.clone().into(),

@@ -2,9 +2,12 @@
 //! organization, and bounded in range and rows. Money leaves as decimal strings, exact to the nano-dollar.
 
 use crate::{
-    books::periods::Zone,
+    books::{
+        periods::Zone,
+        table::{Cell, TableWriter},
+    },
     domain::{ids::EntryId, money::NanoUsd},
-    store::{OrgScope, StoreError, entries, usage},
+    store::{OrgScope, StoreError, entries},
 };
 use serde::{Serialize, Serializer};
 use sqlx::PgConnection;
@@ -14,6 +17,9 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 pub const PAGE_MAX: i64 = 200;
 /// Longest range of one usage report.
 pub const RANGE_DAYS_MAX: i64 = 400;
+/// How far the database's clock may be ahead of this process's.
+const CLOCK_AHEAD_MAX: Duration = Duration::minutes(5);
+
 /// A query that cannot be answered as asked.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RangeError {
@@ -55,6 +61,19 @@ impl Range {
             return Err(RangeError::Order);
         }
         Ok(Range { from, to })
+    }
+
+    /// The same for bookings, whose moments are the database's: its clock may be ahead of this process's.
+    pub fn of_bookings(
+        from: Option<&str>,
+        to: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Range, RangeError> {
+        let range = Self::parse(from, to, now)?;
+        Ok(match to {
+            None => Range { to: range.to + CLOCK_AHEAD_MAX, ..range },
+            Some(_) => range,
+        })
     }
 
     /// The span of the same length before it.
@@ -133,7 +152,7 @@ pub struct EntryPage {
     pub next: Option<EntryId>,
 }
 
-/// Entries of `range` older than `before`, at most `limit` (1 to [`PAGE_MAX`]).
+/// Entries booked in `range` before the entry `before`, at most `limit` (1 to [`PAGE_MAX`]).
 pub async fn entries(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -141,9 +160,18 @@ pub async fn entries(
     before: Option<EntryId>,
     limit: i64,
 ) -> Result<EntryPage, StoreError> {
-    let limit = limit.clamp(1, PAGE_MAX);
-    let bounds = (usage::first_id_at(range.from), usage::first_id_at(range.to));
-    let mut rows = entries::list_entries(connection, scope, bounds, before, limit.saturating_add(1)).await?;
+    page(connection, scope, range, before, limit.clamp(1, PAGE_MAX)).await
+}
+
+async fn page(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    range: Range,
+    before: Option<EntryId>,
+    limit: i64,
+) -> Result<EntryPage, StoreError> {
+    let mut rows =
+        entries::list_entries(connection, scope, range.bounds(), before, limit.saturating_add(1)).await?;
     let size = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = rows.len() > size;
     rows.truncate(size);
@@ -164,6 +192,62 @@ pub async fn entries(
         .collect();
     let next = if more { entries.last().map(|entry| entry.id) } else { None };
     Ok(EntryPage { entries, next })
+}
+
+/// Entries that are read at once for a CSV.
+const EXPORT_PAGE: i64 = 1_000;
+const ENTRY_COLUMNS: [&str; 10] = [
+    "bookedAt",
+    "id",
+    "kind",
+    "amountUsd",
+    "providerCostUsd",
+    "marginUsd",
+    "requestId",
+    "note",
+    "actor",
+    "createdAt",
+];
+
+/// Writes all entries booked in `range` as CSV, newest first: pieces of text go to `send`, which says whether more is wanted.
+pub async fn write_entries<F>(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    range: Range,
+    send: impl Fn(Vec<u8>) -> F,
+) -> Result<(), StoreError>
+where
+    F: Future<Output = bool>,
+{
+    let mut table = TableWriter::default();
+    table.row(ENTRY_COLUMNS.map(Cell::Text));
+    let mut before = None;
+    loop {
+        let page = page(connection, scope, range, before, EXPORT_PAGE).await?;
+        page.entries.iter().for_each(|entry| write_entry(&mut table, entry));
+        if !send(table.take()).await || page.next.is_none() {
+            return Ok(());
+        }
+        before = page.next;
+    }
+}
+
+fn write_entry(table: &mut TableWriter, entry: &EntryLine) {
+    let at = |moment: OffsetDateTime| moment.format(&Rfc3339).unwrap_or_default();
+    let figures = [entry.amount_usd, entry.provider_cost_usd, entry.margin_usd].map(|usd| usd.to_string());
+    let [amount, cost, margin] = &figures;
+    table.row([
+        Cell::Figure(&at(entry.booked_at)),
+        Cell::Text(&entry.id.to_string()),
+        Cell::Text(&entry.kind),
+        Cell::Figure(amount),
+        Cell::Figure(cost),
+        Cell::Figure(margin),
+        Cell::Text(entry.request_id.as_deref().unwrap_or_default()),
+        Cell::Text(&entry.note),
+        Cell::Text(&entry.actor),
+        Cell::Figure(&at(entry.created_at)),
+    ]);
 }
 
 pub(super) fn decimal<S: Serializer>(amount: &NanoUsd, serializer: S) -> Result<S::Ok, S::Error> {

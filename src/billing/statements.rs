@@ -4,12 +4,12 @@
 use crate::{
     books::{
         month::Month,
-        statement::{Bookings, ChargeLine, LINES_MAX, Movement, Statement, StatementError},
+        statement::{Bookings, ChargeLine, LINES_MAX, Movement, OwnKeyLine, Statement, StatementError},
     },
     domain::money::NanoUsd,
     store::{
         Db, OrgScope, StoreError,
-        statements::{self, KeptStatement, Subject},
+        statements::{self, KeptStatement, Listed, Subject},
     },
 };
 use serde::Serialize;
@@ -22,6 +22,8 @@ pub const CLOSED_AFTER: Duration = Duration::hours(1);
 const CLOSED_PER_STEP: i64 = 200;
 /// Months that the job looks back: an installation that was off for longer closes older ones when they are asked for.
 const MONTHS_BACK: usize = 3;
+/// The model and API key of the line for what is beyond the longest list.
+const OTHER: &str = "other";
 /// Longest time of one SQL statement for it; no request waits for it.
 const CLOSING_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -219,8 +221,10 @@ async fn bookings(
         closed,
         opening: statements::balance_before(connection, scope, range.0).await?,
         movements: movements(connection, scope, range, limit).await?,
-        charges: charges(connection, scope, range, limit).await?,
-        own_key_usage: statements::list_own_key_usage(connection, scope, range, limit).await?,
+        charges: with_rest(statements::list_charges(connection, scope, range, limit).await?),
+        own_key_usage: with_own_key_rest(
+            statements::list_own_key_usage(connection, scope, range, limit).await?,
+        ),
     })
 }
 
@@ -254,35 +258,55 @@ async fn movements(
     Ok(movements)
 }
 
-/// All of them, or so many and what the rest comes to.
-async fn charges(
-    connection: &mut PgConnection,
-    scope: OrgScope,
-    range: (OffsetDateTime, OffsetDateTime),
-    limit: i64,
-) -> Result<Vec<ChargeLine>, StoreError> {
-    let mut lines = statements::list_charges(connection, scope, range, limit).await?;
+/// All lines of the charges, or so many and what the rest comes to.
+fn with_rest(listed: Listed<ChargeLine>) -> Vec<ChargeLine> {
+    let Listed { mut lines, total } = listed;
     if lines.len() < LINES_MAX {
-        return Ok(lines);
+        return lines;
     }
-    let (cost, charge) = statements::sum_charges(connection, scope, range).await?;
-    let (listed_cost, listed_charge) = lines.iter().fold((0_i64, 0_i64), |(cost, charge), line| {
-        (cost.saturating_add(line.provider_cost_usd.0), charge.saturating_add(line.charged_usd.0))
-    });
-    let (cost, charge) = (cost.0.saturating_sub(listed_cost), charge.0.saturating_sub(listed_charge));
-    if charge != 0 {
-        lines.push(ChargeLine {
-            model: "other".to_owned(),
-            provider: String::new(),
-            api_key_id: String::new(),
-            api_key_name: "other".to_owned(),
-            requests: 0,
-            input_tokens: 0,
-            output_tokens: 0,
-            provider_cost_usd: NanoUsd(cost),
-            margin_usd: NanoUsd(charge.saturating_sub(cost)),
-            charged_usd: NanoUsd(charge),
-        });
+    let rest = |pick: fn(&ChargeLine) -> i64| rest_of(&lines, &total, pick);
+    let (cost, charge) = (rest(|line| line.provider_cost_usd.0), rest(|line| line.charged_usd.0));
+    let other = ChargeLine {
+        model: OTHER.to_owned(),
+        api_key_name: OTHER.to_owned(),
+        requests: rest(|line| line.requests),
+        input_tokens: rest(|line| line.input_tokens),
+        output_tokens: rest(|line| line.output_tokens),
+        provider_cost_usd: NanoUsd(cost),
+        margin_usd: NanoUsd(charge.saturating_sub(cost)),
+        charged_usd: NanoUsd(charge),
+        ..ChargeLine::default()
+    };
+    if charge != 0 || other.requests != 0 {
+        lines.push(other);
     }
-    Ok(lines)
+    lines
+}
+
+/// The same of usage on own keys.
+fn with_own_key_rest(listed: Listed<OwnKeyLine>) -> Vec<OwnKeyLine> {
+    let Listed { mut lines, total } = listed;
+    if lines.len() < LINES_MAX {
+        return lines;
+    }
+    let rest = |pick: fn(&OwnKeyLine) -> i64| rest_of(&lines, &total, pick);
+    let other = OwnKeyLine {
+        model: OTHER.to_owned(),
+        api_key_name: OTHER.to_owned(),
+        requests: rest(|line| line.requests),
+        input_tokens: rest(|line| line.input_tokens),
+        output_tokens: rest(|line| line.output_tokens),
+        provider_cost_usd: NanoUsd(rest(|line| line.provider_cost_usd.0)),
+        charged_usd: NanoUsd(rest(|line| line.charged_usd.0)),
+        ..OwnKeyLine::default()
+    };
+    if other.provider_cost_usd != NanoUsd::ZERO || other.requests != 0 {
+        lines.push(other);
+    }
+    lines
+}
+
+/// A figure of the total less that of all lines.
+fn rest_of<L>(lines: &[L], total: &L, pick: impl Fn(&L) -> i64) -> i64 {
+    lines.iter().fold(pick(total), |rest, line| rest.saturating_sub(pick(line)))
 }

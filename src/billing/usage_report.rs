@@ -4,6 +4,7 @@
 use super::report::{Range, RangeError};
 use crate::{
     books::{
+        cover,
         periods::{PeriodError, Step, Zone},
         table::{Cell, TableWriter},
     },
@@ -11,6 +12,7 @@ use crate::{
     store::{
         OrgScope, StoreError,
         rollups::{self, GroupBy, Grouping, UsageFilter, UsageSum},
+        zone_days,
     },
 };
 use serde::Serialize;
@@ -79,6 +81,12 @@ impl UsageQuery {
     /// Refuses one with too many steps, before anything is read.
     pub fn check(&self) -> Result<(), QueryError> {
         self.steps(self.range).map(|_| ())
+    }
+
+    /// The days of its zone with whose sums its report would read far fewer rows; see [`cover::phases_wanted`].
+    pub fn zone_days_wanted(&self) -> Vec<i16> {
+        let steps = self.steps(self.range);
+        steps.map_or_else(|_| Vec::new(), |steps| cover::phases_wanted(steps.range, &steps.grouping.steps))
     }
 
     fn steps(&self, range: Range) -> Result<Steps, QueryError> {
@@ -276,6 +284,16 @@ pub async fn report(
         total,
         previous,
     })
+}
+
+/// Has the sums of these days kept for later reports. Needs a transaction that may write.
+pub async fn want_zone_days(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    phases: &[i16],
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    zone_days::want(connection, scope, phases, now).await
 }
 
 /// What was checked before does not fail; if it does, nothing is reported.

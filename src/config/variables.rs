@@ -86,7 +86,11 @@ pub static VARIABLES: &[Variable] = &[
         "720",
         "how long ended sessions, used or expired invitations and revoked API keys are kept",
     ),
-    variable("KAIROSROUTE_AUDIT_RETENTION_HOURS", "9600", "how long lines of the audit log are kept"),
+    variable(
+        "KAIROSROUTE_AUDIT_RETENTION_HOURS",
+        "9600",
+        "how long lines of the audit log are kept; whole months are dropped",
+    ),
     variable(
         "KAIROSROUTE_RECEIPT_RETENTION_DAYS",
         "",

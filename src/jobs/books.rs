@@ -9,7 +9,7 @@ use crate::{
     store::{
         Db, Purpose, StoreError,
         partitions::{self, Partitioned},
-        promotions, receipts, rollups,
+        promotions, receipts, rollups, zone_days,
     },
 };
 use std::time::Duration;
@@ -17,6 +17,9 @@ use std::time::Duration;
 /// Notes of changed steps that one transaction works on, and transactions in one run.
 const NOTES_MAX: i64 = 2_000;
 const ROLL_UPS_MAX: u32 = 50;
+/// Days of a time zone that one transaction sums, and transactions in one run.
+const ZONE_DAYS_MAX: i32 = 31;
+const ZONE_SUMS_MAX: u32 = 50;
 /// Receipts whose columns one transaction fills in, and transactions in one run.
 const FILLED_IN_MAX: i64 = 500;
 const FILL_INS_MAX: u32 = 20;
@@ -27,12 +30,20 @@ const AHEAD: Duration = Duration::from_secs(92 * 86_400);
 /// Longest statement of the database for sums.
 const SUM_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// Sums usage steps that are over, and fills in the columns of receipts that an older release wrote.
+/// Sums usage steps that are over, and days of zones that reports want, and fills in the columns of receipts that an older release wrote.
 pub async fn sum(gateway: &Gateway) -> Result<(), StoreError> {
     let db = gateway.db.with_purpose(Purpose::Reports);
     for _ in 0..ROLL_UPS_MAX {
         let notes = usize::try_from(NOTES_MAX).unwrap_or(usize::MAX);
         if roll_up(&db).await?.is_none_or(|done| done.notes < notes) {
+            break;
+        }
+    }
+    for _ in 0..ZONE_SUMS_MAX {
+        let mut transaction = db.begin_with_limit(SUM_TIME_MAX).await?;
+        let has_more = zone_days::sum_next(&mut transaction, ZONE_DAYS_MAX).await?;
+        transaction.commit().await?;
+        if !has_more {
             break;
         }
     }
@@ -60,13 +71,17 @@ pub async fn keep(gateway: &Gateway) -> Result<(), StoreError> {
     let db = gateway.db.with_purpose(Purpose::Reports);
     let now = gateway.ambient.now();
     statements::close_due(&db, now).await?;
-    for table in [Partitioned::Receipts, Partitioned::Usage] {
+    for table in [Partitioned::Receipts, Partitioned::Usage, Partitioned::AuditLog] {
         let mut transaction = gateway.db.begin().await?;
         partitions::make(&mut transaction, table, now + AHEAD).await?;
         transaction.commit().await?;
     }
-    let Retention { receipts, usage, .. } = gateway.settings.retention;
-    for (table, kept) in [(Partitioned::Receipts, receipts), (Partitioned::Usage, usage)] {
+    let Retention { receipts, usage, audit_log, .. } = gateway.settings.retention;
+    for (table, kept) in [
+        (Partitioned::Receipts, receipts),
+        (Partitioned::Usage, usage),
+        (Partitioned::AuditLog, Some(audit_log)),
+    ] {
         let Some(kept) = kept else { continue };
         let before = now - kept;
         let mut transaction = gateway.db.begin().await?;

@@ -1,11 +1,12 @@
 //! Removes what has ended and is kept no longer: sessions, invitations, revoked API keys, receipts of refused requests,
-//! old lines of the audit log, alerts, counts of sign-ups, states of rate limits. In small batches, so that nobody waits for a lock.
+//! answers to idempotent requests, alerts, counts of sign-ups, states of rate limits. In small batches, so that nobody
+//! waits for a lock. Tables that only grow are dropped by partitions instead, see `jobs::books`.
 
 use crate::{
     config::Retention,
     gateway::Gateway,
     store::{
-        StoreError, alerts, api_keys, audit_log, idempotency, instances, members, organizations, rate_pools,
+        StoreError, alerts, api_keys, idempotency, instances, members, organizations, payments, rate_pools,
         receipts, sessions, throttles,
     },
 };
@@ -16,6 +17,8 @@ use time::OffsetDateTime;
 const BATCH_ROWS_MAX: i64 = 1_000;
 /// Statements for one table in one run; the next run goes on.
 const BATCHES_MAX: u32 = 20;
+/// How long an event waits for its payment: far longer than any is repeated.
+const PAYMENT_EVENTS: Duration = Duration::from_secs(90 * 86_400);
 /// How long counts of sign-ups are kept: they are asked for on their own day.
 const SIGNUPS: Duration = Duration::from_secs(2 * 86_400);
 
@@ -31,11 +34,12 @@ enum Table {
     Invitations,
     ApiKeys,
     Refusals,
-    AuditLog,
     Alerts,
     Signups,
     Rates,
     Throttles,
+    /// Payment events whose payment never came: of another product with the same account at the payment provider.
+    PaymentEvents,
     /// Answers to idempotent requests, which say themselves when they end.
     Idempotency,
 }
@@ -45,17 +49,17 @@ pub async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
     let mut transaction = gateway.db.begin().await?;
     instances::prune(&mut transaction).await?;
     transaction.commit().await?;
-    let Retention { refusals, ended, audit_log, .. } = gateway.settings.retention;
+    let Retention { refusals, ended, .. } = gateway.settings.retention;
     for (table, kept) in [
         (Table::Refusals, refusals),
         (Table::Sessions, ended),
         (Table::Invitations, ended),
         (Table::ApiKeys, ended),
-        (Table::AuditLog, audit_log),
         (Table::Alerts, ended),
         (Table::Signups, SIGNUPS),
         (Table::Rates, RATES),
         (Table::Throttles, THROTTLES),
+        (Table::PaymentEvents, PAYMENT_EVENTS),
         (Table::Idempotency, Duration::ZERO),
     ] {
         let before = gateway.ambient.now() - kept;
@@ -77,8 +81,8 @@ async fn remove(gateway: &Gateway, table: Table, before: OffsetDateTime) -> Resu
         Table::Invitations => members::prune_invitations(connection, before, BATCH_ROWS_MAX).await,
         Table::ApiKeys => api_keys::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Refusals => receipts::prune_refused(connection, before, BATCH_ROWS_MAX).await,
-        Table::AuditLog => audit_log::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Alerts => alerts::prune(connection, before, BATCH_ROWS_MAX).await,
+        Table::PaymentEvents => payments::prune_pending(connection, before, BATCH_ROWS_MAX).await,
         Table::Idempotency => idempotency::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Throttles => throttles::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Rates => rate_pools::prune(connection, before, BATCH_ROWS_MAX).await,

@@ -324,3 +324,21 @@ check!(
        WHERE (d.charge, d.cost, d.turns) IS DISTINCT FROM (r.charge, r.cost, r.turns)
        ORDER BY 1 LIMIT $1"#
 );
+check!(
+    /// Days of time zones whose sums are not those of their steps.
+    list_zone_day_drift,
+    r#"SELECT COALESCE(d.org_id, r.org_id) AS "org_id!", COALESCE(d.org_id, r.org_id) AS "id!",
+              r.charge AS "expected?", d.charge AS "found?"
+       FROM (SELECT z.org_id, z.phase, d.bucket, sum(d.charge)::bigint AS charge, sum(d.cost)::bigint AS cost,
+                    sum(d.turns)::bigint AS turns
+             FROM usage_zone z JOIN usage_zone_day d ON d.org_id = z.org_id AND d.phase = z.phase
+             WHERE z.is_summed GROUP BY 1, 2, 3) d
+       FULL JOIN (SELECT z.org_id, z.phase, date_bin('1 day', r.bucket,
+                             timestamptz '2001-01-01 00:00:00+00' + z.phase * interval '15 minutes') AS bucket,
+                         sum(r.charge)::bigint AS charge, sum(r.cost)::bigint AS cost, sum(r.turns)::bigint AS turns
+                  FROM usage_zone z JOIN usage_rollup r ON r.org_id = z.org_id
+                  WHERE z.is_summed GROUP BY 1, 2, 3) r
+           ON r.org_id = d.org_id AND r.phase = d.phase AND r.bucket = d.bucket
+       WHERE (d.charge, d.cost, d.turns) IS DISTINCT FROM (r.charge, r.cost, r.turns)
+       ORDER BY 1 LIMIT $1"#
+);

@@ -170,18 +170,6 @@ pub async fn list(
     Ok(lines.collect())
 }
 
-/// Removes lines from before `before`, at most `rows_max`; returns how many. Ids sort by time.
-pub async fn prune(
-    connection: &mut PgConnection,
-    before: OffsetDateTime,
-    rows_max: i64,
-) -> Result<u64, StoreError> {
-    let removed = sqlx::query_scalar!(r#"SELECT prune_audit_log($1, $2) AS "removed!""#, before, rows_max)
-        .fetch_one(connection)
-        .await?;
-    Ok(u64::try_from(removed).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,6 @@ use crate::domain::{
 };
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 /// An organization's account.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -46,22 +45,30 @@ pub struct EntryRow {
     pub booked_at: OffsetDateTime,
 }
 
-/// Entries with ids in `from..to` and below `before`, newest first.
+/// Entries booked in `from..to` and before the entry `before`, newest first. An account's entries are booked one after
+/// the other under its lock, so that none can come in behind a page that was read.
 pub async fn list_entries(
     connection: &mut PgConnection,
     scope: OrgScope,
-    (from, to): (Uuid, Uuid),
+    (from, to): (OffsetDateTime, OffsetDateTime),
     before: Option<EntryId>,
     limit: i64,
 ) -> Result<Vec<EntryRow>, StoreError> {
-    let end = before.map_or(to, |before| before.0.min(to));
     let rows = sqlx::query!(
         r#"SELECT id, kind, credit_account = 'customer' AS "to_customer!", amount, cost, margin, request_id,
                   note, actor, created_at, booked_at
-           FROM entry WHERE org_id = $1 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4"#,
+           FROM entry
+           WHERE org_id = $1 AND booked_at >= $2 AND booked_at < $3
+             -- The bound of the index, and within its moment the order of ids.
+             AND booked_at <= CASE WHEN $4::uuid IS NULL THEN 'infinity'
+                                   ELSE (SELECT c.booked_at FROM entry c WHERE c.org_id = $1 AND c.id = $4) END
+             AND ($4::uuid IS NULL
+                  OR (booked_at, id) < (SELECT c.booked_at, c.id FROM entry c WHERE c.org_id = $1 AND c.id = $4))
+           ORDER BY booked_at DESC, id DESC LIMIT $5"#,
         scope.uuid(),
         from,
-        end,
+        to,
+        before.map(|before| before.0),
         limit,
     )
     .fetch_all(connection)

@@ -232,7 +232,7 @@ pub async fn expire(
     Ok(rows.into_iter().map(|row| reaped!(row)).collect())
 }
 
-/// Charged holds of an instance that is gone whose usage row or receipt was not written any more; up to `limit` of those
+/// Ended holds of an instance that is gone whose receipt, or usage row of a charge, was not written any more; up to `limit` of those
 /// with an id from `from` on.
 pub async fn list_unrecorded(
     connection: &mut PgConnection,
@@ -251,9 +251,11 @@ pub async fn list_unrecorded(
         FROM credit_account a
         CROSS JOIN LATERAL (
             SELECT * FROM hold h
-            WHERE h.org_id = a.org_id AND h.id >= $2 AND h.instance_id = $1 AND h.charge > 0
-              AND (NOT EXISTS (SELECT 1 FROM usage u
-                               WHERE u.org_id = h.org_id AND u.request_id = h.request_id AND u.turn = h.turn)
+            WHERE h.org_id = a.org_id AND h.id >= $2 AND h.instance_id = $1 AND h.state <> 'open'
+              -- A request that was charged nothing may have no usage row.
+              AND (h.charge > 0 AND NOT EXISTS (
+                       SELECT 1 FROM usage u
+                       WHERE u.org_id = h.org_id AND u.request_id = h.request_id AND u.turn = h.turn)
                    OR NOT EXISTS (SELECT 1 FROM receipt r WHERE r.org_id = h.org_id AND r.id = h.request_id))
         ) h
         LEFT JOIN LATERAL (SELECT sum(u.charge) AS charge, sum(u.cost) AS cost FROM usage u

@@ -44,6 +44,7 @@ pub mod topups;
 pub mod usage;
 pub mod users;
 pub mod webhooks;
+pub mod zone_days;
 
 use crate::domain::ids::OrgId;
 use sqlx::{PgConnection, migrate::Migrator};

@@ -11,6 +11,7 @@ use uuid::Uuid;
 pub enum Partitioned {
     Receipts,
     Usage,
+    AuditLog,
 }
 
 impl Partitioned {
@@ -18,6 +19,7 @@ impl Partitioned {
         match self {
             Partitioned::Receipts => "receipt",
             Partitioned::Usage => "usage",
+            Partitioned::AuditLog => "audit_log",
         }
     }
 }

@@ -176,6 +176,35 @@ pub async fn keep_pending(
     Ok(())
 }
 
+/// Until the transaction ends, no other one works on events of this payment: an event about a payment that is just
+/// being booked would otherwise wait for it for ever.
+pub async fn lock_payment(connection: &mut PgConnection, payment: &str) -> Result<(), StoreError> {
+    sqlx::query_scalar!(
+        r#"SELECT 1 AS "locked!" FROM (SELECT pg_advisory_xact_lock(hashtextextended($1, 7241906356))) l"#,
+        payment
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(())
+}
+
+/// Removes events from before `before` whose payment never came, at most `rows_max`; returns how many.
+pub async fn prune_pending(
+    connection: &mut PgConnection,
+    before: OffsetDateTime,
+    rows_max: i64,
+) -> Result<u64, StoreError> {
+    let outcome = sqlx::query!(
+        "DELETE FROM payment_pending WHERE external_id IN (
+             SELECT external_id FROM payment_pending WHERE created_at < $1 LIMIT $2)",
+        before,
+        rows_max,
+    )
+    .execute(connection)
+    .await?;
+    Ok(outcome.rows_affected())
+}
+
 /// Takes the events that waited for a payment.
 pub async fn take_pending(
     connection: &mut PgConnection,

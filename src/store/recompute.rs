@@ -37,29 +37,27 @@ pub async fn list_requests(
                  AND h.id >= (SELECT first_id_at(moment_of_id(min(request_id::text)::uuid)) FROM page)
                  AND h.id < (SELECT first_id_at(moment_of_id(max(request_id::text)::uuid) + interval '1 hour') FROM page)
            )
-           SELECT u.request_id, u.turn, u.byok, u.flag, u.cost, u.charge,
+           SELECT u.request_id, u.turn, u.byok, u.flag, u.cost, u.charge, u.stated,
                   ARRAY[u.input_tokens, u.cache_read_tokens, u.cache_write_tokens, u.cache_write_1h_tokens,
                         u.audio_input_tokens, u.image_input_tokens, u.output_tokens, u.reasoning_tokens,
                         u.audio_output_tokens, u.image_output_tokens, u.images, u.input_images, u.characters,
                         u.audio_ms, u.searches, u.queries, u.pages] AS "counts!",
                   h.state AS "state?", h.cost AS hold_cost, h.charge AS hold_charge, h.margin_bps AS "margin_bps?",
-                  CASE WHEN h.id IS NOT NULL THEN
-                      (SELECT sum(CASE WHEN e.debit_account = 'customer' THEN e.amount ELSE -e.amount END)::bigint
-                       FROM entry e WHERE e.org_id = $1 AND e.hold_id = h.id) END AS entries_charge,
-                  CASE WHEN h.id IS NOT NULL THEN
-                      (SELECT sum(CASE WHEN e.debit_account = 'customer' THEN e.cost ELSE -e.cost END)::bigint
-                       FROM entry e WHERE e.org_id = $1 AND e.hold_id = h.id) END AS entries_cost,
-                  CASE WHEN h.id IS NOT NULL THEN
-                      (SELECT sum(CASE WHEN e.debit_account = 'customer' THEN e.amount ELSE -e.amount END)::bigint
-                       FROM entry e WHERE e.org_id = $1 AND e.corrects_hold_id = h.id) END AS corrections_charge,
-                  CASE WHEN h.id IS NOT NULL THEN
-                      (SELECT sum(CASE WHEN e.debit_account = 'customer' THEN e.cost ELSE -e.cost END)::bigint
-                       FROM entry e WHERE e.org_id = $1 AND e.corrects_hold_id = h.id) END AS corrections_cost,
+                  e.charge AS entries_charge, e.cost AS entries_cost, c.charge AS corrections_charge,
+                  c.cost AS corrections_cost,
                   CASE WHEN u.turn = first_value(u.turn) OVER (PARTITION BY u.request_id ORDER BY u.turn)
                        THEN r.document::text END AS "receipt?"
            FROM page p
            JOIN usage u ON u.org_id = $1 AND u.request_id = p.request_id AND u.request_id >= $2 AND u.request_id < $3
            LEFT JOIN held h ON h.request_id = u.request_id AND h.turn = u.turn
+           LEFT JOIN LATERAL (
+               SELECT sum(CASE WHEN e.debit_account = 'customer' THEN e.amount ELSE -e.amount END)::bigint AS charge,
+                      sum(CASE WHEN e.debit_account = 'customer' THEN e.cost ELSE -e.cost END)::bigint AS cost
+               FROM entry e WHERE e.org_id = $1 AND e.hold_id = h.id) e ON h.id IS NOT NULL
+           LEFT JOIN LATERAL (
+               SELECT sum(CASE WHEN e.debit_account = 'customer' THEN e.amount ELSE -e.amount END)::bigint AS charge,
+                      sum(CASE WHEN e.debit_account = 'customer' THEN e.cost ELSE -e.cost END)::bigint AS cost
+               FROM entry e WHERE e.org_id = $1 AND e.corrects_hold_id = h.id) c ON h.id IS NOT NULL
            LEFT JOIN receipt r ON r.org_id = $1 AND r.id = u.request_id
            ORDER BY u.request_id, u.turn"#,
         scope.uuid(),
@@ -92,6 +90,7 @@ pub async fn list_requests(
             byok: row.byok,
             flag: row.flag,
             counts,
+            stated: row.stated,
             cost: row.cost,
             charge: row.charge,
             hold,

@@ -1,10 +1,13 @@
 //! Sums of usage: the job that keeps them in steps of 15 minutes, and the reports that read them. A report is exact at
 //! every moment: for steps whose rows changed since they were summed the database reads the rows themselves.
 
-use super::{OrgScope, StoreError};
-use crate::domain::{
-    ids::{ApiKeyId, UserId},
-    money::NanoUsd,
+use super::{OrgScope, StoreError, zone_days};
+use crate::{
+    books::cover::Cover,
+    domain::{
+        ids::{ApiKeyId, UserId},
+        money::NanoUsd,
+    },
 };
 use futures_util::TryStreamExt;
 use sqlx::PgConnection;
@@ -90,13 +93,6 @@ pub struct Grouping {
     pub steps: Vec<OffsetDateTime>,
 }
 
-impl Grouping {
-    /// Every step begins with a day in UTC, so that whole days may be read as one.
-    fn is_by_utc_days(&self) -> bool {
-        self.steps.iter().all(|step| step.unix_timestamp() % 86_400 == 0)
-    }
-}
-
 /// Sums over one group, named as `Usage` names its buckets. Those of tokens do not overlap, but `reasoning` is part
 /// of `output`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -130,6 +126,27 @@ pub struct UsageSum {
     pub charge: NanoUsd,
 }
 
+/// How a range is read, as `usage_parts` takes it.
+pub(super) struct Parts {
+    pub day_phases: Vec<i16>,
+    pub day_firsts: Vec<OffsetDateTime>,
+    pub day_pasts: Vec<OffsetDateTime>,
+    pub step_firsts: Vec<OffsetDateTime>,
+    pub step_pasts: Vec<OffsetDateTime>,
+}
+
+impl Parts {
+    pub fn of(cover: &Cover) -> Parts {
+        Parts {
+            day_phases: cover.days.iter().map(|days| days.phase).collect(),
+            day_firsts: cover.days.iter().map(|days| days.first).collect(),
+            day_pasts: cover.days.iter().map(|days| days.past).collect(),
+            step_firsts: cover.steps.iter().map(|steps| steps.first).collect(),
+            step_pasts: cover.steps.iter().map(|steps| steps.past).collect(),
+        }
+    }
+}
+
 /// Sums an organization's usage of `from..to` in groups, in the order of their values, at most `limit` of them.
 pub async fn sum(
     connection: &mut PgConnection,
@@ -161,6 +178,11 @@ pub async fn sum_each<F>(
 where
     F: Future<Output = bool>,
 {
+    let kept = match grouping.steps.is_empty() {
+        true => Vec::new(),
+        false => zone_days::list_summed(connection, scope).await?,
+    };
+    let parts = Parts::of(&Cover::new((from, to), &grouping.steps, &kept));
     let mut rows = sqlx::query!(
         r#"SELECT CASE $4::text
                       WHEN 'model' THEN s.model
@@ -203,7 +225,7 @@ where
                   sum(s.queries)::bigint AS "queries!",
                   sum(s.pages)::bigint AS "pages!",
                   sum(s.cost)::bigint AS "cost!", sum(s.charge)::bigint AS "charge!"
-           FROM usage_steps($1, $2, $3, $16) s
+           FROM usage_parts($1, $2, $3, $16, $17, $18, $19, $20) s
            WHERE ($7::uuid IS NULL OR s.api_key_id = $7)
              AND ($8::uuid IS NULL OR s.member_id = $8)
              AND ($9::text IS NULL OR s.model = $9)
@@ -229,7 +251,11 @@ where
         filter.kind,
         filter.status,
         limit,
-        grouping.is_by_utc_days(),
+        &parts.day_phases,
+        &parts.day_firsts,
+        &parts.day_pasts,
+        &parts.step_firsts,
+        &parts.step_pasts,
     )
     .fetch(connection);
     while let Some(row) = rows.try_next().await? {
@@ -276,10 +302,7 @@ pub struct RolledUp {
 /// Sums the usage of steps that changed and are over, in the caller's transaction; up to `notes_max` notes. `None`:
 /// another process is at it.
 pub async fn roll_up(connection: &mut PgConnection, notes_max: i64) -> Result<Option<RolledUp>, StoreError> {
-    let is_ours = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock(7241906355) AS "is_ours!""#)
-        .fetch_one(&mut *connection)
-        .await?;
-    if !is_ours {
+    if !try_lock(connection).await? {
         return Ok(None);
     }
     // Only notes that are visible here are removed; a row whose note is not is summed again with that.
@@ -302,6 +325,12 @@ pub async fn roll_up(connection: &mut PgConnection, notes_max: i64) -> Result<Op
         sum_days(connection, &orgs, &buckets).await?;
     }
     Ok(Some(RolledUp { notes: notes.len() }))
+}
+
+/// Until the transaction ends, no other process changes sums. `false`: another one does.
+pub(super) async fn try_lock(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    let is_ours = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock(7241906355) AS "is_ours!""#);
+    Ok(is_ours.fetch_one(connection).await?)
 }
 
 /// Replaces the sums of these steps. Those whose rows were dropped stay as they are.
@@ -378,7 +407,11 @@ async fn sum_days(
                 sum(r.searches), sum(r.queries), sum(r.pages), sum(r.cost), sum(r.charge)
          FROM (SELECT DISTINCT org_id, day_of(bucket) AS day
                FROM unnest($1::uuid[], $2::timestamptz[]) AS u (org_id, bucket)) s
-         JOIN usage_rollup r ON r.org_id = s.org_id AND r.bucket >= s.day AND r.bucket < s.day + interval '1 day'
+         JOIN LATERAL (
+             SELECT * FROM usage_rollup r
+             WHERE r.org_id = s.org_id AND r.bucket >= s.day AND r.bucket < s.day + interval '24 hours'
+             OFFSET 0
+         ) r ON true
          GROUP BY r.org_id, s.day, r.api_key_id, r.provider, r.model, r.byok, r.category, r.kind, r.status",
         orgs,
         buckets,

@@ -1,8 +1,9 @@
 //! What statements are drawn up from, and the kept statements of closed months. A kept one is never changed.
 
-use super::{OrgScope, StoreError};
+use super::{OrgScope, StoreError, rollups::Parts};
 use crate::{
     books::{
+        cover::Cover,
         month::Month,
         statement::{ChargeLine, Movement, OwnKeyLine},
     },
@@ -138,31 +139,42 @@ pub async fn sum_movements(
     Ok(rows.into_iter().map(|row| (row.kind, row.entries, NanoUsd(row.amount))).collect())
 }
 
+/// The lines of one section, and what all lines there are come to.
+#[derive(Clone, Debug)]
+pub struct Listed<L> {
+    pub lines: Vec<L>,
+    pub total: L,
+}
+
 /// Charges from one moment to another, corrections included, by model, provider and API key; dearest first.
 pub async fn list_charges(
     connection: &mut PgConnection,
     scope: OrgScope,
     (from, to): (OffsetDateTime, OffsetDateTime),
     limit: i64,
-) -> Result<Vec<ChargeLine>, StoreError> {
+) -> Result<Listed<ChargeLine>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT COALESCE(u.model, h.model, '') AS "model!", COALESCE(u.provider, h.provider, '') AS "provider!",
-                  h.api_key_id AS "api_key_id?", COALESCE(k.name, '') AS "api_key_name!",
+        r#"SELECT COALESCE(u.model, h.model, '') AS model, COALESCE(u.provider, h.provider, '') AS provider,
+                  h.api_key_id AS "api_key_id?", COALESCE(k.name, '') AS api_key_name,
                   count(*) FILTER (WHERE e.hold_id IS NOT NULL AND h.turn = 0) AS "requests!",
                   COALESCE(sum(u.input_tokens + u.cache_read_tokens + u.cache_write_tokens + u.cache_write_1h_tokens
                                + u.audio_input_tokens + u.image_input_tokens)
                            FILTER (WHERE e.hold_id IS NOT NULL), 0)::bigint AS "input!",
                   COALESCE(sum(u.output_tokens + u.audio_output_tokens + u.image_output_tokens)
                            FILTER (WHERE e.hold_id IS NOT NULL), 0)::bigint AS "output!",
-                  sum(CASE WHEN e.debit_account = 'customer' THEN e.cost ELSE -e.cost END)::bigint AS "cost!",
-                  sum(CASE WHEN e.debit_account = 'customer' THEN e.amount ELSE -e.amount END)::bigint AS "charge!"
+                  COALESCE(sum(CASE WHEN e.debit_account = 'customer' THEN e.cost ELSE -e.cost END), 0)::bigint
+                      AS "cost!",
+                  COALESCE(sum(CASE WHEN e.debit_account = 'customer' THEN e.amount ELSE -e.amount END), 0)::bigint
+                      AS "charge!",
+                  -- The row of all lines together comes first.
+                  GROUPING(h.api_key_id) AS "is_total!"
            FROM entry e
            LEFT JOIN hold h ON h.org_id = e.org_id AND h.id = COALESCE(e.hold_id, e.corrects_hold_id)
            LEFT JOIN usage u ON u.org_id = e.org_id AND u.request_id = h.request_id AND u.turn = h.turn
            LEFT JOIN api_key k ON k.org_id = e.org_id AND k.id = h.api_key_id
            WHERE e.org_id = $1 AND e.booked_at >= $2 AND e.booked_at < $3
              AND (e.kind = 'charge' OR e.corrects_hold_id IS NOT NULL)
-           GROUP BY 1, 2, 3, 4 ORDER BY 9 DESC, 1, 2, 3 LIMIT $4"#,
+           GROUP BY GROUPING SETS ((1, 2, 3, 4), ()) ORDER BY 10 DESC, 9 DESC, 1, 2, 3 LIMIT $4::bigint + 1"#,
         scope.uuid(),
         from,
         to,
@@ -171,10 +183,10 @@ pub async fn list_charges(
     .fetch_all(connection)
     .await?;
     let lines = rows.into_iter().map(|row| ChargeLine {
-        model: row.model,
-        provider: row.provider,
+        model: row.model.unwrap_or_default(),
+        provider: row.provider.unwrap_or_default(),
         api_key_id: row.api_key_id.map_or_else(String::new, |id| ApiKeyId(id).to_string()),
-        api_key_name: row.api_key_name,
+        api_key_name: row.api_key_name.unwrap_or_default(),
         requests: row.requests,
         input_tokens: row.input,
         output_tokens: row.output,
@@ -182,28 +194,7 @@ pub async fn list_charges(
         margin_usd: NanoUsd(row.charge.saturating_sub(row.cost)),
         charged_usd: NanoUsd(row.charge),
     });
-    Ok(lines.collect())
-}
-
-/// Cost and charge of all charges from one moment to another.
-pub async fn sum_charges(
-    connection: &mut PgConnection,
-    scope: OrgScope,
-    (from, to): (OffsetDateTime, OffsetDateTime),
-) -> Result<(NanoUsd, NanoUsd), StoreError> {
-    let row = sqlx::query!(
-        r#"SELECT COALESCE(sum(CASE WHEN debit_account = 'customer' THEN cost ELSE -cost END), 0)::bigint AS "cost!",
-                  COALESCE(sum(CASE WHEN debit_account = 'customer' THEN amount ELSE -amount END), 0)::bigint AS "charge!"
-           FROM entry
-           WHERE org_id = $1 AND booked_at >= $2 AND booked_at < $3
-             AND (kind = 'charge' OR corrects_hold_id IS NOT NULL)"#,
-        scope.uuid(),
-        from,
-        to,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok((NanoUsd(row.cost), NanoUsd(row.charge)))
+    Ok(Listed::of(lines))
 }
 
 /// Usage on own keys of requests that began from one moment to another, by model, provider and API key; dearest first.
@@ -212,37 +203,52 @@ pub async fn list_own_key_usage(
     scope: OrgScope,
     (from, to): (OffsetDateTime, OffsetDateTime),
     limit: i64,
-) -> Result<Vec<OwnKeyLine>, StoreError> {
+) -> Result<Listed<OwnKeyLine>, StoreError> {
+    let parts = Parts::of(&Cover::new((from, to), &[], &[]));
     let rows = sqlx::query!(
-        r#"SELECT s.model AS "model!", s.provider AS "provider!", s.api_key_id AS "api_key_id!",
-                  COALESCE(k.name, '') AS "api_key_name!", sum(s.requests)::bigint AS "requests!",
-                  sum(s.input_tokens + s.cache_read_tokens + s.cache_write_tokens + s.cache_write_1h_tokens
-                      + s.audio_input_tokens + s.image_input_tokens)::bigint AS "input!",
-                  sum(s.output_tokens + s.audio_output_tokens + s.image_output_tokens)::bigint AS "output!",
-                  sum(s.cost)::bigint AS "cost!", sum(s.charge)::bigint AS "charge!"
-           FROM usage_steps($1, $2, $3, true) s
+        r#"SELECT s.model AS model, s.provider AS provider, s.api_key_id AS api_key_id,
+                  COALESCE(k.name, '') AS api_key_name, COALESCE(sum(s.requests), 0)::bigint AS "requests!",
+                  COALESCE(sum(s.input_tokens + s.cache_read_tokens + s.cache_write_tokens + s.cache_write_1h_tokens
+                               + s.audio_input_tokens + s.image_input_tokens), 0)::bigint AS "input!",
+                  COALESCE(sum(s.output_tokens + s.audio_output_tokens + s.image_output_tokens), 0)::bigint AS "output!",
+                  COALESCE(sum(s.cost), 0)::bigint AS "cost!", COALESCE(sum(s.charge), 0)::bigint AS "charge!",
+                  GROUPING(s.api_key_id) AS "is_total!"
+           FROM usage_parts($1, $2, $3, $5, $6, $7, $8, $9) s
            LEFT JOIN api_key k ON k.org_id = $1 AND k.id = s.api_key_id
            WHERE s.byok
-           GROUP BY 1, 2, 3, 4 ORDER BY 8 DESC, 1, 2, 3 LIMIT $4"#,
+           GROUP BY GROUPING SETS ((1, 2, 3, 4), ()) ORDER BY 10 DESC, 8 DESC, 1, 2, 3 LIMIT $4::bigint + 1"#,
         scope.uuid(),
         from,
         to,
         limit,
+        &parts.day_phases,
+        &parts.day_firsts,
+        &parts.day_pasts,
+        &parts.step_firsts,
+        &parts.step_pasts,
     )
     .fetch_all(connection)
     .await?;
     let lines = rows.into_iter().map(|row| OwnKeyLine {
-        model: row.model,
-        provider: row.provider,
-        api_key_id: ApiKeyId(row.api_key_id).to_string(),
-        api_key_name: row.api_key_name,
+        model: row.model.unwrap_or_default(),
+        provider: row.provider.unwrap_or_default(),
+        api_key_id: row.api_key_id.map_or_else(String::new, |id| ApiKeyId(id).to_string()),
+        api_key_name: row.api_key_name.unwrap_or_default(),
         requests: row.requests,
         input_tokens: row.input,
         output_tokens: row.output,
         provider_cost_usd: NanoUsd(row.cost),
         charged_usd: NanoUsd(row.charge),
     });
-    Ok(lines.collect())
+    Ok(Listed::of(lines))
+}
+
+impl<L: Default> Listed<L> {
+    /// The total is the first row, which a grouping over nothing has too.
+    fn of(mut rows: impl Iterator<Item = L>) -> Listed<L> {
+        let total = rows.next().unwrap_or_default();
+        Listed { lines: rows.collect(), total }
+    }
 }
 
 /// What each month from a moment on changed, oldest first.

@@ -11,6 +11,14 @@ use std::{str::FromStr, time::Duration};
 use tokio::runtime::Handle;
 
 /// The scope of an organization that is in no database.
+/// `small`, or `full` where tests run at full size (`./test stress`).
+pub fn sized<T>(small: T, full: T) -> T {
+    match std::env::var("KAIROSROUTE_TEST_SIZE").is_ok_and(|size| size == "full") {
+        true => full,
+        false => small,
+    }
+}
+
 pub fn scope(id: u128) -> OrgScope {
     OrgScope::of(ids::OrgId(uuid::Uuid::from_u128(id)))
 }

@@ -2,6 +2,7 @@
 //! of promotional credit, the periods of a report, and the events of a payment provider. No I/O and no clock.
 #![deny(clippy::float_arithmetic)]
 
+pub mod cover;
 pub mod entry;
 pub mod month;
 pub mod periods;

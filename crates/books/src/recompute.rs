@@ -26,6 +26,11 @@ pub const BUCKETS: [&str; 17] = [
     "pages",
 ];
 
+/// A usage row counts no more than this of anything.
+const COUNT_MAX: i64 = 1_000_000_000_000;
+/// The price line of what a provider's stated bill is above the sum of the other lines.
+const STATED: &str = "stated_by_provider";
+
 /// One usage row and what the ledger holds of it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TurnRow {
@@ -34,6 +39,8 @@ pub struct TurnRow {
     pub flag: Option<String>,
     /// In the order of [`BUCKETS`].
     pub counts: [i64; 17],
+    /// What the provider stated as its bill; 0 where it stated none.
+    pub stated: i64,
     pub cost: Option<i64>,
     pub charge: i64,
     /// `None`: no credit was set aside for it.
@@ -273,9 +280,11 @@ fn check_turn(turn: &TurnRow, noted: &Turn, found: &mut Findings<'_>) {
     for (bucket, count) in BUCKETS.iter().zip(turn.counts) {
         let noted = noted.usage.as_ref().and_then(|usage| usage.get(*bucket));
         let noted = noted.and_then(serde_json::Value::as_i64).unwrap_or(0);
-        // A row keeps no more than this; see the store.
-        found.compare("usage", number, bucket, noted.min(1_000_000_000_000), count);
+        found.compare("usage", number, bucket, noted.min(COUNT_MAX), count);
     }
+    let stated = noted.usage.as_ref().and_then(|usage| usage.get("stated"));
+    let stated = stated.and_then(serde_json::Value::as_i64).unwrap_or(0);
+    found.compare("usage", number, "stated", stated.min(COUNT_MAX), turn.stated);
     found.compare("receipt", number, "charged_nano_usd", turn.charge, noted.charged_nano_usd);
     found.compare("receipt", number, "provider_cost_nano_usd", turn.cost, noted.provider_cost_nano_usd);
     let Some(cost) = turn.cost else {
@@ -311,26 +320,55 @@ fn check_cost(turn: &TurnRow, noted: &Turn, cost: i64, found: &mut Findings<'_>)
         return;
     }
     let mut sum = Unrounded::default();
+    let mut noted_difference = None;
     for line in lines {
+        let amount = match line.amount() {
+            Ok(amount) => amount,
+            Err(error) => {
+                found.push("receipt", Some(number), format!("price of {}", line.bucket), "a price", error);
+                return;
+            }
+        };
+        if line.bucket == STATED {
+            noted_difference = amount.ceil().ok();
+            continue;
+        }
         let counted = counts_of(turn, &line.bucket);
         if !counted.contains(&line.quantity()) {
             let expected = counted.first().copied().unwrap_or(0);
             found.push("receipt", Some(number), format!("priced {}", line.bucket), expected, line.quantity());
         }
-        match line.amount().and_then(|amount| sum.checked_add(amount)) {
+        match sum.checked_add(amount) {
             Ok(added) => sum = added,
             Err(error) => {
-                found.push("receipt", Some(number), format!("price of {}", line.bucket), "a price", error);
+                found.push("receipt", Some(number), "price lines", "a sum", error);
                 return;
             }
         }
     }
     match sum.ceil() {
-        // What was set aside caps the cost of an answer whose reported usage was impossible.
-        Ok(whole) if turn.flag.as_deref() == Some("above_bound") && cost <= whole.0 => {}
-        Ok(whole) => found.compare("usage", number, "cost_nano_usd", whole.0, cost),
+        Ok(whole) => check_whole(turn, whole, noted_difference, cost, found),
         Err(error) => found.push("receipt", Some(number), "price lines", "a sum", error),
     }
+}
+
+/// The cost is the larger of what the counts come to and of the bill that the provider stated.
+fn check_whole(
+    turn: &TurnRow,
+    counted: NanoUsd,
+    noted_difference: Option<NanoUsd>,
+    cost: i64,
+    found: &mut Findings<'_>,
+) {
+    // What was set aside caps the cost of an answer whose reported usage was impossible.
+    if turn.flag.as_deref() == Some("above_bound") && cost <= counted.0 {
+        return;
+    }
+    let expected = counted.0.max(turn.stated);
+    found.compare("usage", turn.turn, "cost_nano_usd", expected, cost);
+    let difference = expected.saturating_sub(counted.0);
+    let noted = noted_difference.map_or(0, |noted| noted.0);
+    found.compare("receipt", turn.turn, STATED, difference, noted);
 }
 
 /// What a price line of a bucket may count: its own tokens, or with them those of media that have no price of their own.
@@ -347,8 +385,6 @@ fn counts_of(turn: &TurnRow, bucket: &str) -> Vec<u64> {
             ["audio_output", "image_output"],
         ),
         "reasoning" => return vec![count("reasoning").min(count("output"))],
-        // What the provider's stated bill is above the sum of the other lines.
-        "stated_by_provider" => return vec![1],
         other => return vec![count(other)],
     };
     let [first, second] = media.map(count);

@@ -47,7 +47,7 @@ pub struct Movement {
 }
 
 /// What one API key was charged for one model of one provider.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChargeLine {
     pub model: String,
@@ -66,7 +66,7 @@ pub struct ChargeLine {
 }
 
 /// What one API key used of one model on the organization's own provider keys: the provider bills it, not the gateway.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnKeyLine {
     pub model: String,

@@ -217,6 +217,20 @@ mod tests {
         assert_eq!(third.checked_add(third).unwrap().checked_add(third).unwrap().ceil(), Ok(NanoUsd(1)));
     }
 
+    #[test]
+    fn a_million_charges_are_the_exact_ceiling_of_cost_and_margin() {
+        // A multiplicative generator: any odd factor walks over all the widths of numbers.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..1_000_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let cost = i64::try_from(state >> (2 + state % 60)).unwrap() / 2;
+            let charged = charge(NanoUsd(cost), Bps(500)).unwrap().0;
+            let exact = i128::from(cost) * 105;
+            assert!(i128::from(charged) * 100 >= exact && (i128::from(charged) - 1) * 100 < exact, "{cost}");
+        }
+        println!("bar 10: 1000000 charges are ceil(1.05 × cost), and no float is in a crate of money (lint)");
+    }
+
     proptest! {
         #[test]
         fn charge_is_the_exact_ceiling_and_margin_never_negative(cost in 0i64..i64::MAX / 2, bps in 0u32..10_001) {

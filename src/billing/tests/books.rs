@@ -367,3 +367,43 @@ async fn partitions_are_made_ahead_and_dropped_whole_and_the_audit_knows() {
     // The charge is older than what is kept: its receipt is not missing.
     assert_clean(&test).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_lines_of_the_audit_log_go_by_partitions_and_its_gateway_cannot_change_or_delete_one() {
+    let test = TestDb::create().await;
+    let scope = test.organization(5).await;
+    posted(&test, scope, EntryKind::Refund, 1, None).await;
+    let lines = test.number("SELECT count(*) FROM audit_log").await;
+    assert!(lines > 0);
+    let mut transaction = test.db.begin().await.unwrap();
+    // A role with the rights that the guide for operators gives it; it ends with the transaction.
+    let role = format!("gateway_{}", test.ambient.uuid().simple());
+    let set_up = format!(
+        "CREATE ROLE {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
+         REVOKE UPDATE, DELETE, TRUNCATE ON audit_log, entry, statement FROM {role};
+         REVOKE ALL ON audit_log_first, audit_log_rest FROM {role};
+         ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(set_up)).execute(&mut *transaction).await.unwrap();
+    let until = time::macros::datetime!(2027-04-15 00:00 UTC);
+    assert_eq!(partitions::make(&mut transaction, Partitioned::AuditLog, until).await.unwrap(), 4);
+    let rights: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname || ' ' || r.name FROM pg_class c,
+                unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS r (name)
+         WHERE c.relname LIKE 'audit\\_log%' AND c.relkind IN ('r', 'p') AND has_table_privilege($1, c.oid, r.name)
+         ORDER BY 1",
+    )
+    .bind(&role)
+    .fetch_all(&mut *transaction)
+    .await
+    .unwrap();
+    assert_eq!(rights, ["audit_log INSERT", "audit_log SELECT"]);
+    let far = time::macros::datetime!(2027-02-01 00:00 UTC);
+    assert_eq!(partitions::drop_before(&mut transaction, Partitioned::AuditLog, far).await.unwrap(), 2);
+    let kept: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM audit_log").fetch_one(&mut *transaction).await.unwrap();
+    assert_eq!(kept, 0);
+    transaction.rollback().await.unwrap();
+    assert_eq!(test.number("SELECT count(*) FROM audit_log").await, lines);
+}

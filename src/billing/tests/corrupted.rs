@@ -117,6 +117,7 @@ async fn a_corrupted_row_of_each_table_is_found_by_audit_or_recompute() {
         ("usage", "UPDATE usage SET cost = cost + 1"),
         ("usage", "UPDATE usage SET input_tokens = input_tokens + 1 WHERE byok"),
         ("usage", "UPDATE usage SET pages = 1 WHERE byok"),
+        ("usage", "UPDATE usage SET stated = 1"),
         ("usage", "UPDATE usage SET charge = 1 WHERE byok"),
         ("hold", "DELETE FROM usage WHERE NOT byok"),
         ("receipt", "DELETE FROM receipt"),
@@ -169,12 +170,13 @@ async fn a_wrong_sum_of_usage_is_found() {
             .iter()
             .all(|drift| drift.check != "rollup_is_sum_of_usage")
     );
-    sqlx::raw_sql("UPDATE usage_rollup SET charge = charge + 1").execute(&mut *transaction).await.unwrap();
-    assert!(
-        run_audit(&mut transaction)
-            .await
-            .unwrap()
-            .iter()
-            .any(|drift| drift.check == "rollup_is_sum_of_usage")
-    );
+    for (check, sql) in [
+        ("day_is_sum_of_its_steps", "UPDATE usage_day SET turns = turns + 1"),
+        ("rollup_is_sum_of_usage", "UPDATE usage_rollup SET charge = charge + 1"),
+        ("rollup_is_sum_of_usage", "DELETE FROM usage_rollup"),
+    ] {
+        sqlx::raw_sql(sql).execute(&mut *transaction).await.unwrap();
+        let drift = run_audit(&mut transaction).await.unwrap();
+        assert!(drift.iter().any(|drift| drift.check == check), "{sql}: {drift:#?}");
+    }
 }

@@ -91,20 +91,27 @@ async fn holds_of_this_process_that_no_request_has_are_ended_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_charge_whose_record_died_with_its_process_gets_one() {
+async fn a_request_whose_record_died_with_its_process_gets_one() {
     let test = TestDb::create().await;
     let scope = test.organization(10_000).await;
     let (dead, instance) = start_as(&test, &test.db, LedgerLimits::default()).await;
     let hold = fixed(&test, scope, 900);
     dead.hold(hold.clone()).await.unwrap();
     dead.settle(Settle::charge(scope, hold.id, bill(100), entry(&test))).await.unwrap();
+    let voided = fixed(&test, scope, 900);
+    dead.hold(voided.clone()).await.unwrap();
+    dead.settle(Settle::void(scope, voided.id)).await.unwrap();
     let mut connection = test.db.acquire().await.unwrap();
     assert_eq!(make_up_records(&mut connection, &test.ambient, 10).await.unwrap(), None, "it lives");
     let_lapse(&test, instance).await;
     assert_eq!(make_up_records(&mut connection, &test.ambient, 10).await.unwrap(), Some(instance));
     assert_eq!(make_up_records(&mut connection, &test.ambient, 10).await.unwrap(), None, "once");
     assert_eq!(texts(&test, USAGE).await, ["openai m completed estimated 0 0 100 105 expired"]);
-    assert_eq!(texts(&test, RECEIPTS).await, ["105"]);
+    let mut receipts = texts(&test, RECEIPTS).await;
+    receipts.sort();
+    assert_eq!(receipts, ["0", "105"], "one for each request that ended");
+    let failed = "SELECT count(*) FROM receipt WHERE charge = 0 AND status = 'failed'";
+    assert_eq!(test.number(failed).await, 1);
     test.tamper("UPDATE hold SET resolved_at = now() - interval '2 hours'").await;
     assert_clean(&test).await;
 }

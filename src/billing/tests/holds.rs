@@ -1,7 +1,10 @@
 //! Admission: never more than there is, never less than fits.
 
 use super::*;
-use crate::billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome};
+use crate::{
+    billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome},
+    domain::ambient::Ambient,
+};
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
@@ -137,41 +140,78 @@ async fn what_cannot_be_admitted_is_told_apart() {
     assert_clean(&test).await;
 }
 
+/// What one task has charged and how many operations it has made.
+#[derive(Default)]
+struct Made {
+    charged: i64,
+    operations: usize,
+}
+
+/// One hold and its end: settled below, at or above it, settled twice, voided, or with a checkpoint before.
+async fn mixed(ledger: &Ledger, scope: OrgScope, template: &HoldRequest, step: usize, ids: &Ambient) -> Made {
+    let id = HoldId(ids.uuid());
+    let request = HoldRequest { scope, id, request_id: RequestId(id.0), ..template.clone() };
+    let held = ledger.hold(request).await.unwrap();
+    assert_eq!(held, HoldOutcome::Admitted { amount: NanoUsd(100) });
+    let cost = [40, 95, 200][step % 3];
+    let settle = || Settle::charge(scope, id, bill(cost), EntryId(ids.uuid()));
+    let mut operations = 2;
+    if step % 10 == 1 {
+        assert_eq!(ledger.settle(Settle::void(scope, id)).await.unwrap(), SettleOutcome::Posted);
+        return Made { charged: 0, operations };
+    }
+    if step % 10 == 2 {
+        ledger.checkpoint(checkpoint(scope, id, 10));
+        operations += 1;
+    }
+    assert_eq!(ledger.settle(settle()).await.unwrap(), SettleOutcome::Posted);
+    if step % 10 == 3 {
+        assert_eq!(ledger.settle(settle()).await.unwrap(), SettleOutcome::Repeat);
+        operations += 1;
+    }
+    Made { charged: bill(cost).charge().0, operations }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_ledgers_on_many_organizations_neither_deadlock_nor_drift() {
     let test = TestDb::create().await;
+    let (credit, steps) = (1_000_000_000, sized(20, 2_300));
     let mut scopes = Vec::new();
     for _ in 0..40 {
-        scopes.push(test.organization(1_000_000).await);
+        scopes.push(test.organization(credit).await);
     }
+    let begun = std::time::Instant::now();
     let mut tasks = JoinSet::new();
-    for process in 0..4_usize {
+    for process in 0..3_usize {
         let ledger = start(&test, &test.second_process()).await;
-        for task in 0..32_usize {
+        for task in 0..64_usize {
             let (ledger, scopes, ambient) = (ledger.clone(), scopes.clone(), test.ambient.clone());
             let template = fixed(&test, scopes[0], 100);
             tasks.spawn(async move {
-                for step in 0..20_usize {
+                let mut made = Made::default();
+                for step in 0..steps {
                     // Each task walks the organizations in an order of its own.
                     let scope = scopes[(task * 7 + step * (process + 3)) % scopes.len()];
-                    let id = HoldId(ambient.uuid());
-                    let request = HoldRequest { scope, id, request_id: RequestId(id.0), ..template.clone() };
-                    let held = ledger.hold(request).await.unwrap();
-                    assert_eq!(held, HoldOutcome::Admitted { amount: NanoUsd(100) });
-                    let settle = Settle::charge(scope, id, bill(40), EntryId(ambient.uuid()));
-                    assert_eq!(ledger.settle(settle).await.unwrap(), SettleOutcome::Posted);
+                    let more = mixed(&ledger, scope, &template, step, &ambient).await;
+                    made.charged += more.charged;
+                    made.operations += more.operations;
                 }
+                made
             });
         }
     }
-    tasks.join_all().await;
-    assert_eq!(
-        test.number("SELECT sum(posted)::bigint FROM credit_account").await,
-        40_000_000 - 4 * 32 * 20 * 42
-    );
+    let made = tasks.join_all().await;
+    let charged: i64 = made.iter().map(|made| made.charged).sum();
+    let operations: usize = made.iter().map(|made| made.operations).sum();
+    assert_eq!(test.number("SELECT sum(posted)::bigint FROM credit_account").await, 40 * credit - charged);
+    assert_eq!(test.number("SELECT sum(held)::bigint FROM credit_account").await, 0);
     assert_eq!(
         test.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await,
         0
     );
-    assert_clean(&test).await;
+    assert_ledger_is_clean(&test).await;
+    let seconds = begun.elapsed().as_secs();
+    println!(
+        "bar 1: {operations} mixed operations of 3 ledgers on 40 organizations in {seconds} s, no drift"
+    );
 }

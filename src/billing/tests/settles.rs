@@ -39,6 +39,7 @@ async fn thirty_two_concurrent_settles_and_ten_replays_write_one_entry() {
     assert_eq!(test.number("SELECT count(*) FROM entry WHERE kind = 'charge'").await, 1);
     assert_eq!(balance(&test, scope).await, (998_950, 0));
     assert_clean(&test).await;
+    println!("bar 3: 32 concurrent settles and 10 replays wrote 1 entry; another amount is a typed conflict");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,7 @@ pub async fn show(visit: Visit<Session>) -> Result<HttpResponse, PageError> {
     let now = state::<Ambient>(&visit.call)?.now();
     let from = (now - time::Duration::days(RANGE_DAYS)).date().to_string();
     let range =
-        Range::parse(Some(&from), None, now).map_err(|error| PageError::form("", error.to_string()))?;
+        Range::of_bookings(Some(&from), None, now).map_err(|error| PageError::form("", error.to_string()))?;
     let before = match visit.form.given("before").map(str::parse::<EntryId>) {
         None => None,
         Some(Ok(id)) => Some(id),

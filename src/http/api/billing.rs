@@ -13,6 +13,7 @@ use crate::{
         money::NanoUsd,
     },
     http::{
+        api::export::{self, Pieces},
         error::{ApiError, Code},
         extract::{ACCOUNT_BODY_BYTES_MAX, Call},
         idempotent::{always, once},
@@ -52,13 +53,28 @@ struct LedgerQuery {
     to: Option<String>,
     before: Option<String>,
     limit: Option<i64>,
+    format: Option<String>,
 }
 
-/// `GET /api/billing/ledger?from&to&before&limit`, newest first.
+/// `GET /api/billing/ledger?from&to&before&limit`, newest first; as CSV all entries of the range.
 pub async fn list_entries(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     let query: LedgerQuery = call.query()?;
     let now = call.state::<Ambient>()?.now();
-    let range = Range::parse(query.from.as_deref(), query.to.as_deref(), now)?;
+    let range = Range::of_bookings(query.from.as_deref(), query.to.as_deref(), now)?;
+    let db = call.state::<Db>()?.with_purpose(Purpose::Reports);
+    let csv = export::wants_csv(query.format.as_deref(), call.header("accept"))
+        .ok_or_else(|| ApiError::invalid("format", "`format` must be json or csv"))?;
+    if csv {
+        if query.before.is_some() || query.limit.is_some() {
+            let message = "The CSV form has all entries of the range: it takes no `before` and no `limit`";
+            return Err(ApiError::invalid("format", message));
+        }
+        let write = async move |db: Db, pieces: Pieces| {
+            let send = |piece| pieces.clone().send(piece);
+            report::write_entries(&mut *db.acquire().await?, session.scope, range, send).await
+        };
+        return Ok(export::send_csv(&db, session.scope, "ledger.csv", write));
+    }
     let before = match query.before.as_deref().map(str::parse::<EntryId>) {
         Some(Err(error)) => return Err(ApiError::invalid("before", error.to_string())),
         Some(Ok(id)) => Some(id),
@@ -68,7 +84,6 @@ pub async fn list_entries(call: Call, session: Session) -> Result<HttpResponse, 
     if !(1..=report::PAGE_MAX).contains(&limit) {
         return Err(ApiError::invalid("limit", format!("`limit` must be 1 to {}", report::PAGE_MAX)));
     }
-    let db = call.state::<Db>()?.with_purpose(Purpose::Reports);
     let pool = db.clone();
     let page = db.run::<_, StoreError, _>(async move {
         report::entries(&mut *pool.acquire().await?, session.scope, range, before, limit).await

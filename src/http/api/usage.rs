@@ -7,17 +7,19 @@ use crate::{
     },
     books::periods::{PeriodError, Zone},
     domain::ambient::Ambient,
-    http::{error::ApiError, extract::Call},
+    http::{
+        api::export::{self, Pieces},
+        error::ApiError,
+        extract::Call,
+    },
     store::{
         Db, Purpose, StoreError,
         rollups::{GroupBy, UsageFilter},
         sessions::Session,
     },
 };
-use actix_web::{HttpResponse, web::Bytes};
-use futures_util::stream;
+use actix_web::HttpResponse;
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,27 +45,46 @@ struct Parameters {
 /// `GET /api/usage?from&to&tz&group_by&compare` and a filter for each property; CSV by `format=csv` or `Accept`.
 pub async fn get_usage(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     let parameters: Parameters = call.query()?;
-    let csv = match parameters.format.as_deref() {
-        Some("csv") => true,
-        Some("json") => false,
-        Some(_) => return Err(ApiError::invalid("format", "`format` must be json or csv")),
-        None => call.header("accept").is_some_and(|accept| accept.starts_with("text/csv")),
-    };
+    let csv = export::wants_csv(parameters.format.as_deref(), call.header("accept"))
+        .ok_or_else(|| ApiError::invalid("format", "`format` must be json or csv"))?;
     let compared = match parameters.compare.as_deref() {
         None => false,
         Some("previous") => true,
         Some(_) => return Err(ApiError::invalid("compare", "`compare` must be previous")),
     };
-    let query = query(&parameters, call.state::<Ambient>()?.now())?;
+    let now = call.state::<Ambient>()?.now();
+    let query = query(&parameters, now)?;
     let db = call.state::<Db>()?.with_purpose(Purpose::Reports);
+    want_zone_days(call.state::<Db>()?.get_ref(), session, &query, now).await;
     if csv {
-        return Ok(stream_csv(db, session, query));
+        let write = async move |db: Db, pieces: Pieces| {
+            let send = |piece| pieces.clone().send(piece);
+            usage_report::write_csv(&mut *db.acquire().await?, session.scope, &query, send).await
+        };
+        return Ok(export::send_csv(&db, session.scope, "usage.csv", write));
     }
     let pool = db.clone();
     let report = db.run::<_, StoreError, _>(async move {
         usage_report::report(&mut *pool.acquire().await?, session.scope, &query, compared).await
     });
     Ok(HttpResponse::Ok().json(report.await.map_err(ApiError::of_report)?))
+}
+
+/// The report itself does not depend on it.
+async fn want_zone_days(db: &Db, session: Session, query: &UsageQuery, now: time::OffsetDateTime) {
+    let phases = query.zone_days_wanted();
+    if phases.is_empty() {
+        return;
+    }
+    let pool = db.clone();
+    let noted = db.run::<_, StoreError, _>(async move {
+        let mut transaction = pool.begin().await?;
+        usage_report::want_zone_days(&mut transaction, session.scope, &phases, now).await?;
+        transaction.commit().await
+    });
+    if let Err(error) = noted.await {
+        tracing::warn!(org.id = %session.scope.org_id(), %error, "the days of a time zone cannot be noted");
+    }
 }
 
 fn query(parameters: &Parameters, now: time::OffsetDateTime) -> Result<UsageQuery, ApiError> {
@@ -102,32 +123,6 @@ fn filter(parameters: &Parameters) -> Result<UsageFilter, ApiError> {
         kind: parameters.kind.clone(),
         status: parameters.status.clone(),
     })
-}
-
-/// Pieces of CSV that wait for a slow client; then the database waits.
-const PIECES_MAX: usize = 4;
-
-/// Sends the rows as the database finds them, so that an export of any size needs little memory. One that fails on the
-/// way ends without its end, which the client sees.
-fn stream_csv(db: Db, session: Session, query: UsageQuery) -> HttpResponse {
-    let (pieces, received) = mpsc::channel::<Result<Bytes, StoreError>>(PIECES_MAX);
-    let reading = db.clone();
-    actix_web::rt::spawn(async move {
-        let failed = pieces.clone();
-        let written = db.run::<_, StoreError, _>(async move {
-            let send = |piece: Vec<u8>| {
-                let pieces = pieces.clone();
-                async move { pieces.send(Ok(Bytes::from(piece))).await.is_ok() }
-            };
-            usage_report::write_csv(&mut *reading.acquire().await?, session.scope, &query, send).await
-        });
-        if let Err(error) = written.await {
-            tracing::error!(org.id = %session.scope.org_id(), %error, "an export ended before its end");
-            let _ = failed.send(Err(error)).await;
-        }
-    });
-    let body = stream::unfold(received, async |mut received| Some((received.recv().await?, received)));
-    HttpResponse::Ok().content_type("text/csv; charset=utf-8").streaming(Box::pin(body))
 }
 
 impl From<QueryError> for ApiError {

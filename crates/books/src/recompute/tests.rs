@@ -11,6 +11,7 @@ fn row() -> TurnRow {
         byok: false,
         flag: None,
         counts,
+        stated: 0,
         // 12 × 0.75 + 3 × 0.075 + 6 × 4.5 per million, and 2 of 0.01 each.
         cost: Some(20_036_225),
         charge: 21_038_037,
@@ -151,4 +152,48 @@ fn tokens_of_media_without_a_price_count_as_text() {
     noted["charged_nano_usd"] = json!(charge);
     noted["provider_cost_nano_usd"] = json!(cost);
     assert_eq!(differences(&[with_audio], &noted), []);
+}
+
+#[test]
+fn a_stated_bill_above_the_counts_is_the_cost_and_each_of_its_figures_is_checked() {
+    // The counts come to 20,036,225.
+    let stated = 30_000_000;
+    let charge = money::charge(NanoUsd(stated), Bps(500)).unwrap().0;
+    let hold = HoldRow {
+        is_open: false,
+        cost: stated,
+        charge,
+        margin_bps: 500,
+        entries_charge: Some(charge),
+        entries_cost: Some(stated),
+    };
+    let billed = TurnRow { stated, cost: Some(stated), charge, hold: Some(hold), ..row() };
+    let mut noted = receipt();
+    noted["usage"]["stated"] = json!(stated);
+    noted["charged_nano_usd"] = json!(charge);
+    noted["provider_cost_nano_usd"] = json!(stated);
+    let line = |usd: &str| {
+        json!({ "bucket": "stated_by_provider", "quantity": 1, "unit": "stated_difference", "quantity_per_unit": 1,
+                "usd_per_unit": usd })
+    };
+    noted["price"]["lines"].as_array_mut().unwrap().push(line("0.009963775"));
+    assert_eq!(differences(std::slice::from_ref(&billed), &noted), []);
+    let of_table = |found: Vec<Difference>, table: &str| found.iter().any(|one| one.table == table);
+    for wrong in [stated + 1, stated - 1, 0] {
+        let changed = TurnRow { stated: wrong, ..billed.clone() };
+        assert!(of_table(differences(&[changed], &noted), "usage"), "{wrong}");
+    }
+    let mut changed = noted.clone();
+    changed["price"]["lines"][4] = line("0.009963776");
+    assert!(of_table(differences(std::slice::from_ref(&billed), &changed), "receipt"));
+    let mut missing = noted.clone();
+    missing["price"]["lines"].as_array_mut().unwrap().pop();
+    assert!(of_table(differences(&[billed], &missing), "receipt"));
+    // A bill below what the counts come to changes nothing, and has no line.
+    let below = TurnRow { stated: 1, ..row() };
+    let mut noted_below = receipt();
+    noted_below["usage"]["stated"] = json!(1);
+    assert_eq!(differences(std::slice::from_ref(&below), &noted_below), []);
+    noted_below["price"]["lines"].as_array_mut().unwrap().push(line("0.000000001"));
+    assert!(of_table(differences(&[below], &noted_below), "receipt"));
 }

@@ -18,7 +18,9 @@ const REVOKE_KEYS: Query =
     query("revokeKeys", r#"{"type":"boolean"}"#, "true: the member's API keys are revoked, too");
 const PAGE_LIMIT: &str = r#"{"type":"integer","minimum":1,"maximum":1000}"#;
 const LEDGER_LIMIT: &str = r#"{"type":"integer","minimum":1,"maximum":200}"#;
-const GROUPS: &str = r#"{"enum":["day","model","provider","key","byok","category","kind"]}"#;
+const GROUPS: &str =
+    r#"{"enum":["day","hour","month","model","provider","key","member","byok","category","kind","status"]}"#;
+const FORMAT: Query = query("format", r#"{"enum":["json","csv"]}"#, "JSON by default");
 
 pub static OPERATIONS: &[Operation] = &[
     change(
@@ -376,14 +378,15 @@ pub static OPERATIONS: &[Operation] = &[
         "/api/billing/ledger",
         "listEntries",
         "billing",
-        "Ledger entries, newest first",
+        "Ledger entries by the time of booking, newest first; as CSV all of the range",
         &[
             FROM,
             TO,
             query("before", TEXT, "`next` of the page before"),
             query("limit", LEDGER_LIMIT, "Entries on the page"),
+            FORMAT,
         ],
-        &[(200, Reply("EntryPage"))],
+        &[(200, Csv("EntryPage"))],
     ),
     read(
         "/api/usage",
@@ -393,8 +396,14 @@ pub static OPERATIONS: &[Operation] = &[
         &[
             FROM,
             TO,
-            query("group_by", GROUPS, "What a row is; `day` by default"),
-            query("format", r#"{"enum":["json","csv"]}"#, "JSON by default"),
+            query("group_by", GROUPS, "What a row is, or two of these with a comma; `day` by default"),
+            query(
+                "tz",
+                r#"{"type":"string","maxLength":64}"#,
+                "An IANA time zone, such as Europe/Berlin; UTC by default",
+            ),
+            query("compare", r#"{"enum":["previous"]}"#, "Beside the span of the same length before"),
+            FORMAT,
         ],
         &[(200, Csv("UsageReport"))],
     ),
