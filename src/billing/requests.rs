@@ -75,7 +75,17 @@ pub struct Receipt {
     pub charged_nano_usd: i64,
     pub provider_cost_nano_usd: Option<i64>,
     pub margin_nano_usd: i64,
+    /// What the reference model would have cost more, where the gateway chose the model.
+    pub savings_nano_usd: i64,
+    pub classification: Option<Classification>,
     pub execution: Execution,
+}
+
+/// What `auto` took the prompt for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Classification {
+    pub category: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -84,6 +94,8 @@ pub struct Candidate {
     pub model_id: String,
     pub provider: Option<String>,
     pub est_cost_usd: Option<String>,
+    /// The lower bound of its quality, as a share of the reference's.
+    pub score: Option<serde_json::Number>,
     pub reasons: Vec<String>,
     pub filtered_out_by: Option<String>,
 }
@@ -139,6 +151,9 @@ pub struct Execution {
     pub stream: bool,
     pub latency_ms: u64,
     pub ttft_ms: Option<u64>,
+    /// When the credit was set aside and when the charge was durable, in milliseconds after the request arrived.
+    pub held_ms: Option<u64>,
+    pub settled_ms: Option<u64>,
     pub error: Option<String>,
 }
 

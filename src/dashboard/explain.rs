@@ -3,9 +3,10 @@
 use super::view;
 use crate::billing::requests::{Attempt, Receipt};
 use crate::domain::money::NanoUsd;
+use std::collections::BTreeMap;
 
-/// What happened, whose fault it was if it failed, and what it cost.
-pub fn sentence(receipt: &Receipt) -> String {
+/// What happened, whose fault it was if it failed, and what it cost. `keys` are the names of stored provider keys.
+pub fn sentence(receipt: &Receipt, keys: &BTreeMap<String, String>) -> String {
     let took = view::duration(receipt.execution.latency_ms);
     let asked = &receipt.decision.requested;
     let model = receipt.decision.model_id.as_deref().unwrap_or(asked);
@@ -14,7 +15,12 @@ pub fn sentence(receipt: &Receipt) -> String {
         let reason = receipt.execution.error.as_deref().unwrap_or("no reason was recorded");
         return format!("The request for “{asked}” was refused before any provider was called: {reason}");
     };
-    let key = if receipt.byok == Some(true) { "your own key" } else { "the platform's key" };
+    let last = receipt.attempts.last().and_then(|attempt| keys.get(attempt.credential_id.as_ref()?));
+    let key = match (receipt.byok, last) {
+        (Some(true), Some(name)) => format!("your key “{name}”"),
+        (Some(true), None) => "your own key".to_owned(),
+        _ => "the platform's key".to_owned(),
+    };
     let outcome = match receipt.execution.status.as_str() {
         "completed" => format!("{name} answered from {provider} on {key} in {took}."),
         "aborted" => {
@@ -60,24 +66,69 @@ pub fn cause(attempt: &Attempt) -> String {
     }
 }
 
-/// Why a candidate stands where it does, or was left out.
+/// What stands where no price is known.
+pub const NOT_PRICED: &str = "not priced";
+
+/// How the candidates were ordered.
+pub fn strategy(code: &str) -> &'static str {
+    match code {
+        "auto" => "The gateway chose the model: the cheapest whose quality reaches the floor comes first.",
+        "pinned" => "The request names a host, which serves it.",
+        "chain" | "list" => "The request names several models, tried in its order.",
+        "cheapest" | "price" | "cheap" => "The cheapest host comes first.",
+        "fast" | "latency" => "The host with the shortest delay comes first.",
+        "throughput" => "The host with the most tokens per second comes first.",
+        "reliable" => "The host with the fewest failures comes first.",
+        "balanced" => "Price, delay and failures are weighed against each other.",
+        _ => "The hosts of the model that was asked for, the cheapest that is well first.",
+    }
+}
+
+/// Why a candidate stands where it does, or was left out; empty for a code of another release.
 pub fn reason(code: &str) -> &'static str {
     match code {
-        "named" => "named in the request",
-        "pinned" => "the request names this host",
-        "cheapest" => "cheapest of the hosts that may serve",
-        "not_allowed" | "model_not_allowed" => "the API key does not allow this model",
-        "provider_not_allowed" | "excluded_provider" => "the API key does not allow this provider",
-        "no_credential" => "no key for this provider: add one, or let the platform's key serve",
+        "own_key" => "your own key serves it",
+        "platform_key" => "the platform's key serves it",
+        "not_in_catalog" => "not in the catalogue; sent as it is named",
+        "same_session" => "it served this conversation before, and may still hold its prompt",
+        "failing_now" => "it has failed lately, so it goes last",
+        "reaches_the_floor" => "its quality reaches the floor",
+        "below_the_floor" => "its quality is below the floor",
+        "allowed_models" => "the API key does not allow this model",
+        "allowed_providers" => "the API key does not allow this provider",
+        "excluded_providers" => "the API key excludes this provider",
+        "no_credential" => "there is no key for this provider: add one",
         "insufficient_credits" => "not enough credit for the platform's key",
-        "context_too_small" => "the prompt does not fit into the model's context window",
-        "capability_missing" => "the model cannot do what the request needs",
-        "retired" => "the model has been shut down",
-        "unpriced_refused_on_platform_key" => "no price is known, so the platform's key may not serve it",
-        "unpriced_fees_refused_on_platform_key" => "a tool of the request has a fee without a price",
+        "context_length" => "the prompt does not fit into the model's context window",
+        "output_length" => "its longest answer is shorter than the request's limit",
+        "unknown_model" => "the name is not known",
+        "model_of_another_kind" => "it serves another endpoint",
+        "endpoint_not_served" => "its provider does not offer this endpoint",
+        "own_key_only" => "it works with your own key of its provider only",
+        "too_many_candidates" => "it stands too far back in the list",
+        "lacks_vision" => "it does not accept images",
+        "lacks_audio_input" => "it does not accept audio",
+        "lacks_audio_output" => "it does not produce audio",
+        "lacks_pdf" => "it does not accept documents",
+        "lacks_tools" => "it cannot call tools",
+        "lacks_json_schema" => "it cannot follow a JSON schema",
+        "keeps_no_state" => "its provider stores no earlier responses",
         "kept_state_needs_own_key" => {
             "the request refers to data kept at the provider; only your own key may serve it"
         }
+        "provider_ignored" => "the request ignores its provider",
+        "provider_not_listed" => "the request allows other providers only",
+        "another_provider_is_pinned" => "the request pins another provider",
+        "data_collection" => "its provider is not known to keep prompts to their request",
+        "zdr" => "its provider is not known to keep no data",
+        "quantizations" => "how its host stores the weights is not known or not listed",
+        "require_parameters" => "it is not known to take every field of the request",
+        "max_price" => "it costs more than the request allows",
+        "name_suffix" => "it is not what the suffix of the name asks for",
+        "always_searches" => "it searches the web at a fee for each call",
+        "unpriced" => "it has no price, so it cannot be compared",
+        "unpriced_refused_on_platform_key" => "no price is known, so the platform's key may not serve it",
+        "unpriced_fees_refused_on_platform_key" => "a tool of the request has a fee without a price",
         _ => "",
     }
 }
@@ -99,7 +150,7 @@ mod tests {
                 "execution":{"status":"completed","latency_ms":812}}"#,
         );
         assert_eq!(
-            sentence(&receipt),
+            sentence(&receipt, &BTreeMap::new()),
             "gpt-oss-120b answered from Groq on your own key in 812 ms. Charged $0.00; the provider bills you about \
              $0.0000094. It took 2 calls; the first was refused with status 429 (rate)."
         );
@@ -111,7 +162,7 @@ mod tests {
             r#"{"decision":{"requested":"nope"},"execution":{"status":"failed","error":"No model `nope`."}}"#,
         );
         assert!(
-            sentence(&receipt)
+            sentence(&receipt, &BTreeMap::new())
                 .starts_with("The request for “nope” was refused before any provider was called")
         );
     }

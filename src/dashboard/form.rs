@@ -42,6 +42,11 @@ impl Form {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.trim())
     }
 
+    /// Every field with its value, without surrounding space.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.trim()))
+    }
+
     /// The same fields with one replaced, or left out, as a query string.
     pub fn with(&self, name: &str, value: Option<&str>) -> String {
         let kept = self.0.iter().filter(|(key, value)| key != name && !value.is_empty());

@@ -3,24 +3,25 @@
 
 use super::{
     assets,
+    menu::{self, MenuItem},
     session::{self, Origin},
 };
 use crate::{
-    accounts::{AccountError, profile::Profile, roles::Capability},
+    accounts::{AccountError, profile::Profile},
     domain::ids::OrgId,
     gateway::Gateway,
     http::{
         error::{ApiError, Code},
         extract::Call,
     },
-    store::{StoreError, members::Role, sessions::Person},
+    store::{StoreError, sessions::Person},
 };
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     cookie::Cookie,
     http::{
         StatusCode,
-        header::{self, HeaderName},
+        header::{self, HeaderName, HeaderValue},
     },
     web::Data,
 };
@@ -29,14 +30,6 @@ use askama::Template;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types kr";
-
-/// One line of the menu.
-#[derive(Clone)]
-pub struct MenuItem {
-    pub path: String,
-    pub text: &'static str,
-    pub is_here: bool,
-}
 
 /// What surrounds a page.
 #[derive(Clone)]
@@ -124,11 +117,11 @@ impl Surroundings<'_> {
         let (home, organization, role, menu) = match (who, &profile.organization) {
             (Person::Member(session), Some(name)) => {
                 let home = home(session.scope.org_id());
-                let menu = member_menu(&home, session.role, self.call.request.path());
+                let menu = menu::of_member(&home, session.role, self.call.request.path());
                 (home, name.clone(), session.role.as_str(), menu)
             }
             _ => {
-                let menu = operator_menu(self.call.request.path());
+                let menu = menu::of_operator(self.call.request.path());
                 ("/operator".to_owned(), "Operator".to_owned(), "operator", menu)
             }
         };
@@ -151,35 +144,6 @@ impl Surroundings<'_> {
 /// The beginning of an organization's paths.
 pub fn home(org: OrgId) -> String {
     format!("/o/{org}")
-}
-
-fn member_menu(home: &str, role: Role, here: &str) -> Vec<MenuItem> {
-    use Capability::{ReadKeys, ReadMembers, ReadMoney, WriteKeys};
-    let rows: [(&str, &'static str, bool); 8] = [
-        ("", "Overview", true),
-        ("/start", "Get started", role.can(WriteKeys)),
-        ("/requests", "Requests", role.can(ReadKeys) || role.can(ReadMoney)),
-        ("/usage", "Usage", role.can(ReadMoney)),
-        ("/keys", "API keys", role.can(ReadKeys)),
-        ("/models", "Models", true),
-        ("/billing", "Billing", role.can(ReadMoney)),
-        ("/team", "Team", role.can(ReadMembers)),
-    ];
-    let rows = rows.into_iter().filter(|(_, _, shown)| *shown);
-    rows.map(|(path, text, _)| item(&format!("{home}{path}"), text, here, path.is_empty()))
-        .chain([item("/me", "Your account", here, false)])
-        .collect()
-}
-
-fn operator_menu(here: &str) -> Vec<MenuItem> {
-    let rows =
-        [("/operator", "Organizations"), ("/operator/providers", "Providers"), ("/me", "Your account")];
-    rows.into_iter().map(|(path, text)| item(path, text, here, path == "/operator")).collect()
-}
-
-fn item(path: &str, text: &'static str, here: &str, is_exact: bool) -> MenuItem {
-    let is_below = here.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    MenuItem { path: path.to_owned(), text, is_here: if is_exact { here == path } else { is_below } }
 }
 
 /// Why a page is not shown.
@@ -292,7 +256,22 @@ pub fn see_other_with(path: &str, cookie: Cookie<'static>) -> HttpResponse {
 
 /// What every page carries.
 pub fn with_headers(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
-    for (name, value) in [
+    for (name, value) in headers() {
+        response.insert_header((name, value));
+    }
+    response
+}
+
+/// The same for an answer that something else has made.
+pub fn guarded(mut response: HttpResponse) -> HttpResponse {
+    for (name, value) in headers() {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn headers() -> [(HeaderName, &'static str); 7] {
+    [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "same-origin"),
@@ -300,10 +279,7 @@ pub fn with_headers(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
         (header::X_FRAME_OPTIONS, "DENY"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ] {
-        response.insert_header((name, value));
-    }
-    response
+    ]
 }
 
 /// A value that the composition root registered.

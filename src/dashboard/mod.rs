@@ -6,13 +6,19 @@
 //! model output and error messages are escaped by the templates.
 
 mod assets;
+mod chart;
 mod documents;
 mod explain;
 mod form;
 mod frame;
+mod limits;
+mod links;
+mod menu;
+mod names;
 mod pages;
 pub mod routes;
 mod session;
+mod timeline;
 mod view;
 
 pub use session::Origin;

@@ -70,6 +70,36 @@ pub fn moment(at: OffsetDateTime) -> Moment {
     Moment { rfc3339: whole.format(&Rfc3339).unwrap_or_default(), text: format!("{text} UTC") }
 }
 
+/// A moment as RFC 3339 text, to the millisecond.
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    let at = at.to_offset(time::UtcOffset::UTC);
+    let whole = at.replace_nanosecond(u32::from(at.millisecond()) * 1_000_000).unwrap_or(at);
+    whole.format(&Rfc3339).unwrap_or_default()
+}
+
+/// The same in a sentence; `span` names the time before.
+pub fn change_against(now: i64, before: i64, span: &str) -> String {
+    match (now, before) {
+        (0, 0) => format!("none in {span} either"),
+        (_, 0) => format!("none in {span}"),
+        _ => format!("{} against {span}", change(now, before)),
+    }
+}
+
+/// How much a figure is above or below the one before: `+12.5 %`.
+pub fn change(now: i64, before: i64) -> String {
+    match (now, before) {
+        (now, before) if now == before => "no change".to_owned(),
+        (_, 0) => "nothing before".to_owned(),
+        (now, before) => {
+            let permille =
+                (i128::from(now) - i128::from(before)) * 1_000 / i128::from(before.unsigned_abs().max(1));
+            let (sign, size) = if permille < 0 { ("\u{2212}", -permille) } else { ("+", permille) };
+            format!("{sign}{}.{} %", count(size / 10), size % 10)
+        }
+    }
+}
+
 /// Milliseconds as people say them: `812 ms`, `1.24 s`, `2 min 5 s`.
 pub fn duration(ms: u64) -> String {
     match ms {
@@ -103,6 +133,10 @@ mod tests {
     fn counts_and_durations_read_well() {
         assert_eq!(count(1_234_567_u64), "1,234,567");
         assert_eq!(count(-12_i64), "\u{2212}12");
+        assert_eq!(change(150, 100), "+50.0 %");
+        assert_eq!(change(1, 3), "\u{2212}66.6 %");
+        assert_eq!(change(5, 0), "nothing before");
+        assert_eq!(change(0, 0), "no change");
         assert_eq!(duration(812), "812 ms");
         assert_eq!(duration(1_249), "1.24 s");
         assert_eq!(duration(125_000), "2 min 5 s");

@@ -1,62 +1,130 @@
-//! The list of requests, and the page of one request: why it was routed so, what each call did, and why it cost
-//! what it cost, compared with the usage row and the ledger.
+//! The list of requests, refusals too, with a filter for each property; the same rows as CSV.
 
-use super::read;
+use super::{report, yes_or_no};
 use crate::{
+    accounts::roles::Capability,
     billing::{
         report::Range,
-        requests::{self, Attempt, Candidate, PriceLine, Request, RequestDetails},
+        requests::{self, Request},
+    },
+    books::{
+        periods::Zone,
+        table::{Cell, TableWriter},
     },
     dashboard::{
-        explain,
         form::Form,
-        frame::{Frame, PageError, page, state},
+        frame::{Frame, PageError, guarded, page, see_other, state},
+        links::{Choice, Link, Preset, change, chips, choices, presets, query_string},
+        names::Names,
         routes::Visit,
         view::{self, Moment},
     },
     domain::{
         ambient::Ambient,
-        ids::{ApiKeyId, ReceiptId},
+        ids::{ApiKeyId, ReceiptId, RequestId, UserId},
         money::NanoUsd,
         provider::{PROVIDERS, ProviderId},
     },
-    store::{requests::Filter, sessions::Session, usage},
+    http::api::export::{Pieces, send_csv},
+    store::{Db, Purpose, StoreError, requests::Filter, sessions::Session, usage},
 };
 use actix_web::HttpResponse;
 use askama::Template;
 
 const PAGE_SIZE: i64 = 50;
-const STATUSES: &[&str] = &["completed", "aborted", "failed"];
+const STATUSES: [&str; 3] = ["completed", "aborted", "failed"];
+const KINDS: [&str; 12] = [
+    "chat",
+    "completions",
+    "responses",
+    "messages",
+    "embeddings",
+    "images",
+    "speech",
+    "transcription",
+    "translation",
+    "moderation",
+    "rerank",
+    "ocr",
+];
+const ERROR_CLASSES: [&str; 12] = [
+    "refused",
+    "bad_key",
+    "no_money",
+    "permission",
+    "unknown_model",
+    "invalid_request",
+    "context_length",
+    "rate_limit",
+    "overload",
+    "malformed_answer",
+    "timeout",
+    "not_sent",
+];
+/// Filters, in the order of the form.
+const FILTERS: [&str; 12] = [
+    "status",
+    "provider",
+    "model",
+    "q",
+    "key",
+    "member",
+    "byok",
+    "kind",
+    "error_class",
+    "fallback",
+    "cost_min",
+    "latency_min_ms",
+];
 
 #[derive(Template)]
 #[template(path = "requests.html")]
 struct ListPage<'a> {
     frame: &'a Frame,
-    rows: Vec<Row>,
     form: &'a Form,
-    providers: Vec<&'static str>,
-    statuses: &'static [&'static str],
-    is_filtered: bool,
+    rows: Vec<Row>,
+    presets: Vec<Preset>,
+    chips: Vec<Link>,
+    statuses: Vec<Choice>,
+    providers: Vec<Choice>,
+    keys: Vec<Choice>,
+    kinds: Vec<Choice>,
+    errors: Vec<Choice>,
+    byok: Vec<Choice>,
+    has_rare_filter: bool,
+    is_first_page: bool,
+    newest: String,
     next: Option<String>,
+    csv: String,
+    curl: String,
 }
 
 struct Row {
     link: String,
     at: Moment,
+    key: String,
     asked: String,
     served: String,
-    provider: String,
     credential: &'static str,
+    fell_back: bool,
     tokens: String,
     charged: String,
     took: String,
+    attempts: usize,
     status: String,
     status_class: &'static str,
+    error: String,
 }
 
 /// `GET /o/{org}/requests`.
 pub async fn list(visit: Visit<Session>) -> Result<HttpResponse, PageError> {
     let session = visit.who;
+    if let Some(id) = visit.form.given("id") {
+        let id = receipt_id(id).ok_or_else(|| {
+            PageError::form("id", "`id` must be the id of a request, such as req_… or rcpt_…")
+        })?;
+        return Ok(see_other(&format!("{}/requests/{id}", visit.frame.home)));
+    }
     let now = state::<Ambient>(&visit.call)?.now();
     let filter = filter(&visit.form, &session, now)?;
     let before = match visit.form.given("before").map(str::parse::<ReceiptId>) {
@@ -64,30 +132,178 @@ pub async fn list(visit: Visit<Session>) -> Result<HttpResponse, PageError> {
         Some(Ok(id)) => Some(id),
         Some(Err(_)) => return Err(PageError::form("before", "`before` must be the id of a request")),
     };
-    let found = read(&visit.call, move |db| async move {
-        requests::list(&mut *db.acquire().await?, session.scope, &filter, before, PAGE_SIZE).await
+    let (found, names) = report(&visit.call, move |db| async move {
+        let mut connection = db.acquire().await?;
+        let found = requests::list(&mut connection, session.scope, &filter, before, PAGE_SIZE).await?;
+        Ok((found, Names::read(&mut connection, &session).await?))
     })
     .await?;
+    let base = visit.origin.base(&visit.call);
     let frame = visit.frame.titled("Requests");
-    let next = found.next.map(|id| format!("?{}", visit.form.with("before", Some(&id.to_string()))));
+    let form = &visit.form;
+    let next = found.next.map(|id| format!("?{}", form.with("before", Some(&id.to_string()))));
+    let data = data_query(form);
+    let either =
+        |yes: &str, no: &str| [("true".to_owned(), yes.to_owned()), ("false".to_owned(), no.to_owned())];
+    let same = |names: &[&str]| {
+        names.iter().map(|name| ((*name).to_owned(), name.replace('_', " "))).collect::<Vec<_>>()
+    };
     let template = ListPage {
-        rows: found.requests.iter().map(|request| row(request, &frame.home)).collect(),
-        providers: PROVIDERS.iter().map(|provider| provider.name).collect(),
-        statuses: STATUSES,
-        is_filtered: ["status", "provider", "model", "key", "credential", "from", "to"]
-            .iter()
-            .any(|name| visit.form.given(name).is_some()),
-        form: &visit.form,
+        rows: found.requests.iter().map(|request| row(request, &frame.home, &names)).collect(),
+        presets: presets(form, now, "Any time"),
+        chips: chips(form, &FILTERS, |name, value| chip(name, value, &names)),
+        statuses: choices(same(&STATUSES), form.get("status")),
+        providers: choices(
+            PROVIDERS.iter().map(|provider| (provider.name.to_owned(), provider.name.to_owned())),
+            form.get("provider"),
+        ),
+        keys: choices(names.keys().iter().cloned(), form.get("key")),
+        kinds: choices(same(&KINDS), form.get("kind")),
+        errors: choices(same(&ERROR_CLASSES), form.get("error_class")),
+        byok: choices(either("own key", "platform's key"), form.get("byok")),
+        has_rare_filter: [
+            "kind",
+            "error_class",
+            "fallback",
+            "cost_min",
+            "latency_min_ms",
+            "from",
+            "to",
+            "model",
+        ]
+        .iter()
+        .any(|name| form.given(name).is_some()),
+        is_first_page: before.is_none(),
+        newest: format!("?{}", change(form, &[])),
         next,
+        csv: format!("{}/requests.csv?{}", frame.home, change(form, &[])),
+        curl: format!(
+            "curl -H \"Authorization: Bearer $KAIROSROUTE_SESSION\" \\\n  '{base}/api/requests?{data}'"
+        ),
+        form,
         frame: &frame,
     };
     page(&template)
 }
 
+/// The filters that the JSON API knows too.
+fn data_query(form: &Form) -> String {
+    let known = FILTERS.iter().chain(&["from", "to", "tz"]).filter(|name| !["q", "member"].contains(*name));
+    let fields: Vec<(&str, String)> =
+        known.filter_map(|name| Some((*name, form.given(name)?.to_owned()))).collect();
+    query_string(&fields)
+}
+
+/// `GET /o/{org}/requests.csv`: every request that the filters pass.
+pub async fn export(visit: Visit<Session>) -> Result<HttpResponse, PageError> {
+    let session = visit.who;
+    let now = state::<Ambient>(&visit.call)?.now();
+    let filter = filter(&visit.form, &session, now)?;
+    let db = state::<Db>(&visit.call)?.with_purpose(Purpose::Reports);
+    let write = move |db: Db, pieces: Pieces| async move {
+        let mut table = TableWriter::default();
+        table.row(COLUMNS.map(Cell::Text));
+        let mut before = None;
+        loop {
+            // A connection for each page: an export of any length keeps nobody waiting.
+            let found =
+                requests::list(&mut *db.acquire().await?, session.scope, &filter, before, requests::PAGE_MAX)
+                    .await?;
+            found.requests.iter().for_each(|request| write_row(&mut table, request));
+            if !pieces.clone().send(table.take()).await {
+                return Ok::<(), StoreError>(());
+            }
+            match found.next {
+                Some(next) => before = Some(next),
+                None => return Ok(()),
+            }
+        }
+    };
+    Ok(guarded(send_csv(&db, session.scope, "requests.csv", write)))
+}
+
+const COLUMNS: [&str; 18] = [
+    "createdAt",
+    "requestId",
+    "apiKeyId",
+    "kind",
+    "requested",
+    "model",
+    "provider",
+    "byok",
+    "status",
+    "errorClass",
+    "fallbackReason",
+    "attempts",
+    "inputTokens",
+    "outputTokens",
+    "providerCostUsd",
+    "chargedUsd",
+    "latencyMs",
+    "ttftMs",
+];
+
+fn write_row(table: &mut TableWriter, request: &Request) {
+    let receipt = &request.receipt;
+    let [at, id, key] = [
+        view::rfc3339(request.created_at),
+        RequestId(request.id.0).to_string(),
+        request.api_key_id.to_string(),
+    ];
+    let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+    let texts = [
+        optional(&request.kind),
+        receipt.decision.requested.clone(),
+        optional(&receipt.decision.model_id),
+        optional(&receipt.decision.provider),
+        receipt.byok.map_or(String::new(), |byok| byok.to_string()),
+        receipt.execution.status.clone(),
+        optional(&request.error_class),
+        optional(&receipt.fallback_reason),
+    ];
+    let (input, output) = tokens(request);
+    let figures = [
+        receipt.attempts.len().to_string(),
+        input.to_string(),
+        output.to_string(),
+        receipt.provider_cost_nano_usd.map_or(String::new(), |cost| NanoUsd(cost).to_string()),
+        receipt.charged().to_string(),
+        receipt.execution.latency_ms.to_string(),
+        receipt.execution.ttft_ms.map_or(String::new(), |ms| ms.to_string()),
+    ];
+    let ids = [&at, &id, &key].map(|text| Cell::Figure(text));
+    let texts = texts.iter().map(|text| Cell::Text(text));
+    table.row(ids.into_iter().chain(texts).chain(figures.iter().map(|text| Cell::Figure(text))));
+}
+
+/// What the model read and wrote.
+fn tokens(request: &Request) -> (u64, u64) {
+    let sum = |buckets: &[&str]| buckets.iter().map(|bucket| request.receipt.tokens(bucket)).sum();
+    let input = sum(&["input", "cache_read", "cache_write", "cache_write_1h", "audio_input", "image_input"]);
+    (input, sum(&["output", "audio_output", "image_output"]))
+}
+
+/// The id of a receipt, or of its request.
+pub(super) fn receipt_id(text: &str) -> Option<ReceiptId> {
+    text.parse::<ReceiptId>().or_else(|_| text.parse::<RequestId>().map(RequestId::receipt)).ok()
+}
+
 /// A member sees the requests of the API keys it made.
-fn made_by(session: &Session) -> Option<crate::domain::ids::UserId> {
-    use crate::accounts::roles::Capability::ReadMoney;
-    (!session.role.has_all_keys() && !session.role.can(ReadMoney)).then_some(session.user_id)
+pub(super) fn made_by(session: &Session) -> Option<UserId> {
+    (!session.role.has_all_keys() && !session.role.can(Capability::ReadMoney)).then_some(session.user_id)
+}
+
+fn chip(name: &str, value: &str, names: &Names) -> String {
+    match name {
+        "key" => format!("API key: {}", names.key(value)),
+        "member" => format!("made by {}", names.person(value)),
+        "q" => format!("model contains {value}"),
+        "byok" => if value == "true" { "own key" } else { "platform's key" }.to_owned(),
+        "fallback" => "fell back".to_owned(),
+        "cost_min" => format!("charged at least ${value}"),
+        "latency_min_ms" => format!("took at least {value} ms"),
+        _ => format!("{}: {value}", name.replace('_', " ")),
+    }
 }
 
 fn filter(form: &Form, session: &Session, now: time::OffsetDateTime) -> Result<Filter, PageError> {
@@ -97,256 +313,80 @@ fn filter(form: &Form, session: &Session, now: time::OffsetDateTime) -> Result<F
         }
         value => Ok(value.map(str::to_owned)),
     };
-    let names: Vec<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
     let ids = match (form.given("from"), form.given("to")) {
         (None, None) => None,
         (from, to) => {
-            let range =
-                Range::parse(from, to, now).map_err(|error| PageError::form("from", error.to_string()))?;
+            let zone = Zone::by_name(form.given("tz").unwrap_or("UTC"))
+                .map_err(|error| PageError::form("tz", error.to_string()))?;
+            let range = Range::parse_in(&zone, from, to, now)
+                .map_err(|error| PageError::form("from", error.to_string()))?;
             let (from, to) = range.bounds();
             Some((usage::first_id_at(from), usage::first_id_at(to)))
         }
     };
+    let provider = form.given("provider").map(|name| {
+        ProviderId::by_name(name).map(|provider| provider.as_str().to_owned()).ok_or_else(|| {
+            PageError::form("provider", format!("`provider` must be one of {}", ProviderId::ids().join(", ")))
+        })
+    });
+    let member = form.given("member").map(str::parse::<UserId>).transpose();
+    let member = member.map_err(|_| PageError::form("member", "`member` must be the id of a member"))?;
+    let key = form.given("key").map(str::parse::<ApiKeyId>).transpose();
+    let least = form.given("cost_min").map(NanoUsd::parse).transpose();
+    let latency = form.given("latency_min_ms").map(str::parse::<i64>).transpose();
+    let fallback = form.given("fallback");
     Ok(Filter {
-        made_by: made_by(session),
-        api_key: form
-            .given("key")
-            .map(str::parse::<ApiKeyId>)
-            .transpose()
-            .map_err(|_| PageError::form("key", "`key` must be the id of an API key"))?,
-        status: one_of("status", STATUSES)?,
-        provider: one_of("provider", &names)?
-            .map(|name| ProviderId::by_name(&name).map_or(name, |provider| provider.as_str().to_owned())),
-        model_part: form.given("model").map(str::to_owned),
-        byok: one_of("credential", &["own", "platform"])?.map(|credential| credential == "own"),
+        made_by: made_by(session).or(member),
+        api_key: key.map_err(|_| PageError::form("key", "`key` must be the id of an API key"))?,
+        status: one_of("status", &STATUSES)?,
+        provider: provider.transpose()?,
+        model: form.given("model").map(str::to_owned),
+        model_part: form.given("q").map(str::to_owned),
+        kind: one_of("kind", &KINDS)?,
+        byok: yes_or_no(form, "byok")?,
+        error_class: one_of("error_class", &ERROR_CLASSES)?,
+        fallback_reason: fallback.filter(|reason| *reason != "true").map(str::to_owned),
+        is_fallback: fallback == Some("true"),
+        charge_min: least
+            .map_err(|_| PageError::form("cost_min", "`cost_min` must be an amount in USD, such as 0.05"))?,
+        charge_max: None,
+        latency_ms_min: latency.map_err(|_| {
+            PageError::form("latency_min_ms", "`latency_min_ms` must be a number of milliseconds")
+        })?,
         ids,
-        ..Filter::default()
     })
 }
 
-fn row(request: &Request, home: &str) -> Row {
+fn row(request: &Request, home: &str, names: &Names) -> Row {
     let receipt = &request.receipt;
-    let tokens = receipt.tokens("input") + receipt.tokens("cache_read") + receipt.tokens("cache_write");
+    let (input, output) = tokens(request);
+    let served = receipt.decision.model_id.clone().or_else(|| receipt.decision.provider.clone());
     Row {
         link: format!("{home}/requests/{}", request.id),
         at: view::moment(request.created_at),
+        key: names.key(&request.api_key_id.to_string()),
         asked: receipt.decision.requested.clone(),
-        served: receipt.decision.model_id.clone().unwrap_or_default(),
-        provider: receipt.decision.provider.clone().unwrap_or_else(|| "none".to_owned()),
+        served: served.unwrap_or_else(|| "nobody".to_owned()),
         credential: match receipt.byok {
             Some(true) => "own key",
             Some(false) => "platform",
             None => "",
         },
-        tokens: format!("{} in, {} out", view::count(tokens), view::count(receipt.tokens("output"))),
+        fell_back: receipt.fallback_reason.is_some(),
+        tokens: format!("{} → {}", view::count(input), view::count(output)),
         charged: view::exact(receipt.charged()),
         took: view::duration(receipt.execution.latency_ms),
+        attempts: receipt.attempts.len(),
         status_class: status_class(&receipt.execution.status),
         status: receipt.execution.status.clone(),
+        error: request.error_class.as_deref().unwrap_or_default().replace('_', " "),
     }
 }
 
-fn status_class(status: &str) -> &'static str {
+pub(super) fn status_class(status: &str) -> &'static str {
     match status {
         "completed" => "good",
         "aborted" => "warn",
         _ => "bad",
     }
-}
-
-#[derive(Template)]
-#[template(path = "request.html")]
-struct RequestPage<'a> {
-    frame: &'a Frame,
-    id: String,
-    sentence: String,
-    at: Moment,
-    status: &'a str,
-    status_class: &'static str,
-    requested: &'a str,
-    strategy: &'a str,
-    candidates: Vec<CandidateLine>,
-    attempts: Vec<AttemptLine>,
-    /// Width of the time axis in milliseconds, never zero.
-    axis: String,
-    ttft: Option<String>,
-    buckets: Vec<(String, String)>,
-    basis: String,
-    lines: Vec<LineView>,
-    sum: Option<String>,
-    margin: String,
-    charged: String,
-    catalog_version: &'a str,
-    agrees: bool,
-    usage_charge: String,
-    entry_charge: String,
-    held: Option<String>,
-    is_own_key: bool,
-    dropped: &'a [String],
-    document: String,
-    key_link: String,
-}
-
-struct CandidateLine {
-    name: String,
-    estimate: String,
-    reasons: String,
-    left_out: bool,
-}
-
-struct AttemptLine {
-    name: String,
-    credential: String,
-    outcome: String,
-    took: String,
-    is_failure: bool,
-    /// In parts of the axis, 0 to 1000.
-    x: u64,
-    width: u64,
-    y: usize,
-}
-
-struct LineView {
-    bucket: String,
-    multiplication: String,
-    amount: String,
-}
-
-/// `GET /o/{org}/requests/{id}`.
-pub async fn show(visit: Visit<Session>) -> Result<HttpResponse, PageError> {
-    let session = visit.who;
-    let id: ReceiptId = visit.call.path("id").parse().map_err(|_| PageError::NotFound)?;
-    let made_by = made_by(&session);
-    let found = read(&visit.call, move |db| async move {
-        requests::get(&mut *db.acquire().await?, session.scope, made_by, id).await
-    })
-    .await?
-    .ok_or(PageError::NotFound)?;
-    let frame = visit.frame.titled("Request");
-    page(&request_page(&frame, &found))
-}
-
-fn request_page<'a>(frame: &'a Frame, found: &'a RequestDetails) -> RequestPage<'a> {
-    let receipt = &found.request.receipt;
-    let price = receipt.price.as_ref();
-    let total_ms = receipt.execution.latency_ms.max(1);
-    let usage = receipt.usage.iter().flatten();
-    let buckets = usage.clone().filter_map(|(name, value)| Some((name.replace('_', " "), value.as_u64()?)));
-    let basis = receipt.usage.as_ref().and_then(|usage| usage.get("basis")).and_then(|basis| basis.as_str());
-    let amount =
-        |charge: Option<i64>| charge.map_or("no entry".to_owned(), |charge| view::exact(NanoUsd(charge)));
-    RequestPage {
-        frame,
-        id: found.request.id.to_string(),
-        sentence: explain::sentence(receipt),
-        at: view::moment(found.request.created_at),
-        status: &receipt.execution.status,
-        status_class: status_class(&receipt.execution.status),
-        requested: &receipt.decision.requested,
-        strategy: &receipt.decision.strategy,
-        candidates: receipt.candidates.iter().map(candidate_line).collect(),
-        attempts: attempt_lines(&receipt.attempts, total_ms),
-        axis: view::duration(total_ms),
-        ttft: receipt.execution.ttft_ms.map(view::duration),
-        buckets: buckets.filter(|(_, count)| *count > 0).map(|(name, n)| (name, view::count(n))).collect(),
-        basis: basis_text(basis.unwrap_or_default()).to_owned(),
-        lines: price.iter().flat_map(|price| &price.lines).map(line_view).collect(),
-        sum: receipt.provider_cost_nano_usd.map(|cost| view::exact(NanoUsd(cost))),
-        margin: format!(
-            "{} basis points = {}",
-            receipt.margin_bps.unwrap_or(0),
-            view::exact(NanoUsd(receipt.margin_nano_usd))
-        ),
-        charged: view::exact(receipt.charged()),
-        catalog_version: price.map_or("", |price| price.catalog_version.as_str()),
-        agrees: found.agrees(),
-        usage_charge: amount(found.booked.usage_charge),
-        entry_charge: amount(found.booked.entry_charge),
-        held: found.booked.held.map(|held| view::exact(NanoUsd(held))),
-        is_own_key: receipt.byok == Some(true),
-        dropped: &receipt.dropped,
-        document: pretty(&found.request.document),
-        key_link: format!("{}/keys/{}", frame.home, found.request.api_key_id),
-    }
-}
-
-fn candidate_line(candidate: &Candidate) -> CandidateLine {
-    let in_words = |code: &str| match explain::reason(code) {
-        "" => code.replace('_', " "),
-        words => words.to_owned(),
-    };
-    let reasons = match &candidate.filtered_out_by {
-        Some(code) => in_words(code),
-        None => candidate.reasons.iter().map(|code| in_words(code)).collect::<Vec<_>>().join("; "),
-    };
-    CandidateLine {
-        name: candidate.model_id.clone(),
-        estimate: candidate.est_cost_usd.as_ref().map_or(String::new(), |usd| format!("${usd}")),
-        reasons,
-        left_out: candidate.filtered_out_by.is_some(),
-    }
-}
-
-/// Calls on one axis. A receipt that does not say when each began shows them one after the other.
-fn attempt_lines(attempts: &[Attempt], total_ms: u64) -> Vec<AttemptLine> {
-    let mut at_ms = 0_u64;
-    let part = |ms: u64| (ms.min(total_ms).saturating_mul(1_000) / total_ms).min(1_000);
-    attempts
-        .iter()
-        .enumerate()
-        .map(|(index, attempt)| {
-            let begun = attempt.started_ms.unwrap_or(at_ms);
-            at_ms = begun.saturating_add(attempt.latency_ms);
-            let x = part(begun);
-            let y = index * 26 + 4;
-            AttemptLine {
-                name: attempt.model_id.clone(),
-                credential: match (attempt.credential.as_str(), &attempt.credential_id) {
-                    ("byok", Some(id)) => format!("own key {id}"),
-                    ("byok", None) => "own key, sent with the request".to_owned(),
-                    _ => "the platform's key".to_owned(),
-                },
-                outcome: explain::cause(attempt),
-                took: view::duration(attempt.latency_ms),
-                is_failure: attempt.error.is_some(),
-                x,
-                width: part(attempt.latency_ms).min(1_000 - x).max(2),
-                y,
-            }
-        })
-        .collect()
-}
-
-fn line_view(line: &PriceLine) -> LineView {
-    let (multiplication, nano) = match (line.tokens, &line.usd_per_million) {
-        (Some(tokens), Some(rate)) => {
-            let rate_nano = NanoUsd::parse(rate).map_or(0, |rate| rate.0);
-            let exact = i128::from(tokens) * i128::from(rate_nano);
-            (format!("{} × ${rate} / 1M", view::count(tokens)), exact / 1_000_000)
-        }
-        _ => {
-            let quantity = line.quantity.unwrap_or(0);
-            let (per, unit) =
-                (line.quantity_per_unit.unwrap_or(1).max(1), line.unit.as_deref().unwrap_or("unit"));
-            let usd = line.usd_per_unit.as_deref().unwrap_or("0");
-            let exact = i128::from(quantity) * i128::from(NanoUsd::parse(usd).map_or(0, |usd| usd.0));
-            (format!("{} × ${usd} / {per} ({unit})", view::count(quantity)), exact / i128::from(per))
-        }
-    };
-    let amount = NanoUsd(i64::try_from(nano).unwrap_or(i64::MAX));
-    LineView { bucket: line.bucket.replace('_', " "), multiplication, amount: view::exact(amount) }
-}
-
-fn basis_text(basis: &str) -> &'static str {
-    match basis {
-        "reported" => "The provider reported these counts.",
-        "counted" => "The provider reported nothing; the gateway counted the tokens itself.",
-        "estimated" => "These counts are estimates, because the answer ended before it could be counted.",
-        _ => "",
-    }
-}
-
-fn pretty(document: &str) -> String {
-    let value: Option<serde_json::Value> = serde_json::from_str(document).ok();
-    value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| document.to_owned())
 }

@@ -15,6 +15,7 @@ use crate::{
 use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 #[derive(Template)]
 #[template(path = "start.html")]
@@ -74,7 +75,7 @@ async fn start_page(visit: Visit<Session>, created: Option<CreatedKey>) -> Resul
     let frame = visit.frame.titled("Get started");
     let first = newest.map(|request| First {
         link: format!("{}/requests/{}", frame.home, request.id),
-        sentence: explain::sentence(&request.receipt),
+        sentence: explain::sentence(&request.receipt, &BTreeMap::new()),
     });
     let is_refused = frame.error.is_some();
     let template = StartPage {

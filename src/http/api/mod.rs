@@ -3,7 +3,7 @@
 pub mod audit;
 pub mod auth;
 pub mod billing;
-mod export;
+pub mod export;
 pub mod keys;
 pub mod members;
 pub mod organization;

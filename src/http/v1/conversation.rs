@@ -1,6 +1,8 @@
 //! Inference of every kind: reads the body, hands it to the gateway, and says on every answer and refusal who served
 //! it.
 
+pub(crate) mod on_behalf;
+
 use super::{
     routing_headers::{header_values, routing_headers},
     upstream,

@@ -26,14 +26,14 @@ pub struct Tried {
 pub struct World<'a> {
     stack: &'a Stack,
     pub victim: Customer,
-    stranger: Customer,
-    operator: String,
+    pub stranger: Customer,
+    pub operator: String,
     /// A session of each role in the victim's organization.
-    roles: Vec<(Role, String)>,
-    member_id: String,
+    pub roles: Vec<(Role, String)>,
+    pub member_id: String,
     invitation_id: String,
-    receipt: String,
-    shared_key: String,
+    pub receipt: String,
+    pub shared_key: String,
     /// Of the victim.
     token: String,
     tables: Vec<String>,
@@ -95,7 +95,7 @@ impl<'a> World<'a> {
             .replace("{shared}", &self.shared_key)
     }
 
-    async fn rows(&self) -> Vec<Vec<String>> {
+    pub async fn rows(&self) -> Vec<Vec<String>> {
         self.stack.database.rows_of(&self.tables).await
     }
 

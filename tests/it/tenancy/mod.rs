@@ -3,6 +3,7 @@
 //! must be as before. A checker that finds nothing proves nothing, so it is also shown unguarded routes.
 
 mod check;
+mod pages;
 mod planted;
 
 use crate::harness::Stack;
