@@ -1,5 +1,5 @@
-//! What a provider's refusal means, by what to do next. Bodies come in a dozen shapes; whatever can be read
-//! of them is kept, and the credential that was sent is never among it.
+//! The class of a provider's error, which determines the next step. Error bodies have a dozen formats; the readable
+//! parts are kept, and the credential that was sent is never among them.
 
 mod body;
 mod classify;
@@ -14,33 +14,33 @@ use std::time::Duration;
 /// The class of a failed call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ErrorClass {
-    /// The credential is wrong, revoked or blocked.
+    /// The credential is invalid, revoked or blocked.
     BadKey,
     /// The account behind the credential is out of money.
     InsufficientFunds,
-    /// The account may not do this, or not from here.
+    /// The account has no permission for this, or not from here.
     Permission,
-    /// The provider does not know the model, or no longer.
+    /// The provider does not know the model, or no longer serves it.
     UnknownModel,
-    /// The request itself is refused; every provider of this wire would say the same.
+    /// The request itself is refused; every provider with this wire format would refuse it.
     InvalidRequest,
-    /// The prompt does not fit this host's window; another host's may.
+    /// The prompt does not fit this host's context window; another host's may be larger.
     ContextLength,
-    /// Too many requests for now.
+    /// Too many requests at the moment.
     Rate,
-    /// The provider is overloaded or broken, or its answer was.
+    /// The provider is overloaded or fails, or its answer was broken.
     Overload,
-    /// The provider is well, and what its model wrote is nothing that can be passed on, such as a broken tool call.
+    /// The provider works, but its model's output cannot be passed on, such as a broken tool call.
     MalformedAnswer,
     /// No answer in time.
     Timeout,
-    /// The gateway itself did not send the request. It is no answer of the provider, and no reason to use another
+    /// The gateway itself did not send the request. This is not an answer of the provider, and no reason to use another
     /// account than the customer's own.
     NotSent,
 }
 
 impl ErrorClass {
-    /// Another credential at the same provider could mend it.
+    /// Another credential at the same provider may succeed.
     pub fn retry_with_other_key(self) -> bool {
         matches!(
             self,
@@ -53,22 +53,22 @@ impl ErrorClass {
         )
     }
 
-    /// The same, where the other credential is the customer's own too.
+    /// The same, if the other credential also belongs to the customer.
     pub fn another_own_key_may_help(self) -> bool {
         self.retry_with_other_key() || self == ErrorClass::NotSent
     }
 
-    /// Another provider of the same model could mend it.
+    /// Another provider of the same model may succeed.
     pub fn another_provider_may_help(self) -> bool {
         !matches!(self, ErrorClass::InvalidRequest)
     }
 
-    /// The same call may work in a moment.
+    /// The same call may succeed after a pause.
     pub fn is_transient(self) -> bool {
         matches!(self, ErrorClass::Rate | ErrorClass::Overload | ErrorClass::Timeout)
     }
 
-    /// As told in `X-KairosRoute-Fallback-Reason` and in receipts.
+    /// As stated in `X-KairosRoute-Fallback-Reason` and in receipts.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorClass::BadKey => "bad_key",
@@ -86,7 +86,7 @@ impl ErrorClass {
     }
 }
 
-/// Codes of OpenAI's that its clients branch on, whichever provider refused.
+/// OpenAI's error codes that its clients check, for any provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpenAiCode {
     ContextLengthExceeded,
@@ -114,30 +114,32 @@ impl OpenAiCode {
 #[derive(Clone, Debug)]
 pub struct UpstreamError {
     pub class: ErrorClass,
-    /// The provider's status; `None` when there was no answer.
+    /// The provider's status; `None` if there was no answer.
     pub status: Option<u16>,
-    /// The provider's message, or ours when it gave none. Long until [`UpstreamError::without`] has been through it.
+    /// The provider's message, or the gateway's if it gave none. Not shortened until [`UpstreamError::without`] has
+    /// processed it.
     pub message: String,
     pub kind: Option<String>,
     /// The provider's own error code, for `error.metadata.upstream_code`.
     pub code: Option<String>,
     pub param: Option<String>,
-    /// OpenAI's code for the same error, where its clients branch on one.
+    /// OpenAI's code for the same error, if its clients check one.
     pub openai_code: Option<OpenAiCode>,
-    /// What the model wrote where it failed to write a tool call (Groq).
+    /// The model's output when it failed to write a tool call (Groq).
     pub failed_generation: Option<String>,
-    /// How long the provider asks us to wait.
+    /// The pause that the provider requests.
     pub retry_after: Option<Duration>,
-    /// What the provider made before it declined, and bills.
+    /// The usage of the provider before it refused, which it bills.
     pub billed: Option<Box<Usage>>,
-    /// The provider said that all is well, and its answer cannot be used. It may bill that one, and every other that
-    /// is asked of it in its place.
+    /// The provider returned success, but its answer cannot be used. It may bill this answer and every other call made
+    /// in its place.
     pub unusable_success: bool,
 }
 
-/// The longest provider message passed on, in bytes.
+/// The longest provider message that is passed on, in bytes.
 const MESSAGE_BYTES_MAX: usize = 2_000;
-/// What is kept of one until the key is out of it: enough for a key that begins at the end of what is passed on.
+/// Bytes of a message that are kept until the key is removed: enough for a key that begins at the end of the passed-on
+/// part.
 const MESSAGE_READ_BYTES_MAX: usize = 64 * 1024;
 
 impl UpstreamError {
@@ -158,30 +160,30 @@ impl UpstreamError {
         }
     }
 
-    /// Refused by the gateway before anything was sent.
+    /// Refused by the gateway before it was sent.
     pub fn not_sent(message: impl Into<String>) -> Self {
         Self::without_answer(ErrorClass::NotSent, message)
     }
 
-    /// As [`UpstreamError::not_sent`], for want of room that another moment may have.
+    /// As [`UpstreamError::not_sent`], because of a full resource that may be free a moment later.
     pub fn busy(message: impl Into<String>) -> Self {
         Self { retry_after: Some(Duration::from_secs(1)), ..Self::not_sent(message) }
     }
 
-    /// An answer that nothing can be made of.
+    /// An answer that cannot be used.
     pub fn unusable(message: impl Into<String>) -> Self {
         Self { unusable_success: true, ..Self::without_answer(ErrorClass::Overload, message) }
     }
 
-    /// Reads an error answer. `retry_after` is the header's value.
+    /// Reads an error answer. `retry_after` is the value of the header.
     pub fn read(provider: ProviderId, status: u16, retry_after: Option<&str>, body: &[u8]) -> Self {
         let read = ErrorBody::read(body);
         let wait = retry_after.and_then(body::seconds);
         Self::of(provider, status, wait, read, body)
     }
 
-    /// Reads an error that came with the status of a success, in a whole answer or in a stream. It counts as the same
-    /// refusal with the status that it states or stands for. One that states none keeps its 200: the host is failing.
+    /// Reads an error that came with a success status, in a whole answer or in a stream. It counts as the error with
+    /// the status that it states or means. An error without a status keeps 200: the host is failing.
     pub fn read_in_success(provider: ProviderId, body: &[u8]) -> Self {
         let read = ErrorBody::read(body);
         let status = classify::stated_status(&read).unwrap_or(200);
@@ -208,7 +210,7 @@ impl UpstreamError {
         }
     }
 
-    /// Removes a credential that a provider echoes, and then what is too long.
+    /// Removes a credential that a provider repeats, and then shortens the message.
     pub fn without(mut self, secret: &str) -> Self {
         let optional = [&mut self.kind, &mut self.code, &mut self.param, &mut self.failed_generation];
         let optional = optional.into_iter().filter_map(Option::as_mut);
@@ -218,7 +220,7 @@ impl UpstreamError {
         self
     }
 
-    /// Removes what names the operator's account, for an answer to a customer.
+    /// Removes data that identifies the operator's account, for an answer to a customer.
     pub fn without_account(mut self) -> Self {
         let optional = [&mut self.kind, &mut self.code, &mut self.param, &mut self.failed_generation];
         let optional = optional.into_iter().filter_map(Option::as_mut);

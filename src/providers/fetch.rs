@@ -1,6 +1,6 @@
-//! Fetches media that a request names by URL, for providers that do not fetch themselves. The URL is a customer's:
-//! it is judged before it is dialed, again at every redirect, and its names resolve under guard. No credential and
-//! no header of the request goes with it; memory and time are bounded.
+//! Fetches media that a request names by URL, for providers that do not fetch them. The URL is a customer's: it is
+//! checked before the connection, again at every redirect, and its names are resolved by the guarded resolver. No
+//! credential and no header of the request is sent; memory and time are bounded.
 
 use super::{
     guard,
@@ -14,17 +14,17 @@ use reqwest::{
 };
 use std::time::Duration;
 
-/// Hops from the URL given to the one that answers.
+/// Maximum redirects from the given URL to the one that answers.
 const REDIRECTS_MAX: usize = 3;
 
-/// What was fetched.
+/// The fetched content.
 pub struct Fetched {
-    /// The type the host says it has, without parameters, in lower case.
+    /// The type that the host states, without parameters, in lower case.
     pub media_type: String,
     pub bytes: Vec<u8>,
 }
 
-/// Why there is nothing; the text is for the customer.
+/// Why nothing was fetched; the text is for the customer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FetchError {
     #[error("the URL {0}")]
@@ -45,13 +45,13 @@ pub enum FetchError {
     TooLarge(usize),
 }
 
-/// What one fetch may take.
+/// Limits of one fetch.
 pub struct Bounds<'m> {
     pub bytes_max: usize,
     pub within: Duration,
-    /// Whose look-ups they are.
+    /// The organization whose look-ups they are.
     pub owner: Owner,
-    /// What was fetched before this, and is kept beside it.
+    /// Bytes that were fetched before and are kept in parallel.
     pub kept_bytes: usize,
     pub memory: &'m mut Charge,
 }
@@ -98,7 +98,7 @@ async fn read(mut response: Response, bounds: Bounds<'_>) -> Result<Fetched, Fet
         if length > bounds.bytes_max {
             return Err(FetchError::TooLarge(bounds.bytes_max));
         }
-        // It is kept as Base64, which takes a third more.
+        // It is kept as base64, which needs a third more.
         let kept = bounds.kept_bytes.saturating_add(length);
         bounds.memory.cover(kept.saturating_add(kept / 3)).map_err(|_| FetchError::NoMemory)?;
         bytes.extend_from_slice(&piece);

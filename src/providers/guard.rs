@@ -1,6 +1,6 @@
-//! Which addresses a customer-given URL may reach. Pure: the caller applies it when a URL is saved, to every
-//! address a name resolves to when it is dialed, and to the target of a redirect. It must never be asked about
-//! the operator's own URLs, which may point anywhere.
+//! Decides which addresses a customer-given URL may reach. Pure: the caller applies it when a URL is saved, to every
+//! resolved address of a connection, and to the target of a redirect. It must never be used for the operator's own
+//! URLs, which may be anywhere.
 
 use ipnet::IpNet;
 use reqwest::Url;
@@ -19,7 +19,7 @@ impl AllowedNets {
         self.0.iter().any(|net| net.contains(&ip))
     }
 
-    /// May be dialed: public, or opened.
+    /// Connections are allowed: public, or opened by the operator.
     pub fn permits(&self, ip: IpAddr) -> bool {
         is_public(ip) || self.contains(ip)
     }
@@ -48,13 +48,13 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// A base URL as a customer may give one: https, or http into an opened network.
+/// A base URL that a customer may give: https, or http into an opened network.
 pub fn check_url(text: &str, allowed: &AllowedNets) -> Result<Url, UrlError> {
     let url = check_address(text, allowed)?;
     if url.query().is_some() || url.fragment().is_some() { Err(UrlError::Tail) } else { Ok(url) }
 }
 
-/// The address of something to be fetched on a customer's behalf: as a base URL, and a query is fine.
+/// The address of media that are fetched for a customer: like a base URL, but a query is allowed.
 pub fn check_address(text: &str, allowed: &AllowedNets) -> Result<Url, UrlError> {
     let clean =
         text.len() <= URL_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
@@ -67,7 +67,7 @@ pub fn check_address(text: &str, allowed: &AllowedNets) -> Result<Url, UrlError>
     if !matches!(url.scheme(), "https" | "http") {
         return Err(UrlError::Scheme);
     }
-    // An empty user name leaves no trace in the parsed form, only the at sign does.
+    // An empty user name is not visible in the parsed form, only the at sign is.
     let authority = text.split_once("//").map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
     if !url.username().is_empty()
         || url.password().is_some()
@@ -79,8 +79,8 @@ pub fn check_address(text: &str, allowed: &AllowedNets) -> Result<Url, UrlError>
     Ok(url)
 }
 
-/// The rule at the moment of dialing: where the connection goes. How a URL must be written is the rule for saving it;
-/// the dialed one has a path, a model's name and a query of ours besides.
+/// The rule at connection time: the destination address. How a URL must be written is checked when it is saved; the URL
+/// of a call also has a path, a model's name and a query of the gateway.
 pub fn check_target(url: &Url, allowed: &AllowedNets) -> Result<(), UrlError> {
     let opened = match literal(url).ok_or(UrlError::Malformed)? {
         Literal::Addresses(ips) => {
@@ -99,9 +99,9 @@ pub fn check_target(url: &Url, allowed: &AllowedNets) -> Result<(), UrlError> {
 }
 
 enum Literal {
-    /// What the host is without asking anyone.
+    /// The kind of a host, without a look-up.
     Addresses(Vec<IpAddr>),
-    /// A name, whose addresses are checked when it is dialed.
+    /// A name, whose addresses are checked when the gateway connects.
     Name,
 }
 
@@ -112,7 +112,7 @@ fn literal(url: &Url) -> Option<Literal> {
         return Some(Literal::Addresses(vec![ip]));
     }
     let name = bare.trim_end_matches('.');
-    // RFC 6761: these are the machine itself, whatever a resolver says.
+    // RFC 6761: these names mean the machine itself, whatever a resolver returns.
     if name == "localhost" || name.ends_with(".localhost") {
         return Some(Literal::Addresses(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]));
     }
@@ -140,7 +140,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let segments = ip.segments();
     let [a, b, ..] = segments;
-    // Only 2000::/3 is global unicast; what embeds an IPv4 address is as public as that address.
+    // Only 2000::/3 is global unicast; an address that embeds an IPv4 address is as public as that one.
     match (a, b) {
         // NAT64 (RFC 6052).
         (0x64, 0xff9b) => {

@@ -1,8 +1,8 @@
-//! Looks up host names. Those that customers choose are asked of the name servers directly, with a time limit, a share
-//! for each organization and a limit for all, and are apart from the operator's, so that a slow name server of a
-//! customer's choice delays nobody else. Whatever such a name resolves to, only what may be dialed is handed to the
-//! connector: the check is made on the very addresses that are dialed, so a name that changes between two look-ups
-//! gains nothing. Literal addresses never get here; `guard::check_target` has them.
+//! Resolves host names. Names that customers choose are resolved by the name servers directly, with a time limit, a
+//! share for each organization and a limit for all, and separately from the operator's names: a slow name server that a
+//! customer chose delays nobody else. Only allowed addresses of such a name are given to the connector. The check uses
+//! the addresses of the actual connection, so a name that changes between two look-ups gains nothing. Literal addresses
+//! do not come here; `guard::check_target` checks them.
 
 use super::guard::AllowedNets;
 use crate::domain::shares::{Owner, Pool};
@@ -19,18 +19,18 @@ use std::{
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Names that are remembered.
+/// Maximum cached names.
 const KNOWN_MAX: u64 = 4_096;
-/// How long an answer is used, whatever its server allows: found, not there, and not answered.
+/// How long a result is cached, whatever its server allows: found, not existing, and not answered.
 const FOUND_TIME: Duration = Duration::from_secs(30);
 const ABSENT_TIME: Duration = Duration::from_secs(10);
 const LATE_TIME: Duration = Duration::from_secs(5);
-/// How long the last answer for a name is used while there is no new one.
+/// How long the last addresses of a name are used while there are no new ones.
 const STALE_TIME: Duration = Duration::from_secs(3_600);
 /// Addresses of one name.
 const ADDRESSES_MAX: usize = 16;
 
-/// Bounds of the look-ups of names that customers choose.
+/// Limits for look-ups of names that customers choose.
 #[derive(Clone, Copy, Debug)]
 pub struct NameLimits {
     pub lookups_max: usize,
@@ -44,7 +44,7 @@ impl Default for NameLimits {
     }
 }
 
-/// Why a customer's name gave no address.
+/// Why a customer's name has no address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LookupError {
     #[error("points to an address that is not public")]
@@ -60,14 +60,14 @@ pub enum LookupError {
 
 type Found = Result<Arc<[IpAddr]>, LookupError>;
 
-/// The names of one process, shared by its workers.
+/// The resolver of one process, shared by its workers.
 pub struct Names {
     runtime: Handle,
     limits: NameLimits,
-    /// `None` where the system's settings cannot be read: then the system is asked.
+    /// `None` if the system's settings cannot be read: then the system's resolver is used.
     resolver: Option<TokioResolver>,
     known: Cache<String, Found>,
-    /// The last addresses of a customer's name, used while there is no room or no answer for a new look-up.
+    /// The last addresses of a customer's name, used if a new look-up is not possible or not answered.
     known_last: Cache<String, Arc<[IpAddr]>>,
     asking: Semaphore,
     shares: Arc<Pool>,
@@ -76,21 +76,21 @@ pub struct Names {
 }
 
 tokio::task_local! {
-    /// Whose look-ups these are.
+    /// The organization of these look-ups.
     static ASKING: Owner;
 }
 
-/// Makes `work` with look-ups of customers' names counted for `owner`.
+/// Runs `work`; its look-ups of customers' names count for `owner`.
 pub async fn on_behalf<F: Future>(owner: Owner, work: F) -> F::Output {
     ASKING.scope(owner, work).await
 }
 
-/// Whose look-ups this task makes, where it says so.
+/// The organization of this task's look-ups, if stated.
 pub(super) fn asking() -> Option<Owner> {
     ASKING.try_with(|owner| *owner).ok()
 }
 
-/// How long an answer stands.
+/// How long a result is valid.
 struct ByOutcome;
 
 impl Expiry<String, Found> for ByOutcome {
@@ -135,8 +135,8 @@ impl Names {
         })
     }
 
-    /// The addresses of a name that a customer chose, as they come. Where no new ones are to be had, which is no fault
-    /// of the name, the last ones serve.
+    /// The addresses of a customer's name, in their order. If no new ones are available for a reason other than the
+    /// name, the last ones are used.
     async fn find(&self, owner: Owner, name: &str) -> Found {
         match self.find_new(owner, name).await {
             Err(failed @ (LookupError::Late | LookupError::Busy)) => {
@@ -152,7 +152,8 @@ impl Names {
         }
         let share = self.shares.take(owner, 1, self.limits.lookups_per_organization_max);
         let _share = share.map_err(|_| LookupError::Busy)?;
-        // One look-up for all who wait for the same name. Who leaves hands it on, or ends it.
+        // One look-up for all tasks that wait for the same name. If one stops waiting, another continues it, or it
+        // ends.
         let found = self.known.get_with(name.to_owned(), self.ask(name.to_owned())).await;
         if let Ok(found) = &found {
             self.known_last.insert(name.to_owned(), found.clone()).await;
@@ -160,12 +161,12 @@ impl Names {
         found
     }
 
-    /// Waits for its turn, and then asks. Only the second says anything about the name.
+    /// Waits for its turn, then resolves. Only a failure of the second step says something about the name.
     async fn ask(&self, name: String) -> Found {
         let turn = tokio::time::timeout(self.limits.time, self.asking.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(LookupError::Busy) };
         let asking = async {
-            // A look-up that is dropped ends.
+            // A dropped look-up ends.
             let lookup = match self.resolver.clone() {
                 Some(resolver) => self.runtime.spawn(async move {
                     let found = resolver.lookup_ip(name.as_str()).await.map_err(|error| failure(&error))?;
@@ -183,7 +184,7 @@ impl Names {
         tokio::time::timeout(self.limits.time, asking).await.unwrap_or(Err(LookupError::Late))
     }
 
-    /// The addresses of a name that the operator chose, by the system's own means.
+    /// The addresses of a name that the operator chose, by the system's resolver.
     async fn find_operators(&self, name: &str) -> io::Result<Arc<[IpAddr]>> {
         let (runtime, asked) = (&self.runtime, name.to_owned());
         let asking = async move {
@@ -202,7 +203,7 @@ impl Names {
                 }
                 Ok(found)
             }
-            // Better an address that served a while ago than none.
+            // An address that worked before is better than none.
             Err(error) => self.operators_last.get(name).await.ok_or_else(|| io::Error::other(error)),
         }
     }
@@ -215,11 +216,11 @@ fn failure(error: &hickory_resolver::net::NetError) -> LookupError {
     }
 }
 
-/// Looks up customers' names and drops what is neither public nor opened by the operator.
+/// Resolves customers' names and drops addresses that are neither public nor opened by the operator.
 pub struct GuardedResolver {
     names: Arc<Names>,
     allowed: Arc<AllowedNets>,
-    /// Where the task does not say whose look-ups these are.
+    /// Used if the task does not state its organization.
     owner: Owner,
 }
 
@@ -228,7 +229,7 @@ impl GuardedResolver {
         Self { names, allowed, owner: 0 }
     }
 
-    /// The same for one organization, whatever task asks.
+    /// The same for one organization, for every task.
     #[must_use]
     pub fn of(&self, owner: Owner) -> Self {
         Self { names: self.names.clone(), allowed: self.allowed.clone(), owner }
@@ -247,7 +248,7 @@ impl Resolve for GuardedResolver {
     }
 }
 
-/// Looks up the operator's names.
+/// Resolves the operator's names.
 pub struct OperatorResolver(pub Arc<Names>);
 
 impl Resolve for OperatorResolver {

@@ -1,20 +1,20 @@
-//! The calls to Stripe: a Checkout session for a payment, and a payment with a saved method. Each carries an idempotency
-//! key, so that a repeat begins no second payment. Nothing that Stripe answers here is credited: money is booked from
-//! signed events alone. Source: docs.stripe.com/api (checkout/sessions, payment_intents, idempotent_requests).
+//! Calls to Stripe: a Checkout session for a payment, and a payment with a saved method. Each has an idempotency key,
+//! so a repeat starts no second payment. A response of Stripe credits nothing: money is booked only from signed events.
+//! Source: docs.stripe.com/api (checkout/sessions, payment_intents, idempotent_requests).
 
 use crate::domain::{ids::OrgId, money::NanoUsd, secret::Secret};
 use reqwest::{Client, Url};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// The version of the API that the members read here are of.
+/// The API version of the members that are read here.
 const VERSION: &str = "2025-03-31.basil";
 /// Longest time of one call.
 const CALL_MAX: Duration = Duration::from_secs(20);
 /// Nano-USD in a cent.
 const NANO_PER_CENT: i64 = 10_000_000;
 
-/// Where payments are made.
+/// The address of the payment API.
 #[derive(Clone)]
 pub struct Stripe {
     client: Client,
@@ -22,7 +22,7 @@ pub struct Stripe {
     secret_key: Secret,
 }
 
-/// Why a payment was not begun.
+/// Why a payment was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum StripeError {
     /// The card was declined; the provider's own code.
@@ -33,23 +33,23 @@ pub enum StripeError {
     Failed(String),
 }
 
-/// A page on which a person pays.
+/// A page for a payment.
 #[derive(Clone, Debug, Deserialize)]
 pub struct CheckoutPage {
     pub id: String,
     pub url: String,
 }
 
-/// A payment that a person is about to make.
+/// A payment before the person has confirmed it.
 #[derive(Clone, Debug)]
 pub struct Checkout<'a> {
     pub organization: OrgId,
     pub amount: NanoUsd,
-    /// A customer that Stripe knows already.
+    /// A customer that Stripe already has.
     pub customer: Option<&'a str>,
     /// Whether the payment method may be charged again.
     pub saves_method: bool,
-    /// Where the browser goes afterwards.
+    /// Where the browser is redirected afterwards.
     pub return_url: &'a str,
     pub idempotency_key: &'a str,
 }
@@ -78,13 +78,13 @@ struct ErrorObject {
 }
 
 impl Stripe {
-    /// Has a client of its own: calls are rare.
+    /// It has its own client, because calls are rare.
     pub fn new(base_url: Url, secret_key: Secret) -> Result<Stripe, reqwest::Error> {
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Stripe { client, base_url, secret_key })
     }
 
-    /// Makes the page for a payment.
+    /// Creates the page for a payment.
     pub async fn create_checkout(&self, checkout: &Checkout<'_>) -> Result<CheckoutPage, StripeError> {
         let organization = checkout.organization.to_string();
         let cents = cents(checkout.amount);
@@ -111,7 +111,7 @@ impl Stripe {
         serde_json::from_slice(&answer).map_err(|error| StripeError::Failed(error.to_string()))
     }
 
-    /// Begins a payment with a saved method.
+    /// Starts a payment with a saved method.
     pub async fn charge_off_session(&self, payment: &OffSession<'_>) -> Result<(), StripeError> {
         let organization = payment.organization.to_string();
         let cents = cents(payment.amount);

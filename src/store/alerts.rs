@@ -1,5 +1,5 @@
-//! Alerts and what is still to be delivered of them. Occasions are found by statements over all organizations that receive
-//! alerts; each occasion becomes one alert, whichever process finds it.
+//! Alerts and their deliveries. Statements over all organizations that receive alerts find the occasions; each occasion
+//! becomes one alert, whichever process finds it.
 
 use super::{OrgScope, StoreError, webhooks::Webhook};
 use crate::domain::{
@@ -10,10 +10,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The advisory lock of the process that looks for occasions ("alerts" as a number).
+/// The advisory lock of the process that searches for occasions ("alerts" as a number).
 const LEADER: i64 = 0x616c_6572_7473;
 
-/// An alert to be made: its kind, its occasion, and the members of its document.
+/// An alert to create: its kind, its occasion, and the members of its document.
 #[derive(Clone, Debug)]
 pub struct NewAlert {
     pub scope: OrgScope,
@@ -23,7 +23,7 @@ pub struct NewAlert {
     pub document: String,
 }
 
-/// Where one alert is sent.
+/// The target of one alert.
 #[derive(Clone, Debug)]
 pub enum Target {
     Webhook(Webhook),
@@ -34,7 +34,7 @@ pub enum Target {
     Gone,
 }
 
-/// One alert on its way to one target.
+/// One alert for one target.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub scope: OrgScope,
@@ -43,7 +43,7 @@ pub struct Delivery {
     pub kind: String,
     pub document: String,
     pub created_at: OffsetDateTime,
-    /// Tries before this one.
+    /// Earlier tries.
     pub attempts: i32,
     pub target: Target,
     key: (String, Uuid),
@@ -54,7 +54,7 @@ pub struct Delivery {
 pub struct BudgetLevel {
     pub scope: OrgScope,
     pub subject: Uuid,
-    /// Where it is the budget of an API key.
+    /// Set if it is the budget of an API key.
     pub api_key_name: Option<String>,
     pub level: i32,
     pub amount: NanoUsd,
@@ -73,7 +73,7 @@ pub struct LowBalance {
     pub occasion: String,
 }
 
-/// A provider key that has begun to fail.
+/// A provider key whose calls have begun to fail.
 #[derive(Clone, Debug)]
 pub struct FailingKey {
     pub scope: OrgScope,
@@ -84,7 +84,7 @@ pub struct FailingKey {
     pub occasion: String,
 }
 
-/// An hour that cost a multiple of the usual.
+/// An hour with a multiple of the usual cost.
 #[derive(Clone, Debug)]
 pub struct SpendJump {
     pub scope: OrgScope,
@@ -97,13 +97,13 @@ fn scope(id: Uuid) -> OrgScope {
     OrgScope::of(OrgId(id))
 }
 
-/// Whether this transaction is the one that looks for occasions; it stays so until it ends.
+/// Whether this transaction is the one that searches for occasions; it keeps this role until it ends.
 pub async fn try_lead(connection: &mut PgConnection) -> Result<bool, StoreError> {
     let leads = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1) AS "leads!""#, LEADER);
     Ok(leads.fetch_one(connection).await?)
 }
 
-/// Budgets that have reached 50, 80 or 100 % and of which there is no alert yet. `mails`: e-mail is sent here.
+/// Budgets that have reached 50, 80 or 100 % without an alert yet. `mails`: the installation sends e-mail.
 pub async fn list_budget_levels(
     connection: &mut PgConnection,
     mails: bool,
@@ -173,7 +173,7 @@ pub async fn list_low_balances(
     Ok(low.collect())
 }
 
-/// Provider keys whose last use, since `since`, failed for a reason that lies with the key; one alert a day for each.
+/// Provider keys whose last use since `since` failed because of the key; one alert a day for each.
 pub async fn list_failing_keys(
     connection: &mut PgConnection,
     mails: bool,
@@ -205,8 +205,8 @@ pub async fn list_failing_keys(
     Ok(failing.collect())
 }
 
-/// Organizations whose last hour cost `spendJumpFactor` times an average hour of the last seven days on which they used
-/// anything; one alert an hour. Read from the sums of usage, which are a minute or two behind.
+/// Organizations whose last hour cost `spendJumpFactor` times the average hour with usage in the last seven days; one
+/// alert an hour. It reads the sums of usage, which are a minute or two behind.
 pub async fn list_spend_jumps(
     connection: &mut PgConnection,
     mails: bool,
@@ -244,7 +244,7 @@ pub async fn list_spend_jumps(
     Ok(jumps.collect())
 }
 
-/// Makes an alert and its deliveries; an occasion that has one already changes nothing.
+/// Creates an alert and its deliveries; an occasion that has an alert already changes nothing.
 pub async fn insert(
     connection: &mut PgConnection,
     alert: &NewAlert,
@@ -279,8 +279,8 @@ pub async fn insert(
     Ok(())
 }
 
-/// Takes deliveries that are due, so that no other process takes them before `taken_until`: the oldest, and of one
-/// organization only so many.
+/// Takes deliveries that are due, so that no other process takes them before `taken_until`: the oldest, with a limit
+/// for each organization.
 pub async fn take_due(
     connection: &mut PgConnection,
     (now, taken_until): (OffsetDateTime, OffsetDateTime),
@@ -349,8 +349,8 @@ pub async fn take_due(
     Ok(deliveries.collect())
 }
 
-/// Notes the outcome of a delivery: `next_at` is `None` when it is delivered or given up. What another process has taken
-/// since is left to it.
+/// Records the result of a delivery: `next_at` is `None` if it was delivered or given up. A delivery that another
+/// process has taken since is left to it.
 pub async fn finish_delivery(
     connection: &mut PgConnection,
     delivery: &Delivery,

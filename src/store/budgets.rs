@@ -1,5 +1,5 @@
-//! Budgets and the rules of organizations. Whatever changes what counts for a budget locks the organization's credit
-//! account first, so that a change of a rule and the ledger's flushes take turns.
+//! Budgets and the rules of organizations. Every change of what counts for a budget locks the organization's credit
+//! account first, so that changes of rules and flushes of the ledger are serialized.
 
 use super::{OrgScope, StoreError, usage::first_id_at};
 use crate::{
@@ -14,10 +14,10 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Holds begin at the most this long before the moment by which they count.
+/// Maximum time between the creation of a hold and the time by which it counts.
 const EARLY: time::Duration = time::Duration::hours(2);
 
-/// A budget and what counts for it in the period that was current when something last counted.
+/// A budget and its used amount in the period that was current at the last count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
     /// An API key's id, or the organization's.
@@ -29,7 +29,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What counts in the period that runs at `now`.
+    /// The used amount in the period that contains `now`.
     pub fn spent_in(&self, current: Period) -> NanoUsd {
         if current.starts_at > self.period.starts_at { NanoUsd::ZERO } else { self.spent }
     }
@@ -46,7 +46,7 @@ pub(super) fn rule_of(
     Some(BudgetRule { amount: NanoUsd(amount?), period, includes_own: includes_own.unwrap_or(false) })
 }
 
-/// Rules that are stored whole. What cannot be read is an error: it must not become no rule.
+/// Rules that are stored as one document. A document that cannot be read is an error: it must not count as no rule.
 pub(super) fn read_rules<T: DeserializeOwned>(
     table: &'static str,
     row: &Uuid,
@@ -99,8 +99,8 @@ pub async fn set_organization_rules(
     Ok(())
 }
 
-/// Sets the budget of an API key or, with the organization's id, of the organization. What was spent in the period is
-/// counted from the holds, unless a budget for the same period is there already.
+/// Sets the budget of an API key or, with the organization's id, of the organization. The spent amount of the period is
+/// counted from the holds, unless a budget for the same period already exists.
 pub async fn set(
     connection: &mut PgConnection,
     scope: OrgScope,

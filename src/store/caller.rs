@@ -1,5 +1,5 @@
-//! From where a change comes: the address and the request of the person who makes it, for the audit log. It travels with
-//! the work, so that no function between the two has to pass it on.
+//! The origin of a change: address and request of the person who makes it, for the audit log. It is task-local, so that
+//! the functions in between do not have to pass it on.
 
 use std::future::Future;
 
@@ -19,7 +19,7 @@ pub async fn on_behalf<F: Future>(caller: Caller, work: F) -> F::Output {
     CALLER.scope(caller, work).await
 }
 
-/// The caller that this task works for; none is named outside of a request.
+/// The caller that this task works for; outside of a request there is none.
 pub fn current() -> Caller {
     CALLER.try_with(Caller::clone).unwrap_or_default()
 }

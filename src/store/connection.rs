@@ -1,5 +1,5 @@
-//! One database connection in use: on loan for a moment, or kept by a writer. A transaction that was begun and not
-//! ended is undone, and a connection whose time is over is closed instead of given back.
+//! One database connection in use: on loan for a short time, or kept by a writer. An unfinished transaction is rolled
+//! back, and a connection whose deadline has passed is closed instead of returned.
 
 use super::{
     StoreError,
@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Time to undo an unfinished transaction before its connection is closed instead.
+/// Time to roll back an unfinished transaction before its connection is closed instead.
 const ROLLBACK_MAX: Duration = Duration::from_secs(2);
 
 /// A connection on loan from its pool, perhaps with a transaction on it.
@@ -23,7 +23,7 @@ pub struct Connection {
     pub(super) pooled: Option<PoolConnection<Postgres>>,
     /// A transaction has begun and has not ended.
     pub(super) is_open: bool,
-    /// From then on it is not given back: whatever runs on it may never end.
+    /// After this time it is not returned to the pool: a statement on it may never end.
     pub(super) deadline: Instant,
     pub(super) runtime: Handle,
 }
@@ -42,7 +42,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Undoes the transaction's changes. Dropping the connection does the same without waiting.
+    /// Rolls the transaction's changes back. Dropping the connection does the same without waiting.
     pub async fn rollback(mut self) -> Result<(), StoreError> {
         self.pooled()?.execute("ROLLBACK").await?;
         self.is_open = false;
@@ -90,7 +90,7 @@ impl Drop for Connection {
     }
 }
 
-/// A connection that stays with its user. Its user limits the time of what it runs.
+/// A connection that stays with its user, who limits the time of its statements.
 pub struct KeptConnection {
     pub(super) connection: PoolConnection<Postgres>,
     pub(super) pooler: Pooler,
@@ -102,7 +102,7 @@ pub struct KeptConnection {
     pub(super) is_open: bool,
 }
 
-/// Settings of a session that its user wants, and the same for one transaction behind a transaction pooler.
+/// Session settings that its user needs, and the same for one transaction behind a transaction pooler.
 #[derive(Clone, Copy)]
 pub struct SessionSettings {
     pub session: &'static str,
@@ -110,14 +110,14 @@ pub struct SessionSettings {
 }
 
 impl KeptConnection {
-    /// The same connection, where the server itself ends a statement after `time`: one that its user alone gives up
-    /// would go on there, with the locks it has.
+    /// The same connection with a statement timeout on the server: a statement that only its user gives up would
+    /// continue there, with its locks.
     #[must_use]
     pub fn with_limit(self, time: Duration) -> Self {
         Self { statement_max: Some(time), ..self }
     }
 
-    /// Begins one use, with `settings` in force. A use before it that was not finished is undone.
+    /// Begins one use, with `settings` in effect. An unfinished earlier use is rolled back.
     pub async fn start(&mut self, settings: Option<SessionSettings>) -> Result<(), StoreError> {
         if self.pooler == Pooler::Transaction {
             if self.is_open {
@@ -140,7 +140,7 @@ impl KeptConnection {
         Ok(())
     }
 
-    /// Ends one use: what it wrote is durable.
+    /// Ends one use: its writes are durable.
     pub async fn finish(&mut self) -> Result<(), StoreError> {
         if self.pooler == Pooler::Transaction {
             self.connection.execute("COMMIT").await?;

@@ -4,7 +4,7 @@ use super::{OrgScope, StoreError};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-/// Fixes the model unless one is fixed already; returns the one that counts.
+/// Fixes the model unless one is already fixed; returns the fixed one.
 pub async fn fix(
     connection: &mut PgConnection,
     scope: OrgScope,

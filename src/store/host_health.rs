@@ -1,11 +1,11 @@
-//! Samples of hosts that one process writes and the others read. Ages are by the database's clock alone, so that
-//! processes with wrong clocks understand each other.
+//! Samples of hosts that one process writes and the others read. Ages use the database's clock only, so that processes
+//! with wrong clocks can exchange them.
 
 use super::StoreError;
 use crate::domain::ids::InstanceId;
 use sqlx::PgConnection;
 
-/// Longest time that a batch is of use; older ones are removed.
+/// Longest time for which a batch is used; older ones are removed.
 const KEPT_SECONDS: i32 = 300;
 
 /// One batch of another process.
@@ -54,7 +54,7 @@ pub async fn list_of_others(
     Ok(batches.fetch_all(connection).await?)
 }
 
-/// Removes batches that are too old to be of use.
+/// Removes batches that are too old.
 pub async fn prune(connection: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query!(
         "DELETE FROM host_health WHERE written_at < now() - $1::int * interval '1 second'",

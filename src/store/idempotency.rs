@@ -1,5 +1,5 @@
-//! Requests with an idempotency key: who runs one, and the sealed answer of one that has ended. A row belongs to one
-//! holder (an API key, a member, an operator) and is found by nobody else. The plain answer is never here.
+//! Requests with an idempotency key: which process runs one, and the sealed answer of a finished one. A row belongs to
+//! one holder (an API key, a member, an operator), and only that holder can find it. The plain answer is never stored.
 
 use super::{OrgScope, StoreError, api_keys::Principal, sessions};
 use crate::domain::ids::{InstanceId, OrgId};
@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Whose idempotency keys are meant. Made from a proof of identity only.
+/// The owner of idempotency keys. Created only from a proof of identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Holder {
     scope: Option<OrgScope>,
@@ -46,18 +46,18 @@ pub struct NewClaim {
     pub request_hash: [u8; 32],
     pub instance: InstanceId,
     pub now: OffsetDateTime,
-    /// The latest moment at which the key is free again if the request leaves no trace.
+    /// The latest time at which the key is free again if the request leaves no result.
     pub expires_at: OffsetDateTime,
 }
 
-/// What became of a claim.
+/// The result of a claim.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Claimed {
-    /// The caller runs the request.
+    /// The caller must run the request.
     Held,
     /// The same request was answered before.
     Answered { id: Uuid, sealed: Vec<u8> },
-    /// The same request runs now.
+    /// The same request is running.
     Running,
     /// The key belongs to another request.
     OtherRequest,
@@ -90,7 +90,7 @@ pub async fn claim(connection: &mut PgConnection, new: &NewClaim) -> Result<Clai
     if held.is_some() {
         return Ok(Claimed::Held);
     }
-    // In a statement of its own: the one above cannot see what was committed while it waited.
+    // A separate statement: the one above cannot see what was committed while it waited.
     let row = sqlx::query!(
         "SELECT id, request_hash, sealed FROM idempotency WHERE org_id = $1 AND holder_id = $2 AND key_hash = $3",
         new.holder.org(),
@@ -99,7 +99,7 @@ pub async fn claim(connection: &mut PgConnection, new: &NewClaim) -> Result<Clai
     )
     .fetch_optional(connection)
     .await?;
-    // Released between the two statements: the caller tries again.
+    // Released between the two statements: the caller must try again.
     let row = row.ok_or(StoreError::Contention)?;
     Ok(match row.sealed {
         _ if row.request_hash != new.request_hash => Claimed::OtherRequest,
@@ -130,7 +130,7 @@ pub async fn keep(
     Ok(outcome.rows_affected() > 0)
 }
 
-/// Frees the key of a running request; one that has an answer, or has passed to another request, stays.
+/// Frees the key of a running request. A key with a stored answer, or that has passed to another request, stays.
 pub async fn release(connection: &mut PgConnection, holder: Holder, id: Uuid) -> Result<(), StoreError> {
     sqlx::query!(
         "DELETE FROM idempotency WHERE org_id = $1 AND id = $2 AND sealed IS NULL",
@@ -142,7 +142,7 @@ pub async fn release(connection: &mut PgConnection, holder: Holder, id: Uuid) ->
     Ok(())
 }
 
-/// Bytes that the holder's organization has stored, each row counted as `row_bytes` more than its answer.
+/// Bytes that the holder's organization has stored; each row counts as `row_bytes` more than its answer.
 pub async fn stored_bytes(
     connection: &mut PgConnection,
     holder: Holder,

@@ -1,6 +1,6 @@
-//! The statements of the ledger. Each one locks the credit accounts it touches first, in the order of their
-//! ids, and updates each account once with a sum, so that concurrent writers neither deadlock nor lose an
-//! update. Nothing here decides or retries; `billing::batch` does.
+//! The statements of the ledger. Each locks its credit accounts first, in the order of their ids, and updates each
+//! account once with a sum, so that concurrent writers neither deadlock nor lose an update. This module decides nothing
+//! and retries nothing; `billing::batch` does.
 
 mod columns;
 mod connection;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// What a request cost the provider and what it costs the customer. Made only by the one charge formula.
+/// The cost of a request at the provider and the customer's charge. Created only by the charge formula.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Bill {
     cost: NanoUsd,
@@ -31,7 +31,7 @@ pub struct Bill {
 }
 
 impl Bill {
-    /// Nothing used, nothing charged.
+    /// No usage, no charge.
     pub const ZERO: Bill = Bill { cost: NanoUsd::ZERO, charge: NanoUsd::ZERO };
 
     /// `cost` with the margin that was frozen in the hold.
@@ -60,23 +60,23 @@ pub struct HoldRequest {
     pub request_id: RequestId,
     pub turn: i16,
     pub api_key_id: ApiKeyId,
-    /// The upper bound of what the request can be charged.
+    /// The upper bound of the request's charge.
     pub want: NanoUsd,
-    /// The least that will do; equal to `want` when the client gave an output limit.
+    /// The minimum amount; equal to `want` if the client gave an output limit.
     pub floor: NanoUsd,
     pub margin: Bps,
     /// Version of the catalogue whose prices this request is billed at.
     pub price_version: Arc<str>,
-    /// Who is about to be called, and for what; as in usage rows.
+    /// The target that is about to be called; as in usage rows.
     pub provider: &'static str,
     pub model: Arc<str>,
     pub kind: &'static str,
-    /// The request is served by the customer's own key: credit is not touched, only the budgets that count it.
+    /// The request uses the customer's own key: credit is not affected, only the budgets that count it.
     pub own_key: bool,
     pub budgets: HoldBudgets,
 }
 
-/// The periods that run of the budgets that a request counts for; `None` where there is no such budget.
+/// The current periods of the budgets that count a request; `None` if there is no such budget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HoldBudgets {
     pub api_key: Option<Period>,
@@ -115,9 +115,9 @@ pub struct Settle {
     pub scope: OrgScope,
     pub hold: HoldId,
     pub resolution: Resolution,
-    /// It is the last word: it replaces a settle of the same hold that is queued or recorded.
+    /// It replaces a settle of the same hold that is queued or recorded.
     pub revises: bool,
-    /// Of a hold for the customer's own key: what the provider charges, which counts for budgets alone.
+    /// For a hold for the customer's own key: the provider's cost, which counts only for budgets.
     pub spent_on_own_key: Option<NanoUsd>,
 }
 
@@ -127,12 +127,12 @@ impl Settle {
         Settle::of(scope, hold, Resolution::Settled { bill, entry_id })
     }
 
-    /// Gives the hold back and charges nothing.
+    /// Releases the hold and charges nothing.
     pub fn void(scope: OrgScope, hold: HoldId) -> Settle {
         Settle::of(scope, hold, Resolution::Voided)
     }
 
-    /// Ends a hold for the customer's own key, which cost this much at the provider.
+    /// Ends a hold for the customer's own key with this provider's cost.
     pub fn on_own_key(scope: OrgScope, hold: HoldId, cost: NanoUsd, entry_id: EntryId) -> Settle {
         let settle = Settle::charge(scope, hold, Bill::ZERO, entry_id);
         Settle { spent_on_own_key: Some(cost), ..settle }
@@ -142,13 +142,13 @@ impl Settle {
         Settle { scope, hold, resolution, revises: false, spent_on_own_key: None }
     }
 
-    /// The same as the last word on its hold.
+    /// The same as a replacement of the hold's end.
     pub fn revising(self) -> Settle {
         Settle { revises: true, ..self }
     }
 }
 
-/// What would be charged if the process died now.
+/// The amount that would be charged if the process died now.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     pub scope: OrgScope,
@@ -160,7 +160,7 @@ pub struct Checkpoint {
     pub model: Arc<str>,
 }
 
-/// Gives every organization its account, empty. A second call changes nothing.
+/// Creates the empty account of every organization. A second call changes nothing.
 pub async fn open_account(connection: &mut PgConnection, scope: OrgScope) -> Result<(), StoreError> {
     sqlx::query!("INSERT INTO credit_account (org_id) VALUES ($1) ON CONFLICT DO NOTHING", scope.uuid())
         .execute(connection)
@@ -168,8 +168,8 @@ pub async fn open_account(connection: &mut PgConnection, scope: OrgScope) -> Res
     Ok(())
 }
 
-/// Makes sure that a hold nobody waits for any more stays nothing: voids it if it was written, and takes its
-/// id if it was not, so that a statement still on its way to the server can no longer write it.
+/// Ensures that an abandoned hold has no effect: voids it if it was written, and takes its id if it was not, so that a
+/// statement that is still on its way to the server can no longer write it.
 pub async fn abandon(
     connection: &mut PgConnection,
     hold: &HoldRequest,
@@ -199,7 +199,7 @@ pub async fn abandon(
     Ok(())
 }
 
-/// Writes checkpoints of open holds; they only grow. A hold that is being ended right now is passed over.
+/// Writes checkpoints of open holds; their amounts only grow. A hold that is being ended at the same time is skipped.
 pub async fn checkpoint(connection: &mut PgConnection, checkpoints: &[Checkpoint]) -> Result<(), StoreError> {
     let org: Vec<Uuid> = checkpoints.iter().map(|c| c.scope.uuid()).collect();
     let id: Vec<Uuid> = checkpoints.iter().map(|c| c.hold.0).collect();

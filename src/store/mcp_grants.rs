@@ -1,4 +1,4 @@
-//! Which organizations may name which of the operator's MCP servers.
+//! Which organizations may use which of the operator's MCP servers.
 
 use super::{OrgScope, StoreError};
 use sqlx::PgConnection;
@@ -47,7 +47,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Takes a grant back; false when there was none.
+/// Revokes a grant; false if there was none.
 pub async fn delete(connection: &mut PgConnection, scope: OrgScope, slug: &str) -> Result<bool, StoreError> {
     let outcome = sqlx::query!("DELETE FROM mcp_grant WHERE org_id = $1 AND slug = $2", scope.uuid(), slug)
         .execute(connection)

@@ -1,5 +1,5 @@
-//! What is known of the database without asking it: a task watches it on a connection of its own, so that requests
-//! can be refused at once while it is away, and readiness costs no query.
+//! The known state of the database: a task checks it on its own connection, so that requests are refused at once while
+//! it is unreachable, and readiness costs no query.
 
 use super::{
     StoreError,
@@ -18,32 +18,32 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// Between two looks while all is well.
+/// Interval between checks while the database works.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks when a user of the database has met an error.
+/// Interval between checks after a user of the database met an error.
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(100);
-/// Between two tries while the database is away.
+/// Interval between tries while the database is unreachable.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
-/// Longest look on an open connection.
+/// Longest check on an open connection.
 const LOOK_MAX: Duration = Duration::from_secs(4);
-/// Time to connect anew before the database counts as away.
+/// Time to reconnect before the database counts as unreachable.
 const GRACE: Duration = Duration::from_secs(2);
-/// Failed tries to connect anew, within that time, before it counts as away: the server may have ended one of them.
+/// Failed tries to reconnect, within that time, before it counts as unreachable: the server may have ended one of them.
 const TRIES: u32 = 3;
-/// Longest try to connect while it is away.
+/// Longest try to connect while it is unreachable.
 const CONNECT_MAX: Duration = Duration::from_secs(12);
-/// How long a failed write counts when nothing was written since.
+/// How long a failed write counts if nothing was written since.
 const WRITE_FAILURE_COUNTS: Duration = Duration::from_secs(15);
 
-/// Whether the database can serve.
+/// Whether the database is usable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Availability {
-    /// It answers, or nobody has looked yet.
+    /// It answers, or was not checked yet.
     #[default]
     Up,
-    /// It answers and takes no writes, as a standby does.
+    /// It answers but accepts no writes, like a standby.
     ReadOnly,
-    /// It answers and its schema is older than this version's.
+    /// It answers, but its schema is older than this version's.
     SchemaBehind,
     /// It cannot be reached.
     Away,
@@ -53,10 +53,10 @@ pub enum Availability {
 #[derive(Default)]
 pub struct DatabaseState {
     availability: watch::Sender<Availability>,
-    /// The same as far as the request path needs it, without a lock.
+    /// The same as needed by the request path, without a lock.
     away: AtomicBool,
     suspicion: Notify,
-    /// When a write last failed although the database answers, and what it said.
+    /// When a write last failed although the database answers, and its error.
     failed_write: Mutex<Option<(Instant, String)>>,
 }
 
@@ -65,17 +65,17 @@ impl DatabaseState {
         *self.availability.borrow()
     }
 
-    /// Whether the database cannot be reached; what needs it fails at once.
+    /// Whether the database is unreachable; operations that need it fail at once.
     pub fn is_known_away(&self) -> bool {
         self.away.load(Ordering::Relaxed)
     }
 
-    /// Has the monitor look at once: somebody met an error.
+    /// Makes the monitor check at once, because a user met an error.
     pub fn suspect(&self) {
         self.suspicion.notify_one();
     }
 
-    /// Resolves when the database is known to be away; never while it is not.
+    /// Resolves when the database is known to be unreachable; never before.
     pub(super) async fn until_away(&self) {
         let mut changes = self.availability.subscribe();
         if changes.wait_for(|now| *now == Availability::Away).await.is_err() {
@@ -83,7 +83,7 @@ impl DatabaseState {
         }
     }
 
-    /// Notes how a write of the lease, the ledger or the records went.
+    /// Records the result of a write of the lease, the ledger or the records.
     pub fn note_write<T>(&self, outcome: &Result<T, StoreError>) {
         let mut failed = self.failed_write.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
@@ -96,7 +96,7 @@ impl DatabaseState {
         }
     }
 
-    /// Why the database should not be relied on now; `None` when it can be.
+    /// Why the database should not be used now; `None` if it can be.
     pub fn problem(&self) -> Option<String> {
         match self.availability() {
             Availability::Up => {}
@@ -122,7 +122,7 @@ impl DatabaseState {
     }
 }
 
-/// Looks at the database for as long as it is polled. `begin` opens the transaction of one look, where each needs one.
+/// Checks the database for as long as it is polled. `begin` opens the transaction of one check, if each needs one.
 pub(super) async fn watch(options: PgConnectOptions, begin: Option<&'static str>, state: Arc<DatabaseState>) {
     let mut kept: Option<PgConnection> = None;
     loop {
@@ -134,7 +134,7 @@ pub(super) async fn watch(options: PgConnectOptions, begin: Option<&'static str>
             Some(found) => Some(found),
             None => {
                 kept = None;
-                // A single connection may have died; the database is away when no other can be made.
+                // A single connection may have failed; the database is unreachable if no other can be opened.
                 let (time_max, tries) = match state.availability() {
                     Availability::Away => (CONNECT_MAX, 1),
                     _ => (GRACE, TRIES),

@@ -1,5 +1,5 @@
-//! Entries that no request makes: credit that comes in and goes out, refunds, corrections. Each is one statement that
-//! moves the balance together with its entry; an external event is posted once.
+//! Entries that no request creates: credit in and out, refunds, corrections. Each is one statement that changes the
+//! balance together with its entry; an external event is posted once.
 
 use super::{OrgScope, StoreError};
 use crate::{
@@ -16,38 +16,38 @@ use time::OffsetDateTime;
 #[derive(Clone, Copy, Debug)]
 pub struct Posting<'a> {
     pub kind: EntryKind,
-    /// Not zero; above zero it adds to the organization's credit.
+    /// Not zero; a positive amount adds to the organization's credit.
     pub amount: NanoUsd,
     /// The event's own identifier; the same one is posted once, for any organization.
     pub external_id: Option<&'a str>,
     pub reason: &'a str,
-    /// Who posts: a person's id, `cli`, `stripe`; empty for the gateway itself.
+    /// The author: a person's id, `cli`, `stripe`; empty for the gateway itself.
     pub actor: &'a str,
     pub entry_id: EntryId,
     pub now: OffsetDateTime,
 }
 
-/// What became of a posting.
+/// The result of a posting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PostingOutcome {
     Posted,
-    /// This event was posted before, to this organization and with this amount; nothing moved.
+    /// This event was posted before, to this organization and with this amount; nothing changed.
     Repeat,
-    /// This event was posted before with another amount or to another organization; nothing moved.
+    /// This event was posted before with another amount or to another organization; nothing changed.
     Conflict {
         org_id: OrgId,
         amount: NanoUsd,
     },
-    /// The organization has no credit account; nothing moved.
+    /// The organization has no credit account; nothing changed.
     NoAccount,
-    /// The balance would be beyond [`BALANCE_MAX`] on either side; nothing moved.
+    /// The balance would be beyond [`BALANCE_MAX`] on either side; nothing changed.
     TooMuch,
-    /// The kind cannot move credit in this direction; nothing moved.
+    /// The kind cannot change credit in this direction; nothing changed.
     WrongWay,
 }
 
-/// The most an account may hold: far above any payment, and far enough below what the column can hold that no sum of
-/// the books overflows.
+/// The maximum of an account: far above any payment, and far enough below the column's range that no sum of the ledger
+/// overflows.
 pub const BALANCE_MAX: NanoUsd = NanoUsd(1_000_000_000_000_000_000);
 
 /// Posts an entry, once per external identifier.
@@ -104,12 +104,12 @@ pub async fn post(
         (false, ..) => Ok(PostingOutcome::NoAccount),
         (true, true, _) => Ok(PostingOutcome::Posted),
         (true, false, external_id) => {
-            // In a statement of its own: the one above cannot see an event that was committed while it waited.
+            // A separate statement: the one above cannot see an event that was committed while it waited.
             let first = sqlx::query!("SELECT org_id, amount FROM topup WHERE external_id = $1", external_id)
                 .fetch_optional(connection)
                 .await?;
             let Some(first) = first else {
-                // The event is new, so that only the limit can have refused it.
+                // The event is new, so only the limit can have refused it.
                 return if found.fits { Err(StoreError::Contention) } else { Ok(PostingOutcome::TooMuch) };
             };
             Ok(if first.org_id == scope.uuid() && first.amount == size {

@@ -1,5 +1,5 @@
-//! Promotional credit in lots. What charges burned of them is counted under the lock of the account, so that each charge
-//! burns once.
+//! Promotional credit in lots. The part that charges have used is counted under the lock of the account, so that each
+//! charge counts once.
 
 use super::{OrgScope, StoreError};
 use crate::domain::{
@@ -18,7 +18,7 @@ pub struct OpenLot {
     pub counted_until: OffsetDateTime,
     /// Its time is over.
     pub is_due: bool,
-    /// A request that began before its end still holds credit.
+    /// A request that began before its end still has a hold.
     pub is_held: bool,
 }
 
@@ -66,7 +66,7 @@ pub async fn list_open(connection: &mut PgConnection, scope: OrgScope) -> Result
     Ok(lots.collect())
 }
 
-/// What was charged, less what was given back of charges, from one moment to another.
+/// The charges minus their refunds, between two times.
 pub async fn charged_between(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -87,7 +87,7 @@ pub async fn charged_between(
     Ok(NanoUsd(charged))
 }
 
-/// Notes what charges up to `until` burned of a lot.
+/// Records what charges up to `until` used of a lot.
 pub async fn note_burned(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -128,7 +128,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Closes a lot, with the entry that took the rest back.
+/// Closes a lot, with the entry that took back the rest.
 pub async fn close(
     connection: &mut PgConnection,
     scope: OrgScope,

@@ -1,4 +1,4 @@
-//! Customers' provider keys, sealed. The plaintext is never here.
+//! Customers' provider keys, sealed. The plaintext is never stored.
 
 use super::{OrgScope, StoreError};
 use crate::domain::{
@@ -8,7 +8,7 @@ use crate::domain::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-/// What the last free call at the provider told.
+/// The result of the last free call at the provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyStatus {
@@ -32,7 +32,7 @@ impl KeyStatus {
 pub enum KeyOwner {
     /// The API key that it was stored for.
     ApiKey,
-    /// The organization's API keys: these, or all of them.
+    /// The organization's API keys: the listed ones, or all of them.
     Organization(Option<Vec<ApiKeyId>>),
 }
 
@@ -51,7 +51,7 @@ pub struct StoredProviderKey {
     /// The vault record.
     pub sealed: Vec<u8>,
     pub last4: String,
-    /// First 16 hexadecimal digits of a keyed hash: tells two keys apart without showing either.
+    /// First 16 hexadecimal digits of a keyed hash: it distinguishes two keys without showing either.
     pub fingerprint: String,
     pub status: KeyStatus,
     pub created_at: OffsetDateTime,
@@ -60,7 +60,7 @@ pub struct StoredProviderKey {
 }
 
 impl StoredProviderKey {
-    /// Whether it serves this model; one that is limited to some models serves no others.
+    /// Whether it serves this model; a key that is limited to some models serves no others.
     pub fn fits(&self, id: &str, name: &str, upstream: &str) -> bool {
         self.models.is_empty()
             || self.models.iter().any(|model| [id, name, upstream].contains(&model.as_str()))
@@ -199,7 +199,7 @@ pub async fn set(
     Ok(())
 }
 
-/// Deletes these keys of an API key, or of the organization, secrets and all.
+/// Deletes these keys of an API key, or of the organization, including their secrets.
 pub async fn delete(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -243,8 +243,8 @@ pub async fn count(connection: &mut PgConnection, scope: OrgScope) -> Result<i64
     Ok(count.fetch_one(connection).await?)
 }
 
-/// Records what a call with the key told. `status` is left when the call told nothing about the key; the seal
-/// must still be the one that was tested, for the secret may have been replaced meanwhile.
+/// Records the result of a call with the key. `status` is unchanged if the call showed nothing about the key. The seal
+/// must still be the tested one, because the secret may have been replaced meanwhile.
 pub async fn set_status(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -276,7 +276,7 @@ pub struct KeyUse {
     pub error: Option<String>,
 }
 
-/// Records the last use of many keys at once, each at most once per call.
+/// Records the last use of many keys at once; each key at most once in a call.
 pub async fn record_uses(connection: &mut PgConnection, uses: &[KeyUse]) -> Result<(), StoreError> {
     let orgs: Vec<uuid::Uuid> = uses.iter().map(|one| one.scope.uuid()).collect();
     let ids: Vec<uuid::Uuid> = uses.iter().map(|one| one.id.0).collect();

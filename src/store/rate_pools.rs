@@ -1,5 +1,5 @@
-//! The common states of rates and of requests at a time: what the processes hold and what was spent in the last minute.
-//! The arithmetic is in `limits::pool`; here a state is read under its row's lock and written back.
+//! The shared states of rate and concurrency limits: the shares of the processes and the use in the last minute. The
+//! arithmetic is in `limits::pool`; this module reads a state under its row's lock and writes it back.
 
 use super::{OrgScope, StoreError};
 use crate::limits::{Grant, Kind, Pool, Report};
@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// What is counted of a subject.
+/// The counted unit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Metric {
     Requests = 1,
@@ -24,7 +24,7 @@ impl Metric {
     }
 }
 
-/// One limit: whose, and of what.
+/// One limit: its owner and its unit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PoolKey {
     pub scope: OrgScope,
@@ -33,7 +33,7 @@ pub struct PoolKey {
     pub metric: Metric,
 }
 
-/// What one process reports to one pool and asks of it.
+/// The report of one process for one pool, and its request for units.
 #[derive(Clone, Debug)]
 pub struct Renewal {
     pub key: PoolKey,
@@ -41,8 +41,8 @@ pub struct Renewal {
     pub report: Report,
 }
 
-/// Renews the shares of one process, within the transaction of the caller. The answers stand in the order of the
-/// renewals, each key may be among them once. Times are the database's.
+/// Renews the shares of one process, in the caller's transaction. The results have the order of the renewals; each key
+/// may occur once. Times are the database's.
 pub async fn renew(
     connection: &mut PgConnection,
     instance: Uuid,
@@ -118,7 +118,7 @@ impl State {
         (self.org_id, self.subject_id, self.metric) == (key.scope.uuid(), key.subject, key.metric as i16)
     }
 
-    /// A state that cannot be read loses a minute's memory, and nothing else.
+    /// A state that cannot be read loses the use of one minute, and nothing else.
     fn pool(&self) -> Pool {
         serde_json::from_str(&self.state).unwrap_or_else(|error| {
             tracing::error!(error.cause = %error, "the state of a rate limit cannot be read: it begins anew");

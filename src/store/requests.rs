@@ -1,5 +1,5 @@
-//! Requests as their receipts tell them, newest first. Ids are uuid v7, so that a range of ids is a range of time
-//! and a page is a step along the primary key.
+//! Requests from their receipts, newest first. Ids are uuid v7, so a range of ids is a range of time, and a page is a
+//! step along the primary key.
 
 use super::{OrgScope, StoreError};
 use crate::domain::{
@@ -10,19 +10,19 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Which requests are wanted. An absent filter passes everything.
+/// The filters of a list of requests. An absent filter matches everything.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Only those of API keys that this person made.
+    /// Only requests of API keys that this person created.
     pub made_by: Option<UserId>,
     pub api_key: Option<ApiKeyId>,
     /// `completed`, `aborted` or `failed`.
     pub status: Option<String>,
-    /// The id of the provider that served, or was called last.
+    /// The id of the provider that served, or that was called last.
     pub provider: Option<String>,
-    /// The name asked for or the model that served, whole.
+    /// The exact name that was requested, or of the model that served.
     pub model: Option<String>,
-    /// Part of the name asked for or of the model that served.
+    /// A part of the name that was requested, or of the model that served.
     pub model_part: Option<String>,
     /// The endpoint that was asked.
     pub kind: Option<String>,
@@ -30,9 +30,9 @@ pub struct Filter {
     /// The class of the error of a failed request.
     pub error_class: Option<String>,
     pub fallback_reason: Option<String>,
-    /// Only those that fell back, for whatever reason.
+    /// Only requests with a fallback, for any reason.
     pub is_fallback: bool,
-    /// Least and most that was charged.
+    /// Minimum and maximum charge.
     pub charge_min: Option<NanoUsd>,
     pub charge_max: Option<NanoUsd>,
     pub latency_ms_min: Option<i64>,
@@ -117,7 +117,7 @@ pub async fn list(
         .collect())
 }
 
-/// One receipt, if the filter's person may see it.
+/// One receipt, if the person in the filter may see it.
 pub async fn get(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -129,12 +129,12 @@ pub async fn get(
     Ok(list(connection, scope, &filter, None, 1).await?.pop())
 }
 
-/// What the ledger and the usage table hold of one request, to compare with its receipt.
+/// The amounts of one request in the ledger and the usage table, to compare with its receipt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Booked {
     /// Sum of the charges in usage rows; `None` without a row.
     pub usage_charge: Option<i64>,
-    /// Sum of the ledger's charges less refunds; `None` without an entry.
+    /// Sum of the ledger's charges minus refunds; `None` without an entry.
     pub entry_charge: Option<i64>,
     /// Sum of the amounts set aside.
     pub held: Option<i64>,
@@ -169,8 +169,8 @@ pub async fn booked(
     Ok(Booked { usage_charge: row.usage_charge, entry_charge: row.entry_charge, held: row.held })
 }
 
-/// Holds of a request are made within this time after it began: an hour, four times the longest request. Entries of
-/// them may come at any later time.
+/// Holds of a request are placed within this time after it began: an hour, four times the longest request. Their
+/// entries may be written at any later time.
 const HELD_WITHIN_MS: u128 = 3_600 * 1_000;
 
 /// The smallest id of the millisecond of `id`, and of one that much later.

@@ -1,4 +1,4 @@
-//! How the schema of a database stands to the one this version was built for.
+//! Compares the schema of a database with the one that this version needs.
 
 use super::{MIGRATIONS, StoreError};
 use sqlx::{
@@ -7,7 +7,7 @@ use sqlx::{
 };
 use std::collections::HashSet;
 
-/// What was found. Migrations that this version does not know are no fault: they only add.
+/// The result. Migrations that this version does not know are allowed, because they only add.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Schema {
     Current,
@@ -29,7 +29,7 @@ pub enum SchemaError {
 }
 
 impl Schema {
-    /// Refuses what this version cannot work on.
+    /// Refuses a schema that this version cannot use.
     pub fn check(&self) -> Result<(), SchemaError> {
         match self {
             Self::Current => Ok(()),
@@ -42,7 +42,7 @@ impl Schema {
     }
 }
 
-/// Reads which migrations are applied.
+/// Reads which migrations were applied.
 pub async fn read(connection: &mut PgConnection) -> Result<Schema, StoreError> {
     let is_there =
         sqlx::query_scalar!(r#"SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS "is_there!""#)

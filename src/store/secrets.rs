@@ -1,4 +1,4 @@
-//! Random values of the installation, sealed. Written once, by whichever process starts first.
+//! Random values of the installation, sealed. The first process that starts writes them once.
 
 use super::StoreError;
 use sqlx::PgConnection;
@@ -10,7 +10,7 @@ pub async fn get(connection: &mut PgConnection, name: &str) -> Result<Option<Vec
         .await?)
 }
 
-/// Stores `sealed` unless another process was faster. Read again afterwards to learn whose value stands.
+/// Stores `sealed` unless another process was faster. Read again afterwards to get the stored value.
 pub async fn insert_if_absent(
     connection: &mut PgConnection,
     name: &str,

@@ -1,12 +1,13 @@
-//! Throttles that all processes share: when the bucket of a subject will be full again. The arithmetic is in
-//! `limits::gcra`; here a state is read under its row's lock and written back. Times are the database's.
+//! Throttles that all processes share: the time at which the bucket of a subject will be full again. The arithmetic is
+//! in `limits::gcra`; this module reads a state under its row's lock and writes it back. Times are the database's.
 
 use super::StoreError;
 use crate::limits::Gcra;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-/// Counts an attempt, within the transaction of the caller. Milliseconds until one conforms; 0: this one does.
+/// Counts an attempt, in the caller's transaction. Returns the milliseconds until an attempt is allowed; 0: this one
+/// is.
 pub async fn attempt(connection: &mut PgConnection, subject: &[u8], rate: Gcra) -> Result<i64, StoreError> {
     let (arrival_ms, now_ms) = lock(connection, subject).await?;
     let attempt = rate.attempt(arrival_ms, now_ms);
@@ -14,7 +15,7 @@ pub async fn attempt(connection: &mut PgConnection, subject: &[u8], rate: Gcra) 
     Ok(attempt.wait_ms)
 }
 
-/// Gives one attempt back.
+/// Returns one attempt.
 pub async fn refund(connection: &mut PgConnection, subject: &[u8], rate: Gcra) -> Result<(), StoreError> {
     let (arrival_ms, _) = lock(connection, subject).await?;
     set(connection, subject, rate.refund(arrival_ms)).await
@@ -44,7 +45,7 @@ async fn set(connection: &mut PgConnection, subject: &[u8], arrival_ms: i64) -> 
     Ok(())
 }
 
-/// Removes the states of subjects that nobody has counted since `before`.
+/// Removes the states of subjects without an attempt since `before`.
 pub async fn prune(
     connection: &mut PgConnection,
     before: OffsetDateTime,

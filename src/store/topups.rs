@@ -1,4 +1,4 @@
-//! Credit that comes in: grants by the operator and payments, each external event once. The short form of a posting.
+//! Incoming credit: grants by the operator and payments, each external event once. A short form of a posting.
 
 use super::{
     OrgScope, StoreError,
@@ -28,7 +28,7 @@ pub struct Credit<'a> {
     pub kind: CreditKind,
     /// More than zero.
     pub amount: NanoUsd,
-    /// The payment's own identifier; the same one credits once, for any organization.
+    /// The payment's own identifier; it is credited once, for any organization.
     pub external_id: Option<&'a str>,
     pub note: &'a str,
     pub entry_id: EntryId,

@@ -1,11 +1,11 @@
-//! The webhooks of an organization: where they point, and which generation of their secret signs.
+//! The webhooks of an organization: their URLs, and the generation of the secret that signs.
 
 use super::{OrgScope, StoreError};
 use crate::domain::ids::WebhookId;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-/// Where an organization's alerts are sent.
+/// A target of an organization's alerts.
 #[derive(Clone, Debug)]
 pub struct Webhook {
     pub id: WebhookId,
@@ -13,7 +13,7 @@ pub struct Webhook {
     /// Kinds of alerts; empty: all.
     pub events: Vec<String>,
     pub generation: i32,
-    /// Until when the secret before the newest one signs, too.
+    /// Until when the previous secret also signs.
     pub previous_until: Option<OffsetDateTime>,
     pub created_at: OffsetDateTime,
     pub last_status: Option<i32>,
@@ -68,7 +68,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Begins the next generation of the secret; the one that signed until now signs until `previous_until`, too.
+/// Begins the next generation of the secret; the previous one also signs until `previous_until`.
 pub async fn rotate(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -85,7 +85,7 @@ pub async fn rotate(
     Ok(generation.fetch_optional(connection).await?)
 }
 
-/// Removes a webhook and what was still to be sent to it. Returns whether there was one.
+/// Removes a webhook and its open deliveries. Returns whether there was one.
 pub async fn delete(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -102,7 +102,7 @@ pub async fn delete(
     Ok(outcome.execute(connection).await?.rows_affected() > 0)
 }
 
-/// Notes what a webhook answered last.
+/// Records the last answer of a webhook.
 pub async fn note_answer(
     connection: &mut PgConnection,
     scope: OrgScope,

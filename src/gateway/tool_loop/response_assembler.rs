@@ -101,7 +101,7 @@ impl ResponseAssembler {
         self.routes.clear();
         match &mut self.writer {
             Some(writer) => {
-                // A model name that is missing at the beginning is not added later in the answer.
+                // An id that was not sent at the beginning is not sent in the middle of the answer.
                 self.named = true;
                 writer.go_on(writer_context.clone());
             }

@@ -1,6 +1,6 @@
-//! Opens connections: looks the name up, connects, and does the TLS handshake, all within one time limit. Connections to
-//! hosts that customers choose are counted, and each organization has a share of them, so that no list of hosts can
-//! take the process's open files.
+//! Opens connections: resolves the name, connects, and does the TLS handshake, all within one time limit. Connections
+//! to hosts that customers choose are counted, and each organization has a share of them, so that no list of hosts can
+//! use up the open files of the process.
 
 use super::{CallError, Origin};
 use crate::{
@@ -21,14 +21,14 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-/// How long an address may take before the next one is tried beside it (RFC 8305).
+/// How long an address may take before the next one is tried in parallel (RFC 8305).
 const HEAD_START: Duration = Duration::from_millis(250);
-/// A peer that does not answer for about a minute is gone.
+/// A peer that does not answer for about a minute counts as gone.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 const PROBES_MAX: u32 = 3;
 const UNACKNOWLEDGED_MS_MAX: u32 = 60_000;
 
-/// Connections to hosts of customers, of the whole process.
+/// Connections of the whole process to hosts of customers.
 #[derive(Clone)]
 pub struct CustomerConnections {
     open: Arc<Pool>,
@@ -40,12 +40,12 @@ impl CustomerConnections {
         Self { open: Pool::new(connections_max), per_organization_max }
     }
 
-    /// Leave for one connection; it counts until the value is dropped.
+    /// Permission for one connection; it counts until the value is dropped.
     pub fn take(&self, owner: Owner) -> Result<Taken, CallError> {
         self.open.take(owner, 1, self.per_organization_max).map_err(|_| CallError::Full)
     }
 
-    /// Connections that are open.
+    /// Open connections.
     pub fn open(&self) -> u64 {
         self.open.used()
     }
@@ -57,11 +57,11 @@ pub(super) struct Dialer {
     pub resolver: Arc<dyn Resolve>,
     pub tls: TlsConnector,
     pub within: Duration,
-    /// Where they count, for the customer that the task asks for.
+    /// The count for connections of the customer that the task works for.
     pub counted: Option<CustomerConnections>,
 }
 
-/// A connection in the clear, or over TLS.
+/// A connection without encryption, or over TLS.
 pub(super) enum Stream {
     Plain(TokioIo<TcpStream>),
     Tls(Box<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>>),
@@ -106,7 +106,7 @@ impl Dialer {
     }
 }
 
-/// The addresses of both families in turns, beginning with the first one's.
+/// The addresses of both families alternating, beginning with the first one's.
 fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_first_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) =
@@ -121,7 +121,7 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// The first connection that comes about.
+/// The first connection that succeeds.
 async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let (mut left, mut trying) = (addresses.into_iter(), FuturesUnordered::new());
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
@@ -145,7 +145,7 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 }
 
 fn set_options(stream: &TcpStream) -> io::Result<()> {
-    // Without it Nagle meets delayed acknowledgement.
+    // Without it Nagle's algorithm and delayed acknowledgements add up.
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;

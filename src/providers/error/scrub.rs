@@ -1,5 +1,5 @@
-//! A provider's text without the key that was sent to it. Nothing may be cut off a text before the key is out of it: a
-//! key that a cut goes through is not found any more, and most of it stays.
+//! Removes the key that was sent from a provider's text. The text must not be shortened before the key is removed: a
+//! key that a cut divides is not found any more, and most of it remains.
 
 mod account;
 mod spellings;
@@ -7,20 +7,21 @@ mod spellings;
 pub(super) use account::without_account;
 use std::cell::Cell;
 
-/// What stands where the key stood.
+/// Replaces the key.
 const MARK: &str = "[key]";
-/// The longest run of backslashes that is looked through: the longest key, of nothing else, in JSON within JSON.
+/// The longest run of backslashes that is examined: the longest key, consisting only of backslashes, in JSON within
+/// JSON.
 const BACKSLASHES_MAX: usize = 4_096;
-/// Bytes behind the limit that are looked at too: a key that begins before it, spelled long, ends there.
+/// Bytes after the limit that are examined too: a key that begins before the limit, in a long spelling, ends there.
 const BEHIND_MAX: usize = 16 * 1024;
-/// Bytes that are looked at in one text: far more than any that is not made to take long.
+/// Maximum bytes that are examined in one text: far more than any text needs that was not made to take long.
 const STEPS_MAX: usize = 1_000_000;
-/// How a character is named by its number, behind a backslash.
+/// How a character is written by its number, after a backslash.
 const NAMED: &str = "u0000";
 
-/// The first `bytes_max` bytes of the text at the most, with a mark for every place in them where the key begins. A
-/// key is found as it is and in JSON that was put into a string, its characters escaped once or several times, whatever
-/// they are; and by its letters and digits in the spellings of [`spellings`]. The key may be of any length.
+/// At most the first `bytes_max` bytes of the text, with a placeholder at every place where the key begins. A key is
+/// found unchanged and in JSON that was put into a string (with its characters escaped once or several times), and by
+/// its letters and digits in the spellings of [`spellings`]. The key may have any length.
 pub fn without_key(text: &str, key: &str, bytes_max: usize) -> String {
     let (text, limit) = without_exact_key(text, key, bytes_max);
     let mut told = String::with_capacity(text.len().min(bytes_max));
@@ -33,23 +34,23 @@ pub fn without_key(text: &str, key: &str, bytes_max: usize) -> String {
         told.push_str(MARK);
         at = place.end;
     }
-    // A place that goes over the limit has ended the text.
+    // A match that extends over the limit ends the text.
     told.push_str(text.get(at..limit).unwrap_or_default());
     clipped(told, bytes_max)
 }
 
-/// The text with a mark for every exact or escaped key, as far as it was looked at, and how much of that may be told.
+/// The text with a placeholder for every exact or escaped key in the examined part, and how much of it may be shown.
 fn without_exact_key(text: &str, key: &str, bytes_max: usize) -> (String, usize) {
-    // A key may itself look like something escaped, and is then found as what it says and as what it seems to say.
+    // A key may itself look like an escaped text, so it is searched in both readings.
     let letters: Vec<char> = key.chars().filter(|letter| *letter != '\\').collect();
     let seeming: Vec<char> = unescaped(key, &Cell::new(0)).map(|(letter, _)| letter).collect();
     let readings = if seeming == letters { vec![letters] } else { vec![letters, seeming] };
     let steps = Cell::new(0);
     let mut told = String::with_capacity(text.len().min(bytes_max.saturating_add(BEHIND_MAX)));
     let (mut rest, mut limit) = (text, None);
-    // How much of the text was looked at, and not how much is told: marks are shorter than keys, and what they leave
-    // free is not filled from behind. So a text that was cut far behind this ends in no part of a key here.
-    // A text that takes too long is cut where that became known.
+    // The limit applies to the examined part and not to the shown part: placeholders are shorter than keys, and the
+    // free space is not filled from the rest. A text that was cut far behind the limit therefore cannot end in a part
+    // of a key here. A text that takes too long is cut at the point where this became known.
     while text.len() - rest.len() < bytes_max.saturating_add(BEHIND_MAX)
         && steps.get() < STEPS_MAX
         && let Some(letter) = rest.chars().next()
@@ -70,29 +71,29 @@ fn without_exact_key(text: &str, key: &str, bytes_max: usize) -> (String, usize)
     (told, limit)
 }
 
-/// Cuts at a character.
+/// Cuts at a character boundary.
 pub fn clipped(mut text: String, bytes_max: usize) -> String {
     text.truncate(text.floor_char_boundary(bytes_max));
     text
 }
 
-/// The bytes that the key takes where the text begins with it.
+/// The bytes of the key if the text begins with it.
 fn key_at(text: &str, key: &str, readings: &[Vec<char>], steps: &Cell<usize>) -> Option<usize> {
     let escaped = readings.iter().find_map(|letters| letters_at(text, letters, steps));
     let taken = escaped.or_else(|| text.starts_with(key).then_some(key.len()))?;
-    // Backslashes at its own end belong to no letter.
+    // Backslashes at its own end belong to no character.
     let tail = if key.ends_with('\\') { backslashes(text.get(taken..).unwrap_or_default()) } else { 0 };
     Some(taken + tail).filter(|taken| *taken > 0)
 }
 
-/// The bytes that these characters take where the text begins with them.
+/// The bytes of these characters if the text begins with them.
 fn letters_at(text: &str, letters: &[char], steps: &Cell<usize>) -> Option<usize> {
     let mut found = unescaped(text, steps);
     letters.iter().try_fold(0, |_, letter| found.next().filter(|(own, _)| own == letter).map(|(_, end)| end))
 }
 
-/// The characters of a text, each with where it ends; one that is escaped, by however many backslashes, as itself.
-/// Backslashes are never told: none can be known from an escape. `steps` gets the bytes that were looked at.
+/// The characters of a text, each with its end; an escaped character, with any number of backslashes, counts as itself.
+/// Backslashes are never returned: none can be told from an escape. `steps` counts the examined bytes.
 fn unescaped<'t>(text: &'t str, steps: &'t Cell<usize>) -> impl Iterator<Item = (char, usize)> + 't {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -109,7 +110,7 @@ fn unescaped<'t>(text: &'t str, steps: &'t Cell<usize>) -> impl Iterator<Item = 
     })
 }
 
-/// The bytes of the backslashes that the text begins with, those named by number among them.
+/// The bytes of the backslashes at the start of the text, including those written by number.
 fn backslashes(text: &str) -> usize {
     let mut run = 0;
     while run < BACKSLASHES_MAX
@@ -124,7 +125,7 @@ fn backslashes(text: &str) -> usize {
     run
 }
 
-/// The character that `u` and four digits name.
+/// The character of `u` and four digits.
 fn unicode(escaped: &str) -> Option<char> {
     let digits = escaped.strip_prefix('u')?.get(..NAMED.len() - 1)?;
     let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
     use proptest::{collection::vec, prelude::*, sample::select};
 
-    /// As JSON writes it within a string, so many times over; `\u` for every character the first time, if so wished.
+    /// The JSON string form, escaped this many times; with `\u` for every character the first time, if requested.
     fn spelled(key: &str, times: usize, by_number: bool) -> String {
         let json = |text: &str| {
             let quoted = serde_json::to_string(text).unwrap();
@@ -165,7 +166,7 @@ mod tests {
         ] {
             assert_eq!(without_key(text, "sk-a/b+c=", 2_000), told);
         }
-        // Short and odd ones too.
+        // Also short and unusual ones.
         for (text, key, told) in [
             ("no x here", "x", "no [key] here"),
             (r"a \ b", r"\", "a [key] b"),
@@ -277,7 +278,7 @@ mod tests {
     }
 
     proptest! {
-        // The text around it holds no character that a key could hold: whatever is left of the key is seen.
+        // The text around it contains no character of the key: any remaining part of the key is visible.
         #[test]
         fn nothing_of_a_key_is_left_wherever_a_limit_falls(
             key in prop_oneof![vec(b'!'..=b'~', 1..=512), vec(select(b"\\/\"u05c"), 1..40)],
@@ -297,7 +298,7 @@ mod tests {
             let told = without_key(&text, &key, 2_000);
             prop_assert!(told.len() <= 2_000);
             let left = told.replace(MARK, "").replace('\u{e9}', "");
-            // The last mark may itself be cut.
+            // The last placeholder may itself be cut.
             prop_assert!(MARK.starts_with(&left), "{left}");
         }
     }

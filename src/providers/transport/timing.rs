@@ -1,12 +1,13 @@
-//! When the bytes of one answer came. A stream is read as fast as its client takes it, so that the last byte may come
-//! late for no fault of the provider: the time in which nobody waited for bytes is kept apart.
+//! Records when the bytes of one answer arrived. A stream is read only as fast as its client accepts it, so the last
+//! byte may be late without any fault of the provider: the time in which the gateway did not read is counted
+//! separately.
 
 use std::{
     sync::Mutex,
     time::{Duration, Instant},
 };
 
-/// The times of one call, shared between who reads its answer and who measures it.
+/// The times of one call, shared between the reader of its answer and the code that measures it.
 #[derive(Default)]
 pub struct ResponseTiming(Mutex<Times>);
 
@@ -16,14 +17,14 @@ struct Times {
     first: Option<Instant>,
     content: Option<Instant>,
     last: Option<Instant>,
-    /// Since when nobody waits for bytes.
+    /// Since when the gateway has not been reading.
     left: Option<Instant>,
-    /// For how long nobody did since the last bytes came, and before they did.
+    /// For how long it had not been reading, since the last bytes arrived and before they did.
     idle: Duration,
     held: Duration,
 }
 
-/// What the times come to, each since the call.
+/// The resulting times, each since the call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimedResponse {
     /// The first byte of the body.
@@ -32,11 +33,12 @@ pub struct TimedResponse {
     pub content: Option<Duration>,
     /// The last byte so far.
     pub last: Duration,
-    /// Of the time until the last byte: when nobody was there to read.
+    /// The part of the time until the last byte in which the gateway was not reading.
     pub held: Duration,
 }
 
-/// The share of an answer's time, one in so many, and what it may be at any rate, in which nobody needs to read it.
+/// The share of an answer's time, and the absolute time, in which the gateway may not be reading without an effect on
+/// the measurement.
 const HELD_SHARE: u32 = 8;
 const HELD_MIN: Duration = Duration::from_millis(5);
 
@@ -46,7 +48,7 @@ impl ResponseTiming {
         self.note(|times| times.called = Some(now));
     }
 
-    /// Somebody waits for bytes.
+    /// The gateway waits for bytes.
     pub fn wait(&self, now: Instant) {
         self.note(|times| {
             times.idle +=
@@ -54,7 +56,7 @@ impl ResponseTiming {
         });
     }
 
-    /// Some have come, and nobody waits any more. Whoever did not have to wait need not say that it did.
+    /// Bytes have arrived, and the gateway no longer waits. A reader that did not have to wait need not report it.
     pub fn on_data(&self, now: Instant) {
         self.note(|times| {
             let away =
@@ -65,12 +67,12 @@ impl ResponseTiming {
         });
     }
 
-    /// Nobody waits any more.
+    /// The gateway no longer waits.
     pub fn pause(&self, now: Instant) {
         self.note(|times| times.left = Some(now));
     }
 
-    /// The bytes that came last hold content, and none before them did.
+    /// The last bytes are the first ones with content.
     pub fn has_content(&self) {
         self.note(|times| times.content = times.last);
     }
@@ -96,7 +98,7 @@ impl ResponseTiming {
 }
 
 impl TimedResponse {
-    /// Somebody was there to read when the bytes came, but for moments: their time is the provider's own.
+    /// The gateway was reading when the bytes arrived, except for moments: the time is the provider's.
     pub fn is_the_providers(&self) -> bool {
         self.held <= HELD_MIN.max(self.last / HELD_SHARE)
     }
@@ -106,7 +108,7 @@ impl TimedResponse {
 mod tests {
     use super::*;
 
-    /// A call whose bytes come at these times, each followed by so much time in which nobody reads.
+    /// A call whose bytes arrive at these times, each followed by this much time without reading.
     fn paced(bytes: &[(u64, u64)]) -> TimedResponse {
         let (timing, start) = (ResponseTiming::default(), Instant::now());
         timing.call(start);
@@ -122,7 +124,7 @@ mod tests {
             }
             now += Duration::from_millis(*away_ms);
         }
-        // A wait that is given up, and the end, change nothing.
+        // A wait that is cancelled, and the end, change nothing.
         timing.wait(now);
         timing.pause(now + Duration::from_secs(9));
         timing.so_far().unwrap()
@@ -137,11 +139,11 @@ mod tests {
             TimedResponse { first: ms(100), content: Some(ms(150)), last: ms(900), held: ms(2) }
         );
         assert!(read.is_the_providers());
-        // The same answer, and a client that takes its time.
+        // The same answer with a slow client.
         let held = paced(&[(100, 1), (150, 2_000), (900, 0)]);
         assert_eq!(held, TimedResponse { last: ms(2_150), held: ms(2_001), ..read });
         assert!(!held.is_the_providers());
-        // Over before it could matter.
+        // It ended before it could have an effect.
         assert!(paced(&[(1, 2), (2, 3), (3, 0)]).is_the_providers());
         assert_eq!(paced(&[(7, 0)]).content, None);
     }

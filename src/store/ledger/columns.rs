@@ -1,4 +1,4 @@
-//! The columns in which the settles and holds of one flush travel to the database, and what the flush returns of them.
+//! The columns that carry the settles and holds of one flush to the database, and the result of the flush.
 
 use super::{HoldRequest, Resolution, Settle};
 use crate::domain::money::NanoUsd;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// One flush as columns, which is how it travels to the database. Each hold id may be in it once.
+/// One flush as columns. Each hold id may occur once.
 #[derive(Default)]
 pub struct Flush {
     pub(super) settle_org: Vec<Uuid>,
@@ -36,7 +36,7 @@ pub struct Flush {
     pub(super) org_ends: Vec<Option<OffsetDateTime>>,
 }
 
-/// Whose budget it is.
+/// The owner of the budget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BudgetOwner {
     ApiKey,
@@ -48,19 +48,19 @@ pub enum BudgetOwner {
 pub struct FullBudget {
     pub owner: BudgetOwner,
     pub amount: NanoUsd,
-    /// In the period that runs.
+    /// In the current period.
     pub spent: NanoUsd,
     /// Set aside for requests that are running.
     pub held: NanoUsd,
     pub resets_at: OffsetDateTime,
 }
 
-/// What the flush did with one hold request.
+/// The result of the flush for one hold request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HoldRead {
-    /// Set aside, now or by an earlier flush under the same id.
+    /// Credit is held, by this flush or by an earlier one under the same id.
     Admitted { amount: NanoUsd },
-    /// Too little is free: `available` is what the other requests of this flush left.
+    /// Not enough is free: `available` is what the other requests of this flush left.
     Refused { available: NanoUsd },
     /// A budget has no room for it.
     OverBudget(FullBudget),
@@ -68,19 +68,19 @@ pub enum HoldRead {
     Ended,
     /// The instance's lease has lapsed; nothing was set aside.
     LeaseLapsed,
-    /// Written by an earlier try that became visible only now; ask again.
+    /// An earlier try wrote it and it became visible only now; try again.
     Unclear,
 }
 
 /// What a flush did, by position.
 pub struct FlushRead {
-    /// Whether the settle ended its hold. `false`: read it again to know why.
+    /// Whether the settle ended its hold. `false`: read the hold again to find the reason.
     pub settled: Vec<bool>,
     pub holds: Vec<HoldRead>,
 }
 
 impl Flush {
-    /// Empties the columns and keeps their memory: this runs for every flush.
+    /// Clears the columns and keeps their memory, because this runs for every flush.
     pub fn clear(&mut self) {
         self.settle_org.clear();
         self.settle_id.clear();
@@ -141,7 +141,7 @@ impl Flush {
         self.api_key.push(hold.api_key_id.0);
         self.want.push(hold.want.0);
         self.floor.push(hold.floor.0);
-        // The column refuses a negative one, so a margin beyond i32 cannot become another margin.
+        // The column refuses a negative value, so a margin above the range of i32 cannot become another margin.
         self.margin.push(i32::try_from(hold.margin.0).unwrap_or(-1));
         self.price_version.push(Arc::clone(&hold.price_version));
         self.provider.push(hold.provider);
@@ -161,7 +161,7 @@ impl Flush {
     }
 }
 
-/// What the flush returns of one hold request.
+/// The result of the flush for one hold request.
 pub(super) struct HoldRow<'a> {
     pub state: Option<&'a str>,
     pub amount: Option<i64>,
@@ -172,7 +172,7 @@ pub(super) struct HoldRow<'a> {
 }
 
 impl FullBudget {
-    /// From the columns of a row; `None` where no budget stands in it.
+    /// From the columns of a row; `None` if they contain no budget.
     pub(super) fn of(
         of_key: Option<bool>,
         (amount, spent, held): (Option<i64>, Option<i64>, Option<i64>),

@@ -1,4 +1,4 @@
-//! How holds ended, and what puts a recorded end right: the difference is an entry of its own.
+//! How holds ended, and corrections of a recorded end: the difference is a separate entry.
 
 use super::Bill;
 use crate::{
@@ -25,11 +25,11 @@ pub struct HoldEnd {
 pub enum EndState {
     Settled,
     Voided,
-    /// Its process was gone; charged at the last checkpoint.
+    /// Its process was gone; the amount of the last checkpoint was charged.
     Expired,
 }
 
-/// What is recorded of a hold, in a statement of its own so that it sees everything committed before.
+/// The recorded state of a hold, read in a separate statement so that it sees everything that was committed before.
 /// Outer `None`: no such hold. Inner `None`: open.
 pub async fn get_end(
     connection: &mut PgConnection,
@@ -65,14 +65,14 @@ pub async fn get_end(
 /// Why an end is corrected. A later kind replaces an earlier one, and never the other way round.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Revision {
-    /// The process that served was taken for gone, and came back with the real charge.
+    /// The process that served was considered gone, and returned with the real charge.
     Late = 1,
-    /// The answer was not delivered, which was known only after its charge had been sent.
+    /// The answer was not delivered, which became known only after its charge had been sent.
     LastWord = 2,
 }
 
-/// Replaces the recorded end of a hold by `bill` and posts the difference, in one statement. `false`: the end is not one
-/// that may be corrected, or a correction of this kind or a later one is recorded already. `Contention`: try again.
+/// Replaces the recorded end of a hold by `bill` and posts the difference, in one statement. `false`: the end may not
+/// be corrected, or a correction of this kind or a later one is already recorded. `Contention`: try again.
 pub async fn correct(
     connection: &mut PgConnection,
     (scope, hold): (OrgScope, HoldId),
@@ -134,11 +134,11 @@ pub async fn correct(
     )
     .fetch_optional(connection)
     .await?;
-    // No account: a budget was set while this waited for the lock, and is not in its snapshot.
+    // No account: a budget was set while this statement waited for the lock, and it is not in its snapshot.
     done.map(|row| row.id.is_some()).ok_or(StoreError::Contention)
 }
 
-/// Of these organizations, those whose account another transaction holds right now.
+/// Those of these organizations whose account another transaction has locked now.
 pub async fn list_locked(
     connection: &mut PgConnection,
     scopes: &[OrgScope],

@@ -1,9 +1,9 @@
-//! A provider's message about a request on the operator's key, without what identifies the operator's account there:
-//! keys, also masked ones, ids of organizations, projects, users and teams, e-mail addresses.
+//! Removes from a provider's message about a request on a platform key everything that identifies the operator's
+//! account: keys (also masked ones), ids of organizations, projects, users and teams, e-mail addresses.
 
-/// What stands where an identifier stood.
+/// Replaces an identifier.
 const MARK: &str = "[redacted]";
-/// What identifiers begin with, in lower case.
+/// Prefixes of identifiers, in lower case.
 const BEGINNINGS: &[&str] = &[
     "org-",
     "org_",
@@ -50,7 +50,7 @@ const BEGINNINGS: &[&str] = &[
     "tgp_v1_",
     "bearer-",
 ];
-/// Words after which an identifier stands by itself.
+/// Words that an identifier without a prefix follows.
 const WORDS: &[&str] = &[
     "organization",
     "organisation",
@@ -68,10 +68,10 @@ const WORDS: &[&str] = &[
     "id",
     "number",
 ];
-/// The least characters of an identifier behind its beginning.
+/// Minimum characters of an identifier after its prefix.
 const REST_MIN: usize = 4;
 
-/// The message with a mark in place of each identifier.
+/// The message with a placeholder for each identifier.
 pub fn without_account(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
     let (mut rest, mut before) = (message, "");
@@ -84,7 +84,7 @@ pub fn without_account(message: &str) -> String {
         }
         let end = rest.find(|letter| !is_of_token(letter)).unwrap_or(rest.len());
         let (token, after) = rest.split_at(end);
-        // A sentence's own full stop and commas belong to no identifier.
+        // The full stop and commas of a sentence do not belong to an identifier.
         let core = token.trim_end_matches(['.', '/', ':']);
         if identifies(core, before) {
             out.push_str(MARK);
@@ -104,7 +104,7 @@ fn is_of_token(letter: char) -> bool {
 
 fn identifies(token: &str, before: &str) -> bool {
     let lower = token.to_lowercase();
-    // Addresses of documentation help the reader, and their parts are no identifiers.
+    // Addresses of documentation help the reader, and their parts are not identifiers.
     if lower.starts_with("http:") || lower.starts_with("https:") || lower.starts_with("www.") {
         return false;
     }
@@ -117,7 +117,7 @@ fn is_identifier(part: &str) -> bool {
     let begins = |beginning: &&str| {
         part.strip_prefix(*beginning).is_some_and(|rest| {
             let length = rest.chars().count();
-            // `project_id` and `user_error` are words; identifiers have digits or are masked.
+            // `project_id` and `user_error` are words; identifiers contain digits or are masked.
             length >= REST_MIN
                 && (rest.contains(|c: char| c.is_ascii_digit() || "*…•".contains(c)) || length >= 16)
         })

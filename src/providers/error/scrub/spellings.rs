@@ -1,18 +1,18 @@
 //! Finds a key in other spellings: base64 and base64url at any alignment, hexadecimal, percent, HTML and JSON escapes,
-//! letters apart or in another case, and any long part of one of these. Text and spellings are compared by their letters
-//! and digits alone, in lower case, by windows of a fixed length: the cost is linear in the text.
+//! with separated letters or in another case, and any long part of one of these. Text and spellings are compared by
+//! their letters and digits only, in lower case, by windows of a fixed length: the cost is linear in the text.
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use std::{collections::HashSet, ops::Range};
 
-/// Letters and digits that are enough to recognise part of a spelling.
+/// Letters and digits that are sufficient to recognize a part of a spelling.
 const WINDOW: usize = 12;
-/// A spelling of fewer letters and digits than this is only recognised whole.
+/// A spelling with fewer letters and digits than this is recognized only as a whole.
 const WHOLE_BELOW: usize = 24;
-/// One of fewer is not looked for: it would be found in ordinary words.
+/// A spelling with fewer is not searched: it would occur in ordinary words.
 const LETTERS_MIN: usize = 6;
 
-/// The places of a text that spell a key or a long part of it, in order and apart from each other.
+/// The ranges of a text that contain a key or a long part of it, in order and without overlap.
 pub(super) fn places(text: &str, key: &str) -> Vec<Range<usize>> {
     let spellings = Spellings::of(key);
     let mut marked: Vec<Range<usize>> = Vec::new();
@@ -22,13 +22,13 @@ pub(super) fn places(text: &str, key: &str) -> Vec<Range<usize>> {
     merge(marked)
 }
 
-/// A letter or digit of a text, in lower case, and the bytes that spell it.
+/// A letter or digit of a text, in lower case, and the bytes that write it.
 struct Letter {
     value: u8,
     source: Range<usize>,
 }
 
-/// The windows to look for, by their length.
+/// The windows to search, by their length.
 struct Spellings {
     windows: Vec<(usize, HashSet<Vec<u8>>)>,
 }
@@ -72,8 +72,7 @@ impl Spellings {
     }
 }
 
-/// What base64 makes of these bytes when `before` bytes stand before them, without the characters that depend on what
-/// stands around.
+/// The base64 of these bytes after `before` other bytes, without the characters that depend on the surrounding bytes.
 fn base64_inside(bytes: &[u8], before: usize) -> String {
     let mut padded = vec![0; before];
     padded.extend_from_slice(bytes);
@@ -92,7 +91,7 @@ fn as_it_is(text: &str) -> Vec<Letter> {
     letters.filter_map(|(at, byte)| Some(Letter { value: letter(byte)?, source: at..at + 1 })).collect()
 }
 
-/// The letters with every escape as what it stands for; `0x` and `\x` before hexadecimal digits are left out.
+/// The letters, with every escape decoded; `0x` and `\x` before hexadecimal digits are left out.
 fn unescaped(text: &str) -> Vec<Letter> {
     let bytes = text.as_bytes();
     let (mut at, mut letters) = (0, Vec::new());
@@ -113,7 +112,7 @@ fn unescaped(text: &str) -> Vec<Letter> {
     letters
 }
 
-/// What a percent escape stands for, also when its percent sign is escaped again; and its length.
+/// The character of a percent escape, also if its percent sign is escaped again; and its length.
 fn percent(rest: &[u8]) -> (Option<u8>, usize) {
     let mut at = 1;
     while rest.get(at..at + 2) == Some(b"25") && rest.get(at + 2..at + 4).is_some_and(is_hex) {
@@ -125,8 +124,8 @@ fn percent(rest: &[u8]) -> (Option<u8>, usize) {
     }
 }
 
-/// What an HTML entity stands for, also when its ampersand is escaped again; and its length. Those with names stand for
-/// no letter or digit.
+/// The character of an HTML entity, also if its ampersand is escaped again; and its length. Named entities mean no
+/// letter or digit.
 fn entity(rest: &[u8]) -> (Option<u8>, usize) {
     const LENGTH_MAX: usize = 12;
     let mut at = 1;
@@ -145,14 +144,14 @@ fn entity(rest: &[u8]) -> (Option<u8>, usize) {
     (value.and_then(|value| u8::try_from(value).ok()).and_then(letter), at + end + 1)
 }
 
-/// What a backslash escape stands for, whatever the number of backslashes; and its length.
+/// The character of a backslash escape, for any number of backslashes; and its length.
 fn backslash(rest: &[u8]) -> (Option<u8>, usize) {
     let run = rest.iter().take_while(|byte| **byte == b'\\').count();
     let digits = |length: usize| rest.get(run + 1..run + 1 + length).and_then(hex);
     let named = |value: u32| u8::try_from(value).ok().and_then(letter);
     match rest.get(run) {
         Some(b'u') => digits(4).map_or((None, run), |value| (named(value), run + 5)),
-        // Two hexadecimal digits are a letter, or in a dump of bytes themselves what is looked for.
+        // Two hexadecimal digits are a letter, or in a byte dump the searched digits themselves.
         Some(b'x') => digits(2).map_or((None, run), |value| (named(value), run + 3)),
         Some(b'n' | b'r' | b't' | b'b' | b'f') => (None, run + 1),
         _ => (None, run),
