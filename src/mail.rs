@@ -1,5 +1,5 @@
-//! E-mail over SMTP, where a mail server is configured: short messages in plain text. Messages are sent by one thread of
-//! their own, so that a slow mail server delays nobody else. Nothing here logs an address, a subject or a text.
+//! E-mail over SMTP, if a mail server is configured: short messages in plain text. One separate thread sends them, so
+//! that a slow mail server delays nothing else. No address, subject or text is logged.
 
 use crate::domain::secret::Secret;
 use lettre::{
@@ -11,21 +11,21 @@ use reqwest::Url;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Messages that wait to be sent. More are refused.
+/// Maximum messages that wait to be sent. More are refused.
 const QUEUE_MAX: usize = 1_024;
 /// Messages that are sent at a time.
 const SENDING_MAX: usize = 4;
-/// Pauses between the tries of a queued message.
+/// Pauses between tries of a queued message.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// The mail server and the sender.
 #[derive(Clone)]
 pub struct MailSettings {
-    /// `smtps://user:password@host`, or `smtp://` with `?tls=required`. A secret, for it may hold a password.
+    /// `smtps://user:password@host`, or `smtp://` with `?tls=required`. A secret, because it may contain a password.
     pub url: Secret,
     /// As in a `From` header.
     pub from: Mailbox,
-    /// For one command of the mail server.
+    /// Time limit for one command of the mail server.
     pub timeout: Duration,
 }
 
@@ -56,14 +56,15 @@ pub struct Mail {
     pub to: String,
     pub subject: String,
     pub text: String,
-    /// Where a message may be sent twice: the same for both, so that mail programs show one. Letters, digits, `_`.
+    /// For a message that may be sent twice: the same id for both, so that mail programs show one. Letters, digits,
+    /// `_`.
     pub id: Option<String>,
 }
 
 /// Why a message was not sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MailError {
-    /// Another try would end the same.
+    /// Another try would have the same result.
     #[error("the mail server refused the message")]
     Refused,
     #[error("the mail server could not be reached")]
@@ -78,7 +79,7 @@ pub struct Mailer(mpsc::Sender<Job>);
 
 struct Job {
     mail: Mail,
-    /// Where somebody waits for the outcome: then there is one try.
+    /// Set if the caller waits for the result: then there is one try.
     reply: Option<oneshot::Sender<Result<(), MailError>>>,
 }
 
@@ -97,14 +98,14 @@ impl Mailer {
         Ok(Self(queue))
     }
 
-    /// Sends a message, in one try, and tells how that ended.
+    /// Sends a message in one try, and returns the result.
     pub async fn send(&self, mail: Mail) -> Result<(), MailError> {
         let (reply, outcome) = oneshot::channel();
         self.0.try_send(Job { mail, reply: Some(reply) }).map_err(|_| MailError::Full)?;
         outcome.await.unwrap_or(Err(MailError::Unreachable))
     }
 
-    /// Sends a message beside the caller, with some tries. It takes the same time whatever becomes of the message.
+    /// Queues a message, with several tries. The call takes the same time for every result.
     pub fn queue(&self, mail: Mail) -> Result<(), MailError> {
         self.0.try_send(Job { mail, reply: None }).map_err(|_| MailError::Full)
     }
@@ -131,7 +132,7 @@ struct Sender {
 impl Sender {
     async fn carry_out(&self, job: Job) {
         if let Some(reply) = job.reply {
-            // Who asked may have gone.
+            // The caller may no longer wait.
             let _ = reply.send(self.send(&job.mail).await);
             return;
         }
@@ -158,7 +159,7 @@ impl Sender {
     }
 }
 
-/// `None`: the address is none.
+/// `None`: the address is invalid.
 fn message(from: &Mailbox, mail: &Mail) -> Option<Message> {
     let to: Address = mail.to.parse().ok()?;
     let subject: String =

@@ -3,18 +3,18 @@
 use kairosroute::{commands, telemetry};
 use std::process::ExitCode;
 
-/// The request path allocates and frees small buffers from many threads; this is where that is cheap.
+/// The request path allocates and frees small buffers from many threads; this allocator is fast for that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A core dump would hold every key in memory.
+    // A core dump would contain every key in memory.
     if let Err(error) = forbid_core_dumps() {
         eprintln!("kairosroute: core dumps could not be switched off: {error}");
         return ExitCode::FAILURE;
     }
     raise_open_files();
-    // Huge pages would keep most of a small heap in memory unused. Where they stay, that is all.
+    // Huge pages would keep most of a small heap in memory unused. If they cannot be turned off, only memory is lost.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let outcome = commands::run();
     telemetry::flush();

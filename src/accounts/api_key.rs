@@ -1,6 +1,6 @@
-//! Platform API keys: `kr-`, 43 base62 characters (256 random bits), 6 base62 characters of CRC32 over all
-//! the ASCII before them. The checksum keeps typos away from the database; it proves nothing else. The plain
-//! key and its keyed hash are two types, and only the hash is stored.
+//! Platform API keys: `kr-`, 43 base62 characters (256 random bits), 6 base62 characters of CRC32 over all the ASCII
+//! before them. The checksum prevents database look-ups for typos; it proves nothing else. The plain key and its keyed
+//! hash are two types, and only the hash is stored.
 
 use super::installation::KeyedHash;
 use crate::domain::{ambient::Ambient, secret::Secret};
@@ -25,7 +25,7 @@ impl PlainApiKey {
         Self(Secret::new(format!("{body}{check}")))
     }
 
-    /// Accepts only text of the right form whose checksum fits.
+    /// Accepts only text of the right form with a correct checksum.
     pub fn parse(text: &str) -> Option<Self> {
         let well_formed = text.len() == PREFIX.len() + RANDOM_CHARS + CHECK_CHARS
             && text.starts_with(PREFIX)

@@ -1,6 +1,6 @@
-//! A bounded queue between many callers and a few threads. Every lane has a share of the places, the lanes take turns,
-//! and a full queue gives up the last item of its longest lane for a lane that has less: no lane can keep another from
-//! being served.
+//! A bounded queue between many callers and a few threads. Every lane has a share of the places, lanes are served in
+//! turn, and a full queue drops the last item of its longest lane for a lane that has fewer: no lane can prevent
+//! another from being served.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,7 +13,7 @@ use std::{
 pub enum Refused {
     /// The lane's own share is used up.
     Share,
-    /// Every place is taken, by lanes that are no longer than this one.
+    /// Every place is taken, by lanes that are not longer than this one.
     Full,
 }
 
@@ -28,7 +28,7 @@ pub struct FairQueue<L, T> {
 struct Lanes<L, T> {
     /// No lane is empty.
     items: HashMap<L, VecDeque<T>>,
-    /// Every lane once, the next one to be served first.
+    /// Every lane once, the next one first.
     turns: VecDeque<L>,
     waiting: usize,
     closed: bool,
@@ -40,7 +40,7 @@ impl<L: Copy + Eq + Hash, T> FairQueue<L, T> {
         Self { lanes: Mutex::new(lanes), ready: Condvar::new(), share_max, places_max }
     }
 
-    /// Appends an item to a lane. An item that is given up for it is dropped.
+    /// Appends an item to a lane. An item that is dropped for it is lost.
     pub fn push(&self, lane: L, item: T) -> Result<(), Refused> {
         let mut lanes = self.lock();
         let own = lanes.items.get(&lane).map_or(0, VecDeque::len);
@@ -72,7 +72,7 @@ impl<L: Copy + Eq + Hash, T> FairQueue<L, T> {
         }
     }
 
-    /// Ends every waiting and every later [`FairQueue::pop`].
+    /// Ends every current and later wait in [`FairQueue::pop`].
     pub fn close(&self) {
         self.lock().closed = true;
         self.ready.notify_all();

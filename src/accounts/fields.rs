@@ -1,5 +1,5 @@
-//! What a field of an account call may hold. Every text that is stored passes here: PostgreSQL refuses NUL,
-//! and control characters have no business in a name.
+//! The allowed values of a field in an account call. Every stored text is checked here: PostgreSQL refuses NUL, and
+//! control characters are not allowed in a name.
 
 use super::AccountError;
 use crate::domain::secret::Secret;
@@ -28,8 +28,8 @@ pub fn label(param: &str, text: &str) -> Result<String, AccountError> {
     if text.trim().is_empty() { Ok(String::new()) } else { name(param, text) }
 }
 
-/// An e-mail address in one form: NFKC, lower case, the host as it stands in the DNS. Two spellings of one address are
-/// one account, and characters that cannot be seen are refused.
+/// An e-mail address in one form: NFKC, lower case, the host as in the DNS. Two spellings of one address are one
+/// account, and invisible characters are refused.
 pub fn email(text: &str) -> Result<String, AccountError> {
     normalised_email(text).ok_or_else(|| AccountError::invalid("email", "`email` must be an e-mail address"))
 }
@@ -39,7 +39,7 @@ fn normalised_email(text: &str) -> Option<String> {
     if text.len() > EMAIL_BYTES_MAX || text.chars().any(is_invisible) {
         return None;
     }
-    // Lower case may itself decompose differently: normalised before and after.
+    // The lower case form may itself need normalisation: normalised before and after.
     let text: String = text.nfkc().flat_map(char::to_lowercase).nfkc().collect();
     let (local, host) = text.rsplit_once('@')?;
     let local_fits = !local.is_empty()
@@ -61,7 +61,7 @@ fn host_name(host: &str) -> Option<String> {
     url.host_str().filter(|host| !host.is_empty() && !host.contains("..")).map(str::to_owned)
 }
 
-/// Control characters, and those that Unicode lets be ignored when a text is shown (Default_Ignorable_Code_Point).
+/// Control characters, and characters that Unicode allows to be invisible (Default_Ignorable_Code_Point).
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -71,7 +71,7 @@ fn is_invisible(c: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// A provider key: trimmed, visible ASCII, for it has to fit into a header.
+/// A provider key: trimmed, visible ASCII, because it must fit into a header.
 pub fn provider_key(param: &str, secret: &Secret) -> Result<Secret, AccountError> {
     let text = secret.expose().trim();
     if text.is_empty() || text.len() > KEY_BYTES_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -1,5 +1,5 @@
-//! Platform API keys and the provider keys in them: create, read, change, revoke, test. A change is applied
-//! whole or not at all, and a member without the right to all keys sees and changes only those it made.
+//! Platform API keys and the provider keys in them: create, read, change, revoke, test. A change is applied completely
+//! or not at all. A member without the right to all keys sees and changes only the keys that the member created.
 
 use super::{
     AccountError, Accounts,
@@ -43,19 +43,19 @@ const PROVIDER_KEYS_MAX: usize = 100;
 /// Revoked API keys that are still kept, for each live one that an organization may have.
 const REVOKED_PER_LIVE_MAX: i64 = 5;
 
-/// An API key with its provider keys, as its organization sees it.
+/// An API key with its provider keys, for its organization.
 pub struct KeyDetails {
     pub key: ApiKey,
     pub provider_keys: Vec<StoredProviderKey>,
-    /// Of its budget: what is spent.
+    /// The spent amount of its budget.
     pub budget: Option<Budget>,
     pub organization: OrganizationRules,
     pub now: OffsetDateTime,
-    /// Of the change just made.
+    /// Warnings about the change.
     pub warnings: Vec<Warning>,
 }
 
-/// A provider key that was stored though it looks like another provider's.
+/// A stored provider key that looks like another provider's.
 #[derive(Clone, Debug)]
 pub struct Warning {
     pub id: ProviderKeyId,
@@ -63,19 +63,19 @@ pub struct Warning {
     pub message: String,
 }
 
-/// A new key; the secret is shown this once.
+/// A new key; the secret is shown only this once.
 pub struct CreatedKey {
     pub secret: Secret,
     pub details: KeyDetails,
 }
 
 impl Accounts {
-    /// Creates an API key with whatever rules and provider keys the body holds.
+    /// Creates an API key with the rules and provider keys in the body.
     pub async fn create_key(&self, session: Session, body: KeyBody) -> Result<CreatedKey, AccountError> {
         self.create_key_of(session.scope, Some(session.user_id), body).await
     }
 
-    /// As [`Accounts::create_key`], for an organization's own start-up (demo), without a person.
+    /// As [`Accounts::create_key`], without a person: for the start of an installation's own organization (demo).
     pub async fn create_key_of(
         &self,
         scope: OrgScope,
@@ -124,7 +124,8 @@ impl Accounts {
         Ok(CreatedKey { secret: plain.secret().clone(), details })
     }
 
-    /// A pattern that matches nothing would lock everything out. Whole names may be of models that the catalogue lacks.
+    /// A pattern without a match would block every model. A complete name may be of a model that the catalogue does not
+    /// list.
     fn check_patterns(&self, change: &KeyChange) -> Result<(), AccountError> {
         let Field::Set(models) = &change.allowed_models else { return Ok(()) };
         let matches_nothing =
@@ -194,7 +195,7 @@ impl Accounts {
         Ok(details)
     }
 
-    /// Revokes a key and deletes the provider keys in it. A second time changes nothing.
+    /// Revokes a key and deletes the provider keys in it. A second call changes nothing.
     pub async fn revoke_key(&self, session: Session, id: ApiKeyId) -> Result<OffsetDateTime, AccountError> {
         let scope = required_scope(&session)?;
         let revoked_at = self
@@ -212,7 +213,7 @@ impl Accounts {
         Ok(revoked_at)
     }
 
-    /// Makes the free call at the provider with a stored key: the one of `wanted`, else the first.
+    /// Makes the free call at the provider with a stored key: the one in `wanted`, else the first.
     pub async fn test_provider_key(
         &self,
         session: Session,
@@ -270,7 +271,7 @@ impl Accounts {
     }
 }
 
-/// A key with what its organization sees of it.
+/// A key with the data that its organization sees.
 pub(super) async fn details(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -297,8 +298,8 @@ async fn change_budget_of(
     change_budget(tx, scope, key.id.0, (before, key.policy.budget), &rules, now).await
 }
 
-/// Whether the organization may have one more API key. Revoked ones count too, until they are removed: making and
-/// revoking keys in turn fills no disk.
+/// Whether the organization may have one more API key. Revoked ones also count until they are removed, so creating and
+/// revoking keys in turn cannot fill the disk.
 async fn check_room(
     tx: &mut PgConnection,
     scope: OrgScope,
@@ -330,7 +331,7 @@ pub(super) async fn check_provider_keys(
     Ok(())
 }
 
-/// Which API keys a session reaches; `None` when its role sees none.
+/// The API keys that a session may access; `None` if its role may see none.
 pub(super) fn key_scope(session: &Session) -> Option<KeyScope> {
     session.role.can(Capability::ReadKeys).then(|| KeyScope {
         org: session.scope,
@@ -344,14 +345,14 @@ pub(super) fn required_scope(session: &Session) -> Result<KeyScope, AccountError
     key_scope(session).ok_or(AccountError::Denied("Your role does not see API keys"))
 }
 
-/// Whose provider keys are meant: an API key's, or the organization's own.
+/// The owner of the provider keys: an API key, or the organization.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
     pub scope: OrgScope,
     pub api_key: Option<ApiKeyId>,
 }
 
-/// Brings the stored provider keys into the order and state of the change.
+/// Changes the stored provider keys to the order and state of the change.
 pub(super) async fn rearrange(
     tx: &mut PgConnection,
     installation: &Installation,
@@ -407,7 +408,7 @@ fn find_stored(
         .ok_or(AccountError::NotFound("provider key"))
 }
 
-/// The row an element of a list becomes. Whoever changes where a secret is sent must know the secret.
+/// The row of a list element. To change the target of a secret, the caller must send the secret again.
 fn placed(
     installation: &Installation,
     ambient: &Ambient,
@@ -433,7 +434,7 @@ fn placed(
     });
     lay_over(&mut key.label, &entry.label);
     lay_over(&mut key.models, &entry.models);
-    // Cleared, like never set, is enabled.
+    // A cleared value means enabled, like a value that was never set.
     key.enabled = match entry.enabled {
         Field::Keep => key.enabled,
         Field::Clear => true,
@@ -456,7 +457,7 @@ fn placed(
             return Err(AccountError::invalid("baseUrl", message));
         }
         if owner != key.owner {
-            // Its seal names those who share it.
+            // Its seal includes the keys that share it.
             let secret = credentials::open_stored(ring, scope, api_key, &key)?;
             key.owner = owner;
             key.sealed = credentials::seal_stored(ring, ambient, &place_of(row, &key), &secret)?;

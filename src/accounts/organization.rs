@@ -1,4 +1,4 @@
-//! The rules and the budget of an organization: read by who may read money, changed by who manages it.
+//! The rules and the budget of an organization: read by people who may read money, changed by people who manage it.
 
 use super::{
     AccountError, Accounts, audit,
@@ -23,7 +23,7 @@ pub struct OrganizationDetails {
     pub name: String,
     pub rules: OrganizationRules,
     pub budget: Option<Budget>,
-    /// Of the budgets' periods.
+    /// For the periods of the budgets.
     pub now: OffsetDateTime,
 }
 
@@ -33,7 +33,7 @@ impl Accounts {
         self.db.run(async move { details(&mut *db.acquire().await?, scope, now).await }).await
     }
 
-    /// Applies a merge patch. A changed time zone moves the periods of all budgets of the organization.
+    /// Applies a merge patch. A changed time zone changes the periods of all budgets of the organization.
     pub async fn change_organization(
         &self,
         session: Session,
@@ -81,7 +81,7 @@ async fn apply(
     change_budget(tx, scope, subject, (known, change.budget.apply(known)?), &rules, now).await
 }
 
-/// Brings a budget from one rule to another.
+/// Changes a budget from one rule to another.
 pub(super) async fn change_budget(
     tx: &mut PgConnection,
     scope: OrgScope,

@@ -1,20 +1,20 @@
-//! Which passwords are refused because they are guessed first: short ones, and those that consist of common words,
-//! keyboard rows, sequences, repetitions and the account's own address. What such pieces leave is what counts.
+//! Refuses passwords that are guessed first: short ones, and those that consist of common words, keyboard rows,
+//! sequences, repetitions and the account's own address. The rest without these pieces counts.
 
 use super::AccountError;
 use crate::domain::secret::Secret;
 
 const BYTES_MIN: usize = 8;
 const BYTES_MAX: usize = 1_024;
-/// The least that must be left, in characters, where every common piece counts as one.
+/// Minimum characters, where every common piece counts as one.
 const STRENGTH_MIN: usize = 5;
-/// How much of a password is judged. What is behind it only adds.
+/// How many characters of a password are judged. Later ones can only make it stronger.
 const JUDGED_CHARS_MAX: usize = 64;
-/// The least common characters that make a row or a sequence.
+/// Minimum consecutive characters that count as a row or a sequence.
 const RUN_MIN: usize = 3;
 
-/// Words that lists of leaked passwords begin with, in lower case and without substitutions; the longest that fits is
-/// taken.
+/// Words at the beginning of lists of leaked passwords, in lower case and without substitutions; the longest match is
+/// used.
 const WORDS: &[&str] = &[
     "aaron",
     "abc",
@@ -182,7 +182,7 @@ const WORDS: &[&str] = &[
     "zxcvbn",
 ];
 
-/// Rows of keyboards and alphabets: neighbours in one of them, in either direction, are guessed.
+/// Rows of keyboards and alphabets: consecutive characters of one of them, in either direction, are easy to guess.
 const ROWS: &[&str] = &[
     "abcdefghijklmnopqrstuvwxyz",
     "01234567890",
@@ -201,7 +201,7 @@ const ROWS: &[&str] = &[
     "789456123",
 ];
 
-/// Checks a password that is about to be set. `email` is the account's own address.
+/// Checks a new password. `email` is the account's own address.
 pub fn check(param: &str, secret: &Secret, email: &str) -> Result<(), AccountError> {
     let text = secret.expose();
     if !fits_length(secret) {
@@ -226,12 +226,12 @@ pub fn check(param: &str, secret: &Secret, email: &str) -> Result<(), AccountErr
     Ok(())
 }
 
-/// Whether a presented password could be one at all.
+/// Whether a given password could exist at all.
 pub fn fits_length(secret: &Secret) -> bool {
     (BYTES_MIN..=BYTES_MAX).contains(&secret.expose().len())
 }
 
-/// The characters of a password, where each common piece counts as one.
+/// The number of characters of a password, where each common piece counts as one.
 fn strength(text: &str, own: &[Vec<char>]) -> usize {
     let letters: Vec<char> = text.chars().take(JUDGED_CHARS_MAX).flat_map(char::to_lowercase).collect();
     let plain_letters = plain(letters.iter().copied());
@@ -250,11 +250,11 @@ fn strength(text: &str, own: &[Vec<char>]) -> usize {
             distinct.push(*letter);
         }
     }
-    // A few characters in many orders are few guesses too.
+    // A few characters in many orders are also easy to guess.
     strength.min(distinct.len() + 2)
 }
 
-/// Letters in place of the digits and signs that are commonly put for them.
+/// Replaces the digits and signs that commonly stand for letters.
 fn plain(letters: impl Iterator<Item = char>) -> Vec<char> {
     letters
         .map(|letter| match letter {
@@ -273,7 +273,7 @@ fn plain(letters: impl Iterator<Item = char>) -> Vec<char> {
 fn word(rest: &[char], own: &[Vec<char>]) -> usize {
     let begins = |word: &str| {
         let length = word.chars().count();
-        // `l` is written as `1` too, which reads as `i`.
+        // `1` also replaces `l`, and is read as `i`.
         let same = |(own, other): (char, &char)| own == *other || (own == 'l' && *other == 'i');
         (rest.len() >= length && word.chars().zip(rest).all(same)).then_some(length)
     };
@@ -294,7 +294,7 @@ fn run(rest: &[char]) -> usize {
     ROWS.iter().map(both).max().filter(|length| *length >= RUN_MIN).unwrap_or(0)
 }
 
-/// The length of what repeats what stands right before it, with any period.
+/// The length of a repetition of the text directly before it, with any period.
 fn repetition(letters: &[char], at: usize) -> usize {
     let length = |period: usize| {
         let earlier = letters.iter().skip(at - period);
@@ -305,7 +305,7 @@ fn repetition(letters: &[char], at: usize) -> usize {
     (1..=at).map(length).max().unwrap_or(0)
 }
 
-/// Four digits of a year of the last or this century.
+/// Four digits of a year in the last or this century.
 fn year(rest: &[char]) -> usize {
     let digits: String = rest.iter().take(4).collect();
     match digits.parse::<u32>() {

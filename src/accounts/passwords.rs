@@ -1,6 +1,6 @@
-//! Password hashing with Argon2id on threads of its own: memory is bounded by the number of threads, the
-//! queue by its length, and the threads step back behind those that serve requests. Networks take turns, and each
-//! has a share of the queue. An unknown user costs as much time as a wrong password.
+//! Hashes passwords with Argon2id on separate threads: the number of threads bounds the memory, the length of the queue
+//! is bounded, and the threads have a lower priority than those that serve requests. Networks are served in turn, and
+//! each has a share of the queue. An unknown user costs as much time as a wrong password.
 
 use super::{
     AccountError,
@@ -20,19 +20,19 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const WAITING_MAX: usize = 256;
-/// Of these, places of one lane.
+/// Places of one lane among these.
 const SHARE_MAX: usize = 16;
 /// Niceness of the hashing threads.
 const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// On whose behalf a password is hashed. Lanes take turns.
+/// The person or network for which a password is hashed. Lanes are served in turn.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Lane {
     LogIn(Network),
     SignUp(Network),
-    /// Somebody who is logged in.
+    /// A logged-in person.
     Person(UserId),
     /// The command line.
     Command,
@@ -42,7 +42,7 @@ pub enum Lane {
 pub struct Passwords {
     jobs: Arc<FairQueue<Lane, Job>>,
     ambient: Ambient,
-    /// The hash of a password nobody has.
+    /// The hash of a password that no account has.
     dummy: Arc<str>,
 }
 
@@ -67,7 +67,7 @@ impl Passwords {
             .map_err(|error| AccountError::Internal(error.to_string()))
     }
 
-    /// Whether `password` is the one of `stored`; `None` (no such user) takes the same time and is false.
+    /// Whether `password` matches `stored`; `None` (no such user) takes the same time and is false.
     pub async fn verify(
         &self,
         lane: Lane,
@@ -87,9 +87,9 @@ impl Passwords {
     ) -> Result<T, AccountError> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move || {
-            // A client that left while waiting costs nothing.
+            // A client that has disconnected costs nothing.
             if !answer.is_closed() {
-                // Unsent when the client leaves just now: nobody is interested.
+                // It fails if the client has just disconnected; then the result is not needed.
                 let _ = answer.send(job());
             }
         });
@@ -108,8 +108,8 @@ impl Drop for Passwords {
 }
 
 fn work(queue: &FairQueue<Lane, Job>) {
-    // On Linux this is the niceness of the calling thread alone. Refused only by an unusual sandbox, and then
-    // hashing merely competes at normal priority.
+    // On Linux this sets the niceness of the calling thread only. Only an unusual sandbox refuses it; then hashing runs
+    // at normal priority.
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::warn!(error.cause = %error, "password hashing runs at normal priority");
     }

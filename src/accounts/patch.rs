@@ -1,5 +1,5 @@
-//! The body that creates or changes an API key: parsing and judging it, without a database. Merge by field: a
-//! field that is absent stays, `null` clears. A guardrail that nothing enforces is refused, never stored idle.
+//! The body that creates or changes an API key: parsing and checking it, without a database. Merge by field: an absent
+//! field stays unchanged, `null` clears. A guardrail that is not enforced is refused and never stored.
 
 pub mod rules;
 
@@ -25,7 +25,7 @@ use serde::{
 use std::{fmt, marker::PhantomData};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// The name of a key whose owner gave none.
+/// The name of a key without a name.
 pub const DEFAULT_NAME: &str = "API key";
 const KEYS_PER_PROVIDER_MAX: usize = 20;
 
@@ -54,7 +54,7 @@ impl<T> Field<T> {
     }
 }
 
-/// The body as it arrives.
+/// The body as received.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct KeyBody {
@@ -83,7 +83,7 @@ pub struct KeyBody {
     data_collection: Field<DataCollection>,
 }
 
-/// The body, judged.
+/// The body after the checks.
 #[derive(Default)]
 pub struct KeyChange {
     pub name: Field<String>,
@@ -103,7 +103,7 @@ pub struct KeyChange {
 /// New lists by provider; an empty one removes the provider's keys. `Clear` removes all.
 pub type ProviderLists = Field<Vec<(ProviderId, Vec<EntryChange>)>>;
 
-/// One element of a provider's list. At least one of `id` and `key` is there.
+/// One element of a provider's list. At least one of `id` and `key` is present.
 #[derive(Clone)]
 pub struct EntryChange {
     /// A stored key that stays, moves or gets a new secret.
@@ -119,7 +119,7 @@ pub struct EntryChange {
 }
 
 impl KeyBody {
-    /// Judges every field; the first bad one is named.
+    /// Checks every field; the error names the first invalid one.
     pub fn judge(self, nets: &AllowedNets, now: OffsetDateTime) -> Result<KeyChange, AccountError> {
         let rates = [self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests];
         let end_user = [
@@ -162,7 +162,7 @@ impl KeyBody {
 }
 
 impl KeyChange {
-    /// Lays the rules of the change over a key's.
+    /// Applies the changed rules to those of a key.
     pub fn apply(&self, name: &mut String, policy: &mut KeyPolicy) -> Result<(), AccountError> {
         match &self.name {
             Field::Keep => {}
@@ -183,7 +183,7 @@ impl KeyChange {
     }
 }
 
-/// Lays a field over a value whose cleared state is its default.
+/// Applies a field to a value whose cleared state is its default.
 pub fn lay_over<T: Clone + Default>(value: &mut T, field: &Field<T>) {
     match field {
         Field::Keep => {}
@@ -192,7 +192,7 @@ pub fn lay_over<T: Clone + Default>(value: &mut T, field: &Field<T>) {
     }
 }
 
-/// Lays a field over a value whose cleared state is absence.
+/// Applies a field to a value whose cleared state is absence.
 pub fn lay_over_option<T: Clone>(value: &mut Option<T>, field: &Field<T>) {
     match field {
         Field::Keep => {}
@@ -201,7 +201,7 @@ pub fn lay_over_option<T: Clone>(value: &mut Option<T>, field: &Field<T>) {
     }
 }
 
-/// A warning when a key looks like one of another provider. Formats change, so it is only a warning.
+/// A warning if a key looks like one of another provider. Formats change, so it is only a warning.
 pub fn foreign_looking(provider: ProviderId, secret: &Secret) -> Option<String> {
     let fits = |other: &ProviderId| {
         let prefixes = other.row().key_prefixes;
@@ -267,7 +267,7 @@ fn refuse_empty<T>(param: &str, list: Vec<T>) -> Result<Vec<T>, AccountError> {
     Ok(list)
 }
 
-/// `providerKeys` as it arrives: names in their order, repetitions kept so that they can be refused.
+/// `providerKeys` as received: names in their order, with repetitions so that they can be refused.
 struct ProviderMap(Vec<(String, Entries)>);
 
 /// The value at one provider. `null` and `[]` are an empty list, a string is a list of one.
@@ -310,7 +310,7 @@ impl ProviderMap {
 
 impl EntryBody {
     fn judge(self, nets: &AllowedNets) -> Result<EntryChange, AccountError> {
-        // An id of the wrong form cannot exist: the same answer as for one that does not.
+        // An id of the wrong form cannot exist: the answer is the same as for a missing id.
         let id = match self.id.as_deref().map(str::parse::<ProviderKeyId>) {
             None => None,
             Some(Ok(id)) => Some(id),
@@ -445,7 +445,7 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// A struct given as an object: serde alone would take an array of its fields too.
+/// A struct that is given as an object: serde alone would also accept an array of its fields.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

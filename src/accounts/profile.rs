@@ -1,4 +1,4 @@
-//! Who is signed in, in words: what the head of every dashboard page shows.
+//! The address and organization of the signed-in person, shown at the head of every dashboard page.
 
 use super::{AccountError, Accounts};
 use crate::store::{organizations, sessions::Person, users};

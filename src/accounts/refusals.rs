@@ -1,6 +1,6 @@
-//! How fast requests may be refused: a minute's worth at once, then an even rate. Beyond it the bearer is answered 429
-//! before its request is read, so that refusals, which cost it nothing, cannot fill the disk with receipts. Who is not
-//! refused takes no lock and is not remembered.
+//! Limits how fast requests may be refused: a minute's worth at once, then an even rate. Above the limit the caller
+//! gets 429 before its request is read, so that refusals, which cost the caller nothing, cannot fill the disk with
+//! receipts. A caller without refusals takes no lock and is not recorded.
 
 use super::throttle::{Network, TooMany};
 use crate::{
@@ -17,7 +17,7 @@ use std::{
 };
 use time::OffsetDateTime;
 
-/// Whose refusals are counted.
+/// The caller whose refusals are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Bearer {
     ApiKey(ApiKeyId),
@@ -28,10 +28,10 @@ pub enum Bearer {
 }
 
 const SHARDS: usize = 16;
-/// Bearers that one shard remembers. Beyond, new ones go uncounted until others are forgotten.
+/// Callers that one shard records. Above this number, new ones are not counted until others are removed.
 const BEARERS_MAX: usize = 8_192;
 const MINUTE_US: i64 = 60_000_000;
-/// Refusals of an organization, for each of one of its keys.
+/// Refusals of an organization, for each refusal of one of its keys.
 const KEYS_PER_ORGANIZATION: u32 = 2;
 
 /// The counts of this process.
@@ -44,9 +44,9 @@ pub struct Refusals {
 
 #[derive(Default)]
 struct Shard {
-    /// How many bearers it remembers; looked at without a lock.
+    /// The number of recorded callers, read without a lock.
     length: AtomicUsize,
-    /// When each bearer's bucket is full again, in microseconds since 1970.
+    /// When the bucket of each caller is full again, in microseconds since 1970.
     full_at: Mutex<HashMap<Bearer, i64>>,
 }
 
@@ -60,7 +60,7 @@ impl Refusals {
         }
     }
 
-    /// Whether a request of this bearer is read at all.
+    /// Whether a request of this caller is read.
     pub fn check(&self, bearer: Bearer, now: OffsetDateTime) -> Result<(), TooMany> {
         let Some(shard) = self.shard(&bearer).filter(|shard| shard.length.load(Ordering::Relaxed) > 0) else {
             return Ok(());
@@ -87,12 +87,12 @@ impl Refusals {
             }
         }
         let full_at = buckets.entry(bearer).or_insert(now);
-        // No bucket is emptier than empty: a burst of requests that were under way costs no further minute.
+        // A bucket cannot be emptier than empty: a burst of concurrent requests costs no further minute.
         *full_at = (*full_at).max(now).saturating_add(interval).min(now + MINUTE_US + interval);
         shard.length.store(buckets.len(), Ordering::Relaxed);
     }
 
-    /// Forgets who has been refused nothing for a minute.
+    /// Removes callers without a refusal in the last minute.
     pub fn forget_idle(&self, now: OffsetDateTime) {
         let now = microseconds(now);
         for shard in &self.shards {

@@ -1,5 +1,5 @@
-//! Rotation of an API key: a new secret under the same id, with the same rules and provider keys. The old secret works
-//! until its time of grace ends.
+//! Rotation of an API key: a new secret under the same id, with the same rules and provider keys. The old secret is
+//! valid until its grace period ends.
 
 use super::{
     AccountError, Accounts,
@@ -14,19 +14,19 @@ use crate::{
 use serde::Deserialize;
 use std::time::Duration;
 
-/// The longest time of grace: 30 days.
+/// The longest grace period: 30 days.
 const GRACE_SECONDS_MAX: u64 = 2_592_000;
 
 /// The body of a rotation.
 #[derive(Deserialize, Clone, Copy, Default)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct RotateBody {
-    /// How long the old secret still works; 0 or absent: not at all.
+    /// How long the old secret is still valid; 0 or absent: not at all.
     grace_seconds: Option<u64>,
 }
 
 impl Accounts {
-    /// Gives a key a new secret. A secret that was replaced before, and is still in its grace, ends now.
+    /// Gives a key a new secret. An earlier secret that is still in its grace period ends now.
     pub async fn rotate_key(
         &self,
         session: Session,

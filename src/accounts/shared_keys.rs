@@ -1,5 +1,5 @@
-//! Provider keys of the organization: stored once, for all of its API keys or for named ones. An API key's own list
-//! goes first. Only roles that see every API key see them.
+//! Provider keys of the organization: stored once, for all of its API keys or for listed ones. An API key's own list
+//! has priority. Only roles that see every API key see them.
 
 use super::{
     AccountError, Accounts, audit,
@@ -21,13 +21,13 @@ use crate::{
 use sqlx::PgConnection;
 use std::sync::Arc;
 
-/// The organization's provider keys, and what is noteworthy about the change just made.
+/// The organization's provider keys, and warnings about the change.
 pub struct SharedKeys {
     pub keys: Vec<StoredProviderKey>,
     pub warnings: Vec<Warning>,
 }
 
-/// What becomes of the providers that a change does not name.
+/// What happens to providers that a change does not name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unnamed {
     /// They keep their keys.
@@ -48,7 +48,7 @@ impl Accounts {
             .await
     }
 
-    /// Sets the lists of the providers named.
+    /// Sets the lists of the named providers.
     pub async fn change_shared_keys(
         &self,
         session: Session,
@@ -99,7 +99,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Makes the free call at the provider with one of them: the one of `wanted`, else the first.
+    /// Makes the free call at the provider with one of them: the one in `wanted`, else the first.
     pub async fn test_shared_key(
         &self,
         session: Session,
@@ -124,7 +124,7 @@ fn shared_scope(session: &Session) -> Result<OrgScope, AccountError> {
     }
 }
 
-/// Every API key that a list names must be one of the organization's.
+/// Every API key in a list must belong to the organization.
 async fn check_named_keys(
     tx: &mut PgConnection,
     scope: OrgScope,
@@ -145,7 +145,7 @@ async fn check_named_keys(
     }
 }
 
-/// Names the providers that have keys and are not named, without any.
+/// Adds the providers that have keys and are not named, each with an empty list.
 fn name_all(change: &mut ProviderLists, stored: &[StoredProviderKey]) {
     let Field::Set(lists) = change else {
         *change = Field::Clear;

@@ -1,6 +1,6 @@
-//! Short-lived tokens that stand for an API key: `krt_`, then base64url of the claims and of their signature. The
-//! claims name organization, API key, the key's hash and the end. Pure: a token that verifies says only that this
-//! installation made it and that its time is not over; whether the key still lives must be asked elsewhere.
+//! Short-lived tokens that represent an API key: `krt_`, then base64url of the claims and of their signature. The
+//! claims contain organization, API key, the key's hash and the expiry. Pure: a valid token shows only that this
+//! installation created it and that it has not expired; the caller must check elsewhere whether the key is still valid.
 
 use super::{api_key::ApiKeyHash, installation::KeyedHash};
 use crate::domain::{
@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 const PREFIX: &str = "krt_";
 const VERSION: u8 = 1;
-/// Keeps these signatures apart from whatever else the same key may sign one day.
+/// Separates these signatures from other signatures that the same key may make one day.
 const PURPOSE: &[u8] = b"client token\0";
 const CLAIMS_BYTES: usize = 1 + 16 + 16 + 32 + 8;
 
-/// How long a token is good for.
+/// How long a token is valid.
 pub const LIFETIME: Duration = Duration::minutes(30);
 
-/// What a token says.
+/// The content of a token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Claims {
     pub org: OrgId,
@@ -31,13 +31,13 @@ pub struct Claims {
     pub ends_at: i64,
 }
 
-/// Whether a credential has the form of a token, genuine or not.
+/// Whether a credential has the form of a token, valid or not.
 pub fn is_token(presented: &str) -> bool {
     presented.starts_with(PREFIX)
 }
 
 impl Claims {
-    /// The token that says this.
+    /// The token with this content.
     pub fn sign(&self, signing: &KeyedHash) -> Secret {
         let mut bytes = Vec::with_capacity(CLAIMS_BYTES + 32);
         bytes.push(VERSION);
@@ -50,7 +50,7 @@ impl Claims {
         Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
     }
 
-    /// What a token says, if it was signed here and is not over.
+    /// The content of a token, if it was signed here and has not expired.
     pub fn verify(presented: &str, signing: &KeyedHash, now: OffsetDateTime) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(presented.strip_prefix(PREFIX)?).ok()?;
         let (claims, signed) = bytes.split_at_checked(CLAIMS_BYTES)?;

@@ -11,12 +11,12 @@ use crate::{
 use anyhow::Context;
 use std::sync::Arc;
 
-/// `None`: no e-mail is sent here.
+/// `None`: this installation sends no e-mail.
 pub fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
     config.smtp.as_ref().map(Mailer::start).transpose()
 }
 
-/// The alert service; it does nothing by itself before it is started.
+/// The alert service; it does nothing before it is started.
 pub fn alerts(
     config: &Config,
     gateway: &Gateway,

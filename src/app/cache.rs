@@ -1,4 +1,4 @@
-//! Opens the response cache as the settings say.
+//! Opens the response cache according to the settings.
 
 use crate::{
     accounts::installation::Installation,
@@ -10,7 +10,7 @@ use crate::{
 use anyhow::Context;
 use std::sync::Arc;
 
-/// Redis where one is named, else memory. Nothing is dialed: a Redis that is away is no reason not to start.
+/// Redis if one is configured, else memory. It does not connect: an unreachable Redis does not prevent the start.
 pub(super) fn open(
     settings: &CacheSettings,
     db: &Db,

@@ -1,5 +1,5 @@
-//! The end of a listener without a cut call: clients that have connected and are not served yet get an answer, and
-//! only then the port is closed.
+//! Closes a listener without interrupting a call: connected clients that are not served yet get an answer, and only
+//! then the port is closed.
 
 use rustix::net::{Shutdown, shutdown};
 use std::{net::TcpListener, sync::Arc, time::Duration};
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::gateway::Gateway;
 
-/// Between two looks at what still runs.
+/// Interval between checks of what still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Time for the server to stop taking connections.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ pub(super) async fn close(listener: TcpListener) {
     while let Ok((connection, _)) = listener.accept() {
         answers.spawn_local(timeout(ANSWER_MAX, refuse(connection)));
     }
-    // Other descriptors of the same socket are still open; this ends the socket itself.
+    // Other descriptors of the same socket are still open; this closes the socket itself.
     if let Err(error) = shutdown(&listener, Shutdown::Both) {
         tracing::warn!(error.cause = %error, "the port could not be closed ahead of the end");
     }
@@ -45,7 +45,7 @@ async fn refuse(connection: std::net::TcpStream) -> std::io::Result<()> {
     connection.set_nonblocking(true)?;
     let mut connection = TcpStream::from_std(connection)?;
     let mut head = Vec::with_capacity(1_024);
-    // An answer that overtakes its request would be lost when the connection closes with bytes unread.
+    // An answer before its request would be lost when the connection closes with unread bytes.
     while !head.windows(4).any(|four| four == b"\r\n\r\n") && head.len() < HEAD_BYTES_MAX {
         if connection.read_buf(&mut head).await? == 0 {
             return Ok(());
@@ -58,7 +58,7 @@ async fn refuse(connection: std::net::TcpStream) -> std::io::Result<()> {
     );
     connection.write_all(answer.as_bytes()).await?;
     connection.shutdown().await?;
-    // What the client still sends is read, so that the answer is not dropped.
+    // The rest of the client's data is read, so that the answer is not dropped.
     let mut rest = [0; 4_096];
     while connection.read(&mut rest).await? > 0 {}
     Ok(())

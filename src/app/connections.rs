@@ -1,5 +1,5 @@
-//! How many connections of clients there may be: fewer than the process may open files, so that the database and the
-//! providers are always reached; and of one address no more than a part, so that others can still connect.
+//! Limits the connections of clients: fewer than the process may open files, so that the database and the providers can
+//! always be reached; and for one address only a part, so that others can still connect.
 
 use super::newcomers::Newcomers;
 use crate::{
@@ -18,12 +18,12 @@ use std::{
     sync::Arc,
 };
 
-/// Files that are neither a client's nor a provider's connection, beside the database's: listeners, logs, runtimes.
+/// Files that are not connections of clients, providers or the database: listeners, logs, runtimes.
 const FILES_RESERVED: u64 = 96;
 /// With fewer files than this a busy process runs into its limit.
 const FILES_WANTED: u64 = 8_192;
 const CONNECTIONS_MAX: u64 = 65_536;
-/// How long a client may leave what was sent to it unread.
+/// How long a client may leave sent data unread.
 const STALL_MS_MAX: u32 = 60_000;
 
 const TOO_MANY: &[u8] =
@@ -42,7 +42,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// By the settings, and by what the system allows.
+    /// From the settings and the limits of the system.
     pub fn new(limits: ConnectionLimits, database_connections: u32, trusted: Vec<IpNet>) -> Self {
         let files = files();
         if files < FILES_WANTED {
@@ -70,7 +70,7 @@ impl Connections {
         }
     }
 
-    /// Takes or refuses a new connection. What is kept with it is dropped with it.
+    /// Accepts or refuses a new connection. The returned value must live as long as the connection.
     pub fn accept(&self, stream: &TcpStream, kept: &mut Extensions) {
         match stream.peer_addr().ok().map(|peer| self.open(peer)) {
             Some(Some(counted)) => {
@@ -80,41 +80,41 @@ impl Connections {
             Some(None) => refuse(stream),
             None => {}
         }
-        // Without it Nagle meets delayed acknowledgement and streams stall for 40 ms.
+        // Without it Nagle's algorithm and delayed acknowledgements delay streams by 40 ms.
         let _ = stream.set_nodelay(true);
-        // A reader that takes nothing for this long is gone: its stream ends and is billed.
+        // A reader that accepts nothing for this long counts as disconnected: its stream ends and is billed.
         let _ = set_tcp_user_timeout(stream, STALL_MS_MAX);
     }
 
-    /// Counts a connection until the value is dropped; `None` when its address has as many as it may.
+    /// Counts a connection until the value is dropped; `None` if its address has its maximum.
     pub fn open(&self, peer: SocketAddr) -> Option<Taken> {
         let ip = peer.ip().to_canonical();
-        // A proxy's connections are many clients'.
+        // A proxy's connections belong to many clients.
         let share =
             if self.trusted.iter().any(|net| net.contains(&ip)) { u64::MAX } else { self.per_address_max };
         self.addresses.take(owner(ip), 1, share).ok()
     }
 }
 
-/// Tells a client that it has too many connections, and ends this one.
+/// Informs a client that it has too many connections, and closes this one.
 fn refuse(stream: impl AsFd) {
-    // Who does not take the answer at once does without it.
+    // If the client does not read the answer at once, it does not get it.
     let _ = send(&stream, TOO_MANY, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     let _ = shutdown(&stream, Shutdown::Both);
 }
 
-/// Files that the process may open.
+/// Maximum open files of the process.
 pub fn files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Connections to providers, of which there may be as many as of clients.
+/// Connections to providers; their maximum equals that of clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outbound {
-    /// To hosts that customers choose, of all of them and of one organization. One request may need several.
+    /// To hosts that customers choose, for all customers and for one organization. One request may need several.
     pub customers: u64,
     pub per_organization: u64,
-    /// That wait for their next call: to one host, on one worker.
+    /// Idle connections: to one host, on one worker.
     pub idle_per_host: usize,
 }
 
@@ -131,7 +131,7 @@ impl Outbound {
     }
 }
 
-/// Connections of clients for which there are files: each may need another one to a provider.
+/// Connections of clients for which files are available: each may need another one to a provider.
 fn room(files: u64, database_connections: u32) -> u64 {
     (files.saturating_sub(FILES_RESERVED + u64::from(database_connections)) / 2).max(16)
 }
@@ -140,7 +140,7 @@ fn widened(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-/// The number that an address is counted under; those of one IPv6 network are one.
+/// The number under which an address is counted; addresses of one IPv6 network share one.
 fn owner(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(ip) => u128::from(ip.to_bits()),

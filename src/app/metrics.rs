@@ -1,4 +1,4 @@
-//! The listener of `/metrics`: an address of its own, which clients do not reach.
+//! The listener of `/metrics`: a separate address that clients do not reach.
 
 use super::listen;
 use crate::gateway::Gateway;

@@ -1,4 +1,4 @@
-//! What account services ask of the catalogue, which belongs to the gateway above them.
+//! The catalogue for account services; it belongs to the gateway layer above them.
 
 use crate::{accounts::ModelMatch, domain::policy::matches_pattern, gateway::Gateway};
 use std::sync::Arc;

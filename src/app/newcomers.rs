@@ -1,5 +1,5 @@
-//! Connections whose client has sent no request yet. There may be only so many: the one that has waited longest ends for
-//! the next, so that connections which never ask for anything keep nobody out, not even at their own address.
+//! Connections without a request yet. Their number is limited: the one that has waited longest is closed for the next,
+//! so that connections which never send a request keep nobody out, not even at their own address.
 
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -21,12 +21,12 @@ pub struct Newcomers {
 
 #[derive(Default)]
 struct Waiting {
-    /// In the order in which they came; each with a file of its own by which it can be ended.
+    /// In the order of arrival; each with its own file descriptor, through which it can be closed.
     files: BTreeMap<u64, OwnedFd>,
     next: u64,
 }
 
-/// One connection, for as long as it lasts.
+/// One connection, for its lifetime.
 pub struct Newcomer {
     all: Arc<Newcomers>,
     number: u64,
@@ -38,7 +38,7 @@ impl Newcomers {
         Arc::new(Self { waiting: Mutex::default(), waiting_max })
     }
 
-    /// Notes a new connection, and ends the oldest without a request where there are too many.
+    /// Records a new connection, and closes the oldest one without a request if there are too many.
     pub fn add(self: &Arc<Self>, stream: impl AsFd) -> Newcomer {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let number = waiting.next;
@@ -46,10 +46,10 @@ impl Newcomers {
         if waiting.files.len() >= self.waiting_max
             && let Some((_, oldest)) = waiting.files.pop_first()
         {
-            // Its worker sees the end and closes it. It may have closed already.
+            // Its worker sees the end and closes it, unless it is closed already.
             let _ = shutdown(&oldest, Shutdown::Both);
         }
-        // Without a file left it is not ended for others; the limit on connections holds all the same.
+        // Without a free file descriptor it cannot be closed for others; the limit on connections still applies.
         if let Ok(file) = stream.as_fd().try_clone_to_owned() {
             waiting.files.insert(number, file);
         }
@@ -68,7 +68,7 @@ impl Newcomer {
 
 impl Drop for Newcomer {
     fn drop(&mut self) {
-        // The connection ends only when this file of it is closed as well.
+        // The connection ends only when this file descriptor is closed too.
         self.note_request();
     }
 }

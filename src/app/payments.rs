@@ -1,10 +1,10 @@
-//! How credit is bought, from the settings.
+//! The purchase of credit, from the settings.
 
 use crate::{billing::payments::Payments, config::Config, providers::stripe::Stripe};
 use anyhow::Context;
 use std::sync::Arc;
 
-/// `None`: credit is not sold here.
+/// `None`: this installation does not sell credit.
 pub fn payments(config: &Config) -> anyhow::Result<Option<Arc<Payments>>> {
     let (Some(settings), Some(public_url)) = (&config.stripe, &config.public_url) else { return Ok(None) };
     let stripe = Stripe::new(settings.base_url.clone(), settings.secret_key.clone());

@@ -1,4 +1,5 @@
-//! Sends traces to the operator's collector, where an address is configured. What cannot be sent is counted and forgotten.
+//! Sends traces to the operator's collector, if an address is configured. Traces that cannot be sent are counted and
+//! dropped.
 
 use crate::{
     config::Config,
@@ -19,7 +20,7 @@ struct Collector {
     headers: Vec<(String, Secret)>,
 }
 
-/// The sender runs beside the database's tasks, away from the workers.
+/// The sender runs on the database runtime, not on the workers.
 pub(super) fn start(
     config: &Config,
     db: &Db,
@@ -46,7 +47,7 @@ async fn send(mut exporter: Exporter, collector: Collector) {
         let sent = collector.post(&batch).await;
         if let Err(reason) = &sent {
             exporter.note_lost(&batch);
-            // Once for each time that it goes away.
+            // Logged once for each outage.
             if !was_away {
                 tracing::warn!(error.cause = %reason, "traces cannot be sent");
             }

@@ -12,7 +12,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Makes the HTTP clients of one thread: pools of connections are not shared between threads.
+/// Creates the HTTP clients of one thread: connection pools are not shared between threads.
 #[derive(Clone)]
 pub(super) struct Transports {
     connecting: Connecting,

@@ -1,7 +1,7 @@
-//! Group commit: holds and settles of all requests queue here and reach the database in shared flushes, one
-//! statement each. A caller waits for its flush, so nothing is acknowledged that is not durable. A settle is
-//! never lost while the process lives: it stays queued and is tried again until the database has it. A hold
-//! that nobody waits for any more never stays behind as set-aside credit.
+//! Group commit: holds and settles of all requests queue here and reach the database in shared flushes, one statement
+//! each. A caller waits for its flush, so only durable results are acknowledged. A settle is never lost while the
+//! process runs: it stays queued and is retried until the database has it. An abandoned hold never leaves credit set
+//! aside.
 
 mod mailbox;
 mod writer;
@@ -29,8 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 type HoldReply = ReplyTo<HoldAnswer>;
 type SettleReply = ReplyTo<SettleAnswer>;
 
-/// What travels to the writer. The queue itself is unbounded because a settle must be accepted at once, from
-/// `Drop` too; what bounds it is that holds are, and that each open hold is settled once.
+/// The operations for the writer. The queue itself is unbounded, because a settle must be accepted at once, also from
+/// `Drop`. It is bounded indirectly: holds are bounded, and each open hold is settled once.
 enum Op {
     Hold {
         request: HoldRequest,
@@ -43,7 +43,7 @@ enum Op {
         counted: Counted,
     },
     Checkpoint(Checkpoint),
-    /// Which of these holds nobody knows.
+    /// Which of these holds are unknown to the process.
     Unknown {
         holds: Vec<HoldId>,
         reply: oneshot::Sender<Vec<HoldId>>,
@@ -79,8 +79,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the writer on the database's runtime. `instance` must be registered: holds are refused as
-    /// unavailable while its lease is not live.
+    /// Starts the writer on the database's runtime. `instance` must be registered: holds are refused as unavailable
+    /// while its lease is not live.
     pub fn start(db: &Db, ambient: Ambient, instance: InstanceId, limits: LedgerLimits) -> Ledger {
         let (ops, inbox) = mpsc::unbounded_channel();
         let unwritten = Arc::new(AtomicUsize::new(0));
@@ -90,7 +90,7 @@ impl Ledger {
         Ledger { instance, unwritten, ops, waiting, database: db.state().clone(), limits }
     }
 
-    /// Sets credit aside. Dropping the future, or its running out of time, gives back what was admitted.
+    /// Places a hold. If the future is dropped or times out, an admitted hold is released.
     pub async fn hold(&self, request: HoldRequest) -> Result<HoldOutcome, LedgerError> {
         let sound = request.floor >= NanoUsd::ZERO && request.floor <= request.want;
         if !sound || i32::try_from(request.margin.0).is_err() {
@@ -115,16 +115,16 @@ impl Ledger {
         }
     }
 
-    /// Ends a hold and waits until that is durable, however long the database is away. Once called it
-    /// happens, even if the future is dropped.
+    /// Ends a hold and waits until that is durable, for any length of a database outage. After the call it happens,
+    /// even if the future is dropped.
     pub fn settle(&self, settle: Settle) -> Settling {
         let (reply, answer) = reply_here();
         self.send_settle(settle, Some(reply));
         Settling(answer)
     }
 
-    /// Those of these holds of this process that are neither with a request nor on their way to the database: nothing
-    /// will ever end them.
+    /// Those of these holds of this process that neither belong to a request nor are queued for the database: nothing
+    /// else would ever end them.
     pub async fn unknown_of(&self, holds: Vec<HoldId>) -> Vec<HoldId> {
         let (reply, answer) = oneshot::channel();
         match self.ops.send(Op::Unknown { holds, reply }) {
@@ -133,7 +133,7 @@ impl Ledger {
         }
     }
 
-    /// The process whose holds these are.
+    /// The process that owns the holds.
     pub fn instance(&self) -> InstanceId {
         self.instance
     }
@@ -143,9 +143,10 @@ impl Ledger {
         self.send_settle(settle, None);
     }
 
-    /// Notes what would be charged if the process died now. Best effort; only the newest of a hold counts.
+    /// Records the amount that would be charged if the process died now. Best effort; only the newest checkpoint of a
+    /// hold counts.
     pub fn checkpoint(&self, checkpoint: Checkpoint) {
-        // A stopped writer means that the process is ending, where a checkpoint has no more use.
+        // A stopped writer means that the process is ending; then a checkpoint is not needed.
         let _ = self.ops.send(Op::Checkpoint(checkpoint));
     }
 
@@ -178,7 +179,7 @@ impl Ledger {
     }
 }
 
-/// A settle on its way: resolves once its end is durable.
+/// A settle in progress: resolves when its end is durable.
 pub struct Settling(oneshot::Receiver<SettleAnswer>);
 
 impl Future for Settling {
@@ -190,8 +191,8 @@ impl Future for Settling {
     }
 }
 
-/// A caller of `hold`. When it goes away after the answer was sent and before it was read, the hold is
-/// given back here; before the answer, the writer sees that nobody listens and does so.
+/// A caller of `hold`. If it is dropped after the reply was sent and before it was read, the hold is released here;
+/// before the reply, the writer sees that the receiver is gone and releases it.
 struct Waiting<'a> {
     answer: oneshot::Receiver<Result<HoldOutcome, LedgerError>>,
     ledger: &'a Ledger,
@@ -201,7 +202,7 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.answer.close();
-        // Empty when the answer has been read: what was admitted is then the caller's.
+        // Empty if the reply has been read: then the caller owns the hold.
         if let Ok(Ok(HoldOutcome::Admitted { .. })) = self.answer.try_recv() {
             self.ledger.settle_later(self.void);
         }

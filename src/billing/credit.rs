@@ -1,5 +1,5 @@
-//! Entries that people and payment providers make, and promotional credit: burned before any other, taken back at its
-//! date by an entry of its own. Entries are never edited; what was wrong is put right by another entry.
+//! Entries that people and payment providers make, and promotional credit: it is used before all other credit, and the
+//! rest is taken back at its end by a separate entry. Entries are never edited; another entry corrects a wrong one.
 
 use crate::{
     books::{
@@ -18,11 +18,11 @@ use serde_json::json;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-/// An entry that somebody asks for.
+/// An entry that a person or payment provider requests.
 #[derive(Clone, Debug)]
 pub struct NewEntry<'a> {
     pub kind: EntryKind,
-    /// Above zero it adds to the organization's credit.
+    /// A positive amount adds to the organization's credit.
     pub amount: NanoUsd,
     pub external_id: Option<&'a str>,
     pub reason: &'a str,
@@ -44,7 +44,7 @@ pub async fn post(
     entry: &NewEntry<'_>,
 ) -> Result<(EntryId, PostingOutcome), StoreError> {
     let entry_id = EntryId(ambient.uuid());
-    // What was charged until now burns the older lots only.
+    // Charges until now use only the older lots.
     if entry.expires_at.is_some() && count_burned(connection, scope).await?.is_none() {
         return Ok((entry_id, PostingOutcome::NoAccount));
     }
@@ -77,14 +77,14 @@ pub async fn post(
     Ok((entry_id, outcome))
 }
 
-/// Counts what charges have burned of the open lots until now. `None`: no account. Locks the account.
+/// Counts how much charges have used of the open lots until now. `None`: no account. Locks the account.
 async fn count_burned(
     connection: &mut PgConnection,
     scope: OrgScope,
 ) -> Result<Option<promotions::LockedAccount>, StoreError> {
     let Some(account) = promotions::lock_account(connection, scope).await? else { return Ok(None) };
     let lots = promotions::list_open(connection, scope).await?;
-    // All lots are counted together, so that they have one moment; a later one would be of a lot made since.
+    // All lots are counted together, so that they share one time; a later one would belong to a lot created since.
     let Some(after) = lots.iter().map(|lot| lot.counted_until).min() else { return Ok(Some(account)) };
     let charged = promotions::charged_between(connection, scope, after, account.now).await?;
     let remaining: Vec<Lot> = lots.iter().map(|lot| Lot { remaining: lot.remaining }).collect();
@@ -94,8 +94,8 @@ async fn count_burned(
     Ok(Some(account))
 }
 
-/// Takes back what is left of an organization's promotional credit whose time is over. A lot waits for requests that
-/// began before its end and still hold credit. Returns how many lots were closed.
+/// Takes back the rest of an organization's promotional credit whose time is over. A lot waits for requests that began
+/// before its end and still have a hold. Returns the number of closed lots.
 pub async fn expire(
     connection: &mut PgConnection,
     ambient: &Ambient,

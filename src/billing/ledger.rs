@@ -1,6 +1,5 @@
-//! What a request says to the ledger and what it hears back. A hold is taken before the first attempt on a
-//! platform credential and ended exactly once, by a settle, a void or its expiry; `billing::batch` carries
-//! these to the database.
+//! The requests to the ledger and its replies. A hold is placed before the first attempt on a platform credential and
+//! ended exactly once, by a settle, a void or its expiry; `billing::batch` carries these to the database.
 
 pub use crate::store::ledger::{
     Bill, BudgetOwner, Checkpoint, FullBudget, HoldBudgets, HoldRequest, Resolution, Settle,
@@ -9,40 +8,40 @@ pub use crate::store::ledger::{
 use crate::{domain::money::NanoUsd, store::StoreError};
 use std::time::Duration;
 
-/// What became of a hold request.
+/// The result of a hold request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HoldOutcome {
-    /// Set aside: `want`, or less but at least `floor` where less was free.
+    /// Held: `want`, or less but at least `floor` if less was free.
     Admitted { amount: NanoUsd },
-    /// Not enough is free.
+    /// Not enough credit is free.
     Refused { available: NanoUsd },
     /// A budget has no room for it.
     OverBudget(FullBudget),
 }
 
-/// What became of a settle or a void.
+/// The result of a settle or a void.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SettleOutcome {
     Posted,
     /// The same end was recorded before.
     Repeat,
-    /// The hold ended before with this other charge, which stands.
+    /// The hold ended before with another charge, which stands.
     Conflict {
         charge: NanoUsd,
     },
-    /// The hold had been reaped, at the charge of its last checkpoint; the difference is posted.
+    /// The hold had expired with the charge of its last checkpoint; the difference is posted.
     Late,
-    /// It was the last word on a hold that had ended otherwise; the difference is posted.
+    /// It corrected a hold that had ended differently; the difference is posted.
     Revised,
     /// No such hold.
     Unknown,
 }
 
-/// Why the ledger gave no outcome.
+/// Why the ledger returned no result.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The database is away, the queue is full, or this process's lease has lapsed: 503. A hold that failed
-    /// so is nothing, even if the database had written it.
+    /// The database is unreachable, the queue is full, or this process's lease has lapsed: 503. Such a hold has no
+    /// effect, even if the database had written it.
     #[error("the ledger is not available: {0}")]
     Unavailable(&'static str),
     /// The request itself cannot be recorded.
@@ -50,12 +49,12 @@ pub enum LedgerError {
     Refused(StoreError),
 }
 
-/// How the ledger's queue and waits are bounded.
+/// Limits of the ledger's queue and waits.
 #[derive(Clone, Copy, Debug)]
 pub struct LedgerLimits {
     /// Holds, and settles, in one flush.
     pub batch_max: usize,
-    /// How long a flush after a busy one waits for those whom that one answered; below a second.
+    /// How long the flush after a busy one waits for the answered callers; less than a second.
     pub linger: Duration,
     /// Longest time one flush may take before its connection is given up.
     pub flush_timeout: Duration,
@@ -65,11 +64,11 @@ pub struct LedgerLimits {
     pub holds_waiting_max: usize,
     /// Longest pause between two tries while the database is away.
     pub retry_pause_max: Duration,
-    /// Open holds with a checkpoint not written yet; further ones are passed over.
+    /// Open holds with an unwritten checkpoint; further ones are skipped.
     pub checkpoints_max: usize,
     /// Least time between two writes of checkpoints.
     pub checkpoint_interval: Duration,
-    /// Pause between two looks whether an account that another transaction holds is free again.
+    /// Interval between checks whether an account that another transaction has locked is free again.
     pub lock_probe: Duration,
 }
 

@@ -1,6 +1,6 @@
-//! Recomputes every charge of a span of time from its usage and the prices frozen in its receipt, and compares usage,
-//! receipt, hold and entries. Reads page by page, so that it needs the same memory for any number of rows, and may run
-//! beside a gateway: a request that has just ended is read again before it counts as a difference.
+//! Recomputes every charge of a time range from its usage and the prices in its receipt, and compares usage, receipt,
+//! hold and entries. It reads page by page, so it needs the same memory for any number of rows, and can run while a
+//! gateway is running: a request that has just ended is read again before it counts as a difference.
 
 use crate::{
     books::recompute::{Difference, RequestRows, check},
@@ -28,7 +28,7 @@ pub struct Recomputed {
     pub requests: u64,
     pub turns: u64,
     pub differences: u64,
-    /// Requests whose receipts were dropped at the end of their time, so that only usage and ledger were compared.
+    /// Requests whose receipts were dropped after their retention, so that only usage and ledger were compared.
     pub without_receipt: u64,
 }
 
@@ -40,7 +40,7 @@ pub struct Extent {
     pub organization: Option<OrgId>,
 }
 
-/// Recomputes and hands each difference to `report`, with the organization it is of.
+/// Recomputes, and passes each difference with its organization to `report`.
 pub async fn recompute(
     connection: &mut PgConnection,
     extent: Extent,
@@ -89,7 +89,7 @@ async fn one(
             done.turns += u64::try_from(request.turns.len()).unwrap_or(0);
             let mut differences = differences(request, receipts_from, done);
             if !differences.is_empty() {
-                // Its receipt or its settle may have been on the way when the page was read.
+                // Its receipt or its settle may not have been written when the page was read.
                 let next = Uuid::from_u128(request.id.0.as_u128().saturating_add(1));
                 let again =
                     recompute::list_requests(connection, scope, (request.id.0, next), None, 1).await?;
@@ -121,7 +121,7 @@ fn check_one(request: &RequestPage, receipts_from: Uuid) -> Vec<Difference> {
     found
 }
 
-/// Charges of the ledger, and receipts, that no usage row stands for.
+/// Charges of the ledger, and receipts, without a usage row.
 async fn orphans(
     connection: &mut PgConnection,
     scope: OrgScope,

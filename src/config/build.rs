@@ -1,5 +1,5 @@
-//! Which build this is. The commit is set by what builds a release; a plain `cargo build` does not know it, so that a
-//! commit alone rebuilds nothing.
+//! The version of this build. The release build sets the commit; a plain `cargo build` does not know it, so that a
+//! commit alone causes no rebuild.
 
 use std::sync::LazyLock;
 

@@ -4,7 +4,7 @@ use super::reader::Reader;
 use crate::domain::secret::Secret;
 use std::time::Duration;
 
-/// How the response cache is bounded.
+/// The limits of the response cache.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheLimits {
     /// Bytes of all answers in this process's memory; 0: no cache in memory.
@@ -15,16 +15,16 @@ pub struct CacheLimits {
     pub entry_bytes_max: usize,
     /// How long an answer may be used where neither the API key nor the request sets it.
     pub ttl: Duration,
-    /// Requests that ask the same at the same time wait for the first one's answer.
+    /// Equal requests at the same time wait for the answer of the first one.
     pub coalesces: bool,
     /// The longest such wait.
     pub coalesce_wait: Duration,
 }
 
-/// The response cache: its bounds, and where it is if not in memory.
+/// The response cache: its limits, and its place if it is not in memory.
 pub struct CacheSettings {
     pub limits: CacheLimits,
-    /// A secret, for it may hold a password.
+    /// A secret, because it may contain a password.
     pub redis_url: Option<Secret>,
     pub redis_timeout: Duration,
 }

@@ -8,10 +8,10 @@ use reqwest::Url;
 #[derive(Clone)]
 pub struct StripeSettings {
     pub secret_key: Secret,
-    /// The newest first; several while they are changed.
+    /// The newest first; several during a change.
     pub webhook_secrets: Vec<Secret>,
     pub base_url: Url,
-    /// Least and most of one payment.
+    /// Minimum and maximum of one payment.
     pub payment_min: NanoUsd,
     pub payment_max: NanoUsd,
 }

@@ -1,5 +1,5 @@
-//! The free call at a provider that tells whether a key works. The caller's HTTP client must follow no
-//! redirects and use no proxy of the environment; for a customer's base URL its resolver must be guarded.
+//! The free call at a provider that shows whether a key works. The caller's HTTP client must follow no redirects and
+//! use no proxy of the environment; for a customer's base URL its resolver must be guarded.
 
 use crate::{
     domain::{
@@ -19,12 +19,12 @@ const TIME_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const MESSAGE_CHARS_MAX: usize = 300;
 
-/// What the provider's answer says about the key.
+/// What the provider's answer shows about the key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     Valid,
     Invalid,
-    /// The provider was not reached or answered something that tells nothing about the key.
+    /// The provider was not reached, or its answer shows nothing about the key.
     Unknown,
 }
 
@@ -34,7 +34,7 @@ pub struct Checked {
     pub verdict: Verdict,
     /// The provider's HTTP status, if it answered.
     pub status: Option<u16>,
-    /// For the customer; the key is cut out of it.
+    /// For the customer; the key is removed from it.
     pub message: String,
 }
 
@@ -42,7 +42,7 @@ pub struct Checked {
 pub enum Target<'a> {
     /// The operator's address of the provider.
     Operator(&'a str),
-    /// The customer's own, judged again before it is dialed.
+    /// The customer's own address, checked again before the connection.
     Customer(&'a str, &'a AllowedNets),
 }
 
@@ -111,7 +111,7 @@ async fn judge(provider: ProviderId, response: Response, secret: &Secret) -> Che
     Checked { verdict, status: Some(status), message }
 }
 
-/// A bad key is 400 at Google and xAI and 498 at Cohere; everywhere else 401 or 403.
+/// An invalid key is 400 at Google and xAI and 498 at Cohere; everywhere else 401 or 403.
 fn verdict_of(status: u16, post_valid: bool, json: Option<&Value>) -> Verdict {
     match status {
         200..=299 if post_valid => match json.and_then(|body| body.get("valid")).and_then(Value::as_bool) {
@@ -125,8 +125,8 @@ fn verdict_of(status: u16, post_valid: bool, json: Option<&Value>) -> Verdict {
     }
 }
 
-/// The human part of the error envelopes in use: `{error: {message}}`, `{error: "…"}`, `{message}`, `{detail}`,
-/// and Google's list of one.
+/// The message in the error envelopes in use: `{error: {message}}`, `{error: "…"}`, `{message}`, `{detail}`, and
+/// Google's list of one.
 fn message_of(body: &Value) -> Option<&str> {
     let body = body.get(0).unwrap_or(body);
     let error = body.get("error");

@@ -1,6 +1,6 @@
-//! Provider credentials between store and use: sealing a new one for its row, opening a stored one, the
-//! operator's own, and the free call that tells whether one works. The plaintext is handed on in a type
-//! without text form and must not be kept.
+//! Provider credentials between store and use: sealing a new one for its row, opening a stored one, the operator's own,
+//! and the free call that shows whether one works. The plaintext is passed on in a type without a text form and must
+//! not be stored.
 
 pub mod check;
 pub mod platform;
@@ -22,7 +22,7 @@ use crate::{
 };
 use reqwest::Url;
 
-/// Opens a customer's stored provider key, for the API key that it is used by; without one, for its organization.
+/// Opens a customer's stored provider key, for the API key that uses it; without one, for its organization.
 pub fn open_stored(
     ring: &KeyRing,
     scope: OrgScope,
@@ -52,10 +52,10 @@ pub fn seal_stored(
     vault::seal(ring, ambient, &row.binding(&origin, &record), secret)
 }
 
-/// Where a provider key is stored: what its seal is bound to.
+/// Where a provider key is stored: its seal is bound to this.
 pub struct StoredRow<'a> {
     pub scope: OrgScope,
-    /// Counts for a key that belongs to an API key.
+    /// Used for a key that belongs to an API key.
     pub api_key: Option<ApiKeyId>,
     pub owner: &'a KeyOwner,
     pub provider: ProviderId,
@@ -64,7 +64,7 @@ pub struct StoredRow<'a> {
 }
 
 impl StoredRow<'_> {
-    /// The row, and who shares it: one that is shared with others than it was sealed for does not open.
+    /// The row, and the keys that share it: a key that is shared differently than when it was sealed does not open.
     fn record(&self) -> String {
         let id = self.id;
         match self.owner {

@@ -1,5 +1,5 @@
-//! Rotation of master keys: every stored record gets its data key wrapped by the newest one, online and
-//! resumable. It is refused while a live process does not hold that key: it could open nothing any more.
+//! Rotation of master keys: every stored record gets its data key wrapped by the newest one, online and resumable. It
+//! is refused while a live process does not have that key, because this process could no longer open anything.
 
 use crate::{
     domain::{ambient::Ambient, ids::InstanceId},
@@ -12,11 +12,11 @@ use crate::{
     vault::{self, KeyRing},
 };
 
-/// What a rotation did.
+/// The result of a rotation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rotated {
     pub rewrapped: u64,
-    /// Records under a key that is not in the ring, or damaged: left as they are, and logged.
+    /// Records under a key that is not in the ring, or damaged: unchanged, and logged.
     pub unopenable: u64,
 }
 
@@ -37,8 +37,8 @@ fn list(processes: &[InstanceId]) -> String {
     processes.iter().map(InstanceId::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Re-wraps everything that is not under the newest key of `ring`. The older keys may leave the ring when this
-/// reports nothing unopenable.
+/// Re-wraps everything that is not under the newest key of `ring`. The older keys may be removed from the ring when
+/// this reports nothing that cannot be opened.
 pub async fn rewrap_all(db: &Db, ring: &KeyRing, ambient: &Ambient) -> Result<Rotated, RotationError> {
     let (db_in, ring, ambient) = (db.clone(), ring.clone(), ambient.clone());
     db.run(async move {
@@ -51,7 +51,7 @@ pub async fn rewrap_all(db: &Db, ring: &KeyRing, ambient: &Ambient) -> Result<Ro
             }
             total.rewrapped = total.rewrapped.saturating_add(pass.rewrapped);
             total.unopenable = pass.unopenable;
-            // Another pass catches what was written under an older key while this one ran.
+            // Another pass finds records that were written under an older key during this one.
             if pass.rewrapped == 0 {
                 break;
             }

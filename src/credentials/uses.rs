@@ -1,5 +1,5 @@
-//! When a stored key was last used and how that went, gathered in memory and written by a job. Only the latest
-//! use of a key counts, so a note may be passed over when another thread is at it; nothing else rests on it.
+//! The last use of each stored key and its result, collected in memory and written by a job. Only the latest use of a
+//! key counts, so a use may be skipped while another thread holds the lock; nothing else depends on it.
 
 use crate::{
     domain::ids::ProviderKeyId,
@@ -11,7 +11,7 @@ use crate::{
 use std::{collections::HashMap, mem, sync::Mutex};
 use time::OffsetDateTime;
 
-/// Keys noted between two writes; more are passed over.
+/// Keys recorded between two writes; more are skipped.
 const KEYS_MAX: usize = 10_000;
 
 /// The uses since the last write.
@@ -21,7 +21,7 @@ pub struct KeyUses {
 }
 
 impl KeyUses {
-    /// Notes a use. Never waits.
+    /// Records a use. Never waits.
     pub fn note(&self, scope: OrgScope, id: ProviderKeyId, at: OffsetDateTime, error: Option<&'static str>) {
         let Ok(mut latest) = self.latest.try_lock() else { return };
         if latest.len() < KEYS_MAX || latest.contains_key(&id) {
@@ -29,7 +29,7 @@ impl KeyUses {
         }
     }
 
-    /// Writes what has gathered.
+    /// Writes the collected uses.
     pub async fn flush(&self, db: &Db) -> Result<(), StoreError> {
         let gathered = match self.latest.lock() {
             Ok(mut latest) => mem::take(&mut *latest),
@@ -39,7 +39,7 @@ impl KeyUses {
             return Ok(());
         }
         let mut uses: Vec<KeyUse> = gathered.into_values().collect();
-        // One order for all processes: two of them writing the same rows must not wait for each other in a ring.
+        // One order for all processes: two of them that write the same rows must not deadlock.
         uses.sort_by_key(|noted| noted.id);
         let database = db.clone();
         db.run(async move {

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// A process that starts reads what is still of use; later, batches that may have been committed late.
+/// A starting process reads everything that is still usable; later, batches that may have been committed late.
 const FIRST_SECONDS: i32 = 300;
 const LATER_SECONDS: i32 = 20;
 /// Batches that one step reads.
@@ -44,7 +44,7 @@ pub async fn exchange(
     for batch in batches.iter().filter(|batch| !read.ids.contains(&batch.id)) {
         match shared_health::decode(&batch.samples, batch.age_ms, now_ms) {
             Ok(samples) => shared_health::apply(&samples, &gateway.measurements, &gateway.breakers),
-            // Written by another version: its samples are not understood, and not needed.
+            // Written by another version: its samples cannot be read, and are not needed.
             Err(error) => tracing::debug!(error.cause = %error, "samples of another process were not read"),
         }
     }

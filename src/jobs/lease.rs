@@ -1,5 +1,5 @@
-//! Since when this process's own lease has been live without a gap. Only then may it end what others left: after an
-//! outage of the database all leases have lapsed, and nobody is gone.
+//! Since when this process's own lease has been live without a gap. Only then may it end what other processes left:
+//! after an outage of the database all leases have lapsed although all processes are alive.
 
 use crate::store::instances::Renewal;
 use std::{
@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a renewal holds.
+/// How long a renewal is valid.
 const LEASE: Duration = Duration::from_secs(15);
-/// How long a lease must have been live without a gap: others that lived through an outage have renewed theirs by then.
+/// How long a lease must have been live without a gap: other processes that survived an outage have renewed theirs by
+/// then.
 const LIVE_BEFORE_REAPING: Duration = Duration::from_secs(30);
 
-/// What the process remembers of its renewals.
+/// The recorded renewals of the process.
 pub struct LeaseWatch(Mutex<Live>);
 
 #[derive(Clone, Copy)]
@@ -27,7 +28,7 @@ impl LeaseWatch {
         Self(Mutex::new(Live { since: now, renewed: now }))
     }
 
-    /// A renewal that was asked for at `asked` has been recorded.
+    /// A renewal that was sent at `asked` has been recorded.
     pub fn renewed(&self, asked: Instant, renewal: Renewal) {
         let mut live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gap = renewal != Renewal::Renewed || asked >= live.renewed + LEASE;
@@ -55,7 +56,7 @@ mod tests {
         }
         assert!(!watch.is_fit_to_reap(at(29)) && watch.is_fit_to_reap(at(30)));
         assert!(!watch.is_fit_to_reap(at(40)), "its last renewal is over");
-        // The database was away: the lease lapsed, whether or not the server says so.
+        // The database was unreachable: the lease lapsed, whether or not the server reports it.
         watch.renewed(at(65), Renewal::Renewed);
         assert!(!watch.is_fit_to_reap(at(66)));
         for second in (70..=90).step_by(5) {

@@ -1,5 +1,5 @@
-//! Work beside the requests: each job is a bounded step and an interval. Steps are functions, callable from
-//! tests; a step that fails is logged and tried again at the next turn.
+//! Background jobs: each job is a bounded step and an interval. Steps are functions that tests can call; a failed step
+//! is logged and retried at the next interval.
 
 pub mod books;
 mod host_health;
@@ -30,18 +30,18 @@ use tokio_util::sync::CancellationToken;
 
 /// Holds expired in one step.
 const REAP_MAX: usize = 500;
-/// Records made up for in one step.
+/// Records replaced in one step.
 const MADE_UP_MAX: i64 = 500;
-/// Longest time of one step; below the lease, so that a hung renewal is tried again in time.
+/// Longest time of one step; below the lease, so that a hung renewal is retried in time.
 const STEP_TIME_MAX: Duration = Duration::from_secs(4);
 
-/// Longest time of one run of the removal of what has ended; the next run goes on where it stopped.
+/// Longest time of one run that removes ended rows; the next run continues where it stopped.
 const PRUNE_TIME_MAX: Duration = Duration::from_secs(120);
-/// Longest time of one run that sums usage or closes months; the next run goes on where it stopped.
+/// Longest time of one run that sums usage or closes months; the next run continues where it stopped.
 const BOOKS_TIME_MAX: Duration = Duration::from_secs(600);
-/// Open holds of this process that one step compares with what it knows; above what it may have at once.
+/// Open holds of this process that one step compares with its own list; more than it may have at once.
 const OPEN_MAX: i64 = 16_384;
-/// A hold is compared once it is this old: by then its request has heard of it.
+/// A hold is compared at this age: by then its request has received the reply.
 const COMPARED_AFTER: Duration = Duration::from_secs(30);
 
 /// Starts every job on the database's runtime. They end with `stopping`.
@@ -105,7 +105,7 @@ fn spawn(
                 () = stopping.cancelled() => return,
                 () = tokio::time::sleep(period) => {}
             }
-            // A step that hangs or panics must not end its job: leases depend on it.
+            // A step that hangs or panics must not end its job, because leases depend on it.
             let step = AssertUnwindSafe(take(&step, &gateway, &mut held)).catch_unwind();
             let cause = match tokio::time::timeout(time_max, step).await {
                 Ok(Ok(Ok(()))) => continue,
@@ -118,7 +118,7 @@ fn spawn(
     });
 }
 
-/// What a job keeps from step to step.
+/// State of a job between steps.
 #[derive(Default)]
 struct Held {
     /// The catalogue's file as it was last read.
@@ -137,7 +137,8 @@ async fn take(step: &Step, gateway: &Gateway, held: &mut Held) -> anyhow::Result
             renewed.map_err(Into::into)
         }
         Step::Reap(instance, lease) => {
-            // Who could not see the database cannot judge who is gone: all may have been as blind.
+            // A process that could not reach the database cannot decide which processes are gone: the others may have
+            // had the same outage.
             renew_lease(gateway, *instance, lease, &mut held.connection).await?;
             if lease.is_fit_to_reap(Instant::now()) {
                 reap(gateway).await?;
@@ -161,7 +162,7 @@ async fn take(step: &Step, gateway: &Gateway, held: &mut Held) -> anyhow::Result
     }
 }
 
-/// A step that is cut short drops the connection: the next one takes another.
+/// A step that is interrupted drops the connection: the next one opens another.
 async fn renew_lease(
     gateway: &Gateway,
     instance: InstanceId,
@@ -185,8 +186,8 @@ async fn renew_lease(
     Ok(())
 }
 
-/// Ends the holds that dead processes left behind and those of this one that no request has, and makes up for records
-/// that a dead process had not written.
+/// Ends the holds of dead processes and those of this one without a request, and writes the records that a dead process
+/// had not written.
 pub async fn reap(gateway: &Gateway) -> Result<(), StoreError> {
     let db = gateway.db.with_purpose(Purpose::Vital);
     let ambient = &gateway.ambient;
@@ -207,7 +208,7 @@ pub async fn reap(gateway: &Gateway) -> Result<(), StoreError> {
     transaction.commit().await
 }
 
-/// Lays the file over the built-in catalogue when it has changed. A bad file changes nothing.
+/// Applies the overlay file to the built-in catalogue when it has changed. An invalid file changes nothing.
 pub async fn reload_catalog(gateway: &Gateway, path: &Path, last: &mut String) -> anyhow::Result<()> {
     let text = tokio::fs::read_to_string(path).await.context("KAIROSROUTE_CATALOG cannot be read")?;
     if text != *last {

@@ -1,7 +1,7 @@
-//! A private PostgreSQL cluster for local mode: made under the data directory when it is missing, reached
-//! only through a Unix socket in a private directory, stopped by whoever is the last to use it.
-//! Only the PostgreSQL programs run as another user; the gateway never changes who it is. This must never
-//! listen on a network, weaken durability, or touch a cluster that belongs to the system's packages.
+//! A private PostgreSQL cluster for local mode: created under the data directory if it is missing, reached only through
+//! a Unix socket in a private directory, stopped by its last user. Only the PostgreSQL programs run as another user;
+//! the gateway never changes its own user. It must never listen on a network, weaken durability, or change a cluster of
+//! the system's packages.
 
 mod place;
 mod programs;
@@ -23,20 +23,19 @@ use tokio::time::{Instant, sleep};
 /// The database and its owner, an ordinary role, inside the private cluster.
 const DATABASE: &str = "kairosroute";
 
-/// How long one command waits for another one that is just starting or stopping the cluster.
+/// How long one command waits for another one that is starting or stopping the cluster.
 const TRANSITION_WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// A running private cluster, in use by this process.
 ///
-/// Dropped without [`stop`](Self::stop) it leaves the cluster running, as a crash would; the next start
-/// adopts it.
+/// Dropped without [`stop`](Self::stop) it leaves the cluster running, as a crash would; the next start uses it again.
 pub struct LocalPostgres {
     server: Server,
     socket_dir: PathBuf,
     data_dir: PathBuf,
-    /// Held for life by the one `serve` of the data directory; other commands have none.
+    /// Held by the one `serve` of the data directory while it runs; other commands have none.
     serving: Option<File>,
-    /// Shared by every process that uses the cluster, so that the last one knows to stop it.
+    /// Shared by every process that uses the cluster, so that the last one knows that it must stop it.
     users: File,
 }
 
@@ -55,7 +54,7 @@ impl LocalPostgres {
         }
     }
 
-    /// For the other commands: joins the cluster of a live `serve`, or starts it for their own time.
+    /// For the other commands: uses the cluster of a running `serve`, or starts it for its own time.
     pub async fn attach_or_start(data_dir: &Path) -> anyhow::Result<Self> {
         Self::open(place::prepare_data_dir(data_dir)?, None).await
     }
@@ -65,7 +64,7 @@ impl LocalPostgres {
         connect_options(&self.socket_dir)
     }
 
-    /// Gives the cluster up: the last process that uses it shuts it down, ending any session left.
+    /// Releases the cluster: the last process that uses it shuts it down, and ends any remaining session.
     pub async fn stop(self) -> anyhow::Result<()> {
         let _transition = lock_transition(&self.data_dir).await?;
         self.users.unlock().context("unlocking users.lock")?;
@@ -92,7 +91,7 @@ impl Drop for LocalPostgres {
     /// still holds copies of them.
     fn drop(&mut self) {
         for lock in [self.serving.as_ref(), Some(&self.users)].into_iter().flatten() {
-            // Nothing is lost if it fails: the lock ends with the process.
+            // A failure has no effect: the lock ends with the process.
             let _ = lock.unlock();
         }
     }

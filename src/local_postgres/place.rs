@@ -1,6 +1,6 @@
-//! Where a private cluster lies and whose it is. Decided once per data directory and never changed after:
-//! a cluster holds money, so it must never be replaced by an empty one, and a directory that somebody else
-//! made first must never be used.
+//! The place and owner of a private cluster. They are decided once for each data directory and never changed: a cluster
+//! holds money, so it must never be replaced by an empty one, and a directory that another user created first must
+//! never be used.
 
 use super::programs::{Interrupt, run_as};
 use anyhow::{Context, bail};
@@ -15,10 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where clusters lie whose user cannot reach the data directory (one below `/root`, for example).
+/// Place of clusters whose user cannot reach the data directory (one below `/root`, for example).
 const SHARED_HOME: &str = "/var/lib/kairosroute";
 
-/// In the data directory: the path of a cluster that lies elsewhere.
+/// In the data directory: the path of a cluster in another place.
 const RECORD: &str = "cluster-location";
 
 /// The user the PostgreSQL programs run as.
@@ -42,15 +42,15 @@ impl Account {
     }
 }
 
-/// A private directory (0700) that the cluster is kept in, and its owner.
+/// A private directory (0700) for the cluster, and its owner.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub home: PathBuf,
     pub account: Account,
 }
 
-/// Makes the data directory if it is missing and gives back its absolute path. Under root it can be passed
-/// through but not listed by others, so that the cluster's user reaches its part of it.
+/// Creates the data directory if it is missing and returns its absolute path. Under root other users can pass through
+/// it but not list it, so the cluster's user can reach its part of it.
 pub fn prepare_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
     let cannot = || format!("cannot make the data directory {}", path.display());
     if !path.exists() {
@@ -69,7 +69,7 @@ pub fn prepare_data_dir(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Finds the place of a data directory's cluster, or chooses and makes it.
+/// Finds the place of a data directory's cluster, or chooses and creates it.
 pub async fn choose(data_dir: &Path) -> anyhow::Result<Place> {
     let inside = data_dir.join("postgres");
     if let Some(home) = recorded(data_dir)? {
@@ -95,12 +95,12 @@ pub fn socket_dir(cluster: &Path) -> anyhow::Result<PathBuf> {
     let inode = fs::metadata(cluster).context("looking at the cluster")?.ino();
     let name =
         format!("kairosroute-{}", fingerprint(&[cluster.as_os_str().as_bytes(), &inode.to_be_bytes()]));
-    // Root's own /run leaves no room for somebody who takes the name first.
+    // Root's own /run: no other user can take the name first.
     let base = if Account::current().is_root() && Path::new("/run").is_dir() { "/run" } else { "/tmp" };
     Ok(Path::new(base).join(name))
 }
 
-/// Makes a directory that only `account` (and root) can enter, or checks that the one there is such.
+/// Creates a directory that only `account` (and root) can enter, or checks that the existing one is such a directory.
 pub fn make_private_dir(path: &Path, account: Account) -> anyhow::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
@@ -109,7 +109,7 @@ pub fn make_private_dir(path: &Path, account: Account) -> anyhow::Result<()> {
     }
     let metadata =
         fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
-    // Root's own and empty: ours from a moment ago, or from a start that was cut short right here.
+    // Root's own and empty: created by us just now, or by a start that was interrupted here.
     let fresh = Account::current().is_root() && metadata.uid() == 0 && is_empty(path)?;
     if !metadata.is_dir() || (metadata.uid() != account.uid && !fresh) {
         bail!("{} belongs to somebody else; remove it and start again", path.display());
@@ -133,7 +133,7 @@ fn recorded(data_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
     }
 }
 
-/// The programs run as the owner of what is there, whoever starts us; only root can be somebody else.
+/// The programs run as the owner of the existing directory, whoever starts us; only root can be another user.
 fn existing(home: PathBuf) -> anyhow::Result<Place> {
     let metadata = fs::symlink_metadata(&home)
         .with_context(|| format!("the local database {} is gone", home.display()))?;
@@ -149,7 +149,7 @@ fn existing(home: PathBuf) -> anyhow::Result<Place> {
     Ok(Place { home, account: owner })
 }
 
-/// The first free name: a cluster whose data directory was removed stays where it is, untouched.
+/// The first free name: a cluster whose data directory was removed stays there, unchanged.
 fn make_elsewhere(data_dir: &Path, account: Account) -> anyhow::Result<PathBuf> {
     let parent = Path::new(SHARED_HOME);
     let cannot = || format!("cannot make {SHARED_HOME}");
@@ -170,13 +170,13 @@ fn is_empty(path: &Path) -> io::Result<bool> {
     Ok(fs::read_dir(path)?.next().is_none())
 }
 
-/// Asked of the system itself, as that user: access lists and mount options count too.
+/// Tested by the system itself, as that user: access lists and mount options count too.
 async fn can_pass(account: Account, directory: &Path) -> anyhow::Result<bool> {
     let arguments = ["-c".as_ref(), "cd -- \"$1\"".as_ref(), "sh".as_ref(), directory.as_os_str()];
     Ok(run_as(account, Path::new("/bin/sh"), arguments, "", Interrupt::WithUs).await?.status.success())
 }
 
-/// The user that the system's packages make for PostgreSQL.
+/// The user that the system's packages create for PostgreSQL.
 fn postgres_account() -> anyhow::Result<Account> {
     let passwd = fs::read_to_string("/etc/passwd").context("reading /etc/passwd")?;
     parse_account(&passwd, "postgres").context(

@@ -1,6 +1,6 @@
-//! Finds PostgreSQL's programs and runs them as the user the cluster belongs to, with a bare environment.
-//! PostgreSQL refuses root, so under root the child, and only the child, becomes that user; a program of
-//! the cluster must never run with root's groups or the gateway's environment (which holds keys).
+//! Finds PostgreSQL's programs and runs them as the user who owns the cluster, with an empty environment. PostgreSQL
+//! refuses root, so under root the child process, and only it, becomes that user. A program of the cluster must never
+//! run with root's groups or the gateway's environment (which contains keys).
 
 use super::place::Account;
 use anyhow::{Context, bail};
@@ -53,7 +53,7 @@ impl Programs {
         }
     }
 
-    /// Runs one program to its end; a failure carries the last line it said.
+    /// Runs one program to its end; an error includes the last line of its output.
     pub async fn run<I, S>(
         &self,
         account: Account,
@@ -74,12 +74,12 @@ impl Programs {
     }
 }
 
-/// Whether a Ctrl-C at the terminal ends the program as well as us.
+/// Whether a Ctrl-C at the terminal also ends the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interrupt {
-    /// Making and starting a cluster: a program left behind would go on where the next start begins anew.
+    /// Creating and starting a cluster: a program that stays would continue where the next start begins again.
     WithUs,
-    /// Stopping it: an orderly shutdown goes on to its end.
+    /// Stopping it: an orderly shutdown continues to its end.
     Ignored,
 }
 
@@ -115,7 +115,7 @@ where
     let failed = || format!("cannot run {}", program.display());
     let mut child = command.spawn().with_context(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that ends without reading says why itself.
+        // If a program ends without reading, its own output states the reason.
         let _ = stdin.write_all(input.as_bytes()).await;
     }
     child.wait_with_output().await.with_context(failed)

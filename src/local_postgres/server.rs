@@ -1,6 +1,6 @@
-//! One cluster: made once, started, adopted when it already runs, stopped. A cluster is complete or absent,
-//! never half made; files inside it are written by PostgreSQL's own programs alone, so that the cluster's
-//! user cannot steer a write of root's.
+//! One cluster: created once, started, used again if it already runs, stopped. A cluster is complete or absent, never
+//! half created. Only PostgreSQL's own programs write files in it, so the cluster's user cannot redirect a write of
+//! root.
 
 use super::{
     DATABASE, connect_options,
@@ -25,7 +25,7 @@ pub const PORT: u16 = 5432;
 const WAIT_SECONDS_MAX: u64 = 120;
 const START_ATTEMPTS_MAX: u32 = 6;
 
-/// Durability is spelled out because money lies here. The log keeps a week, and of an error only the
+/// Durability settings are explicit because the cluster holds money. The log keeps a week, and for an error only the
 /// message: no statement and no detail, which would show rows.
 const SETTINGS: [&str; 17] = [
     "listen_addresses=''",
@@ -56,7 +56,7 @@ pub struct Server {
     start_log: PathBuf,
 }
 
-/// What `postmaster.pid` says of a server that runs.
+/// The content of `postmaster.pid` for a running server.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Postmaster {
     pub pid: u32,
@@ -65,7 +65,7 @@ pub struct Postmaster {
 }
 
 impl Server {
-    /// Finds the data directory's cluster or makes it.
+    /// Finds the data directory's cluster or creates it.
     pub async fn prepare(data_dir: &Path) -> anyhow::Result<Self> {
         let Place { home, account } = place::choose(data_dir).await?;
         let cluster = home.join("data");
@@ -77,7 +77,7 @@ impl Server {
         Ok(Self { account, programs, cluster, start_log: home.join("start.log") })
     }
 
-    /// Leaves with a server that accepts connections, and the directory of its socket.
+    /// Returns with a server that accepts connections, and the directory of its socket.
     pub async fn ensure_running(&self) -> anyhow::Result<PathBuf> {
         let mut failure = anyhow::anyhow!("the server ends as soon as it runs");
         for _ in 0..START_ATTEMPTS_MAX {
@@ -88,7 +88,7 @@ impl Server {
                 Ok(()) => {}
                 Err(refused) => {
                     failure = refused;
-                    // Children of a server that was killed need a moment to notice; until then none starts.
+                    // Children of a killed server need a moment to notice; until then no server can start.
                     sleep(Duration::from_millis(500)).await;
                 }
             }
@@ -101,13 +101,12 @@ impl Server {
         if self.live_postmaster().is_some() {
             self.control("stop", &["-m".as_ref(), "fast".as_ref()], Interrupt::Ignored).await?;
         }
-        // Left behind when something else lies in it: nothing depends on its absence.
+        // It stays if other files are in it: nothing depends on its absence.
         let _ = fs::remove_dir(socket_dir);
         Ok(())
     }
 
-    /// The running server of exactly this cluster. A process that merely got the number of a dead server
-    /// does not count.
+    /// The running server of exactly this cluster. Another process that got the number of a dead server does not count.
     pub fn live_postmaster(&self) -> Option<Postmaster> {
         let postmaster = parse_postmaster(&fs::read_to_string(self.pid_file()).ok()?)?;
         let arguments = fs::read(format!("/proc/{}/cmdline", postmaster.pid)).ok()?;
@@ -163,9 +162,9 @@ impl Server {
         Ok(None)
     }
 
-    /// After a reboot the number in the file can belong to any process of the same user, and PostgreSQL
-    /// would take that one for a live server. Called only when no server of this cluster runs; should one
-    /// have left children, PostgreSQL finds them by their shared memory and refuses.
+    /// After a reboot the number in the file can belong to any process of the same user, and PostgreSQL would treat
+    /// that process as a live server. Called only when no server of this cluster runs; if one has left children,
+    /// PostgreSQL finds them by their shared memory and refuses.
     fn clear_foreign_pid_file(&self) {
         let content = fs::read_to_string(self.pid_file()).unwrap_or_default();
         let taken =
@@ -190,7 +189,7 @@ fn cluster_major(cluster: &Path) -> anyhow::Result<Option<u32>> {
     Ok(Some(version.trim().parse().context("reading PG_VERSION")?))
 }
 
-/// Made beside its final place and renamed when it is whole. Anyone who gets to the socket is let in: only
+/// Created beside its final place and renamed when it is complete. Everyone who can reach the socket is admitted: only
 /// the cluster's user and root can enter the socket's directory. The gateway's role is an ordinary one.
 async fn initialise(
     programs: &Programs,

@@ -1,4 +1,4 @@
-//! These start real servers, in directories of their own that they remove again.
+//! These tests start real servers, in their own directories that they remove again.
 
 use super::*;
 use crate::store;
@@ -172,7 +172,7 @@ async fn a_data_directory_that_the_server_cannot_reach_has_its_cluster_elsewhere
     execute(&again, "SELECT id FROM kept").await.unwrap();
     again.stop().await.unwrap();
 
-    // With the data directory the keys are gone: the old rows are nothing a new one could open.
+    // The keys are lost with the data directory: a new one could not open the old rows.
     fs::remove_dir_all(scratch.data_dir()).unwrap();
     let fresh = LocalPostgres::start(&scratch.data_dir()).await.unwrap();
     assert!(execute(&fresh, "SELECT id FROM kept").await.is_err());

@@ -1,5 +1,5 @@
-//! The rules of an API key and of an organization that bound rate, use at a time and spend: judging their fields and
-//! laying them over what is stored.
+//! The rules of an API key and of an organization about rates, concurrency and spend: checking their fields and
+//! applying them to the stored rules.
 
 use super::{AccountError, Field, lay_over, lay_over_option};
 use crate::{
@@ -14,15 +14,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::net::IpAddr;
 
-/// Networks in one list.
+/// Maximum networks in one list.
 const NETS_MAX: usize = 100;
-/// The most that a rule about money may name: one million dollars.
+/// The maximum amount in a rule about money: one million dollars.
 const AMOUNT_NANO_MAX: i64 = 1_000_000_000_000_000;
 
-/// Dollars as they arrive: a number or a decimal string.
+/// Dollars as received: a number or a decimal string.
 pub type Amount = Box<RawValue>;
 
-/// Whether providers may use prompts for their own ends.
+/// Whether providers may use prompts for their own purposes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DataCollection {
@@ -46,7 +46,7 @@ pub struct BudgetChange {
     pub includes_own: Field<bool>,
 }
 
-/// Fields of [`KeyRules`], judged.
+/// Fields of [`KeyRules`] after the checks.
 #[derive(Clone, Debug, Default)]
 pub struct RulesChange {
     pub rates: RatesChange,
@@ -57,7 +57,7 @@ pub struct RulesChange {
     pub data_collection: Field<DataCollection>,
 }
 
-/// The body that changes an organization's rules, as it arrives.
+/// The body that changes an organization's rules, as received.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct OrganizationBody {
@@ -73,7 +73,7 @@ pub struct OrganizationBody {
     alert_emails: Field<bool>,
 }
 
-/// The same, judged.
+/// The same after the checks.
 #[derive(Clone, Debug, Default)]
 pub struct OrganizationChange {
     pub time_zone: Field<String>,
@@ -85,7 +85,7 @@ pub struct OrganizationChange {
 }
 
 impl RatesChange {
-    /// Judges three fields; `names` are those that a message gives them.
+    /// Checks three fields; `names` are their names in messages.
     pub(super) fn judge(fields: [Field<u32>; 3], names: [&str; 3]) -> Result<Self, AccountError> {
         for (field, name) in fields.iter().zip(names) {
             if *field == Field::Set(0) {
@@ -113,7 +113,7 @@ impl BudgetChange {
         Ok(Self { amount: amount.try_map(|text| parse_amount("budgetUsd", &text))?, period, includes_own })
     }
 
-    /// The budget after the change. Without an amount there is none, and then nothing else to set.
+    /// The budget after the change. Without an amount there is no budget, and no other budget field may be set.
     pub fn apply(&self, budget: Option<BudgetRule>) -> Result<Option<BudgetRule>, AccountError> {
         let amount = match self.amount {
             Field::Keep => budget.map(|budget| budget.amount),
@@ -185,7 +185,7 @@ pub const RATES: [&str; 3] = ["requestsPerMinute", "tokensPerMinute", "concurren
 pub const END_USER_RATES: [&str; 3] =
     ["endUserRequestsPerMinute", "endUserTokensPerMinute", "endUserConcurrentRequests"];
 
-/// Dollars of 0 or more, without a float on the way.
+/// Dollars of 0 or more, parsed without floats.
 pub fn parse_amount(param: &str, text: &RawValue) -> Result<NanoUsd, AccountError> {
     let amount = NanoUsd::parse(text.get().trim_matches('"')).ok();
     amount.filter(|amount| (0..=AMOUNT_NANO_MAX).contains(&amount.0)).ok_or_else(|| {

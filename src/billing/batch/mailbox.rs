@@ -1,6 +1,5 @@
-//! Answers of one flush that wait on the same worker thread travel there together: one wake of the thread
-//! instead of one for each. Waking a thread costs more than everything else an answer does. A thread without a
-//! mailbox is answered directly.
+//! Sends the replies of one flush for one worker thread together: one wake-up of the thread instead of one for each
+//! reply. Waking a thread costs more than the rest of a reply. A thread without a mailbox gets its replies directly.
 
 use super::{
     super::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome},
@@ -17,13 +16,13 @@ thread_local! {
 #[derive(Clone)]
 pub(super) struct Mailbox(mpsc::UnboundedSender<Vec<Letter>>);
 
-/// Who waits for an answer, and where.
+/// The receiver of a reply, and its thread.
 pub(super) struct ReplyTo<T> {
     answer: oneshot::Sender<T>,
     mailbox: Option<Mailbox>,
 }
 
-/// One answer on its way.
+/// One pending reply.
 pub(super) enum Letter {
     Hold { reply: oneshot::Sender<HoldAnswer>, answer: HoldAnswer, void: Settle },
     Settle { reply: oneshot::Sender<SettleAnswer>, answer: SettleAnswer },
@@ -32,11 +31,11 @@ pub(super) enum Letter {
 pub(super) type HoldAnswer = Result<HoldOutcome, LedgerError>;
 pub(super) type SettleAnswer = Result<SettleOutcome, LedgerError>;
 
-/// Letters of one flush by mailbox; few, so they are searched.
+/// Pending replies of one flush by mailbox; there are few mailboxes, so they are searched.
 #[derive(Default)]
 pub(super) struct Outbox(Vec<(Mailbox, Vec<Letter>)>);
 
-/// A reply to give and the way to hear it, for a question asked by this thread.
+/// A sender and a receiver for a reply to this thread.
 pub(super) fn reply_here<T>() -> (ReplyTo<T>, oneshot::Receiver<T>) {
     let (answer, heard) = oneshot::channel();
     let mailbox = MAILBOX.with(|mailbox| mailbox.borrow().clone());
@@ -44,7 +43,7 @@ pub(super) fn reply_here<T>() -> (ReplyTo<T>, oneshot::Receiver<T>) {
 }
 
 impl Ledger {
-    /// Gives this thread a mailbox. To be called once by each worker, inside its local task set.
+    /// Creates the mailbox of this thread. Each worker must call it once, inside its local task set.
     pub fn deliver_here(&self) {
         let (letters, inbox) = mpsc::unbounded_channel();
         tokio::task::spawn_local(deliver(inbox, self.clone()));
@@ -57,7 +56,7 @@ async fn deliver(mut inbox: mpsc::UnboundedReceiver<Vec<Letter>>, ledger: Ledger
         for letter in letters {
             match letter {
                 Letter::Settle { reply, answer } => {
-                    // A caller that left has its settle written all the same.
+                    // The settle of a caller that no longer waits is written all the same.
                     let _ = reply.send(answer);
                 }
                 Letter::Hold { reply, answer, void } => {
@@ -78,7 +77,7 @@ impl<T> ReplyTo<T> {
 }
 
 impl ReplyTo<HoldAnswer> {
-    /// Answers, at once or with the other letters of this flush. `false`: nobody is there to take it.
+    /// Replies at once, or together with the other replies of this flush. `false`: the receiver is gone.
     pub fn hold(self, answer: HoldAnswer, void: Settle, outbox: &mut Outbox) -> bool {
         match self.mailbox.filter(|_| !self.answer.is_closed()) {
             Some(mailbox) => {
@@ -110,7 +109,7 @@ impl Outbox {
         }
     }
 
-    /// Sends everything. Returns the holds whose thread has ended: they are nobody's and must be given back.
+    /// Sends all replies. Returns the holds whose thread has ended: they have no owner and must be released.
     pub fn send(&mut self) -> Vec<Settle> {
         let mut orphans = Vec::new();
         for (mailbox, letters) in self.0.drain(..) {

@@ -1,6 +1,6 @@
-//! The one task that writes the ledger for this process. It owns a connection, takes what has queued up
-//! while the last flush ran, and retries under the same ids when the database fails: every statement
-//! recognises what an earlier try has written.
+//! The only task that writes the ledger for this process. It owns a connection, takes the operations that queued up
+//! during the last flush, and retries with the same ids when the database fails: every statement recognizes what an
+//! earlier try has written.
 
 mod answer;
 mod locked;
@@ -27,7 +27,7 @@ use tokio::{
     time::Instant,
 };
 
-/// Tries after which a hold or settle that the database keeps neither accepting nor explaining is given up.
+/// Tries after which a hold or settle is given up that the database neither accepts nor explains.
 const UNCLEAR_MAX: u8 = 8;
 /// Operations taken from the queue at once.
 const INTAKE_MAX: usize = 1_024;
@@ -38,9 +38,9 @@ struct PendingHold {
     request: HoldRequest,
     reply: HoldReply,
     deadline: Instant,
-    /// An earlier try may have written it without our hearing of it.
+    /// An earlier try may have written it without a reply to us.
     ambiguous: bool,
-    /// It has been refused beside others of its account and is asked once more alone, for what is left.
+    /// It was refused together with others of its account, and is tried once more alone, for the remaining credit.
     alone: bool,
     unclear: u8,
     _permit: OwnedSemaphorePermit,
@@ -53,7 +53,7 @@ struct PendingSettle {
     _counted: Counted,
 }
 
-/// Operations in a flush from which on the next one waits for those who were answered.
+/// From this number of operations in a flush on, the next flush waits briefly for the callers that were answered.
 const LINGER_FROM: usize = 4;
 
 pub(super) struct Writer {
@@ -71,13 +71,13 @@ pub(super) struct Writer {
     checkpoints: HashMap<HoldId, Checkpoint>,
     /// Holds that were admitted and have not ended: their requests are running.
     known: HashSet<HoldId>,
-    /// Accounts that other transactions hold: what is about them waits, and nothing else does.
+    /// Accounts that other transactions have locked: only operations on them wait.
     locked: HashSet<OrgScope>,
     next_probe: Instant,
     barriers: Vec<oneshot::Sender<()>>,
     outbox: Outbox,
     columns: Flush,
-    /// Operations to write one by one, to find the one that the database refuses.
+    /// Operations that are written one by one, to find the one that the database refuses.
     singly: usize,
     next_flush: Instant,
     next_checkpoint: Instant,
@@ -115,7 +115,7 @@ impl Writer {
         }
     }
 
-    /// Runs until every handle is gone and everything is written.
+    /// Runs until every handle is dropped and everything is written.
     pub(super) async fn run(mut self) {
         let mut ops = Vec::with_capacity(INTAKE_MAX);
         let mut failures = 0_u32;
@@ -134,19 +134,19 @@ impl Writer {
         }
     }
 
-    /// Waits until there is something to write and a flush is due, and takes in what has queued up by then.
-    /// `false`: all is written and nobody can ask for more.
+    /// Waits until there is something to write and a flush is due, and takes the queued operations. `false`: everything
+    /// is written and no handle is left.
     async fn intake(&mut self, ops: &mut Vec<Op>, failures: u32) -> bool {
         if failures > 0 {
             let pause = Duration::from_millis(5).saturating_mul(1 << failures.min(10));
             tokio::time::sleep(pause.min(self.limits.retry_pause_max)).await;
         } else if self.is_idle() {
             if !self.barriers.is_empty() {
-                // Who asks whether all is written may be about to close the pool, which waits for this one.
+                // The caller that waits for this may be about to close the pool, which waits for this connection.
                 self.connection = None;
             }
             for barrier in self.barriers.drain(..) {
-                // Who asked may have gone.
+                // The caller may no longer wait.
                 let _ = barrier.send(());
             }
             if self.inbox.recv_many(ops, INTAKE_MAX).await == 0 {
@@ -160,8 +160,8 @@ impl Writer {
             // Zero or too late: the checkpoints are written now.
             let _ = tokio::time::timeout_at(self.next_checkpoint, arrived).await;
         }
-        // Callers that were answered together come back together: a short wait after a busy flush puts them all
-        // into the next one, instead of half of them into each.
+        // Callers that were answered together send their next operations together: a short wait after a busy flush puts
+        // all of them into the next flush, instead of half of them into each.
         let wait = self.next_flush.saturating_duration_since(Instant::now());
         if !wait.is_zero() && self.inbox.len() < self.limits.batch_max {
             // The runtime's timer ticks in milliseconds; this is a fraction of one.
@@ -210,15 +210,15 @@ impl Writer {
             }
             Op::Unknown { holds, reply } => {
                 let unknown = self.unknown_of(holds);
-                // Who asked may have gone.
+                // The caller may no longer wait.
                 let _ = reply.send(unknown);
             }
             Op::Barrier(reply) => self.barriers.push(reply),
         }
     }
 
-    /// Fails the holds whose callers have waited long enough or have gone, and all while the database is known to be
-    /// away.
+    /// Fails the holds whose callers have waited long enough or have stopped waiting, and all holds while the database
+    /// is known to be unreachable.
     fn drop_overdue_holds(&mut self) {
         let now = Instant::now();
         let is_away = self.db.state().is_known_away();
@@ -231,7 +231,7 @@ impl Writer {
         }
     }
 
-    /// One round: a flush of settles and holds, then what is rarer.
+    /// One round: a flush of settles and holds, then the rarer operations.
     async fn write(&mut self) -> Result<(), StoreError> {
         self.probe_locked().await?;
         if !self.settles.is_empty() || !self.holds.is_empty() {
@@ -293,13 +293,13 @@ impl Writer {
                 self.put_back(settles, holds.into_iter().map(PendingHold::into_ambiguous).collect());
                 self.after_contention(error, scopes).await.map(|()| 0)
             }
-            // The connection goes: a server that has become a read-only standby refuses everything.
+            // The connection is closed: a server that has become a read-only standby refuses everything.
             Err(error) => self.refused(settles, holds, error).map(|()| count),
         }
     }
 
-    /// The database refuses a flush for what is in it: each operation is tried by itself, so that one
-    /// cannot hold up the others, and a refused one is given up unless it is money that may yet be accepted.
+    /// The database refuses a flush because of its content: each operation is tried alone, so that one cannot block the
+    /// others. A refused operation is given up unless it is money that may still be accepted.
     fn refused(
         &mut self,
         mut settles: Vec<PendingSettle>,
@@ -318,7 +318,7 @@ impl Writer {
         }
         let Some(pending) = settles.pop() else { return Ok(()) };
         if let StoreError::Refused(_) = error {
-            // Also what a server says that may not write just now; a settle is never lost to that.
+            // Includes the error of a server that cannot write at the moment; a settle is never lost because of it.
             self.settles.push_back(pending);
             return Err(error);
         }
@@ -331,7 +331,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Moves up to a flush of operations out of the queues, each hold once, and into the columns.
+    /// Moves up to one flush of operations from the queues into the columns, each hold once.
     fn take_batch(&mut self) -> (Vec<PendingSettle>, Vec<PendingHold>) {
         self.columns.clear();
         let single = self.singly > 0;
@@ -385,7 +385,7 @@ impl Writer {
         let checkpoints: Vec<Checkpoint> =
             holds.into_iter().filter_map(|hold| self.checkpoints.remove(&hold)).collect();
         let mut connection = self.connect().await?;
-        // Best effort: what fails here is not tried again, the next checkpoint of the hold will do.
+        // Best effort: a failed checkpoint is not retried, because the hold's next checkpoint replaces it.
         let writing = async {
             connection.start(Some(ledger::PLANS)).await?;
             ledger::checkpoint(&mut connection, &checkpoints).await?;
@@ -396,13 +396,13 @@ impl Writer {
         Ok(())
     }
 
-    /// The writer's own connection. It is not given back between flushes (the pool would test it with a round
-    /// trip each time) and closes when dropped, since a statement cut short may still be running on it.
+    /// The writer's own connection. It is not returned between flushes (the pool would test it with a round trip each
+    /// time), and it closes when dropped, because an interrupted statement may still be running on it.
     async fn connect(&mut self) -> Result<KeptConnection, StoreError> {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        // Whatever the server says to a new connection says nothing about the operations that wait for it.
+        // An error on a new connection says nothing about the waiting operations.
         self.within_time(self.db.keep()).await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 

@@ -32,7 +32,7 @@ fn golden_vectors_of_real_models() {
         ("openai/gpt-4o", usage(k, k, 0, 0, 500), "0.00875"),
         // 1000 × 4 + 1000 × 0.4 + 1000 × 5 + 100 × 20: a cache write costs 1.25 inputs
         ("openai/gpt-5.6-sol", usage(k, k, k, 0, 100), "0.0114"),
-        // at 272,000 still the base price, one token more and the whole request is dearer
+        // at 272,000 still the base price, one token more and the whole request is more expensive
         ("openai/gpt-5.6-sol", usage(272 * k, 0, 0, 0, k), "1.108"),
         ("openai/gpt-5.6-sol", usage(272 * k, 1, 0, 0, k), "2.2060008"),
         // 100k × 3 + 10k × 0.3 + 10k × 3.75 + 10k × 6 + 1k × 15
@@ -40,7 +40,7 @@ fn golden_vectors_of_real_models() {
         // five times everything over 100k, writes of both kinds included
         ("anthropic/claude-haiku-5-5", usage(100 * k, 0, 10 * k, 10 * k, k), "0.06875"),
         ("anthropic/claude-haiku-5-5", usage(80 * k, 0, 10 * k, 10 * k, k), "0.01175"),
-        // xAI: exactly 200,000 is already the dearer tier
+        // xAI: exactly 200,000 already has the more expensive tier
         ("xai/grok-4.7", usage(199_999, 0, 0, 0, k), "0.405998"),
         ("xai/grok-4.7", usage(100 * k, 100 * k, 0, 0, k), "0.512"),
         // Google: exactly 200,000 is not
@@ -107,7 +107,7 @@ fn what_has_no_price_is_an_error_and_never_free() {
         upper_bound(catalog.get("groq/compound").unwrap(), &some, AT, None),
         Err(PriceError::Unpriced)
     );
-    // An introductory price has an end; what comes after it nobody has said.
+    // An introductory price has an end; the price after it is unknown.
     let later = datetime!(2027-01-01 00:00 UTC);
     assert_eq!(priced("google/gemini-3.8-flash-tts", &some, later, None), Err(PriceError::Unpriced));
     // No output, no need for its price.
@@ -160,7 +160,7 @@ fn lines_hold_only_what_was_used_and_write_decimal_text() {
     );
 }
 
-/// A model whose every price is drawn, tiers cheaper than the base included.
+/// A model with random prices, including tiers cheaper than the base.
 fn drawn(prices: &[u32], above: u64, inclusive: bool) -> Catalog {
     let fields = [
         "input",

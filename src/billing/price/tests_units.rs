@@ -143,7 +143,7 @@ fn a_count_without_any_price_is_an_error_and_never_free() {
         ("openai/whisper-1", Usage { characters: 10, audio_ms: 10, ..none }),
         // Priced by the size of the picture, which is not known here.
         ("openai/dall-e-3", Usage { images: 1, ..none }),
-        // Searches priced by how deep they go, likewise.
+        // Searches priced by their depth, likewise.
         ("perplexity/sonar", Usage { input: 1, output: 1, searches: 1, ..none }),
         ("mistral/mistral-ocr-latest", Usage { queries: 1, ..none }),
     ] {
@@ -218,7 +218,7 @@ fn the_bound_takes_the_dearer_way_of_counting() {
     let heard = Usage { audio_input: 10_000, audio_ms: 60_000, ..none };
     assert_eq!(bound("openai/gpt-4o-transcribe", heard), dollars("0.025"));
     assert_eq!(bound("openai/gpt-4o-transcribe", Usage { audio_ms: 600_000, ..heard }), dollars("0.06"));
-    // What may turn out to be text or audio is counted as the dearer.
+    // Tokens that may be text or audio are counted as the more expensive kind.
     let said = Usage { audio_output: 1_000, ..none };
     assert_eq!(bound("openai/gpt-audio-1.5", said), dollars("0.064"));
     assert_eq!(bound("google/gemini-2.0-flash", Usage { audio_input: 1_000, ..none }), dollars("0.0007"));

@@ -26,7 +26,7 @@ const USAGE_COLUMNS: &str = "INSERT INTO usage (org_id, request_id, turn, api_ke
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_planted_drift_is_found() {
     let test = books().await;
-    // The constraints would refuse some of these; the audit may not rely on them.
+    // The constraints would refuse some of these; the audit must not depend on them.
     test.tamper(
         "ALTER TABLE entry DROP CONSTRAINT entry_split_ck; ALTER TABLE hold DROP CONSTRAINT hold_resolved_ck;
          DROP INDEX entry_hold_uq",
@@ -112,7 +112,7 @@ async fn each_planted_drift_is_found() {
     assert_clean(&test).await;
 }
 
-/// Plants in a transaction that is rolled back, so that each drift stands alone.
+/// Plants in a transaction that is rolled back, so that each drift is tested alone.
 async fn assert_found(test: &TestDb, check: &str, sql: String) {
     let mut transaction = test.db.begin().await.unwrap();
     let planted = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.clone())).execute(&mut *transaction).await.unwrap();

@@ -1,4 +1,5 @@
-//! Budgets in the statement of holds: never oversold, whatever runs beside, and counted in the period they belong to.
+//! Budgets in the statement of holds: never exceeded, with any concurrent work, and counted in the period that they
+//! belong to.
 
 use super::*;
 use crate::{
@@ -92,11 +93,11 @@ async fn what_is_settled_is_spent_and_what_is_voided_is_free_again() {
     ledger.settle(Settle::void(scope, second.id)).await.unwrap();
     assert_eq!(read(&test, scope, Some(mine)).await.spent, NanoUsd(210));
     assert_eq!(read(&test, scope, None).await.spent, NanoUsd(210));
-    // A second word on the same hold changes nothing.
+    // A second settle of the same hold changes nothing.
     let repeat = ledger.settle(Settle::charge(scope, first.id, bill(200), entry(&test))).await.unwrap();
     assert_eq!(repeat, SettleOutcome::Repeat);
     assert_eq!(read(&test, scope, Some(mine)).await.spent, NanoUsd(210));
-    // The last word does, by the difference.
+    // A correction changes the budget by the difference.
     let revised = Settle::charge(scope, first.id, bill(100), entry(&test)).revising();
     assert_eq!(ledger.settle(revised).await.unwrap(), SettleOutcome::Revised);
     assert_eq!(read(&test, scope, Some(mine)).await.spent, NanoUsd(105));
@@ -169,7 +170,7 @@ async fn a_budget_that_is_set_later_counts_what_the_period_has_seen() {
     let budget = read(&test, scope, Some(key)).await;
     assert_eq!((budget.spent, budget.held), (NanoUsd(105), NanoUsd(300)));
     assert_clean(&test).await;
-    // The process dies: what it held is charged as of its checkpoint, here nothing, and is free again.
+    // The process dies: its hold is charged by its checkpoint, here nothing, and is free again.
     let_lapse(&test, instance).await;
     let mut transaction = test.db.begin().await.unwrap();
     let reaped = crate::billing::reap::reap_once(&mut transaction, &test.ambient, 10).await.unwrap();
@@ -198,7 +199,7 @@ async fn an_own_key_counts_where_the_budget_says_so_and_touches_no_credit() {
     assert_clean(&test).await;
 }
 
-/// What a step of the model does.
+/// The effect of a step on the model.
 #[derive(Clone, Debug)]
 enum Step {
     Hold { key: usize, amount: i64 },

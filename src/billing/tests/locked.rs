@@ -1,4 +1,4 @@
-//! An account that another transaction holds is its organization's trouble alone.
+//! If another transaction has locked an account, only its organization has to wait.
 
 use super::*;
 use crate::billing::ledger::{HoldOutcome, LedgerError, Settle, SettleOutcome};

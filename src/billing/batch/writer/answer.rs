@@ -1,5 +1,5 @@
-//! From what a flush did to what its callers hear. A hold that was written but that nobody takes is given
-//! back; a settle that ended nothing is read again, in a new statement, to learn why.
+//! Turns the result of a flush into replies to its callers. A hold that was written but has no receiver is released; a
+//! settle that ended nothing is read again, in a new statement, to find the reason.
 
 use super::{PendingHold, PendingSettle, SettleReply, UNCLEAR_MAX, Writer};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl PendingHold {
-    /// A try of it may have been written without our hearing of it.
+    /// A try of it may have been written without a reply to us.
     pub(super) fn into_ambiguous(mut self) -> Self {
         self.ambiguous = true;
         self
@@ -57,7 +57,7 @@ impl Writer {
         }
     }
 
-    /// What was refused beside others of its account, and would do with less, is asked once more alone.
+    /// A hold that was refused together with others of its account, and accepts less, is tried once more alone.
     fn refuse_hold(&mut self, mut pending: PendingHold, accounts: &[OrgScope], outcome: HoldOutcome) {
         let beside = accounts.iter().filter(|scope| **scope == pending.request.scope).count();
         if beside > 1 && !pending.alone && pending.request.floor < pending.request.want {
@@ -82,13 +82,13 @@ impl Writer {
         }
     }
 
-    /// Lets the answers of this round go.
+    /// Sends the replies of this round.
     pub(super) fn send_answers(&mut self) {
         let orphans = self.outbox.send();
         orphans.into_iter().for_each(|settle| self.void(settle));
     }
 
-    /// Gives back a hold that nobody takes.
+    /// Releases a hold without a receiver.
     fn void(&mut self, settle: Settle) {
         let counted = Counted::one_of(&self.unwritten);
         self.settles.push_back(PendingSettle { settle, reply: None, unclear: 0, _counted: counted });
@@ -122,7 +122,7 @@ impl Writer {
                     log_unposted(&pending.settle, outcome);
                     self.answer_settle(pending.reply, Ok(outcome));
                 }
-                // Open again: the hold was committed while the flush ran and is there for the next one.
+                // Open again: the hold was committed during the flush and is visible to the next one.
                 Ok(None) if pending.unclear < UNCLEAR_MAX => {
                     pending.unclear += 1;
                     self.settles.push_back(pending);
@@ -144,7 +144,7 @@ impl Writer {
         failure.map_or(Ok(()), Err)
     }
 
-    /// What stands where a settle ended nothing, after putting right what it puts right; `None` when its hold is open.
+    /// The recorded state for a settle that ended nothing, after the possible correction; `None` if its hold is open.
     async fn read_end(&mut self, settle: &Settle) -> Result<Option<SettleOutcome>, StoreError> {
         let mut connection = self.connect().await?;
         let reading = async {
@@ -165,7 +165,7 @@ impl Writer {
             _ if same => return Ok(Some(SettleOutcome::Repeat)),
             _ => return Ok(Some(SettleOutcome::Conflict { charge })),
         };
-        // Where nothing was left to correct, an earlier try of this settle did it, or another settle was first.
+        // If nothing was left to correct, an earlier try of this settle did it, or another settle was first.
         let done = self.correct(settle, revision).await?;
         Ok(Some(if done || same { corrected } else { SettleOutcome::Conflict { charge } }))
     }

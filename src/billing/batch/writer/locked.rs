@@ -1,5 +1,5 @@
-//! Accounts that other transactions hold, and holds that nobody knows. A flush waits only a bounded time for any one
-//! account; then it goes on without it, and what is about that account waits until a look finds it free.
+//! Accounts that other transactions have locked, and unknown holds. A flush waits only a bounded time for one account;
+//! then it continues without it, and operations on that account wait until a check finds it free.
 
 use super::Writer;
 use crate::{
@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use tokio::time::Instant;
 
 impl Writer {
-    /// Everything that waits is about locked accounts.
+    /// All waiting operations concern locked accounts.
     pub(super) fn only_locked(&self) -> bool {
         let free = |scope: OrgScope| !self.locked.contains(&scope);
         !self.locked.is_empty()
@@ -20,8 +20,8 @@ impl Writer {
             && !self.abandoned.iter().any(|hold| free(hold.scope))
     }
 
-    /// A statement on these accounts lost to another transaction: those that are locked are left out from now on.
-    /// Gives the error back where none is, for the statement is then simply tried again.
+    /// A statement on these accounts lost to another transaction: locked ones are left out from now on. Returns the
+    /// error if none is locked, because then the statement is simply retried.
     pub(super) async fn after_contention(
         &mut self,
         error: StoreError,
@@ -43,7 +43,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes in again the accounts that have become free.
+    /// Includes accounts again that have become free.
     pub(super) async fn probe_locked(&mut self) -> Result<(), StoreError> {
         if self.locked.is_empty() || Instant::now() < self.next_probe {
             return Ok(());
@@ -67,7 +67,7 @@ impl Writer {
         Ok(locked)
     }
 
-    /// Those that no request has and that are not on their way to the database.
+    /// Those that belong to no request and are not queued for the database.
     pub(super) fn unknown_of(&self, holds: Vec<HoldId>) -> Vec<HoldId> {
         let queued: HashSet<HoldId> = (self.holds.iter().map(|pending| pending.request.id))
             .chain(self.settles.iter().map(|pending| pending.settle.hold))
