@@ -10,7 +10,7 @@ use crate::{
         AnswerReader, Dialect, Reading,
         canonical::{Answer as Canonical, Event},
         kinds::{KindAnswer, Refused},
-        openai_chat::{AnswerEdits, reply, usage},
+        openai_chat::{AnswerEdits, reply, usage, without_phantom_calls},
         responses,
     },
     domain::{provider::ProviderId, secret::Secret, shares::Charge, usage::Usage},
@@ -204,6 +204,9 @@ fn whole_chat(context: &UpstreamContext, body: Vec<u8>) -> Result<Answer, Upstre
     let service_tier = seen.service_tier.map(str::to_owned);
     let edits = AnswerEdits::of(context.provider).filter(|edits| edits.needs(&seen));
     let edited = edits.filter(|_| context.client == Dialect::Chat).and_then(|mut edits| edits.body(json));
+    let is_phantom = seen.ends_for_calls && !seen.odd.calls;
+    let edited =
+        if is_phantom { without_phantom_calls(edited.as_deref().unwrap_or(json)).or(edited) } else { edited };
     let body = Body::Bytes(edited.unwrap_or(body));
     Ok(Answer::Whole { usage, service_tier, text, body, memory: None, reading: reading_of(context) })
 }

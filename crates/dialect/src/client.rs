@@ -6,7 +6,7 @@ use super::{
     canonical::{self, Answer, Effort, Event, Thinking},
     completions::{self, CompletionsRequest},
     dropped,
-    json::Member,
+    json::{Member, Raw},
     messages::{self, MessagesRequest},
     openai_chat::{self, ChatRequest},
     responses::{self, ResponsesRequest},
@@ -146,7 +146,22 @@ impl<'a> ClientRequest<'a> {
 
     /// The same refusal by the client's name of the field.
     pub fn named(&self, unsupported: Unsupported) -> Unsupported {
-        Unsupported { field: called(self.dialect(), unsupported.field), ..unsupported }
+        let place = unsupported.tool_type.as_deref().and_then(|typed| self.place_of_tool(typed));
+        let field = place.map_or_else(|| called(self.dialect(), unsupported.field), Cow::Owned);
+        Unsupported { field, ..unsupported }
+    }
+
+    /// Where the first tool of a type stands, such as `tools[1]`.
+    fn place_of_tool(&self, typed: &str) -> Option<String> {
+        let is = |tool: Raw<'_>| tool.member("type").and_then(Raw::text).is_some_and(|own| own == typed);
+        let tools = self.members().iter().find(|member| member.key == "tools")?.value.elements();
+        tools.into_iter().enumerate().find_map(|(index, tool)| {
+            if is(tool) {
+                return Some(format!("tools[{index}]"));
+            }
+            let inner = tool.member("tools")?.elements().into_iter().position(is)?;
+            Some(format!("tools[{index}].tools[{inner}]"))
+        })
     }
 
     /// The request in the canonical form.

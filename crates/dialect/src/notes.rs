@@ -3,7 +3,7 @@
 
 use super::{
     canonical::{Json, Setting, What},
-    json::Member,
+    json::{Member, Raw},
 };
 
 /// More names than this tell nobody more.
@@ -25,6 +25,13 @@ impl<'a> Notes<'a> {
         let name = if plain { format!("{path}.{}", member.key) } else { path.to_owned() };
         if !self.unknown.iter().any(|(known, _)| *known == name) {
             self.unknown.push((name, Json::of(member.value)));
+        }
+    }
+
+    /// Notes something that has no place, by a name of its own.
+    pub(crate) fn add_named(&mut self, name: &str, value: Raw<'a>) {
+        if self.unknown.len() < NOTES_MAX && !self.unknown.iter().any(|(known, _)| *known == name) {
+            self.unknown.push((name.to_owned(), Json::of(value)));
         }
     }
 

@@ -61,6 +61,11 @@ pub struct Head<'a> {
 /// What to do without a model's name.
 pub(crate) const MODEL_MISSING: &str =
     "`model` is missing: name one, such as `openai/gpt-5.4-mini`; GET /v1/models lists them";
+/// The same without a conversation.
+pub(crate) const MESSAGES_MISSING: &str = "`messages` is missing: send the conversation as a list, such as [{\"role\": \"user\", \"content\": \"Hello\"}]";
+/// What a body is that is a list, a text or a number.
+pub(crate) const NO_OBJECT: &str =
+    "The request body must be a JSON object, such as {\"model\": …, \"messages\": […]}";
 
 impl Default for Head<'_> {
     fn default() -> Self {

@@ -1,11 +1,16 @@
 //! Where a request goes, and what is sent there.
 
-use super::{Dialect, names::Replaced};
+use super::{
+    Dialect,
+    canonical::{ToolKind, WebSearch},
+    json::Raw,
+    names::Replaced,
+};
 use kairosroute_domain::{
     catalog::{Flag, Flags},
     provider::ProviderId,
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 /// A model at a provider, as a writer has to know it.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +57,17 @@ pub struct Reading {
 }
 
 /// The provider or model does not take a field that changes the answer.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{field}` is not supported by this provider or model{hint}")]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unsupported {
     pub field: Cow<'static, str>,
     /// Empty, or why: `: images by URL are not fetched`.
     pub hint: Cow<'static, str>,
+    /// The type of the tool, where it is one.
+    pub tool_type: Option<String>,
 }
+
+/// A type is a client's text.
+const TYPE_CHARS_MAX: usize = 64;
 
 impl Target<'_> {
     /// What the catalogue says of the model; a model it does not know has no ability and no limit.
@@ -69,10 +78,43 @@ impl Target<'_> {
 
 impl Unsupported {
     pub fn field(field: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: field.into(), hint: Cow::Borrowed("") }
+        Self::because(field, "")
     }
 
     pub fn because(field: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: field.into(), hint: hint.into() }
+        Self { field: field.into(), hint: hint.into(), tool_type: None }
+    }
+
+    /// A tool that is no function, and that the provider does not run.
+    pub(crate) fn tool(kind: &ToolKind<'_>) -> Self {
+        let json = match kind {
+            ToolKind::Function { .. } => None,
+            ToolKind::WebSearch(WebSearch { json, .. }) | ToolKind::Native { json, .. } => Some(json.raw()),
+        };
+        let typed = json.and_then(|json| json.member("type")).and_then(Raw::text);
+        let hint = ": leave this tool out, or choose a model of a provider that runs it";
+        Self {
+            tool_type: typed.map(|typed| typed.chars().take(TYPE_CHARS_MAX).collect()),
+            ..Self::because("tools", hint)
+        }
     }
 }
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, hint, tool_type } = self;
+        write!(f, "`{field}`")?;
+        if let Some(tool_type) = tool_type {
+            write!(f, " (type `{tool_type}`)")?;
+        }
+        match (tool_type, hint.is_empty()) {
+            (None, true) => f.write_str(
+                " is not supported by this provider or model; leave it out, or choose another model",
+            ),
+            (None, false) => write!(f, " is not accepted as it is by this provider or model{hint}"),
+            (Some(_), _) => write!(f, " is not supported by this provider or model{hint}"),
+        }
+    }
+}
+
+impl std::error::Error for Unsupported {}

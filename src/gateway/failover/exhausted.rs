@@ -78,16 +78,19 @@ fn bearing_a_fee(head: &Head<'_>, considered: &[CandidateTrace]) -> Option<Inval
     let refused = considered.iter().any(|line| line.reasons.contains(&UNPRICED_FEES));
     let Fee { path, what } = head.fees.foremost().filter(|_| refused)?;
     let subject = if path == what { format!("`{path}`") } else { format!("`{path}` (type `{what}`)") };
-    let message = if head.fees.are_searches() && head.facts.searches_max.is_none() {
-        format!(
+    let message = match (head.fees.are_searches(), head.facts.searches_max) {
+        (true, None) => format!(
             "{subject} bears a fee for each search: limit the searches with `max_tool_calls` (Responses) or `max_uses` \
              of the tool (Messages), leave it out, or store your own key of this provider"
-        )
-    } else {
-        format!(
+        ),
+        (true, Some(_)) => format!(
+            "{subject} bears a fee for each search, which this gateway cannot bill for the models named: leave it out, \
+             name a model whose price in GET /v1/models has `web_search_call`, or store your own key of this provider"
+        ),
+        (false, _) => format!(
             "{subject} bears a fee that the platform's account cannot bill: leave it out, or store your own key of \
              this provider"
-        )
+        ),
     };
     Some(Invalid { param: Some(path.clone()), message })
 }

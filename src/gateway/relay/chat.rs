@@ -8,7 +8,7 @@ use crate::{
         openai_chat::{
             AnswerEdits,
             reply::{self, Seen},
-            usage,
+            usage, without_phantom_calls,
         },
         sse::{self, Frame},
     },
@@ -24,6 +24,8 @@ pub(super) struct Chat {
     usage_by_client: bool,
     usage_by_us: bool,
     reasoning_outside_output: bool,
+    /// A choice has called a tool.
+    has_calls: bool,
     /// The changes that this host's answers need to match OpenAI's format.
     edits: Option<Box<AnswerEdits>>,
     /// The frame that finishes the last choice and the frames after it, kept back until the charge is durable.
@@ -49,6 +51,7 @@ impl Chat {
             usage_by_client: context.usage_by_client,
             usage_by_us: context.usage_by_us,
             reasoning_outside_output: context.reading.reasoning_outside_output,
+            has_calls: false,
             edits: match context.client {
                 Dialect::Chat => AnswerEdits::of(context.provider).map(Box::new),
                 _ => None,
@@ -103,6 +106,9 @@ impl Chat {
     }
 
     fn note(&mut self, seen: &Seen<'_>, data: &[u8], state: &mut StreamState) {
+        self.has_calls |= seen.odd.calls;
+        let plain = if seen.ends_for_calls && !self.has_calls { without_phantom_calls(data) } else { None };
+        let data = plain.as_deref().unwrap_or(data);
         if seen.error.is_some() && state.finished > 0 {
             // The answer is complete; later frames of the host change nothing.
             state.ended = true;

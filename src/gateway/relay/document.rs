@@ -46,7 +46,7 @@ impl Document {
         };
         // The whole document has more details of an error than the part that the reader takes.
         if state.finished == 0 && (read.is_err() || state.failure.is_some()) {
-            state.failure = Some(UpstreamError::read(state.provider, 200, None, json));
+            state.failure = Some(UpstreamError::read_in_success(state.provider, json));
         }
     }
 }

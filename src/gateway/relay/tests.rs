@@ -1,5 +1,8 @@
 use super::*;
-use crate::dialect::{Reading, WriterContext};
+use crate::{
+    dialect::{Reading, WriterContext},
+    providers::error::ErrorClass,
+};
 
 fn relay(usage_by_client: bool) -> Relay {
     several(usage_by_client, 1)
@@ -342,6 +345,27 @@ fn an_error_document_in_place_of_a_stream_keeps_its_message() {
 }
 
 #[test]
+fn an_error_document_in_place_of_a_stream_is_the_refusal_that_it_states() {
+    for (body, class, status) in [
+        (r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#, ErrorClass::ContextLength, 400),
+        (r#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#, ErrorClass::Overload, 503),
+        (r#"[{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED"}}]"#, ErrorClass::Rate, 429),
+        (r#"{"error":{"message":"x","type":"invalid_request_error"}}"#, ErrorClass::InvalidRequest, 400),
+    ] {
+        let relays = [
+            passing(Dialect::Chat, false, 1),
+            passing(Dialect::Messages, false, 1),
+            passing(Dialect::Responses, false, 1),
+            translated(Dialect::Messages),
+        ];
+        for relay in relays {
+            let failure = document(relay, body).unwrap_err();
+            assert_eq!((failure.class, failure.status), (class, Some(status)), "{body}");
+        }
+    }
+}
+
+#[test]
 fn a_whole_answer_in_place_of_a_stream_is_streamed() {
     let chat = r#"{"id":"c","created":5,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
     let messages = r#"{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":1}}"#;
@@ -385,6 +409,17 @@ fn a_hosts_own_form_reaches_chat_clients_as_openais() {
         &[r#"{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"eos"}]}"#],
     );
     assert!(!failed && out.contains(r#""finish_reason":"stop""#), "{out}");
+}
+
+#[test]
+fn an_end_for_calls_needs_calls() {
+    let says = r#"{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}"#;
+    let calls = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":null}]}"#;
+    let end = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#;
+    let (out, failed) = of_host("groq", &[says, end]);
+    assert!(!failed && out.contains(r#""finish_reason":"stop""#), "{out}");
+    let (out, failed) = of_host("groq", &[calls, end]);
+    assert!(!failed && out.contains(r#""finish_reason":"tool_calls""#), "{out}");
 }
 
 #[test]

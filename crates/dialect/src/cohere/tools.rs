@@ -34,7 +34,7 @@ pub(super) fn write(
     let allowed = only.map(Allowed::names);
     for tool in &request.tools {
         let ToolKind::Function { name, .. } = &tool.kind else {
-            return Err(Unsupported::because("tools", ": this provider takes function tools only"));
+            return Err(Unsupported::tool(&tool.kind));
         };
         if allowed.as_ref().is_none_or(|allowed| allowed.has(name)) {
             strict.push(declare(tool, &mut written, dropped));

@@ -273,7 +273,7 @@ impl<'a> CompletionsRequest<'a> {
 
 const ONE_PROMPT_HINT: &str = ": it takes one prompt";
 const ONE_PROMPT: Unsupported =
-    Unsupported { field: Cow::Borrowed("prompt"), hint: Cow::Borrowed(ONE_PROMPT_HINT) };
+    Unsupported { field: Cow::Borrowed("prompt"), hint: Cow::Borrowed(ONE_PROMPT_HINT), tool_type: None };
 
 /// The one text that a prompt is.
 fn single(prompt: Raw<'_>) -> Option<Raw<'_>> {

@@ -244,7 +244,7 @@ impl<'a> Reason<'a> {
             | "MODEL_ARMOR"
             | "OTHER" => Finish::ContentFilter,
             _ if has_calls => Finish::ToolCalls,
-            "STOP" | "FINISH_REASON_UNSPECIFIED" => Finish::Stop,
+            "STOP" => Finish::Stop,
             _ if has_said => Finish::Stop,
             _ => Finish::ContentFilter,
         }

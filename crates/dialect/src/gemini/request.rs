@@ -86,7 +86,7 @@ fn write_tools(
     if searches && !declared.is_empty() {
         return Err(Unsupported::because(
             "tools",
-            ": this model searches the web or calls functions, not both",
+            ": this model searches the web or calls functions, not both; leave one of them out",
         ));
     }
     let out = body.key("tools");
@@ -126,15 +126,13 @@ fn note_search(search: &WebSearch<'_>, dropped: &mut Dropped) -> Result<(), Unsu
     if search.uses_max().is_some() {
         dropped.name("tools[].max_uses");
     }
-    if search.has_hints() {
-        dropped.name("tools[].user_location");
-    }
+    search.lost(false).into_iter().for_each(|name| dropped.name(name));
     Ok(())
 }
 
 fn declaration(tool: &Tool<'_>, dropped: &mut Dropped) -> Result<Vec<u8>, Unsupported> {
     let ToolKind::Function { name, description, parameters, strict } = &tool.kind else {
-        return Err(Unsupported::because("tools", ": this provider takes function tools only"));
+        return Err(Unsupported::tool(&tool.kind));
     };
     if strict.is_some() {
         dropped.name("tools[].function.strict");

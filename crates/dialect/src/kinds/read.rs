@@ -39,7 +39,7 @@ pub fn read<'a>(
         request.head.models.push(model.into());
     }
     if request.head.models.is_empty() {
-        return Err(Invalid::at("model", crate::request::MODEL_MISSING.into()));
+        return Err(Invalid::at("model", "`model` is missing: name one that serves this endpoint; GET /v1/models lists them with their `mode`".into()));
     }
     if request.head.models.len() > limits.models_max {
         let most = limits.models_max;
@@ -198,7 +198,7 @@ fn names_a_place(name: &str) -> bool {
 }
 
 fn unsupported_own(name: &str) -> Invalid {
-    Invalid::at(name, format!("`{name}` is not supported yet"))
+    Invalid::at(name, format!("`{name}` is not supported; leave it out"))
 }
 
 /// Model names: one, or a list.

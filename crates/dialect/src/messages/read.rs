@@ -47,7 +47,7 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<MessagesRequest<'a>, 
 pub fn read_for_count<'a>(body: &'a [u8], limits: &Limits) -> Result<MessagesRequest<'a>, Invalid> {
     let mut cursor = Cursor::new(body, limits.depth_max)?;
     if cursor.kind()? != Kind::Object {
-        return Err(Invalid { param: None, message: "the body must be a JSON object".into() });
+        return Err(Invalid { param: None, message: crate::request::NO_OBJECT.into() });
     }
     let mut reading = Reading::default();
     cursor.object(|cursor, key| reading.member(cursor, key, limits))?;
@@ -109,7 +109,7 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         if own && !OWN_SUPPORTED.contains(&name.as_ref()) {
-            return Err(Invalid::at(&name, format!("`{name}` is not supported yet")));
+            return Err(Invalid::at(&name, format!("`{name}` is not supported; leave it out")));
         }
         if !own && fields::is_read_by_model(rule, &name) {
             self.seen.facts.add_bytes(value.len());
@@ -282,14 +282,14 @@ impl<'a> Reading<'a> {
     fn finish(mut self, limits: &Limits, size_bytes: usize) -> Result<MessagesRequest<'a>, Invalid> {
         self.head.models.extend(std::mem::take(&mut self.later));
         if self.head.models.is_empty() {
-            return Err(missing("model"));
+            return Err(Invalid::at("model", crate::request::MODEL_MISSING.into()));
         }
         if self.head.models.len() > limits.models_max {
             let most = limits.models_max;
             return Err(Invalid::at("model", format!("`model` may name at most {most} models")));
         }
         if self.canonical.turns.is_empty() {
-            return Err(missing("messages"));
+            return Err(Invalid::at("messages", crate::request::MESSAGES_MISSING.into()));
         }
         if self.canonical.tools.is_empty() && !self.seen.facts.forced_tool {
             // Without tools it is refused, and it says nothing any more.

@@ -309,7 +309,10 @@ impl Reader {
             "tool_use" => Finish::ToolCalls,
             "pause_turn" => Finish::Pause,
             "refusal" => Finish::Refusal,
-            _ => Finish::Stop,
+            "end_turn" => Finish::Stop,
+            // One that is not known is an ordinary end only where something was said.
+            _ if self.said || self.tools > 0 => Finish::Stop,
+            _ => Finish::ContentFilter,
         };
         self.finished = true;
         let stop_sequence = message.text("stop_sequence");

@@ -37,7 +37,7 @@ impl AnswerEdits {
         row.content_parts && odd.parts
             || (row.loose_calls || row.empty_finish_ends_calls) && odd.calls
             || !row.finish_words.is_empty() && odd.finish
-            || row.empty_finish_ends_calls && odd.empty_finish
+            || row.empty_finish_ends_calls && (odd.empty_finish || odd.unfinished && odd.calls)
             || row.reasoning_by_another_name && odd.reasoning
             || row.other_tiers && seen.service_tier.is_some_and(|word| tier::of(word) != Some(word))
             || self.reasoning_outside_output && seen.usage.is_some()
@@ -158,7 +158,10 @@ impl AnswerEdits {
     }
 
     fn finish(&self, reason: Raw<'_>, number: usize, whole: bool) -> Option<Vec<u8>> {
-        let word = reason.text()?;
+        let word = match reason.is_null() {
+            true if whole => "".into(),
+            _ => reason.text()?,
+        };
         if !word.is_empty() {
             let known = self.row.finish_words.iter().find(|(theirs, _)| *theirs == word)?;
             return Some(quoted(known.1));
@@ -242,6 +245,39 @@ enum Tier {
     Kept,
     Written(Vec<u8>),
     Removed,
+}
+
+/// An answer, whole or a frame of one, whose choices are said to end for calls that they do not have, with an ordinary
+/// end. Clients wait for such calls.
+pub fn without_phantom_calls(json: &[u8]) -> Option<Vec<u8>> {
+    let mut cursor = Cursor::new(json, DEPTH_LIMIT).ok()?;
+    let mut out = ObjectWriter::with_capacity(json.len());
+    for member in &cursor.value().ok()?.members() {
+        let choices = (member.key == "choices").then(|| ended_plainly(member.value));
+        put(&mut out, member, choices);
+    }
+    Some(out.end())
+}
+
+fn ended_plainly(list: Raw<'_>) -> Vec<u8> {
+    let mut out = vec![b'['];
+    for choice in list.elements() {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        let mut written = ObjectWriter::with_capacity(choice.len());
+        for member in &choice.members() {
+            let ends_for_calls = member.key == "finish_reason"
+                && member
+                    .value
+                    .text()
+                    .is_some_and(|word| matches!(word.as_ref(), "tool_calls" | "function_call"));
+            put(&mut written, member, ends_for_calls.then(|| quoted("stop")));
+        }
+        out.extend(written.end());
+    }
+    out.push(b']');
+    out
 }
 
 /// A call with its number in a stream, with its type where it begins, and without an empty name where it goes on.

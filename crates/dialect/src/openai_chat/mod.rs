@@ -15,7 +15,7 @@ mod traits;
 mod translate;
 pub mod usage;
 
-pub use answers::AnswerEdits;
+pub use answers::{AnswerEdits, without_phantom_calls};
 pub(crate) use fields::{GATEWAY_FIELDS, OWN_SUPPORTED};
 pub(crate) use messages::expect;
 pub use request::{ChatRequest, read};

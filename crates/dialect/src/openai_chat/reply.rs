@@ -15,6 +15,8 @@ pub struct Seen<'a> {
     pub no_choices: bool,
     /// How many choices carry a finish reason.
     pub finished: u64,
+    /// A choice is said to end for its calls.
+    pub ends_for_calls: bool,
     /// The raw usage object, wherever this provider puts it.
     pub usage: Option<&'a str>,
     /// `usage` stands at the top level as null.
@@ -34,6 +36,8 @@ pub struct Odd {
     pub parts: bool,
     /// There are calls.
     pub calls: bool,
+    /// A choice has no reason for its end.
+    pub unfinished: bool,
     /// A finish reason is no word of OpenAI's.
     pub finish: bool,
     pub empty_finish: bool,
@@ -133,8 +137,10 @@ pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadab
         seen.usage = seen.usage.or(present(choice.usage));
         let reason = present(choice.finish_reason);
         seen.odd.empty_finish |= reason == Some("\"\"");
+        seen.odd.unfinished |= reason.is_none();
         if let Some(reason) = reason.filter(|raw| *raw != "\"\"") {
             seen.odd.finish |= !FINISH_REASONS.contains(&reason);
+            seen.ends_for_calls |= matches!(reason, "\"tool_calls\"" | "\"function_call\"");
             seen.finished += 1;
             seen.commits = true;
             seen.answers = true;
@@ -187,7 +193,8 @@ enum Said {
 impl Delta<'_> {
     fn note_odd(&self, odd: &mut Odd) {
         odd.parts |= self.content.is_some_and(|raw| raw.get().starts_with('['));
-        odd.calls |= present(self.tool_calls).is_some();
+        let has_calls = |raw: Option<&RawValue>| present(raw).is_some_and(|raw| raw != "[]");
+        odd.calls |= has_calls(self.tool_calls) || has_calls(self.function_call);
         odd.reasoning |= self.reasoning.is_some() && self.reasoning_content.is_none();
     }
 

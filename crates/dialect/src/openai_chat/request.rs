@@ -35,7 +35,7 @@ const ALLOWED_MAX: usize = 512;
 pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ChatRequest<'a>, Invalid> {
     let mut cursor = Cursor::new(body, limits.depth_max)?;
     if cursor.kind()? != Kind::Object {
-        return Err(Invalid { param: None, message: "the body must be a JSON object".into() });
+        return Err(Invalid { param: None, message: crate::request::NO_OBJECT.into() });
     }
     let mut reading =
         Reading { request: ChatRequest::empty(body.len()), idle: Vec::new(), later: Vec::new() };
@@ -96,7 +96,7 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         if own && !OWN_SUPPORTED.contains(&name.as_ref()) {
-            return Err(Invalid::at(&name, format!("`{name}` is not supported yet")));
+            return Err(Invalid::at(&name, format!("`{name}` is not supported; leave it out")));
         }
         if !own && fields::is_read_by_model(rule, &name) {
             self.request.head.facts.add_bytes(value.len());
@@ -210,7 +210,7 @@ impl<'a> Reading<'a> {
             return Err(Invalid::at("model", format!("`model` may name at most {most} models")));
         }
         if request.head.facts.messages == 0 {
-            return Err(Invalid::at("messages", "`messages` is missing".into()));
+            return Err(Invalid::at("messages", crate::request::MESSAGES_MISSING.into()));
         }
         if !request.head.facts.has_tools && idle.iter().any(|name| name == "tools") {
             // Without tools these are refused, and they say nothing any more.

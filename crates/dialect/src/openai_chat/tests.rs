@@ -252,7 +252,7 @@ fn our_own_fields_never_leave_and_are_refused_by_name_when_they_ask_for_somethin
     for own in own.iter().filter(|own| !supported.contains(own)) {
         let invalid = read_err(&with(&format!(r#""{own}":"canary""#)));
         assert_eq!(invalid.param.as_deref(), Some(*own));
-        assert_eq!(invalid.message, format!("`{own}` is not supported yet"));
+        assert_eq!(invalid.message, format!("`{own}` is not supported; leave it out"));
     }
     let escaped = read_err(&with(r#""\u0063orrelation_id":"x""#));
     assert_eq!(escaped.param.as_deref(), Some("correlation_id"));

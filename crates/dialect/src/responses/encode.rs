@@ -51,7 +51,10 @@ impl ResponsesRequest<'_> {
     fn encode_narrow(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
         let canonical = self.canonical()?;
         if canonical.tools.iter().any(needs_name_back) {
-            return Err(Unsupported::because("tools", ": this provider is given functions only"));
+            return Err(Unsupported::because(
+                "tools",
+                ": this provider takes functions and its own tools; leave the others out",
+            ));
         }
         let mut written = write(canonical, target)?;
         for member in &self.members {

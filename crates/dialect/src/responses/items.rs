@@ -1,5 +1,5 @@
 //! The walk over `input`: items become turns, and what the model will read is measured. An item that only speakers of
-//! Responses understand is noted, so that it goes nowhere else. Must never drop an item.
+//! Responses understand is noted, so that it goes nowhere else. Must never drop an item without a note of it.
 
 mod client_run;
 
@@ -139,6 +139,12 @@ impl<'a> Conversation<'a> {
                 let tools = member(&members, "tools").ok_or_else(|| missing(&path, "tools"))?;
                 self.offered.read(tools, &format!("{path}.tools"), limits, facts)?;
                 self.last = Last::Other;
+                Ok(())
+            }
+            // What was looked up stands in the answer that followed; another provider has no place for the rest.
+            "web_search_call" => {
+                facts.add_foreign(item);
+                self.notes.add_named("input[].web_search_call", item);
                 Ok(())
             }
             other => {

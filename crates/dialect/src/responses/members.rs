@@ -40,7 +40,7 @@ pub(crate) fn read<'a>(
 ) -> Result<Members<'a>, Invalid> {
     let mut cursor = Cursor::new(body, limits.depth_max)?;
     if cursor.kind()? != Kind::Object {
-        return Err(Invalid { param: None, message: "the body must be a JSON object".into() });
+        return Err(Invalid { param: None, message: crate::request::NO_OBJECT.into() });
     }
     let mut members = Members::default();
     let mut later = Vec::new();
@@ -99,7 +99,7 @@ impl<'a> Members<'a> {
             return Ok(());
         }
         if !OWN_SUPPORTED.contains(&name.as_ref()) {
-            return Err(Invalid::at(name, format!("`{name}` is not supported yet")));
+            return Err(Invalid::at(name, format!("`{name}` is not supported; leave it out")));
         }
         self.own.push(member);
         Ok(())

@@ -130,17 +130,31 @@ impl<'w, 'r> Writing<'w, 'r, '_> {
             return Ok(());
         }
         let mut list = vec![b'['];
+        let mut searches_max = None;
         for tool in &offered {
             if list.len() > 1 {
                 list.push(b',');
             }
             push_tool(tool, &mut list)?;
+            if let ToolKind::WebSearch(search) = &tool.kind
+                && search.dialect != Dialect::Responses
+            {
+                search.lost(true).into_iter().for_each(|name| self.drop(name.into()));
+                searches_max = search.uses_max().or(searches_max);
+            }
         }
         list.push(b']');
         if offered.iter().any(|tool| tool.cache.is_some()) {
             self.drop("cache_control".into());
         }
         self.out.key("tools").extend(list);
+        match searches_max {
+            Some(most) if self.target.provider.row().bridges_to_responses => {
+                self.out.raw("max_tool_calls", &most.to_string());
+            }
+            Some(_) => self.drop("tools[].max_uses".into()),
+            None => {}
+        }
         if self.narrow {
             return self.narrow_choice(choice);
         }
@@ -313,9 +327,7 @@ fn push_tool(tool: &Tool<'_>, list: &mut Vec<u8>) -> Result<(), Unsupported> {
         }
         ToolKind::WebSearch(search) => list.extend(search.for_responses()),
         ToolKind::Native { dialect: Dialect::Responses, json, .. } => list.extend(json.get().as_bytes()),
-        ToolKind::Native { .. } => {
-            return Err(Unsupported::because("tools", ": only functions can be translated"));
-        }
+        ToolKind::Native { .. } => return Err(Unsupported::tool(&tool.kind)),
     }
     Ok(())
 }

@@ -178,8 +178,9 @@ impl Catalog {
         let wanted = tail.to_lowercase();
         let live = self.models().filter(|model| model.is_live(today));
         let here = live.filter(|model| split.is_none_or(|(provider, _)| model.provider == provider));
+        let here: Vec<&Arc<Model>> = here.collect();
         let mut near: Vec<(usize, &Arc<Model>)> =
-            here.filter_map(|model| Some((distance(&wanted, model)?, model))).collect();
+            here.iter().filter_map(|model| Some((distance(&wanted, model)?, *model))).collect();
         // Of two equally similar names, the one that shares more of its beginning.
         near.sort_by_key(|(distance, model)| {
             let common = wanted.bytes().zip(model.name.bytes()).take_while(|(a, b)| a == b).count();
@@ -188,8 +189,45 @@ impl Catalog {
         if near.is_empty() && split.is_some() {
             return self.nearest(tail.rsplit('/').next().unwrap_or(tail), today);
         }
+        if near.is_empty() {
+            near = related(&wanted, &here);
+        }
         near.into_iter().take(SUGGESTIONS_MAX).map(|(_, model)| Arc::clone(model)).collect()
     }
+}
+
+/// The models of the family that the name begins with, those that share the most of its words first.
+fn related<'m>(wanted: &str, models: &[&'m Arc<Model>]) -> Vec<(usize, &'m Arc<Model>)> {
+    let words = words(wanted);
+    let folded = |name: &str| -> Vec<u8> { name.bytes().filter(u8::is_ascii_alphanumeric).collect() };
+    let own = folded(wanted);
+    let mut related: Vec<(usize, usize, &Arc<Model>)> = models
+        .iter()
+        .filter_map(|model| {
+            let name = model.name.to_lowercase();
+            let others = self::words(&name);
+            let shared = words.iter().filter(|word| others.contains(word)).count();
+            let is_family = words.first().is_some_and(|family| others.first() == Some(family));
+            is_family.then(|| (shared, edits(&own, &folded(&name)), *model))
+        })
+        .collect();
+    related.sort_by_key(|(shared, edits, model)| (Reverse(*shared), *edits, model.name.len()));
+    related.into_iter().map(|(_, edits, model)| (edits, model)).collect()
+}
+
+/// Runs of letters and runs of digits.
+fn words(name: &str) -> Vec<&str> {
+    let pieces = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let mut words = Vec::new();
+    for mut piece in pieces.filter(|piece| !piece.is_empty()) {
+        while let Some(first) = piece.chars().next() {
+            let ends = piece.find(|letter: char| letter.is_ascii_digit() != first.is_ascii_digit());
+            let (word, rest) = piece.split_at(ends.unwrap_or(piece.len()));
+            words.push(word);
+            piece = rest;
+        }
+    }
+    words
 }
 
 /// The distance between a lower-case name and a model's name: few edits, else a long common beginning; none if neither

@@ -290,6 +290,16 @@ fn the_nearest_names_are_found_with_and_without_a_provider() {
         assert!(found.len() <= 3);
         assert_eq!(found.first().map(String::as_str), Some(first), "{name}: {found:?}");
     }
+    // Where no name is near, models of the family.
+    for (name, begins) in [
+        ("gpt4", "openai/gpt-4"),
+        ("o1", "openai/o3"),
+        ("claude-3-5-sonnet-latest", "anthropic/claude-sonnet-"),
+        ("azure/claude-next", "anthropic/claude-"),
+    ] {
+        let found = nearest(name);
+        assert!(found.first().is_some_and(|id| id.starts_with(begins)), "{name}: {found:?}");
+    }
     for name in ["mixtral-of-experts", "", "/", "openai/", &"a".repeat(10_000)] {
         assert_eq!(nearest(name), Vec::<String>::new(), "{name}");
     }

@@ -138,7 +138,7 @@ fn a_call_makes_the_finish_whenever_it_came() {
 #[test]
 fn every_reason_to_finish_has_its_meaning() {
     for (reasons, expected) in [
-        (&["STOP", "FINISH_REASON_UNSPECIFIED"][..], Finish::Stop),
+        (&["STOP"][..], Finish::Stop),
         (&["MAX_TOKENS"], Finish::Length),
         (
             &[
@@ -157,6 +157,7 @@ fn every_reason_to_finish_has_its_meaning() {
                 "MODEL_ARMOR",
                 // Nothing was said, and why is not known here: no ordinary end.
                 "NEW_ONE",
+                "FINISH_REASON_UNSPECIFIED",
             ],
             Finish::ContentFilter,
         ),

@@ -189,6 +189,19 @@ fn a_frame_may_leave_its_type_to_the_event_name() {
 }
 
 #[test]
+fn a_reason_that_is_not_known_is_an_ordinary_end_only_where_something_was_said() {
+    for (content, reason, finish) in [
+        (r#"{"type":"text","text":"a"}"#, "something_new", Finish::Stop),
+        ("", "something_new", Finish::ContentFilter),
+        ("", "end_turn", Finish::Stop),
+    ] {
+        let body = format!(r#"{{"id":"m","content":[{content}],"stop_reason":"{reason}"}}"#);
+        let answer = gathered(whole(&body, Reading::default()));
+        assert_eq!(answer.choices[0].finish, Some(finish), "{body}");
+    }
+}
+
+#[test]
 fn what_is_no_answer_is_unreadable_and_an_error_is_told() {
     let mut none = |_: Event<'_>| panic!("an event");
     for body in ["", "overloaded", "[]", "{}", r#"{"type":"message","content":"x"}"#, "{\"content\":[]} x"] {

@@ -86,15 +86,17 @@ fn one(
         ToolKind::WebSearch(search) if search.dialect == Dialect::Messages => {
             return Ok(search.json.get().into());
         }
+        ToolKind::WebSearch(search) if search.blocks_sites() => {
+            return Err(Unsupported::because(
+                "tools",
+                ": this provider cannot keep such a search from sites",
+            ));
+        }
         ToolKind::WebSearch(search) => {
-            if search.has_hints() {
-                writing.drop_named("tools[].user_location");
-            }
+            search.lost(true).into_iter().for_each(|name| writing.drop_named(name));
             return Ok(search.for_messages(searches_max));
         }
-        ToolKind::Native { .. } => {
-            return Err(Unsupported::because("tools", ": this provider does not support one of the types"));
-        }
+        ToolKind::Native { .. } => return Err(Unsupported::tool(&tool.kind)),
     };
     let mut out = ObjectWriter::new();
     name.push_quoted(out.key("name"));

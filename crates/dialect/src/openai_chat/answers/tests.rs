@@ -1,4 +1,4 @@
-use super::{super::reply, AnswerEdits};
+use super::{super::reply, AnswerEdits, without_phantom_calls};
 use kairosroute_domain::provider::{PROVIDERS, ProviderId};
 use serde_json::{Value, json};
 
@@ -166,4 +166,38 @@ fn what_needs_nothing_keeps_its_bytes() {
     }
     assert!(count >= 5);
     assert!(AnswerEdits::of(ProviderId::by_id("openai").unwrap()).is_none(), "nothing is looked for there");
+}
+
+#[test]
+fn a_whole_answer_with_calls_has_ended_for_them_whether_its_host_says_so_or_not() {
+    let calls = json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    for reason in [Value::Null, json!("")] {
+        let message = json!({"role": "assistant", "content": "", "tool_calls": calls});
+        let body =
+            json!({"choices": [{"index": 0, "message": message, "finish_reason": reason}]}).to_string();
+        let body = edited(&mut edits("xai"), &body, true).unwrap();
+        assert_eq!(body["choices"][0]["finish_reason"], "tool_calls");
+    }
+    // A stream may go on.
+    let mut stream = edits("xai");
+    edited(&mut stream, &chunk(json!({"tool_calls": calls}), Value::Null), false);
+    assert_eq!(stream.take_finish(), None);
+}
+
+#[test]
+fn an_end_for_calls_that_are_not_there_is_an_ordinary_one() {
+    for (delta, reason, is_phantom) in [
+        (json!({"content": "x"}), "tool_calls", true),
+        (json!({"tool_calls": []}), "function_call", true),
+        (json!({"tool_calls": [{"index": 0, "function": {"name": "f"}}]}), "tool_calls", false),
+        (json!({"function_call": {"name": "f"}}), "function_call", false),
+        (json!({"content": "x"}), "stop", false),
+    ] {
+        let frame = chunk(delta, json!(reason));
+        let seen = reply::read(frame.as_bytes(), &mut Vec::new()).unwrap();
+        assert_eq!(seen.ends_for_calls && !seen.odd.calls, is_phantom, "{frame}");
+        let plain: Value = serde_json::from_slice(&without_phantom_calls(frame.as_bytes()).unwrap()).unwrap();
+        assert_eq!(plain["choices"][0]["finish_reason"], "stop");
+        assert_eq!(plain["id"], "x");
+    }
 }

@@ -36,6 +36,8 @@ struct Choice {
     finished: bool,
     /// Something was said in deltas.
     delta_said: bool,
+    /// Something was said, wherever.
+    has_said: bool,
     /// Its last frame had an empty reason for ending.
     ended_empty: bool,
 }
@@ -181,6 +183,7 @@ impl Reader {
         let Some(state) = self.choices.get_mut(index) else { return Ok(()) };
         if let Some(spoken) = said.spoken(whole, state.delta_said) {
             state.delta_said |= said.delta == Some(spoken);
+            state.has_said |= says_anything(spoken);
             let delta = spoken.members();
             say(&delta, choice, emit);
             let calls = last(&delta, "tool_calls").map(Raw::elements).unwrap_or_default();
@@ -197,7 +200,7 @@ impl Reader {
             emit(Event::Said { choice, delta: Delta::Logprobs(logprobs) });
         }
         if let Some(word) = said.finish_word() {
-            let reason = reason(&word, state.calls.any());
+            let reason = reason(&word, state.calls.any(), state.has_said);
             state.finish(choice, reason, &self.reading.seed, emit);
         } else if self.reading.empty_finish_ends_calls {
             state.ended_empty = said.is_empty_finish();
@@ -425,13 +428,16 @@ fn logprobs(raw: Raw<'_>) -> Option<Json<'_>> {
     Some(Json::trusted(format!(r#"{{"content":[{}]}}"#, entries.join(","))))
 }
 
-/// Why the answer ended. After a call it ended for the call, though some hosts say stop.
-fn reason(word: &str, calls: bool) -> Finish {
+/// Why the answer ended. After a call it ended for the call, though some hosts say stop. A word that is not known is an
+/// ordinary end only where something was said.
+fn reason(word: &str, calls: bool, has_said: bool) -> Finish {
     match word {
         "length" | "model_length" | "max_tokens" => Finish::Length,
         "content_filter" => Finish::ContentFilter,
         "tool_calls" | "function_call" | "tool_use" => Finish::ToolCalls,
         _ if calls => Finish::ToolCalls,
-        _ => Finish::Stop,
+        "stop" | "eos" | "end_turn" | "complete" | "stop_sequence" => Finish::Stop,
+        _ if has_said => Finish::Stop,
+        _ => Finish::ContentFilter,
     }
 }

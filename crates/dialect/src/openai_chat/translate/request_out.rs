@@ -188,9 +188,7 @@ impl Plain<'_> {
                 Ok((name, tool.end()))
             }
             ToolKind::Native { dialect: Dialect::Chat, name, json } => Ok((name, json.get().into())),
-            ToolKind::WebSearch(_) | ToolKind::Native { .. } => {
-                Err(Unsupported::because("tools", ": it takes function tools only"))
-            }
+            ToolKind::WebSearch(_) | ToolKind::Native { .. } => Err(Unsupported::tool(kind)),
         }
     }
 

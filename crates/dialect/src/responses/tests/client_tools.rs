@@ -276,7 +276,7 @@ fn what_the_provider_runs_is_no_function() {
         ),
         (
             json!({ "type": "shell", "environment": { "type": "container_auto" } }),
-            json!({ "type": "web_search_call", "id": "ws_1" }),
+            json!({ "type": "image_generation_call", "id": "ig_1" }),
         ),
     ] {
         let listed = json!({ "model": "m", "tools": [tool], "input": "x" }).to_string();
@@ -286,6 +286,20 @@ fn what_the_provider_runs_is_no_function() {
         let request = self::request(&history);
         assert!(request.canonical().is_err());
     }
+}
+
+#[test]
+fn what_was_searched_for_before_is_left_out_and_named_elsewhere() {
+    let search = json!({ "type": "web_search_call", "id": "ws_1", "status": "completed",
+        "action": { "type": "search", "query": "tides" } });
+    let said = json!({ "type": "message", "role": "assistant",
+        "content": [{ "type": "output_text", "text": "High." }] });
+    let body = json!({ "model": "m", "input": [search, said, { "role": "user", "content": "And now?" }] });
+    let (encoded, json) = sent(&body, &target_of("anthropic", "claude-sonnet-4-6"));
+    assert_eq!(encoded.dropped, ["input[].web_search_call"]);
+    assert!(!json.to_string().contains("tides") && json.to_string().contains("High."), "{json}");
+    let (_, json) = sent(&body, &target("openai", "gpt-5.4"));
+    assert_eq!(json["input"][0], search);
 }
 
 #[test]
@@ -315,7 +329,11 @@ fn a_search_of_the_web_crosses_dialects_as_far_as_it_can_be_said_there() {
     let body = |tool: &Value| json!({ "model": "m", "tools": [tool, { "type": "function", "name": "f" }], "input": "x" });
     let (encoded, json) = sent(&body(&plain), &target_of("anthropic", "claude-sonnet-4-6"));
     assert_eq!(json["tools"][0], json!({ "type": "web_search_20250305", "name": "web_search" }));
-    assert!(encoded.dropped.iter().any(|name| name == "tools[].user_location"), "{:?}", encoded.dropped);
+    assert!(
+        encoded.dropped.iter().any(|name| name == "tools[].search_context_size"),
+        "{:?}",
+        encoded.dropped
+    );
     let (_, json) = sent(&body(&sites), &target_of("anthropic", "claude-sonnet-4-6"));
     assert_eq!(json["tools"][0]["allowed_domains"], json!(["a.test"]));
     let alone = json!({ "model": "m", "tools": [plain], "input": "x" });
@@ -330,23 +348,79 @@ fn a_search_of_the_web_crosses_dialects_as_far_as_it_can_be_said_there() {
     ] {
         let text = body(tool).to_string();
         let request = ClientRequest::read(Dialect::Responses, text.as_bytes(), &Limits::default()).unwrap();
-        assert_eq!(
-            request.encode(&target_of(provider, model)).unwrap_err().field,
-            "tools",
-            "{provider} {tool}"
-        );
+        let refused = request.encode(&target_of(provider, model)).unwrap_err();
+        assert!(refused.field.starts_with("tools"), "{provider} {tool}: {refused}");
+    }
+    // A refused tool is named with its place and its type, also inside of a namespace.
+    for (tools, place) in [
+        (json!([{ "type": "function", "name": "f" }, { "type": "code_interpreter" }]), "tools[1]"),
+        (
+            json!([{ "type": "namespace", "name": "n", "tools": [
+                { "type": "function", "name": "f" }, { "type": "code_interpreter" }] }]),
+            "tools[0].tools[1]",
+        ),
+    ] {
+        let text = json!({ "model": "m", "tools": tools, "input": "x" }).to_string();
+        let request = ClientRequest::read(Dialect::Responses, text.as_bytes(), &Limits::default()).unwrap();
+        for (provider, model) in [
+            ("anthropic", "claude-sonnet-4-6"),
+            ("google", "gemini-3.8-flash"),
+            ("cohere", "command-a-03-2025"),
+            ("mistral", "mistral-large-4"),
+        ] {
+            let refused = request.encode(&target_of(provider, model)).unwrap_err();
+            assert_eq!(refused.field, place, "{provider}");
+            let message = refused.to_string();
+            assert!(message.starts_with(&format!("`{place}` (type `code_interpreter`) ")), "{message}");
+        }
     }
     // From Anthropic's client to a provider of Responses, and to its own.
-    let messages = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}],"tools":[{"type":"web_search_20250305","name":"web_search","max_uses":3,"allowed_domains":["a.test"]}]}"#;
+    let place = json!({ "type": "approximate", "city": "Brest" });
+    let messages = json!({ "model": "m", "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }],
+        "tools": [{ "type": "web_search_20250305", "name": "web_search", "max_uses": 3,
+            "allowed_domains": ["a.test"], "user_location": place, "allowed_callers": ["direct"] }] })
+    .to_string();
     let request = ClientRequest::read(Dialect::Messages, messages.as_bytes(), &Limits::default()).unwrap();
     assert_eq!(request.head().facts.searches_max, Some(3));
     assert!(request.head().fees.are_searches());
     let written = request.encode(&target("openai", "gpt-5.4")).unwrap();
+    assert_eq!(written.dropped, ["tools[].allowed_callers"]);
     let written: Value = serde_json::from_slice(&written.body).unwrap();
     assert_eq!(
-        written["tools"][0],
-        json!({ "type": "web_search", "filters": { "allowed_domains": ["a.test"] } })
+        (&written["tools"][0], &written["max_tool_calls"]),
+        (
+            &json!({ "type": "web_search", "filters": { "allowed_domains": ["a.test"] },
+                     "user_location": place }),
+            &json!(3)
+        )
     );
     let kept = request.encode(&target_of("anthropic", "claude-sonnet-4-6")).unwrap();
     assert!(String::from_utf8(kept.body).unwrap().contains(r#""max_uses":3"#));
+}
+
+#[test]
+fn no_member_of_a_search_is_lost_without_its_name() {
+    let tool = json!({ "type": "web_search", "external_web_access": false, "filters": { "odd": 1 },
+        "user_location": { "type": "approximate", "country": "FR" }, "search_content_types": ["text"] });
+    let body = json!({ "model": "m", "tools": [tool], "input": "x" });
+    let lost = ["tools[].external_web_access", "tools[].search_content_types", "tools[].filters.odd"];
+    let (encoded, json) = sent(&body, &target_of("anthropic", "claude-sonnet-4-6"));
+    assert_eq!(json["tools"][0]["user_location"]["country"], "FR");
+    assert_eq!(encoded.dropped, lost);
+    let (encoded, _) = sent(&body, &target_of("google", "gemini-3.8-flash"));
+    let mut with_place = vec!["tools[].user_location"];
+    with_place.extend(lost);
+    let mut dropped = encoded.dropped.clone();
+    dropped.sort();
+    with_place.sort_unstable();
+    assert_eq!(dropped, with_place);
+    for sites in ["blocked_domains", "excluded_domains"] {
+        let tool = json!({ "type": "web_search", "filters": { sites: ["a.test"] } });
+        let text = json!({ "model": "m", "tools": [tool], "input": "x" }).to_string();
+        let request = ClientRequest::read(Dialect::Responses, text.as_bytes(), &Limits::default()).unwrap();
+        for (provider, model) in [("anthropic", "claude-sonnet-4-6"), ("google", "gemini-3.8-flash")] {
+            let refused = request.encode(&target_of(provider, model)).unwrap_err();
+            assert_eq!(refused.field, "tools", "{provider} {sites}");
+        }
+    }
 }

@@ -128,6 +128,8 @@ fn finish_reasons_of_all_hosts_are_known() {
     }
     let call = r#"{"id":"i","choices":[{"message":{"tool_calls":[{"id":"a","function":{"name":"f"}}]},"finish_reason":null}]}"#;
     assert!(whole(call, "xai").contains("0 finish ToolCalls\n"));
+    let nothing = r#"{"id":"i","choices":[{"message":{"role":"assistant","content":""},"finish_reason":"something new"}]}"#;
+    assert!(whole(nothing, "openai").contains("0 finish ContentFilter\n"));
 }
 
 #[test]
