@@ -45,6 +45,11 @@ pub enum AuthError {
     Missing,
     #[error("The API key is malformed: check that it was copied whole")]
     Malformed,
+    #[error(
+        "This is no API key of this gateway, whose keys begin with kr-. Send one of those; a provider's key goes into \
+         `X-Provider-Key` beside it"
+    )]
+    Foreign,
     #[error("Keys of the form kr_live_… are not issued here; create one of the form kr-…")]
     LegacyForm,
     #[error("This is a session token; send an API key of the form kr-…")]
@@ -53,7 +58,7 @@ pub enum AuthError {
     ClientToken,
     #[error("The token has expired or was not issued here; log in again with the API key")]
     TokenOver,
-    #[error("The API key is unknown, revoked or expired")]
+    #[error("The API key is unknown, revoked or expired: send another, or create one in the dashboard")]
     Unknown,
     #[error("the key could not be looked up: {0}")]
     Store(Arc<StoreError>),
@@ -224,6 +229,8 @@ fn malformed(presented: &str) -> AuthError {
         AuthError::ClientToken
     } else if presented.starts_with("krs_") {
         AuthError::SessionToken
+    } else if !presented.starts_with("kr-") {
+        AuthError::Foreign
     } else {
         AuthError::Malformed
     }

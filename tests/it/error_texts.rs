@@ -72,6 +72,9 @@ fn unread() -> Vec<Case> {
     vec![
         raw("no key", CHAT, b"{}").with("authorization", ""),
         raw("a wrong key", CHAT, b"{}").with("authorization", "Bearer kr-nonsense"),
+        raw("a provider's key", CHAT, b"{}").with("authorization", "Bearer sk-proj-nonsense"),
+        raw("a body in another coding", CHAT, b"{}").with("content-encoding", "lz4"),
+        raw("a body that is not what its coding says", CHAT, b"{}").with("content-encoding", "gzip"),
         raw("an empty body", CHAT, b""),
         raw("a blank body", CHAT, b"  \n"),
         raw("broken JSON", CHAT, b"{\"model\": "),
@@ -85,7 +88,11 @@ fn unread() -> Vec<Case> {
         raw("a base URL that ends in the path", "/v1/chat/completions/chat/completions", b"{}"),
         raw("Anthropic's SDK with v1 in its base URL", "/v1/messages/v1/messages", b"{}"),
         get("no such path", "/v1/nothing"),
+        raw("another slash at the end", "/v1/chat/completions/", b"{}"),
         raw("videos", "/v1/videos", b"{}"),
+        raw("batches", "/v1/batches", b"{}"),
+        get("a stored response", "/v1/responses/resp_1"),
+        raw("Google's form", "/v1beta/models/gemini-3.8-flash:generateContent", b"{}"),
         raw("variations of images", "/v1/images/variations", b"{}"),
         get("the wrong method", CHAT),
         get("an unknown model", "/v1/models/openai/gpt-5.5-minni"),
@@ -103,6 +110,14 @@ fn unread() -> Vec<Case> {
 fn unplanned() -> Vec<Case> {
     let image = json!([{ "role": "user", "content": [
         { "type": "image_url", "image_url": { "url": "data:image/png;base64,AAAA" } }] }]);
+    let odd_image = json!([{ "role": "user", "content": [
+        { "type": "image_url", "image_url": { "url": "data:image/tiff;base64,AAAA" } }] }]);
+    let tools = |model: &str, tool: &str| json!({ "model": model, "input": "a", "tools": [{ "type": "function", "name": "f" }, { "type": tool }] });
+    let limited = |model: &str| {
+        let mut body = tools(model, "web_search");
+        body["max_tool_calls"] = json!(3);
+        body
+    };
     let long = "word ".repeat(600_000);
     vec![
         ask(
@@ -141,6 +156,37 @@ fn unplanned() -> Vec<Case> {
             "stored responses on the platform's key",
             "/v1/responses",
             &json!({ "model": "openai/gpt-5.4-mini", "input": "a", "previous_response_id": "resp_1" }),
+        ),
+        ask("tools that bear a fee", "/v1/responses", &tools("openai/gpt-5.5", "code_interpreter")),
+        ask("a search without a limit", "/v1/responses", &tools("openai/gpt-5.5", "web_search")),
+        ask("a search without a price", "/v1/responses", &limited("openai/gpt-5.4")),
+        ask("a search that the provider does not have", "/v1/responses", &limited("groq/gpt-oss-120b")),
+        ask("a tool of another provider", "/v1/responses", &tools("anthropic/claude-sonnet-4-6", "computer")),
+        ask("two answers of one", CHAT, &with("anthropic/claude-sonnet-4-6", "n", json!(2))),
+        ask(
+            "a field of another provider",
+            CHAT,
+            &with("anthropic/claude-sonnet-4-6", "logprobs", json!(true)),
+        ),
+        ask(
+            "an image in a form that is not read",
+            CHAT,
+            &with("anthropic/claude-sonnet-4-6", "messages", odd_image),
+        ),
+        ask(
+            "a tool without a name",
+            CHAT,
+            &with("anthropic/claude-sonnet-4-6", "tools", json!([{ "type": "function" }])),
+        ),
+        ask(
+            "images of a size that is none",
+            "/v1/images/generations",
+            &json!({ "model": "xai/grok-imagine-image-2.0", "prompt": "a", "size": "7x7" }),
+        ),
+        ask(
+            "an embedding of nothing",
+            "/v1/embeddings",
+            &json!({ "model": "openai/text-embedding-3-small" }),
         ),
         ask("the batch tier", CHAT, &with("openai/gpt-5.4-mini", "service_tier", json!("batch"))),
         ask("a key for a name that roams", CHAT, &hello("gpt-oss-120b")).with("x-provider-key", "k"),
@@ -207,6 +253,11 @@ fn of_providers() -> Vec<Case> {
             &error("The server had an error", "server_error", "server_error"),
         ),
         refused("an overloaded provider", 503, &error("Overloaded", "server_error", "slow")),
+        refused(
+            "a list of what is wrong",
+            422,
+            r#"{"detail":[{"loc":["body","x"],"msg":"Field required"}]}"#,
+        ),
         refused("a web page", 502, "<html>bad gateway</html>"),
         google,
     ]

@@ -60,7 +60,7 @@ def a_log_in():
 
 def a_wrong_key_is_told_with_its_reason():
     error = raises(errors.AuthenticationError, lambda: connect("indox-0123456789"))
-    assert "malformed" in str(error), error
+    assert "begin with kr-" in str(error), error
 
 
 def a_lost_token_is_replaced():

@@ -36,7 +36,7 @@ impl Readable {
 pub async fn get_receipt(call: Call, reader: Reader) -> Result<HttpResponse, ApiError> {
     let id = call.path("id");
     let by_request = || id.parse::<RequestId>().map(RequestId::receipt);
-    let id = id.parse::<ReceiptId>().or_else(|_| by_request()).map_err(|_| ApiError::not_found("receipt"))?;
+    let id = id.parse::<ReceiptId>().or_else(|_| by_request()).map_err(|_| not_found())?;
     let (scope, readable) = match &reader {
         Reader::Key(principal) => (principal.scope, Readable::Organization),
         Reader::Session(session) => (session.scope, Readable::of(session)),
@@ -68,5 +68,11 @@ pub async fn answer(
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
     }
-    Err(ApiError::not_found("receipt"))
+    Err(not_found())
+}
+
+fn not_found() -> ApiError {
+    ApiError::not_found("receipt").hint(
+        "Send the id in `X-KairosRoute-Receipt` or `x-request-id` of an answer to your organization; receipts are kept for a limited time",
+    )
 }

@@ -2,7 +2,7 @@
 //! platform's key the same, except what is about the operator's account: a client would throw its own key away.
 
 use crate::{
-    domain::provider::ProviderId,
+    domain::provider::{Dialect, ProviderId},
     gateway::{failure::is_about_the_account, receipt::CredentialKind},
     http::error::{ApiError, Code, Upstream},
     providers::error::{ErrorClass, OpenAiCode, UpstreamError},
@@ -38,8 +38,8 @@ pub fn error(
     if let Some(status) = status {
         error = error.status_of_provider(status);
     }
-    if let Some(kind) = rejection.kind.filter(|_| status.is_some()) {
-        error = error.error_type(kind);
+    if let Some(status) = status {
+        error = error.error_type(error_type(rejection.kind, provider, status));
     }
     if let Some(param) = rejection.param.filter(|_| status.is_some()) {
         error = error.param(param);
@@ -49,6 +49,22 @@ pub fn error(
         error = error.retry_after_s(asked);
     }
     if tried > 1 { error.retry_is_useless() } else { error }
+}
+
+/// OpenAI's `type` of an error whose status is the provider's: the provider's own where it speaks OpenAI's dialects.
+fn error_type(own: Option<String>, provider: ProviderId, status: StatusCode) -> String {
+    let speaks_openai = matches!(provider.row().dialect, Dialect::Chat | Dialect::Responses);
+    own.filter(|_| speaks_openai).unwrap_or_else(|| {
+        let by_status = match status.as_u16() {
+            401 => "authentication_error",
+            402 => "insufficient_quota",
+            403 => "permission_error",
+            429 => "rate_limit_error",
+            500.. => "upstream_error",
+            _ => "invalid_request_error",
+        };
+        by_status.to_owned()
+    })
 }
 
 fn code(rejection: &UpstreamError, own: bool) -> Code {

@@ -37,7 +37,15 @@ const TOO_LONG_MESSAGES: &[&str] = &[
     "input token count",
     "maximum number of tokens allowed",
     "maximum prompt length",
+    "maximum input length",
+    "maximum sequence length",
     "model token limit",
+    "input tokens exceed",
+    "input length exceeds",
+    "tokens in the prompt cannot exceed",
+    "size limit exceeded by",
+    "`inputs` tokens + `max_new_tokens` must be",
+    "`inputs` must have less than",
     "input token length too long",
     "total length of all messages is too long",
     "reduce the length of the messages",
@@ -69,7 +77,7 @@ const UNKNOWN_MODEL_MESSAGES: &[&str] = &[
 
 /// What is said of a model that is not served, behind its name.
 const UNKNOWN_MODEL_ENDS: &[&str] =
-    &["does not exist", "has been decommissioned", "is not found", "was not found"];
+    &["does not exist", "has been decommissioned", "has been deprecated", "has been retired", "not found"];
 
 /// Words of an answer that the model failed to write as it must be.
 const MALFORMED_ANSWER: &[&str] = &[

@@ -82,14 +82,30 @@ fn the_message_is_found_in_every_shape_and_never_holds_the_key() {
         (r#"{"error":"m"}"#, "m"),
         (r#"{"message":"m","type":"t"}"#, "m"),
         (r#"{"detail":[{"msg":"m"}]}"#, "m"),
+        (r#"{"detail":[{"type":"missing","loc":["body","messages",0],"msg":"m"}]}"#, "body.messages.0: m"),
+        (
+            r#"{"object":"error","message":{"detail":[{"loc":["body","x"],"msg":"m"}]},"type":"t"}"#,
+            "body.x: m",
+        ),
+        (r#"{"errors":[{"message":"m","code":"c"}]}"#, "m"),
+        (r#"{"errors":["m"]}"#, "m"),
+        (r#"{"error":{"message":{"error":{"message":"m"}}}}"#, "m"),
+        (r#"{"error":{"error":"m"}}"#, "m"),
+        (r#"{"success":false,"msg":"m"}"#, "m"),
+        (r#"{"title":"t","detail":"m","status":502}"#, "m"),
+        (r#"{"error":{"code":5}}"#, "the provider answered 502"),
+        (r#"{"message":"","error":"m"}"#, "m"),
         (r#"{"detail":"m"}"#, "m"),
         (r#"{"fault":{"faultstring":"m"}}"#, "m"),
         ("m", "m"),
         ("<html>x</html>", "the provider answered 502 with a web page"),
         ("", "the provider answered 502 without a message"),
+        ("\u{1f}\u{8b}\u{8}\u{0}text", "the provider answered 502 with a body that is not text"),
     ] {
         assert_eq!(UpstreamError::read(openai, 502, None, body.as_bytes()).message, message);
     }
+    let zipped = UpstreamError::read(openai, 502, None, b"\x1f\x8b\x08\x00\xff\xfetext");
+    assert_eq!(zipped.message, "the provider answered 502 with a body that is not text");
     let echo = r#"{"error":{"message":"key sk-secret-123 is wrong"}}"#;
     let rejection = UpstreamError::read(openai, 401, None, echo.as_bytes()).without("sk-secret-123");
     assert_eq!(rejection.message, "key [key] is wrong");
@@ -279,6 +295,36 @@ fn an_unknown_model_and_a_long_prompt_are_known_at_every_provider() {
             400,
             r#"{"error":{"type":"invalid_request_error","message":"input length and `max_tokens` exceed context limit: 1 + 2 > 2"}}"#,
             ErrorClass::ContextLength,
+        ),
+        (
+            "together_ai",
+            422,
+            r#"{"error":{"message":"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193. Given: 10000 `inputs` tokens and 1000 `max_new_tokens`"}}"#,
+            ErrorClass::ContextLength,
+        ),
+        (
+            "cohere",
+            400,
+            r#"{"message":"size limit exceeded by 11326 tokens. Try using shorter or fewer inputs."}"#,
+            ErrorClass::ContextLength,
+        ),
+        (
+            "openai",
+            400,
+            r#"{"error":{"message":"Input tokens exceed the configured limit of 272000 tokens."}}"#,
+            ErrorClass::ContextLength,
+        ),
+        (
+            "cohere",
+            422,
+            r#"{"message":"model 'x' not found, make sure the name is correct"}"#,
+            ErrorClass::UnknownModel,
+        ),
+        (
+            "openai",
+            400,
+            r#"{"error":{"message":"No tool call was found for the model's answer; the item was not found"}}"#,
+            ErrorClass::InvalidRequest,
         ),
         (
             "anthropic",
