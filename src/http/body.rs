@@ -1,5 +1,6 @@
-//! Receives the body of a request: within a size, at a pace, as one of so many, charged to who sends it, and decompressed
-//! where it is compressed. What a caller may send before it has said who it is is small.
+//! Receives the body of a request: within a size limit, at a minimum pace, counted among the bodies that are being
+//! received, charged to its sender, and decompressed if it is compressed. An unauthenticated caller may send only a
+//! small body.
 
 use super::error::{ApiError, Code};
 use crate::{
@@ -24,44 +25,45 @@ use std::{
 };
 use tokio::time::{Instant, timeout_at};
 
-/// Over this long the pace of a body is taken.
+/// The pace of a body is measured over this time.
 const PACE_TIME: Duration = Duration::from_secs(10);
-/// Of an announced length, what is set aside at once: that much is often announced and never sent.
+/// The part of an announced length that is allocated at once: a long length is often announced and never sent.
 const ANNOUNCED_BYTES_MAX: usize = 64 * 1024;
-/// From here on a compressed body is decompressed on a thread for large requests, and room is made for the announced.
+/// From this size on a compressed body is decompressed on a thread for large requests, and the announced memory is
+/// charged.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
-/// What a decompressor may look back at (RFC 9659 for Zstandard).
+/// The window of a decompressor (RFC 9659 for Zstandard).
 const WINDOW_BYTES_MAX: u64 = 8 << 20;
-/// Pieces of a body that are looked at before its caller is known.
+/// Pieces of a body that are read before its caller is known.
 const PEEKED_MAX: usize = 64;
-/// What of a large answer waits for its client beside the answer itself.
+/// The part of a large answer that waits for its client in addition to the answer itself.
 const SLICE_BYTES: usize = 32 * 1024;
 const CODINGS: &str = "gzip, deflate, br, zstd";
 
-/// Who sends a body.
+/// The sender of a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sender {
     Organization(Owner),
-    /// A caller at this address that has not said who it is.
+    /// An unauthenticated caller at this address.
     Stranger(Owner),
 }
 
-/// What the head of the request says of its body.
+/// What the head of the request states about its body.
 pub struct Announced<'a> {
     pub length: Option<usize>,
     /// `Content-Encoding`.
     pub coding: Option<&'a str>,
 }
 
-/// A body, and what it is charged.
+/// A body, and its memory charge.
 pub struct Received {
     pub bytes: Bytes,
     pub memory: Option<Charge>,
 }
 
-/// Why there is no body.
+/// Why a body was not received.
 pub enum Unreceived {
-    /// What came is no body: the server closes the connection as soon as it has seen that.
+    /// The received bytes are not a body: the server closes the connection as soon as it has noticed that.
     Broken(ApiError),
     Refused(ApiError),
 }
@@ -101,8 +103,8 @@ struct Receiving<'g> {
     bytes_max: usize,
 }
 
-/// The beginning of a body, which is waited for. Broken framing is seen here: the server closes the connection with it,
-/// and a request that waits for anything but its body then is not answered any more.
+/// The beginning of a body, which is awaited. Broken framing is noticed here: the server closes the connection with it,
+/// and a request that waits for anything except its body would not be answered any more.
 pub async fn peek(payload: &mut Payload) -> Result<Vec<Bytes>, ApiError> {
     let mut early: Vec<Bytes> = Vec::new();
     match tokio::time::timeout(PACE_TIME, payload.next()).await {
@@ -150,7 +152,7 @@ impl Receiving<'_> {
         for chunk in early {
             self.keep(&mut body, &chunk, announced)?;
         }
-        // What came with the head is read at once; only what has to be waited for counts as being received.
+        // Bytes that came with the head are read at once; only a body that must be awaited counts as being received.
         while let Some(chunk) = payload.next().now_or_never() {
             let Some(chunk) = chunk else { return Ok(body.freeze()) };
             self.keep(&mut body, &chunk?, announced)?;
@@ -191,7 +193,7 @@ impl Receiving<'_> {
         Ok(())
     }
 
-    /// Leave to receive a body that is not there yet.
+    /// Permission to receive a body that has not arrived yet.
     fn reading(&self) -> Result<Taken, ApiError> {
         let shared = &self.gateway.shared;
         match self.sender {
@@ -209,7 +211,7 @@ impl Receiving<'_> {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), ApiError> {
-        // What strangers may send is too small to count.
+        // The bodies of unauthenticated callers are too small to count.
         let Sender::Organization(owner) = self.sender else { return Ok(()) };
         let memory = match &mut self.memory {
             Some(memory) => memory,
@@ -239,7 +241,8 @@ impl Receiving<'_> {
     }
 }
 
-/// The body of a large answer. It leaves in slices as the client takes them, and is charged until the last is taken.
+/// The body of a large answer. It is sent in slices as the client reads them, and is charged until the last one is
+/// read.
 pub struct Charged {
     left: Bytes,
     _memory: Charge,
@@ -288,7 +291,7 @@ pub fn not_done(not_done: NotDone) -> ApiError {
     }
 }
 
-/// 503: all callers together are too many.
+/// 503: there are too many callers in total.
 pub fn crowded() -> ApiError {
     ApiError::new(Code::ServiceUnavailable, "Too many requests are being served; try again").retry_after_s(1)
 }
@@ -313,11 +316,11 @@ fn coding(named: Option<&str>) -> Result<Option<Coding>, ApiError> {
     }))
 }
 
-/// What was compressed, if it is no larger than `bytes_max`: whatever it would grow to, no more than that is made.
+/// The decompressed body, if it is not larger than `bytes_max`: no more than that is ever produced.
 fn decode(body: &[u8], coding: Coding, bytes_max: usize) -> Result<Vec<u8>, Undecoded> {
     match coding {
         Coding::Gzip => read(flate2::bufread::MultiGzDecoder::new(body), bytes_max),
-        // RFC 9110 means zlib's format; some clients send the bare one.
+        // RFC 9110 means zlib's format; some clients send plain deflate.
         Coding::Deflate => match body {
             [first, second, ..] if is_zlib(*first, *second) => {
                 read(flate2::bufread::ZlibDecoder::new(body), bytes_max)
@@ -355,7 +358,7 @@ mod tests {
     use std::io::Write;
 
     const ALL: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
-    /// `hello` as brotli and zstd have it, made with their own tools.
+    /// `hello` in brotli and zstd, created with their own tools.
     const BROTLI: &[u8] = &[0x0b, 0x02, 0x80, b'h', b'e', b'l', b'l', b'o', 0x03];
 
     fn zlib(bytes: &[u8]) -> Vec<u8> {

@@ -1,6 +1,6 @@
-//! Cross-origin calls of browser applications, where the operator allows their origin: of the API for applications
-//! (`/v1`, `/api/v1`) alone. Accounts and pages are never open to another origin, and credentials of the browser
-//! (cookies) are never asked for.
+//! Cross-origin calls of browser applications, if the operator allows their origin: only for the inference API (`/v1`,
+//! `/api/v1`). Accounts and pages are never open to another origin, and credentials of the browser (cookies) are never
+//! allowed.
 
 use crate::gateway::Gateway;
 use actix_web::{
@@ -13,18 +13,18 @@ use actix_web::{
     web,
 };
 
-/// What of an answer a script may read beside its body.
+/// The headers of an answer that a script may read.
 const EXPOSED: &str = "x-request-id, x-client-request-id, retry-after, etag, x-should-retry, x-kairosroute-provider, \
                        x-kairosroute-model, x-kairosroute-byok, x-kairosroute-receipt, x-kairosroute-attempts, \
                        x-kairosroute-cost, x-kairosroute-savings, x-kairosroute-cache, x-kairosroute-dropped, \
                        x-kairosroute-fallback-reason, x-kairosroute-advice, x-ratelimit-limit-requests, \
                        x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, \
                        x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
-/// How long a browser may keep the answer to a preflight.
+/// How long a browser may cache the answer to a preflight.
 const MAX_AGE_S: &str = "600";
 const REQUESTED_BYTES_MAX: usize = 1_024;
 
-/// The origin of a call, where the operator allows it.
+/// The origin of a call, if the operator allows it.
 pub fn allowed(request: &HttpRequest) -> Option<HeaderValue> {
     let gateway = request.app_data::<web::Data<Gateway>>()?;
     origin(request, &gateway.settings.cors_origins)
@@ -32,7 +32,7 @@ pub fn allowed(request: &HttpRequest) -> Option<HeaderValue> {
 
 /// The same by the setting's origins.
 fn origin(request: &HttpRequest, allowed: &[String]) -> Option<HeaderValue> {
-    // Most installations allow none, and nothing else is looked at.
+    // Most installations allow none; then nothing else is checked.
     if allowed.is_empty() || !is_open(request.path()) {
         return None;
     }
@@ -45,7 +45,7 @@ fn is_open(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/api/v1/")
 }
 
-/// Lets scripts of the origin read the answer.
+/// Allows scripts of the origin to read the answer.
 pub fn allow(response: &mut HttpResponse, origin: Option<HeaderValue>) {
     let Some(origin) = origin else { return };
     let headers = response.headers_mut();
@@ -54,7 +54,7 @@ pub fn allow(response: &mut HttpResponse, origin: Option<HeaderValue>) {
     headers.append(VARY, HeaderValue::from_static("Origin"));
 }
 
-/// Answers the question that a browser asks before the call.
+/// Answers the preflight request of a browser.
 pub fn preflight(
     response: &mut HttpResponse,
     request: &HttpRequest,

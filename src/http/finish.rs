@@ -1,4 +1,4 @@
-//! What every response carries, and in whose envelope an error is written.
+//! The headers of every response, and the choice of the error envelope.
 
 use super::error::{ApiError, Envelope};
 use crate::{domain::ids::RequestId, gateway::Gateway};
@@ -13,7 +13,7 @@ use actix_web::{
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// Anthropic's clients say of every request which version they speak, and read Anthropic's errors alone.
+/// Anthropic's clients state their API version in every request, and read only Anthropic's errors.
 pub fn envelope_for(request: &HttpRequest, otherwise: Envelope) -> Envelope {
     match request.headers().contains_key("anthropic-version") {
         true => Envelope::Anthropic,
@@ -21,7 +21,7 @@ pub fn envelope_for(request: &HttpRequest, otherwise: Envelope) -> Envelope {
     }
 }
 
-/// Answers what is in no row; it carries what every response carries.
+/// Answers a path without a route, with the headers of every response.
 pub fn refuse(request: &HttpRequest, error: ApiError) -> HttpResponse {
     let gateway = request.app_data::<web::Data<Gateway>>().map(|gateway| &***gateway);
     finished(request, identified(error, gateway).error_response())
@@ -32,7 +32,7 @@ pub fn finished(request: &HttpRequest, mut response: HttpResponse) -> HttpRespon
     response
 }
 
-/// Anthropic's errors hold the request's id in their body, too.
+/// Anthropic's errors also contain the request's id in their body.
 pub fn identified(error: ApiError, gateway: Option<&Gateway>) -> ApiError {
     match gateway {
         Some(gateway) => error.with_request_id(&RequestId(gateway.ambient.uuid()).to_string()),
@@ -40,7 +40,7 @@ pub fn identified(error: ApiError, gateway: Option<&Gateway>) -> ApiError {
     }
 }
 
-/// Gives a response an id to ask about, unless it has one.
+/// Gives a response a request id, unless it has one.
 pub fn identify(response: &mut HttpResponse, id: &str) {
     if let Ok(value) = HeaderValue::try_from(id)
         && !response.headers().contains_key(REQUEST_ID)
@@ -49,8 +49,8 @@ pub fn identify(response: &mut HttpResponse, id: &str) {
     }
 }
 
-/// What every response carries: an id to ask about, that its type is what it says (some types are a provider's word),
-/// and while the process stops, that the connection ends here.
+/// The headers of every response: the request id, `nosniff` (some types are stated by a provider), and while the
+/// process stops, the end of the connection.
 pub fn finish(response: &mut HttpResponse, gateway: Option<&Gateway>) {
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let Some(gateway) = gateway else { return };

@@ -1,4 +1,4 @@
-//! Whether the process lives and may be sent traffic, and what it says of itself to anybody.
+//! Whether the process runs and may receive traffic, and its public documents.
 
 use super::{
     error::{ApiError, Code},
@@ -14,7 +14,7 @@ pub async fn alive(_call: Call) -> Result<HttpResponse, ApiError> {
 }
 
 /// `GET /readyz`: the database can be written, its schema is current, this process's lease is live, and the process is
-/// not about to stop. It reads what is known already, so that a probe neither waits nor costs a query.
+/// not about to stop. It uses known state only, so a probe neither waits nor costs a query.
 pub async fn ready(call: Call) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?;
     match gateway.problem() {
@@ -25,7 +25,7 @@ pub async fn ready(call: Call) -> Result<HttpResponse, ApiError> {
     }
 }
 
-/// `GET /`: the dashboard for browsers, a small document for everybody else.
+/// `GET /`: the dashboard for browsers, a small document for other clients.
 pub async fn root(call: Call) -> Result<HttpResponse, ApiError> {
     if call.header("accept").is_some_and(|accept| accept.contains("text/html")) {
         let to_dashboard = (header::LOCATION, "/home");
@@ -39,8 +39,8 @@ pub async fn root(call: Call) -> Result<HttpResponse, ApiError> {
     })))
 }
 
-/// `GET /.well-known/jwks.json`: the public key that credentials for MCP servers are sealed with. `{"keys": [JWK]}`,
-/// without a key where the operator has configured none.
+/// `GET /.well-known/jwks.json`: the public key with which credentials for MCP servers are sealed. `{"keys": [JWK]}`,
+/// without a key if the operator has configured none.
 pub async fn keys(call: Call) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?;
     let jwks = gateway.settings.mcp_opener.as_ref().map_or(r#"{"keys":[]}"#, |opener| opener.jwks());

@@ -1,5 +1,5 @@
-//! `Idempotency-Key`: runs a call once for each key. A call without the header goes straight to its handler; one with
-//! it runs to its end even if its client leaves, so that the client's repeat finds the answer.
+//! `Idempotency-Key`: runs a call once for each key. A call without the header goes directly to its handler. A call
+//! with it runs to its end even if its client disconnects, so that the client's repeat finds the answer.
 
 use super::{
     error::{ApiError, Code},
@@ -26,8 +26,8 @@ const KEY: &str = "idempotency-key";
 const KEY_BYTES_MAX: usize = 255;
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// Calls `handler`, at most once for each key of the holder. `is_repeatable` looks at the body of a call with a key;
-/// where it says no, the key is ignored.
+/// Calls `handler`, at most once for each key of the holder. `is_repeatable` examines the body of a call with a key; if
+/// it returns false, the key is ignored.
 pub async fn once<W, F, R, A>(
     mut call: Call,
     holder: Holder,
@@ -44,7 +44,7 @@ where
     let Some(key) = key_of(&call)? else { return handler(call).await };
     let gateway = call.state::<Gateway>()?.into_inner();
     let content_type = call.header("content-type").unwrap_or_default().to_owned();
-    // What is wrong with a body is the handler's to say: it meets the same error.
+    // The handler reports errors in a body: it meets the same error.
     let Some(body) = call.read_ahead(body_bytes_max).await else { return handler(call).await };
     if !is_repeatable(gateway.clone(), content_type.clone(), body.clone()).await {
         return handler(call).await;
@@ -71,7 +71,7 @@ where
             }
         }
     };
-    // A task of its own: it goes on without the client.
+    // A separate task: it continues without the client.
     let done = tasks.spawn_local(caller::on_behalf(caller::current(), running)).await;
     done.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked")))
 }
@@ -81,7 +81,7 @@ pub async fn always(_: Arc<Gateway>, _: String, _: Bytes) -> bool {
     true
 }
 
-/// Whether a call says that it has a key.
+/// Whether a call has an idempotency key.
 pub fn is_keyed(call: &Call) -> bool {
     call.request.headers().contains_key(KEY)
 }
@@ -107,7 +107,7 @@ fn key_of(call: &Call) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// Runs the call and ends its claim: only a good and whole answer that is not too large is kept.
+/// Runs the call and ends its claim: only a successful, complete answer that is not too large is stored.
 async fn run(
     gateway: &Gateway,
     claim: Claim,
@@ -141,11 +141,11 @@ async fn run(
 
 enum Gathered {
     Whole(Bytes),
-    /// Too large to be kept, or broken off: as it was, to be sent on.
+    /// Too large to be stored, or broken off: unchanged, to be sent on.
     Large(BoxBody),
 }
 
-/// Reads a body up to the size that is kept.
+/// Reads a body up to the size that is stored.
 async fn gather(mut body: BoxBody) -> Gathered {
     let mut gathered = Vec::new();
     loop {

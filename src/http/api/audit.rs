@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Lines on a page when the client does not say, and the most.
+/// Lines of a page if the client states no number, and the maximum.
 const PAGE_DEFAULT: i64 = 50;
 const PAGE_MAX: i64 = 200;
 
@@ -33,7 +33,7 @@ struct Parameters {
     actor: Option<String>,
     action: Option<String>,
     subject: Option<String>,
-    /// For the operator alone.
+    /// Only for the operator.
     organization: Option<String>,
     before: Option<String>,
     limit: Option<i64>,

@@ -1,5 +1,5 @@
-//! Platform API keys and the provider keys in them. A key's id stands in the path or, for the clients that
-//! send it so, in the query as `keyId`.
+//! Platform API keys and the provider keys in them. A key's id is in the path or, for clients that use the query, in
+//! `keyId`.
 
 use super::{
     organization::{insert_budget, insert_rates},
@@ -107,7 +107,7 @@ pub async fn test_provider_key(call: Call, session: Session) -> Result<HttpRespo
     Ok(HttpResponse::Ok().json(verdict_view(&checked)))
 }
 
-/// What a free call at a provider showed.
+/// The result of a free call at a provider.
 pub(super) fn verdict_view(checked: &Checked) -> Value {
     json!({
         "valid": checked.verdict == Verdict::Valid,
@@ -116,7 +116,7 @@ pub(super) fn verdict_view(checked: &Checked) -> Value {
     })
 }
 
-/// Text that is no id at all gets the answer of an id that is not there.
+/// A text that is not an id gets the same answer as a missing id.
 fn key_id(call: &Call) -> Result<ApiKeyId, ApiError> {
     let in_query = match call.path("id") {
         "" => call.query::<KeyQuery>()?.key_id,
@@ -180,7 +180,7 @@ fn key_view(details: &KeyDetails) -> Map<String, Value> {
     view
 }
 
-/// A stored provider key as its organization sees it.
+/// A stored provider key for its organization.
 pub(super) fn provider_key_view(stored: &StoredProviderKey, warnings: &[Warning]) -> Value {
     let mut view = json!({
         "id": stored.id,

@@ -1,4 +1,4 @@
-//! The members of an organization and invitations into it. Whom a change is about stands in the path or in
+//! The members of an organization and invitations into it. The member or invitation of a change is in the path or in
 //! the query, as `userId` or `invitationId`.
 
 use super::time_text;
@@ -33,7 +33,7 @@ struct RoleBody {
 struct WhomQuery {
     user_id: Option<String>,
     invitation_id: Option<String>,
-    /// With a member who is removed: its API keys too.
+    /// For a removed member: whether its API keys are revoked too.
     revoke_keys: Option<bool>,
 }
 
@@ -72,7 +72,7 @@ pub async fn set_role(mut call: Call, session: Session) -> Result<HttpResponse, 
 }
 
 /// `DELETE /api/members?userId=` or `?invitationId=`, and `DELETE /api/members/{id}` with either. `revokeKeys=true`
-/// revokes the API keys that the member made, too.
+/// also revokes the API keys that the member created.
 pub async fn remove(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     let accounts = call.state::<Accounts>()?;
     let keys = match call.query::<WhomQuery>()?.revoke_keys {
@@ -86,7 +86,7 @@ pub async fn remove(call: Call, session: Session) -> Result<HttpResponse, ApiErr
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Text that is no id at all gets the answer of an id that is not there.
+/// A text that is not an id gets the same answer as a missing id.
 fn whom(call: &Call) -> Result<Whom, ApiError> {
     let text = match call.path("id") {
         "" => {

@@ -43,7 +43,7 @@ fn view(session: Session, details: &OrganizationDetails) -> Value {
     Value::Object(view)
 }
 
-/// Adds the fields of rates, under names that begin with `prefix`.
+/// Adds the fields of rates, with names that begin with `prefix`.
 pub(super) fn insert_rates(view: &mut Map<String, Value>, prefix: &str, rates: &RateRules) {
     for (name, value) in [
         ("requestsPerMinute", rates.requests_per_minute),
@@ -58,7 +58,7 @@ pub(super) fn insert_rates(view: &mut Map<String, Value>, prefix: &str, rates: &
     }
 }
 
-/// Adds the fields of a budget, and what is spent of it where that is known.
+/// Adds the fields of a budget, and its spent amount if it is known.
 pub(super) fn insert_budget(
     view: &mut Map<String, Value>,
     rule: Option<BudgetRule>,

@@ -1,5 +1,5 @@
-//! Buying credit: a page of the payment provider, automatic top-up, and the provider's signed events. Off unless
-//! configured. Nothing here is in the path of a request for a model.
+//! The purchase of credit: a page of the payment provider, automatic top-up, and the provider's signed events. Off
+//! unless configured. It is not part of the path of an inference request.
 
 use crate::{
     accounts::Accounts,
@@ -37,7 +37,7 @@ fn payments_of(call: &Call) -> Result<Arc<Payments>, ApiError> {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct CheckoutBody {
     amount_usd: Box<RawValue>,
-    /// Keep the payment method for automatic top-up.
+    /// Store the payment method for automatic top-up.
     #[serde(default)]
     save_payment_method: bool,
 }
@@ -54,8 +54,8 @@ fn amount(digits: &RawValue, payments: &Payments, param: &'static str) -> Result
     })
 }
 
-/// `POST /api/billing/checkout {amountUsd, savePaymentMethod}`: the page on which to pay. Credit comes when the payment
-/// has.
+/// `POST /api/billing/checkout {amountUsd, savePaymentMethod}`: the page for a payment. Credit is added after the
+/// payment.
 pub async fn create_checkout(mut call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     let payments = payments_of(&call)?;
     let (ambient, db) = (call.state::<Ambient>()?.get_ref().clone(), call.state::<Db>()?.get_ref().clone());

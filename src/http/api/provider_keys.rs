@@ -1,5 +1,5 @@
-//! `/api/provider-keys`: the organization's provider keys, for all of its API keys or for named ones. Secrets never come
-//! back.
+//! `/api/provider-keys`: the organization's provider keys, for all of its API keys or for listed ones. Secrets are
+//! never returned.
 
 use super::keys::{provider_key_view, verdict_view};
 use crate::{
@@ -32,12 +32,12 @@ pub async fn list(call: Call, session: Session) -> Result<HttpResponse, ApiError
     Ok(HttpResponse::Ok().json(view(&keys)))
 }
 
-/// `PUT /api/provider-keys`: what it does not name is removed.
+/// `PUT /api/provider-keys`: removes the providers that it does not name.
 pub async fn replace(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     change(call, session, Unnamed::Removed).await
 }
 
-/// `PATCH /api/provider-keys`: what it does not name stays.
+/// `PATCH /api/provider-keys`: keeps the providers that it does not name.
 pub async fn merge(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     change(call, session, Unnamed::Stay).await
 }

@@ -1,4 +1,4 @@
-//! Requests of an organization, failures and refusals included: a list with filters, and the receipt of one. A member
+//! Requests of an organization, including failures and refusals: a list with filters, and the receipt of one. A member
 //! sees those of its own API keys. Thin over `billing::requests`.
 
 use crate::{
@@ -21,7 +21,7 @@ use actix_web::HttpResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Requests on a page when the client does not say.
+/// Requests on a page if the client states no number.
 const PAGE_DEFAULT: i64 = 50;
 const STATUSES: [&str; 3] = ["completed", "aborted", "failed"];
 
@@ -39,7 +39,7 @@ struct Parameters {
     model: Option<String>,
     kind: Option<String>,
     byok: Option<bool>,
-    /// `true`: those that fell back; else the reason.
+    /// `true`: those with a fallback; else the reason.
     fallback: Option<String>,
     error_class: Option<String>,
     cost_min: Option<String>,
@@ -80,7 +80,7 @@ fn receipt_id(text: &str) -> Option<ReceiptId> {
     text.parse::<ReceiptId>().or_else(|_| text.parse::<RequestId>().map(RequestId::receipt)).ok()
 }
 
-/// A member sees the requests of the API keys it made.
+/// A member sees the requests of the API keys that it created.
 fn made_by(session: &Session) -> Option<UserId> {
     (session.role == Role::Member).then_some(session.user_id)
 }

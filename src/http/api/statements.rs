@@ -17,7 +17,7 @@ use actix_web::{HttpResponse, http::header};
 use serde::Deserialize;
 use serde_json::json;
 
-/// What the printed page may load: its own style and nothing else.
+/// What the printed page may load: only its own style.
 const PRINT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// `GET /api/billing/statements`: the months, latest first.
@@ -30,7 +30,7 @@ pub async fn list_statements(call: Call, session: Session) -> Result<HttpRespons
     Ok(HttpResponse::Ok().json(json!({ "statements": months.await? })))
 }
 
-/// The form in which a statement is asked for.
+/// The format of a requested statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StatementForm {
     Json,
@@ -82,7 +82,7 @@ pub async fn get_statement(call: Call, session: Session) -> Result<HttpResponse,
     respond(&kept, month, form)
 }
 
-/// The statement of a month; a month that is due is closed by it.
+/// The statement of a month; the request closes a month that is due.
 pub async fn read(db: &Db, session: Session, month: Month) -> Result<KeptStatement, StatementsError> {
     let pool = db.clone();
     db.run(async move {

@@ -1,4 +1,4 @@
-//! `/api/webhooks`: where alerts are sent.
+//! `/api/webhooks`: the targets of alerts.
 
 use super::time_text;
 use crate::{
@@ -54,7 +54,7 @@ pub async fn list(call: Call, session: Session) -> Result<HttpResponse, ApiError
     Ok(HttpResponse::Ok().json(json!({ "webhooks": webhooks, "events": KINDS })))
 }
 
-/// `POST /api/webhooks`. The secret is shown this once.
+/// `POST /api/webhooks`. The secret is shown only this once.
 pub async fn create(mut call: Call, session: Session) -> Result<HttpResponse, ApiError> {
     let alerts = call.state::<Alerts>()?;
     let WebhookBody { url, events } = call.json().await?;
@@ -95,7 +95,7 @@ pub async fn delete(call: Call, session: Session) -> Result<HttpResponse, ApiErr
     Ok(HttpResponse::Ok().json(json!({ "id": id, "deleted": true })))
 }
 
-/// Text that is no id at all gets the answer of an id that is not there.
+/// A text that is not an id gets the same answer as a missing id.
 fn webhook_id(call: &Call) -> Result<WebhookId, ApiError> {
     let text = match call.path("id") {
         "" => call.query::<WebhookQuery>()?.webhook_id.unwrap_or_default(),

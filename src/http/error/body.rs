@@ -1,4 +1,4 @@
-//! The JSON body of an error, in the envelope that its client reads.
+//! The JSON body of an error, in the envelope that its client expects.
 
 use super::{ApiError, Code, Envelope, Parts};
 use crate::domain::provider::ProviderId;
@@ -83,8 +83,8 @@ fn anthropic_type(status: StatusCode) -> &'static str {
     }
 }
 
-/// One client of the field reads only `detail`, and takes a 404 for one of a provider when the word occurs in it: of
-/// an unknown model it gets the first sentence alone.
+/// One client reads only `detail`, and treats a 404 as an error of a provider if that word occurs in it: for an unknown
+/// model it gets only the first sentence.
 fn detail(parts: &Parts) -> &str {
     match parts.code {
         Code::ModelNotFound => {

@@ -1,5 +1,5 @@
-//! indoxhub's envelope: who answered and at what cost, with the answer itself in `data`. Values are copied as they
-//! were written, never decoded; the whole answer of a conversation stands beside them, so that nothing is lost.
+//! indoxhub's envelope: provider and cost, with the answer itself in `data`. Values are copied as they were written,
+//! never decoded. The whole answer of a conversation is beside them, so that nothing is lost.
 
 use crate::{
     dialect::json::{self, Cursor, ObjectWriter, Raw},
@@ -13,7 +13,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// A whole answer in the form that everybody else gets.
+/// A whole answer in the usual format.
 pub(super) struct Answered<'a> {
     pub kind: Kind,
     pub meta: &'a ResponseMeta,
@@ -24,7 +24,7 @@ pub(super) struct Answered<'a> {
 }
 
 impl Answered<'_> {
-    /// The envelope; `None` for a body that is not what its content type says.
+    /// The envelope; `None` for a body that does not match its content type.
     pub fn envelope(&self) -> Option<Vec<u8>> {
         let answer = match self.content_type.starts_with("application/json") {
             true => Some(object(self.body)?),
@@ -117,7 +117,7 @@ impl Answered<'_> {
     }
 }
 
-/// The first choice's text and why it ended; everything else is in `raw_response`.
+/// The first choice's text and finish reason; everything else is in `raw_response`.
 fn conversation(out: &mut ObjectWriter, dialect: Dialect, answer: Raw<'_>) {
     let choices = answer.member("choices").map(Raw::elements).unwrap_or_default();
     let choice = choices.first().copied();

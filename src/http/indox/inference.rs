@@ -1,5 +1,5 @@
-//! Inference for indoxhub's client: asked as everybody asks, answered in its envelope. Streams stay as they are, for
-//! the client reads OpenAI's chunks; sound, which others get as it is made, is gathered into one JSON answer.
+//! Inference for indoxhub's client: the usual requests, with answers in its envelope. Streams are unchanged, because
+//! the client reads OpenAI's chunks. Audio, which other clients get as a stream, is collected into one JSON answer.
 
 use super::{answer::Answered, request::rewrite};
 use crate::{
@@ -59,7 +59,7 @@ async fn answer_once(call: Call, principal: Arc<Principal>, kind: Kind) -> Resul
 
 type Whole = (ResponseMeta, Vec<u8>, Cow<'static, str>);
 
-/// All of a streamed answer. What it cost is known at its end.
+/// The whole content of a streamed answer. Its cost is known at its end.
 async fn gather(
     mut meta: ResponseMeta,
     mut body: ResponseBody,

@@ -1,5 +1,5 @@
-//! How indoxhub's client logs in: an API key for a token of half an hour. A token is also put in a cookie, which the
-//! client insists on; neither ever manages accounts.
+//! The log-in of indoxhub's client: an API key for a token of half an hour. The token is also set as a cookie, which
+//! the client requires; neither can manage accounts.
 
 use crate::{
     accounts::{AuthError, Authenticator, token::LIFETIME},
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
-/// The form of the second log-in is two short fields.
+/// The form of the second log-in has two short fields.
 const FORM_BYTES_MAX: usize = 4 * 1024;
 
 /// `POST /api/v1/auth/api-key`.
@@ -27,7 +27,7 @@ pub async fn log_in(call: Call, _principal: Arc<Principal>) -> Result<HttpRespon
     let presented = presented_key(call.request.headers()).ok_or(AuthError::Missing)?;
     let token = call.state::<Authenticator>()?.issue_token(presented).await?;
     let seconds = LIFETIME.whole_seconds();
-    // Over plain HTTP, as on a developer's machine, a cookie that is only for HTTPS would never come back.
+    // Over plain HTTP, as on a developer's machine, the browser would not send back a cookie that is only for HTTPS.
     let is_https = call.header("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
     let secure = if is_https { "; Secure" } else { "" };
     let cookie = format!(
@@ -45,8 +45,8 @@ struct TokenForm {
     password: Secret,
 }
 
-/// `POST /api/v1/auth/token`: where the client turns when the log-in above was refused, with the API key as password.
-/// It shows its user what is answered here, so this says what is wrong with the key; it never logs anybody in.
+/// `POST /api/v1/auth/token`: the client calls it after the log-in above was refused, with the API key as password. It
+/// shows the answer to its user, so the answer states what is wrong with the key; it never logs anybody in.
 pub async fn refuse_password(mut call: Call) -> Result<HttpResponse, ApiError> {
     let hint = "log in with POST /api/v1/auth/api-key and the API key in the header X-API-Key";
     let body = call.bytes(FORM_BYTES_MAX).await?;

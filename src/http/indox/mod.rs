@@ -1,6 +1,6 @@
-//! indoxhub's own client, which logs in with an API key and is served in its own words by the handlers that serve
-//! everybody else. What it sends is turned into OpenAI's form where it differs, what it is answered into its
-//! envelope; nothing here may decide, call or bill. Only a caller that presents a token of [`login`] gets here.
+//! indoxhub's own client, which logs in with an API key and uses its own format with the handlers of all clients. Its
+//! requests are converted to OpenAI's format where they differ, and its answers to its envelope. This module must not
+//! decide, call or bill. Only a caller with a token of [`login`] gets here.
 
 mod answer;
 pub mod inference;

@@ -1,5 +1,5 @@
-//! The catalogue as indoxhub's client reads it: providers that hold their models. Facts and availability are those of
-//! the list that everybody else gets.
+//! The catalogue in the format of indoxhub's client: providers with their models. Facts and availability are those of
+//! the usual list.
 
 use crate::{
     domain::{catalog::Model, provider::ProviderId},
@@ -21,8 +21,8 @@ pub async fn list_models(call: Call, principal: Arc<Principal>) -> Result<HttpRe
     Ok(HttpResponse::Ok().json(providers))
 }
 
-/// One provider with its models (`/models/{provider}`), or one model (`/models/{provider}/{model}`). The client sorts
-/// what is not there by the words in the message.
+/// One provider with its models (`/models/{provider}`), or one model (`/models/{provider}/{model}`). The client
+/// distinguishes missing entries by the words in the message.
 pub async fn get_models(call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
     let asking = Asking::of(&call, principal)?;
     let name = named(&call);
@@ -45,7 +45,7 @@ fn told(asking: &Asking, provider: ProviderId) -> Value {
     json!({ "id": provider.as_str(), "name": provider.row().name, "models": models })
 }
 
-/// Here `id` is the name without the provider, which the client's users put before it.
+/// Here `id` is the name without the provider; the client's users put the provider before it.
 fn told_model(asking: &Asking, model: &Model) -> Value {
     let mut told = asking.told(model);
     if let Some(fields) = told.as_object_mut() {

@@ -1,5 +1,5 @@
-//! What indoxhub's client writes otherwise than OpenAI's API has it, turned into that. Whatever cannot be read is left
-//! as it is: the reader behind says what is wrong with it.
+//! Converts the differences of indoxhub's requests to OpenAI's format. A body that cannot be read is unchanged: the
+//! reader after it reports the error.
 
 use crate::{
     dialect::{
@@ -11,7 +11,7 @@ use crate::{
 };
 use actix_web::web::Bytes;
 
-/// A body in the form that the kind's reader knows.
+/// A body in the format that the kind's reader knows.
 pub(super) fn rewrite(kind: Kind, content_type: &str, body: Bytes) -> Bytes {
     let rewritten = match kind {
         Kind::Transcription => spread_list(content_type, &body, "timestamp_granularities"),
@@ -21,7 +21,7 @@ pub(super) fn rewrite(kind: Kind, content_type: &str, body: Bytes) -> Bytes {
     rewritten.map_or(body, Bytes::from)
 }
 
-/// The client breaks on the usage chunk, which has no choices: it must not be asked for, wherever that stands.
+/// The client fails on the usage chunk, which has no choices: the gateway must not request it, wherever the option is.
 fn without_stream_options(body: &[u8]) -> Option<Vec<u8>> {
     let limits = Limits::default();
     let members = json::read_object(body, json::DEPTH_LIMIT, limits.members_max).ok()?;

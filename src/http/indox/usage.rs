@@ -1,5 +1,5 @@
-//! `GET /api/v1/user/usage`: what the API key behind the token has used in the last 30 days, and what its organization
-//! can still spend. Never what other keys used: whoever holds a key need not be one who may see that.
+//! `GET /api/v1/user/usage`: the usage of the token's API key in the last 30 days, and the remaining credit of its
+//! organization. Never the usage of other keys: the holder of a key may not be allowed to see that.
 
 use crate::{
     billing::report::{self, Range, UsageLine},
@@ -11,7 +11,7 @@ use crate::{
 use actix_web::HttpResponse;
 use std::sync::Arc;
 
-/// The groups, and the members that hold them.
+/// The groups, and the members that contain them.
 const GROUPS: [(GroupBy, &str); 3] =
     [(GroupBy::Kind, "endpoints"), (GroupBy::Provider, "providers"), (GroupBy::Model, "models")];
 

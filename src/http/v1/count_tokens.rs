@@ -1,4 +1,4 @@
-//! `POST /v1/messages/count_tokens`: what a prompt would be billed by. Free, and without a receipt.
+//! `POST /v1/messages/count_tokens`: the number of tokens of a prompt. Free, and without a receipt.
 
 use super::conversation::{answer, error, inputs, no_place, with_meta};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE};
 use std::sync::Arc;
 
-/// The handler. `X-KairosRoute-Basis` says whether the provider counted (`reported`) or we did (`counted`).
+/// The handler. `X-KairosRoute-Basis` states whether the provider (`reported`) or the gateway (`counted`) counted.
 pub async fn count_tokens(mut call: Call, principal: Arc<Principal>) -> Result<HttpResponse, ApiError> {
     let gateway = call.state::<Gateway>()?.into_inner();
     let transport = call.state::<Transport>()?;

@@ -1,4 +1,4 @@
-//! Inference under `/v1` and `/api/v1`, in OpenAI's and Anthropic's shapes.
+//! Inference under `/v1` and `/api/v1`, in OpenAI's and Anthropic's formats.
 
 pub mod conversation;
 pub mod count_tokens;

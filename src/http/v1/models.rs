@@ -1,5 +1,5 @@
-//! `GET /v1/models` and `GET /v1/models/{name}`: what can be called, in OpenAI's shape with the catalogue's facts
-//! beside it, and what of it this API key may use; in Anthropic's shape for a client that says it speaks that.
+//! `GET /v1/models` and `GET /v1/models/{name}`: the available models, in OpenAI's format with the catalogue's facts,
+//! and whether this API key may use them; in Anthropic's format for a client of that API.
 
 use crate::{
     domain::{
@@ -22,13 +22,13 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use time::Date;
 
-/// Models on a page of Anthropic's list, where the client names no number, and at the most.
+/// Models on a page of Anthropic's list: the default, and the maximum.
 const PAGE_MODELS: usize = 1_000;
 const PAGE_MODELS_MAX: usize = 1_000;
-/// In Anthropic's document: not known.
+/// In Anthropic's document: unknown.
 const UNKNOWN_DAY: Date = time::macros::date!(1970 - 01 - 01);
 
-/// Who asks, and in whose shape.
+/// The caller, and the format of the answer.
 pub(in crate::http) struct Asking {
     gateway: Arc<Gateway>,
     principal: Arc<Principal>,
@@ -72,7 +72,7 @@ impl Asking {
         Ok(Self { gateway, principal, anthropic: call.header("anthropic-version").is_some() })
     }
 
-    /// The model of any such name, retired ones too.
+    /// The model of any of these names, including retired ones.
     pub(in crate::http) fn find(&self, name: &str) -> Option<Arc<Model>> {
         match self.gateway.catalog.load().resolve(name, self.gateway.ambient.now().date()) {
             Resolved::Listed(models) | Resolved::Retired { models } => models.into_iter().next(),
@@ -88,7 +88,7 @@ impl Asking {
     }
 
     fn list(&self, call: &Call, wanted: impl Fn(&Model) -> bool) -> Result<HttpResponse, ApiError> {
-        // A client of Messages has no use for models that do not converse.
+        // A client of Messages needs only models for conversations.
         let spoken =
             |model: &Model| !self.anthropic || Kind::Conversation(Dialect::Messages).is_served_by(model.mode);
         let models = self.live(|model| wanted(model) && spoken(model));
@@ -151,7 +151,7 @@ impl Asking {
     }
 }
 
-/// Which models of OpenAI's list are wanted; other parameters are of no meaning here.
+/// The filters of OpenAI's list; other parameters have no effect.
 #[derive(serde::Deserialize)]
 struct Filter {
     mode: Option<Mode>,
@@ -159,7 +159,7 @@ struct Filter {
     available: Option<bool>,
 }
 
-/// A list that is long and seldom changes: a client that has it gets 304 instead of the list.
+/// A long list that rarely changes: a client that has it gets 304 instead.
 fn tagged(call: &Call, body: String) -> HttpResponse {
     let digest = Sha256::digest(body.as_bytes());
     let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -170,7 +170,7 @@ fn tagged(call: &Call, body: String) -> HttpResponse {
         true => HttpResponse::NotModified(),
         false => HttpResponse::Ok(),
     };
-    // It depends on whose key asks.
+    // It depends on the API key.
     response.insert_header((header::ETAG, tag)).insert_header((header::CACHE_CONTROL, "private, no-cache"));
     match is_known {
         true => response.finish(),
@@ -185,7 +185,7 @@ struct Page {
     limit: Option<usize>,
     after_id: Option<String>,
     before_id: Option<String>,
-    /// Sent by some of its clients, and without a meaning here.
+    /// Sent by some of its clients, without an effect here.
     #[serde(rename = "beta")]
     _beta: Option<String>,
 }
@@ -217,7 +217,8 @@ impl Page {
     }
 }
 
-/// A model with every member that Anthropic's document requires. What the catalogue does not claim is not supported.
+/// A model with every member that Anthropic's document requires. An ability that the catalogue does not state is not
+/// supported.
 fn anthropic_model(model: &Model, today: Date) -> Value {
     let supported = |supported: bool| json!({ "supported": supported });
     let can = |flag: Flag| supported(model.flags.has(flag));
@@ -269,13 +270,13 @@ fn anthropic_model(model: &Model, today: Date) -> Value {
     })
 }
 
-/// The day in a name that holds one (`claude-haiku-4-5-20251001`, `gpt-5.4-2026-03-05`), else the epoch, which in
-/// Anthropic's document means that the day is not known.
+/// The day in a name (`claude-haiku-4-5-20251001`, `gpt-5.4-2026-03-05`), else the epoch, which in Anthropic's document
+/// means that the day is unknown.
 fn created_at(model: &Model) -> String {
     format!("{}T00:00:00Z", created_day(model).unwrap_or(UNKNOWN_DAY))
 }
 
-/// The same in seconds; 0: not known.
+/// The same in seconds; 0: unknown.
 fn created(model: &Model) -> i64 {
     created_day(model).map_or(0, |day| day.midnight().assume_utc().unix_timestamp())
 }
@@ -297,7 +298,7 @@ fn day_in(name: &str) -> Option<Date> {
     Date::parse(&text, time::macros::format_description!("[year]-[month]-[day]")).ok()
 }
 
-/// Whether the gateway has a way to ask for it.
+/// Whether the gateway can send requests to it.
 fn is_served(model: &Model) -> bool {
     let serves = |kind: Kind| model.provider.serves(kind).is_some();
     match model.mode {
@@ -313,7 +314,7 @@ fn is_served(model: &Model) -> bool {
     }
 }
 
-/// Today's prices: by million tokens, and by every other unit in the catalogue's words.
+/// Today's prices: for a million tokens, and for every other unit in the catalogue's words.
 fn priced(period: &PricePeriod, now: time::OffsetDateTime) -> Value {
     let text = |nano: i64| NanoUsd(nano).to_string();
     let mut pricing = json!({});

@@ -1,4 +1,4 @@
-//! `GET /v1/performance`: how the hosts of models did in the last five minutes, as this process saw it.
+//! `GET /v1/performance`: the measurements of hosts in the last five minutes, as known to this process.
 
 use crate::{
     gateway::Gateway,

@@ -1,4 +1,4 @@
-//! `POST /v1/route`: what would be done with a request, without calling anybody.
+//! `POST /v1/route`: the plan of a request, without calling a provider.
 
 use super::conversation::{Inputs, error, inputs, no_place};
 use crate::{
@@ -50,7 +50,7 @@ fn plan(
     dry_run::dry_run(inbound, place)
 }
 
-/// The dialect of a body. What is ambiguous is chat: a plain conversation is planned alike in both.
+/// The dialect of a body. An ambiguous body counts as chat: a plain conversation has the same plan in both.
 fn dialect_of(body: &[u8], is_anthropic: bool) -> Dialect {
     let members = serde_json::from_slice::<BTreeMap<String, &RawValue>>(body).unwrap_or_default();
     let has = |name: &str| members.contains_key(name);

@@ -1,6 +1,6 @@
-//! The headers with which a request brings a provider key, a provider or a model of its own. Looked at as bytes and
-//! wherever they stand, for one that is no text, or comes second, is a wish too. No message repeats a value: it may be
-//! a key in the wrong header.
+//! The headers with a request-scoped provider key, a provider or a model. They are read as bytes and at every position,
+//! because a value that is not text, or a second value, also counts. No message repeats a value: it may be a key in the
+//! wrong header.
 
 use crate::{
     dialect::brought_key,
