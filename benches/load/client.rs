@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-/// What one run sends.
+/// The requests of one run.
 #[derive(Clone)]
 pub struct Load {
     pub address: SocketAddr,
@@ -19,21 +19,21 @@ pub struct Load {
     pub requests: Arc<Vec<Vec<u8>>>,
     pub clients: usize,
     pub count: usize,
-    /// What every answer's body must hold.
+    /// Text that every answer's body must contain.
     pub expected: &'static str,
 }
 
-/// What one run measured.
+/// The measurements of one run.
 pub struct Outcome {
     /// Time to the last byte of each answer, shortest first.
     pub latencies: Vec<Duration>,
     pub wall: Duration,
-    /// Sum of the charges the answers named, in the header's own decimal dollars.
+    /// Sum of the charges in the answers, in the header's own decimal dollars.
     pub charged: Vec<String>,
 }
 
 impl Outcome {
-    /// The latency below which `percent` of the answers lie.
+    /// The latency that `percent` of the answers do not exceed.
     pub fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.latencies.len() * percent).div_ceil(100).max(1) - 1;
         self.latencies.get(rank).copied().unwrap_or_default()
@@ -68,7 +68,7 @@ pub async fn send(method: &str, address: SocketAddr, path: &str, body: &str) -> 
     Ok(())
 }
 
-/// Sends one request and returns how many bytes of body came back.
+/// Sends one request and returns the number of body bytes that came back.
 pub async fn body_bytes(load: &Load) -> anyhow::Result<usize> {
     let mut connection = Connection::open(load.address).await?;
     let request = load.requests.first().context("no request")?;
@@ -76,7 +76,7 @@ pub async fn body_bytes(load: &Load) -> anyhow::Result<usize> {
     Ok(connection.body.len())
 }
 
-/// Runs a load to its end on this thread, beginning with the request number `first`.
+/// Runs a load to its end on this thread, beginning with request number `first`.
 pub async fn run(load: &Load, first: usize) -> anyhow::Result<Outcome> {
     let next = Rc::new(Cell::new(first));
     let mut connections = Vec::new();
@@ -184,7 +184,7 @@ impl Connection {
         Ok(Answer { status, cost })
     }
 
-    /// Consumes up to and with `mark`.
+    /// Consumes up to and including `mark`.
     async fn take_until(&mut self, mark: &[u8]) -> anyhow::Result<BytesMut> {
         loop {
             if let Some(at) = memmem::find(&self.received, mark) {

@@ -1,4 +1,4 @@
-//! CPU time of processes as the kernel books it. Linux only.
+//! CPU time of processes from the kernel. Linux only.
 
 use anyhow::Context;
 use std::{fs, time::Duration};
@@ -10,7 +10,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub fn time_of(pids: &[u32]) -> anyhow::Result<Duration> {
     let mut ticks = 0;
     for pid in pids {
-        // A backend may end between the listing and here: its time is then its parent's.
+        // A backend may end between the listing and this call: its time is then counted for its parent.
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let fields = fields(&stat).context("/proc stat")?;
         ticks += [11, 12, 13, 14].iter().filter_map(|at| fields.get(*at)?.parse::<u32>().ok()).sum::<u32>();
@@ -32,7 +32,7 @@ pub fn children_of(parent: u32) -> anyhow::Result<Vec<u32>> {
     Ok(children)
 }
 
-/// The fields from the state on; the name before it may hold anything.
+/// The fields from the state on; the name before it may contain any text.
 fn fields(stat: &str) -> Option<Vec<&str>> {
     Some(stat.rsplit_once(") ")?.1.split_ascii_whitespace().collect())
 }

@@ -1,5 +1,5 @@
-//! The response cache: who may find which answer, what is never kept, what a hit costs and says, and Redis, which may
-//! be poisoned and may be away.
+//! The response cache: who may find which answer, what is never stored, what a hit costs and reports, and Redis, which
+//! may be poisoned or unreachable.
 
 use crate::harness::{Client, Customer, Reply, Stack, hello, wait_until};
 use kairosroute::simulator::Script;
@@ -21,7 +21,7 @@ fn calls(stack: &Stack) -> usize {
     stack.simulator.bill().len()
 }
 
-/// A question that says whether the cache is used.
+/// A question that states whether the cache is used.
 fn question(text: &str, cache: Value) -> Value {
     json!({ "model": MODEL, "messages": [{ "role": "user", "content": text }], "cache": cache })
 }
@@ -32,7 +32,7 @@ async fn ask(client: &Client, key: &str, body: &Value) -> Reply {
     reply
 }
 
-/// Asks until the answer has been stored: that happens beside the answer.
+/// Sends requests until the answer has been stored, which happens in the background.
 async fn ask_until_hit(client: &Client, key: &str, body: &Value) -> Reply {
     let mut hit = None;
     wait_until("the answer to be stored", async || {
@@ -102,7 +102,7 @@ async fn key_and_request_say_together_whether_the_cache_is_used() {
     let set = set_cache(&stack, &customer, json!({ "ttlSeconds": 600 })).await;
     assert_eq!(set.json()["cache"], json!({ "ttlSeconds": 600, "scope": "organization" }), "{set}");
     ask_until_hit(&stack, &customer.key, &plain).await;
-    // The request's own word beats the key's.
+    // The request's setting has priority over the key's.
     let off = question("Hello", json!(false));
     assert_eq!(cached(&ask(&stack, &customer.key, &off).await), "off");
     let brief = question("Hello", json!({ "ttl_seconds": 600 }));
@@ -118,7 +118,7 @@ async fn key_and_request_say_together_whether_the_cache_is_used() {
     assert_eq!(send("something, MAX-AGE=600").await, "hit");
     assert_eq!(send("max-age=0").await, "miss");
     assert_eq!(send("no-cache").await, "miss");
-    // What was asked anew has taken the old answer's place.
+    // The new answer has replaced the old one.
     assert_eq!(cached(&ask_until_hit(&stack, &customer.key, &plain).await), "hit");
     let bad = stack.chat(&customer.key, &question("Hello", json!({ "ttl_seconds": 0 }))).await;
     assert_eq!((bad.status, bad.json()["error"]["param"].clone()), (400, json!("cache")), "{bad}");
@@ -147,7 +147,7 @@ async fn an_answer_is_found_within_its_scope_alone() {
     ask_until_hit(&stack, &alone, &hello(MODEL)).await;
     let (alone_too, _) = stack.create_key(&customer.session, &private).await;
     assert_eq!(cached(&ask(&stack, &alone_too, &hello(MODEL)).await), "miss");
-    // Another model is another question, by whichever name.
+    // Another model is another question, under any name.
     assert_eq!(cached(&ask(&stack, &one, &hello("gpt-5.4-mini")).await), "hit");
     assert_eq!(cached(&ask(&stack, &one, &hello("openai/gpt-5.4")).await), "miss");
     stack.finish().await;
@@ -162,7 +162,7 @@ async fn what_must_not_be_kept_is_not() {
     stack.simulator.enqueue("openai", Script::failing(400));
     assert_eq!(stack.chat(&customer.key, &body).await.status, 400);
     assert_eq!(cached(&ask(&stack, &customer.key, &body).await), "miss");
-    // A key that came with the request.
+    // A request-scoped key.
     let mut scoped = question("scoped", json!(true));
     for _ in 0..2 {
         let request =
@@ -170,7 +170,7 @@ async fn what_must_not_be_kept_is_not() {
         let reply = request.json(&scoped).send().await;
         assert_eq!((reply.status, cached(&reply).as_str()), (200, "off"), "{reply}");
     }
-    // Nor is it answered from what another key was given.
+    // It also does not get an answer that another key received.
     scoped = question("error", json!(true));
     ask_until_hit(&stack, &customer.key, &scoped).await;
     scoped["byok_api_key"] = json!("sk-own-0123456789abcdef");
@@ -184,7 +184,7 @@ async fn what_must_not_be_kept_is_not() {
     broken["stream"] = json!(false);
     assert_eq!(cached(&ask(&stack, &customer.key, &broken).await), "miss");
     assert_eq!(calls(&stack), before + 2);
-    // What a provider keeps for the customer, and other kinds of requests.
+    // Objects that a provider stores for the customer, and other kinds of requests.
     let stored = json!({ "model": MODEL, "input": "Hello", "store": true, "cache": true });
     let embedding = json!({ "model": "openai/text-embedding-3-small", "input": "Hello", "cache": true });
     for (path, body) in [("/v1/responses", stored), ("/v1/embeddings", embedding)] {
@@ -219,7 +219,7 @@ async fn equal_requests_at_once_call_the_provider_once_where_that_is_wanted() {
     stack.finish().await;
 }
 
-/// A Redis server of its own; it ends with this value.
+/// A separate Redis server; it ends with this value.
 struct RedisServer {
     child: Child,
     directory: PathBuf,
@@ -310,7 +310,7 @@ async fn redis_is_shared_sealed_and_may_be_poisoned_or_away() {
         .unwrap();
     assert_eq!(cached(&ask(&stack, &customer.key, &other).await), "miss");
 
-    // Money is untouched, and nobody waits: the cache is off, and on again when Redis is back.
+    // Money is not affected, and no request waits: the cache is off, and on again when Redis is back.
     redis.stop();
     let reply = ask(&stack, &customer.key, &body).await;
     assert_eq!(cached(&reply), "off");

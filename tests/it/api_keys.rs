@@ -1,4 +1,4 @@
-//! Platform API keys: shown once, revoked and expired in time, and never looked up when mistyped.
+//! Platform API keys: shown once, revoked and expired in time, and never looked up after a typo.
 
 use crate::harness::{Stack, text, wait_until};
 use kairosroute::domain::ambient::Ambient;
@@ -90,7 +90,7 @@ async fn a_key_of_another_makers_form_is_refused_with_a_hint() {
 async fn a_typo_never_asks_the_database() {
     let stack = Stack::start().await;
     let customer = stack.sign_up().await;
-    // Another process, which has nothing cached, and no table to ask.
+    // Another process, without a cached key and without a table to query.
     let second = stack.second_node().await;
     stack.database.tamper("ALTER TABLE api_key RENAME TO api_key_away").await;
     let asked = second.get("/v1/models", &customer.key).await;

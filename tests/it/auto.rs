@@ -1,4 +1,5 @@
-//! The gateway's own choice of models: who is chosen and why, what is told about it, and what may not be chosen.
+//! The gateway's own choice of models: which model is chosen and why, what is reported about it, and which may not be
+//! chosen.
 
 use crate::harness::{Reply, Stack, hello};
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ async fn auto_serves_the_cheapest_model_that_reaches_the_floor_and_says_why() {
             .collect();
         let floor = receipt["routing"]["floor"].as_f64().unwrap();
         assert!(reaching.iter().all(|line| line["score"].as_f64().unwrap() >= floor));
-        // Ties within 3 % are for health to decide.
+        // Health decides ties within 3 %.
         assert!(reaching.iter().all(|line| cost(reaching[0]) <= 1.03 * cost(line)), "{reaching:#?}");
     }
     stack.finish().await;
@@ -237,7 +238,7 @@ async fn an_organization_keeps_its_embedding_model() {
     let first = stack.post("/v1/embeddings", &customer.key, &embed).await;
     assert_eq!(first.status, 200, "{first}");
     let model = first.header("x-kairosroute-model").to_owned();
-    // A key that may use dearer models alone gets a refusal rather than vectors of another space.
+    // A key that may use only more expensive models gets a refusal instead of vectors of another space.
     let rules = json!({ "excludedProviders": [first.header("x-kairosroute-provider")] });
     let (other, _) = stack.create_key(&customer.session, &rules).await;
     let refused = stack.post("/v1/embeddings", &other, &embed).await;

@@ -1,5 +1,5 @@
-//! Requests that cannot be served: each gets a clear error and leaves nothing behind, neither at a provider nor
-//! in the ledger.
+//! Requests that cannot be served: each gets a clear error and leaves nothing behind, neither at a provider nor in the
+//! ledger.
 
 use crate::{
     harness::{Customer, Reply, Request, Stack, hello},
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const MODEL: &str = "openai/gpt-4o-mini";
 const PATH: &str = "/v1/chat/completions";
 
-/// The refusal, as documented, in both of its places; the head says who and what.
+/// The refusal, as documented, in both of its places; the head states provider and field.
 fn assert_refused(reply: &Reply, status: u16, code: &str, what: &str) {
     assert_eq!((reply.status, reply.code().as_str()), (status, code), "{what}: {reply}");
     assert_enveloped(reply);
@@ -22,7 +22,7 @@ fn assert_refused(reply: &Reply, status: u16, code: &str, what: &str) {
     assert_eq!(reply.header("x-kairosroute-provider"), "", "{what}: nobody was dialed");
 }
 
-/// Nothing at the providers, no entry but the credit, no hold.
+/// No call at the providers, no entry except the credit, no hold.
 async fn assert_nothing_happened(stack: &Stack) {
     assert!(stack.simulator.bill().is_empty(), "{:?}", stack.simulator.bill());
     assert_eq!(stack.database.number("SELECT count(*) FROM entry WHERE kind <> 'grant'").await, 0);
@@ -294,7 +294,7 @@ async fn headers_with_odd_bytes_are_refused_or_ignored() {
         let reply = request.body(hello(MODEL).to_string()).send().await;
         assert_eq!((reply.status, reply.code().as_str()), (401, "invalid_api_key"), "{value:?}");
     }
-    // What cannot be read is still a wish: to be served otherwise would be against it.
+    // A header that cannot be read still has a meaning: serving the request in another way would ignore it.
     for name in ["x-kairosroute-fallback", "x-provider-key", "x-provider", "x-provider-model"] {
         let request = post(&stack, &customer, hello(MODEL).to_string());
         let reply = request.header_bytes(name, b"sk-\xff").send().await;

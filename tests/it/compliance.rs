@@ -1,6 +1,6 @@
-//! llm-comply, a published tester, against answers of every provider in every client's dialect: it validates requests'
-//! answers, whole and streamed, against the published documents of OpenAI, Open Responses and Anthropic. What a model
-//! cannot do, and what a host's own answers lack that pass as they are, is listed here and nowhere else.
+//! llm-comply, a published tester, against answers of every provider in every client's dialect: it validates answers,
+//! whole and streamed, against the published documents of OpenAI, Open Responses and Anthropic. Only this file lists
+//! what a model does not support, and what is missing in a host's own answers that pass through.
 
 use crate::harness::{Customer, Stack};
 use kairosroute::simulator::{Script, ToolCall};
@@ -9,7 +9,7 @@ use std::path::Path;
 use tokio::process::Command;
 
 const NO_PICTURES: &[&str] = &["image-input", "chat-image-input", "anth-image-input"];
-/// Functions are not among its tools; its own events of a search, and members that are null, pass as they are.
+/// Functions are not among its tools; its own search events, and members that are null, pass through.
 const PERPLEXITY: &[&str] =
     &["tool-calling", "chat-tool-calling", "anth-tool-calling", "streaming-response", "streaming-usage"];
 
@@ -30,13 +30,13 @@ const MODELS: [(&str, &[&str]); 13] = [
     ("moonshot/kimi-k3", &[]),
 ];
 
-/// Hosts whose chat answers pass as they are and do not name `refusal`.
+/// Hosts whose chat answers pass through and have no `refusal`.
 const WITHOUT_REFUSAL: [&str; 5] = ["mistral", "deepseek", "groq", "cerebras", "moonshot"];
 
-/// The forms in which a client asks.
+/// The forms of a client's request.
 const FORMATS: [&str; 3] = ["openai-chat", "open-responses", "anthropic"];
 
-/// The tester's verdict on each of its tests: name, and what is wrong.
+/// The tester's result for each of its tests: name, and the error.
 async fn verdicts(stack: &Stack, customer: &Customer, model: &str, format: &str) -> Vec<(String, Value)> {
     let python = std::env::var_os("KAIROSROUTE_TEST_TOOLS_PYTHON").filter(|value| !value.is_empty());
     let python = python.unwrap_or_else(|| panic!("KAIROSROUTE_TEST_TOOLS_PYTHON is not set: run ./test"));
@@ -71,7 +71,7 @@ async fn answers_of_every_provider_are_what_the_published_documents_require() {
     let mut wrong = Vec::new();
     for (model, beyond) in MODELS {
         let provider = model.split_once('/').unwrap().0;
-        // The tester's tools are to be called.
+        // The model must call the tester's tools.
         stack.simulator.set_plan(provider, vec![Script::tools(vec![call.clone()]), Script::default()]);
         for format in FORMATS {
             let verdicts = verdicts(&stack, &customer, model, format).await;

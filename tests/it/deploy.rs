@@ -1,6 +1,6 @@
-//! The files for deployment, judged by the tools that will read them: the Helm chart is rendered by Helm's library and
-//! checked against the schemas of Kubernetes, alert rules and dashboard are parsed as Prometheus parses them. The programs
-//! are in tests/deploy; `./test` installs the packages they run on at locked versions.
+//! The files for deployment, checked by the tools that will read them: Helm's library renders the chart, which is
+//! checked against the schemas of Kubernetes; alert rules and dashboard are parsed as Prometheus parses them. The
+//! programs are in tests/deploy; `./test` installs their packages at locked versions.
 
 use std::{
     ffi::OsString,
@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// The Python that `./test` provides; a test fails without it, for a skipped one would look like a passed one.
+/// The Python that `./test` provides; a test fails without it, because a skipped one would look like a passed one.
 pub fn tools_python() -> OsString {
     let value = std::env::var_os("KAIROSROUTE_TEST_TOOLS_PYTHON").filter(|value| !value.is_empty());
     value.unwrap_or_else(|| {
@@ -55,7 +55,7 @@ fn the_chart_has_the_version_of_the_program_and_compose_its_settings() {
     for text in [&compose, &dockerfile] {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         for name in words.filter(|word| word.starts_with("KAIROSROUTE_")) {
-            // Those two are of the build and of Docker itself.
+            // These two belong to the build and to Docker itself.
             let known = ["KAIROSROUTE_BUILD_COMMIT", "KAIROSROUTE_IMAGE"].contains(&name);
             assert!(known || settings.contains(&format!("\n{name}=")), "{name} is no setting");
         }

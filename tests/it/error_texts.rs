@@ -1,6 +1,6 @@
-//! Every message of an error, reviewed in one file: what was asked, the status, the code, the field at fault, and the
-//! message in OpenAI's and in Anthropic's envelope. A changed text shows as a changed line of `error_texts.txt`;
-//! `KAIROSROUTE_WRITE_ERROR_TEXTS=1` writes the file anew.
+//! Every message of an error, reviewed in one file: the request, the status, the code, the wrong field, and the message
+//! in OpenAI's and in Anthropic's envelope. A changed text shows as a changed line of `error_texts.txt`;
+//! `KAIROSROUTE_WRITE_ERROR_TEXTS=1` writes the file again.
 
 use crate::harness::{Customer, Reply, Stack, hello};
 use kairosroute::simulator::Script;
@@ -27,7 +27,7 @@ fn ask(name: &'static str, path: &'static str, body: &Value) -> Case {
     raw(name, path, body.to_string().as_bytes())
 }
 
-/// OpenAI answers so, as often as it is asked.
+/// OpenAI answers this to every call.
 fn refused(name: &'static str, status: u16, body: &str) -> Case {
     let scripts = (0..4).map(|_| ("openai", Script::error(status, body))).collect();
     Case { scripts, ..ask(name, CHAT, &hello("openai/gpt-5.4-mini")) }
@@ -290,7 +290,7 @@ async fn write(text: &mut String, stack: &Stack, customer: &Customer, case: &Cas
     let anthropic = case.send(stack, customer, true).await;
     assert_eq!(openai.status, anthropic.status, "{}: {openai} {anthropic}", case.name);
     let (plain, other) = (openai.json()["error"].clone(), anthropic.json());
-    // A message for people holds no word of the router and no Rust.
+    // A message for customers contains no reason code of the router and no Rust.
     let message = plain["message"].as_str().unwrap();
     for word in ["_refused_on_", "_of_another_", "Some(", "None", "not_served"] {
         assert!(!message.contains(word), "{}: {message}", case.name);

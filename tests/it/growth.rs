@@ -1,5 +1,5 @@
-//! Nothing grows for free: refusals are limited and their receipts short-lived, what has ended is removed, and what a
-//! shared account at a provider is not for is refused.
+//! Nothing grows without a limit: refusals are limited and their receipts are short-lived, ended rows are removed, and
+//! fields that are not allowed on a shared account at a provider are refused.
 
 use crate::harness::{PASSWORD, Stack, hello, text};
 use kairosroute::jobs::prune;
@@ -29,14 +29,14 @@ async fn a_key_that_is_refused_too_often_is_answered_429_and_others_are_served()
     assert!((1..=12).contains(&wait), "{wait}");
     assert_eq!(stack.chat(&other.key, &hello(MODEL)).await.status, 200);
     assert_eq!(stack.chat(&spare, &hello(MODEL)).await.status, 200);
-    // Of the organization's keys together no more are refused than of two.
+    // All keys of the organization together have no more refusals than two of them.
     let mut more = 0;
     while stack.chat(&spare, &bad).await.status == 400 {
         more += 1;
         assert!(more < 20);
     }
     assert!((4..=6).contains(&more), "{more}");
-    // What was not read has no receipt.
+    // A request that was not read has no receipt.
     stack.gateway().recorder.flush().await;
     let receipts = stack.database.number("SELECT count(*) FROM receipt WHERE refused").await;
     assert_eq!(receipts, refused + more);
@@ -139,11 +139,11 @@ async fn what_one_account_stores_or_pays_apart_is_not_asked_of_the_shared_accoun
         assert!(reply.message().contains(field) && reply.message().contains("own key"), "{reply}");
     }
     assert!(stack.simulator.bill().is_empty(), "no provider was called");
-    // What is said of nothing, and what only names the caller's own things, goes through.
+    // Fields without an effect, and fields that only contain the caller's own labels, pass.
     for (name, value) in [("store", json!(false)), ("documents", json!([])), ("user", json!("u-1"))] {
         assert_eq!(stack.chat(&customer.key, &with(name, value)).await.status, 200, "{name}");
     }
-    // On the customer's own key everything does.
+    // On the customer's own key every field passes.
     stack.set_provider_keys(&customer, &json!({ "OpenAI": "sk-own-12345678" })).await;
     assert_eq!(stack.chat(&customer.key, &with("store", json!(true))).await.status, 200);
     stack.finish().await;

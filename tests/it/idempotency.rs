@@ -1,5 +1,5 @@
-//! `Idempotency-Key`: a call runs once for each key, over processes, departures of clients and crashes, and its answer
-//! is kept for its holder alone.
+//! `Idempotency-Key`: a call runs once for each key, over several processes, disconnects of clients and crashes, and
+//! its answer is stored only for its holder.
 
 use crate::harness::{
     Client, Customer, PASSWORD, Reply, Stack, hello, run_command, text, wait_for, wait_until,
@@ -40,7 +40,7 @@ async fn concurrent_repeats_over_two_processes_reach_the_provider_once() {
         let customer = customer.clone();
         asking.spawn(async move { ask(&client, &customer, "one").await });
     }
-    // All but the one that runs are told so while it runs.
+    // All except the running one get 409 while it runs.
     for _ in 1..32 {
         let reply = asking.join_next().await.unwrap().unwrap();
         assert_eq!((reply.status, reply.code().as_str()), (409, "idempotency_conflict"), "{reply}");
@@ -217,7 +217,7 @@ async fn answers_are_sealed_bound_to_their_row_and_re_wrapped() {
     let key = text(&made.json()["key"]);
     let rows = stack.database.rows("idempotency").await.join("\n");
     assert!(!rows.contains(&key[3..20]) && !rows.contains(&hex(&key.as_bytes()[3..20])));
-    // The first process does not hold the key it was sealed under, until a rotation to the one that all hold.
+    // The first process does not have the key that sealed it, until a rotation to the key that all have.
     assert_eq!(post(&stack, "/api/auth", &customer.session, "k", &body).await.status, 500);
     let mut env = stack.env().to_vec();
     let list = format!("{},next1:{}", stack.master_keys, "A".repeat(43) + "=");
@@ -266,7 +266,7 @@ async fn sound_and_forms_are_replayed_too() {
     assert_eq!((first.status, is_replay(&repeat)), (200, true), "{repeat}");
     assert_eq!(first.body, repeat.body);
     assert_eq!(first.header("content-type"), repeat.header("content-type"));
-    // A client writes a form anew for its repeat, with another boundary.
+    // A client builds a form again for its repeat, with another boundary.
     let before = calls(&stack);
     let mut answers = Vec::new();
     for boundary in ["first-boundary", "second-boundary"] {

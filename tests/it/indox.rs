@@ -1,5 +1,5 @@
-//! indoxhub's own client without the client: its log-in, its envelope and the bounds of its token. That the published
-//! package is content is for tests/sdk to show.
+//! indoxhub's own client, imitated: its log-in, its envelope and the limits of its token. tests/sdk tests the published
+//! package.
 
 use crate::harness::{Customer, Stack, hello, wait_for};
 use kairosroute::simulator::{KindScript, Script};
@@ -30,7 +30,7 @@ async fn an_api_key_is_exchanged_for_a_token_and_a_cookie_of_half_an_hour() {
     assert!(!token.contains(&customer.key));
     let behind_https = log_in().header("x-forwarded-proto", "https").send().await;
     assert!(behind_https.header("set-cookie").ends_with("; Secure"), "{behind_https}");
-    // The client sends what it has: the cookie of the last log-in comes with the next one.
+    // The client sends its cookies: the cookie of the last log-in comes with the next one.
     let again = log_in().header("cookie", &format!("access_token={token}")).send().await;
     assert_eq!(again.status, 200, "{again}");
 }
@@ -79,7 +79,7 @@ async fn the_token_gets_the_envelope_from_header_and_cookie_and_the_key_gets_ope
         assert!(reply.text().contains(counts), "{reply}");
         assert!(reply.text().contains(&format!(r#""request_id":"{}""#, reply.header("x-request-id"))));
     }
-    // A key that is presented counts, whatever cookie comes with it.
+    // A key in the header counts, with any cookie.
     let request = stack.request("POST", CHAT).header("x-api-key", &customer.key);
     let request = request.header("cookie", &format!("access_token={token}"));
     let reply = request.json(&hello(MODEL)).send().await.json();
@@ -88,7 +88,7 @@ async fn the_token_gets_the_envelope_from_header_and_cookie_and_the_key_gets_ope
     stack.finish().await;
 }
 
-/// What a parser that writes it anew would change.
+/// Values that a parser would change when it writes them again.
 fn odd_answer() -> String {
     let call = r#"{"id":"c","type":"function","function":{"name":"f","arguments":"{\"n\":12345678901234567890,\"x\":1.0}"}}"#;
     let message = format!(r#"{{"role":"assistant","content":"S\u00e3o \ud83d 1","tool_calls":[{call}]}}"#);

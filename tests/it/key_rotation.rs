@@ -1,5 +1,5 @@
-//! Rotation of an API key: a new secret for the same id and rules, and the old one until its grace ends, on every
-//! process.
+//! Rotation of an API key: a new secret for the same id and rules, and the old secret until its grace period ends, on
+//! every process.
 
 use crate::harness::{Client, Customer, Reply, Stack, hello, text, wait_until};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ async fn both_secrets_work_until_the_grace_ends_and_keep_the_keys_rules() {
     let shown = stack.get(&format!("/api/auth/keys/{}", customer.key_id), &customer.session).await.json();
     assert!(shown.get("key").is_none() && !shown.to_string().contains(&key[3..20]), "{shown}");
     assert_eq!(shown["previousLast4"], view["previousLast4"]);
-    // The grace is over.
+    // The grace period is over.
     stack.database.tamper("UPDATE api_key SET previous_until = now() WHERE previous_until IS NOT NULL").await;
     for client in [&stack.client, &*second] {
         wait_until("the old secret to end", async || status(client, &customer.key).await == 401).await;
@@ -73,7 +73,7 @@ async fn without_grace_the_old_secret_ends_at_once() {
     assert_eq!(bare.status, 200, "{bare}");
     let first = text(&bare.json()["key"]);
     assert_eq!((status(&stack, &customer.key).await, status(&stack, &first).await), (401, 200));
-    // Of three secrets the oldest ends, whatever its grace was.
+    // Of three secrets the oldest ends, whatever its grace period was.
     let second = text(&rotate(&stack, &customer, &json!({ "graceSeconds": 600 })).await.json()["key"]);
     let third = text(&rotate(&stack, &customer, &json!({ "graceSeconds": 600 })).await.json()["key"]);
     assert_eq!(status(&stack, &first).await, 401);

@@ -1,4 +1,4 @@
-//! One test per bound of the settings: sizes, counts and times. Each uses a small value and shows both sides.
+//! One test for each limit in the settings: sizes, counts and times. Each uses a small value and tests both sides.
 
 use crate::harness::{Stack, hello, wait_until};
 use kairosroute::simulator::Script;
@@ -31,7 +31,7 @@ async fn a_request_body_past_the_limit_is_413_announced_or_not() {
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n1388\r\n{body}\r\n0\r\n\r\n");
     let answer = stack.raw(chunked.as_bytes()).await;
     assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
-    // A hundred megabytes are refused by their announcement, not after they were sent.
+    // A hundred megabytes are refused by their announced length, not after they were sent.
     let huge = format!("{head}Content-Length: 104857600\r\n\r\n");
     assert!(stack.raw(huge.as_bytes()).await.starts_with(b"HTTP/1.1 413"));
     assert_eq!(stack.simulator.bill().len(), 1);
@@ -161,7 +161,7 @@ async fn an_answer_without_a_first_byte_in_time_is_504() {
         assert!(streamed.next().await.unwrap().text.contains("upstream_timeout"));
         assert!((300..3_000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     }
-    // Of a whole answer the head comes when all of it is there.
+    // The head of a whole answer arrives when the answer is complete.
     stack.simulator.enqueue("openai", Script { latency_ms: 20_000, ..Script::default() });
     assert_eq!(stack.chat(&customer.key, &hello(MODEL)).await.status, 504);
     stack.simulator.enqueue("openai", Script { latency_ms: 100, ..Script::default() });
@@ -169,7 +169,7 @@ async fn an_answer_without_a_first_byte_in_time_is_504() {
     stack.finish().await;
 }
 
-/// The frames of a stream that must end with a time-out, and how long that took.
+/// The frames of a stream that must end with a timeout, and its duration.
 async fn timed_out(stack: &Stack, key: &str) -> Duration {
     let started = Instant::now();
     let mut streamed = stack.stream(key, &hello(MODEL)).await;
@@ -211,7 +211,7 @@ async fn a_request_past_its_whole_time_ends() {
     let unary = stack.chat(&customer.key, &hello(MODEL)).await;
     assert_eq!((unary.status, unary.code().as_str()), (504, "upstream_timeout"));
     assert!((1_000..4_000).contains(&unary.took.as_millis()), "{:?}", unary.took);
-    // Never silent for long, and still too long.
+    // Never silent for long, and still too long in total.
     stack.simulator.enqueue("openai", Script::long(400).with_gap_ms(50));
     let took = timed_out(&stack, &customer.key).await;
     assert!((1_000..4_000).contains(&took.as_millis()), "{took:?}");
@@ -235,7 +235,7 @@ async fn a_silent_stream_gets_comments_at_the_set_pace_after_the_commit_point() 
 async fn an_abandoned_answer_is_read_on_no_longer_than_the_limit() {
     let stack = Stack::builder().env("KAIROSROUTE_DRAIN_TIMEOUT_MS", "400").start().await;
     let customer = stack.customer("1").await;
-    // This one bills what it generates whether or not anyone listens.
+    // This provider bills the whole answer whether or not a client reads it.
     stack.simulator.enqueue("groq", Script::long(500).with_gap_ms(50));
     let mut streamed = stack.stream(&customer.key, &hello("groq/openai/gpt-oss-20b")).await;
     assert_eq!(streamed.status, 200);
@@ -265,7 +265,7 @@ async fn stopping_takes_no_longer_than_the_limit_and_ends_streams_with_an_error(
 
 #[tokio::test]
 async fn a_provider_that_does_not_take_the_connection_is_given_up_in_time() {
-    // A full queue of connections that nobody accepts: further ones are never answered.
+    // A full queue of connections that are never accepted: further ones are never answered.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();

@@ -1,4 +1,4 @@
-//! Claude Code, as `claude --print` runs it.
+//! Runs Claude Code as `claude --print`.
 
 use super::{
     Keys, MODELS, Workplace, calls, check_calls, says,
@@ -30,14 +30,14 @@ fn claude(workplace: &Workplace, stack: &Stack, customer: &Customer, model: &str
     command
         .env("ANTHROPIC_BASE_URL", stack.base())
         .env("ANTHROPIC_AUTH_TOKEN", &customer.key)
-        // Nothing is fetched from anywhere but the gateway.
+        // It fetches only from the gateway.
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
         .env("DISABLE_AUTOUPDATER", "1")
         .args(["--print", "--output-format", "json", "--allowedTools", "Bash,Read,Edit", "--model", model]);
     command
 }
 
-/// The result that a run states.
+/// The result that a run reports.
 fn result(written: &str) -> Value {
     let result: Value = serde_json::from_str(written).unwrap_or_else(|error| panic!("{error}: {written}"));
     assert_eq!((&result["subtype"], &result["is_error"]), (&json!("success"), &json!(false)), "{result}");

@@ -1,4 +1,4 @@
-//! Codex, as `codex exec` runs it, with the tools it has for each model.
+//! Runs Codex as `codex exec`, with its tools for each model.
 
 use super::{
     Keys, MODELS, Workplace, calls, check_calls, says,
@@ -16,9 +16,9 @@ const PATCH: &str =
 /// How a model edits files.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Edits {
-    /// With the free-form tool that the agent has for models it knows.
+    /// With the free-form tool that the agent uses for models it knows.
     Tool,
-    /// In the shell, as the agent tells models that it does not know.
+    /// In the shell, which the agent uses for models that it does not know.
     Shell,
 }
 
@@ -50,7 +50,7 @@ fn codex(workplace: &Workplace, stack: &Stack, customer: &Customer, model: &str)
         .env("GATEWAY_KEY", &customer.key)
         .arg("exec")
         .args(["-c", "model_provider=gateway", "-c", &provider, "-m", model])
-        // A search has a fee; all else is as the agent comes.
+        // A search has a fee; all other settings are the agent's defaults.
         .args(["-c", "web_search=disabled"])
         .args(["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "-o", "last.txt"]);
     command
@@ -78,7 +78,7 @@ async fn finishes_its_task(provider: &str, model: &str, edits: Edits, keys: Keys
 
 async fn with_every_wire_format(keys: Keys) {
     for (provider, model) in MODELS {
-        // OpenAI's model goes by the name that the agent knows.
+        // OpenAI's model has the name that the agent knows.
         let known = model.strip_prefix("openai/");
         let edits = if known.is_some() { Edits::Tool } else { Edits::Shell };
         finishes_its_task(provider, known.unwrap_or(model), edits, keys, &[]).await;
@@ -95,7 +95,7 @@ async fn it_finishes_a_task_with_every_wire_format_on_the_platforms_keys() {
     with_every_wire_format(Keys::Platform).await;
 }
 
-/// The agent's own list of models, in which another model has what it has for `gpt-5.5`.
+/// The agent's own list of models, in which another model gets the properties of `gpt-5.5`.
 async fn catalogue(workplace: &Workplace, model: &str) -> Vec<String> {
     let mut list = workplace.command(&program());
     list.args(["debug", "models"]);

@@ -1,6 +1,6 @@
-//! The coding agents Claude Code and Codex, unmodified, against a real gateway: a command in the shell, a file edited, a
-//! second turn, with models of three wire formats, on own keys and on the platform's. The simulated provider goes
-//! through a plan of answers and refuses what the real one would refuse. `./test` installs the agents.
+//! The coding agents Claude Code and Codex, unmodified, against a real gateway: a shell command, an edited file, a
+//! second turn, with models of three wire formats, on own keys and on platform keys. The simulated provider follows a
+//! plan of answers and refuses what the real one would refuse. `./test` installs the agents.
 
 mod claude_code;
 mod codex;
@@ -18,7 +18,7 @@ const MODELS: [(&str, &str); 3] = [
     ("google", "google/gemini-3.8-flash"),
 ];
 
-/// Whose provider keys an agent runs on.
+/// The owner of the provider keys that an agent uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keys {
     Own,
@@ -33,7 +33,7 @@ impl Keys {
         }
     }
 
-    /// A customer whose requests go on these keys and no others.
+    /// A customer whose requests use only these keys.
     async fn customer(self, stack: &Stack) -> Customer {
         if self == Self::Platform {
             return stack.customer("10").await;
@@ -60,7 +60,7 @@ fn says(text: &str) -> Script {
     Script::text(&[text])
 }
 
-/// All calls of the provider were answered, on the right key, and none by way of another provider.
+/// All calls to the provider were answered, on the expected key, and none by another provider.
 fn check_calls(stack: &Stack, provider: &str, keys: Keys, at_least: usize) {
     let bill = stack.simulator.bill();
     assert!(bill.len() >= at_least, "{} calls", bill.len());

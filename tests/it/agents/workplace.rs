@@ -36,7 +36,7 @@ impl Workplace {
         fs::read_to_string(self.project(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
     }
 
-    /// A program with nothing of this environment but where programs are.
+    /// A program with an environment that contains only the program path.
     pub fn command(&self, program: &OsStr) -> Command {
         let mut command = Command::new(program);
         command.env_clear().kill_on_drop(true);
@@ -53,7 +53,7 @@ impl Workplace {
 
 impl Drop for Workplace {
     fn drop(&mut self) {
-        // What an agent still writes goes with the next `cargo clean`.
+        // Files that the agent still writes are removed by the next `cargo clean`.
         let _ = fs::remove_dir_all(&self.root);
     }
 }
@@ -67,7 +67,7 @@ pub async fn succeed(mut command: Command) -> String {
     written.into_owned()
 }
 
-/// A program of the packages that `./test` installs: the one of this machine's kind.
+/// A program of the packages that `./test` installs, for this machine's platform.
 pub fn installed(scope: &str, package: &str, path: &str) -> OsString {
     let directory = std::env::var_os("KAIROSROUTE_TEST_NODE_DIR").filter(|value| !value.is_empty());
     let directory = directory.unwrap_or_else(|| panic!("KAIROSROUTE_TEST_NODE_DIR is not set: run ./test"));
@@ -83,7 +83,7 @@ pub fn installed(scope: &str, package: &str, path: &str) -> OsString {
     found.into_iter().next().unwrap_or_else(|| panic!("{package} is not installed: run ./test")).into()
 }
 
-/// Where `path` is below a package; `*` stands for one directory.
+/// The place of `path` in a package; `*` stands for one directory.
 fn programs(package: &Path, path: &str) -> Vec<PathBuf> {
     path.split('/').fold(vec![package.to_owned()], |places, part| {
         let below = |place: PathBuf| -> Vec<PathBuf> {

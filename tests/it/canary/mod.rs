@@ -1,5 +1,5 @@
-//! Secrets stay where they belong. A process that logs everything is made to handle known secrets, well and
-//! badly; then none of them may be found, in any spelling, in what it wrote, answered or stored.
+//! Secrets are not leaked. A process that logs everything handles known secrets, in success and failure; then none of
+//! them may be found, in any spelling, in its output, answers or database.
 
 mod search;
 
@@ -19,7 +19,7 @@ fn random() -> String {
     format!("{}{}", ambient.uuid().simple(), ambient.uuid().simple())
 }
 
-/// What was seen, and where.
+/// Observed bytes, and their place.
 #[derive(Default)]
 struct Seen(Vec<(String, Vec<u8>)>);
 
@@ -38,7 +38,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// An error body that repeats the credential wherever a provider could.
+/// An error body that repeats the credential in every place where a provider could.
 fn echo(key: &str) -> String {
     json!({ "error": { "message": format!("Incorrect API key provided: {key}. You can find {key}."),
         "type": key, "param": key, "code": key } })
@@ -70,7 +70,7 @@ impl Scene {
         let brought_key = format!("sk-{}", random());
         let stack = Stack::builder()
             .env("KAIROSROUTE_LOG", "trace")
-            // A failure is not waited out: what it says is all that matters here.
+            // Failures are not retried: only the message matters here.
             .env("KAIROSROUTE_ATTEMPTS_MAX", "1")
             .env("KAIROSROUTE_METRICS_LISTEN", &format!("127.0.0.1:{port}"))
             .platform_key("openai", &platform_key)
@@ -141,7 +141,7 @@ impl Scene {
         }
     }
 
-    /// Account calls, right and wrong.
+    /// Account calls, valid and invalid.
     async fn manage_accounts(&mut self) {
         let secret = self.provider_key.clone();
         for wrong in [
@@ -179,7 +179,7 @@ impl Scene {
         self.stack.simulator.clear();
     }
 
-    /// Requests on the customer's key and on the platform's, answered well and with the key in the error.
+    /// Requests on the customer's key and on the platform key, answered successfully and with the key in the error.
     async fn ask(&mut self) {
         let model = hello(MODEL);
         assert_eq!(self.chat(&model).await.status, 200);
@@ -196,7 +196,7 @@ impl Scene {
         self.bring_along().await;
     }
 
-    /// A key that comes with the request, in each form, answered well and badly, and in places where none belongs.
+    /// A request-scoped key, in each form, answered successfully and with errors, and in places where no key belongs.
     async fn bring_along(&mut self) {
         let key = self.brought_key.clone();
         let with = |name: &str, value: Value| {
@@ -260,8 +260,8 @@ impl Scene {
                 assert!(reply.status >= 400);
             }
         }
-        // In every other spelling, where a provider's own words are passed on.
-        // One encoding within another is only looked for in the database's own dump.
+        // In every other spelling, where a provider's own message is passed on. One encoding within another is searched
+        // only in the database's own dump.
         let spellings = search::spellings(key.as_bytes());
         for (spelling, spelled) in spellings.into_iter().filter(|(name, _)| *name != "base64 in a bytea") {
             for status in [400, 404, 429, 500] {
@@ -271,7 +271,7 @@ impl Scene {
                 assert!(self.chat(request).await.status >= 400, "{spelling}");
             }
         }
-        // Broken off after the answer has begun, with the key in the event.
+        // Broken off after the answer has begun, with the key in the error event.
         let late = Script { error: Some(echo(key)), error_after: Some(2), ..Script::long(5) };
         self.stack.simulator.set_default("openai", late);
         self.stream(request).await;
@@ -336,7 +336,7 @@ async fn no_secret_is_written_answered_or_stored_in_any_spelling() {
     let found = scene.found();
     assert!(found.is_empty(), "{found:#?}");
 
-    // The same eyes see a leak that is there.
+    // The same search finds a planted leak.
     let note = STANDARD.encode(&scene.provider_key);
     let sql = format!(
         "UPDATE provider_key SET last_error = 'refused: {}'; UPDATE entry SET note = '{note}';

@@ -1,5 +1,5 @@
-//! Looks for secrets in bytes, however they are spelt. A part from the middle of a secret is enough: its last
-//! four characters may be shown.
+//! Searches for secrets in bytes, in any spelling. A part from the middle of a secret is enough: its last four
+//! characters may be shown.
 
 use base64::{
     Engine,
@@ -17,7 +17,7 @@ pub struct Canary {
 pub struct Finding {
     pub kind: String,
     pub place: String,
-    /// What stands around it.
+    /// The text around it.
     pub near: String,
 }
 
@@ -27,7 +27,7 @@ impl Canary {
         let middle = &secret[edge..edge + 16];
         let mut needles = vec![middle.to_vec(), hex(middle, false), hex(middle, true)];
         for skipped in 0..3 {
-            // Of the letters of Base64 those count that no neighbouring byte has a part in.
+            // Of the Base64 characters, those count that do not depend on a neighbouring byte.
             let part = &middle[skipped..];
             let whole = &part[..part.len() / 3 * 3];
             needles.push(STANDARD_NO_PAD.encode(whole).into_bytes());
@@ -54,7 +54,7 @@ fn escapes(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The ways a secret could be spelt out, by name.
+/// The possible spellings of a secret, by name.
 pub fn spellings(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let shifted = [b"x".as_slice(), secret].concat();
     let as_bytea = [b"\\x".to_vec(), hex(secret, false)].concat();
@@ -75,7 +75,7 @@ pub fn spellings(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     spellings
 }
 
-/// Every secret that stands anywhere in what was seen.
+/// Every secret that occurs anywhere in the observed bytes.
 pub fn search(canaries: &[Canary], seen: &[(String, Vec<u8>)]) -> Vec<Finding> {
     let mut found = Vec::new();
     for (place, bytes) in seen {
@@ -101,7 +101,7 @@ fn hex(bytes: &[u8], upper: bool) -> Vec<u8> {
     if upper { digits.to_uppercase().into_bytes() } else { digits.into_bytes() }
 }
 
-/// What the `\x…` literals of a dump hold, one after the other.
+/// The content of the `\x…` literals of a dump, one after the other.
 fn bytea_contents(dump: &[u8]) -> Vec<u8> {
     let mut contents = Vec::new();
     for start in memchr::memmem::find_iter(dump, b"\\x") {

@@ -1,11 +1,11 @@
-//! Arguments of calls, byte for byte in what was sent over the wire, read by no JSON reader on the way.
+//! Arguments of tool calls, byte for byte in the sent bytes, without a JSON reader in between.
 
 use super::{CLIENTS, Client, Talk, WIRES, provider, sent};
 use crate::harness::{Customer, Stack};
 use kairosroute::simulator::{Script, ToolCall};
 use serde_json::json;
 
-/// Numbers that a float would change, an escape, odd spaces; as the inside of a JSON string.
+/// Numbers that a float would change, an escape, unusual spaces; as the inside of a JSON string.
 const ODD: &str =
     r#"{\"port\": \"Brest\", \"id\":12345678901234567890, \"a\": 1.0,\"b\":1e5, \"c\":\"\\u00e3\" }"#;
 /// The same as an object.
@@ -62,7 +62,7 @@ async fn arguments_keep_every_byte_in_either_direction() {
     for client in CLIENTS {
         for model in WIRES {
             let name = format!("{client:?} {model}");
-            // Providers write an object's members themselves: an escape of it is its own.
+            // Providers write the members of an object themselves: escapes in it are their own.
             let raw = heard(&stack, &customer, client, model, &script, false).await;
             let expected = if client == Client::Messages { ODD_OBJECT } else { ODD };
             assert!(raw.contains(expected), "{name}: {raw}");
@@ -118,7 +118,7 @@ async fn no_arguments_are_an_empty_object() {
     let customer = stack.customer("1000").await;
     for pieces in [&[""][..], &["null"], &[]] {
         for client in CLIENTS {
-            // Where a provider speaks the client's dialect its own words pass.
+            // If a provider uses the client's dialect, its own bytes pass.
             let spoken: &[&str] = match client {
                 Client::Chat => &["openai", "mistral"],
                 Client::Responses => &["openai"],

@@ -1,4 +1,4 @@
-//! How answers end, well or badly, in every client's words.
+//! How answers end, successfully or not, in every client's dialect.
 
 use super::{CLIENTS, Client, Talk, WIRES, provider, unreported_basis};
 use crate::harness::Stack;
@@ -99,7 +99,7 @@ async fn coheres_stop_sequence_is_told_to_a_messages_client() {
     stack.finish().await;
 }
 
-/// Every model but OpenAI's bridged one, which needs tools, and one that fails inside a good head.
+/// Every model except OpenAI's bridged one, which needs tools, and one that fails with a success status.
 const FAILING: [&str; 9] = [
     "openai/gpt-4o",
     "openai/gpt-5.3-codex",
@@ -161,7 +161,7 @@ async fn an_answer_that_fails_or_breaks_after_content_ends_in_one_error_and_cost
 async fn an_answer_that_fails_before_content_is_tried_again_and_refused_with_a_status_of_its_own() {
     let stack = Stack::start().await;
     let customer = stack.customer("1000").await;
-    // The client's dialect has no part in it: each model is asked in one.
+    // It does not depend on the client's dialect: each model is called in one.
     for (model, client) in FAILING.into_iter().zip(CLIENTS.into_iter().cycle()) {
         let talk = Talk::new(client, "?");
         for broken in [
@@ -231,10 +231,10 @@ async fn an_error_inside_a_good_head_is_an_error() {
         stack.simulator.enqueue(provider(model), Script::raw_body(body));
         let heard = talk.ask(&stack, &customer, model, false).await;
         if UNREADABLE.contains(&body) {
-            // It may be billed, and so may be every other try.
+            // It may be billed, and so may every other try.
             assert!(heard.status == 502 && stack.simulator.bill().len() == 1, "{name}: {}", heard.raw);
         } else {
-            // What comes right is not lost by what went wrong before.
+            // Correct content before the error is not lost.
             assert_eq!(heard.good().header("x-kairosroute-attempts"), "2", "{name}");
         }
     }

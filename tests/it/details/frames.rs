@@ -1,11 +1,11 @@
-//! How bytes arrive changes nothing of what is heard.
+//! The split of the bytes does not change the answer.
 
 use super::{CLIENTS, Client, Talk, WIRES, provider};
 use crate::harness::Stack;
 use kairosroute::simulator::{Citation, Script, ToolCall};
 use serde_json::Value;
 
-/// Everything an answer may hold.
+/// Everything that an answer may contain.
 fn everything() -> Script {
     Script {
         chunks: vec!["Grüße ".into(), "an 😀 alle".into(), ", überall".into()],
@@ -17,7 +17,7 @@ fn everything() -> Script {
     }
 }
 
-/// What is the same however it is sent: without ids that are made anew for each answer.
+/// The parts that are equal in every answer: without ids that are created for each answer.
 fn essence(mut body: Value) -> Value {
     fn strip(value: &mut Value) {
         match value {
@@ -36,7 +36,7 @@ fn essence(mut body: Value) -> Value {
                 ] {
                     members.remove(name);
                 }
-                // Null is as good as not there.
+                // Null counts as absent.
                 members.retain(|_, value| !value.is_null());
                 members.values_mut().for_each(strip);
             }
@@ -83,7 +83,7 @@ async fn a_whole_answer_says_what_the_streamed_one_says() {
     let stack = Stack::start().await;
     let customer = stack.customer("1000").await;
     for client in CLIENTS {
-        // Where the provider speaks the client's dialect both are its own words.
+        // If the provider uses the client's dialect, both are its own bytes.
         let own = match client {
             Client::Chat => ["openai/gpt-4o", "mistral/mistral-large-4"],
             Client::Responses => ["openai/gpt-4o", "openai/gpt-5.5"],

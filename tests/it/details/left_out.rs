@@ -1,5 +1,5 @@
-//! What a provider does not take is named in a header and never lost silently; what only one provider can know is
-//! refused everywhere else.
+//! A field that a provider does not support is listed in a header and never lost silently; a field that only one
+//! provider knows is refused everywhere else.
 
 use super::{Client, Talk, sent};
 use crate::harness::Stack;
@@ -44,7 +44,7 @@ async fn hints_a_provider_does_not_take_are_named() {
             assert!(receipt.to_string().contains(told), "{receipt:#}");
         }
     }
-    // What is taken is not named.
+    // A supported field is not listed.
     let heard = Talk::new(Client::Chat, "?")
         .with("seed", json!(7))
         .ask(&stack, &customer, "google/gemini-2.5-flash-lite", false)
@@ -115,12 +115,12 @@ async fn a_response_is_continued_where_it_is_kept_and_nowhere_else() {
             );
         }
         assert_eq!(stack.simulator.bill().len(), calls, "nothing is sent");
-        // One that OpenAI does not know is its own refusal.
+        // A field that OpenAI does not know is refused by OpenAI.
         let stale = Talk::new(Client::Responses, "?").with("previous_response_id", json!("resp_unknown"));
         let heard = stale.ask(&stack, &customer, "openai/gpt-5.5", stream).await;
         assert!(heard.refused(400).contains("resp_unknown"), "{}", heard.raw);
     }
-    // The platform's account keeps nothing for anybody in particular.
+    // The platform's account stores nothing for a particular customer.
     let stranger = stack.customer("10").await;
     let next = Talk::new(Client::Responses, "?").with("previous_response_id", json!("resp_1"));
     let heard = next.ask(&stack, &stranger, "openai/gpt-5.5", false).await;

@@ -1,4 +1,4 @@
-//! Pictures, documents and sound, in every client's words to every provider that takes them.
+//! Images, documents and audio, in every client's dialect to every provider that supports them.
 
 use super::{CLIENTS, Client, Talk, provider, send, sent};
 use crate::harness::Stack;
@@ -90,7 +90,7 @@ async fn documents_go_to_those_who_read_them() {
 async fn sound_goes_to_those_who_hear_it() {
     let stack = Stack::start().await;
     let customer = stack.customer("1000").await;
-    // Sound of Google's has no price of its own in the catalogue: it is heard on own keys.
+    // Google's audio has no separate price in the catalogue: it is allowed on own keys.
     stack.set_provider_keys(&customer, &json!({ "Google": "own-google", "Mistral": "own-mistral" })).await;
     let sound =
         json!({ "type": "input_audio", "input_audio": { "data": "UklGRiQAAABXQVZF", "format": "wav" } });
@@ -138,7 +138,8 @@ async fn what_a_provider_cannot_take_is_refused_by_name_and_nothing_is_sent() {
         (kept(Client::Responses), "google/gemini-3.8-flash"),
         (kept(Client::Messages), "openai/gpt-4o"),
     ];
-    // What a provider keeps is never reached with the platform's key: the dialect speaks on an own one.
+    // A platform key never gives access to objects that a provider stores; on a customer's own key the dialect can name
+    // them.
     let own =
         json!({ "Anthropic": "sk-ant-own", "Google": "AQ.own", "OpenAI": "sk-proj-own", "Cohere": "own" });
     stack.set_provider_keys(&customer, &own).await;

@@ -1,5 +1,5 @@
-//! What is easily got wrong between two dialects, each detail by itself: what goes to a provider and what comes back
-//! to a client, carried over whole conversations as SDKs carry them.
+//! Details that are easy to get wrong between two dialects, each tested alone: the request to a provider and the answer
+//! to a client, over whole conversations as SDKs keep them.
 
 mod arguments;
 mod endings;
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 /// Every client dialect.
 const CLIENTS: [Client; 3] = [Client::Chat, Client::Responses, Client::Messages];
 
-/// A model of each way in which providers are spoken to; with tools the second is spoken to in Responses.
+/// A model for each way of calling providers; with tools the second is called in Responses.
 const WIRES: [&str; 6] = [
     "openai/gpt-4o",
     "openai/gpt-5.5",
@@ -41,9 +41,9 @@ const PIXEL: &str =
 struct Heard {
     status: u16,
     headers: HeaderMap,
-    /// As it was sent: a body, or the frames of a stream.
+    /// As sent: a body, or the frames of a stream.
     raw: String,
-    /// The body; of a stream, what the dialect's SDK puts together.
+    /// The body; for a stream, the message that the dialect's SDK assembles.
     body: Value,
 }
 
@@ -52,7 +52,7 @@ impl Heard {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// What it must be, or the test fails.
+    /// The expected value, or the test fails.
     #[track_caller]
     fn good(self) -> Self {
         assert_eq!(self.status, 200, "{}", self.raw);
@@ -60,7 +60,7 @@ impl Heard {
         self
     }
 
-    /// The message of the refusal; nothing but that status will do.
+    /// The message of the refusal; any other status fails.
     #[track_caller]
     fn refused(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.raw);
@@ -130,7 +130,7 @@ impl Talk {
         self.with("tools", json!([tool]))
     }
 
-    /// Wanting reasoning, and to read it.
+    /// It requests reasoning, and wants to read it.
     #[must_use]
     fn thinking(self) -> Self {
         match self.client {
@@ -154,7 +154,7 @@ impl Talk {
         send(stack, customer, self.client, &body).await
     }
 
-    /// Keeps an answer, as the dialect's SDK hands it over.
+    /// Stores an answer, as the dialect's SDK returns it.
     fn keep(&mut self, heard: &Heard) {
         match self.client {
             Client::Chat => self.push(heard.body["choices"][0]["message"].clone()),
@@ -201,7 +201,7 @@ impl Client {
     }
 }
 
-/// Sends a request as it is, and hears what comes.
+/// Sends a request unchanged, and reads the answer.
 async fn send(stack: &Stack, customer: &Customer, client: Client, body: &Value) -> Heard {
     let request = stack.request("POST", client.path()).bearer(&customer.key).json(body);
     if body["stream"] != json!(true) {
@@ -221,7 +221,7 @@ async fn send(stack: &Stack, customer: &Customer, client: Client, body: &Value) 
     Heard { status, headers, raw, body }
 }
 
-/// The one call a provider saw last.
+/// The last call that a provider received; there must be one.
 #[track_caller]
 fn sent(stack: &Stack) -> (Call, Value) {
     let call = stack.simulator.bill().pop().expect("nothing was sent");
@@ -234,8 +234,8 @@ fn provider(model: &str) -> &str {
     model.split('/').next().unwrap()
 }
 
-/// What an answer without a report is billed by: counted text, and where the model thinks unseen and unasked, as these
-/// do by their makers' documents, an estimate of that.
+/// How an answer without a usage report is billed: counted text, and for models that reason without showing it by
+/// default (as these do by their documents), an estimate of the reasoning.
 pub fn unreported_basis(model: &str) -> &'static str {
     let thinks = ["google/", "xai/", "openai/gpt-5"].iter().any(|start| model.starts_with(start));
     if thinks { "estimated" } else { "counted" }

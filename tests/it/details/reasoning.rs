@@ -1,15 +1,15 @@
-//! Reasoning over whole conversations: what its provider signed comes back to it unchanged, and goes nowhere else.
+//! Reasoning over whole conversations: data that its provider signed is sent back to it unchanged, and to no other.
 
 use super::{CLIENTS, Client, Talk, provider, sent};
 use crate::harness::Stack;
 use kairosroute::simulator::{Script, ToolCall};
 use serde_json::{Value, json};
 
-/// Base64, and what base64 never holds.
+/// Base64, and characters that base64 never contains.
 const SIGNATURE: &str = "EqQBCkYI/+sim.ulated==";
-/// How it ends, marked or not.
+/// Its ending, tagged or not.
 const END: &str = "ulated==";
-/// A model of every other way to be spoken to.
+/// A model for each other way of calling a provider.
 const OTHERS: [&str; 12] = [
     "anthropic/claude-sonnet-4-6",
     "anthropic/claude-opus-5-5",
@@ -39,7 +39,7 @@ fn thought_call() -> Script {
     }
 }
 
-/// A turn that reasons and calls, heard, kept and answered.
+/// A turn with reasoning and calls, read, stored and answered.
 async fn first_turn(
     stack: &Stack,
     key: &crate::harness::Customer,
@@ -59,7 +59,7 @@ async fn first_turn(
     talk
 }
 
-/// Goes on with the conversation at `model`: the call as it was sent.
+/// Continues the conversation at `model`; returns the call as sent.
 async fn next_turn(
     stack: &Stack,
     customer: &crate::harness::Customer,
@@ -92,7 +92,7 @@ async fn anthropics_thinking_goes_back_to_its_model_alone() {
                 "{name}: {raw}"
             );
             for other in OTHERS.iter().filter(|other| !other.starts_with("anthropic")) {
-                // A Messages client holds Anthropic's own words, which pass to whoever speaks them.
+                // A Messages client has Anthropic's own bytes, which pass to every provider of Messages.
                 let speaks = ["deepseek", "fireworks_ai", "moonshot"].contains(&provider(other));
                 if client != Client::Messages || !speaks {
                     let (raw, _) = next_turn(&stack, &customer, &talk, other).await;
@@ -127,7 +127,7 @@ async fn thinking_that_nobody_may_read_goes_back_as_it_came() {
             assert!(!raw.contains("EmwKAhgB"), "{raw}");
         }
     }
-    // Thinking of which only the signature is told, as the newest models do unasked.
+    // Reasoning with only a signature, as the newest models return it by default.
     let silent = Script { reasoning: vec![], ..thought_call() };
     for client in CLIENTS {
         for stream in [false, true] {
@@ -157,7 +157,7 @@ async fn geminis_signature_goes_back_on_the_call_it_came_with() {
             assert_eq!(calls[0]["functionCall"]["args"]["port"], "Brest", "{name}: {raw}");
             assert!(calls[1]["thoughtSignature"].is_null(), "{name}: {raw}");
             assert_eq!(raw.matches(SIGNATURE).count(), 1, "{name}: {raw}");
-            // Another model of Google's gets the stand-in, everybody else nothing.
+            // Another model of Google gets the placeholder, all others nothing.
             let (raw, _) = next_turn(&stack, &customer, &talk, "google/gemini-3.1-pro").await;
             assert!(!raw.contains(SIGNATURE) && raw.contains(STAND_IN), "{name}: {raw}");
             for other in OTHERS {
@@ -218,7 +218,7 @@ async fn sealed_reasoning_of_responses_goes_back_before_its_calls() {
             assert_eq!(items[1]["encrypted_content"], SIGNATURE, "{name}: {raw}");
             assert_eq!(items[1]["summary"][0]["text"], "Let me think.", "{name}: {raw}");
             for other in OTHERS {
-                // A Responses client holds OpenAI's own words, which pass to whoever speaks them.
+                // A Responses client has OpenAI's own bytes, which pass to every provider of Responses.
                 let speaks = ["openai", "groq", "xai", "fireworks_ai", "deepseek"].contains(&provider(other));
                 if client != Client::Responses || !speaks {
                     let (raw, _) = next_turn(&stack, &customer, &talk, other).await;
@@ -241,7 +241,7 @@ async fn hosts_that_want_their_reasoning_back_with_calls_get_it() {
             ("moonshot/kimi-k3", "reasoning_content"),
             ("cerebras/gpt-oss-120b", "reasoning"),
         ] {
-            // DeepSeek speaks Messages too: there thinking is a block.
+            // DeepSeek also supports Messages: there reasoning is a block.
             if (client, model) == (Client::Messages, "deepseek/deepseek-flash") {
                 continue;
             }

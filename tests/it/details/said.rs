@@ -1,4 +1,4 @@
-//! What an answer says besides its text: several choices, odds, words for declining, sources, an agreed form.
+//! The parts of an answer besides its text: several choices, logprobs, refusals, sources, a requested format.
 
 use super::{CLIENTS, Client, Talk, provider, sent};
 use crate::harness::Stack;
@@ -21,7 +21,7 @@ async fn two_answers_are_asked_of_those_who_give_them() {
         }
         assert_eq!(heard.raw.matches("x_kairosroute").count(), 1, "{}", heard.raw);
     }
-    // Google's word for it; whether a model gives them is the provider's to say.
+    // Google's name for it; the provider decides whether a model returns them.
     let heard = talk.ask(&stack, &customer, "google/gemini-2.5-flash-lite", false).await;
     assert_eq!(sent(&stack).1["generationConfig"]["candidateCount"], 2);
     assert!(heard.refused(400).contains("candidateCount"), "{}", heard.raw);

@@ -1,12 +1,11 @@
-//! Calls and their results over whole conversations: ids, order, errors, pictures.
+//! Calls and their results over whole conversations: ids, order, errors, images.
 
 use super::{CLIENTS, Client, PIXEL, Talk, WIRES, provider, sent};
 use crate::harness::Stack;
 use kairosroute::simulator::{Script, ToolCall};
 use serde_json::{Value, json};
 
-/// What a provider was told of calls: the port that each asked for, and the result that it gets for it. Joined as
-/// the provider joins them.
+/// The calls that a provider received: the port in each call, and its result. Matched as the provider matches them.
 fn joined(body: &Value) -> Vec<(String, String)> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let port = |arguments: &Value| match arguments {
@@ -58,7 +57,7 @@ fn joined(body: &Value) -> Vec<(String, String)> {
     calls.iter().enumerate().map(|(index, (id, port))| (port.clone(), result_of(index, id))).collect()
 }
 
-/// Ids as each provider makes them, some of which others refuse.
+/// Ids in each provider's format, some of which others refuse.
 fn ids(model: &str) -> [&'static str; 2] {
     match provider(model) {
         "mistral" => ["a1B2c3D4e", "f5G6h7I8j"],
@@ -118,7 +117,7 @@ async fn calls_heard_from_one_provider_meet_their_results_at_every_other() {
     stack.finish().await;
 }
 
-/// The two calls of a turn in the client's own words, with ids of its own.
+/// The two calls of a turn in the client's own format, with its own ids.
 fn called(client: Client) -> Talk {
     let mut talk = Talk::new(client, "Tides of Brest and Calais?").with_tools();
     let ports = [("call_1", "Brest"), ("call_2", "Calais")];
@@ -189,7 +188,7 @@ async fn a_picture_in_a_result_reaches_every_model_that_sees() {
             assert!(call.body.contains(PIXEL), "{client:?} {model}: {}", call.body);
             assert!(joined(&body)[0].1.contains("a chart"), "{client:?} {model}: {}", call.body);
             match call.path.rsplit('/').next().unwrap() {
-                // All results first, then what they could not hold.
+                // All results first, then the content that they could not hold.
                 "completions" => {
                     let messages = body["messages"].as_array().unwrap();
                     let roles: Vec<&str> =

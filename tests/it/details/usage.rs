@@ -1,4 +1,4 @@
-//! What an answer is billed by, wire by wire, recomputed by hand from the catalogue's prices.
+//! The billed usage of an answer for each wire format, recomputed by hand from the catalogue's prices.
 
 use super::{CLIENTS, Client, Talk, WIRES, provider, send, unreported_basis};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 use kairosroute::simulator::{Script, UsagePlace};
 use serde_json::{Value, json};
 
-/// The receipt of one good answer.
+/// The receipt of one successful answer.
 async fn billed(
     stack: &Stack,
     customer: &Customer,

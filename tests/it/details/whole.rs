@@ -1,4 +1,4 @@
-//! What an SDK puts together from the frames of a stream. Null when the stream did not end as it should.
+//! The message that an SDK assembles from the frames of a stream. Null if the stream did not end correctly.
 
 use super::Client;
 use crate::harness::Frame;
@@ -21,7 +21,7 @@ pub(super) fn of(client: Client, frames: &[Frame]) -> Value {
     }
 }
 
-/// Appends text to a member, which may not be there yet.
+/// Appends text to a member, which may not exist yet.
 fn append(object: &mut Value, name: &str, more: &Value) {
     if let Some(more) = more.as_str() {
         let before = object[name].as_str().unwrap_or_default().to_owned();

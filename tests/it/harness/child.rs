@@ -1,4 +1,4 @@
-//! The real binary as a child process, for what only a process can show: kill -9, signals, exit codes, logs.
+//! The real binary as a child process, for tests that need a process: kill -9, signals, exit codes, logs.
 
 use super::{Client, Database, Stack, World, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,7 +12,7 @@ use std::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kairosroute");
 
-/// A gateway process of its own beside a simulator in this process.
+/// A separate gateway process beside a simulator in this process.
 pub struct ChildStack {
     process: Process,
     world: World,
@@ -54,7 +54,7 @@ impl ChildStack {
         self.process.signal(Signal::TERM);
     }
 
-    /// SIGSTOP: it stands still until [`ChildStack::resume`].
+    /// SIGSTOP: it is stopped until [`ChildStack::resume`].
     pub fn pause(&self) {
         self.process.signal(Signal::STOP);
     }
@@ -183,7 +183,7 @@ impl Drop for Process {
     }
 }
 
-/// Nothing of the tester's environment reaches the binary.
+/// Nothing of the tester's environment is passed to the binary.
 fn clean(program: &str, env: &[(String, String)]) -> Command {
     let mut command = Command::new(program);
     command.env_clear().envs(env.iter().map(|(name, value)| (name, value)));
@@ -204,7 +204,7 @@ fn collect(from: impl Read + Send + 'static, log: Arc<Mutex<Vec<u8>>>) -> JoinHa
 /// Runs a command to its end.
 pub fn run_command(env: &[(String, String)], arguments: &[&str], input: &str) -> Output {
     let mut child = clean(BINARY, env).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    // A command that wants no input may have closed it already.
+    // A command that needs no input may have closed it already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     Output {

@@ -1,5 +1,5 @@
-//! The tests' HTTP client. Its connections live on a runtime of their own, so that they are served and closed
-//! even while a test's own thread is busy. Each request has a connection of its own.
+//! The tests' HTTP client. Its connections run on a separate runtime, so that they are served and closed even while a
+//! test's own thread is busy. Each request has its own connection.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
@@ -17,9 +17,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Longer than anything a test waits for.
+/// Longer than any wait of a test.
 const TIME_MAX: Duration = Duration::from_secs(30);
-/// After this long a raw connection has said what it has to say.
+/// After this time a raw connection has received everything.
 const SILENCE_MAX: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(10);
 
@@ -62,7 +62,7 @@ pub struct Streamed {
     reading: JoinHandle<bool>,
 }
 
-/// One event of a stream, as it was sent, without the blank line at its end.
+/// One event of a stream, as sent, without the blank line at its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
     pub text: String,
@@ -101,7 +101,7 @@ impl Client {
         self.request("DELETE", path).bearer(token).send().await
     }
 
-    /// Sends bytes as they are and returns what comes back until the gateway closes or is silent for a while.
+    /// Sends bytes unchanged and returns the reply until the gateway closes or is silent for a while.
     pub async fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let (address, bytes) = (self.address, bytes.to_vec());
         let talking = RUNTIME.spawn(async move {
@@ -156,7 +156,7 @@ impl Request {
         self.try_send().await.unwrap()
     }
 
-    /// As [`Request::send`], for a gateway that may be gone.
+    /// As [`Request::send`], for a gateway that may have stopped.
     pub async fn try_send(self) -> Result<Reply, reqwest::Error> {
         let started = Instant::now();
         let sending = RUNTIME.spawn(async move {
@@ -173,7 +173,7 @@ impl Request {
         self.try_stream().await.unwrap()
     }
 
-    /// As [`Request::stream`], for a gateway that may be gone.
+    /// As [`Request::stream`], for a gateway that may have stopped.
     pub async fn try_stream(self) -> Result<Streamed, reqwest::Error> {
         let started = Instant::now();
         let mut response = AbortOnDrop(RUNTIME.spawn(self.inner.send())).await?;
@@ -205,7 +205,7 @@ fn frame(bytes: &[u8], started: Instant) -> Frame {
     Frame { text: String::from_utf8_lossy(bytes).into_owned(), at: started.elapsed() }
 }
 
-/// A request whose sender stopped waiting is given up, as a client that has left would.
+/// A request whose caller stopped waiting is cancelled, as if its client had disconnected.
 struct AbortOnDrop<T>(JoinHandle<T>);
 
 impl<T> Future for AbortOnDrop<T> {
@@ -274,7 +274,7 @@ impl Streamed {
         frames
     }
 
-    /// Whether the answer, read to its end, ended as HTTP wants it.
+    /// Whether the answer, read to its end, ended correctly by HTTP.
     pub async fn ended_cleanly(mut self) -> bool {
         self.rest().await;
         (&mut self.reading).await.unwrap()

@@ -1,5 +1,5 @@
-//! A database of its own for each stack, copied from a migrated template and dropped with the stack. The server
-//! is the one of `KAIROSROUTE_TEST_DATABASE_URL`.
+//! A separate database for each stack, copied from a migrated template and dropped with the stack. The server is the
+//! one in `KAIROSROUTE_TEST_DATABASE_URL`.
 
 use kairosroute::{domain::ambient::Ambient, store::MIGRATIONS};
 use sqlx::{
@@ -46,19 +46,19 @@ impl Database {
         PgConnection::connect_with(&self.options()).await.unwrap()
     }
 
-    /// One number out of a query.
+    /// One number from a query.
     pub async fn number(&self, sql: &str) -> i64 {
         let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
         query.fetch_one(&mut self.connect().await).await.unwrap()
     }
 
-    /// One column of text out of a query.
+    /// One column of text from a query.
     pub async fn texts(&self, sql: &str) -> Vec<String> {
         let query = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()));
         query.fetch_all(&mut self.connect().await).await.unwrap()
     }
 
-    /// Changes rows behind the gateway's back.
+    /// Changes rows without the gateway.
     pub async fn tamper(&self, sql: &str) {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connect().await).await.unwrap();
     }
@@ -93,7 +93,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let name = std::mem::take(&mut self.name);
-        // A runtime of its own: the test's may be ending.
+        // A separate runtime, because the test's may be ending.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -115,7 +115,7 @@ fn server() -> PgConnectOptions {
     PgConnectOptions::from_str(&server_url()).unwrap()
 }
 
-/// The template of this schema; made under a private name and then renamed, so that it is never half made.
+/// The template of this schema; created under a private name and then renamed, so that it is never incomplete.
 async fn create_template() -> String {
     let mut hash = crc32fast::Hasher::new();
     MIGRATIONS.iter().for_each(|migration| hash.update(&migration.checksum));

@@ -1,4 +1,4 @@
-//! Vectors: OpenAI's form for the client whatever the provider's, always as it was asked for.
+//! Vectors: OpenAI's format for the client with every provider, always as requested.
 
 use super::{Till, charge, cost, only_call, per_million, sent, usage_row_of};
 use crate::harness::Stack;

@@ -1,4 +1,4 @@
-//! Pictures: made from words and from pictures, billed by tokens or by the piece.
+//! Images: generated from text and from images, billed by tokens or by the piece.
 
 use super::{Form, Term, Till, charge, cost, only_call, per_million, sent};
 use crate::harness::{Stack, wait_for};
@@ -150,7 +150,7 @@ async fn a_picture_that_is_blocked_once_it_is_drawn_is_charged_as_the_provider_b
         "candidatesTokenCount":1120,"thoughtsTokenCount":300,"candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1120}]}}"#;
     let (before, _) = stack.account(&customer.organization_id).await;
     stack.simulator.set_default("google", Script { raw_body: Some(blocked.into()), ..Script::default() });
-    // Nobody else is asked to draw it again.
+    // No other provider is called for it again.
     let body = json!({"model": "google/gemini-3.1-flash-image", "models": ["gpt-image-2"], "prompt": "no"});
     let reply = stack.post(PATH, &customer.key, &body).await;
     assert_eq!(reply.status, 400, "{reply}");

@@ -1,5 +1,5 @@
-//! Requests besides conversations over real HTTP: what each provider is sent, what the client gets in its own form,
-//! and what is charged for it, computed once more from the simulated providers' bill and prices written down by hand.
+//! Requests of other endpoint kinds over real HTTP: the request to each provider, the answer in the client's format,
+//! and the charge, computed again from the simulated providers' bill and prices written by hand.
 
 mod embeddings;
 mod images;
@@ -55,7 +55,7 @@ impl<'s> Till<'s> {
         Self { stack, customer, before: stack.account(&customer.organization_id).await.0 }
     }
 
-    /// The answer was charged exactly these terms, and everything that tells of it says the same.
+    /// The answer was charged exactly by these terms, and every record states the same.
     pub async fn charged(&self, reply: &Reply, terms: &[Term], basis: &str) -> Value {
         assert_eq!(reply.status, 200, "{reply}");
         assert_eq!(reply.header("x-kairosroute-byok"), "false");
@@ -73,7 +73,7 @@ impl<'s> Till<'s> {
     }
 }
 
-/// The one call the providers have seen since the last time. What they were told to answer is forgotten with it.
+/// The one call that providers received since the last time. Their scripted answers are removed.
 pub fn only_call(world: &World) -> Call {
     let mut calls = world.simulator.bill();
     assert_eq!(calls.len(), 1, "{calls:#?}");
@@ -86,7 +86,7 @@ pub fn sent(call: &Call) -> Value {
     serde_json::from_str(&call.body).unwrap_or_else(|error| panic!("{error} in {}", call.body))
 }
 
-/// A form of fields and one file.
+/// A form with fields and one file.
 pub struct Form(Vec<u8>);
 
 const BOUNDARY: &str = "a-boundary-of-the-tests";
@@ -120,7 +120,7 @@ impl Form {
         self.request(stack, path, key).send().await
     }
 
-    /// To be sent later, with more headers perhaps.
+    /// To be sent later, possibly with more headers.
     pub fn request(mut self, stack: &World, path: &str, key: &str) -> Request {
         self.0.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
         let content_type = format!("multipart/form-data; boundary={BOUNDARY}");

@@ -1,4 +1,4 @@
-//! The list of models: every kind, its prices, and what of it an API key may use.
+//! The list of models: every kind, its prices, and whether an API key may use it.
 
 use crate::harness::Stack;
 use serde_json::{Value, json};

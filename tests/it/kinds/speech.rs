@@ -1,4 +1,4 @@
-//! Speech: sound flows through as it comes, and is billed by characters, by time or by tokens.
+//! Speech: audio is streamed as it arrives, and is billed by characters, by time or by tokens.
 
 use super::{Term, Till, charge, cost, only_call, per_million, sent, wav};
 use crate::harness::{Stack, wait_for};

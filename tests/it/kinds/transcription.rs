@@ -1,5 +1,5 @@
-//! Text from speech: uploads as each provider takes them, answers in the format that was asked for, billed by what
-//! the provider says, else by how long the file lasts.
+//! Text from speech: uploads in each provider's format, answers in the requested format, billed by the provider's
+//! report, else by the length of the file.
 
 use super::{Form, Term, Till, only_call, per_million, sent, wav};
 use crate::harness::Stack;
@@ -30,7 +30,7 @@ fn names(call: &Call) -> Vec<String> {
 async fn a_provider_s_seconds_are_charged_by_the_minute_or_the_hour_and_the_file_arrives_untouched() {
     let stack = Stack::start().await;
     let customer = stack.customer("1").await;
-    // Where only the detailed answer tells the length, that is what is asked for.
+    // If only the detailed answer states the length, that format is requested.
     let cases = [
         ("openai/whisper-1", 6_000_000, MINUTE_MS, 9_000, "reported"),
         ("openai/gpt-transcribe", 4_500_000, MINUTE_MS, 9_000, "reported"),
@@ -152,7 +152,7 @@ async fn google_hears_the_file_in_a_conversation_and_its_tokens_are_charged() {
     stack.finish().await;
 }
 
-/// An MP4 file whose head claims one second, and that holds so many bytes of who knows what.
+/// An MP4 file whose header states one second, with this many bytes of unknown content.
 fn claiming_a_second(bytes: usize) -> Vec<u8> {
     let boxed = |kind: &[u8], content: &[u8]| {
         let size = u32::try_from(content.len() + 8).unwrap();
@@ -189,7 +189,7 @@ async fn what_a_file_claims_of_its_length_is_not_what_the_platform_bills() {
             only_call(&stack);
         }
     }
-    // A host that tells no length at all: 400,127 bytes at 5 kbit/s.
+    // A host that reports no length: 400,127 bytes at 5 kbit/s.
     let silent = Script { raw_body: Some(r#"{"text":"Good \u0064ay"}"#.into()), ..Script::default() };
     stack.simulator.set_default("groq", silent);
     let till = Till::open(&stack, &customer).await;
