@@ -1,5 +1,5 @@
-//! Pictures and documents by URL, for a provider that fetches none: a small host of the customer's on this machine,
-//! and what the provider gets of it.
+//! Images and documents by URL, for a provider that does not fetch: a small host of the customer's on this machine, and
+//! the content that the provider receives.
 
 use crate::harness::{Customer, Reply, Stack};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -18,7 +18,7 @@ const GOOGLE: &str = "google/gemini-3.8-flash";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and so on";
 const BYTES_MAX: usize = 2048;
 
-/// A host of pictures, and of what is none. Its thread ends with the process.
+/// A host of images, and of other content. Its thread ends with the process.
 struct Host {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -62,7 +62,7 @@ fn answer(mut stream: TcpStream, address: SocketAddr) -> std::io::Result<()> {
     let path = head.split(' ').nth(1).unwrap_or_default();
     let moved = |to: &str| (format!("302 Found\r\nlocation: {to}"), "text/plain", Vec::new());
     let (status, media_type, body) = match path {
-        // The type that a host tells is often wrong.
+        // Hosts often declare a wrong type.
         "/a.png" => ("200 OK".to_owned(), "application/octet-stream", PNG.to_vec()),
         "/a.pdf" => ("200 OK".to_owned(), "application/pdf", b"%PDF-1.7".to_vec()),
         "/big.png" => ("200 OK".to_owned(), "image/png", [PNG, &[0; 2 * BYTES_MAX]].concat()),

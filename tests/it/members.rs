@@ -4,7 +4,7 @@ use crate::harness::{Client, Customer, PASSWORD, Reply, Stack, text};
 use kairosroute::domain::ambient::Ambient;
 use serde_json::{Value, json};
 
-/// Invites an address and has it sign up: its session and user id.
+/// Invites an address and lets it sign up: its session and user id.
 pub async fn join(client: &Client, owner: &Customer, role: &str) -> (String, String) {
     let email = format!("{}@example.test", Ambient::system().uuid().simple());
     let invited = client.post("/api/members", &owner.session, &json!({ "email": email, "role": role })).await;
@@ -23,7 +23,7 @@ async fn set_role(client: &Client, session: &str, user: &str, role: &str) -> Rep
     client.request("PATCH", &path).bearer(session).json(&json!({ "role": role })).send().await
 }
 
-/// What a role may do: read keys, create a key, read members, invite, read money.
+/// The permissions of a role: read keys, create a key, read members, invite, read money.
 async fn allowed(client: &Client, session: &str) -> [bool; 5] {
     let email = format!("{}@example.test", Ambient::system().uuid().simple());
     let me = client.get("/api/auth", session).await;
@@ -125,7 +125,7 @@ async fn an_invitation_works_once_for_its_address_until_it_is_withdrawn() {
     let first = invite("a@example.test").await;
     let wrong = sign_up("b@example.test", &text(&first["token"])).await;
     assert_eq!((wrong.status, wrong.json()["error"]["param"].as_str()), (400, Some("invitation")));
-    // A new invitation takes the place of the open one.
+    // A new invitation replaces the open one.
     let second = invite("a@example.test").await;
     assert_eq!(sign_up("a@example.test", &text(&first["token"])).await.status, 400);
     assert_eq!(sign_up("a@example.test", &text(&second["token"])).await.status, 201);
@@ -195,14 +195,14 @@ async fn an_invitation_ends_with_the_rights_of_who_made_it() {
         let body = json!({ "email": invited["email"], "password": PASSWORD, "invitation": invited["token"] });
         stack.post("/api/auth/signup", "", &body).await.status
     };
-    // Removed: all that it made.
+    // Removed: everything that it created.
     let (admin, admin_id) = join(&stack, &owner, "admin").await;
     let back = invite(&admin, "back@example.test", "admin").await;
     let fine = invite(&owner.session, "fine@example.test", "viewer").await;
     assert_eq!(fine["invitedBy"], json!(owner.user_id));
     assert_eq!(stack.delete(&format!("/api/members/{admin_id}"), &owner.session).await.status, 204);
     assert_eq!(sign_up(&back).await, 400);
-    // Demoted: what the new role could not make.
+    // Demoted: what the new role could not create.
     let (second, second_id) = join(&stack, &owner, "owner").await;
     let (to_owner, to_viewer) =
         (invite(&second, "o@example.test", "owner").await, invite(&second, "v@example.test", "viewer").await);
@@ -211,7 +211,7 @@ async fn an_invitation_ends_with_the_rights_of_who_made_it() {
     let late = invite(&second, "late@example.test", "viewer").await;
     assert_eq!(set_role(&stack, &owner.session, &second_id, "member").await.status, 200);
     assert_eq!((sign_up(&late).await, sign_up(&fine).await), (400, 201));
-    // One that was stored meanwhile opens nothing either.
+    // A key that was stored meanwhile gives no access either.
     let hidden = invite(&owner.session, "hidden@example.test", "admin").await;
     let sql = format!(
         "UPDATE invitation SET invited_by = '{}' WHERE email = 'hidden@example.test'",

@@ -1,5 +1,5 @@
 //! What an operator and a browser see of requests: a log line for each, with the caller's id; cross-origin calls; the
-//! list of models with filters and a tag; the documents as pages.
+//! list of models with filters and an ETag; the documents as pages.
 
 use crate::harness::{ChildStack, Stack, hello, wait_for, wait_until};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn lines(stack: &ChildStack) -> Vec<Value> {
     lines.filter(|line| line["target"] == "kairosroute::access").collect()
 }
 
-/// The one line of a request, by the caller's own id of it.
+/// The one line of a request, by the caller's own id for it.
 async fn line_of(stack: &ChildStack, id: &str) -> Value {
     let find = || lines(stack).into_iter().find(|line| line["request.client_id"] == id);
     wait_for("the line of the request", async || find()).await

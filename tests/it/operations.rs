@@ -1,5 +1,5 @@
-//! The database under the operator's hands: reports that take long, a schema of another age, a standby, an outage,
-//! and the rotation of master keys.
+//! Operation of the database: long reports, a schema of another version, a standby, an outage, and the rotation of
+//! master keys.
 
 use crate::harness::{ChildStack, Stack, hello, wait_until};
 use serde_json::json;
@@ -50,7 +50,7 @@ async fn reports_that_take_long_are_refused_and_take_nothing_from_calls() {
             let reply = stack.chat(&victim.key, &hello(model)).await;
             assert_eq!(reply.status, 200, "{model}: {reply}");
         }
-        // Nobody knows this key or this session yet.
+        // This key and this session are not cached yet.
         let (key, _) = stack.create_key(&victim.session, &json!({ "name": "another" })).await;
         assert_eq!(stack.get("/v1/models", &key).await.status, 200);
     }
@@ -103,11 +103,11 @@ async fn the_reaper_works_beside_a_ledger_and_records_that_keep_their_connection
     // From the first charge on its writers keep connections. The lease has had its first renewal before.
     assert_eq!(stack.chat(&customer.key, &hello(PLATFORM)).await.status, 200);
     wait_until("the charge to be recorded", async || stack.database.number(charged).await == 1).await;
-    // A process that is gone, and whose records nobody has looked through yet.
+    // A process that is gone, and whose records were not checked yet.
     let gone = "INSERT INTO instance (id, started_at, lease_until)
                 VALUES (gen_random_uuid(), now() - interval '1 hour', now() - interval '30 minutes')";
     stack.database.tamper(gone).await;
-    // The reaper begins once its own lease has been live for half a minute.
+    // The reaper begins after its own lease has been live for half a minute.
     let live = "SELECT count(*) FROM instance WHERE lease_until > now() AND started_at < now() - interval '20 seconds'";
     wait_until("the lease to be old enough", async || stack.database.number(live).await == 1).await;
     let looked_through = "SELECT count(*) FROM instance WHERE reconciled_at IS NOT NULL";
@@ -134,7 +134,7 @@ async fn a_known_outage_refuses_at_once_serves_known_keys_and_ends_by_itself() {
         let reply = stack.chat(&customer.key, &hello(PLATFORM)).await;
         assert_eq!(reply.status, 503, "{reply}");
         assert!((1..=30).contains(&reply.header("retry-after").parse().unwrap()), "{reply}");
-        // Far below the time that a hold waits for a database that may be back in a moment.
+        // Far below the time that a hold waits for a database that may return in a moment.
         assert!(reply.took < std::time::Duration::from_secs(2), "{reply}");
     }
     end_connections(&stack, &[format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")]).await;
@@ -190,7 +190,7 @@ async fn a_rotation_is_refused_beside_a_process_that_lacks_the_new_key() {
     assert!(refused.stderr.contains("do not hold the master key `next1`"), "{refused:?}");
     let reply = stack.chat(&customer.key, &hello(OWN)).await;
     assert_eq!(reply.status, 200, "nothing was re-wrapped: {reply}");
-    // A process that stopped cleanly counts no more.
+    // A process that stopped cleanly no longer counts.
     let mut stack = stack;
     stack.terminate();
     assert!(stack.wait().await.success(), "{}", stack.log());

@@ -1,5 +1,5 @@
-//! Behind a pooler that gives each transaction another server connection: PgBouncer in transaction mode, where the
-//! system has it.
+//! Behind a pooler that gives each transaction another server connection: PgBouncer in transaction mode, if the system
+//! has it.
 
 use crate::harness::{ChildStack, Stack, hello, wait_until};
 use serde_json::json;
@@ -26,7 +26,7 @@ fn program() -> Option<PathBuf> {
 }
 
 impl PgBouncer {
-    /// Two server connections for everybody, so that transactions of several processes meet on them.
+    /// Two server connections for all, so that transactions of several processes share them.
     async fn start(program: &Path, database: &str) -> Self {
         let server = std::env::var("KAIROSROUTE_TEST_DATABASE_URL").unwrap();
         let server = PgConnectOptions::from_str(&server).unwrap();
@@ -86,7 +86,7 @@ async fn everything_works_behind_a_transaction_pooler() {
     let url = bouncer.url(&name);
     let pooled = [("DATABASE_URL", url.as_str()), ("KAIROSROUTE_DATABASE_POOLER", "transaction")];
     let (first, second) = (stack.second_process(&pooled).await, stack.second_process(&pooled).await);
-    // Accounts, keys and sessions: written through one process and read through the other.
+    // Accounts, keys and sessions: written by one process and read by the other.
     let customer = first.sign_up().await;
     stack.grant(&customer.organization_id, "1000").await;
     second.set_provider_keys(&customer, &json!({ "Groq": "gsk_own_key_of_theirs" })).await;

@@ -71,7 +71,7 @@ async fn a_list_is_kept_in_order_and_an_id_keeps_its_secret() {
     assert_eq!(stored[1]["models"], json!(["gpt-4o-mini"]));
     let sealed = "SELECT encode(sealed, 'hex') FROM provider_key ORDER BY position";
     let before = stack.database.texts(sealed).await;
-    // Turned around, one relabelled and the other enabled, without either secret.
+    // In reverse order, one relabelled and the other enabled, without sending either secret.
     let list = json!([
         { "id": stored[1]["id"], "enabled": true },
         { "id": stored[0]["id"], "label": "uno" },
@@ -84,7 +84,7 @@ async fn a_list_is_kept_in_order_and_an_id_keeps_its_secret() {
     assert_eq!(turned[0]["fingerprint"], stored[1]["fingerprint"]);
     let after = stack.database.texts(sealed).await;
     assert_eq!((&after[0], &after[1]), (&before[1], &before[0]));
-    // An element that is left out goes; a new secret under an old id keeps the id.
+    // An element that is left out is removed; a new secret under an old id keeps the id.
     let list = json!([{ "id": stored[0]["id"], "key": "sk-new-cccc3333" }]);
     let view = stack.set_provider_keys(&customer, &json!({ "openai": list })).await;
     let last = of(&view, "openai");
@@ -275,7 +275,7 @@ async fn a_bad_second_field_keeps_the_first_from_being_stored() {
     ] {
         refused(&stack, &customer, &bad, 400, "invalid_request").await;
     }
-    // The second provider's id is only found wanting inside of the transaction.
+    // The error in the second provider's id is found only inside the transaction.
     let late = json!({ "name": "lost", "providerKeys": { "OpenAI": null,
         "Groq": [{ "id": format!("pk_{}", "0".repeat(32)) }] } });
     refused(&stack, &customer, &late, 404, "not_found").await;

@@ -1,4 +1,4 @@
-//! What becomes of a stored provider key: masked, tested for free, used in order, and told about afterwards.
+//! The use of a stored provider key: masked, tested for free, used in order, and reported afterwards.
 
 use crate::harness::{Client, Customer, Stack, hello, text, wait_for};
 use kairosroute::{
@@ -131,7 +131,7 @@ async fn without_fallback_the_customer_gets_its_own_providers_answer_and_pays_no
     let reply = stack.chat(&customer.key, &hello(MODEL)).await;
     assert_eq!(reply.status, 401, "{reply}");
     assert_eq!(reply.json()["error"]["metadata"]["upstream_status"], 401);
-    // One request may still ask for the platform's key, and the other way round.
+    // A single request may still request the platform key, and the reverse.
     let request = |fallback: &str| {
         stack
             .request("POST", "/v1/chat/completions")

@@ -1,4 +1,4 @@
-//! Rates, requests at a time and budgets, held over several gateways on one database.
+//! Rates, concurrent requests and budgets, enforced over several gateways on one database.
 
 use crate::harness::{Client, Customer, Reply, Stack, World, hello, text, wait_until};
 use kairosroute::simulator::Script;
@@ -64,7 +64,7 @@ async fn sixty_requests_per_minute_are_sixty_over_three_gateways() {
         assert!(reply.message().contains("60 requests per minute"), "{reply}");
     }
     assert_eq!(stack.simulator.bill().len(), served, "nobody is called for what is refused");
-    // A larger limit acts at once where it was set, and within seconds elsewhere.
+    // A larger limit takes effect at once where it was set, and within seconds elsewhere.
     set_rules(&stack, &customer, &json!({ "requestsPerMinute": 1000 })).await;
     assert_eq!(stack.chat(&customer.key, &ask(16)).await.status, 200);
     set_rules(&stack, &customer, &json!({ "requestsPerMinute": null })).await;
@@ -147,7 +147,7 @@ async fn a_killed_process_gives_up_its_share_and_nothing_else() {
     assert_eq!(stack.chat(&customer.key, &ask(16)).await.status, 429);
     second.kill();
     assert!(there.await.is_err(), "its requests died with it");
-    // Three places come free once its lease is over; the two that run here keep theirs.
+    // Three permits become free when its lease is over; the two requests that run here keep theirs.
     let later = wait_for_places(&stack, &customer, 3).await;
     assert_eq!(stack.chat(&customer.key, &ask(16)).await.status, 429);
     stack.simulator.release();
@@ -157,7 +157,7 @@ async fn a_killed_process_gives_up_its_share_and_nothing_else() {
     }
 }
 
-/// Starts requests until so many more run.
+/// Starts requests until this many more run.
 async fn wait_for_places(world: &World, customer: &Customer, count: usize) -> JoinSet<Reply> {
     let mut running = JoinSet::new();
     let base = world.simulator.waiting();
@@ -216,7 +216,7 @@ async fn a_budget_for_ten_requests_admits_ten_of_many_over_three_gateways() {
     while let Some(reply) = tries.join_next().await {
         assert_eq!(reply.unwrap().status, 200);
     }
-    // What they really cost is less than what was set aside: the budget has room again.
+    // Their real cost is less than the hold: the budget has room again.
     stack.simulator.set_default("openai", Script::default());
     assert_eq!(stack.chat(&key, &ask(16)).await.status, 200);
     let view = stack.get(&format!("/api/auth/keys/{key_id}"), &customer.session).await.json();
@@ -244,7 +244,7 @@ async fn budgets_of_the_organization_and_of_own_keys() {
     let reply = stack.chat(&customer.key, &ask(16)).await;
     assert_eq!((reply.status, reply.code().as_str()), (402, "budget_exceeded"), "{reply}");
     assert!(reply.message().contains("your organization"), "{reply}");
-    // Own keys do not count, unless the budget says so.
+    // Own keys do not count, unless the budget states it.
     stack.set_provider_keys(&customer, &json!({ "OpenAI": "sk-own-12345678" })).await;
     assert_eq!(stack.chat(&customer.key, &ask(16)).await.status, 200);
     assert_eq!(stack.database.number("SELECT count(*) FROM hold").await, 0);

@@ -1,4 +1,4 @@
-//! The README's own commands, run as they stand there against the simulated providers: they print what it shows.
+//! The README's own commands, run unchanged against the simulated providers: they print what it shows.
 
 use crate::harness::Stack;
 use std::{fs, path::PathBuf, process::Command};
@@ -14,7 +14,7 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     blocks.map(str::to_owned).collect()
 }
 
-/// The commands of a block, each with what is shown to be printed.
+/// The commands of a block, each with the output that is shown.
 fn commands(block: &str) -> Vec<(String, Vec<String>)> {
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
     let mut goes_on = false;

@@ -1,4 +1,4 @@
-//! What every response has, whatever was asked: a documented status per code, an envelope, an id.
+//! The common properties of every response: a documented status for each code, an envelope, an id.
 
 use crate::harness::{Reply, Stack, hello};
 use kairosroute::http::{
@@ -28,13 +28,13 @@ const CODES: &[(Code, &str, u16)] = &[
     (Code::UpstreamTimeout, "upstream_timeout", 504),
 ];
 
-/// The OpenAI envelope, whole, with `detail` beside it.
+/// The complete OpenAI envelope, with `detail` beside it.
 pub fn assert_enveloped(reply: &Reply) {
     let body = reply.json();
     for field in ["message", "type", "param", "code"] {
         assert!(body["error"].as_object().unwrap().contains_key(field), "{field} is missing: {reply}");
     }
-    // Of an unknown model it is the first sentence alone.
+    // For an unknown model it is only the first sentence.
     let (detail, message) = (body["detail"].as_str().unwrap(), body["error"]["message"].as_str().unwrap());
     assert!(!detail.is_empty() && message.starts_with(detail), "{reply}");
     assert!(reply.header("content-type").starts_with("application/json"), "{reply}");

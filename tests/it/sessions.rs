@@ -1,11 +1,11 @@
-//! A conversation stays with the host that has read its prompt, for as long as that is cheaper.
+//! A conversation stays with the host that has cached its prompt, for as long as that is cheaper.
 
 use crate::harness::{Customer, Reply, Stack};
 use kairosroute::domain::catalog::{Flag, Mode, Model, Rates, ServiceTier};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Bytes of the first prompt: well above what providers keep.
+/// Bytes of the first prompt: well above what providers cache.
 const PROMPT_BYTES: usize = 40_000;
 
 fn rates(stack: &Stack, model: &Model) -> Option<Rates> {
@@ -14,14 +14,13 @@ fn rates(stack: &Stack, model: &Model) -> Option<Rates> {
     Some(model.prices.as_ref()?.at(now)?.rates(ServiceTier::Standard, tokens, now)?.rates)
 }
 
-/// What the first prompt costs at a host, and what it costs when it was read before; in nano-dollars for each token,
-/// times a million.
+/// The price of the first prompt at a host, uncached and cached; in nano-dollars for each token, times a million.
 fn costs(stack: &Stack, model: &Model) -> Option<(i64, i64)> {
     let rates = rates(stack, model)?;
     rates.output.map(|_| (rates.input.0, rates.cache_read.0))
 }
 
-/// A model and two of its hosts: the cheaper one, and one that is cheaper than it once it has read the prompt.
+/// A model and two of its hosts: the cheaper one, and one that is cheaper than it after it has cached the prompt.
 fn dearer_host(stack: &Stack) -> (String, Arc<Model>, Arc<Model>) {
     let catalog = stack.gateway().catalog.load_full();
     let today = stack.gateway().ambient.now().date();
@@ -71,7 +70,7 @@ async fn a_conversation_stays_where_its_prompt_was_read_while_that_is_cheaper() 
     let first = "a long text ".repeat(PROMPT_BYTES / 12);
     let chosen = |receipt: &Value| receipt["decision"]["model_id"].as_str().unwrap().to_owned();
 
-    // Another host is asked for first, once.
+    // The request names another host, once.
     let mut body = conversation(&name, &first, 1);
     body["provider"] = json!({ "order": [dearer.provider.row().name] });
     stack.simulator.enqueue(
@@ -81,7 +80,7 @@ async fn a_conversation_stays_where_its_prompt_was_read_while_that_is_cheaper() 
     assert_eq!(chosen(&ask(&stack, &customer, &body).await.1), *dearer.id);
     stack.no_hold_is_open().await;
 
-    // Its next turn stays there, and the plan says why; so does the dry run.
+    // Its next turn stays there, and the plan states the reason; so does the dry run.
     let next = conversation(&name, &first, 2);
     let plan = stack.post("/v1/route", &customer.key, &next).await.json();
     assert_eq!(plan["decision"]["model_id"], *dearer.id, "{plan:#}");
@@ -95,12 +94,12 @@ async fn a_conversation_stays_where_its_prompt_was_read_while_that_is_cheaper() 
     assert!(line["reasons"].as_array().unwrap().contains(&json!("same_session")), "{line}");
     stack.no_hold_is_open().await;
 
-    // A conversation that begins otherwise, and another organization, go to the cheapest.
+    // A conversation with another beginning, and another organization, use the cheapest.
     let beside = conversation(&name, &first.replace("long", "wide"), 1);
     assert_eq!(chosen(&ask(&stack, &customer, &beside).await.1), *cheapest.id);
     assert_eq!(chosen(&ask(&stack, &other, &next).await.1), *cheapest.id);
 
-    // A host that is asked for counts more than the one that has read the prompt.
+    // A host that the request names has priority over the one that has cached the prompt.
     let mut ordered = conversation(&name, &first, 3);
     ordered["provider"] = json!({ "order": [cheapest.provider.row().name] });
     assert_eq!(chosen(&ask(&stack, &customer, &ordered).await.1), *cheapest.id);

@@ -1,4 +1,4 @@
-//! What one process learns about a host the others know a few seconds later.
+//! The other processes learn a few seconds later what one process has measured about a host.
 
 use crate::harness::{Customer, Node, Stack, hello, wait_until};
 use kairosroute::simulator::Script;
@@ -6,7 +6,7 @@ use serde_json::json;
 
 const MODEL: &str = "gpt-oss-120b";
 
-/// Who would serve a bare name at this process.
+/// The host of a bare name at this process.
 async fn first_host(node: &Node, customer: &Customer) -> String {
     let plan = node.post("/v1/route", &customer.key, &hello(MODEL)).await.json();
     plan["decision"]["model_id"].as_str().unwrap_or_else(|| panic!("{plan}")).to_owned()
@@ -31,7 +31,7 @@ async fn a_host_that_fails_for_one_process_is_set_aside_by_the_others() {
     let reply = other.post("/v1/chat/completions", &third.key, &hello(MODEL)).await;
     assert_eq!(reply.status, 200, "{reply}");
     assert_ne!(reply.header("x-kairosroute-provider"), provider);
-    // Its figures come along: a process that starts now knows them at once.
+    // Its figures are exchanged too: a process that starts now has them at once.
     let mut late = stack.second_node().await;
     wait_until("a new process to have read them", async || {
         let rows = late.get("/v1/performance", &third.key).await.json();

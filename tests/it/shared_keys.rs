@@ -19,7 +19,7 @@ async fn keys(client: &Client, session: &str) -> Value {
     client.get(PATH, session).await.json()["providerKeys"].clone()
 }
 
-/// The credential that the last request reached its provider with.
+/// The credential with which the last request reached its provider.
 async fn used(stack: &Stack, client: &Client, key: &str) -> String {
     let reply = client.chat(key, &hello(MODEL)).await;
     assert_eq!(reply.status, 200, "{reply}");
@@ -52,22 +52,22 @@ async fn all_api_keys_use_them_after_their_own() {
         assert_eq!(used(&stack, &stack, key).await, "sk-shared-11111111");
     }
     assert_eq!(stack.chat(&stranger.key, &hello(MODEL)).await.status, 400);
-    // Its own key goes first, and the shared one after it.
+    // Its own key has priority over the shared one.
     stack.set_provider_keys(&customer, &json!({ "OpenAI": "sk-own-12345678" })).await;
     assert_eq!(used(&stack, &stack, &customer.key).await, "sk-own-12345678");
     assert_eq!(used(&stack, &stack, &other).await, "sk-shared-11111111");
     stack.simulator.enqueue("openai", Script::failing(401));
     assert_eq!(used(&stack, &stack, &customer.key).await, "sk-shared-11111111");
-    // The list of an API key shows its own alone.
+    // The list of an API key shows only its own keys.
     let own = stack.get(&format!("/api/auth/keys/{}", customer.key_id), &customer.session).await.json();
     assert_eq!(own["providerKeys"].as_array().map(Vec::len), Some(1), "{own}");
-    // Its use is noted.
+    // Its use is recorded.
     wait_for("the use to appear", async || {
         let key = keys(&stack, &customer.session).await[1].clone();
         key["lastUsedAt"].is_string().then_some(key)
     })
     .await;
-    // Revoking an API key takes its own keys away, and no others.
+    // Revoking an API key removes its own keys, and no others.
     assert_eq!(stack.delete(&format!("/api/auth/keys/{other_id}"), &customer.session).await.status, 200);
     assert_eq!(keys(&stack, &customer.session).await.as_array().map(Vec::len), Some(2));
     stack.finish().await;
@@ -92,7 +92,7 @@ async fn named_api_keys_alone_may_use_one() {
         assert_eq!(used(&stack, client, &other).await, "sk-named-12345678");
         assert_eq!(client.chat(&customer.key, &hello(MODEL)).await.status, 400);
     }
-    // Shared with all, without entering the secret again: on every process.
+    // Shared with all, without sending the secret again: on every process.
     let all = json!({ "OpenAI": [{ "id": id, "apiKeys": null }] });
     assert_eq!(change(&stack, "PATCH", &customer.session, all).await.status, 200);
     assert_eq!(used(&stack, &stack, &customer.key).await, "sk-named-12345678");
@@ -142,7 +142,7 @@ async fn a_list_is_ordered_merged_replaced_and_tested() {
     assert_eq!(test(&ids[2]).await.json()["valid"], false);
     assert_eq!(test(&format!("pk_{}", "0".repeat(32))).await.status, 404);
     assert_eq!(keys(&stack, &customer.session).await[1]["status"], "invalid");
-    // What PUT does not name is removed.
+    // PUT removes the providers that it does not name.
     let one = json!({ "OpenAI": [{ "id": ids[1], "label": "kept" }] });
     let put = change(&stack, "PUT", &customer.session, one).await;
     assert_eq!(put.json()["providerKeys"].as_array().map(Vec::len), Some(1), "{put}");
@@ -168,8 +168,8 @@ async fn only_roles_that_see_every_api_key_see_them() {
     assert!(matches!(with_key.status, 401 | 403), "{with_key}");
 }
 
-/// A row that was changed behind the gateway's back does not open: not for another organization, nor for other API keys
-/// than it was shared with, nor as a key of one API key.
+/// A row that was changed without the gateway does not open: not for another organization, nor for other API keys than
+/// it was shared with, nor as a key of one API key.
 #[tokio::test]
 async fn a_seal_is_bound_to_the_organization_and_to_who_shares_it() {
     let stack = Stack::builder().no_platform_keys().start().await;

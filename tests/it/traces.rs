@@ -1,4 +1,4 @@
-//! A trace as a collector gets it: of a request that failed over, with its attempts, in the caller's trace.
+//! A trace as a collector receives it: of a request with a failover, with its attempts, in the caller's trace.
 
 use crate::harness::{Stack, hello, wait_for};
 use kairosroute::simulator::Script;
@@ -31,7 +31,7 @@ impl Collector {
         Self { address, bodies }
     }
 
-    /// The spans of a trace, once there are so many.
+    /// The spans of a trace, when there are this many.
     async fn spans(&self, trace_id: &str, count: usize) -> Vec<Value> {
         wait_for("the spans to arrive", async || {
             let bodies = self.bodies.lock().unwrap();
@@ -67,7 +67,7 @@ async fn take(mut stream: TcpStream, kept: Arc<Mutex<Vec<(String, Value)>>>) {
     }
 }
 
-/// An attribute of a span; null when it has none of the name.
+/// An attribute of a span; null if it has none with that name.
 fn attribute(span: &Value, key: &str) -> Value {
     let attributes = span["attributes"].as_array().unwrap();
     let found = attributes.iter().find(|one| one["key"] == key);

@@ -1,4 +1,4 @@
-//! Alerts, the webhooks and the people they are sent to: signed, tried again, and never sent to an address that customers
+//! Alerts, the webhooks and the people that receive them: signed, retried, and never sent to an address that customers
 //! may not reach.
 
 use crate::harness::{MailServer, Stack, hello, text, wait_for, wait_until};
@@ -22,7 +22,7 @@ struct Message {
     body: String,
 }
 
-/// A receiver that keeps what it was sent and answers with what it is set to.
+/// A receiver that stores what it receives and answers with its configured status.
 struct Receiver {
     address: SocketAddr,
     messages: Arc<Mutex<Vec<Message>>>,
@@ -74,7 +74,7 @@ impl Receiver {
     }
 }
 
-/// Whether one of the signatures is that of the secret.
+/// Whether one of the signatures was made with the secret.
 fn is_signed(message: &Message, secret: &str) -> bool {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
     let (id, at) = (&message.headers["webhook-id"], &message.headers["webhook-timestamp"]);

@@ -1,8 +1,8 @@
-//! One conversation, asked in each dialect a client may speak, as its documentation has it.
+//! One conversation, sent in each dialect that a client may use, as its documentation describes it.
 
 use serde_json::{Value, json};
 
-/// Who asks.
+/// The client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Client {
     Chat,
@@ -10,7 +10,7 @@ pub enum Client {
     Messages,
 }
 
-/// What is asked, in nobody's dialect.
+/// The content of the request, independent of a dialect.
 #[derive(Clone, Default)]
 pub struct Conversation {
     pub system: Option<&'static str>,
@@ -18,7 +18,7 @@ pub struct Conversation {
     pub tools: bool,
     pub stop: Option<&'static str>,
     pub schema: bool,
-    /// Think hard and show it.
+    /// Reason with high effort and show the reasoning.
     pub thinking: bool,
     pub limit: Option<u64>,
 }

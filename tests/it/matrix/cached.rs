@@ -1,5 +1,5 @@
-//! The response cache across dialects: an answer that one client was given, whole or streamed, is given to every other
-//! client, whole or streamed, as if its provider had answered it.
+//! The response cache across dialects: an answer that one client received, whole or streamed, is returned to every
+//! other client, whole or streamed, as if its provider had answered it.
 
 use super::{Answer, Client, Conversation, Feature, Script, Stack, ask, check};
 use crate::harness::Customer;
@@ -25,13 +25,13 @@ async fn answer(stack: &Stack, customer: &Customer, name: &str, client: Client, 
     }
 }
 
-/// The feature's conversation, as nobody has asked it before.
+/// The feature's conversation, with a text that no earlier request had.
 fn conversation(feature: Feature, number: usize) -> Conversation {
     let system: &'static str = Box::leak(format!("You know the tides. {number}").into_boxed_str());
     Conversation { system: Some(system), limit: Some(1_000), ..feature.conversation() }
 }
 
-/// Asks as `writer` and then as every one of `readers`, in both forms: the provider is called once.
+/// Sends as `writer` and then as every one of `readers`, in both forms: the provider is called once.
 async fn round(
     stack: &Stack,
     customer: &Customer,
@@ -97,7 +97,7 @@ async fn an_answer_of_one_dialect_is_given_in_every_other() {
     stack.finish().await;
 }
 
-/// How thinking is asked for differs from dialect to dialect: each finds its own.
+/// Dialects request reasoning in different ways: each finds its own stored answer.
 #[tokio::test]
 async fn reasoning_is_replayed_in_its_own_dialect() {
     let stack = Stack::start().await;

@@ -1,11 +1,10 @@
-//! An answer as a client of each dialect understands it, read by the client's own documentation and by nothing of
-//! the gateway's.
+//! An answer as a client of each dialect reads it, by the client's own documentation and without code of the gateway.
 
 use super::ask::Client;
 use crate::harness::Frame;
 use serde_json::Value;
 
-/// What was heard, in nobody's dialect.
+/// The content of the answer, independent of a dialect.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     pub text: String,
@@ -13,14 +12,14 @@ pub struct Answer {
     /// Name and arguments.
     pub calls: Vec<(String, String)>,
     pub ids: Vec<String>,
-    /// In chat's words.
+    /// With chat's names.
     pub finish: String,
-    /// Prompt, of it cached, output.
+    /// Prompt, its cached part, output.
     pub usage: (u64, u64, u64),
     pub note: Value,
 }
 
-/// Why there is no answer: the message told.
+/// Why there is no answer: the error message.
 #[derive(Debug)]
 pub struct Broken(pub String);
 
@@ -62,7 +61,7 @@ impl Client {
     }
 }
 
-/// Where the provider speaks chat itself its usage passes as it is, in its own convention.
+/// If the provider supports chat, its usage passes unchanged, in its own convention.
 fn chat_usage(usage: &Value) -> (u64, u64, u64) {
     let (prompt, mut output) = (count(&usage["prompt_tokens"]), count(&usage["completion_tokens"]));
     let places = [
@@ -97,7 +96,7 @@ fn chat(body: &Value) -> Answer {
         usage: chat_usage(&body["usage"]),
         ..Answer::default()
     };
-    // Mistral's own form, which passes as it is.
+    // Mistral's own format, which passes unchanged.
     for part in message["content"].as_array().into_iter().flatten() {
         answer.text += &text(&part["text"]);
         answer.reasoning += &text(&part["thinking"][0]["text"]);

@@ -1,6 +1,6 @@
-//! Every client dialect against every provider's wire format, feature by feature: what the simulated provider was
-//! told to say is what the client hears, streamed or not, at the same cost; what a provider cannot be asked is
-//! refused by name. The simulated providers refuse what the real ones would.
+//! Every client dialect against every provider's wire format, feature by feature: the client receives what the
+//! simulated provider was scripted to answer, streamed or not, at the same cost; a field that a provider does not
+//! support is refused by name. The simulated providers refuse what the real ones would.
 
 pub(crate) mod ask;
 mod cached;
@@ -14,7 +14,7 @@ use kairosroute::simulator::{Script, ToolCall};
 use serde_json::{Value, json};
 use std::panic::AssertUnwindSafe;
 
-/// A model of each way in which providers are spoken to.
+/// A model for each way of calling providers.
 const MODELS: [&str; 17] = [
     "openai/gpt-4o",
     "openai/gpt-5.5",
@@ -35,7 +35,7 @@ const MODELS: [&str; 17] = [
     "moonshot/kimi-k3",
 ];
 
-/// Arguments as a model may write them: numbers that a float would change, an escape, odd spaces.
+/// Arguments as a model may write them: numbers that a float would change, an escape, unusual spaces.
 const ODD: &str =
     r#"{\"port\": \"Brest\", \"id\":12345678901234567890, \"a\": 1.0,\"b\":1e5, \"c\":\"\\u00e3\" }"#;
 const ODD_DECODED: &str = r#"{"port": "Brest", "id":12345678901234567890, "a": 1.0,"b":1e5, "c":"\u00e3" }"#;
@@ -86,7 +86,7 @@ impl Feature {
                 tools: true,
                 turns: vec![
                     Turn::User("Tides of Brest and Calais?"),
-                    // Ids as no other provider would make them.
+                    // Ids in a form that no other provider creates.
                     Turn::Calls(vec![
                         ("functions.get_tide:0", "get_tide", r#"{"port":"Brest"}"#),
                         ("functions.get_tide:1", "get_tide", r#"{"port":"Calais"}"#),
@@ -131,7 +131,7 @@ impl Feature {
         }
     }
 
-    /// What a client shall hear of the script.
+    /// The expected content at the client for the script.
     fn answer(self) -> Answer {
         let said = "Hello from the simulated provider.";
         let usual =
@@ -153,7 +153,7 @@ impl Feature {
         }
     }
 
-    /// The field that keeps this model from serving the feature to this client, by the provider's own rules.
+    /// The field because of which this model cannot serve the feature to this client, by the provider's own rules.
     fn refused(self, client: Client, model: &str) -> Option<&'static str> {
         let by = |models: &[&str]| models.contains(&model);
         match self {
@@ -173,7 +173,7 @@ impl Feature {
     }
 }
 
-/// Asks and hears, whole or streamed.
+/// Sends and reads, whole or streamed.
 async fn ask(
     stack: &Stack,
     customer: &Customer,
@@ -278,7 +278,7 @@ async fn row(client: Client) {
             if feature == Feature::Stop && !client.can_stop() {
                 continue;
             }
-            // Every cell is judged, so that one failure does not hide the others.
+            // Every cell is checked, so that one failure does not hide the others.
             let judged =
                 AssertUnwindSafe(cell(&stack, &customer, client, model, feature)).catch_unwind().await;
             if judged.is_err() {

@@ -1,5 +1,4 @@
-//! Who gets no further: requests that would be refused anyway before any server is dialed, and those whose key is
-//! taken away between two turns.
+//! Requests that are refused before any server is called, and requests whose key is revoked between two turns.
 
 use super::{MODEL, Server, call, opened, with_servers};
 use crate::{
@@ -33,7 +32,7 @@ async fn servers_are_dialed_only_for_what_would_be_served() {
             body["stream"] = json!(streamed);
             let reply = stack.chat(&key.key, &body).await;
             assert_eq!((reply.status, reply.code().as_str()), (status, code), "{reply}");
-            // Nothing was done that could be done twice.
+            // No action was taken that could be taken twice.
             assert_eq!(reply.header("x-should-retry"), "", "{reply}");
             let receipt = stack.receipt(&key.key, reply.receipt_id()).await;
             assert_eq!(receipt["execution"]["status"], "failed", "{receipt}");
@@ -41,7 +40,7 @@ async fn servers_are_dialed_only_for_what_would_be_served() {
     }
     assert!(server.seen.headers.lock().unwrap().is_empty(), "nobody was dialed");
     assert!(stack.simulator.bill().is_empty());
-    // A key of one's own needs no credit, and what names a server's tool is left to the turn that has it.
+    // An own key needs no credit, and a request that names a server's tool is checked in the turn that has the tool.
     stack.set_provider_keys(&poor, &json!({ "OpenAI": "sk-proj-own" })).await;
     stack.simulator.enqueue("openai", Script::tools(vec![call("a", "tide", "{}")]));
     let body = with("tool_choice", json!({ "type": "function", "function": { "name": "tide" } }));

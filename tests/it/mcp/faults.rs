@@ -1,4 +1,4 @@
-//! What goes wrong with servers, tools and callers, and what is still answered and billed.
+//! Failures of servers, tools and callers, and what is still answered and charged.
 
 use super::{MODEL, OPENED, ask, books_agree, call, opened, server::Server, with_servers};
 use crate::harness::{Stack, hello, text, wait_until};
@@ -48,7 +48,7 @@ async fn a_server_that_fails_is_named_and_the_others_serve() {
         "{errors:?}"
     );
     assert!(errors.values().all(|error| !text(&error["message"]).is_empty()));
-    // With no server left the model is asked all the same.
+    // Without a server the model is still called.
     body["mcp_servers"] = json!([down]);
     let heard = ask(&stack, &customer, &body, false).await;
     assert_eq!((heard.finish.as_str(), heard.names().len()), ("stop", 0), "{heard:?}");
@@ -227,7 +227,7 @@ async fn a_client_that_leaves_while_a_tool_runs_pays_for_what_was_done() {
 async fn a_later_turn_falls_back_like_any_request_and_tells_its_failure() {
     let (stack, server) = (opened().start().await, Server::start().await);
     let customer = stack.customer("5").await;
-    // The one that answered is asked again, and when it fails the next in the list.
+    // The one that answered is called again, and when it fails the next in the list.
     stack.simulator.enqueue("openai", tool("tide"));
     stack.simulator.enqueue("openai", Script::failing(500));
     stack.simulator.enqueue("mistral", Script::text(&["From afar"]));
@@ -236,7 +236,7 @@ async fn a_later_turn_falls_back_like_any_request_and_tells_its_failure() {
     let heard = ask(&stack, &customer, &body, true).await;
     assert_eq!((heard.content.as_str(), heard.names().len()), ("From afar", 1), "{heard:?}");
     books_agree_in_sum(&stack, &customer.key, &heard.receipt, heard.charged()).await;
-    // Nobody left: the error is the last event, and the turn before is paid.
+    // No candidate is left: the error is the last event, and the turn before is charged.
     for status in [200, 400] {
         let script = if status == 200 { tool("tide") } else { Script::failing(status) };
         stack.simulator.enqueue("openai", script);

@@ -1,5 +1,5 @@
-//! Chat requests with MCP servers: a real server on loopback, the simulated providers playing the model, and the
-//! books. Each turn is billed by what the provider emitted for it.
+//! Chat requests with MCP servers: a real server on loopback, simulated providers as the model, and the ledger. Each
+//! turn is billed by the usage that the provider sent for it.
 
 mod doors;
 mod faults;
@@ -32,7 +32,7 @@ fn call(id: &str, name: &str, arguments: &str) -> ToolCall {
     ToolCall::new(id, name, &[&quoted[1..quoted.len() - 1]])
 }
 
-/// What a client makes of an answer, streamed or not.
+/// An answer as a client reads it, streamed or not.
 #[derive(Debug)]
 struct Heard {
     content: String,
@@ -132,7 +132,7 @@ fn with_servers(model: &str, servers: &[&str]) -> Value {
     body
 }
 
-/// Usage rows, holds and entries of a request agree with each other, with the receipt and with the note.
+/// Usage rows, holds and entries of a request agree with each other, with the receipt and with the receipt member.
 async fn books_agree(stack: &Stack, customer: &Customer, heard: &Heard, turns: i64) {
     let receipt = stack.receipt(&customer.key, &heard.receipt).await;
     let id = format!("(SELECT id FROM receipt WHERE document->>'receipt_id' = '{}')", heard.receipt);
@@ -158,7 +158,7 @@ async fn books_agree(stack: &Stack, customer: &Customer, heard: &Heard, turns: i
     }
 }
 
-/// The task of three steps: a server's tool, then one of the caller's own, then again the server's and the end.
+/// The task of three steps: a server's tool, then one of the client's own, then again the server's and the end.
 async fn three_steps(stack: &Stack, customer: &Customer, server: &Server, model: &str, streamed: bool) {
     let provider = model.split('/').next().unwrap();
     stack.simulator.clear();
@@ -198,7 +198,7 @@ async fn three_steps(stack: &Stack, customer: &Customer, server: &Server, model:
     let called: Vec<Value> =
         server.calls().into_iter().map(|(_, arguments)| arguments["port"].clone()).collect();
     assert_eq!(called, ["Brest", "Calais"]);
-    // The model was told what the server said, with the call it answers.
+    // The model received the server's result, with its call.
     let bill = stack.simulator.bill();
     assert_eq!(bill.len(), 4, "{bill:#?}");
     assert!(bill[1].body.contains("7 m at Brest") && !bill[0].body.contains("7 m"), "{}", bill[1].body);
@@ -241,7 +241,7 @@ async fn every_turn_is_charged_by_what_its_provider_emitted() {
         .map(|(prompt, output)| charge(cost(GPT, prompt, 0, output)))
         .iter()
         .sum();
-    // Asked for a usage chunk, the caller gets the sum there, with everything that is told at the end.
+    // If a usage chunk was requested, it has the sum, with all members of the end.
     assert_eq!(
         (&last["usage"]["prompt_tokens"], &last["usage"]["completion_tokens"]),
         (&json!(6_000), &json!(160)),
@@ -270,7 +270,7 @@ async fn names_that_collide_get_the_servers_name_and_find_their_tool_again() {
     body["mcp_servers"] =
         json!([{ "url": one.url, "name": "one" }, { "url": two.url, "name": "two", "slug": null }]);
     let heard = ask(&stack, &customer, &body, true).await;
-    // The caller's own tool keeps its name and comes back to the caller; the others were called meanwhile.
+    // The client's own tool keeps its name and is returned to the client; the others were called meanwhile.
     assert_eq!(heard.calls, [("tide".to_owned(), "{}".to_owned())]);
     assert_eq!(heard.names(), ["tide", "tide"]);
     let servers: Vec<String> = heard.whole["mcp_tool_results"]
@@ -288,7 +288,7 @@ async fn names_that_collide_get_the_servers_name_and_find_their_tool_again() {
 async fn headers_go_to_their_server_alone_and_slugs_to_the_operators() {
     let server = Server::start().await;
     let list = format!("acme/tides={}", server.url);
-    // What the operator configured may be private without being opened to customers.
+    // An address that the operator configured may be private without being opened to customers.
     let stack = Stack::builder().env("KAIROSROUTE_MCP_SERVERS", &list).start().await;
     let customer = stack.customer("5").await;
     stack.simulator.enqueue("openai", Script::tools(vec![call("a", "tide", "{}")]));
@@ -392,7 +392,7 @@ async fn what_servers_said_is_told_again_when_the_caller_has_run_its_own_tool() 
             body["tools"] = json!([local("ask_captain")]);
             let first = ask(&stack, &customer, &body, streamed).await;
             assert_eq!(first.names(), ["tide", "tide"], "{first:?}");
-            // The provider's ids need not be its only ones; ours are.
+            // The provider's ids may not be unique; ours are.
             let id = first.ids[0].clone();
             assert!(id.starts_with("call_") && id.len() <= 40 && id != "call_3", "{id}");
             let messages = body["messages"].as_array_mut().unwrap();
@@ -401,7 +401,7 @@ async fn what_servers_said_is_told_again_when_the_caller_has_run_its_own_tool() 
             messages.push(json!({ "role": "tool", "tool_call_id": id, "content": "Aye" }));
             let last = ask(&stack, &customer, &body, streamed).await;
             assert_eq!((last.content.as_str(), last.names().len()), ("Sail.", 0), "{last:?}");
-            // Another key with the same conversation is told nothing of it.
+            // Another key with the same conversation gets none of its history.
             ask(&stack, &stranger, &body, streamed).await;
             let bill = stack.simulator.bill();
             assert!(bill.iter().all(|call| call.status == 200), "{bill:#?}");

@@ -1,5 +1,5 @@
-//! What becomes of the money when a request of several turns is cut short or changes its payer: every turn that was
-//! answered is paid once, by whose key served it, and nobody is invited to do all of it again.
+//! Billing of a request with several turns that is interrupted or changes its payer: every answered turn is charged
+//! once, on the key that served it, and no client is invited to repeat all of it.
 
 use super::{MODEL, Server, ask, books_agree, call, opened, with_servers};
 use crate::{
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 const MISTRALS: &str = "mistral/mistral-small-4";
 
-/// A turn that calls these, with tokens of its own.
+/// A turn that calls these tools, with its own tokens.
 fn calling(names: &[&str], (prompt, output): (u64, u64)) -> Script {
     let calls = names.iter().map(|name| call(&format!("call_{name}"), name, "{}"));
     Script { chunks: vec!["Wait.".into()], ..Script::tools(calls.collect()) }.with_tokens(prompt, output)
@@ -35,7 +35,7 @@ async fn a_later_turn_that_credit_does_not_reach_ends_the_request_and_the_first_
     const FIRST: (u64, u64) = (1_000, 3_900);
     let (stack, server) = (opened().start().await, Server::start().await);
     for streamed in [false, true] {
-        // Enough for one answer of the length that was asked for, not for two.
+        // Enough for one answer of the requested length, not for two.
         let customer = stack.customer("0.03").await;
         stack.simulator.clear();
         stack.simulator.enqueue("openai", calling(&["tide"], FIRST));
@@ -63,7 +63,7 @@ async fn a_later_turn_that_credit_does_not_reach_ends_the_request_and_the_first_
     stack.finish().await;
 }
 
-/// A client of its own that asks and is answered some time, or never.
+/// A separate client whose answer may arrive late or never.
 fn asking(stack: &ChildStack, customer: &Customer, body: &Value) -> JoinHandle<Option<Reply>> {
     let (client, key, body) = (stack.client.clone(), customer.key.clone(), body.clone());
     tokio::spawn(async move {
@@ -71,7 +71,7 @@ fn asking(stack: &ChildStack, customer: &Customer, body: &Value) -> JoinHandle<O
     })
 }
 
-/// How the request asks, and what the model calls: a server's tool alone, or one of the caller's own beside it.
+/// The request, and the model's calls: only a server's tool, or also one of the client's own.
 fn ways() -> [(bool, &'static [&'static str]); 4] {
     let (alone, beside) = (&["slow"][..], &["slow", "ask_captain"][..]);
     [(false, alone), (true, alone), (false, beside), (true, beside)]
@@ -84,7 +84,7 @@ fn body_of(server: &Server, streamed: bool) -> Value {
     body
 }
 
-/// As many requests were settled, for as much each, and nothing else moved or stands open.
+/// This many requests were settled, each with this charge, and no other entry or open hold exists.
 async fn were_paid(world: &World, customer: &Customer, requests: i64, each: i64) {
     let number = async |sql: &str| world.database.number(sql).await;
     assert_eq!(number("SELECT count(*) FROM hold WHERE state = 'settled'").await, requests);
@@ -116,7 +116,7 @@ async fn a_process_killed_while_a_tool_runs_has_billed_the_turn_that_called_it()
         stack.kill();
         asked.await.unwrap();
         stack.restart().await;
-        // Right after the restart: there is nothing to be found out later.
+        // Directly after the restart: no later correction is needed.
         were_paid(&stack, &customer, i64::try_from(round).unwrap() + 1, charged(TURN)).await;
     }
     assert_eq!(
@@ -185,7 +185,7 @@ async fn turns_on_an_own_key_are_free_and_those_on_the_platforms_are_charged() {
         let before = stack.account(&customer.organization_id).await.0;
         for script in [
             calling(&["tide"], TURNS[0]),
-            // The own key dies in the middle, and lives again.
+            // The own key fails in the middle, and works again.
             Script::failing(401),
             calling(&["tide"], TURNS[1]),
             Script::text(&["7 m"]).with_tokens(TURNS[2].0, TURNS[2].1),
@@ -228,7 +228,7 @@ async fn what_a_brought_key_did_not_serve_alone_is_not_marked_as_if_it_had() {
     let customer = stack.customer("5").await;
     let price: Price = MISTRAL;
     let charged = charge(cost(price, PAID.0, 0, PAID.1));
-    // The last turn is the brought key's, or the first.
+    // The request-scoped key serves the last turn, or the first.
     for brought_first in [false, true] {
         for streamed in [false, true] {
             stack.simulator.clear();
@@ -290,7 +290,7 @@ async fn reports_count_requests_whatever_the_number_of_their_turns() {
     for (group, expected) in [
         ("day", vec![2]),
         ("key", vec![2]),
-        // Once each, with the model of its first turn, so that the rows add up to the total.
+        // Counted once each, with the model of its first turn, so that the rows add up to the total.
         ("model", vec![0, 2]),
     ] {
         let path = format!("/api/usage?group_by={group}");

@@ -1,4 +1,4 @@
-//! Servers that close a stream before the answer and are asked for the rest, and tools that cannot be called at once.
+//! Servers that close a stream before the answer and are called for the rest, and tools that cannot be called directly.
 
 use super::{
     MODEL, ask, books_agree, call, opened,
@@ -12,7 +12,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-/// An event that only says how to go on.
+/// An event that only states how to continue.
 fn priming(id: usize) -> Say {
     Say::Stream(format!("id: {id}\nretry: 1\ndata: \n\n"))
 }
@@ -30,7 +30,7 @@ async fn a_server_that_closes_its_stream_is_asked_for_the_rest() {
         }
         Some("get") => {
             let number = counted.fetch_add(1, SeqCst) + 1;
-            // Each time it is asked to go on after the event that came last.
+            // Each call continues after the last received event.
             assert_eq!(message["last"], number.to_string());
             if number < 3 {
                 return Some(priming(number + 1));

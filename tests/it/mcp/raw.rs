@@ -1,4 +1,4 @@
-//! A server that says what a test tells it to, byte for byte, and counts the connections that are open at it.
+//! A server that sends what a test scripts, byte for byte, and counts its open connections.
 
 use crate::harness::wait_until;
 use serde_json::{Value, json};
@@ -15,18 +15,18 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What is said to one message.
+/// The reply to one message.
 pub enum Say {
     Accepted,
     /// A JSON body.
     Json(String),
     /// Events, and the end.
     Events(Vec<String>),
-    /// An event stream of exactly this text, and its end.
+    /// An event stream of exactly this text, then its end.
     Stream(String),
-    /// An event stream that says this again and again.
+    /// An event stream that repeats this text without end.
     Endless(String),
-    /// Nothing, for as long as the connection lives.
+    /// No reply, for as long as the connection lives.
     Silence,
     /// A refusal with this status.
     Status(u16),
@@ -37,7 +37,7 @@ type Script = dyn Fn(&Value) -> Option<Say> + Send + Sync;
 /// A running server. Dropping it ends it.
 pub struct Raw {
     pub url: String,
-    /// Every message it was sent, in order; `DELETE` of a session as `"delete"`, `GET` with the last event's id.
+    /// Every message that it received, in order; `DELETE` of a session as `"delete"`, `GET` with the last event's id.
     pub asked: Arc<Mutex<Vec<Value>>>,
     open: Arc<AtomicUsize>,
     accepted: Arc<AtomicUsize>,
@@ -53,7 +53,7 @@ impl Drop for Open {
 }
 
 impl Raw {
-    /// A server of the protocol with a handshake, which has a tool `tide`, but for what `script` says instead.
+    /// A server of the protocol with a handshake, with a tool `tide`, except where `script` states another reply.
     pub async fn start(script: impl Fn(&Value) -> Option<Say> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
@@ -81,7 +81,7 @@ impl Raw {
         self.asked.lock().unwrap().iter().filter(|message| message["method"] == method).count()
     }
 
-    /// Waits until no connection is open any more; some were.
+    /// Waits until no connection is open any more; some must have been open.
     pub async fn is_left_alone(&self, when: &str) {
         assert!(self.accepted.load(SeqCst) > 0, "{when}: nobody came");
         wait_until(&format!("{when}: every connection to close"), async || self.open.load(SeqCst) == 0).await;
@@ -110,7 +110,7 @@ pub fn page(message: &Value, names: &[String], next: Option<&str>) -> Say {
     Say::Json(result(message, &page.to_string()))
 }
 
-/// What a server that means well says.
+/// The reply of a correct server.
 fn well(message: &Value) -> Say {
     match message["method"].as_str() {
         Some("server/discover") => Say::Json(format!(

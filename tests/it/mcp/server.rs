@@ -1,4 +1,5 @@
-//! A small MCP server over streamable HTTP on loopback, made with the SDK's server side, and one that is none.
+//! A small MCP server over streamable HTTP on loopback, made with the SDK's server side, and one that is not an MCP
+//! server.
 
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use rmcp::{
@@ -24,9 +25,9 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 });
 
-/// What the server has seen, and what holds its slow tool back.
+/// What the server has received, and what blocks its slow tool.
 pub struct Seen {
-    /// Name and arguments of each call, as it began.
+    /// Name and arguments of each call, when it began.
     pub calls: Mutex<Vec<(String, Value)>>,
     pub gate: Semaphore,
     /// `authorization` of each request.
@@ -49,13 +50,13 @@ pub struct Server {
     serving: JoinHandle<()>,
 }
 
-/// Its tools: what they say of themselves is all the same.
+/// Its tools, with equal descriptions.
 pub const TOOLS: [&str; 6] = ["tide", "fail", "slow", "huge", "structured", "get.wind/now"];
 
 #[derive(Clone)]
 struct Tools {
     seen: Arc<Seen>,
-    /// Speaks only a protocol that begins with a handshake.
+    /// Supports only a protocol that begins with a handshake.
     old: bool,
 }
 
@@ -111,7 +112,7 @@ impl Server {
         Self::of(false).await
     }
 
-    /// One that speaks only the protocol with a handshake and sessions.
+    /// A server that supports only the protocol with a handshake and sessions.
     pub async fn start_old() -> Self {
         Self::of(true).await
     }
@@ -146,7 +147,7 @@ impl Server {
         Self { url, seen, serving }
     }
 
-    /// One that answers everything with this, whatever was asked.
+    /// A server with this reply to everything.
     pub async fn start_saying(answer: String) -> Self {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let seen = Arc::new(Seen::new());

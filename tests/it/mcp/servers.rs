@@ -1,4 +1,4 @@
-//! Servers that are silent, endless, large or talkative, and what is left of them: nothing.
+//! Servers that are silent, endless, large or send too much, and that no connection to them remains.
 
 use super::{
     MODEL, Server, ask, call, opened,
@@ -20,14 +20,14 @@ fn is(message: &Value, method: &str) -> bool {
     message["method"] == method
 }
 
-/// Asks with one server, whose name is `s`.
+/// Sends a request with one server, whose name is `s`.
 fn body(server: &Raw) -> Value {
     let mut body = hello(MODEL);
     body["mcp_servers"] = json!({ "url": server.url, "name": "s" });
     body
 }
 
-/// What is told of the server `s`.
+/// The reported error of the server `s`.
 async fn error(stack: &Stack, customer: &Customer, server: &Raw) -> (String, String) {
     let heard = ask(stack, customer, &body(server), false).await;
     let told = &heard.whole["mcp_server_errors"]["s"];
@@ -46,7 +46,7 @@ async fn nothing_of_a_session_is_left_after_an_answer() {
         server.is_left_alone("answered").await;
         assert!(server.asked.lock().unwrap().contains(&json!("delete")), "the session is ended");
     }
-    // One that says nothing when its session is ended.
+    // A server that does not reply when its session is ended.
     let held = Raw::start(|message| (message == "delete").then_some(Say::Silence)).await;
     ask(&stack, &customer, &body(&held), true).await;
     held.is_left_alone("not let go").await;
@@ -154,11 +154,11 @@ async fn what_a_server_says_is_bounded_by_message_by_session_and_by_definitions(
         server.is_left_alone(what).await;
     }
     assert!(started.elapsed() < Duration::from_secs(12), "none of them waits for a time-out");
-    // What is not used of a definition costs nothing, and one that fits its message is taken.
+    // Unused parts of a definition do not count, and a definition that fits into its message is accepted.
     let unused = Raw::start(move |m| is(m, "tools/list").then(|| Say::Json(large(m, 15_000)))).await;
     let heard = ask(&stack, &customer, &body(&unused), false).await;
     assert_eq!(heard.whole["mcp_server_errors"], Value::Null, "{heard:?}");
-    // The definitions of all servers together: one has room, two have not.
+    // The definitions of all servers together: one has room, two do not.
     let described = || {
         Raw::start(|m| {
             let names = vec!["x".repeat(2_500)];
@@ -172,7 +172,7 @@ async fn what_a_server_says_is_bounded_by_message_by_session_and_by_definitions(
     let errors = heard.whole["mcp_server_errors"].as_object().unwrap();
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors.values().all(|error| error["code"] == "too_many_tools"), "{errors:?}");
-    // A call that says more than a message may have.
+    // A call with a result larger than a message may be.
     let server = Raw::start(|m| {
         let result =
             || result(m, &json!({ "content": [{ "type": "text", "text": "x".repeat(30_000) }] }).to_string());
@@ -229,7 +229,7 @@ async fn structured_results_reach_caller_and_model_as_they_were_written() {
     for events in [false, true] {
         let server = Raw::start(move |message| {
             let told = || {
-                // As a server that prints its JSON over several lines, whatever ends them.
+                // As a server that prints its JSON over several lines, with any line ends.
                 let written = ODD.replace(',', ",\r\n");
                 let answer = result(message, &format!(r#"{{"structuredContent":{written}}}"#));
                 if events { Say::Events(vec![answer.replace("\r\n", "")]) } else { Say::Json(answer) }
@@ -277,7 +277,7 @@ async fn tools_come_on_several_pages_and_in_answers_of_both_kinds() {
     assert_eq!((heard.names(), heard.finish.as_str()), (vec!["b1".to_owned(), "a0".to_owned()], "stop"));
     assert_eq!(heard.whole["mcp_server_errors"], Value::Null);
     assert_eq!(server.asked("tools/list"), 2);
-    // More than may be: the first are offered, and no page is asked for in vain.
+    // More than allowed: the first are offered, and no page is requested in vain.
     let server = paged(40).await;
     stack.simulator.clear();
     let heard = ask(&stack, &customer, &body(&server), false).await;
@@ -295,7 +295,7 @@ async fn tools_come_on_several_pages_and_in_answers_of_both_kinds() {
 async fn a_server_that_begins_anew_or_refuses_in_its_own_way_is_understood() {
     let stack = opened().start().await;
     let customer = stack.customer("5").await;
-    // Middleware in front of an old server refuses what it does not know by a status alone, or without our id.
+    // Middleware in front of an old server refuses an unknown message with only a status, or without our id.
     let unknown =
         r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Missing session"}}"#;
     for (what, server) in [
@@ -308,7 +308,7 @@ async fn a_server_that_begins_anew_or_refuses_in_its_own_way_is_understood() {
         let heard = ask(&stack, &customer, &body(&server), false).await;
         assert_eq!(heard.whole["mcp_tool_results"][0]["result"], "7 m at sea", "{what} {heard:?}");
     }
-    // It has forgotten the session when it is called.
+    // It has lost the session when it is called.
     let forgot = std::sync::atomic::AtomicBool::new(false);
     let server = Raw::start(move |message| {
         let first = is(message, "tools/call") && !forgot.swap(true, std::sync::atomic::Ordering::SeqCst);
@@ -319,7 +319,7 @@ async fn a_server_that_begins_anew_or_refuses_in_its_own_way_is_understood() {
     let heard = ask(&stack, &customer, &body(&server), false).await;
     assert_eq!(heard.whole["mcp_tool_results"][0]["result"], "7 m at sea", "{heard:?}");
     assert_eq!(server.asked("initialize"), 2);
-    // One that ends its stream without the answer, and one that refuses the call by a status.
+    // A server that ends its stream without the answer, and one that refuses the call with a status.
     for (say, words) in [(true, "reached"), (false, "HTTP 500")] {
         let server = Raw::start(move |message| {
             is(message, "tools/call").then(|| if say { Say::Events(Vec::new()) } else { Say::Status(500) })

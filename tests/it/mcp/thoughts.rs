@@ -1,10 +1,10 @@
-//! Thinking over several turns: what its provider signed goes back with every later turn, unchanged.
+//! Reasoning over several turns: data that its provider signed is sent back in every later turn, unchanged.
 
 use super::{Server, ask, call, opened, with_servers};
 use kairosroute::simulator::Script;
 use serde_json::{Value, json};
 
-/// Base64, and what base64 never holds.
+/// Base64, and characters that base64 never contains.
 const SIGNATURES: [&str; 2] = ["EqQBCkYI/+one.ulated==", "EqQBCkYI/+two.ulated=="];
 
 fn thought(turn: usize) -> Script {
@@ -16,7 +16,7 @@ fn thought(turn: usize) -> Script {
     }
 }
 
-/// The bodies of three turns, of which two were thought.
+/// The bodies of three turns, two of them with reasoning.
 async fn three_turns(model: &str, streamed: bool) -> Vec<Value> {
     let (stack, server) = (opened().start().await, Server::start().await);
     let customer = stack.customer("50").await;

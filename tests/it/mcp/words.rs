@@ -1,4 +1,5 @@
-//! What passes from turn to turn and to the caller: sizes, bytes, signatures, restrictions, and which calls were made.
+//! What is passed from turn to turn and to the client: sizes, bytes, signatures, restrictions, and which calls were
+//! made.
 
 use super::{MODEL, ask, call, local, opened, server::Server, with_servers};
 use crate::harness::{Stack, hello, text, wait_until};
@@ -38,7 +39,7 @@ async fn arguments_without_end_end_the_answer() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_waits_for_is_read_to_its_usage_and_not_kept() {
-    // Kept, the events alone would be several times what may be.
+    // If they were kept, the events alone would be several times the limit.
     let stack = opened().env("KAIROSROUTE_REPLY_BYTES_MAX", "20000").start().await;
     let (customer, server) = (stack.customer("5").await, Server::start().await);
     stack.simulator.enqueue("mistral", Script::long(600).with_gap_ms(3).with_tokens(5_000, 777));
@@ -153,7 +154,7 @@ async fn the_callers_own_tools_count_against_how_many_there_may_be() {
     stack.finish().await;
 }
 
-/// Signatures in an answer: maker and bare value of each.
+/// Signatures in an answer: provider and untagged value of each.
 fn signatures(answer: &str) -> Vec<String> {
     let mut found: Vec<String> = answer
         .split('"')

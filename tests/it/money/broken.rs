@@ -1,4 +1,4 @@
-//! Providers that break off and a gateway that is told to stop: one clear end for the client, and the right bill.
+//! Providers that break off and a gateway that is told to stop: one clear end for the client, and the correct charge.
 
 use super::{GPT, MISTRAL, ask, charge, close, cost, receipts_agree, the};
 use crate::harness::{Frame, Stack, wait_until};
@@ -86,7 +86,7 @@ async fn a_gateway_told_to_stop_lets_short_answers_end_and_bills_the_long_ones()
     }
     let told = Instant::now();
     stack.terminate();
-    // It says so at once, and goes on saying so for as long as the running answers take.
+    // It reports this at once, and continues to report it while the running answers take time.
     wait_until("the gateway to take no more requests", async || {
         stack.request("GET", "/readyz").try_send().await.map_or(true, |reply| reply.status == 503)
     })
@@ -131,7 +131,7 @@ async fn what_runs_without_a_stream_or_without_a_client_ends_well_at_a_stop_too(
     stack.simulator.enqueue("openai", Script { latency_ms: 900, ..Script::default().with_tokens(3, 4) });
     let (client, key) = (stack.client.clone(), customer.key.clone());
     let unary = tokio::spawn(async move { client.chat(&key, &ask(GPT.model)).await });
-    // This one is read to its usage without its client, and has not got there.
+    // This answer is read to its usage without its client, and has not reached it.
     stack.simulator.enqueue("mistral", the(400).with_gap_ms(50));
     let mut left = stack.stream(&customer.key, &ask(MISTRAL.model)).await;
     while left.next().await.unwrap().content().is_empty() {}

@@ -1,4 +1,4 @@
-//! Counting a prompt is free for the customer; whose rate limit it spends at the provider is not left open.
+//! Counting a prompt is free for the customer; the test checks whose rate limit at the provider it uses.
 
 use super::close;
 use crate::harness::{Customer, Reply, Stack, wait_until};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 const PATH: &str = "/v1/messages/count_tokens";
-/// Counts that the platform's keys are lent to at a time.
+/// Maximum concurrent counts on platform keys.
 const LENT: usize = 16;
 
 fn body() -> Value {

@@ -1,4 +1,4 @@
-//! The credit that is set aside covers what may be billed.
+//! The hold covers the possible charge.
 
 use super::{GPT, Price, ask, charge, close, cost};
 use crate::harness::Stack;
@@ -42,7 +42,7 @@ async fn the_dearer_tier_is_no_reason_to_refuse_who_can_pay_the_usual_one() {
 async fn the_tier_that_the_head_of_an_answer_names_is_the_one_billed() {
     let stack = Stack::start().await;
     let customer = stack.customer("10").await;
-    // The body does not say it; the head says that the request was served in the ordinary tier.
+    // The body does not state it; the head states that the request was served in the standard tier.
     let script = Script::default().with_tokens(1_000, 100).with_header("x-gemini-service-tier", "STANDARD");
     stack.simulator.set_default("google", script);
     for streamed in [false, true] {

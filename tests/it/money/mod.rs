@@ -1,6 +1,6 @@
-//! Money and faults over real HTTP. The simulated providers keep their own bill, and what a customer is charged
-//! is computed here once more from that bill and from prices written down by hand: nothing of the gateway's own
-//! arithmetic may be the judge of it.
+//! Money and faults over real HTTP. The simulated providers keep their own bill, and the charge of a customer is
+//! computed here again from that bill and from prices written by hand: no arithmetic of the gateway is used to check
+//! it.
 
 mod broken;
 mod counting;
@@ -79,7 +79,7 @@ pub fn ask(model: &str) -> Value {
     body
 }
 
-/// The note of a whole or of a streamed answer.
+/// The receipt member of a whole or of a streamed answer.
 pub async fn answer_note(
     stack: &World,
     customer: &Customer,
@@ -116,7 +116,7 @@ pub fn nano_of(number: &Value) -> i64 {
     }
 }
 
-/// The receipt's figures follow from each other: tokens times price, cost, charge, margin.
+/// The receipt's figures are derived from each other: tokens times price, cost, charge, margin.
 pub fn recompute(receipt: &Value) {
     let (charged, byok) = (receipt["charged_nano_usd"].as_i64().unwrap(), receipt["byok"] == true);
     let Some(cost) = receipt["provider_cost_nano_usd"].as_i64() else {
@@ -171,7 +171,7 @@ pub async fn receipts_agree(world: &World) {
     assert!(differing.is_empty(), "{differing:#?}");
 }
 
-/// The end of a test about money: books closed and balanced, every receipt recomputed.
+/// The end of a test about money: ledger closed and balanced, every receipt recomputed.
 pub async fn close(stack: Stack) {
     stack.no_hold_is_open().await;
     every_request_has_its_receipt(&stack).await;
@@ -190,12 +190,12 @@ async fn every_request_has_its_receipt(world: &World) {
     .await;
 }
 
-/// What the customer's balance has fallen by since it was this.
+/// By how much the customer's balance has fallen since it had this value.
 pub async fn spent_since(world: &World, customer: &Customer, before: i64) -> i64 {
     before - world.account(&customer.organization_id).await.0
 }
 
-/// Credentials in the order in which the providers saw them.
+/// Credentials in the order in which the providers received them.
 pub fn credentials(calls: &[Call]) -> Vec<&str> {
     calls.iter().map(|call| call.authorization.as_str()).collect()
 }

@@ -1,6 +1,6 @@
-//! What a failing host does to a request that another host could serve, case by case, as published comparisons of gateways
-//! try it: either the other host's whole answer, or an error that a client cannot take for an answer. Never a cut answer
-//! that looks whole, never two answers mixed, never a charge for what was not delivered.
+//! The effect of a failing host on a request that another host could serve, case by case, as in published comparisons
+//! of gateways: either the other host's whole answer, or an error that a client cannot mistake for an answer. Never a
+//! cut answer that looks whole, never two answers mixed, never a charge for content that was not delivered.
 
 use super::close;
 use crate::{harness::Stack, matrix::ask::Client};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 enum End {
     /// With the answer of the other host.
     Other,
-    /// With the answer of the host that was late or odd, but good.
+    /// With the answer of the host that was late or unusual, but correct.
     Same,
     /// With an error, and without a charge for more than was delivered.
     Error,
@@ -27,7 +27,7 @@ struct Scenario {
 
 const TEXT: &str = "One two three.";
 
-/// A frame that says this.
+/// A frame with this text.
 fn says(text: &str) -> String {
     format!(
         "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n"
@@ -70,7 +70,7 @@ fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Asks for either host's answer; how it ended.
+/// Sends a request that either host can answer; returns how it ended.
 async fn end_of(stack: &Stack, key: &str, client: Client, scenario: &Scenario) -> End {
     let models = ["together_ai/gpt-oss-120b", "cerebras/gpt-oss-120b"];
     let mut body = match client {

@@ -1,12 +1,12 @@
-//! Searches of the web: counted as each provider counts them, billed at the catalogue's price, on the platform's keys
-//! too; and bills that providers state themselves.
+//! Web searches: counted as each provider counts them, billed at the catalogue's price, also on platform keys; and
+//! costs that providers report themselves.
 
 use super::{charge, close, spent_since};
 use crate::harness::{Customer, Stack};
 use kairosroute::simulator::Script;
 use serde_json::{Value, json};
 
-/// A request with a search, whose search it is for, and what one costs there, in nano-USD.
+/// A request with a search, the provider of the search, and its price there, in nano-USD.
 struct Case {
     provider: &'static str,
     path: &'static str,
@@ -93,7 +93,7 @@ async fn a_search_without_a_price_or_beside_another_fee_is_refused_and_named() {
     let search = json!({ "type": "web_search" });
     for (model, tools, named) in [
         ("mistral/mistral-large-4", json!([search]), "tools[0]"),
-        // Nobody knows how often it would search.
+        // The number of its searches is unknown.
         ("openai/gpt-5.5", json!([search]), "max_tool_calls"),
         // The catalogue has no price for its searches.
         ("openai/gpt-5.4", json!([search]), "web_search"),
@@ -132,7 +132,7 @@ async fn the_bill_that_a_provider_states_is_charged_where_it_is_more() {
         (counted.clone(), tokens),
         (with("tool_calls_details", searched), tokens + 2 * 2_500_000),
         (with("cost", json!({ "currency": "USD", "total_cost": 0.00747 })), 7_470_000),
-        // Less than the catalogue's price is no reason to charge less.
+        // A reported cost below the catalogue's price does not reduce the charge.
         (with("cost", json!({ "total_cost": 0.0000001 })), tokens),
         (with("cost_in_usd_ticks", json!(37_756_001)), 3_775_601),
     ] {

@@ -1,11 +1,11 @@
-//! What the operator's account would be billed for without our knowing, and what it keeps, is out of reach for
-//! customers who call on it; on their own keys it passes.
+//! Fees that the operator's account would be billed without the gateway's knowledge, and objects that it stores, are
+//! not available to customers on platform keys; on their own keys they pass.
 
 use super::close;
 use crate::harness::Stack;
 use serde_json::{Value, json};
 
-/// Path, body and what the answer has to name.
+/// Path, body and the name that the error must contain.
 fn out_of_reach() -> Vec<(&'static str, Value, &'static str)> {
     let said = |content: Value| json!([{ "role": "user", "content": content }]);
     let kept = "belongs to the account";
@@ -149,7 +149,7 @@ async fn answers_that_come_later_cannot_be_asked_for() {
 async fn a_service_tier_that_was_not_asked_of_the_provider_is_not_billed() {
     let stack = Stack::start().await;
     let customer = stack.customer("100").await;
-    // Anthropic has no such tier: the wish is left out, and the answer costs what it always does.
+    // Anthropic has no such tier: the option is left out, and the answer has its usual cost.
     let body = |tier: &str| {
         json!({ "model": "anthropic/claude-sonnet-4-6", "max_tokens": 9, "service_tier": tier,
             "messages": [{ "role": "user", "content": "x" }] })

@@ -1,11 +1,11 @@
-//! What no text shows and is billed all the same, of answers whose client leaves: caches, media and thoughts.
+//! Usage that no text shows but that is billed, for answers whose client disconnects: caches, media and reasoning.
 
 use super::{GPT, XAI, charge, close, cost};
 use crate::harness::{Customer, Stack, Streamed, hello, wait_for};
 use kairosroute::simulator::Script;
 use serde_json::{Value, json};
 
-/// Reads up to the first text, leaves, and waits for the only receipt.
+/// Reads up to the first text, disconnects, and waits for the only receipt.
 async fn leave(stack: &Stack, mut stream: Streamed) -> Value {
     assert_eq!(stream.status, 200);
     while !stream.next().await.unwrap().text.contains(" the") {}
@@ -140,11 +140,11 @@ async fn thoughts_that_no_usage_tells_in_time_are_billed_by_how_long_they_took()
         })
         .await;
         let said = output - reasoning;
-        // Grok's tokens are an estimate of their own, rounded up.
+        // Grok's tokens are an estimate, rounded up.
         let most = i64::try_from(call.completion_tokens * 11 / 10 + 1).unwrap();
         assert!((1..=most).contains(&said), "{usage} {}", call.completion_tokens);
         match thinks {
-            // Two seconds, and what the machine took.
+            // Two seconds, plus the delay of the machine.
             true => assert!((100..400).contains(&reasoning) && usage["basis"] == "estimated", "{receipt}"),
             false => assert!(reasoning == 0 && usage["basis"] == "counted", "{receipt}"),
         }

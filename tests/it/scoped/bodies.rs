@@ -1,4 +1,5 @@
-//! Bodies as some clients write them: everything in a wrapper, other names for messages, and what they expect back.
+//! Bodies as some clients write them: everything in a wrapper, other names for messages, and the answers that they
+//! expect.
 
 use super::{Form, GOOD, WRONG, assert_refused, endpoints, rich, seen};
 use crate::{

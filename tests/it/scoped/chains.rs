@@ -1,5 +1,5 @@
-//! What is tried after a brought key: other providers, on stored keys, and on the platform's only if the request says
-//! so.
+//! The candidates after a request-scoped key: other providers, on stored keys, and on platform keys only if the request
+//! allows it.
 
 use super::{FORMS, Form, GOOD, WRONG, assert_no_money_moved, endpoints, rich, seen};
 use crate::harness::{Customer, Reply, Stack, hello};
@@ -54,7 +54,7 @@ async fn a_rejected_key_is_not_sent_again_for_other_models_of_its_provider() {
             (0..calls).for_each(|_| stack.simulator.enqueue("openai", Script::failing(status)));
             let reply = chat(&chain).key(form, GOOD).send(&stack, &customer).await;
             assert_eq!(reply.status, status, "{form:?}: {reply}");
-            // Another model may be open to the account, or there at all.
+            // The account may have access to another model.
             assert_eq!(seen(&stack), vec![format!("openai {GOOD}"); calls], "{form:?} {status}");
         }
     }
@@ -67,7 +67,7 @@ async fn the_platform_joins_at_other_providers_where_the_request_says_so() {
     let stack = Stack::start().await;
     let customer = rich(&stack).await;
     let chain = ["openai/gpt-4o-mini", "groq/gpt-oss-120b"];
-    // The API key's own setting is not enough.
+    // The API key's own setting is not sufficient.
     let patch = json!({ "byokFallback": "platform" });
     assert_eq!(stack.patch_key(&customer.session, &customer.key_id, &patch).await.status, 200);
     for (wish, status) in [(None, 401), (Some("never"), 401), (Some("platform"), 200)] {
@@ -86,14 +86,14 @@ async fn the_platform_joins_at_other_providers_where_the_request_says_so() {
     }
     stack.no_hold_is_open().await;
     assert_eq!(stack.database.number("SELECT count(*) FROM entry WHERE kind = 'charge'").await, 1);
-    // Where the brought key serves, the platform is not needed and nothing is set aside.
+    // If the request-scoped key serves, the platform is not needed and no hold is placed.
     let reply = chat(&chain).key(Form::Extra, GOOD).header("x-kairosroute-fallback", "platform");
     assert_eq!(reply.send(&stack, &customer).await.status, 200);
     assert_eq!(stack.database.number("SELECT count(*) FROM hold").await, 1);
     stack.finish().await;
 }
 
-/// What the receipt says of each candidate: its id, and why it was left out.
+/// The receipt's text for each candidate: its id, and why it was left out.
 async fn considered(stack: &Stack, customer: &Customer, reply: &Reply) -> Vec<(String, Value)> {
     let receipt = stack.receipt(&customer.key, reply.receipt_id()).await;
     let lines = receipt["candidates"].as_array().unwrap().iter();
@@ -118,7 +118,7 @@ async fn names_that_mean_nothing_are_in_the_receipt() {
     let reply = ask(&["gpt-4o-mni-typo", "openai/gpt-4o-mini"]).await;
     assert_eq!(reply.status, 200, "{reply}");
     assert_eq!(considered(&stack, &customer, &reply).await, [typo.clone(), served]);
-    // What would have been tried does not change what is said when nothing can be.
+    // Candidates that would have been tried do not change the error if none can be.
     let reply = ask(&["gpt-4o-mni-typo", "nobody/x"]).await;
     assert_eq!((reply.status, reply.code().as_str()), (404, "model_not_found"), "{reply}");
     assert!(reply.message().contains("gpt-4o-mni-typo"), "{reply}");
@@ -137,7 +137,7 @@ async fn names_that_mean_nothing_are_in_the_receipt() {
         (400, &json!("previous_response_id")),
         "{reply}"
     );
-    // Any text may stand for a name.
+    // Any text may be used as a name.
     let long = format!("{}\n{}", "x".repeat(150), "y".repeat(500));
     let reply = ask(&["openai/gpt-4o-mini", &long]).await;
     let told = format!("{}{}", "x".repeat(150), "y".repeat(50));
@@ -159,7 +159,7 @@ async fn a_later_name_that_the_catalogue_does_not_know_is_served_where_the_reque
         assert_eq!(models, ["gpt-4o", "ft:mine"], "{form:?}");
         assert_eq!(seen(&stack), vec![format!("openai {GOOD}"); 2], "{form:?}");
     }
-    // Who is named in the list serves, and without a key nobody pays for what has no price.
+    // A provider in the list serves, and without a key a model without a price is not served.
     stack.simulator.enqueue("openai", Script::failing(404));
     let bare = stack.customer("1").await;
     let chain = ["gpt-4o", "ft:mine", "groq/gpt-oss-120b"];
@@ -231,7 +231,7 @@ async fn a_customer_whose_calls_all_fail_leaves_the_others_their_retries() {
         assert_eq!(asking.send(&stack, customer).await.status, 503);
         seen(&stack).len()
     };
-    // Just as a second begins there may be one left for it.
+    // At the beginning of a second one may still be available.
     let asking = async {
         let mut of_greedy = Vec::new();
         for _ in 0..3 {

@@ -1,5 +1,5 @@
-//! Keys that come with a request to count its prompt: there is no receipt to read, so what providers saw and what came
-//! back is all there is to look at.
+//! Request-scoped keys for counting a prompt: there is no receipt, so only the calls at providers and the answer can be
+//! checked.
 
 use super::{Asking, Endpoint, FORMS, Form, GOOD, WRONG, assert_no_money_moved, rich, seen};
 use crate::{
@@ -49,7 +49,7 @@ async fn a_brought_key_counts_at_its_provider_in_every_form() {
                 assert_eq!(reply.header("x-kairosroute-byok"), "true", "{what}");
                 let bypass = if form == Form::ByokApiKey { "BYOK API key used" } else { "" };
                 assert_eq!(reply.header("x-ratelimit-bypass"), bypass, "{what}");
-                // Blank is absent, and who has stored one is asked on it.
+                // A blank key counts as absent, and a stored key is used.
                 let blank = counting(model).ask().key(form, " ").send(&stack, &customer).await;
                 assert_counted(&blank, "reported", &what);
                 assert_ne!(seen(&stack), [format!("{provider} {GOOD}")], "{what}");
@@ -79,13 +79,13 @@ async fn a_rejected_key_is_the_providers_answer_and_falls_back_to_nothing() {
             assert_eq!(reply.message(), "The request failed as scripted.", "{what}");
             assert_eq!(seen(&stack).len(), 1, "{what} {status}");
         }
-        // What says nothing about the key is no reason not to count.
+        // A failure that says nothing about the key does not prevent counting.
         stack.simulator.set_default("anthropic", Script::failing(503));
         let reply = asking().key(form, GOOD).send(&stack, &customer).await;
         assert_counted(&reply, "counted", &what);
         assert_eq!(seen(&stack), [format!("anthropic {GOOD}")], "{what}");
     }
-    // Nor is a stored key's failure anything but a count made here.
+    // A failure of a stored key also leads only to a count by the gateway.
     stack.simulator.set_default("anthropic", Script::failing(401));
     assert_counted(&counting(CLAUDE).ask().send(&stack, &customer).await, "counted", "stored");
     assert_no_money_moved(&stack).await;
@@ -98,7 +98,7 @@ async fn a_chain_is_counted_for_who_would_answer_and_never_on_the_operators_key_
     let (customer, bare) = (rich(&stack).await, stack.customer("1").await);
     let other = "google/gemini-2.5-pro";
     for form in FORMS {
-        // After a rejected key comes what the next provider counts, on whichever key it would answer.
+        // After a rejected key, the next provider's count is used, on the key with which it would answer.
         let reply =
             chain(&[CLAUDE, "mistral/mistral-large-4"]).key(form, WRONG).send(&stack, &customer).await;
         assert_counted(&reply, "counted", "stored");
@@ -108,7 +108,7 @@ async fn a_chain_is_counted_for_who_would_answer_and_never_on_the_operators_key_
         let reply = chain(&[CLAUDE, "anthropic/claude-haiku-4-5"]).key(form, WRONG).send(&stack, &bare).await;
         assert_eq!(reply.status, 401, "{reply}");
         assert_eq!(seen(&stack), [format!("anthropic {WRONG}")], "{form:?}");
-        // That it may not do this says nothing of the next.
+        // That the key may not count says nothing about the next one.
         stack.simulator.set_default("anthropic", Script::failing(403));
         let reply = chain(&[CLAUDE, "anthropic/claude-haiku-4-5"]).key(form, GOOD).send(&stack, &bare).await;
         assert_eq!((reply.status, reply.header("x-kairosroute-attempts")), (403, "2"), "{reply}");
@@ -121,7 +121,7 @@ async fn a_chain_is_counted_for_who_would_answer_and_never_on_the_operators_key_
             assert_eq!(reply.status, if expected == 1 { 200 } else { 401 }, "{wish:?} {form:?}: {reply}");
             let platform = vec!["google platform-google".to_owned(); expected];
             assert_eq!(seen(&stack)[1..], platform, "{wish:?} {form:?}");
-            // A first name of another kind leaves only who comes later.
+            // If the first name is of another kind, only later names remain.
             let reply = wished(chain(&["openai/text-embedding-3-small", other])).key(form, GOOD);
             let reply = reply.send(&stack, &bare).await;
             assert_eq!(reply.status, if expected == 1 { 200 } else { 400 }, "{wish:?} {form:?}: {reply}");
@@ -177,12 +177,12 @@ async fn the_wrapper_and_the_other_wishes_count_as_in_the_request_itself() {
     let body: Value = sent(&only_call(&stack));
     assert_eq!(body["system"], "Be brief.", "{body}");
     assert!(body["additional_params"].is_null(), "{body}");
-    // The provider that is named owns the key and counts.
+    // The named provider owns the key and counts.
     let pinned = counting(CLAUDE).ask().key(Form::Extra, GOOD).extra("provider", json!("google"));
     let reply = pinned.field("model", json!("gemini-2.5-pro")).send(&stack, &customer).await;
     assert_counted(&reply, "reported", "pinned");
     assert_eq!(seen(&stack), [format!("google {GOOD}")]);
-    // Models that are to be tried last are part of the chain.
+    // Models that are tried last are also candidates.
     let later = counting("openai/text-embedding-3-small").ask().extra("fallback_models", json!([CLAUDE]));
     assert_counted(&later.send(&stack, &customer).await, "reported", "later");
     assert_eq!(seen(&stack), ["anthropic stored-anthropic-1"]);

@@ -1,5 +1,5 @@
-//! Provider keys that come with a request, in each of the three forms and on each endpoint: who they are sent to, what
-//! comes back, and that no money moves.
+//! Request-scoped provider keys, in each of the three forms and on each endpoint: where they are sent, what is
+//! returned, and that no money moves.
 
 mod bodies;
 mod chains;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub const GOOD: &str = "sk-brought-along-0001";
 pub const WRONG: &str = "revoked-brought-along-0002";
 
-/// How a request brings a key.
+/// How a request carries a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     Header,
@@ -28,7 +28,7 @@ pub enum Form {
 
 pub const FORMS: [Form; 3] = [Form::Header, Form::ByokApiKey, Form::Extra];
 
-/// An endpoint and a request that it takes.
+/// An endpoint and a request for it.
 pub struct Endpoint {
     pub path: &'static str,
     model: &'static str,
@@ -37,7 +37,7 @@ pub struct Endpoint {
     file: Option<&'static str>,
 }
 
-/// A request that is being put together.
+/// A request in progress.
 pub struct Asking {
     path: &'static str,
     body: Value,
@@ -133,7 +133,7 @@ impl Asking {
     }
 }
 
-/// A customer with credit and a stored key at every provider, so that there is much to fall back to.
+/// A customer with credit and a stored key at every provider, so that many fallbacks are possible.
 pub async fn rich(stack: &Stack) -> Customer {
     let customer = stack.customer("1").await;
     let keys = json!({ "OpenAI": "stored-openai-1", "Anthropic": "stored-anthropic-1", "Cohere": "stored-cohere-1",
@@ -142,13 +142,13 @@ pub async fn rich(stack: &Stack) -> Customer {
     customer
 }
 
-/// No entry but the credit, and no hold was ever taken.
+/// No entry except the credit, and no hold was ever placed.
 pub async fn assert_no_money_moved(stack: &Stack) {
     assert_eq!(stack.database.number("SELECT count(*) FROM entry WHERE kind <> 'grant'").await, 0);
     assert_eq!(stack.database.number("SELECT count(*) FROM hold").await, 0);
 }
 
-/// The credentials that providers have seen since the last time, each with who saw it.
+/// The credentials that providers received since the last time, each with its provider.
 pub fn seen(stack: &Stack) -> Vec<String> {
     let calls = stack.simulator.bill();
     let leaked: Vec<_> = calls.iter().flat_map(|call| &call.leaked).collect();
@@ -215,7 +215,7 @@ async fn a_wrong_key_is_the_providers_answer_and_falls_back_to_nothing() {
         for form in FORMS {
             let what = format!("{} {form:?}", endpoint.path);
             let asking = endpoint.ask().key(form, WRONG);
-            // Not even if the platform may join: it does so at other providers.
+            // Not even if the platform is allowed: that applies to other providers.
             let asking = asking.header("x-kairosroute-fallback", "platform");
             let reply = asking.send(&stack, &customer).await;
             assert_eq!(reply.status, 401, "{what}: {reply}");

@@ -1,4 +1,4 @@
-//! `X-Provider` and `X-Provider-Model`: who is asked for what.
+//! `X-Provider` and `X-Provider-Model`: which provider and model are called.
 
 use super::{Form, GOOD, assert_no_money_moved, assert_refused, endpoints, rich, seen};
 use crate::harness::{Customer, Reply, Stack, hello};
@@ -33,10 +33,10 @@ async fn without_a_key_the_header_only_pins_and_wins_over_the_prefix() {
         assert_eq!(stack.simulator.bill()[0].model, upstream, "{provider} {model}");
         assert_eq!(seen(&stack), [format!("{id} platform-{id}")], "{provider} {model}");
     }
-    // A model that is not there: on the operator's key nobody can price it.
+    // A model that does not exist: on a platform key it has no price.
     let reply = with(&stack, &customer, &[("x-provider", "groq")], CHAT, &hello("openai/gpt-4o")).await;
     assert_eq!((reply.status, reply.code().as_str()), (404, "model_not_found"), "{reply}");
-    // With a key it is the provider's to judge, without the prefix.
+    // With a key the provider decides, and gets the name without the prefix.
     let own = [("x-provider", "groq"), ("x-provider-key", GOOD)];
     assert_eq!(with(&stack, &customer, &own, CHAT, &hello("openai/never-made")).await.status, 200);
     assert_eq!(stack.simulator.bill()[0].model, "never-made");
@@ -76,7 +76,7 @@ async fn a_model_left_over_in_the_header_is_passed_over() {
         (ask("google", "gpt-4o"), CHAT, &google, "gemini-2.5-pro"),
         (ask("openai", "gpt-4o"), "/v1/embeddings", &embed, "text-embedding-3-small"),
         (ask("openai", "gpt-4o"), "/v1/audio/speech", &speak, "tts-1"),
-        // What the catalogue does not know may be for anything: the body's own model is sure.
+        // A name that is not in the catalogue may be of any kind: the body's own model is certain.
         (ask("openai", "ft:mine"), "/v1/embeddings", &embed, "text-embedding-3-small"),
         (ask("openai", "openai/ft:mine"), "/v1/audio/speech", &speak, "tts-1"),
         (ask("openai", "ft:mine"), "/v1/embeddings", &unsure, "ft:mine"),

@@ -1,4 +1,4 @@
-//! Keys that come with requests for MCP servers: every turn is asked with the key, and no server gets to see it.
+//! Request-scoped keys with MCP servers: every turn uses the key, and no server receives it.
 
 use super::{FORMS, Form, GOOD, WRONG, assert_no_money_moved, endpoints, rich, seen};
 use crate::{

@@ -21,7 +21,7 @@ async fn ask(stack: &Stack, customer: &Customer, model: &str, extra: Value) -> R
     stack.chat(&customer.key, &body).await
 }
 
-/// As if these hosts of one model had answered so.
+/// As if these hosts of one model had these results.
 fn measured(
     stack: &Stack,
     customer: &Customer,
@@ -50,7 +50,7 @@ fn known(stack: &Stack, id: &str) -> HostStats {
     gateway.measurements.of(id, gateway.now_ms())
 }
 
-/// Has a host answer so, streamed or whole, read to its end and recorded.
+/// Lets a host answer this, streamed or whole, read to its end and recorded.
 async fn answers(stack: &Stack, customer: &Customer, provider: &str, streamed: bool, script: &Script) {
     for _ in 0..3 {
         stack.simulator.enqueue(provider, script.clone());
@@ -66,7 +66,7 @@ async fn answers(stack: &Stack, customer: &Customer, provider: &str, streamed: b
     seen(stack);
 }
 
-/// Who serves under this preference.
+/// The provider that serves with this preference.
 async fn preferred(stack: &Stack, customer: &Customer, preference: &str) -> String {
     let reply = ask(stack, customer, "gpt-oss-120b", json!({ "provider": preference })).await;
     assert_eq!(reply.status, 200, "{preference}: {reply}");
@@ -151,7 +151,7 @@ async fn a_burst_is_no_speed_and_an_answer_is_measured_alike_streamed_or_whole()
     let (burst, whole) = (known(&stack, &host("groq")), known(&stack, &host("cerebras")));
     assert!((1..=67).contains(&burst.tokens_per_second.unwrap()), "{burst:?}");
     assert!((68..=3_334).contains(&whole.tokens_per_second.unwrap()), "{whole:?}");
-    // The first byte of a whole answer is the end of the writing, and no latency.
+    // The first byte of a whole answer is the end of its generation, and not a latency.
     assert!(burst.latency_ms.unwrap() >= 300, "{burst:?}");
     assert_eq!(whole.latency_ms, None);
     stack.finish().await;
@@ -161,7 +161,7 @@ async fn a_burst_is_no_speed_and_an_answer_is_measured_alike_streamed_or_whole()
 async fn latency_is_the_first_content_and_not_what_comes_before_or_after_it() {
     let stack = Stack::start().await;
     let customer = stack.customer("1").await;
-    // One says at once that it is there, and then thinks; the other begins to write soon, and writes long.
+    // One starts its stream at once and then reasons; the other begins to write soon, and writes for long.
     let early = Script { first_byte_ms: 400, comments: true, ..Script::default() };
     answers(&stack, &customer, "groq", true, &early).await;
     answers(&stack, &customer, "cerebras", true, &Script::default().with_gap_ms(100)).await;
@@ -192,7 +192,7 @@ async fn where_nothing_is_written_in_tokens_the_first_byte_of_the_whole_answer_c
 async fn a_client_that_takes_its_time_tells_nothing_about_the_hosts_speed() {
     let stack = Stack::start().await;
     let customer = stack.customer("10").await;
-    // More than all the buffers between the provider and the client hold.
+    // More than all the buffers between the provider and the client can hold.
     let piece = "word ".repeat(13_000);
     let script = Script { chunks: vec![piece; 250], ..Script::default().with_tokens(12, 5_000) };
     let mut body = hello(&host("groq"));
@@ -237,7 +237,7 @@ async fn one_organization_does_not_settle_the_order_for_the_others() {
             .await;
         answers(&stack, customer, "groq", true, &Script::default()).await;
     }
-    // As often as it likes.
+    // As often as it wants.
     for _ in 0..2 {
         answers(&stack, &customers[0], "groq", true, &bad).await;
     }
@@ -247,7 +247,7 @@ async fn one_organization_does_not_settle_the_order_for_the_others() {
     }
     seen(&stack);
     for preference in ["latency", "throughput", "fast"] {
-        // It has set the host aside for itself alone.
+        // It has paused the host only for itself.
         assert_eq!(preferred(&stack, &customers[1], preference).await, "groq", "{preference}");
     }
     assert_eq!(known(&stack, &host("groq")).success_permille, Some(1_000));
@@ -324,7 +324,7 @@ async fn a_brought_key_is_tried_as_often_as_asked_and_the_last_answer_comes_back
         assert_eq!(reply.status, 503, "{reply}");
         assert_eq!(seen(&stack), vec![format!("openai {GOOD}"); calls], "{retry}");
     }
-    // What a second try cannot mend is not tried again.
+    // A failure that a second try cannot fix is not retried.
     for status in [400, 401, 402, 403, 404] {
         stack.simulator.set_default("openai", Script::failing(status));
         let asking = endpoints().remove(0).ask().key(Form::Extra, GOOD).extra("retry", json!(5));

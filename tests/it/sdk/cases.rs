@@ -1,11 +1,11 @@
-//! The cases that each program of tests/sdk must tell, by name.
+//! The cases that each program of tests/sdk must report, by name.
 
 use std::collections::BTreeSet;
 
 /// Providers of the four wire formats that conversations are translated to.
 const WIRES: &[&str] = &["openai", "anthropic", "google", "mistral"];
 
-/// Cases told once for each of [`WIRES`], and cases told once.
+/// Cases that are reported once for each of [`WIRES`], and cases that are reported once.
 pub struct Cases {
     each: &'static [&'static str],
     once: &'static [&'static str],
@@ -162,7 +162,7 @@ pub const DEDALUS: Cases = Cases {
     ],
 };
 
-/// Fails unless exactly these were told to be good.
+/// Fails unless exactly these were reported as successful.
 pub fn each_is_told(cases: &Cases, told: &str) {
     let on_each =
         cases.each.iter().flat_map(|case| WIRES.iter().map(move |wire| format!("{case} on {wire}")));

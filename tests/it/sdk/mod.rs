@@ -1,6 +1,6 @@
-//! The official SDKs, unmodified, against a real gateway: once on a customer's own keys, once on the platform's.
-//! The programs are in tests/sdk; `./test` installs the packages they run on at locked versions. Which cases a
-//! program must have passed is said here, so that none can be lost, and none can be in one language only.
+//! The official SDKs, unmodified, against a real gateway: once on a customer's own keys, once on platform keys. The
+//! programs are in tests/sdk; `./test` installs their packages at locked versions. This file lists the cases that a
+//! program must pass, so that none can be lost, and none can exist in one language only.
 
 mod cases;
 
@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::process::Command;
 
-/// Whose keys a program runs on, and the beginning of every credential that providers may see.
+/// The owner of the keys that a program uses, and the prefix of every credential that providers may receive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Keys {
     Own,
@@ -33,10 +33,10 @@ impl Keys {
     }
 }
 
-/// The providers that programs ask.
+/// The providers that programs use.
 const PROVIDERS: &[&str] = &["openai", "anthropic", "google", "mistral", "cohere", "groq", "xai"];
 
-/// What `./test` provides; the tests fail without it, for a skipped one would look like a passed one.
+/// The tools that `./test` provides; the tests fail without them, because a skipped one would look like a passed one.
 fn provided(variable: &str) -> OsString {
     let value = std::env::var_os(variable).filter(|value| !value.is_empty());
     value.unwrap_or_else(|| panic!("{variable} is not set: run ./test, which installs the SDKs and sets it"))
@@ -60,7 +60,7 @@ fn node(program: &str) -> Command {
     command
 }
 
-/// Every request goes on the customer's own keys, and on nothing else.
+/// Every request uses only the customer's own keys.
 async fn with_own_keys(stack: &Stack) -> Customer {
     let customer = stack.customer("0").await;
     let own = |provider: &&str| ((*provider).to_owned(), json!(format!("{}{provider}", Keys::Own.prefix())));
@@ -71,12 +71,12 @@ async fn with_own_keys(stack: &Stack) -> Customer {
     customer
 }
 
-/// What a program told, and whether it was content.
+/// The output of a program, and whether it succeeded.
 struct Told {
     lines: String,
     errors: String,
     good: bool,
-    /// The credentials that the MCP server saw.
+    /// The credentials that the MCP server received.
     authorizations: Vec<String>,
 }
 

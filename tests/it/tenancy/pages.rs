@@ -1,5 +1,6 @@
-//! Who may open which page. Walks the dashboard's table as the JSON API's is walked: without a login, as every role that
-//! the row does not admit, from another organization with this one's ids, and with forms that no page of ours sent.
+//! Who may open which page. The test reads the dashboard's table as it reads the JSON API's: without a login, as every
+//! role that the row does not admit, from another organization with this one's ids, and with forms that no page of ours
+//! sent.
 
 use super::check::World;
 use crate::harness::Stack;

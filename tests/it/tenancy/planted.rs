@@ -1,5 +1,5 @@
-//! Routes that forget to check, so that the checker can be seen to notice: one asks nobody who they are, the
-//! other takes any session for the right one.
+//! Planted routes without a check, to show that the checker notices them: one does not authenticate, the other accepts
+//! any session.
 
 use crate::harness::Client;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
