@@ -1,7 +1,11 @@
 //! Books that finance can close, over real HTTP: a month of mixed traffic in which statement, ledger, usage, requests and
 //! receipts agree to the nano-dollar, and what each role may read.
 
-use crate::harness::{Customer, PASSWORD, Stack, hello, text, wait_until};
+use crate::{
+    harness::{Customer, PASSWORD, Stack, hello, text, wait_until},
+    money::the,
+    payments::{SimulatedStripe, deliver, paid, stack_with},
+};
 use kairosroute::{
     domain::money::NanoUsd,
     jobs::books,
@@ -32,7 +36,7 @@ async fn get(stack: &Stack, customer: &Customer, path: &str) -> Value {
     reply.json()
 }
 
-/// Chats whole and streamed, with a cache, that fail, that are refused, that a client leaves; a picture, speech; on the
+/// Chats whole and streamed, with the provider's cache and the gateway's, that fail, that are refused, that a client leaves; a picture, speech; on the
 /// platform's key and on an own one.
 async fn traffic(stack: &Stack, customer: &Customer) -> usize {
     let cached = Script { cached_tokens: 4, ..Script::default().with_tokens(12, 6) };
@@ -60,6 +64,20 @@ async fn traffic(stack: &Stack, customer: &Customer) -> usize {
     assert_eq!(stack.chat(&customer.key, &json!({ "model": MODEL })).await.status, 400);
     assert_eq!(stack.chat(&customer.key, &hello("openai/no-such-model-xyz")).await.status, 404);
     requests += 5;
+    let mut repeated = hello(MODEL);
+    repeated["cache"] = json!(true);
+    for hit in ["miss", "hit"] {
+        let reply = stack.chat(&customer.key, &repeated).await;
+        assert_eq!((reply.status, reply.header("x-kairosroute-cache")), (200, hit), "{reply}");
+    }
+    stack.simulator.enqueue("openai", the(500).with_gap_ms(10));
+    let mut left = hello(MODEL);
+    left["stream"] = json!(true);
+    let mut stream = stack.stream(&customer.key, &left).await;
+    while stream.next().await.unwrap().content().is_empty() {}
+    drop(stream);
+    stack.no_hold_is_open().await;
+    requests += 3;
     stack.set_provider_keys(customer, &json!({ "OpenAI": "sk-own-12345678" })).await;
     for _ in 0..3 {
         let reply = stack.chat(&customer.key, &hello(MODEL)).await;
@@ -71,7 +89,7 @@ async fn traffic(stack: &Stack, customer: &Customer) -> usize {
 
 #[tokio::test]
 async fn statement_ledger_usage_requests_and_receipts_agree_to_the_nano_dollar() {
-    let stack = Stack::start().await;
+    let stack = stack_with(&SimulatedStripe::start()).await;
     let customer = stack.customer("0").await;
     let operator = operator(&stack).await;
     let post = async |kind: &str, amount: &str, more: Value| {
@@ -80,9 +98,11 @@ async fn statement_ledger_usage_requests_and_receipts_agree_to_the_nano_dollar()
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         stack.post("/api/billing/entries", &operator, &body).await
     };
+    // A payment of 25 dollars of which 5 go back: each event comes three times, the refund first.
+    let refund = json!({ "id": "re_1", "amount": 500, "currency": "usd", "status": "succeeded", "payment_intent": "pi_1" });
     for _ in 0..3 {
-        let reply = post("topup", "20", json!({ "externalId": "payment-1" })).await;
-        assert!([200, 201].contains(&reply.status), "{reply}");
+        assert_eq!(deliver(&stack, "refund.created", &refund).await, 200);
+        assert_eq!(deliver(&stack, "payment_intent.succeeded", &paid(&customer, "pi_1", 2_500)).await, 200);
     }
     assert_eq!(post("promotion", "1.5", json!({ "expiresAt": "2999-12-31" })).await.status, 201);
     let expected = traffic(&stack, &customer).await;
@@ -117,7 +137,9 @@ async fn statement_ledger_usage_requests_and_receipts_agree_to_the_nano_dollar()
         nano(&balance["balanceUsd"])
     );
     assert_eq!(statement["closingBalanceUsd"], balance["balanceUsd"]);
-    assert_eq!(of_kind("topup"), 20_000_000_000, "delivered three times, credited once");
+    assert_eq!(of_kind("topup"), 25_000_000_000, "delivered three times, credited once");
+    assert_eq!(of_kind("payment_refund"), -5_000_000_000, "delivered before its payment");
+    assert_eq!(statement["totals"]["topupsUsd"], "20");
     // Promotional credit pays first.
     assert_eq!(of_kind("expiry"), charged - 1_500_000_000);
     assert_eq!(nano(&statement["totals"]["expiredUsd"]), charged - 1_500_000_000);
@@ -148,9 +170,29 @@ async fn statement_ledger_usage_requests_and_receipts_agree_to_the_nano_dollar()
         assert_eq!(receipt["receipt_id"], request["receiptId"]);
     }
     assert_eq!(sum_of_receipts, charged, "receipts");
+    for status in ["aborted", "failed", "completed"] {
+        assert!(listed.iter().any(|request| request["status"] == status), "{status}: {listed:#?}");
+    }
+    ledger_as_csv(&stack, &customer, entries.len(), &balance).await;
     recomputed(&stack, &customer).await;
     forms(&stack, &customer, &month, &statement).await;
     stack.finish().await;
+}
+
+/// All entries of the range, whose amounts are the balance; texts are never formulas.
+async fn ledger_as_csv(stack: &Stack, customer: &Customer, entries: usize, balance: &Value) {
+    let csv = stack.get("/api/billing/ledger?format=csv", &customer.session).await;
+    assert!(csv.header("content-type").starts_with("text/csv"), "{csv}");
+    assert!(csv.header("content-disposition").contains("ledger.csv"), "{csv}");
+    let text = csv.text();
+    let amounts: Vec<i64> =
+        text.lines().skip(1).map(|line| NanoUsd::parse(line.split(',').nth(3).unwrap()).unwrap().0).collect();
+    assert_eq!(amounts.len(), entries, "{text}");
+    assert_eq!(amounts.iter().sum::<i64>(), nano(&balance["balanceUsd"]));
+    let with_page = stack.get("/api/billing/ledger?format=csv&limit=5", &customer.session).await;
+    assert_eq!(with_page.status, 400, "{with_page}");
+    let odd = stack.get("/api/billing/ledger?format=odd", &customer.session).await;
+    assert_eq!(odd.status, 400, "{odd}");
 }
 
 /// The command finds nothing, and then a row that was changed.

@@ -40,6 +40,14 @@ use serde_json::{Value, json};
 use std::{ops::Deref, sync::Arc, thread::JoinHandle};
 use tokio::sync::oneshot;
 
+/// `small`, or `full` where tests run at full size (`./test stress`).
+pub fn sized<T>(small: T, full: T) -> T {
+    match std::env::var("KAIROSROUTE_TEST_SIZE").is_ok_and(|size| size == "full") {
+        true => full,
+        false => small,
+    }
+}
+
 pub const PASSWORD: &str = "correct horse battery staple";
 
 /// How a stack is to be. Every provider has a platform key, `platform-<provider>`, unless told otherwise.

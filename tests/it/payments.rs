@@ -28,14 +28,14 @@ impl Called {
 
 /// A Stripe that keeps what it was asked and declines when it is told to.
 #[derive(Clone)]
-struct SimulatedStripe {
+pub struct SimulatedStripe {
     base: String,
     calls: Arc<Mutex<Vec<Called>>>,
     declines: Arc<Mutex<bool>>,
 }
 
 impl SimulatedStripe {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let stripe = Self { base, calls: Arc::default(), declines: Arc::default() };
@@ -89,7 +89,7 @@ impl SimulatedStripe {
     }
 }
 
-async fn stack_with(stripe: &SimulatedStripe) -> Stack {
+pub async fn stack_with(stripe: &SimulatedStripe) -> Stack {
     Stack::builder()
         .env("KAIROSROUTE_STRIPE_SECRET_KEY", "sk_test_simulated")
         .env("KAIROSROUTE_STRIPE_WEBHOOK_SECRET", SECRET)
@@ -109,12 +109,12 @@ async fn deliver_signed(stack: &Stack, body: &str, signature: &str) -> u16 {
 }
 
 /// Delivers an event as Stripe does.
-async fn deliver(stack: &Stack, kind: &str, object: &Value) -> u16 {
+pub async fn deliver(stack: &Stack, kind: &str, object: &Value) -> u16 {
     let body = json!({ "id": "evt", "type": kind, "data": { "object": object } }).to_string();
     deliver_signed(stack, &body, &sign(SECRET, body.as_bytes(), now())).await
 }
 
-fn paid(customer: &Customer, id: &str, cents: i64) -> Value {
+pub fn paid(customer: &Customer, id: &str, cents: i64) -> Value {
     json!({ "id": id, "object": "payment_intent", "amount": cents, "amount_received": cents, "currency": "usd",
             "customer": "cus_1", "payment_method": "pm_1", "setup_future_usage": "off_session",
             "metadata": { "kairosroute_organization": customer.organization_id } })
@@ -171,6 +171,9 @@ async fn a_payment_is_credited_once_with_the_signed_amount_and_its_refund_and_di
     assert_eq!(statement["totals"]["topupsUsd"], "20", "{statement}");
     assert_eq!(statement["topups"].as_array().unwrap().len(), 4);
     stack.finish().await;
+    println!(
+        "bar 13: events three times, out of order, forged and of another currency: each payment credited once"
+    );
 }
 
 #[tokio::test]

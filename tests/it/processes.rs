@@ -2,7 +2,7 @@
 //! lease, and an attack on the open files of a process that may have few.
 
 use crate::{
-    harness::{ChildStack, Client, Stack, hello, wait_at_most, wait_until},
+    harness::{ChildStack, Client, Stack, hello, sized, wait_at_most, wait_until},
     money::receipts_agree,
 };
 use kairosroute::simulator::Script;
@@ -21,10 +21,6 @@ use tokio::{
 };
 
 const MODEL: &str = "openai/gpt-4o-mini";
-
-fn is_full() -> bool {
-    std::env::var("KAIROSROUTE_TEST_SIZE").is_ok_and(|size| size == "full")
-}
 
 /// Callers of two processes, as a load balancer lets them call: one that refuses is passed over for the other.
 #[derive(Clone)]
@@ -75,7 +71,7 @@ async fn a_rolling_restart_under_load_fails_no_call() {
         wait_until("more calls to be served", async || callers.served.load(Ordering::Relaxed) >= enough)
             .await;
     };
-    for _ in 0..if is_full() { 10 } else { 1 } {
+    for _ in 0..sized(1, 10) {
         more_served().await;
         first.terminate();
         assert_eq!(first.wait().await.code(), Some(0), "{}", first.log());
@@ -186,7 +182,7 @@ async fn a_process_with_few_files_serves_calls_while_one_address_opens_connectio
     let customer = stack.customer("10").await;
     stack.restart_with_files(1_024).await;
     let (address, mut connections) = (stack.client.address, Vec::new());
-    let rounds = if is_full() { 100 } else { 8 };
+    let rounds = sized(8, 100);
     let mut served = 0;
     for _ in 0..rounds {
         occupy(address, &mut connections, 100).await;

@@ -2,7 +2,7 @@
 //! and is told so, the victim is served and never sees a 503. Small here; `KAIROSROUTE_TEST_SIZE=full` makes it large.
 //! Each prints one line: the resource, what was tried, what was refused, and what the victim got.
 
-use crate::harness::{Client, Customer, Stack, hello, wait_until};
+use crate::harness::{Client, Customer, Stack, hello, sized, wait_until};
 use futures_util::future::join_all;
 use kairosroute::simulator::Script;
 use serde_json::{Value, json};
@@ -19,8 +19,7 @@ const PATH: &str = "/v1/chat/completions";
 
 /// `small` tries, or many times as many.
 fn tries(small: usize) -> usize {
-    let is_full = std::env::var("KAIROSROUTE_TEST_SIZE").is_ok_and(|size| size == "full");
-    if is_full { small * 20 } else { small }
+    sized(small, small * 20)
 }
 
 async fn open(address: SocketAddr, from: &str) -> TcpStream {

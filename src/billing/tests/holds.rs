@@ -184,6 +184,8 @@ async fn many_ledgers_on_many_organizations_neither_deadlock_nor_drift() {
     let mut tasks = JoinSet::new();
     for process in 0..3_usize {
         let ledger = start(&test, &test.second_process()).await;
+        // No job renews the leases here.
+        test.tamper("UPDATE instance SET lease_until = now() + interval '1 day'").await;
         for task in 0..64_usize {
             let (ledger, scopes, ambient) = (ledger.clone(), scopes.clone(), test.ambient.clone());
             let template = fixed(&test, scopes[0], 100);

@@ -2,7 +2,7 @@
 //! last checkpoint, and the books balance.
 
 use super::{CEREBRAS, GPT, GROQ, MISTRAL, ask, charge, cost, nano_of, the};
-use crate::harness::{ChildStack, Client, Stack, wait_at_most, wait_until};
+use crate::harness::{ChildStack, Client, Stack, sized, wait_at_most, wait_until};
 use kairosroute::{domain::ambient::Ambient, simulator::Script};
 use serde_json::Value;
 use std::{
@@ -54,9 +54,13 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
     let client = Client::clone(&other);
     let request = raw_request(&client, &bystander.key, CEREBRAS.model);
     let witness = tokio::spawn(async move { client.raw(&request).await });
+    // A third process serves the same customer all the time.
+    let third = stack.second_process(&[]).await;
+    let beside = Beside::start(&third, &customer.key);
     let delivered = Arc::new(Mutex::new(Delivered::default()));
     let mut killed_at = Vec::new();
-    for kill in 0..3 {
+    let kills = sized(3, 6);
+    for kill in 0..kills {
         let load = Load::start(kill, &stack.client, &customer.key, &delivered);
         let enough = delivered.lock().unwrap().tokens + 2_500 + Ambient::system().below(1_500);
         wait_until("the long streams to run", async || delivered.lock().unwrap().tokens >= enough).await;
@@ -66,11 +70,13 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
         stack.restart().await;
     }
     let last_kill = *killed_at.last().unwrap();
+    let served_beside = beside.stop().await;
     let running = "SELECT count(*) FROM hold WHERE state = 'open'";
     wait_at_most(CLOSED_WITHIN.saturating_sub(last_kill.elapsed()), "the holds to be closed", async || {
         (stack.database().number(running).await <= 1).then_some(())
     })
     .await;
+    let closed_after = last_kill.elapsed().as_secs();
     assert_eq!(stack.database().number(running).await, 1, "the live process's own");
     let answer = String::from_utf8(witness.await.unwrap()).unwrap();
     assert!(answer.contains("data: [DONE]"), "{}", &answer[answer.len().saturating_sub(600)..]);
@@ -101,9 +107,63 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
         "SELECT count(*) FROM hold h JOIN receipt r ON r.org_id = h.org_id AND r.id = h.request_id
                      WHERE h.state <> 'expired' AND (r.document->>'charged_nano_usd')::bigint <> h.charge";
     assert_eq!(stack.database().number(differing).await, 0, "receipts agree with the books");
+    let lost = records_agree(&stack).await;
     let (posted, held) = stack.account(&customer.organization_id).await;
     let billed: i64 = holds.values().map(|(_, charge, _)| charge).sum();
     assert_eq!((posted, held), (1_000_000_000_000 + expected - billed, 0));
+    println!(
+        "bar 5: {kills} times kill -9 of one of 3 processes: {} answers billed once, {} open streams billed to their \
+         last checkpoint, {served_beside} answers beside, all holds closed {closed_after} s after the last kill, \
+         {lost} requests without usage row or receipt",
+        delivered.whole.len(),
+        delivered.cut.len()
+    );
+}
+
+/// Usage and entries come to the same sum, and every request that ended has a usage row and a receipt: what died with a
+/// process is made up for. Returns how many are missing in the end, which is none.
+async fn records_agree(stack: &ChildStack) -> i64 {
+    let missing = "SELECT count(*) FROM hold h
+                   WHERE h.state <> 'open'
+                     AND (NOT EXISTS (SELECT 1 FROM receipt r WHERE r.org_id = h.org_id AND r.id = h.request_id)
+                          OR h.charge > 0 AND NOT EXISTS (SELECT 1 FROM usage u WHERE u.org_id = h.org_id
+                                         AND u.request_id = h.request_id AND u.turn = h.turn))";
+    wait_at_most(CLOSED_WITHIN, "the records of the dead to be made up for", async || {
+        (stack.database().number(missing).await == 0).then_some(())
+    })
+    .await;
+    let differing = "SELECT (SELECT COALESCE(sum(charge), 0) FROM usage)::bigint -
+                            (SELECT COALESCE(sum(amount), 0) FROM entry WHERE kind = 'charge')::bigint";
+    assert_eq!(stack.database().number(differing).await, 0, "usage and entries sum to the same");
+    stack.database().number(missing).await
+}
+
+/// Whole answers that a process gives one after the other, until it is stopped.
+struct Beside {
+    stopping: Arc<AtomicBool>,
+    serving: tokio::task::JoinHandle<usize>,
+}
+
+impl Beside {
+    fn start(client: &Client, key: &str) -> Self {
+        let (client, key, stopping) = (client.clone(), key.to_owned(), Arc::new(AtomicBool::new(false)));
+        let ended = stopping.clone();
+        let serving = tokio::spawn(async move {
+            let mut served = 0;
+            while !ended.load(Ordering::Relaxed) {
+                let reply = client.chat(&key, &ask(MISTRAL.model)).await;
+                assert_eq!(reply.status, 200, "{reply}");
+                served += 1;
+            }
+            served
+        });
+        Self { stopping, serving }
+    }
+
+    async fn stop(self) -> usize {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.serving.await.unwrap()
+    }
 }
 
 fn raw_request(client: &Client, key: &str, model: &str) -> Vec<u8> {

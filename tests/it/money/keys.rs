@@ -1,12 +1,14 @@
 //! Whose key serves, and who pays: own keys, their order, their fallback, and the platform's keys beside them.
 
 use super::{GPT, MISTRAL, XAI, ask, charge, close, cost, credentials, spent_since};
-use crate::harness::{Customer, Stack};
+use crate::harness::{Customer, Stack, sized};
 use kairosroute::simulator::{Script, Settings, Simulator};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const OWN: &str = "sk-proj-customers-own-key";
+/// One that the simulated provider refuses.
+const REFUSED: &str = "sk-proj-bad-revoked-key";
 
 pub async fn with_own_key(stack: &Stack, credit: &str) -> Customer {
     let customer = stack.customer(credit).await;
@@ -207,6 +209,37 @@ async fn several_stored_keys_are_tried_in_order_before_the_platform() {
     assert_eq!((reply.status, reply.header("x-kairosroute-byok")), (200, "false"), "{reply}");
     assert_eq!(credentials(&stack.simulator.bill()), ["sk-bad-1", "sk-bad-2", "platform-openai"]);
     close(stack).await;
+}
+
+#[tokio::test]
+async fn any_number_of_calls_on_an_own_key_changes_no_row_of_the_ledger() {
+    let stack = Stack::start().await;
+    let customer = with_own_key(&stack, "10").await;
+    let account = stack.account(&customer.organization_id).await;
+    let (callers, each) = (16, sized(8, 625));
+    let mut calling = tokio::task::JoinSet::new();
+    for caller in 0..callers {
+        let (client, key) = (stack.client.clone(), customer.key.clone());
+        let fails = caller == 0;
+        // A key of the request's own that its provider refuses, beside the stored one that serves.
+        calling.spawn(async move {
+            for _ in 0..each {
+                let call = client.request("POST", "/v1/chat/completions").bearer(&key).json(&ask(GPT.model));
+                let call = if fails { call.header("x-provider-key", REFUSED) } else { call };
+                let status = call.send().await.status;
+                assert_eq!(status, if fails { 401 } else { 200 });
+            }
+        });
+    }
+    calling.join_all().await;
+    assert_eq!(stack.account(&customer.organization_id).await, account);
+    assert_eq!(stack.database.number("SELECT count(*) FROM hold").await, 0);
+    assert_eq!(stack.database.number("SELECT count(*) FROM entry WHERE kind <> 'grant'").await, 0);
+    let bill = stack.simulator.bill();
+    assert!(bill.iter().all(|call| [OWN, REFUSED].contains(&call.authorization.as_str())));
+    let calls = bill.len();
+    close(stack).await;
+    println!("bar 11: {calls} calls on own keys changed no row of the ledger and reached no platform key");
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ async fn credit_for_ten_answers_admits_exactly_ten_of_many_at_three_gateways() {
         assert_eq!(reply.unwrap().status, 200);
     }
     assert_eq!(stack.simulator.bill().len(), AFFORDABLE + 1);
+    println!("bar 2: of {} tries at 3 gateways {AFFORDABLE} admitted, {refused} refused", CLIENTS * TRIES);
     drop(others);
     close(stack).await;
 }

@@ -50,7 +50,9 @@ async fn the_same_answer_costs_the_same_streamed_or_not_and_what_the_provider_bi
     let produced: u64 = stack.simulator.bill().iter().map(|call| call.completion_tokens).sum();
     let billed = stack.database.number("SELECT sum(output_tokens)::bigint FROM usage").await;
     assert_eq!(i64::try_from(produced).unwrap(), billed);
+    let answers = stack.simulator.bill().len();
     close(stack).await;
+    println!("bar 9: {answers} answers, streamed or not, at 7 hosts: each costs what its provider bills");
 }
 
 #[tokio::test]
@@ -203,6 +205,7 @@ async fn what_has_no_price_is_refused_on_the_platforms_key_before_anyone_is_call
     let unpriced = "SELECT count(*) FROM usage WHERE cost IS NULL AND charge = 0 AND byok";
     assert_eq!(stack.database.number(unpriced).await, 3);
     close(stack).await;
+    println!("bar 12: unpriced models, unlisted models and unpriced tools are refused before any call");
 }
 
 #[tokio::test]
