@@ -1,5 +1,5 @@
-//! The client's side: a request in whichever dialect it came, and the answer in that dialect. The one place that
-//! knows which dialects clients may speak.
+//! The client's side: a request in its dialect, and the answer in that dialect. The only code that lists the dialects
+//! of clients.
 
 use super::{
     Dialect, Encoded, Head, Invalid, Limits, Target, Unsupported,
@@ -15,7 +15,7 @@ use super::{
 use kairosroute_domain::{provider::ProviderId, usage::Usage};
 use std::borrow::Cow;
 
-/// A request that was read.
+/// A parsed request.
 pub enum ClientRequest<'a> {
     Chat(Box<ChatRequest<'a>>),
     Completions(Box<CompletionsRequest<'a>>),
@@ -23,19 +23,19 @@ pub enum ClientRequest<'a> {
     Responses(Box<ResponsesRequest<'a>>),
 }
 
-/// What an answer is written with, beside its events.
+/// The values for writing an answer, besides its events.
 #[derive(Clone, Debug)]
 pub struct WriterContext {
-    /// Unique to the request, letters and digits only; ids that the client's dialect wants are made from it.
+    /// Unique for the request, only letters and digits; ids in the client's dialect are derived from it.
     pub seed: String,
     /// Seconds since 1970.
     pub created: i64,
-    /// Who answers, for the marks on signatures.
+    /// Provider and model, for the tags on signatures.
     pub provider: ProviderId,
     pub upstream_model: String,
     /// The client wants a usage chunk (chat, completions).
     pub include_usage: bool,
-    /// What the answer has to repeat of the request (Responses): JSON members, without braces.
+    /// The members of the request that the answer must repeat (Responses): JSON members, without braces.
     pub echo: String,
 }
 
@@ -48,7 +48,7 @@ pub enum ClientWriter {
 }
 
 impl<'a> ClientRequest<'a> {
-    /// Reads a request in a dialect that clients speak. An error means that nothing may be sent anywhere.
+    /// Parses a request in a client's dialect. An error means that it must not be sent to any provider.
     pub fn read(dialect: Dialect, body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
         let request = match dialect {
             Dialect::Chat => Self::Chat(Box::new(openai_chat::read(body, limits)?)),
@@ -62,12 +62,12 @@ impl<'a> ClientRequest<'a> {
         request.heeding(limits)
     }
 
-    /// Reads a Messages request whose tokens are to be counted: the same, without a limit on the answer.
+    /// Parses a Messages request for token counting: the same, without a limit on the answer.
     pub fn read_for_count(body: &'a [u8], limits: &Limits) -> Result<Self, Invalid> {
         Self::Messages(Box::new(messages::read_for_count(body, limits)?)).heeding(limits)
     }
 
-    /// With what it asks of the gateway itself.
+    /// With its options for the gateway itself.
     fn heeding(mut self, limits: &Limits) -> Result<Self, Invalid> {
         self.head_mut().apply_limits(limits)?;
         Ok(self)
@@ -91,7 +91,7 @@ impl<'a> ClientRequest<'a> {
         }
     }
 
-    /// The members as the client sent them, without those of the gateway's own.
+    /// The members as the client sent them, without the gateway's own.
     pub(crate) fn members(&self) -> &[Member<'a>] {
         match self {
             Self::Chat(request) => &request.members,
@@ -110,8 +110,8 @@ impl<'a> ClientRequest<'a> {
         }
     }
 
-    /// What goes to `target`: the client's bytes with small edits where it speaks the client's dialect, a
-    /// translation elsewhere.
+    /// The body for `target`: the client's bytes with small edits if it uses the client's dialect, otherwise a
+    /// translation.
     pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
         if target.dialect != self.dialect() {
             return self.translate(&*self.canonical()?, target);
@@ -126,8 +126,8 @@ impl<'a> ClientRequest<'a> {
         Ok(encoded)
     }
 
-    /// `request`, which is this one in the canonical form, for a target that speaks another dialect. What is left
-    /// out or refused goes by the client's names.
+    /// `request`, which is this one in the canonical form, for a target with another dialect. Dropped and refused
+    /// fields are reported by the client's names.
     pub fn translate(
         &self,
         request: &canonical::Request<'_>,
@@ -144,14 +144,14 @@ impl<'a> ClientRequest<'a> {
         }
     }
 
-    /// The same refusal by the client's name of the field.
+    /// The same refusal with the client's name of the field.
     pub fn named(&self, unsupported: Unsupported) -> Unsupported {
         let place = unsupported.tool_type.as_deref().and_then(|typed| self.place_of_tool(typed));
         let field = place.map_or_else(|| called(self.dialect(), unsupported.field), Cow::Owned);
         Unsupported { field, ..unsupported }
     }
 
-    /// Where the first tool of a type stands, such as `tools[1]`.
+    /// The place of the first tool of a type, such as `tools[1]`.
     fn place_of_tool(&self, typed: &str) -> Option<String> {
         let is = |tool: Raw<'_>| tool.member("type").and_then(Raw::text).is_some_and(|own| own == typed);
         let tools = self.members().iter().find(|member| member.key == "tools")?.value.elements();
@@ -174,7 +174,7 @@ impl<'a> ClientRequest<'a> {
         })
     }
 
-    /// How much the model shall think.
+    /// The requested reasoning effort.
     pub fn thinking(&self) -> Thinking {
         match self {
             Self::Chat(request) => Thinking {
@@ -196,7 +196,7 @@ impl<'a> ClientRequest<'a> {
     }
 }
 
-/// What a client of this dialect calls a field that writers name as chat does.
+/// The name in this client's dialect of a field that writers name as in chat.
 fn called(dialect: Dialect, name: Cow<'static, str>) -> Cow<'static, str> {
     let own = match (dialect, name.as_ref()) {
         (Dialect::Messages, "stop") => "stop_sequences",
@@ -212,7 +212,7 @@ fn called(dialect: Dialect, name: Cow<'static, str>) -> Cow<'static, str> {
         (Dialect::Responses, "reasoning_effort") => "reasoning.effort",
         (Dialect::Responses, "verbosity") => "text.verbosity",
         (Dialect::Responses, "max_tokens" | "max_completion_tokens") => "max_output_tokens",
-        // Where in the conversation is counted in turns, which are not this client's messages or items.
+        // The position in the conversation is counted in turns, which differ from this client's messages or items.
         (Dialect::Messages, place) if is_placed(place) => "messages",
         (Dialect::Responses, place) if is_placed(place) => "input",
         _ => return name,
@@ -227,7 +227,7 @@ fn is_placed(name: &str) -> bool {
 }
 
 impl ClientWriter {
-    /// `None` for a dialect no client is served in.
+    /// `None` for a dialect that no client uses.
     pub fn new(dialect: Dialect, writer_context: WriterContext) -> Option<Self> {
         Some(match dialect {
             Dialect::Chat => Self::Chat(Box::new(openai_chat::Writer::new(writer_context))),
@@ -238,7 +238,8 @@ impl ClientWriter {
         })
     }
 
-    /// Writes what the client gets of an event at once. What finishes the answer is kept for [`Self::conclude`].
+    /// Writes the part of an event that the client gets at once. The part that finishes the answer is kept for
+    /// [`Self::conclude`].
     pub fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Chat(writer) => writer.event(event, out),
@@ -248,8 +249,7 @@ impl ClientWriter {
         }
     }
 
-    /// Bytes of the answer that are kept for a later event or for the end, so that whoever drives this can bound
-    /// them.
+    /// Bytes of the answer that are kept for a later event or for the end, so that the caller can limit them.
     pub fn held_bytes(&self) -> usize {
         match self {
             Self::Chat(writer) => writer.held_bytes(),
@@ -260,8 +260,7 @@ impl ClientWriter {
         }
     }
 
-    /// Writes the end of a billed answer, with `note` (JSON) as the member `x_kairosroute` of the frame that
-    /// finishes.
+    /// Writes the end of a charged answer, with `note` (JSON) as the member `x_kairosroute` of the frame that finishes.
     pub fn conclude(&mut self, note: &str, billed: &Usage, out: &mut Vec<u8>) {
         match self {
             Self::Chat(writer) => writer.conclude(note, billed, out),
@@ -272,8 +271,8 @@ impl ClientWriter {
     }
 }
 
-/// A whole answer in the client's dialect, with `note` (JSON) as its member `x_kairosroute`. `None` for a dialect
-/// no client is served in.
+/// A whole answer in the client's dialect, with `note` (JSON) as its member `x_kairosroute`. `None` for a dialect that
+/// no client uses.
 pub fn write_answer(
     dialect: Dialect,
     answer: &Answer,

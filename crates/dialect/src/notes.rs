@@ -1,12 +1,12 @@
-//! Members of a client's conversation that no other wire has a place for, gathered by their paths without numbers, so
-//! that a translation can name what it leaves out.
+//! Members of a client's conversation that no other wire format can express, collected by their paths without numbers,
+//! so that a translation can list what it leaves out.
 
 use super::{
     canonical::{Json, Setting, What},
     json::{Member, Raw},
 };
 
-/// More names than this tell nobody more.
+/// Maximum names.
 const NOTES_MAX: usize = 16;
 
 /// The members, each path once.
@@ -16,7 +16,7 @@ pub(crate) struct Notes<'a> {
 }
 
 impl<'a> Notes<'a> {
-    /// Notes a member that asks for something.
+    /// Records a member that requests something.
     pub(crate) fn add(&mut self, path: &str, member: &Member<'a>) {
         if member.value.is_idle() || self.unknown.len() >= NOTES_MAX {
             return;
@@ -28,7 +28,7 @@ impl<'a> Notes<'a> {
         }
     }
 
-    /// Notes something that has no place, by a name of its own.
+    /// Records something that cannot be expressed, under a separate name.
     pub(crate) fn add_named(&mut self, name: &str, value: Raw<'a>) {
         if self.unknown.len() < NOTES_MAX && !self.unknown.iter().any(|(known, _)| *known == name) {
             self.unknown.push((name.to_owned(), Json::of(value)));

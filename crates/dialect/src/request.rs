@@ -1,5 +1,5 @@
-//! What every dialect's request tells the gateway before it goes anywhere: names, limits, sizes. A reader makes
-//! it in one pass and refuses what nobody could serve.
+//! The facts that the gateway needs of a request in any dialect before it is sent: names, limits, sizes. A reader
+//! collects them in one pass and refuses what no provider could serve.
 
 use super::{
     fees::Fees,
@@ -8,7 +8,7 @@ use super::{
 };
 use std::borrow::Cow;
 
-/// How much of each a request may have.
+/// Limits of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Nesting of arrays and objects.
@@ -27,43 +27,44 @@ impl Default for Limits {
     }
 }
 
-/// Pieces of content in one request; beyond this no conversation is meant, only work for us.
+/// Pieces of content in one request; a request with more is not a real conversation.
 const PARTS_MAX: u32 = 65_536;
 
-/// What routing, pricing and the relay need of a request in any dialect.
+/// The facts of a request in any dialect for routing, pricing and the relay.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
-    /// In the order to try them. Never empty.
+    /// In the order in which they are tried. Never empty.
     pub models: Vec<Cow<'a, str>>,
     pub stream: bool,
     /// The client asked for a usage chunk (chat only).
     pub include_usage: bool,
-    /// Answers asked for; 1 when it is not said.
+    /// Requested answers; 1 if not stated.
     pub n: u64,
-    /// Answers that are written, where the provider chooses among them (`best_of`); 0: as many as are given.
+    /// Answers that are generated if the provider chooses among them (`best_of`); 0: as many as are returned.
     pub drafts: u64,
     /// Tokens of one answer.
     pub output_limit: Option<u64>,
     pub service_tier: Option<Cow<'a, str>>,
-    /// The gateway's own fields that ask for something and are acted on.
+    /// The gateway's own fields that request something and are used.
     pub own: Vec<Member<'a>>,
-    /// What they ask for.
+    /// The options in them.
     pub gateway_options: GatewayOptions<'a>,
-    /// Needs what the provider keeps from an earlier request (`previous_response_id`).
+    /// Needs something that the provider stored from an earlier request (`previous_response_id`).
     pub needs_state: bool,
-    /// What bears a fee of its own.
+    /// The parts with a separate fee.
     pub fees: Fees,
-    /// The first field that is not for an account which many customers share, such as the operator's at a provider.
+    /// The first field that is not allowed on an account which many customers share, such as the operator's at a
+    /// provider.
     pub account_field: Option<String>,
     pub facts: Facts,
 }
 
-/// What to do without a model's name.
+/// The rule for a request without a model name.
 pub(crate) const MODEL_MISSING: &str =
     "`model` is missing: name one, such as `openai/gpt-5.4-mini`; GET /v1/models lists them";
 /// The same without a conversation.
 pub(crate) const MESSAGES_MISSING: &str = "`messages` is missing: send the conversation as a list, such as [{\"role\": \"user\", \"content\": \"Hello\"}]";
-/// What a body is that is a list, a text or a number.
+/// The kind of a body that is a list, a text or a number.
 pub(crate) const NO_OBJECT: &str =
     "The request body must be a JSON object, such as {\"model\": …, \"messages\": […]}";
 
@@ -88,14 +89,14 @@ impl Default for Head<'_> {
 }
 
 impl Head<'_> {
-    /// Notes a field that is not for a shared account, if there is none yet.
+    /// Records a field that is not allowed on a shared account, if there is none yet.
     pub(crate) fn note_account_field(&mut self, find: impl FnOnce() -> Option<String>) {
         if self.account_field.is_none() {
             self.account_field = find();
         }
     }
 
-    /// Reads what was set aside.
+    /// Reads the members that were set aside.
     pub(crate) fn apply_limits(&mut self, limits: &Limits) -> Result<(), Invalid> {
         if !self.own.is_empty() {
             self.gateway_options = GatewayOptions::of(&self.own, limits)?;
@@ -103,7 +104,7 @@ impl Head<'_> {
         self.append_fallbacks(limits)
     }
 
-    /// Puts the models that are to be tried last behind the others.
+    /// Appends the models that are tried last.
     pub(crate) fn append_fallbacks(&mut self, limits: &Limits) -> Result<(), Invalid> {
         self.models.append(&mut self.gateway_options.fallback_models);
         if self.models.len() > limits.models_max {
@@ -114,58 +115,58 @@ impl Head<'_> {
     }
 }
 
-/// What routing and pricing need to know of the content.
+/// The facts about the content for routing and pricing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Facts {
-    /// Bytes of all text the model will read, as written (escapes included) and with an allowance for each
-    /// message: never below the prompt's text tokens, for a token of text stands for at least one byte.
+    /// Bytes of all text that the model will read, as written (escapes included) and with an allowance for each
+    /// message: never below the prompt's text tokens, because a token of text has at least one byte.
     pub text_bytes: u64,
     /// Bytes of embedded images, audio and files, as written (base64). Not in `text_bytes`.
     pub media_bytes: u64,
     /// Of `media_bytes`: audio.
     pub audio_bytes: u64,
-    /// Of `media_bytes`: what is neither a picture nor audio. It may be text, up to a token a byte.
+    /// Of `media_bytes`: parts that are neither an image nor audio. They may be text, up to a token a byte.
     pub document_bytes: u64,
     pub images: u32,
     pub audio_parts: u32,
     /// Documents and videos.
     pub files: u32,
-    /// Of the media named by an address: videos, of which nobody can tell how long they last.
+    /// Of the media named by an address: videos, whose length is unknown.
     pub videos: u32,
     pub messages: u32,
-    /// Pieces of all messages: texts, media, calls, results.
+    /// Parts of all messages: texts, media, calls, results.
     pub parts: u32,
     pub has_tools: bool,
-    /// `tool_choice` demands a call.
+    /// `tool_choice` requires a call.
     pub forced_tool: bool,
     pub json_schema: bool,
     pub wants_logprobs: bool,
-    /// How often the provider may search the web, where the request limits it.
+    /// The maximum number of web searches, if the request limits it.
     pub searches_max: Option<u64>,
-    /// Something bears a fee that no answer tells; see [`Head::fees`].
+    /// A part has a fee that no answer reports; see [`Head::fees`].
     pub unpriced_tools: bool,
-    /// Names something that a provider keeps for an account: a file by its id, a container, an address that only
-    /// the provider knows.
+    /// Names an object that a provider stores for an account: a file by its id, a container, an address that only the
+    /// provider can open.
     pub references_stored_objects: bool,
-    /// Output other than text is asked for.
+    /// Output other than text is requested.
     pub wants_audio_output: bool,
-    /// The provider may shorten the prompt before it answers, which is billed as an answer of its own.
+    /// The provider may shorten the prompt before it answers, which is billed as a separate answer.
     pub compacts: bool,
 }
 
-/// Members that name a picture, and those that name or hold a document, wherever they stand.
+/// Members that name an image, and those that name or contain a document, at any place.
 const PICTURE: &str = "image_url";
 const DOCUMENT: [&str; 3] = ["file_url", "file_id", "file_data"];
-/// Members that name what a provider keeps for an account.
+/// Members that name an object that a provider stores for an account.
 const KEPT: [&str; 7] =
     ["file_id", "file_ids", "container", "container_id", "vector_store_id", "vector_store_ids", "skill_id"];
-/// Members whose insides are a client's own names, not the wire's.
+/// Members whose content has names chosen by the client, not names of the wire format.
 const CLIENTS_OWN: [&str; 5] = ["parameters", "input_schema", "schema", "arguments", "env"];
 /// Hosts whose addresses are videos to the provider that opens them.
 const VIDEO_HOSTS: [&str; 2] = ["youtube.com", "youtu.be"];
 
 impl Facts {
-    /// A search of the web is offered, with its limit.
+    /// A web search is offered, with its limit.
     pub(crate) fn note_search(&mut self, uses_max: Option<u64>) {
         self.searches_max = uses_max.or(self.searches_max);
     }
@@ -188,7 +189,7 @@ impl Facts {
         Ok(())
     }
 
-    /// Adds embedded data, with the type that it is said to be of; empty: it is not said.
+    /// Adds embedded data, with its declared type; empty: not declared.
     pub(crate) fn add_media(&mut self, media_type: &str, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.media_bytes = self.media_bytes.saturating_add(bytes);
@@ -207,11 +208,11 @@ impl Facts {
         self.videos = self.videos.saturating_add(u32::from(is_video));
     }
 
-    /// Adds an item that only its provider knows: its text, whatever media its parts name, and whether it names
-    /// what the provider keeps.
+    /// Adds an item that only its provider knows: its text, the media in its parts, and whether it names an object that
+    /// the provider stores.
     pub(crate) fn add_foreign(&mut self, item: Raw<'_>) {
         self.add_bytes(item.len());
-        // The value was read before: it is whole, and no deeper than may be.
+        // The value was read before: it is complete and within the nesting limit.
         let _ = self.add_named_media(&mut item.cursor());
     }
 
@@ -233,7 +234,7 @@ impl Facts {
         }
     }
 
-    /// Notes what `context_management` asks for, in the words of Anthropic or of OpenAI.
+    /// Records the request in `context_management`, in the form of Anthropic or of OpenAI.
     pub(crate) fn note_context_management(&mut self, value: Raw<'_>) {
         let edits = value.member("edits").unwrap_or(value);
         self.compacts |= edits.elements().into_iter().any(|edit| {
@@ -241,18 +242,18 @@ impl Facts {
         });
     }
 
-    /// Grows with every piece of content.
+    /// Increases with every part of the content.
     pub(crate) fn content_size(&self) -> u64 {
         let parts = u64::from(self.images) + u64::from(self.audio_parts) + u64::from(self.files);
         self.text_bytes.saturating_add(self.media_bytes).saturating_add(parts)
     }
 }
 
-/// Why a request is refused before anything is sent; for an OpenAI-shaped error.
+/// Why a request is refused before it is sent; for an OpenAI-shaped error.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Invalid {
-    /// The field at fault, such as `messages[2].content`.
+    /// The wrong field, such as `messages[2].content`.
     pub param: Option<String>,
     pub message: String,
 }

@@ -1,4 +1,4 @@
-//! Where a request goes, and what is sent there.
+//! The target of a request, and the request as sent.
 
 use super::{
     Dialect,
@@ -12,65 +12,65 @@ use kairosroute_domain::{
 };
 use std::{borrow::Cow, fmt};
 
-/// A model at a provider, as a writer has to know it.
+/// A model at a provider, with the facts that a writer needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'t> {
     pub provider: ProviderId,
     /// The model's name at the provider.
     pub upstream_model: &'t str,
-    /// What it is asked in.
+    /// The dialect of the request.
     pub dialect: Dialect,
-    /// The catalogue's word on the model; `None` for one it does not know.
+    /// The catalogue's row of the model; `None` for a model it does not list.
     pub flags: Option<Flags>,
     /// The model's longest answer.
     pub output_tokens_max: Option<u64>,
-    /// Unique to the request, for ids that a provider does not give.
+    /// Unique for the request, for ids that a provider does not give.
     pub seed: &'t str,
 }
 
 /// A request as it is sent.
 #[derive(Debug)]
 pub struct Encoded {
-    /// Below the provider's base URL; `None`: where it serves chat.
+    /// Below the provider's base URL; `None`: the path for chat.
     pub path: Option<Cow<'static, str>>,
     pub body: Vec<u8>,
-    /// Names of the client's fields that were left out because this provider does not take them.
+    /// The client's fields that were left out because this provider does not support them.
     pub dropped: Vec<Cow<'static, str>>,
-    /// The stream's usage chunk was asked for by us, not by the client.
+    /// The gateway requested the stream's usage chunk, not the client.
     pub asked_for_usage: bool,
     pub reading: Reading,
 }
 
-/// What a reader must know of the request to read its answer.
+/// The facts about the request that reading its answer needs.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// The answer's form was asked for by forcing a call of this tool: its arguments are the text.
+    /// The output format was requested by a forced call of this tool: its arguments are the text.
     pub tool_as_text: Option<&'static str>,
-    /// Unique to the request, for ids that a provider does not give.
+    /// Unique for the request, for ids that a provider does not give.
     pub seed: String,
-    /// Reported output leaves reasoning out.
+    /// The reported output does not include reasoning.
     pub reasoning_outside_output: bool,
     /// An empty finish reason after calls means that they are the end.
     pub empty_finish_ends_calls: bool,
-    /// Tools whose names the target did not take.
+    /// Tools whose names the target did not accept.
     pub replaced: Replaced,
 }
 
-/// The provider or model does not take a field that changes the answer.
+/// The provider or model does not support a field that changes the answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unsupported {
     pub field: Cow<'static, str>,
-    /// Empty, or why: `: images by URL are not fetched`.
+    /// Empty, or the reason: `: images by URL are not fetched`.
     pub hint: Cow<'static, str>,
-    /// The type of the tool, where it is one.
+    /// The type of the tool, if it is one.
     pub tool_type: Option<String>,
 }
 
-/// A type is a client's text.
+/// The client chooses the text of a type.
 const TYPE_CHARS_MAX: usize = 64;
 
 impl Target<'_> {
-    /// What the catalogue says of the model; a model it does not know has no ability and no limit.
+    /// The catalogue's facts about the model; a model that it does not list has no ability and no limit.
     pub fn has(&self, flag: Flag) -> bool {
         self.flags.is_some_and(|flags| flags.has(flag))
     }
@@ -85,7 +85,7 @@ impl Unsupported {
         Self { field: field.into(), hint: hint.into(), tool_type: None }
     }
 
-    /// A tool that is no function, and that the provider does not run.
+    /// A tool that is not a function and that the provider does not run.
     pub(crate) fn tool(kind: &ToolKind<'_>) -> Self {
         let json = match kind {
             ToolKind::Function { .. } => None,

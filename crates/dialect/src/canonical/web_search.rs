@@ -1,5 +1,5 @@
-//! A search of the web that the provider runs, as each client's dialect asks for it. What it does is the same everywhere;
-//! how it may be limited is not.
+//! A web search that the provider runs, in the form of each client's dialect. Its effect is the same everywhere; its
+//! limits are not.
 
 use super::Json;
 use crate::{
@@ -7,43 +7,43 @@ use crate::{
     json::{Escaped, ObjectWriter, Raw},
 };
 
-/// Lists of sites that a search must not use, by the names of several providers.
+/// Lists of excluded sites, by the names of several providers.
 const BLOCKED_SITES: [&str; 2] = ["blocked_domains", "excluded_domains"];
-/// Members named at most: more tell nobody more.
+/// Maximum members that are named.
 const LOST_MAX: usize = 16;
 
 /// The tool, as the client wrote it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WebSearch<'a> {
     pub dialect: Dialect,
-    /// What a choice calls it.
+    /// Its name in a choice.
     pub name: Escaped<'a>,
     pub json: Json<'a>,
 }
 
 impl<'a> WebSearch<'a> {
-    /// Whether a tool of this type is one; a date may follow.
+    /// Whether a tool of this type is a web search; a date may follow the type.
     pub fn is(typed: &str) -> bool {
         typed == "web_search" || typed.starts_with("web_search_2") || typed.starts_with("web_search_preview")
     }
 
-    /// How often an answer may search.
+    /// The maximum number of searches of an answer.
     pub fn uses_max(&self) -> Option<u64> {
         self.json.raw().member("max_uses").and_then(Raw::count)
     }
 
-    /// The sites that alone may be searched, a JSON list.
+    /// The only sites that may be searched, a JSON list.
     pub fn allowed_sites(&self) -> Option<Raw<'_>> {
         self.filters().member("allowed_domains").filter(|sites| !sites.is_idle())
     }
 
-    /// Whether sites are kept out, which not every dialect can say.
+    /// Whether sites are excluded, which not every dialect can express.
     pub fn blocks_sites(&self) -> bool {
         let has = |name: &&str| self.filters().member(name).is_some_and(|sites| !sites.is_idle());
         BLOCKED_SITES.iter().any(|name| has(name))
     }
 
-    /// Where the limits to sites stand.
+    /// The place of the limits to sites.
     fn filters(&self) -> Raw<'_> {
         let raw = self.json.raw();
         match self.dialect {
@@ -52,15 +52,15 @@ impl<'a> WebSearch<'a> {
         }
     }
 
-    /// The user's place, which Messages and Responses describe in one form.
+    /// The user's location, which Messages and Responses describe in one form.
     fn user_location(&self) -> Option<Raw<'_>> {
         let place = self.json.raw().member("user_location")?;
         let typed = place.member("type").and_then(Raw::text);
         typed.is_some_and(|typed| typed == "approximate").then_some(place)
     }
 
-    /// What of the tool another wire has no place for, by the client's own names. `keeps_place`: it takes the user's
-    /// place.
+    /// The members of the tool that another wire format cannot express, by the client's names. `keeps_place`: it
+    /// supports the user's location.
     pub(crate) fn lost(&self, keeps_place: bool) -> Vec<String> {
         let is_kept = |name: &str| match name {
             "type" | "name" | "filters" | "allowed_domains" | "max_uses" | "cache_control" => true,
@@ -75,7 +75,7 @@ impl<'a> WebSearch<'a> {
         lost.take(LOST_MAX).map(|(member, path)| format!("{path}.{}", member.key)).collect()
     }
 
-    /// For Anthropic, with the request's limit on searches where the tool has none.
+    /// For Anthropic, with the request's limit on searches if the tool has none.
     pub(crate) fn for_messages(&self, uses_max: Option<u64>) -> Vec<u8> {
         let mut tool = ObjectWriter::new();
         tool.text("type", "web_search_20250305");

@@ -1,4 +1,4 @@
-//! The tools of a request and how they are chosen. A choice by name is made by leaving out the others.
+//! The tools of a request and the choice among them. A choice by name is expressed by leaving out the others.
 
 use super::request::{Dropped, lacks};
 use crate::{
@@ -55,7 +55,7 @@ pub(super) fn write(
     if !choice.is_empty() {
         body.text("tool_choice", choice);
     }
-    // Strictness holds for all of them or for none.
+    // Strictness applies to all of them or to none.
     if strict.iter().all(|strict| *strict == Some(true)) {
         body.raw("strict_tools", "true");
     } else if strict.contains(&Some(true)) {
@@ -76,7 +76,7 @@ pub(super) fn push_list(out: &mut Vec<u8>, texts: &[Escaped<'_>]) {
     out.push(b']');
 }
 
-/// Appends a function, and tells whether it is strict.
+/// Appends a function, and returns whether it is strict.
 fn declare(tool: &Tool<'_>, out: &mut Vec<u8>, dropped: &mut Dropped) -> Option<bool> {
     let ToolKind::Function { name, description, parameters, strict } = &tool.kind else { return None };
     if tool.cache.is_some() {
@@ -87,7 +87,7 @@ fn declare(tool: &Tool<'_>, out: &mut Vec<u8>, dropped: &mut Dropped) -> Option<
     if let Some(description) = description {
         description.push_quoted(function.key("description"));
     }
-    // Must be there, also for a function that takes nothing.
+    // Required, also for a function without parameters.
     let parameters =
         parameters.as_ref().map_or(r#"{"type":"object","properties":{}}"#, |schema| schema.get());
     function.raw("parameters", parameters);

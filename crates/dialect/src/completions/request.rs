@@ -33,16 +33,16 @@ const FIELDS: &[(&str, Takes)] = &[
     ("user", Takes::Plain(Rule::Text)),
 ];
 
-/// What a provider adds around a prompt, in bytes, so that bytes stay above tokens.
+/// What a provider adds around a prompt, in bytes, so that the bytes stay above the tokens.
 const PROMPT_OVERHEAD_BYTES: usize = 8;
 
-/// A request that was read.
+/// A parsed request.
 pub struct CompletionsRequest<'a> {
     pub head: Head<'a>,
     canonical: canonical::Request<'a>,
-    /// In the client's order; what a provider gets, before its differences are applied.
+    /// In the client's order; sent to a provider before its differences are applied.
     members: Vec<Member<'a>>,
-    /// The first field that no conversation has, and why.
+    /// The first field that no conversation has, and the reason.
     native: Option<Native>,
     /// Of the body, for sizing what is written.
     size_bytes: usize,
@@ -54,7 +54,7 @@ struct Native {
     hint: &'static str,
 }
 
-/// Reads a completion request. An error means that nothing may be sent anywhere.
+/// Parses a completion request. An error means that it must not be sent to any provider.
 pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<CompletionsRequest<'a>, Invalid> {
     let takes = |name: &str| FIELDS.iter().find(|(field, _)| *field == name).map(|(_, takes)| *takes);
     let Members { kept, own, models } = members::read(body, limits, takes)?;
@@ -95,7 +95,7 @@ impl<'a> CompletionsRequest<'a> {
         &self.members
     }
 
-    /// The request as one turn of a conversation; an error where it asks for what no conversation has.
+    /// The request as one turn of a conversation; an error if it needs something that no conversation has.
     pub fn canonical(&self) -> Result<&canonical::Request<'a>, Unsupported> {
         match self.native {
             None => Ok(&self.canonical),
@@ -103,7 +103,7 @@ impl<'a> CompletionsRequest<'a> {
         }
     }
 
-    /// The body for `target`, which has completions too.
+    /// The body for `target`, which also supports completions.
     pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
         let quirks = target.provider.row().quirks;
         let mut out = ObjectWriter::with_capacity(self.size_bytes.saturating_add(64));
@@ -137,7 +137,7 @@ impl<'a> CompletionsRequest<'a> {
         Ok(Encoded { path, body: out.end(), dropped, asked_for_usage, reading })
     }
 
-    /// Adds what the client did not send and the provider or the meter needs.
+    /// Adds members that the client did not send and the provider or billing needs.
     fn complete(&self, target: &Target<'_>, asks_for_usage: bool, out: &mut ObjectWriter) {
         if !self.members.iter().any(|member| member.key == "model") {
             push_text(out.key("model"), target.upstream_model);
@@ -161,7 +161,7 @@ impl<'a> CompletionsRequest<'a> {
         }
     }
 
-    /// Reads the prompt; how many there are.
+    /// Reads the prompt; returns the number of prompts.
     fn prompt(&mut self, prompt: Raw<'a>, limits: &Limits) -> Result<u64, Invalid> {
         self.head.facts.add_bytes(prompt.len().saturating_add(PROMPT_OVERHEAD_BYTES));
         self.head.facts.messages = 1;
@@ -179,7 +179,7 @@ impl<'a> CompletionsRequest<'a> {
         Ok(1)
     }
 
-    /// Texts, one prompt as tokens, or several of those; the only text if it is one.
+    /// Texts, one prompt as tokens, or several of those; returns the only text if there is one.
     fn prompts(&mut self, list: Raw<'a>, limits: &Limits) -> Result<(u64, Option<Raw<'a>>), Invalid> {
         let elements = list.elements();
         let first = elements.first().copied();
@@ -275,7 +275,7 @@ const ONE_PROMPT_HINT: &str = ": it takes one prompt";
 const ONE_PROMPT: Unsupported =
     Unsupported { field: Cow::Borrowed("prompt"), hint: Cow::Borrowed(ONE_PROMPT_HINT), tool_type: None };
 
-/// The one text that a prompt is.
+/// The only text of a prompt.
 fn single(prompt: Raw<'_>) -> Option<Raw<'_>> {
     if prompt.kind() == Kind::String {
         return Some(prompt);
@@ -286,7 +286,7 @@ fn single(prompt: Raw<'_>) -> Option<Raw<'_>> {
     }
 }
 
-/// The provider's name for a field; `None` where it does not take it.
+/// The provider's name for a field; `None` if it does not support it.
 fn renamed(name: &'static str, field: Field) -> Option<&'static str> {
     match field {
         Field::Keep => Some(name),

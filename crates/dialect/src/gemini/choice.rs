@@ -1,5 +1,5 @@
-//! One candidate of an answer: its parts become what is said, its finish reason an end. Knows which calls came
-//! and what sources were named, not what was said.
+//! One candidate of an answer: its parts become content events, its finish reason an end. Keeps the calls and sources
+//! that have arrived, and no text.
 
 use super::{logprobs, partial::Arguments, reader::Ids};
 use crate::{
@@ -12,16 +12,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// State of one candidate.
 #[derive(Default)]
 pub(super) struct Choice {
-    /// Calls that were said.
+    /// Calls that were emitted.
     tools: u32,
-    /// Said anything but thoughts.
+    /// Emitted content other than reasoning.
     has_said: bool,
     has_finished: bool,
     /// A call whose arguments are not complete.
     open: Option<Call>,
-    /// Hashes of the addresses that were cited: later chunks name them again.
+    /// Hashes of the cited addresses: later chunks repeat them.
     cited: Vec<u64>,
-    /// Searches of the web that the answer rests on.
+    /// Web searches behind the answer.
     queries: u64,
 }
 
@@ -29,24 +29,24 @@ struct Call {
     id: Option<Escaped<'static>>,
     name: Escaped<'static>,
     signature: Option<Escaped<'static>>,
-    /// JSON that came in one piece.
+    /// JSON that arrived in one piece.
     whole: Option<String>,
     pieces: Option<Arguments>,
 }
 
-/// Why a candidate ended, in the provider's words.
+/// The finish reason, with the provider's name.
 pub(super) struct Reason<'a> {
     name: Escaped<'a>,
-    /// The model failed to write what it meant to: an error, unless something was said.
+    /// The model failed to write its output: an error, unless some content was emitted.
     pub is_fault: bool,
 }
 
 type Say<'s> = &'s mut dyn FnMut(Delta<'_>);
 
-/// Calls of one candidate. No model makes a tenth of these; an answer with more is not read.
+/// Maximum calls of one candidate. No model makes a tenth of these; an answer with more is not read.
 const CALLS_MAX: u32 = 512;
 
-/// Sources beyond this number are not told.
+/// Maximum sources that are emitted.
 const CITED_MAX: usize = 256;
 
 impl Choice {
@@ -62,7 +62,7 @@ impl Choice {
         self.has_finished
     }
 
-    /// Says what a candidate of one chunk holds. Gives its reason if this is its last.
+    /// Emits the content of a candidate in one chunk. Returns its finish reason if this is its last chunk.
     pub(super) fn read<'a>(
         &mut self,
         candidate: Raw<'a>,
@@ -94,18 +94,18 @@ impl Choice {
         Ok(reason.map(Reason::of))
     }
 
-    /// Marks the end; `None` if that has been before.
+    /// Marks the end; `None` if it was marked before.
     pub(super) fn finish(&mut self, reason: &Reason<'_>) -> Option<Finish> {
         let is_first = !std::mem::replace(&mut self.has_finished, true);
         is_first.then(|| reason.finish(self.tools > 0, self.has_said))
     }
 
-    /// Marks the end of one that never began; false if it did.
+    /// Marks the end of a candidate that never began; false if it did.
     pub(super) fn block(&mut self) -> bool {
         !std::mem::replace(&mut self.has_finished, true)
     }
 
-    /// Says the call whose arguments came in pieces, if there is one.
+    /// Emits the call whose arguments arrived in pieces, if there is one.
     pub(super) fn end_call(&mut self, ids: &mut Ids, say: Say<'_>) {
         let Some(call) = self.open.take() else { return };
         let tool = self.tools;
@@ -132,7 +132,7 @@ impl Choice {
             self.has_said |= !is_thought;
             say(if is_thought { Delta::Reasoning(text) } else { Delta::Text(text) });
         }
-        // A picture among the thoughts is a draft.
+        // An image in the reasoning is a draft.
         if let Some(image) = get("inlineData").filter(|_| !is_thought) {
             self.image(image, say);
         }
@@ -147,8 +147,8 @@ impl Choice {
         Ok(())
     }
 
-    /// A call with a name begins one, whatever was open; one without goes on with what is open. It ends unless
-    /// it says that it will continue.
+    /// A call with a name begins a new call; one without a name continues the open one. It ends unless it states that
+    /// it will continue.
     fn call(
         &mut self,
         call: Raw<'_>,
@@ -190,11 +190,11 @@ impl Choice {
         }
     }
 
-    /// The pages of a search that the answer rests on. Their places in the text are told in bytes of all of it,
-    /// which is not kept here.
+    /// The web pages that are sources of the answer. Their positions are byte offsets in the whole text, which is not
+    /// kept here.
     fn cite(&mut self, grounding: Raw<'_>, say: Say<'_>) {
         let queries = grounding.member("webSearchQueries").map(Raw::elements).unwrap_or_default();
-        // Frames repeat what was found so far.
+        // Frames repeat the sources so far.
         self.queries = self.queries.max(u64::try_from(queries.len()).unwrap_or(0));
         for chunk in grounding.member("groundingChunks").map(Raw::elements).unwrap_or_default() {
             let Some(web) = chunk.member("web") else { continue };
@@ -226,7 +226,7 @@ impl<'a> Reason<'a> {
         Self { name, is_fault }
     }
 
-    /// A reason that is not known is an ordinary end only where something was said.
+    /// An unknown reason is an ordinary end only if some content was emitted.
     fn finish(&self, has_calls: bool, has_said: bool) -> Finish {
         match self.name.inner() {
             "MAX_TOKENS" => Finish::Length,
@@ -250,7 +250,7 @@ impl<'a> Reason<'a> {
         }
     }
 
-    /// An error in the provider's own shape.
+    /// An error in the provider's own format.
     pub(super) fn error(&self, candidate: Raw<'_>) -> Json<'static> {
         let message = candidate.member("finishMessage").and_then(Escaped::of);
         let message = message.filter(|message| !message.is_empty());
@@ -262,7 +262,7 @@ impl<'a> Reason<'a> {
     }
 }
 
-/// Code that the provider ran, as a fence in the text.
+/// Code that the provider ran, as a fenced block in the text.
 fn code(part: Raw<'_>) -> Option<Escaped<'static>> {
     let code = part.member("code").and_then(Escaped::of)?;
     let language = part.member("language").and_then(Raw::text).unwrap_or_default();
@@ -270,7 +270,7 @@ fn code(part: Raw<'_>) -> Option<Escaped<'static>> {
     Some(Escaped::from_inner(format!("\\n```{language}\\n{}\\n```\\n", code.inner())))
 }
 
-/// What the code printed.
+/// The output of the code.
 fn outcome(part: Raw<'_>) -> Option<Escaped<'static>> {
     let output = part.member("output").and_then(Escaped::of).filter(|output| !output.is_empty())?;
     Some(Escaped::from_inner(format!("\\n```output\\n{}\\n```\\n", output.inner())))

@@ -1,5 +1,5 @@
-//! Writes a request. What the model does not take is refused when it changes the answer, and otherwise left out
-//! and named; schemas, arguments and numbers keep their bytes.
+//! Writes a request. A field that the model does not support is refused if it changes the answer, and otherwise left
+//! out and listed; schemas, arguments and numbers keep their bytes.
 
 use super::{config, contents, model::Model};
 use crate::{
@@ -11,11 +11,11 @@ use kairosroute_domain::catalog::Flag;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::borrow::Cow;
 
-/// Names of what was left out, each once.
+/// Names of fields that were left out, each once.
 #[derive(Default)]
 pub(super) struct Dropped(Vec<Cow<'static, str>>);
 
-/// Everything a path segment cannot hold as it is.
+/// All characters that a path segment cannot contain unescaped.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Writes `request` for generateContent, or streamGenerateContent when it streams. The model is in the path.
@@ -82,7 +82,7 @@ fn write_tools(
             _ => declared.push(declaration(tool, dropped)?),
         }
     }
-    // Together they would need the provider's own steps in the history, which no client keeps.
+    // Together they would need the provider's own steps in the history, which no client stores.
     if searches && !declared.is_empty() {
         return Err(Unsupported::because(
             "tools",
@@ -101,7 +101,7 @@ fn write_tools(
     }
     out.push(b']');
     if declared.is_empty() {
-        // The choice is one among functions.
+        // The choice is between functions.
         return match &request.tool_choice {
             Some(choice) if is_forced(choice) => {
                 Err(Unsupported::because("tool_choice", ": there is no function to choose"))
@@ -118,7 +118,7 @@ fn write_tools(
     Ok(())
 }
 
-/// Where a search may look cannot be limited here, nor how often it is made.
+/// Neither the sites nor the number of searches can be limited here.
 fn note_search(search: &WebSearch<'_>, dropped: &mut Dropped) -> Result<(), Unsupported> {
     if search.allowed_sites().is_some() || search.blocks_sites() {
         return Err(Unsupported::because("tools", ": this provider cannot limit a search to sites"));
@@ -159,8 +159,8 @@ fn is_forced(choice: &ToolChoice<'_>) -> bool {
     }
 }
 
-/// A list of allowed names goes with the modes ANY and VALIDATED only. The latter leaves the choice to the model
-/// as AUTO does, and holds it to the schemas.
+/// A list of allowed names is possible only with the modes ANY and VALIDATED. The latter lets the model choose as AUTO
+/// does, and enforces the schemas.
 fn write_choice(choice: &ToolChoice<'_>, body: &mut ObjectWriter) {
     let (mode, names): (&str, &[Escaped<'_>]) = match choice {
         ToolChoice::Auto => ("AUTO", &[]),
@@ -192,7 +192,7 @@ pub(super) fn push_list(out: &mut Vec<u8>, texts: &[Escaped<'_>]) {
     out.push(b']');
 }
 
-/// The tiers have OpenAI's names but for the ordinary one; `auto` is what saying nothing means.
+/// The tiers have OpenAI's names, except the standard one; `auto` is the meaning of an absent value.
 fn write_tier(request: &Request<'_>, body: &mut ObjectWriter, dropped: &mut Dropped) {
     let Some(setting) = request.setting(What::ServiceTier) else { return };
     match setting.value.raw().text().as_deref() {

@@ -1,5 +1,5 @@
-//! Reading a request: the kind of every documented field is checked, the gateway's own fields are set aside, and
-//! what will be billed is measured. An error means that nothing may be sent anywhere.
+//! Parses a request: checks the kind of every documented field, sets the gateway's own fields aside, and measures what
+//! will be billed. An error means that it must not be sent to any provider.
 
 use super::{
     Content, Fields, KindRequest, audio,
@@ -19,7 +19,7 @@ use kairosroute_domain::{
 };
 use std::borrow::Cow;
 
-/// Documents of a rerank that cost one search, and tokens of which one may be.
+/// Documents of a rerank that cost one search, and the tokens of one document.
 const DOCUMENTS_PER_QUERY: u64 = 100;
 const CHUNK_TOKENS: u64 = 500;
 
@@ -50,8 +50,8 @@ pub fn read<'a>(
     Ok(request)
 }
 
-/// The texts of a request that a model reads as tokens, for counting them when the provider did not. What cannot be
-/// read has none, nor have forms: what is billed of them is no text.
+/// The texts of a request that a model reads as tokens, for counting them if the provider did not. A request that
+/// cannot be read has none, and forms have none: their billed content is not text.
 pub fn texts(kind: Kind, body: &[u8]) -> Vec<String> {
     let Ok(request) = read_json(kind, body, &Limits::default()) else { return Vec::new() };
     let mut found = Vec::new();
@@ -150,7 +150,7 @@ fn read_form<'a>(
     Ok(KindRequest { kind, head, content: Content::default(), fields: Fields::Form(form) })
 }
 
-/// Whether a document or an image is named by what a provider keeps.
+/// Whether a document or an image is named by an object that a provider stores.
 fn references_stored_objects(member: &Member<'_>) -> bool {
     let by_address = |value: Raw<'_>| {
         let url = value.text().or_else(|| value.member("url").and_then(Raw::text));
@@ -167,7 +167,7 @@ fn references_stored_objects(member: &Member<'_>) -> bool {
     }
 }
 
-/// Takes a field of the gateway's own out of a form; a model it names.
+/// Removes a field of the gateway from a form; also a model name.
 fn set_aside<'a>(
     part: &Part<'a>,
     head: &mut Head<'a>,
@@ -190,8 +190,8 @@ fn own_name(name: &str) -> &str {
     name.split('[').next().unwrap_or(name)
 }
 
-/// Whether an unknown field of a form names something that lies elsewhere: a provider may take that in place of the
-/// file that was measured.
+/// Whether an unknown field of a form names a file elsewhere: a provider may use it in place of the file that was
+/// measured.
 fn names_a_place(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["url", "uri", "file_id"].iter().any(|word| name.contains(word))
@@ -225,7 +225,7 @@ fn models<'a>(name: &str, value: Raw<'a>, models: &mut Vec<Cow<'a, str>>) -> Res
     }
 }
 
-/// These endpoints answer at once and whole; a stream of events is not offered on them.
+/// These endpoints answer at once and whole; they do not offer a stream of events.
 fn refuse_streams(request: &KindRequest<'_>) -> Result<(), Invalid> {
     let streams = match &request.fields {
         Fields::Json(_) => request.raw("stream").is_some_and(|value| value.get() == "true"),
@@ -291,7 +291,8 @@ fn measure(request: &mut KindRequest<'_>) -> Result<(), Invalid> {
         }
         Kind::Ocr => {
             request.content.pages = request.raw("pages").and_then(pages);
-            // A page that is read into a form of the client's costs more than a plain one, by a price we do not know.
+            // A page that is read into a form of the client's costs more than a plain one, at a price that the
+            // catalogue does not have.
             let annotated = ["bbox_annotation_format", "document_annotation_format"];
             request.head.facts.unpriced_tools |= annotated.iter().any(|format| request.has(format));
             request.content.usage = Usage { pages: 1, basis: Basis::Estimated, ..Usage::default() };
@@ -349,7 +350,7 @@ fn measure_audio(request: &mut KindRequest<'_>) {
     request.content.usage = Usage { audio_ms: measured.ms, basis: measured.basis, ..Usage::default() };
 }
 
-/// How many pages a list or a text like `0-3,7` names.
+/// The number of pages in a list or a text like `0-3,7`.
 fn pages(value: Raw<'_>) -> Option<u64> {
     if value.kind() == Json::Array {
         return Some(wide(value.elements().len()));
@@ -380,7 +381,7 @@ fn each_text<'a>(request: &KindRequest<'a>, each: &mut dyn FnMut(Cow<'a, str>)) 
             Fields::Json(_) => {
                 let Some(value) = request.raw(name) else { continue };
                 match value.kind() {
-                    // Which of a document's fields are read is the provider's business.
+                    // The provider decides which fields of a document are read.
                     Json::Array if request.kind == Kind::Rerank => {
                         let whole = |value: Raw<'a>| value.text().unwrap_or(Cow::Borrowed(value.get()));
                         value.elements().into_iter().map(whole).for_each(&mut *each);

@@ -1,6 +1,6 @@
-//! Reading a Messages request in one pass over its bytes. Checks the kind of every documented field, measures
-//! what the model will read, sets aside what is the gateway's own, and makes the canonical request. The members
-//! keep their bytes for [`MessagesRequest::encode`].
+//! Parses a Messages request in one pass over its bytes. Checks the kind of every documented field, measures what the
+//! model will read, sets the gateway's own fields aside, and creates the canonical request. The members keep their
+//! bytes for [`MessagesRequest::encode`].
 
 use super::{
     fields::{self, Rule},
@@ -17,16 +17,16 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// What a provider adds to the prompt where there are tools, in bytes: a token of it stands for one at least.
+/// What a provider adds to the prompt if there are tools, in bytes: a token of it has at least one byte.
 const TOOLS_OVERHEAD_BYTES: usize = 1024;
 
-/// A request that was read.
+/// A parsed request.
 pub struct MessagesRequest<'a> {
     pub head: Head<'a>,
     /// In the client's order, without nulls, empty lists and the gateway's own fields.
     pub(super) members: Vec<Member<'a>>,
     pub(super) canonical: canonical::Request<'a>,
-    /// Some block carries a signature or a citation that this gateway wrote.
+    /// Some block contains a signature or a citation that this gateway wrote.
     pub(super) marked: bool,
     /// System text stands between the messages.
     pub(super) system_turns: bool,
@@ -34,7 +34,7 @@ pub struct MessagesRequest<'a> {
     pub(super) size_bytes: usize,
 }
 
-/// Reads a request. An error means that nothing may be sent anywhere.
+/// Parses a request. An error means that it must not be sent to any provider.
 pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<MessagesRequest<'a>, Invalid> {
     let request = read_for_count(body, limits)?;
     if request.head.output_limit.is_none() {
@@ -43,7 +43,7 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<MessagesRequest<'a>, 
     Ok(request)
 }
 
-/// Reads a request to count tokens: the same, without a limit on the answer.
+/// Parses a request for token counting: the same, without a limit on the answer.
 pub fn read_for_count<'a>(body: &'a [u8], limits: &Limits) -> Result<MessagesRequest<'a>, Invalid> {
     let mut cursor = Cursor::new(body, limits.depth_max)?;
     if cursor.kind()? != Kind::Object {
@@ -75,7 +75,7 @@ struct Reading<'a> {
     seen: Seen,
     /// Names of members that were left out.
     idle: Vec<Cow<'a, str>>,
-    /// The names in `models`, which come after `model` wherever they stand.
+    /// The names in `models`, which come after `model` wherever they are in the body.
     later: Vec<Cow<'a, str>>,
 }
 
@@ -139,7 +139,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// What a member says, in the head and in the canonical form.
+    /// The meaning of a member, in the head and in the canonical form.
     fn note(&mut self, member: &Member<'a>) -> Result<(), Invalid> {
         let value = member.value;
         match member.key.as_ref() {
@@ -154,7 +154,7 @@ impl<'a> Reading<'a> {
             "top_k" => self.set(What::TopK, "top_k", Json::of(value)),
             "service_tier" => {
                 self.head.service_tier = value.text();
-                // The other dialects' word for it.
+                // The name in the other dialects.
                 let only = self.head.service_tier.as_deref() == Some("standard_only");
                 let tier = if only { Json::trusted("\"default\"".into()) } else { Json::of(value) };
                 self.set(What::ServiceTier, "service_tier", tier);
@@ -221,7 +221,7 @@ impl<'a> Reading<'a> {
                 said.effort = said.effort.or(Some(budget.map_or(Effort::High, Effort::of_budget)));
             }
             "adaptive" => said.effort = said.effort.or(Some(Effort::High)),
-            // Between calls only: to others that is no thinking, unless an effort is named.
+            // Only between calls: for other providers this is no reasoning, unless an effort is stated.
             _ => said.effort = said.effort.or(Some(Effort::None)),
         }
         said.visible = match thinking.word("display").as_ref() {
@@ -254,7 +254,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// A named effort counts more than what `thinking` implies, unless that says not to think.
+    /// A stated effort has priority over `thinking`, unless that turns reasoning off.
     fn effort(&mut self, effort: Effort) {
         let disabled = self
             .members
@@ -292,7 +292,7 @@ impl<'a> Reading<'a> {
             return Err(Invalid::at("messages", crate::request::MESSAGES_MISSING.into()));
         }
         if self.canonical.tools.is_empty() && !self.seen.facts.forced_tool {
-            // Without tools it is refused, and it says nothing any more.
+            // Without tools it is refused and has no effect.
             self.members.retain(|member| member.key != "tool_choice");
             self.canonical.tool_choice = None;
             self.canonical.parallel_tools = None;
@@ -305,7 +305,7 @@ impl<'a> Reading<'a> {
         }
         let Seen { facts, marked, mut fees, system_turns, .. } = self.seen;
         let said = |name: &str| self.members.iter().find(|member| member.key == name);
-        // A container is kept by the account it runs in; faster and local answers have prices of their own.
+        // A container is stored by its account; faster and local answers have separate prices.
         let references_stored_objects =
             self.canonical.references_stored_objects() || said("container").is_some();
         let dearer = |name, usual: &[&str]| {

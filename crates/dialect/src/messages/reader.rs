@@ -1,5 +1,5 @@
-//! Reads answers of providers that speak Messages. A whole answer gives the events of the same answer streamed.
-//! Holds no text: only which blocks are open, and what the usage says so far.
+//! Reads answers of providers that use Messages. A whole answer gives the events of the same answer streamed. Keeps no
+//! text: only the open blocks and the usage so far.
 
 use super::{object::Object, usage::Gathered};
 use crate::{
@@ -11,13 +11,13 @@ use crate::{
 
 type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
 
-/// Blocks that may be open at once; the wire has one.
+/// Maximum open blocks at one time; the wire format has one.
 const OPEN_MAX: usize = 64;
 
-/// Calls of one answer. No model makes a tenth of these; an answer with more is not read.
+/// Maximum calls of one answer. No model makes a tenth of these; an answer with more is not read.
 const CALLS_MAX: u32 = 512;
 
-/// Citations of one block that are held until its text is whole.
+/// Citations of one block that are kept until its text is complete.
 const CITATIONS_MAX: usize = 256;
 
 /// Reads one answer.
@@ -30,7 +30,7 @@ pub struct Reader {
     tools: u32,
     /// Content was emitted.
     said: bool,
-    /// The answer came as a call that is no call.
+    /// The answer arrived as a forced tool call.
     answered_by_tool: bool,
     usage: Gathered,
     finished: bool,
@@ -45,13 +45,13 @@ enum Block {
         number: u32,
         /// Its arguments are the answer's text.
         is_text: bool,
-        /// Arguments that came with the start; they count when no pieces come.
+        /// Arguments that arrived with the start; they count if no pieces follow.
         whole: Option<Escaped<'static>>,
         pieces: bool,
     },
-    /// Thinking, and what we do not know.
+    /// Reasoning, and unknown blocks.
     Other,
-    /// The work of the provider's own tools.
+    /// Results of the provider's own tools.
     Silent,
 }
 
@@ -142,7 +142,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A message begins: the first, the same once more, or a new one in its place.
+    /// A message begins: the first, the same again, or a new one in its place.
     fn start(&mut self, message: &Object<'_>, emit: Emit<'_>) {
         let id = message.text("id").unwrap_or_default();
         match &self.id {
@@ -227,7 +227,7 @@ impl Reader {
                     return;
                 };
                 if let Some(Block::Tool { number, is_text, pieces, .. }) = self.block(index) {
-                    // Some models say so that there are no arguments.
+                    // Some models write this for no arguments.
                     if !*pieces && piece.inner() == "null" {
                         return;
                     }
@@ -247,7 +247,7 @@ impl Reader {
 
     /// A source with an address; places in the client's own documents have none.
     fn cite(&mut self, index: u64, citation: &Object<'_>, emit: Emit<'_>) {
-        // A search of the client's own names its address otherwise than one of the web.
+        // A search of the client's own states its address in another member than a web search.
         let address = citation.text("url").or_else(|| citation.text("source"));
         let Some(url) = address.filter(|url| !url.is_empty()) else { return };
         let citation = Citation { url, title: citation.text("title"), span: None };
@@ -290,7 +290,7 @@ impl Reader {
         }
     }
 
-    /// Takes the reason to stop from a message or a delta of one.
+    /// Takes the stop reason from a message or a delta.
     fn finish(&mut self, message: &Object<'_>, emit: Emit<'_>) {
         let reason = message.word("stop_reason");
         if reason.is_empty() || self.finished {
@@ -310,7 +310,7 @@ impl Reader {
             "pause_turn" => Finish::Pause,
             "refusal" => Finish::Refusal,
             "end_turn" => Finish::Stop,
-            // One that is not known is an ordinary end only where something was said.
+            // An unknown reason is an ordinary end only if some content was emitted.
             _ if self.said || self.tools > 0 => Finish::Stop,
             _ => Finish::ContentFilter,
         };
@@ -319,7 +319,7 @@ impl Reader {
         emit(Event::Finish { choice: 0, reason, stop_sequence });
     }
 
-    /// What `message_start` reports is a beginning, not a bill: only its prompt is final.
+    /// The report in `message_start` is not final: only its prompt is.
     fn consumed(&mut self, usage: Raw<'_>, is_final: bool, emit: Emit<'_>) {
         self.usage.add(usage);
         if let Some(tier) = Object::of(usage).get("service_tier").and_then(Raw::text) {

@@ -1,6 +1,6 @@
-//! Answers of hosts that speak chat in their own way, put into OpenAI's form for clients of chat: content in parts, calls
-//! without a number or a type, other words for why an answer ended or which tier served it. A host's row of differences
-//! says what it may write; a frame that has nothing of it keeps its bytes.
+//! Converts answers of hosts with differences from chat into OpenAI's format for chat clients: content in parts, calls
+//! without a number or a type, other finish reasons or service tiers. The host's row of differences states what it may
+//! write; a frame without differences keeps its bytes.
 
 use super::{
     reply::Seen,
@@ -10,7 +10,7 @@ use super::{
 use crate::json::{Cursor, DEPTH_LIMIT, Kind, Member, ObjectWriter, Raw, push_text};
 use kairosroute_domain::provider::{Answers, ProviderId};
 
-/// Choices beyond this number keep their bytes: no provider offers more.
+/// Choices above this number keep their bytes: no provider offers more.
 const CHOICES_MAX: usize = 128;
 
 /// Edits the frames of one answer, or one whole answer.
@@ -18,12 +18,12 @@ pub struct AnswerEdits {
     row: Answers,
     reasoning_outside_output: bool,
     choices: Vec<Calls>,
-    /// A frame that finishes what ended in whole calls and an empty reason, if nothing else does.
+    /// A frame that finishes an answer which ended in complete calls and an empty reason, if no other frame does.
     pending: Option<Vec<u8>>,
 }
 
 impl AnswerEdits {
-    /// `None` for a host whose answers are in OpenAI's form.
+    /// `None` for a host whose answers have OpenAI's format.
     pub fn of(provider: ProviderId) -> Option<Self> {
         let quirks = &provider.row().quirks;
         let (row, outside) = (quirks.answers, quirks.reasoning_outside_output);
@@ -31,7 +31,7 @@ impl AnswerEdits {
         has_any.then(|| Self { row, reasoning_outside_output: outside, choices: Vec::new(), pending: None })
     }
 
-    /// Whether a frame or body may have to be edited.
+    /// Whether a frame or body may need an edit.
     pub fn needs(&self, seen: &Seen<'_>) -> bool {
         let (row, odd) = (&self.row, seen.odd);
         row.content_parts && odd.parts
@@ -43,12 +43,12 @@ impl AnswerEdits {
             || self.reasoning_outside_output && seen.usage.is_some()
     }
 
-    /// A frame's data as a client gets it; `None`: as it is.
+    /// A frame's data for a client; `None`: unchanged.
     pub fn chunk(&mut self, json: &[u8]) -> Option<Vec<u8>> {
         self.object(json, false)
     }
 
-    /// A whole answer as a client gets it; `None`: as it is.
+    /// A whole answer for a client; `None`: unchanged.
     pub fn body(&mut self, json: &[u8]) -> Option<Vec<u8>> {
         self.object(json, true)
     }
@@ -137,7 +137,7 @@ impl AnswerEdits {
         let says_calls = says_calls.is_some_and(|calls| !calls.is_idle());
         let mut out = ObjectWriter::with_capacity(choice.len().saturating_add(64));
         let mut changed = false;
-        // What is said comes first, whatever the order: the reason depends on it.
+        // The content comes first, in any order: the reason depends on it.
         let spoken = choice.member(said).and_then(|spoken| self.spoken(spoken, number, whole));
         let mut finish = choice.member("finish_reason").and_then(|reason| self.finish(reason, number, whole));
         if finish.is_some() && says_calls && !whole && choice.member("finish_reason").is_some_and(is_blank) {
@@ -200,7 +200,7 @@ impl AnswerEdits {
                 }
                 "reasoning" if self.row.reasoning_by_another_name => {
                     put(&mut out, member, None);
-                    // Clients read either name.
+                    // Clients read one of the two names.
                     if member.value.kind() == Kind::String && !has("reasoning_content") {
                         changed = true;
                         out.raw("reasoning_content", member.value.get());
@@ -247,8 +247,8 @@ enum Tier {
     Removed,
 }
 
-/// An answer, whole or a frame of one, whose choices are said to end for calls that they do not have, with an ordinary
-/// end. Clients wait for such calls.
+/// An answer, whole or a frame, whose choices state that they end with calls that they do not have: they get an
+/// ordinary end. Clients would wait for such calls.
 pub fn without_phantom_calls(json: &[u8]) -> Option<Vec<u8>> {
     let mut cursor = Cursor::new(json, DEPTH_LIMIT).ok()?;
     let mut out = ObjectWriter::with_capacity(json.len());
@@ -280,7 +280,7 @@ fn ended_plainly(list: Raw<'_>) -> Vec<u8> {
     out
 }
 
-/// A call with its number in a stream, with its type where it begins, and without an empty name where it goes on.
+/// A call with its number in a stream, with its type at its beginning, and without an empty name in later pieces.
 fn call(call: Raw<'_>, number: u64, began: bool, whole: bool) -> Option<Vec<u8>> {
     let members = call.members();
     let has = |key: &str| members.iter().any(|member| member.key == key && !member.value.is_null());
@@ -316,7 +316,7 @@ fn call(call: Raw<'_>, number: u64, began: bool, whole: bool) -> Option<Vec<u8>>
     Some(out.end())
 }
 
-/// Reported output that leaves reasoning out, with it.
+/// The reported output, which does not include reasoning, plus the reasoning.
 fn with_reasoning(usage: Raw<'_>) -> Option<Vec<u8>> {
     let reasoning = usage.member("completion_tokens_details")?.member("reasoning_tokens")?.count()?;
     let written = usage.member("completion_tokens")?.count()?;
@@ -332,7 +332,7 @@ fn with_reasoning(usage: Raw<'_>) -> Option<Vec<u8>> {
     Some(out.end())
 }
 
-/// A frame of the same answer that says nothing but that the choice ended for its calls.
+/// A frame of the same answer that only states that the choice ended for its calls.
 fn finishing(envelope: &[Member<'_>], number: usize) -> Vec<u8> {
     let mut out = ObjectWriter::new();
     for member in envelope.iter().filter(|member| member.key != "usage") {

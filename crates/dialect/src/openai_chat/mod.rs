@@ -1,6 +1,6 @@
-//! OpenAI's chat completions: the request as clients send it, as each provider that speaks the same format
-//! wants it, and as much of the answer as billing and the relay need. What is not understood here passes
-//! through unchanged, byte for byte; prompts never reach a log.
+//! OpenAI's chat completions: the client's request, the request for each provider of the same format, and as much of
+//! the answer as billing and the relay need. Content that is not understood here passes through unchanged, byte for
+//! byte; prompts are never logged.
 
 mod answers;
 mod edit;

@@ -1,47 +1,47 @@
-//! Reads just enough of an answer of chat, or of completions, to bill it and to know when it is complete. The answer itself is passed on
-//! as the provider wrote it: arguments, odd spaces, lone surrogates and all.
+//! Reads as much of an answer of chat or completions as is needed to bill it and to know when it is complete. The
+//! answer itself is passed on as the provider wrote it, with its arguments, unusual spaces and lone surrogates.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What a whole answer or one frame of a streamed answer tells.
+/// The facts of a whole answer or of one frame of a streamed answer.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub struct Seen<'a> {
-    /// Has text, reasoning, a refusal, a tool call, audio or a finish: from here on no other provider may answer.
+    /// Has text, reasoning, a refusal, a tool call, audio or a finish: this is the commit point.
     pub commits: bool,
-    /// Has some of that which is no reasoning.
+    /// Has any of these except reasoning.
     pub answers: bool,
     /// `choices` is empty or missing (a usage chunk, a content-filter preamble).
     pub no_choices: bool,
-    /// How many choices carry a finish reason.
+    /// Number of choices with a finish reason.
     pub finished: u64,
-    /// A choice is said to end for its calls.
+    /// A choice states that it ends for its calls.
     pub ends_for_calls: bool,
-    /// The raw usage object, wherever this provider puts it.
+    /// The raw usage object, at any place where providers put it.
     pub usage: Option<&'a str>,
     /// `usage` stands at the top level as null.
     pub usage_null: bool,
-    /// The raw error, if this is one inside a 200.
+    /// The raw error, if it is one with a success status.
     pub error: Option<&'a str>,
     pub service_tier: Option<&'a str>,
-    /// Finish reasons that mean the host failed, not the model.
+    /// Finish reasons that mean that the host failed, not the model.
     pub host_failed: bool,
     pub odd: Odd,
 }
 
-/// What hosts may write in another form than OpenAI's, where it is there.
+/// Parts that hosts may write in another format than OpenAI's, if present.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Odd {
     /// Content is a list.
     pub parts: bool,
     /// There are calls.
     pub calls: bool,
-    /// A choice has no reason for its end.
+    /// A choice has an empty finish reason.
     pub unfinished: bool,
-    /// A finish reason is no word of OpenAI's.
+    /// A finish reason is not one of OpenAI's.
     pub finish: bool,
     pub empty_finish: bool,
-    /// Reasoning goes by the name `reasoning` alone.
+    /// Reasoning is only under the name `reasoning`.
     pub reasoning: bool,
 }
 
@@ -59,7 +59,7 @@ struct Envelope<'a> {
     service_tier: Option<&'a RawValue>,
 }
 
-/// Tells a null that is there from a member that is not.
+/// Distinguishes a null value from a missing member.
 fn even_null<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
@@ -79,7 +79,7 @@ struct Choice<'a> {
     /// A whole answer has this; some hosts write it beside the delta.
     #[serde(borrow, default)]
     message: Option<Delta<'a>>,
-    /// Where completions have their text. Some hosts write it in chat as well, beside the delta.
+    /// The text of completions. Some hosts also write it in chat, beside the delta.
     #[serde(borrow, default)]
     text: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -106,13 +106,13 @@ struct Delta<'a> {
     audio: Option<&'a RawValue>,
 }
 
-/// Not an answer: broken JSON, or none at all.
+/// Not an answer: invalid JSON, or no content.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the provider's answer is not a chat completion")]
 pub struct Unreadable;
 
-/// Reads a body or the data of one frame. What the model said is appended to `text`, still escaped as JSON,
-/// so that a pair of surrogates split over two frames becomes whole again.
+/// Reads a body or the data of one frame. The model's text is appended to `text`, still escaped as JSON, so that a
+/// surrogate pair that is split over two frames becomes complete again.
 pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadable> {
     let json = std::str::from_utf8(json).map_err(|_| Unreadable)?;
     // A list would be read as the members in their order.
@@ -157,12 +157,12 @@ pub fn read<'a>(json: &'a [u8], text: &mut Vec<u8>) -> Result<Seen<'a>, Unreadab
     Ok(seen)
 }
 
-/// OpenAI's words for why an answer ended, as they are written.
+/// OpenAI's finish reasons, as written.
 const FINISH_REASONS: [&str; 5] =
     ["\"stop\"", "\"length\"", "\"tool_calls\"", "\"content_filter\"", "\"function_call\""];
 
 impl Choice<'_> {
-    /// Appends what is said. Where there are both, a message repeats what the deltas say.
+    /// Appends the content. If there are both, a message repeats the deltas.
     fn say(&self, text: &mut Vec<u8>) -> Said {
         let said = self.delta.as_ref().map_or(Said::Nothing, |delta| delta.say(text));
         match (&self.message, said) {
@@ -181,11 +181,11 @@ impl Choice<'_> {
     }
 }
 
-/// What a piece of an answer is.
+/// The kind of a piece of an answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Said {
     Nothing,
-    /// Reasoning alone.
+    /// Only reasoning.
     Thought,
     Answer,
 }
@@ -198,7 +198,7 @@ impl Delta<'_> {
         odd.reasoning |= self.reasoning.is_some() && self.reasoning_content.is_none();
     }
 
-    /// Appends what is said.
+    /// Appends the content.
     fn say(&self, text: &mut Vec<u8>) -> Said {
         let mut say = |part| {
             let raw = present(part).filter(|raw| !matches!(*raw, "\"\"" | "[]"));
@@ -234,7 +234,7 @@ pub(super) fn spoken(raw: &str, text: &mut Vec<u8>) {
     if let Some(inside) = unquoted(raw) {
         text.extend_from_slice(inside.as_bytes());
     } else if let Ok(parts) = serde_json::from_str::<Vec<Part<'_>>>(raw) {
-        // Two levels are all there is; what is deeper is not text.
+        // There are only two levels; anything deeper is not text.
         let said = |part: &Part<'_>| part.text.and_then(|raw| unquoted(raw.get()).map(str::to_owned));
         for part in &parts {
             let inner = part.thinking.map_or("", RawValue::get);
@@ -264,7 +264,7 @@ struct Function<'a> {
     arguments: Option<&'a RawValue>,
 }
 
-/// The names and arguments the model wrote, without the ids and types that the host adds.
+/// The names and arguments that the model wrote, without the ids and types that the host adds.
 fn spoken_in_calls(raw: &str, text: &mut Vec<u8>) {
     let functions: Vec<Function<'_>> = match serde_json::from_str::<Vec<Call<'_>>>(raw) {
         Ok(calls) => calls.into_iter().filter_map(|call| call.function).collect(),
@@ -283,8 +283,8 @@ fn present(raw: Option<&RawValue>) -> Option<&str> {
     raw.map(RawValue::get).filter(|text| *text != "null")
 }
 
-/// Removes a top-level `"usage":null` that is there only because we asked for usage. Call it only for a frame
-/// whose [`Seen::usage_null`] is set: inside a string the quotes would be escaped, so the bytes are unmistakable.
+/// Removes a top-level `"usage":null` that is there only because the gateway requested usage. Call it only for a frame
+/// whose [`Seen::usage_null`] is set: inside a string the quotes would be escaped, so the bytes are unambiguous.
 pub fn without_null_usage(object: &[u8]) -> Option<Vec<u8>> {
     [&b",\"usage\":null"[..], b",\"usage\": null", b", \"usage\": null"].into_iter().find_map(|needle| {
         let at = memchr::memmem::rfind(object, needle)?;

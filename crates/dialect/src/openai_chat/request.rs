@@ -1,6 +1,6 @@
-//! Reading a chat request in one pass over its bytes. Checks the kind of every documented field, measures what
-//! the model will read, sets aside what is the gateway's own. Nothing is converted or copied: the members keep
-//! their bytes for [`ChatRequest::encode`].
+//! Parses a chat request in one pass over its bytes. Checks the kind of every documented field, measures what the model
+//! will read, and sets the gateway's own fields aside. Nothing is converted or copied: the members keep their bytes for
+//! [`ChatRequest::encode`].
 
 use std::borrow::Cow;
 
@@ -14,10 +14,10 @@ use crate::{
     shared_account,
 };
 
-/// A request that may be sent on. Holds no null and no empty value of a documented field, and none of the
-/// gateway's own fields except in [`Head::own`].
+/// A request that may be sent on. Contains no null and no empty value of a documented field, and none of the gateway's
+/// own fields except in [`Head::own`].
 pub struct ChatRequest<'a> {
-    /// In the client's order; what a provider gets, before its differences are applied.
+    /// In the client's order; sent to a provider before its differences are applied.
     pub members: Vec<Member<'a>>,
     pub head: Head<'a>,
     pub reasoning_effort: Option<Cow<'a, str>>,
@@ -28,10 +28,10 @@ pub struct ChatRequest<'a> {
     pub(super) size_bytes: usize,
 }
 
-/// Tools that a choice may allow.
+/// Maximum tools that a choice may allow.
 const ALLOWED_MAX: usize = 512;
 
-/// Reads a chat request. An error means that nothing may be sent anywhere.
+/// Parses a chat request. An error means that it must not be sent to any provider.
 pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ChatRequest<'a>, Invalid> {
     let mut cursor = Cursor::new(body, limits.depth_max)?;
     if cursor.kind()? != Kind::Object {
@@ -45,7 +45,7 @@ pub fn read<'a>(body: &'a [u8], limits: &Limits) -> Result<ChatRequest<'a>, Inva
 }
 
 impl<'a> ChatRequest<'a> {
-    /// The member a provider will get under this name.
+    /// The member for a provider under this name.
     pub fn member(&self, key: &str) -> Option<&Member<'a>> {
         self.members.iter().find(|member| member.key == key)
     }
@@ -66,7 +66,7 @@ struct Reading<'a> {
     request: ChatRequest<'a>,
     /// Names of members that were left out.
     idle: Vec<Cow<'a, str>>,
-    /// The names in `models`, which come after `model` wherever they stand.
+    /// The names in `models`, which come after `model` wherever they are in the body.
     later: Vec<Cow<'a, str>>,
 }
 
@@ -165,7 +165,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Keeps a member, and what it says.
+    /// Keeps a member, and its meaning.
     fn note(&mut self, member: Member<'a>) {
         let request = &mut self.request;
         let value = member.value;
@@ -213,7 +213,7 @@ impl<'a> Reading<'a> {
             return Err(Invalid::at("messages", crate::request::MESSAGES_MISSING.into()));
         }
         if !request.head.facts.has_tools && idle.iter().any(|name| name == "tools") {
-            // Without tools these are refused, and they say nothing any more.
+            // Without tools these are refused and have no effect.
             request.members.retain(|member| {
                 let idle_choice = matches!(member.value.get(), "\"auto\"" | "\"none\"");
                 !(member.key == "parallel_tool_calls" || member.key == "tool_choice" && idle_choice)
@@ -223,12 +223,12 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Whether a field of the gateway's own asks for nothing, or for what happens anyway.
+/// Whether a field of the gateway requests nothing, or the default behaviour.
 pub(crate) fn is_absent_or_default(name: &str, value: Raw<'_>) -> bool {
-    // A key may say otherwise: `cache` that is false asks for something.
+    // The API key may have another setting: `cache: false` requests something.
     (value.is_idle() && !(name == "cache" && matches!(value.kind(), Kind::Bool | Kind::Object)))
         || name == "data_collection" && value.get() == "\"allow\""
-        // Without a server there is nothing to take turns with and nothing to execute.
+        // Without a server there are no turns and no tool calls.
         || name == "max_turns" && value.count().is_some()
         || name == "automatic_tool_execution" && value.kind() == Kind::Bool
         || name == "byok_api_key" && value.text().is_some_and(|key| key.trim().is_empty())
@@ -312,7 +312,7 @@ fn tools(
     })
 }
 
-/// Consumes the list from before there were tools.
+/// Consumes the older list, from before tools.
 fn functions(
     cursor: &mut Cursor<'_>,
     name: &str,
@@ -335,7 +335,7 @@ fn count(name: &str, index: usize, limits: &Limits) -> Result<(), Invalid> {
     Err(Invalid::at(name, format!("`{name}` may have at most {most} entries")))
 }
 
-/// Whether it demands a call.
+/// Whether it requires a call.
 fn tool_choice(cursor: &mut Cursor<'_>) -> Result<bool, Invalid> {
     let kind = cursor.kind()?;
     if !matches!(kind, Kind::String | Kind::Object) {

@@ -44,7 +44,7 @@ fn with(members: &str) -> String {
     format!(r#"{{"model":"m","messages":{HI},{members}}}"#)
 }
 
-/// What a provider gets for the further members, without the model and the messages.
+/// The provider's members for the further members, without the model and the messages.
 fn sent(provider: &str, model: &str, members: &str) -> Result<(String, Vec<String>), Unsupported> {
     let (body, dropped) = encode(provider, model, &with(members))?;
     let head = format!(r#"{{"model":"{model}","messages":{HI}"#);
@@ -87,7 +87,7 @@ fn a_request_is_read_for_what_routing_needs() {
     assert!(facts.unpriced_tools);
     let tools = r#"[{"type":"function","function":{"name":"f","parameters":{}}}]"#.len();
     let format = r#"{"type":"json_schema","json_schema":{}}"#.len();
-    // The message's allowance, both strings in the parts, the wave's format, and the two top-level values.
+    // The allowance for each message, both strings in the parts, the audio format, and the two top-level values.
     let expected = 8 + "\"data:0123\"".len() + "wav".len() + tools + format;
     assert_eq!(facts.text_bytes, u64::try_from(expected).unwrap());
 }
@@ -117,7 +117,7 @@ fn odd_but_harmless_conversations_pass() {
     assert_eq!(sent("xai", "grok-4", tools).unwrap().0, tools);
 }
 
-/// Fields with the kinds they take, by the letters nbdsao: null, boolean, digit, string, array, object.
+/// Fields with their allowed kinds, by the letters nbdsao: null, boolean, digit, string, array, object.
 const KINDS: &[(&str, &str)] = &[
     ("model", "s"),
     ("messages", ""),
@@ -310,7 +310,7 @@ fn more_parts_or_calls_than_any_conversation_has_are_refused() {
     }
 }
 
-/// Any JSON value, in odd but legal spellings.
+/// Any JSON value, in unusual but valid spellings.
 fn value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -360,7 +360,7 @@ proptest! {
         let _ = read(&bytes, &Limits::default());
     }
 
-    /// Whatever is accepted is written as a JSON object without repeated keys, for every provider.
+    /// Every accepted body is written as a JSON object without repeated keys, for every provider.
     #[test]
     fn what_is_sent_is_well_formed(
         picked in proptest::collection::btree_map(0..KINDS.len() + 4, value(), 0..8), role in "(user|assistant|tool|developer)", member in "(name|reasoning|reasoning_content|tool_calls|tool_call_id|content)", inner in value(),

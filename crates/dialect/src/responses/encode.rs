@@ -1,6 +1,6 @@
-//! A Responses request for a provider of Responses: the members' bytes as the client sent them, the model's name
-//! replaced. What another provider made is taken out of the history, what this one made loses our mark, and no id of
-//! ours leaves.
+//! A Responses request for a provider of Responses: the members' bytes as the client sent them, with the model's name
+//! replaced. Data of other providers is removed from the history, this provider's data loses our tag, and ids of ours
+//! are not sent.
 
 use super::{
     KIND_MARK, MADE_HERE, NAMESPACE_END, REDACTED,
@@ -18,7 +18,7 @@ use crate::{
 use std::borrow::Cow;
 
 impl ResponsesRequest<'_> {
-    /// The body for `target`, which speaks Responses too.
+    /// The body for `target`, which also supports Responses.
     pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
         if is_perplexity_subset(target.provider) {
             return self.encode_narrow(target);
@@ -37,7 +37,7 @@ impl ResponsesRequest<'_> {
                     Some(edited) => out.raw_key(member.raw_key).extend(edited),
                     None => out.raw_key(member.raw_key).extend(value.as_bytes()),
                 },
-                // Reasoning models take the value they use anyway.
+                // Reasoning models accept their default value.
                 "temperature" if !abilities.samples && !is_one(value) => dropped.push("temperature".into()),
                 "top_p" if !abilities.samples && !is_one(value) => dropped.push("top_p".into()),
                 _ => out.raw_key(member.raw_key).extend(value.as_bytes()),
@@ -47,7 +47,7 @@ impl ResponsesRequest<'_> {
         Ok(encoded(target, out.end(), dropped))
     }
 
-    /// For Perplexity: OpenAI's fields in its words, its own as they are.
+    /// For Perplexity: OpenAI's fields with its names, its own fields unchanged.
     fn encode_narrow(&self, target: &Target<'_>) -> Result<Encoded, Unsupported> {
         let canonical = self.canonical()?;
         if canonical.tools.iter().any(needs_name_back) {
@@ -71,7 +71,7 @@ impl ResponsesRequest<'_> {
         Ok(written)
     }
 
-    /// The client may have named its models in `models` alone.
+    /// The client may have named its models only in `models`.
     fn name_model(&self, target: &Target<'_>, out: &mut ObjectWriter) {
         if !self.members.iter().any(|member| member.key == "model") {
             push_text(out.key("model"), target.upstream_model);
@@ -79,7 +79,7 @@ impl ResponsesRequest<'_> {
     }
 }
 
-/// A tool whose calls come back under another name. The answers of such a provider pass as they are.
+/// A tool whose calls come back under another name. Answers of such a provider pass unchanged.
 fn needs_name_back(tool: &Tool<'_>) -> bool {
     match &tool.kind {
         ToolKind::Function { name, .. } => {
@@ -90,17 +90,17 @@ fn needs_name_back(tool: &Tool<'_>) -> bool {
     }
 }
 
-/// Fields that Perplexity alone has.
+/// Fields that only Perplexity has.
 const NARROW_OWN: &[&str] = &["preset", "max_steps", "language_preference", "skills", "response_format"];
 
 fn is_one(number: &str) -> bool {
     number.parse() == Ok(1.0_f64)
 }
 
-/// The items without what another maker's model thought, with this one's own as it made it, and without ids that we
-/// made; `None` when they are that already.
+/// The items without the reasoning of other models, with this model's own reasoning unchanged, and without ids that we
+/// created; `None` if they need no change.
 fn history(input: Raw<'_>, target: &Target<'_>) -> Option<Vec<u8>> {
-    // An escaped spelling still has a backslash, and nobody but us writes marks and such ids.
+    // An escaped spelling contains a backslash, and only the gateway writes tags and such ids.
     let ours = |text: &str| text.contains(MARK) || text.contains(MADE_HERE);
     if input.kind() != Kind::Array || !ours(input.get()) {
         return None;
@@ -148,7 +148,7 @@ fn edited(item: Raw<'_>, target: &Target<'_>) -> Edited {
     }
 }
 
-/// Reasoning that brings something along for its maker.
+/// Reasoning with data for its provider.
 fn thought(members: &[Member<'_>], value: Escaped<'_>, is_gateway_id: bool, target: &Target<'_>) -> Edited {
     let redacted = value.inner().strip_prefix(REDACTED).is_some_and(|rest| rest.starts_with(MARK));
     if redacted {
@@ -163,7 +163,7 @@ fn thought(members: &[Member<'_>], value: Escaped<'_>, is_gateway_id: bool, targ
     Edited::Written(without_id(members, Some(&bare)))
 }
 
-/// The item without its id, and with this in place of what is encrypted.
+/// The item without its id, and with this value as its encrypted content.
 fn without_id(members: &[Member<'_>], bare: Option<&Escaped<'_>>) -> Vec<u8> {
     let mut out = ObjectWriter::new();
     for member in members.iter().filter(|member| member.key != "id") {
@@ -176,7 +176,7 @@ fn without_id(members: &[Member<'_>], bare: Option<&Escaped<'_>>) -> Vec<u8> {
     out.end()
 }
 
-/// Another model's picture, which only the user can show here.
+/// An image of another model, which only the user can show here.
 fn shown(media_type: &Escaped<'_>, data: &Escaped<'_>) -> Vec<u8> {
     let mut image = ObjectWriter::new();
     image.text("type", "input_image");

@@ -1,5 +1,5 @@
-//! The walk over `input`: items become turns, and what the model will read is measured. An item that only speakers of
-//! Responses understand is noted, so that it goes nowhere else. Must never drop an item without a note of it.
+//! The walk over `input`: items become turns, and what the model will read is measured. An item that only providers of
+//! Responses understand is recorded, so that it is sent to no others. Must never drop an item without recording it.
 
 mod client_run;
 
@@ -18,27 +18,27 @@ use crate::{
     request::{Facts, Invalid, Limits},
 };
 
-/// What a provider adds around each item (role, separators), in bytes, so that bytes stay above tokens.
+/// What a provider adds around each item (role, separators), in bytes, so that the bytes stay above the tokens.
 const ITEM_OVERHEAD_BYTES: usize = 8;
 
 /// The conversation so far.
 #[derive(Default)]
 pub(super) struct Conversation<'a> {
     pub turns: Vec<Turn<'a>>,
-    /// Path of the first thing that only Responses can say.
+    /// Path of the first item that only Responses can express.
     pub native: Option<String>,
-    /// An item stands for what the provider keeps.
+    /// An item refers to something that the provider stores.
     pub needs_state: bool,
     /// Tools that an item adds to those of the request.
     pub offered: Offered<'a>,
-    /// Members of items that no other wire has a place for.
+    /// Members of items that no other wire format can express.
     pub notes: Notes<'a>,
-    /// What an item has that is not for a shared account.
+    /// A member of an item that is not allowed on a shared account.
     pub account_field: Option<&'static str>,
     last: Last,
 }
 
-/// The members of the items that become turns; `id` and `status` say nothing to another provider.
+/// The members of the items that become turns; `id` and `status` have no meaning for another provider.
 const READ: &[(&str, &[&str])] = &[
     ("message", &["type", "id", "status", "role", "content"]),
     ("function_call", &["type", "id", "status", "call_id", "name", "namespace", "arguments"]),
@@ -46,7 +46,7 @@ const READ: &[(&str, &[&str])] = &[
     ("reasoning", &["type", "id", "status", "summary", "content", "encrypted_content"]),
 ];
 
-/// What the last turn ended with: one turn of the model is several items.
+/// The kind of the last part: one turn of the model is several items.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum Last {
     #[default]
@@ -121,7 +121,7 @@ impl<'a> Conversation<'a> {
             "function_call_output" => self.result(&members, &path, facts),
             "reasoning" => {
                 facts.add_bytes(item.len());
-                // Without its content it is what the provider has stored under that id.
+                // Without content it means the item that the provider has stored under that id.
                 let present = |key: &str| member(&members, key).is_some_and(|value| !value.is_idle());
                 if present("id") && !present("encrypted_content") && !is_gateway_id(&members) {
                     self.account_field = self.account_field.or(Some("input[].id"));
@@ -141,7 +141,7 @@ impl<'a> Conversation<'a> {
                 self.last = Last::Other;
                 Ok(())
             }
-            // What was looked up stands in the answer that followed; another provider has no place for the rest.
+            // The results are in the answer that followed; another provider has no place for the rest.
             "web_search_call" => {
                 facts.add_foreign(item);
                 self.notes.add_named("input[].web_search_call", item);
@@ -155,7 +155,7 @@ impl<'a> Conversation<'a> {
                     return self.client_result(kind, item, &members, &path, limits, facts);
                 }
                 self.needs_state |= other == "item_reference";
-                // What a search has found may be called from now on.
+                // The tools that a search has found may be called from now on.
                 if let Some(tools) = member(&members, "tools").filter(|_| other == "tool_search_output") {
                     self.offered.note_fees(tools, &format!("{path}.tools"), limits)?;
                 }
@@ -282,7 +282,7 @@ impl<'a> Conversation<'a> {
         self.last = Last::AssistantItem;
     }
 
-    /// Notes the members of an item that its reader passes over.
+    /// Records the members of an item that its reader skips.
     fn note_unread(&mut self, typed: &str, members: &[Member<'a>]) {
         let Some((_, read)) = READ.iter().find(|(kind, _)| *kind == typed) else { return };
         for member in members.iter().filter(|member| !read.contains(&member.key.as_ref())) {
@@ -300,7 +300,7 @@ pub(super) fn is_gateway_id(members: &[Member<'_>]) -> bool {
     member(members, "id").and_then(Raw::text).is_some_and(|id| is_made_here(&id))
 }
 
-/// A picture that we wrote as OpenAI's tool for drawing would have.
+/// An image that we wrote in the form of OpenAI's drawing tool.
 fn picture<'a>(members: &[Member<'a>], path: &str, facts: &mut Facts) -> Result<Part<'a>, Invalid> {
     facts.images = facts.images.saturating_add(1);
     let data = needed(members, "result", path)?;
@@ -309,7 +309,7 @@ fn picture<'a>(members: &[Member<'a>], path: &str, facts: &mut Facts) -> Result<
     Ok(Part::Image { source: Source::Data { media_type, data }, detail: None, cache: None })
 }
 
-/// The type of a picture that we wrote.
+/// The type of an image that we wrote.
 pub(super) fn drawn_as(members: &[Member<'_>]) -> Escaped<'static> {
     let format = member(members, "output_format").and_then(Raw::text).unwrap_or("png".into());
     if format.contains('/') {
@@ -319,7 +319,7 @@ pub(super) fn drawn_as(members: &[Member<'_>]) -> Escaped<'static> {
     }
 }
 
-/// A signature is whatever `encrypted_content` holds, under our mark or as the provider made it.
+/// A signature is the content of `encrypted_content`, with our tag or as the provider made it.
 fn reasoning<'a>(members: &[Member<'a>], path: &str) -> Result<Reasoning<'a>, Invalid> {
     let mut text = Escaped::default();
     for key in ["summary", "content"] {
@@ -359,7 +359,7 @@ fn file<'a>(members: &[Member<'a>], path: &str, facts: &mut Facts) -> Result<Par
     let source = if let Some(data) = inner(members, "file_data", path)? {
         match embedded(data, facts) {
             Some(source) => source,
-            // Without the head of a data URL it is bare base64.
+            // Without the prefix of a data URL it is plain base64.
             None => {
                 let data = Escaped::from_inner(data);
                 facts.add_media("", data.inner().len());
@@ -376,7 +376,7 @@ fn file<'a>(members: &[Member<'a>], path: &str, facts: &mut Facts) -> Result<Par
     Ok(Part::File { source, name, cache: cache(members) })
 }
 
-/// Where a URL, or a data URL, says the medium is.
+/// The place that a URL or a data URL states for the medium.
 fn source<'a>(url: &'a str, facts: &mut Facts) -> Source<'a> {
     embedded(url, facts).unwrap_or_else(|| {
         let bytes = url.len();
@@ -386,7 +386,7 @@ fn source<'a>(url: &'a str, facts: &mut Facts) -> Source<'a> {
     })
 }
 
-/// What a data URL holds.
+/// The content of a data URL.
 fn embedded<'a>(url: &'a str, facts: &mut Facts) -> Option<Source<'a>> {
     let (media_type, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
     facts.add_media(media_type, data.len());
@@ -394,7 +394,7 @@ fn embedded<'a>(url: &'a str, facts: &mut Facts) -> Option<Source<'a>> {
     Some(Source::Data { media_type, data })
 }
 
-/// OpenAI marks a part up to which it shall cache; half an hour is its shortest.
+/// OpenAI marks a part up to which it should cache; half an hour is its shortest time.
 fn cache(members: &[Member<'_>]) -> Option<Cache> {
     let mark = member(members, "prompt_cache_breakpoint")?;
     let ttl = mark.member("ttl").and_then(Raw::text);

@@ -1,5 +1,5 @@
 //! The top level of a request body that is not chat: one strict pass that sets the gateway's own fields aside and
-//! checks the fields of plain kinds. Never looks into a field that needs a reader of its own.
+//! checks the fields of plain kinds. It never reads a field that needs a separate reader.
 
 use crate::{
     json::{Cursor, Kind, Member, Raw},
@@ -11,7 +11,7 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// What a documented field takes, in a dialect's table.
+/// The allowed value of a documented field, in a dialect's table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Takes {
     /// Checked here.
@@ -20,15 +20,15 @@ pub(crate) enum Takes {
     Own,
 }
 
-/// The members of a body, sorted. Documented fields that are null, and the gateway's own that ask for nothing, are in
+/// The members of a body, sorted. Documented fields that are null, and the gateway's own that request nothing, are in
 /// neither list.
 #[derive(Default)]
 pub(crate) struct Members<'a> {
-    /// What a provider gets, in the client's order.
+    /// The members for a provider, in the client's order.
     pub kept: Vec<Member<'a>>,
     /// The gateway's own.
     pub own: Vec<Member<'a>>,
-    /// In the order to try them. Never empty.
+    /// In the order in which they are tried. Never empty.
     pub models: Vec<Cow<'a, str>>,
 }
 
@@ -117,7 +117,7 @@ fn check_new(seen: &[Cow<'_, str>], name: &str, limits: &Limits) -> Result<(), I
     Ok(())
 }
 
-/// The value has to be of this kind.
+/// The value must be of this kind.
 pub(crate) fn expect(value: Raw<'_>, kind: Kind, path: &str) -> Result<(), Invalid> {
     let found = value.kind();
     if found == kind { Ok(()) } else { Err(Invalid::kind(path, kind.name().into(), found)) }

@@ -1,6 +1,6 @@
-//! Writing a canonical request for a provider of Responses: OpenAI's models that have no other endpoint or need this
-//! one for tools, and Perplexity, whose form is narrower. Nothing is kept at the provider unless the client asked
-//! for that by name.
+//! Writes a canonical request for a provider of Responses: OpenAI's models that have no other endpoint or need this one
+//! for tools, and Perplexity, whose format is narrower. Nothing is stored at the provider unless the client requested
+//! that explicitly.
 
 use super::{
     abilities::{Abilities, is_perplexity_subset},
@@ -20,7 +20,7 @@ use std::borrow::Cow;
 /// OpenAI refuses a smaller limit.
 const OUTPUT_LIMIT_MIN: u64 = 16;
 
-/// The longest end user's id that is taken.
+/// The longest accepted end user id.
 const USER_BYTES_MAX: usize = 64;
 
 /// Writes a request.
@@ -49,7 +49,7 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
     Ok(encoded(target, writing.out.end(), writing.dropped))
 }
 
-/// What goes to `target`, and where.
+/// The request for `target`, and its path.
 pub(super) fn encoded(target: &Target<'_>, body: Vec<u8>, dropped: Vec<Cow<'static, str>>) -> Encoded {
     let reading = Reading {
         seed: target.seed.to_owned(),
@@ -63,7 +63,7 @@ pub(super) fn encoded(target: &Target<'_>, body: Vec<u8>, dropped: Vec<Cow<'stat
 struct Writing<'w, 'r, 't> {
     request: &'w Request<'r>,
     target: &'w Target<'t>,
-    /// Perplexity's form.
+    /// Perplexity's format.
     narrow: bool,
     abilities: Abilities,
     out: ObjectWriter,
@@ -71,7 +71,7 @@ struct Writing<'w, 'r, 't> {
 }
 
 impl<'w, 'r> Writing<'w, 'r, '_> {
-    /// What changes the answer and has no place here.
+    /// Members that change the answer and cannot be expressed here.
     fn refuse(&self) -> Result<(), Unsupported> {
         let request = self.request;
         if request.n > 1 {
@@ -86,7 +86,7 @@ impl<'w, 'r> Writing<'w, 'r, '_> {
         Ok(())
     }
 
-    /// The first turn as `instructions` where it is one text of the system; the turns that are left.
+    /// The first turn as `instructions` if it is one system text; the remaining turns.
     fn instructions(&mut self) -> &'w [Turn<'r>] {
         let turns = self.request.turns.as_slice();
         if let Some((first, rest)) = turns.split_first()
@@ -116,7 +116,7 @@ impl<'w, 'r> Writing<'w, 'r, '_> {
     fn tools(&mut self) -> Result<(), Unsupported> {
         let request = self.request;
         let choice = request.tool_choice.as_ref().unwrap_or(&ToolChoice::Auto);
-        // Where there is no field for a choice, the list of tools says what it can.
+        // Without a field for a choice, the list of tools expresses it as far as possible.
         let allowed = Allowed::of(Some(choice));
         let offered = |tool: &&Tool<'_>| match choice {
             ToolChoice::Never if self.narrow => false,
@@ -179,7 +179,7 @@ impl<'w, 'r> Writing<'w, 'r, '_> {
         }
     }
 
-    /// `text`, which also holds the verbosity; Perplexity has chat's `response_format` instead.
+    /// `text`, which also contains the verbosity; Perplexity has chat's `response_format` instead.
     fn format(&mut self) -> Result<(), Unsupported> {
         let format = format(&self.request.format, !self.narrow);
         if self.narrow {
@@ -268,7 +268,7 @@ impl<'w, 'r> Writing<'w, 'r, '_> {
                 }
                 What::User if !self.narrow && setting.name == "user" => self.out.raw("user", value),
                 What::ServiceTier if !self.narrow => {
-                    // Anthropic's word for the plain tier.
+                    // Anthropic's name of the standard tier.
                     let plain = setting.value.raw().text().is_some_and(|tier| tier == "standard_only");
                     self.out.raw("service_tier", if plain { "\"default\"" } else { value });
                 }
@@ -279,7 +279,7 @@ impl<'w, 'r> Writing<'w, 'r, '_> {
         }
     }
 
-    /// An end user's id under the name the client used, or OpenAI's newer one.
+    /// An end user id under the client's field name, or OpenAI's newer one.
     fn user(&mut self, setting: &Setting<'_>) {
         let name = if setting.name == "user" { "user" } else { "safety_identifier" };
         let raw = setting.value.raw();
@@ -315,7 +315,7 @@ fn push_tool(tool: &Tool<'_>, list: &mut Vec<u8>) -> Result<(), Unsupported> {
             }
             let nothing = r#"{"type":"object","properties":{}}"#;
             out.raw("parameters", parameters.as_ref().map_or(nothing, |schema| schema.get()));
-            // Unsaid it would mean true here.
+            // If absent it would mean true here.
             out.raw("strict", if strict.unwrap_or(false) { "true" } else { "false" });
             list.extend(out.end());
         }
@@ -358,7 +358,7 @@ fn push_choice(choice: &ToolChoice<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// The form of the answer, with the schema beside its name or, as in chat, one level deeper.
+/// The output format, with the schema beside its name or, as in chat, one level deeper.
 fn format(format: &Format<'_>, flat: bool) -> Option<Vec<u8>> {
     let mut out = ObjectWriter::new();
     let Format::JsonSchema { name, description, schema, strict } = format else {

@@ -155,7 +155,7 @@ fn every_reason_to_finish_has_its_meaning() {
                 "OTHER",
                 "NO_IMAGE",
                 "MODEL_ARMOR",
-                // Nothing was said, and why is not known here: no ordinary end.
+                // No content, and an unknown reason: not an ordinary end.
                 "NEW_ONE",
                 "FINISH_REASON_UNSPECIFIED",
             ],
@@ -257,7 +257,7 @@ fn usage_of_every_convention_ends_in_disjoint_buckets() {
             r#"{"promptTokenCount":5,"cachedContentTokenCount":9,"candidatesTokenCount":1,"thoughtsTokenCount":null}"#,
             report(0, 5, 1, 0),
         ),
-        // Nothing to bill by.
+        // Nothing can be billed from it.
         (r#"{"promptTokenCount":5}"#, None),
         (r#"{"promptTokenCount":5,"totalTokenCount":5}"#, None),
         (r#"{"candidatesTokenCount":5}"#, None),

@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
     ("halves of a pair", golden!("halves.sse"), golden!("halves.events"), None),
 ];
 
-/// One event a line, the usage in words of this file. Prompts have a test of their own.
+/// One event a line, the usage with names of this file. Prompts have a separate test.
 pub(super) fn lines(events: &[Event<'_>]) -> String {
     let line = |event: &Event<'_>| match event {
         Event::Prompt(_) => String::new(),

@@ -1,4 +1,4 @@
-//! Tools and the choice among them on this wire.
+//! Tools and the choice among them in this wire format.
 
 use super::{
     Writing,
@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Tools {
     tools: Vec<Vec<u8>>,
     choice: Option<Vec<u8>>,
-    /// A call is demanded.
+    /// A call is required.
     pub forced: bool,
 }
 
@@ -117,7 +117,7 @@ fn one(
     Ok(out.end())
 }
 
-/// The schema of a strict tool. `None`: the tool is not strict, or cannot be, and keeps its own schema.
+/// The schema of a strict tool. `None`: the tool is not or cannot be strict, and keeps its own schema.
 fn strict_schema(schema: Raw<'_>, strict: Option<bool>, writing: &mut Writing<'_>) -> Option<Json<'static>> {
     strict.filter(|strict| *strict)?;
     let closed = schema::closed(schema).filter(|closed| writing.abilities.json_schema && !closed.narrowed);

@@ -178,7 +178,7 @@ fn a_whole_answer_with_calls_has_ended_for_them_whether_its_host_says_so_or_not(
         let body = edited(&mut edits("xai"), &body, true).unwrap();
         assert_eq!(body["choices"][0]["finish_reason"], "tool_calls");
     }
-    // A stream may go on.
+    // A stream may continue.
     let mut stream = edits("xai");
     edited(&mut stream, &chunk(json!({"tool_calls": calls}), Value::Null), false);
     assert_eq!(stream.take_finish(), None);

@@ -1,5 +1,5 @@
-//! The answer of any host that speaks OpenAI's chat, whole or in chunks, as events. It survives what such hosts
-//! get wrong: gaps, missing indexes, repeated names, parts instead of text, usage in odd places, errors in a 200.
+//! The answer of any host of OpenAI's chat, whole or in chunks, as events. It tolerates typical errors of such hosts:
+//! gaps, missing indexes, repeated names, parts instead of text, usage in unusual places, errors with a success status.
 //! It keeps counters and ids, never text, and passes text and arguments on as they were written.
 
 use super::calls::Calls;
@@ -15,16 +15,16 @@ use std::borrow::Cow;
 /// Where events go.
 pub(super) type Emit<'e> = &'e mut dyn FnMut(Event<'_>);
 
-/// Choices beyond this number are not read: no provider offers more.
+/// Choices above this number are not read: no provider offers more.
 const CHOICES_MAX: u64 = 128;
-/// A longer name of a service tier is none.
+/// A longer name is not a service tier.
 const TIER_BYTES_MAX: usize = 64;
 
 /// Reads one answer.
 pub struct Reader {
     reading: Reading,
     started: bool,
-    /// Nothing more is read: the end or an error was told.
+    /// Nothing more is read: the end or an error was emitted.
     ended: bool,
     service_tier: String,
     choices: Vec<Choice>,
@@ -34,11 +34,11 @@ pub struct Reader {
 struct Choice {
     calls: Calls,
     finished: bool,
-    /// Something was said in deltas.
+    /// Content was emitted from deltas.
     delta_said: bool,
-    /// Something was said, wherever.
+    /// Content was emitted from any place.
     has_said: bool,
-    /// Its last frame had an empty reason for ending.
+    /// Its last frame had an empty finish reason.
     ended_empty: bool,
 }
 
@@ -61,7 +61,7 @@ impl Reader {
         self.object(data, false, frame.event() == Some(b"error"), emit)
     }
 
-    /// The stream has ended: what is still open is closed. A finish is never made up here.
+    /// The stream has ended: open content is closed. A finish is never invented here.
     pub fn close(&mut self, emit: &mut dyn FnMut(Event<'_>)) {
         if !self.ended {
             self.end(emit);
@@ -74,7 +74,7 @@ impl Reader {
             return Err(Unreadable);
         }
         if !self.ended {
-            // A whole answer is whole, whether or not the host says why it ended.
+            // A whole answer is complete, whether or not the host states a finish reason.
             self.infer_finishes(emit);
             self.end(emit);
         }
@@ -89,7 +89,7 @@ impl Reader {
         emit(Event::End);
     }
 
-    /// Finishes the choices of a whole answer whose host does not say why they ended.
+    /// Finishes the choices of a whole answer without finish reasons.
     fn infer_finishes(&mut self, emit: Emit<'_>) {
         for (number, choice) in (0..).zip(&mut self.choices).filter(|(_, choice)| !choice.finished) {
             let reason = if choice.calls.any() { Finish::ToolCalls } else { Finish::Stop };
@@ -97,7 +97,8 @@ impl Reader {
         }
     }
 
-    /// Finishes the choices that ended in whole calls and an empty reason. Without any reason an answer is cut off.
+    /// Finishes the choices that ended in complete calls and an empty reason. Without a reason an answer counts as cut
+    /// off.
     fn finish_calls(&mut self, emit: Emit<'_>) {
         for (number, choice) in (0..).zip(&mut self.choices) {
             if choice.ended_empty && !choice.finished && choice.calls.are_whole() {
@@ -241,7 +242,7 @@ struct Envelope<'a> {
     usage: Option<Raw<'a>>,
     choices: Vec<Raw<'a>>,
     has_choices: bool,
-    /// A message at the top, as in the errors of hosts that do not wrap them.
+    /// A message at the top level, as in the errors of hosts without an envelope.
     message: Option<Raw<'a>>,
 }
 
@@ -263,11 +264,11 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// The error that this is instead of an answer.
+    /// The error, if this is one instead of an answer.
     fn error(&self, named_error: bool) -> Option<Raw<'a>> {
         let bare = named_error || !self.has_choices && self.message.is_some();
         match self.error.filter(|error| !error.is_idle()) {
-            // A bare text stands beside its code.
+            // A plain text beside its code.
             Some(error) if error.kind() == Kind::String => Some(self.whole),
             Some(error) => Some(error),
             None => bare.then_some(self.whole),
@@ -310,7 +311,7 @@ impl<'a> ChoiceMembers<'a> {
         self.finish_reason.is_some_and(|reason| reason.get() == "\"\"")
     }
 
-    /// The host broke down while it answered.
+    /// The host failed while it answered.
     fn failure(&self) -> Option<Json<'a>> {
         let word = self.finish_word()?;
         if !matches!(word.as_str(), "error" | "insufficient_system_resource") {
@@ -325,7 +326,7 @@ impl<'a> ChoiceMembers<'a> {
         self.finish_word().is_some() || [self.delta, self.message].into_iter().flatten().any(says_anything)
     }
 
-    /// What is said. Some hosts write a message beside the delta: the whole answer so far, or all of it at once.
+    /// The content. Some hosts write a message beside the delta: the whole answer so far, or all of it at once.
     fn spoken(&self, whole: bool, delta_said: bool) -> Option<Raw<'a>> {
         let delta = self.delta.filter(|delta| says_anything(*delta));
         match (whole, delta_said) {
@@ -341,11 +342,11 @@ fn says_anything(said: Raw<'_>) -> bool {
     said.members().iter().any(|member| member.key != "role" && !member.value.is_idle())
 }
 
-/// Everything a delta or message says but its calls.
+/// The content of a delta or message except its calls.
 fn say(delta: &[Member<'_>], choice: u32, emit: Emit<'_>) {
     let mut tell = |delta: Delta<'_>| emit(Event::Said { choice, delta });
     let text = |key: &str| last(delta, key).and_then(Escaped::of).filter(|text| !text.is_empty());
-    // Hosts that use both names say the same under both.
+    // Hosts that use both names write the same under both.
     if let Some(reasoning) = text("reasoning_content").or_else(|| text("reasoning")) {
         tell(Delta::Reasoning(reasoning));
     }
@@ -367,7 +368,7 @@ fn say(delta: &[Member<'_>], choice: u32, emit: Emit<'_>) {
     }
 }
 
-/// The text of a list of parts, and the thoughts in it.
+/// The text of a list of parts, and the reasoning in it.
 pub(in super::super) fn content_of_parts(parts: Raw<'_>) -> (Escaped<'static>, Escaped<'static>) {
     let (mut text, mut thought) = (Escaped::default(), Escaped::default());
     for part in parts.elements() {
@@ -410,7 +411,7 @@ fn citation(raw: Raw<'_>) -> Option<Citation<'_>> {
     })
 }
 
-/// In OpenAI's shape; lists of tokens and numbers side by side are put into it.
+/// In OpenAI's format; parallel lists of tokens and numbers are converted to it.
 fn logprobs(raw: Raw<'_>) -> Option<Json<'_>> {
     let members = raw.members();
     let filled = |key: &str| last(&members, key).filter(|list| !list.is_empty());
@@ -428,8 +429,8 @@ fn logprobs(raw: Raw<'_>) -> Option<Json<'_>> {
     Some(Json::trusted(format!(r#"{{"content":[{}]}}"#, entries.join(","))))
 }
 
-/// Why the answer ended. After a call it ended for the call, though some hosts say stop. A word that is not known is an
-/// ordinary end only where something was said.
+/// The finish reason. After a call the answer ended for the call, although some hosts state "stop". An unknown reason
+/// is an ordinary end only if some content was emitted.
 fn reason(word: &str, calls: bool, has_said: bool) -> Finish {
     match word {
         "length" | "model_length" | "max_tokens" => Finish::Length,

@@ -1,6 +1,6 @@
-//! The canonical request as a chat request. First the plain OpenAI form is written; then it is read and encoded
-//! for the host as a client's own would be, so that a host's differences are known in one place. What chat cannot
-//! say is refused when it changes the answer, else left out and named as the client called it.
+//! The canonical request as a chat request. First the plain OpenAI format is written; then it is read and encoded for
+//! the host like a client's own request, so that a host's differences are known in one place. A field that chat cannot
+//! express is refused if it changes the answer, else left out and listed by the client's name.
 
 use super::{
     super::request,
@@ -18,10 +18,10 @@ use std::{borrow::Cow, fmt::Write};
 
 /// OpenAI's limit for an end user's id.
 const USER_CHARS_MAX: usize = 64;
-/// A schema has to have a name.
+/// A schema must have a name.
 const UNNAMED_SCHEMA: &str = "answer";
 
-/// Writes `request` for a provider that speaks OpenAI's chat.
+/// Writes `request` for a provider of OpenAI's chat.
 pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsupported> {
     let mut plain =
         Plain { request, target, out: ObjectWriter::new(), said: Vec::new(), dropped: Vec::new() };
@@ -61,21 +61,21 @@ pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsu
     Ok(encoded)
 }
 
-/// Why a value that another dialect takes does not fit.
+/// Why a value of another dialect does not fit.
 const NO_PLACE: &str = ": its value has no place in a chat request";
 
-/// What the client calls the member.
+/// The client's name of the member.
 fn clients_name(said: &[(&'static str, String)], name: Cow<'static, str>) -> Cow<'static, str> {
     let renamed = said.iter().find(|(member, _)| *member == name);
     renamed.map_or(name, |(_, clients)| clients.clone().into())
 }
 
-/// A plain chat request that is being written.
+/// A plain chat request in progress.
 struct Plain<'r> {
     request: &'r Request<'r>,
     target: &'r Target<'r>,
     out: ObjectWriter,
-    /// Members written for a setting, and what the client calls it.
+    /// Members written for a setting, and the client's name of it.
     said: Vec<(&'static str, String)>,
     dropped: Vec<Cow<'static, str>>,
 }
@@ -138,7 +138,7 @@ impl Plain<'_> {
                 Err(Unsupported::because("tool_choice", ": there are no tools"))
             };
         }
-        // Only OpenAI takes a choice of several; elsewhere the others are not offered.
+        // Only OpenAI supports a choice between several; elsewhere the others are not offered.
         let narrowed = match &request.tool_choice {
             Some(ToolChoice::Allowed { names, .. }) if self.host() != "openai" => Allowed::names(names),
             _ => Allowed::of(None),
@@ -173,7 +173,7 @@ impl Plain<'_> {
                 }
                 match parameters {
                     Some(parameters) => function.raw("parameters", parameters.get()),
-                    // Mistral wants them, empty or not.
+                    // Mistral requires them, empty or not.
                     None if self.host() == "mistral" => {
                         function.raw("parameters", r#"{"type":"object","properties":{}}"#);
                     }
@@ -272,8 +272,8 @@ impl Plain<'_> {
         }
     }
 
-    /// What the host calls the setting; `None` where it does not take it (the hosts' API references and SDKs,
-    /// November 2026). What most take is judged later, with the host's own row of differences.
+    /// The host's name of the setting; `None` if it does not support it (the hosts' API references and SDKs, November
+    /// 2026). Settings that most hosts support are checked later, with the host's own row of differences.
     fn name_of(&self, setting: &Setting<'_>, value: Raw<'_>) -> Option<&'static str> {
         let host = self.host();
         let at = |hosts: &[&str], name| hosts.contains(&host).then_some(name);
@@ -290,7 +290,7 @@ impl Plain<'_> {
                 Some("safety_identifier")
             }
             What::User => Some("user"),
-            // Words of other dialects; chat's own are each host's to judge.
+            // Values of other dialects; each host checks chat's own values.
             What::ServiceTier if matches!(value.get(), "\"standard_only\"" | "\"standard\"") => None,
             What::ServiceTier => Some("service_tier"),
             What::Metadata => at(&["openai", "mistral"], "metadata"),
@@ -327,7 +327,7 @@ fn push_named(out: &mut Vec<u8>, name: &Escaped<'_>) {
     out.extend(choice.end());
 }
 
-/// An id that is too long is told apart by its hash.
+/// An id that is too long is replaced by its hash.
 fn push_user(value: &Json<'_>, out: &mut Vec<u8>) {
     match value.raw().text().filter(|id| id.chars().count() > USER_CHARS_MAX) {
         None => out.extend_from_slice(value.get().as_bytes()),

@@ -1,11 +1,12 @@
-//! Tools that the client runs itself, on wires that have functions only: out as functions, back as items of their kind.
+//! Tools that the client runs itself, in wire formats that have only functions: sent as functions, returned as items of
+//! their kind.
 
 use super::*;
 use crate::{AnswerReader, ClientRequest, ClientWriter, Encoded, canonical::ToolKind};
 use serde_json::{Value, json};
 
-/// A kind of tool: how a request lists it, a call and its result in the history, the function that a target knows, the
-/// arguments that its model writes, and the item that the client gets.
+/// A kind of tool: its form in a request, a call and its result in the history, the target's function, the arguments
+/// that its model writes, and the client's item.
 struct Case {
     tool: Value,
     call: Value,
@@ -112,7 +113,7 @@ fn calling(dialect: Dialect, name: &str, arguments: &Value) -> String {
     .to_string()
 }
 
-/// The names of all functions that a request of any wire lists.
+/// The names of all functions in a request of any wire format.
 fn functions(body: &Value) -> Vec<String> {
     let tools = body["tools"].as_array().unwrap();
     let declared = tools.iter().flat_map(|tool| match tool["functionDeclarations"].as_array() {
@@ -315,7 +316,7 @@ fn a_provider_that_speaks_responses_gets_everything_as_it_came_but_our_ids() {
             (&json["tools"][0], &json["input"][0], &json["input"][1]),
             (&case.tool, &kept, &case.result)
         );
-        // One that takes functions only, and whose answers pass as they are.
+        // A provider that supports only functions, and whose answers pass unchanged.
         let text = body.to_string();
         let refused = request(&text).encode(&target("perplexity", "perplexity/sonar")).unwrap_err();
         assert_eq!(refused.field, "tools");
@@ -351,7 +352,7 @@ fn a_search_of_the_web_crosses_dialects_as_far_as_it_can_be_said_there() {
         let refused = request.encode(&target_of(provider, model)).unwrap_err();
         assert!(refused.field.starts_with("tools"), "{provider} {tool}: {refused}");
     }
-    // A refused tool is named with its place and its type, also inside of a namespace.
+    // A refused tool is reported with its place and its type, also inside a namespace.
     for (tools, place) in [
         (json!([{ "type": "function", "name": "f" }, { "type": "code_interpreter" }]), "tools[1]"),
         (

@@ -3,7 +3,7 @@ use crate::Unreadable;
 use pretty::assert_lines;
 
 mod pretty {
-    /// Compares line by line, so that the first difference is told.
+    /// Compares line by line, so that the first difference is reported.
     pub fn assert_lines(case: &str, found: &str, expected: &str) {
         for (number, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
             assert_eq!(found, expected, "{case}, line {number}");
