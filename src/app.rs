@@ -9,6 +9,7 @@ mod metrics;
 mod models;
 mod newcomers;
 mod payments;
+mod records;
 mod traces;
 mod transports;
 
@@ -18,11 +19,7 @@ use crate::{
         passwords::Passwords,
     },
     alerts::Alerts,
-    billing::{
-        batch::Ledger,
-        ledger::LedgerLimits,
-        record::{RecordLimits, Recorder},
-    },
+    billing::{batch::Ledger, ledger::LedgerLimits, record::Recorder},
     config::Config,
     credentials::{platform::PlatformKeys, uses::KeyUses},
     dashboard::{self, Origin},
@@ -287,7 +284,7 @@ async fn gateway(
         },
         lease: Lease::new(leased_at),
         ledger: Ledger::start(&vital, ambient.clone(), instance, LedgerLimits::default()),
-        recorder: Recorder::start(&vital, ambient.clone(), RecordLimits::default()),
+        recorder: Recorder::start(&vital, ambient.clone(), records::limits(config)),
         db: db.clone(),
         installation: installation.clone(),
         authenticator: authenticator.clone(),

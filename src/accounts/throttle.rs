@@ -144,7 +144,12 @@ impl Throttle {
         let Some(shared) = self.shared.as_ref().filter(|_| subject.is_shared()) else { return Ok(()) };
         match shared.attempt(&subject).await {
             Ok(0) => Ok(()),
-            Ok(wait_ms) => Err(TooMany::after(wait_ms)),
+            Ok(wait_ms) => {
+                // It was not made, so that it does not count here either.
+                let mut full_at = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+                *full_at = rate.refund(*full_at);
+                Err(TooMany::after(wait_ms))
+            }
             Err(error) => {
                 // What follows needs the database anyway.
                 tracing::warn!(error.cause = %error, "an attempt was counted in this process alone");

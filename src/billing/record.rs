@@ -2,6 +2,7 @@
 //! however long the database is away; only the end of the process loses it. The queue is bounded in bytes, and each
 //! organization has a share of it: where that is full, the organization's new requests are refused before they begin.
 
+mod free_receipts;
 mod writer;
 
 use crate::{
@@ -39,6 +40,8 @@ pub struct RecordLimits {
     pub retry_pause: Duration,
     /// Tries of one record, while the database writes others, after which it is set aside.
     pub tries_max: u32,
+    /// Receipts of uncharged requests of one organization that are kept for one day (UTC).
+    pub free_receipts_per_day_max: u64,
     /// The writer counts as stalled when nothing was written for this long although something is queued.
     pub stalled_after: Duration,
 }
@@ -54,6 +57,7 @@ impl Default for RecordLimits {
             write_timeout: Duration::from_secs(5),
             retry_pause: Duration::from_millis(250),
             tries_max: 5,
+            free_receipts_per_day_max: u64::MAX,
             stalled_after: Duration::from_secs(10),
         }
     }
@@ -99,7 +103,8 @@ pub struct RecordState {
     pub bytes: usize,
     /// Records that the database refuses by themselves; given up.
     pub set_aside: u64,
-    /// Receipts of refused requests that were not kept because their organization's share was full.
+    /// Receipts that were not kept: of refused requests, because their organization's share of the queue was full, and of
+    /// uncharged requests, because it has as many as are kept for a day.
     pub shed: u64,
     pub stalled: bool,
 }
@@ -190,6 +195,16 @@ impl Shared {
         if let Some(share) = self.share(record.scope) {
             share.fetch_add(bytes, Ordering::Relaxed);
         }
+    }
+
+    /// The receipt of a queued record is not kept.
+    fn drop_receipt(&self, record: &mut Record) {
+        let bytes = record.receipt.take().map_or(0, |receipt| receipt.len());
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(share) = self.share(record.scope) {
+            share.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.shed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// These records are written, or set aside.

@@ -15,6 +15,8 @@ pub struct AccountLimits {
     pub provider_keys_max: i64,
     /// Webhooks of one organization.
     pub webhooks_max: usize,
+    /// Receipts of uncharged requests of one organization that are kept for one day (UTC).
+    pub free_receipts_per_day_max: u64,
     /// Answers of idempotent requests that one organization may have stored.
     pub idempotency_bytes_max: i64,
     /// Organizations that one person may belong to.
@@ -60,6 +62,7 @@ impl Reader<'_> {
             members_max: self.between("KAIROSROUTE_MEMBERS_MAX", 1, 1_000_000),
             provider_keys_max: self.between("KAIROSROUTE_PROVIDER_KEYS_MAX", 1, 1_000_000),
             webhooks_max: self.between("KAIROSROUTE_WEBHOOKS_MAX", 1, 1_000),
+            free_receipts_per_day_max: self.between("KAIROSROUTE_FREE_RECEIPTS_PER_DAY_MAX", 0, u64::MAX),
             idempotency_bytes_max: self.between(
                 "KAIROSROUTE_IDEMPOTENCY_BYTES_PER_ORGANIZATION_MAX",
                 0,

@@ -60,6 +60,11 @@ pub static VARIABLES: &[Variable] = &[
         "1000",
         "stored provider keys of one organization; one API key holds up to 100 of them",
     ),
+    variable(
+        "KAIROSROUTE_FREE_RECEIPTS_PER_DAY_MAX",
+        "1000000",
+        "receipts of uncharged requests (own keys, cache) of one organization that a process keeps for one day (UTC)",
+    ),
     variable("KAIROSROUTE_WEBHOOKS_MAX", "10", "webhooks for alerts of one organization"),
     variable(
         "KAIROSROUTE_IDEMPOTENCY_BYTES_PER_ORGANIZATION_MAX",

@@ -97,7 +97,7 @@ pub struct OpenRequest {
     serving: Option<Serving>,
     /// The units that it holds of rate limits, over all turns.
     pub ticket: Option<Arc<Ticket>>,
-    pub rates: RateStandings,
+    pub rates: Option<Box<RateStandings>>,
     /// No rate limit applies, because it has a request-scoped key.
     pub bypasses_rates: bool,
     /// Its permit as a running request, also while abandoned.
@@ -205,7 +205,7 @@ impl OpenRequest {
             prompt_tokens: 0,
             measured: Usage::default(),
             ticket: None,
-            rates: RateStandings::default(),
+            rates: None,
             bypasses_rates: false,
             permit: Some(Arc::new(permit)),
             _token: gateway.tasks.token(),

@@ -84,6 +84,19 @@ pub async fn admit(
         open.bypasses_rates = true;
         return Ok(());
     }
+    // Most requests have no limits; the future of those that have is not part of every request's.
+    Box::pin(take(inbound, head, end_user, open)).await
+}
+
+/// Takes of each limit in turn; what was taken is given back where one of them is used up.
+async fn take(
+    inbound: &Inbound<'_>,
+    head: &Head<'_>,
+    end_user: Option<String>,
+    open: &mut OpenRequest,
+) -> Result<(), Failure> {
+    let principal = &inbound.principal;
+    let (key, organization) = (&principal.policy.rules, &principal.organization.rates);
     let api_key = principal.api_key_id.0;
     let subjects = [
         Some((LimitOwner::ApiKey, api_key, key.rates)),
@@ -186,12 +199,12 @@ fn end_user_id(api_key: Uuid, user: &str) -> Uuid {
 
 /// Of several limits, the one with the least left is reported.
 fn note_standing(open: &mut OpenRequest, metric: Metric, standing: Option<Standing>) {
+    let Some(standing) = standing.filter(|_| metric != Metric::Concurrent) else { return };
+    let rates = open.rates.get_or_insert_default();
     let known = match metric {
-        Metric::Requests => &mut open.rates.requests,
-        Metric::Tokens => &mut open.rates.tokens,
-        Metric::Concurrent => return,
+        Metric::Tokens => &mut rates.tokens,
+        Metric::Requests | Metric::Concurrent => &mut rates.requests,
     };
-    let Some(standing) = standing else { return };
     if known.is_none_or(|known| standing.remaining < known.remaining) {
         *known = Some(standing);
     }

@@ -43,7 +43,7 @@ pub struct ResponseMeta {
     pub by_byok_api_key: bool,
     pub cache: CacheUse,
     /// The state of its rate limits.
-    pub rates: RateStandings,
+    pub rates: Option<Box<RateStandings>>,
     /// No rate limit applies.
     pub bypasses_rates: bool,
 }
@@ -99,7 +99,7 @@ impl ResponseMeta {
             advice: open.advice().cloned(),
             fallback_reason: open.history.fallback_reason(),
             dropped: open.history.dropped().to_vec(),
-            rates: open.rates,
+            rates: open.rates.clone(),
             bypasses_rates: open.bypasses_rates,
             by_byok_api_key: served.is_some() && all().all(|served| served.by_byok_api_key),
             cache: open.cache.used,

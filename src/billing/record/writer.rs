@@ -1,7 +1,7 @@
 //! The one task that writes records. A batch that fails while the database writes others is halved until the record at
 //! fault is alone; that one is tried a few times and then set aside, so that it never holds up the others.
 
-use super::{Item, Record, Shared, bytes_of};
+use super::{Item, Record, Shared, bytes_of, free_receipts::FreeReceipts};
 use crate::{
     domain::ambient::Ambient,
     store::{Db, KeptConnection, StoreError, usage},
@@ -15,6 +15,7 @@ pub(super) struct Writer {
     inbox: mpsc::UnboundedReceiver<Item>,
     shared: Arc<Shared>,
     connection: Option<KeptConnection>,
+    free_receipts: FreeReceipts,
 }
 
 impl Writer {
@@ -24,7 +25,8 @@ impl Writer {
         inbox: mpsc::UnboundedReceiver<Item>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { db, ambient, inbox, shared, connection: None }
+        let free_receipts = FreeReceipts::new(shared.limits.free_receipts_per_day_max);
+        Self { db, ambient, inbox, shared, connection: None, free_receipts }
     }
 
     pub(super) async fn run(mut self) {
@@ -43,7 +45,12 @@ impl Writer {
             let (mut records, mut barriers) = (Vec::with_capacity(items.len()), Vec::new());
             for item in items.drain(..) {
                 match item {
-                    Item::Record(record) => records.push(*record),
+                    Item::Record(mut record) => {
+                        if !self.free_receipts.keeps(&record, self.ambient.now()) {
+                            self.shared.drop_receipt(&mut record);
+                        }
+                        records.push(*record);
+                    }
                     Item::Barrier(reply) => barriers.push(reply),
                 }
             }

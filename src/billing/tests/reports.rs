@@ -132,6 +132,27 @@ async fn usage_sums_by_each_grouping_within_one_organization() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_of_what_is_not_charged_are_kept_up_to_a_number_a_day() {
+    let test = TestDb::create().await;
+    let (scope, other) = (test.organization(0).await, test.organization(0).await);
+    let limits = RecordLimits { free_receipts_per_day_max: 6, ..RecordLimits::default() };
+    let recorder = Recorder::start(&test.db, test.ambient.clone(), limits);
+    let key = ApiKeyId(test.ambient.uuid());
+    let free = || UsageRow { charge: NanoUsd::ZERO, ..usage_row("m", 1) };
+    let charged = || UsageRow { charge: NanoUsd(105), ..usage_row("m", 0) };
+    // Each is recorded twice.
+    for _ in 0..5 {
+        record(&test, &recorder, scope, key, free()).await;
+        record(&test, &recorder, scope, key, charged()).await;
+    }
+    record(&test, &recorder, other, key, free()).await;
+    recorder.flush().await;
+    assert_eq!(test.number("SELECT count(*) FROM usage").await, 11);
+    assert_eq!(test.number("SELECT count(*) FROM receipt").await, 3 + 5 + 1);
+    assert_eq!((recorder.state().shed, recorder.state().bytes), (4, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_endpoint_has_a_kind_of_its_own_and_no_other_word_is_kept() {
     let test = TestDb::create().await;
     let scope = test.organization(0).await;

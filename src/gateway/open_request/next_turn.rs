@@ -50,7 +50,7 @@ impl OpenRequest {
             undelivered: false,
             serving: None,
             ticket: self.ticket.clone(),
-            rates: self.rates,
+            rates: self.rates.clone(),
             bypasses_rates: self.bypasses_rates,
             permit: self.permit.clone(),
             _token: self.gateway.tasks.token(),

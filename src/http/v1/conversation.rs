@@ -350,13 +350,14 @@ fn each_header(meta: &ResponseMeta, mut put: impl FnMut(HeaderName, HeaderValue)
     if meta.by_byok_api_key || meta.bypasses_rates {
         put(RATE_LIMIT_BYPASS, HeaderValue::from_static("BYOK API key used"));
     }
+    let rates = meta.rates.as_deref().copied().unwrap_or_default();
     let mut text = |name, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
             put(name, value);
         }
     };
     for ([limit, remaining, reset], standing) in
-        [(REQUEST_RATES, meta.rates.requests), (TOKEN_RATES, meta.rates.tokens)]
+        [(REQUEST_RATES, rates.requests), (TOKEN_RATES, rates.tokens)]
     {
         if let Some(standing) = standing {
             text(limit, standing.limit.to_string());
