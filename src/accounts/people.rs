@@ -61,6 +61,8 @@ pub struct Login {
     pub invitation: Option<Secret>,
 }
 
+/// Under this name, which no network has, the sign-ups of all networks are counted.
+const EVERYWHERE: &str = "all";
 /// API keys of one page of an overview.
 const PAGE_DEFAULT: i64 = 100;
 const PAGE_MAX: i64 = 1_000;
@@ -329,6 +331,12 @@ async fn enroll(
             if !organizations::count_signup(tx, day, &network, limits.signups_per_day_max).await? {
                 return Err(AccountError::Limited(
                     "Too many organizations were signed up from this address today; try again tomorrow",
+                ));
+            }
+            // The row that all sign-ups share is locked last, and shortly.
+            if !organizations::count_signup(tx, day, EVERYWHERE, limits.signups_of_all_per_day_max).await? {
+                return Err(AccountError::Limited(
+                    "Too many organizations were signed up on this installation today; try again tomorrow",
                 ));
             }
             let scope = organizations::insert(tx, id, name, now).await?;

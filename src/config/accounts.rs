@@ -23,6 +23,8 @@ pub struct AccountLimits {
     pub organizations_per_person_max: i64,
     /// Organizations that one address may sign up on one day (UTC).
     pub signups_per_day_max: i32,
+    /// Organizations that may be signed up on one day (UTC), from all addresses.
+    pub signups_of_all_per_day_max: i32,
     /// Refused requests of one API key per minute, before it is answered 429.
     pub refusals_per_key_minute_max: u32,
     /// Refused requests without a valid credential from one address per minute, before it is answered 429.
@@ -70,6 +72,7 @@ impl Reader<'_> {
             ),
             organizations_per_person_max: self.between("KAIROSROUTE_ORGANIZATIONS_PER_PERSON_MAX", 1, 1_000),
             signups_per_day_max: self.between("KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX", 1, 1_000_000),
+            signups_of_all_per_day_max: self.between("KAIROSROUTE_SIGNUPS_PER_DAY_MAX", 1, i32::MAX),
             refusals_per_key_minute_max: self.between(
                 "KAIROSROUTE_REFUSALS_PER_KEY_MINUTE_MAX",
                 1,

@@ -49,6 +49,11 @@ pub static VARIABLES: &[Variable] = &[
         "new organizations that one address (IPv6: one /64 network) may sign up on one day (UTC)",
     ),
     variable(
+        "KAIROSROUTE_SIGNUPS_PER_DAY_MAX",
+        "10000",
+        "new organizations that may sign up on one day (UTC), from all addresses together",
+    ),
+    variable(
         "KAIROSROUTE_ORGANIZATIONS_PER_PERSON_MAX",
         "100",
         "organizations that one person may belong to",

@@ -149,10 +149,11 @@ async fn failed_log_ins_are_throttled_where_they_come_from_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn an_address_signs_up_so_many_organizations_a_day() {
+async fn an_address_and_all_together_sign_up_so_many_organizations_a_day() {
     let stack = Stack::builder()
         .env("KAIROSROUTE_TRUSTED_PROXIES", "127.0.0.0/8")
         .env("KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX", "2")
+        .env("KAIROSROUTE_SIGNUPS_PER_DAY_MAX", "3")
         .start()
         .await;
     let sign_up = async |email: &str, address: &str| {
@@ -167,6 +168,12 @@ async fn an_address_signs_up_so_many_organizations_a_day() {
     assert_eq!(third.header("x-should-retry"), "false");
     assert_eq!(stack.database.number("SELECT count(*) FROM app_user").await, 2);
     assert_eq!(sign_up("c@example.test", "2001:db8:0:1::2").await.status, 201);
+    let fourth = sign_up("d@example.test", "203.0.113.7").await;
+    assert_eq!((fourth.status, fourth.code().as_str()), (429, "rate_limit_exceeded"), "three in all");
+    assert_eq!(
+        stack.database.number("SELECT count::bigint FROM signup_count WHERE network = 'all'").await,
+        3
+    );
 }
 
 #[tokio::test]

@@ -148,6 +148,7 @@ impl Builder {
             ("KAIROSROUTE_REFUSALS_PER_KEY_MINUTE_MAX", "100000"),
             ("KAIROSROUTE_REFUSALS_PER_ADDRESS_MINUTE_MAX", "100000"),
             ("KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX", "100000"),
+            ("KAIROSROUTE_SIGNUPS_PER_DAY_MAX", "100000"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();

@@ -50,7 +50,8 @@ async fn stack() -> Stack {
     let builder = Stack::builder()
         .env("KAIROSROUTE_REFUSALS_PER_KEY_MINUTE_MAX", many)
         .env("KAIROSROUTE_REFUSALS_PER_ADDRESS_MINUTE_MAX", many)
-        .env("KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX", many);
+        .env("KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX", many)
+        .env("KAIROSROUTE_SIGNUPS_PER_DAY_MAX", many);
     builder.start().await
 }
 
@@ -67,7 +68,12 @@ async fn every_answer_to_a_person_is_in_the_document() {
     let stack = stack().await;
     let customer = stack.customer("10").await;
     // Without those that end the session itself.
-    walk(&stack, "^/api/(auth$|auth/keys|members|billing|usage)", Some(&customer.session)).await;
+    walk(
+        &stack,
+        "^/api/(auth$|auth/keys|members|billing|usage|organization|webhooks)",
+        Some(&customer.session),
+    )
+    .await;
     stack.finish().await;
 }
 
