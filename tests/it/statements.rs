@@ -16,7 +16,12 @@ const OVER_MANY: &[(&str, &str)] = &[
     ("DELETE FROM idempotency WHERE (org_id, id) IN", "prunes kept answers"),
     ("DELETE FROM receipt WHERE (org_id, id) IN", "prunes receipts of refusals"),
     ("DELETE FROM invitation WHERE (org_id, id) IN", "prunes ended invitations"),
-    ("WITH room AS MATERIALIZED", "the ledger's flush of holds alone, matched likewise"),
+    (
+        "a.posted - a.held AS free FROM credit_account a",
+        "the ledger's flush of holds alone, matched likewise",
+    ),
+    ("DELETE FROM alert WHERE (org_id, id) IN", "prunes old alerts"),
+    ("FROM alert_delivery WHERE next_at <= $1", "takes alerts that are due"),
     ("DELETE FROM usage_touched", "takes from the queue of sums to be made anew"),
     ("DELETE FROM usage_rollup r", "sums that are made anew, matched by organization and time"),
     ("requested = s.requested, model = s.model", "fills columns of older receipts, matched likewise"),

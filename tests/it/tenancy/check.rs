@@ -34,6 +34,7 @@ pub struct World<'a> {
     invitation_id: String,
     pub receipt: String,
     pub shared_key: String,
+    webhook: String,
     /// Of the victim.
     token: String,
     tables: Vec<String>,
@@ -67,14 +68,18 @@ impl<'a> World<'a> {
         let shared = json!({ "providerKeys": { "OpenAI": "sk-shared-12345678" } });
         let shared = stack.request("PATCH", "/api/provider-keys").bearer(&victim.session).json(&shared);
         let shared = shared.send().await.json();
+        let webhook = json!({ "url": "https://example.com/alerts" });
+        let webhook = stack.post("/api/webhooks", &victim.session, &webhook).await.json();
         let mut tables = stack.database.tables().await;
         // A lease is renewed by itself.
         // What jobs write of themselves.
-        tables.retain(|table| !["instance", "host_health"].contains(&table.as_str()));
+        // Attempts are counted, whoever makes them.
+        tables.retain(|table| !["instance", "host_health", "throttle"].contains(&table.as_str()));
         Self {
             invitation_id: text(&invited["invitationId"]),
             receipt: reply.receipt_id().to_owned(),
             shared_key: text(&shared["providerKeys"][0]["id"]),
+            webhook: text(&webhook["id"]),
             token: stack.token(&victim.key).await,
             stack,
             victim,
@@ -93,6 +98,7 @@ impl<'a> World<'a> {
             .replace("{invitation}", &self.invitation_id)
             .replace("{receipt}", &self.receipt)
             .replace("{shared}", &self.shared_key)
+            .replace("{webhook}", &self.webhook)
     }
 
     pub async fn rows(&self) -> Vec<Vec<String>> {
@@ -237,6 +243,10 @@ fn samples(route: &Route) -> Vec<Tried> {
         ("POST", "/api/provider-keys/{provider}/test") => {
             vec![("/api/provider-keys/openai/test?id={shared}", None, true)]
         }
+        ("DELETE", "/api/webhooks") => vec![("/api/webhooks?webhookId={webhook}", None, true)],
+        ("DELETE", "/api/webhooks/{id}") => vec![("/api/webhooks/{webhook}", None, true)],
+        ("POST", "/api/webhooks/{id}/rotate") => vec![("/api/webhooks/{webhook}/rotate", None, true)],
+        ("POST", "/api/webhooks/{id}/test") => vec![("/api/webhooks/{webhook}/test", None, true)],
         ("POST", "/api/members") => vec![("/api/members", Some(invite), false)],
         ("PATCH", "/api/members") => vec![("/api/members?userId={user}", Some(user), true)],
         ("PATCH", "/api/members/{id}") => vec![("/api/members/{user}", Some(user), true)],
