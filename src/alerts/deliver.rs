@@ -13,7 +13,6 @@ use crate::{
     },
 };
 use futures_util::future::join_all;
-use reqwest::header::CONTENT_TYPE;
 use std::{sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -165,7 +164,7 @@ impl Alerts {
             .client
             .post(url)
             .timeout(TIME_MAX)
-            .header(CONTENT_TYPE, "application/json")
+            .header("content-type", "application/json")
             .header("webhook-id", id.to_string())
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)

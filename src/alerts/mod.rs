@@ -5,8 +5,6 @@ mod deliver;
 mod find;
 mod letter;
 mod sign;
-#[cfg(test)]
-mod tests;
 
 pub use crate::store::webhooks::Webhook;
 pub use deliver::Attempt;
@@ -195,3 +193,6 @@ async fn audit(
     let entry = AuditEntry { org: Some(scope.org_id()), actor, action, subject: &subject };
     audit_log::insert(connection, ambient, &entry).await
 }
+
+#[cfg(test)]
+mod tests;
