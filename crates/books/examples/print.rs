@@ -1,5 +1,5 @@
-//! Writes a made-up statement with so many lines of charges to standard output, to look at its printed form:
-//! `cargo run -p kairosroute-books --example print -- 3000 > statement.html`.
+//! Writes an example statement with this many lines of charges to standard output, to check its printed form: `cargo
+//! run -p kairosroute-books --example print -- 3000 > statement.html`.
 
 use kairosroute_books::{
     print::{Paper, page},

@@ -1,6 +1,6 @@
-//! How a report reads a range of usage with few rows: as whole days where no step of the report begins within, else in
-//! steps of 15 minutes. A day is 24 hours from any quarter of an hour in UTC; the sums of days from midnight UTC are
-//! always kept, those from another quarter (the days of a time zone) for organizations that read them.
+//! How a report reads a range of usage with few rows: as whole days if no step of the report begins inside them, else
+//! in steps of 15 minutes. A day is 24 hours from any quarter of an hour in UTC. The sums of days from midnight UTC are
+//! always kept; those from another quarter (the days of a time zone) are kept for organizations that read them.
 
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
@@ -9,22 +9,22 @@ const STEP_SECONDS: i64 = 900;
 /// Steps of 15 minutes in a day.
 pub const STEPS_PER_DAY: i16 = 96;
 const DAY: i64 = STEPS_PER_DAY as i64;
-/// The sums of a zone's days are worth keeping from so many days in one report on.
+/// From this number of days in one report on, the sums of a zone's days are worth keeping.
 const DAYS_WANTED: usize = 31;
-/// A zone has at most two offsets in a year, but for the few whose law changes.
+/// A zone has at most two offsets in a year, except the few whose law changes.
 const PHASES_WANTED_MAX: usize = 2;
 
-/// Whole days in a row, each of 24 hours.
+/// Consecutive whole days, each of 24 hours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Days {
-    /// In which quarter of an hour in UTC they begin: 0 is midnight.
+    /// The quarter of an hour in UTC in which they begin: 0 is midnight.
     pub phase: i16,
     pub first: OffsetDateTime,
     /// The end of the last.
     pub past: OffsetDateTime,
 }
 
-/// Steps of 15 minutes in a row.
+/// Consecutive steps of 15 minutes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Steps {
     pub first: OffsetDateTime,
@@ -32,7 +32,8 @@ pub struct Steps {
     pub past: OffsetDateTime,
 }
 
-/// Days and steps that together are a range, each part of it once. A step that the range cuts is in it whole.
+/// Days and steps that together make up a range, each part of it once. A step at the edge of the range is included
+/// completely.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Cover {
     pub days: Vec<Days>,
@@ -40,8 +41,8 @@ pub struct Cover {
 }
 
 impl Cover {
-    /// Covers `from..to`. No day reaches across one of `boundaries`, the beginnings of the report's steps. `kept` are
-    /// the phases other than 0 of which days are kept.
+    /// Covers `from..to`. No day crosses one of `boundaries`, the beginnings of the report's steps. `kept` are the
+    /// phases other than 0 for which days are kept.
     pub fn new(
         (from, to): (OffsetDateTime, OffsetDateTime),
         boundaries: &[OffsetDateTime],
@@ -90,7 +91,7 @@ impl Cover {
     }
 }
 
-/// The phases other than 0 with whose days a report of these steps would read far fewer rows.
+/// The phases other than 0 whose days would greatly reduce the rows that a report of these steps reads.
 pub fn phases_wanted(range: (OffsetDateTime, OffsetDateTime), boundaries: &[OffsetDateTime]) -> Vec<i16> {
     let mut days_by_phase: BTreeMap<i64, usize> = BTreeMap::new();
     for (begin, end) in segments(range, boundaries) {

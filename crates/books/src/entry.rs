@@ -1,13 +1,13 @@
-//! The kinds of entries in the ledger and what each may move.
+//! The kinds of ledger entries and the accounts that each may change.
 
 /// One of the accounts of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Account {
     /// The organization's credit.
     Customer,
-    /// What was sold.
+    /// Sold usage.
     Revenue,
-    /// Where credit comes from and goes back to.
+    /// The source and destination of credit.
     Funding,
 }
 
@@ -24,23 +24,23 @@ impl Account {
 /// Why an entry was made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EntryKind {
-    /// A request on the platform's key.
+    /// A request on a platform key.
     Charge,
-    /// Gives back a charge, wholly or in part.
+    /// Returns a charge, completely or in part.
     Refund,
     /// Credit given by the operator.
     Grant,
-    /// Credit paid for.
+    /// Credit from a payment.
     Topup,
     /// Credit given by the operator until a date.
     Promotion,
-    /// What was left of promotional credit at its date.
+    /// The rest of promotional credit at its end.
     Expiry,
-    /// Puts a balance right, in either direction.
+    /// Corrects a balance, in either direction.
     Adjustment,
-    /// A payment that was given back outside of the gateway.
+    /// A payment that was returned outside of the gateway.
     PaymentRefund,
-    /// A payment that its bank has taken back.
+    /// A payment that the bank has taken back.
     Dispute,
     /// A dispute that was decided for the operator.
     DisputeReversal,
@@ -79,13 +79,13 @@ impl EntryKind {
         EntryKind::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// Changes what was sold rather than what was paid in.
+    /// Changes the sold usage rather than the paid-in credit.
     pub fn is_adjustment(self) -> bool {
         matches!(self, EntryKind::Refund | EntryKind::Adjustment)
     }
 
-    /// The account debited and the account credited. `adds`: whether the organization's credit grows, which only an
-    /// adjustment can choose; `None` where the kind cannot move credit in that direction.
+    /// The debited account and the credited account. `adds`: whether the organization's credit grows, which only an
+    /// adjustment can choose; `None` if the kind cannot change credit in that direction.
     pub fn sides(self, adds: bool) -> Option<(Account, Account)> {
         use Account::{Customer, Funding, Revenue};
         match (self, adds) {

@@ -1,5 +1,5 @@
-//! What finance reads, as pure functions: monthly statements and their hash, the recomputation of a charge, the burn
-//! of promotional credit, the periods of a report, and the events of a payment provider. No I/O and no clock.
+//! Calculations for finance, as pure functions: monthly statements and their hash, the recomputation of a charge, the
+//! use of promotional credit, the periods of a report, and the events of a payment provider. No I/O and no clock.
 #![deny(clippy::float_arithmetic)]
 
 pub mod cover;

@@ -16,7 +16,7 @@ pub struct Month {
 pub struct MonthError;
 
 impl Month {
-    /// The month that a moment lies in.
+    /// The month that contains a moment.
     pub fn of(moment: OffsetDateTime) -> Month {
         let date = moment.to_offset(time::UtcOffset::UTC).date();
         Month { first: date.replace_day(1).unwrap_or(date) }

@@ -1,5 +1,5 @@
-//! The steps of a report in a time zone: hours, days and months as people there count them, days of 23 and 25 hours
-//! included. Every boundary is a whole number of quarters of an hour in UTC, as every zone of today has it.
+//! The steps of a report in a time zone: hours, days and months of the local calendar, including days of 23 and 25
+//! hours. Every boundary is a whole number of quarters of an hour in UTC, as in every zone of today.
 
 use jiff::{Span, Timestamp, Zoned, civil::Date, tz::TimeZone};
 use time::OffsetDateTime;
@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 /// The most steps of one report.
 pub const STEPS_MAX: usize = 10_000;
 
-/// What a report steps by.
+/// The step of a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     Hour,
@@ -36,7 +36,7 @@ impl Zone {
     }
 
     pub fn by_name(name: &str) -> Result<Zone, PeriodError> {
-        // The library would also take times as POSIX writes them.
+        // The library would also accept POSIX time zones.
         let is_name =
             name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'));
         if !is_name || name.is_empty() || name.len() > 64 {
@@ -45,7 +45,7 @@ impl Zone {
         jiff::tz::db().get(name).map(Zone).map_err(|_| PeriodError::UnknownZone)
     }
 
-    /// The first moment of a date (`2026-03-29`) there, so many days later; `None` for what is no date.
+    /// The first moment of a date (`2026-03-29`) in the zone, this many days later; `None` for text that is not a date.
     pub fn midnight(&self, date: &str, days_later: i64) -> Option<OffsetDateTime> {
         let is_date = date.len() == 10 && date.bytes().all(|b| b.is_ascii_digit() || b == b'-');
         let date: Date = is_date.then(|| date.parse().ok())??;
@@ -53,7 +53,7 @@ impl Zone {
         moment(&date.to_zoned(self.0.clone()).ok()?)
     }
 
-    /// The boundaries of the steps that cover `from..to`: the first is not after `from`. With each goes its name.
+    /// The boundaries of the steps that cover `from..to`: the first is not after `from`. Each has its name.
     pub fn steps(
         &self,
         step: Step,

@@ -1,14 +1,14 @@
-//! A statement as a page to print: complete in itself, without script, for A4 and Letter. It takes the paper that the
-//! browser is set to unless one is named.
+//! A statement as a page to print: complete in itself, without script, for A4 and Letter. It uses the paper setting of
+//! the browser unless one is named.
 
 use crate::statement::{ChargeLine, Movement, OwnKeyLine, Statement};
 use askama::Template;
 use kairosroute_domain::money::NanoUsd;
 
-/// The paper that the page asks for.
+/// The paper size of the page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Paper {
-    /// The one the browser prints on.
+    /// The paper size of the browser.
     #[default]
     Printer,
     A4,

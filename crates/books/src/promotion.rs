@@ -1,16 +1,16 @@
-//! Promotional credit is used before any other: what was charged burns the lots in the order in which they expire.
+//! Promotional credit is used before all other credit: charges use up the lots in the order in which they expire.
 
 use kairosroute_domain::money::NanoUsd;
 
-/// What is left of a lot of promotional credit.
+/// The rest of a lot of promotional credit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lot {
     /// Zero or above.
     pub remaining: NanoUsd,
 }
 
-/// Takes `charged` from the lots, which are in the order of their expiry, and returns what each of them loses. What is
-/// above all of them came from other credit. A charge below zero (more was given back than charged) burns nothing.
+/// Takes `charged` from the lots, which are in the order of their expiry, and returns the amount taken from each. Any
+/// amount above all lots came from other credit. A negative charge (more was returned than charged) takes nothing.
 pub fn burn(lots: &[Lot], charged: NanoUsd) -> Vec<NanoUsd> {
     let mut rest = charged.0.max(0);
     lots.iter()
@@ -22,7 +22,7 @@ pub fn burn(lots: &[Lot], charged: NanoUsd) -> Vec<NanoUsd> {
         .collect()
 }
 
-/// What expires of a lot: what is left of it, but never more than the organization has.
+/// The expiring amount of a lot: its rest, but never more than the organization has.
 pub fn expiring(remaining: NanoUsd, balance: NanoUsd) -> NanoUsd {
     NanoUsd(remaining.0.min(balance.0).max(0))
 }

@@ -1,5 +1,5 @@
-//! Recomputes the charge of a request from its usage and the prices that its receipt froze, and compares usage,
-//! receipt, hold and ledger entries. Pure: the caller passes the rows. Every difference names its row.
+//! Recomputes the charge of a request from its usage and the prices in its receipt, and compares usage, receipt, hold
+//! and ledger entries. Pure: the caller passes the rows. Every difference names its row.
 
 use kairosroute_domain::money::{self, Bps, MoneyError, NanoPerMillion, NanoUsd, Per, Unrounded};
 use serde::Deserialize;
@@ -26,12 +26,12 @@ pub const BUCKETS: [&str; 17] = [
     "pages",
 ];
 
-/// A usage row counts no more than this of anything.
+/// The maximum of any count in a usage row.
 const COUNT_MAX: i64 = 1_000_000_000_000;
-/// The price line of what a provider's stated bill is above the sum of the other lines.
+/// The price line for the part of a provider's reported cost above the sum of the other lines.
 const STATED: &str = "stated_by_provider";
 
-/// One usage row and what the ledger holds of it.
+/// One usage row and its ledger data.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TurnRow {
     pub turn: i16,
@@ -39,11 +39,11 @@ pub struct TurnRow {
     pub flag: Option<String>,
     /// In the order of [`BUCKETS`].
     pub counts: [i64; 17],
-    /// What the provider stated as its bill; 0 where it stated none.
+    /// The cost that the provider reported; 0 if it reported none.
     pub stated: i64,
     pub cost: Option<i64>,
     pub charge: i64,
-    /// `None`: no credit was set aside for it.
+    /// `None`: it had no hold.
     pub hold: Option<HoldRow>,
 }
 
@@ -54,7 +54,7 @@ pub struct HoldRow {
     pub cost: i64,
     pub charge: i64,
     pub margin_bps: u32,
-    /// Charges less corrections; `None` without an entry.
+    /// Charges minus corrections; `None` without an entry.
     pub entries_charge: Option<i64>,
     pub entries_cost: Option<i64>,
 }
@@ -69,7 +69,7 @@ pub struct RequestRows<'a> {
     pub receipt: Option<&'a str>,
 }
 
-/// A figure that is not what it should be.
+/// A wrong figure.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Difference {
     /// The table whose row is named: `usage`, `receipt`, `hold`, `entry`.
@@ -148,7 +148,7 @@ impl Line {
     }
 }
 
-/// Every difference of one request; empty when usage, receipt, hold and entries agree with the frozen prices.
+/// Every difference of one request; empty if usage, receipt, hold and entries agree with the prices in the receipt.
 pub fn check(rows: &RequestRows<'_>) -> Vec<Difference> {
     let mut found = Findings { request: rows.id, differences: Vec::new() };
     for turn in rows.turns {
@@ -182,7 +182,7 @@ pub fn check(rows: &RequestRows<'_>) -> Vec<Difference> {
         };
         match noted {
             Some(noted) => check_turn(turn, noted, &mut found),
-            // Long receipts are cut, and one of a process that ended holds the last turn alone.
+            // Long receipts are shortened, and the receipt of a process that ended has only the last turn.
             None if receipt.truncated || turn.flag.as_deref() == Some("expired") || is_single => {}
             None => found.push("receipt", Some(turn.turn), "turn", "its figures", "none"),
         }
@@ -274,7 +274,7 @@ fn check_sum(turns: &[TurnRow], receipt: &Receipt, found: &mut Findings<'_>) {
     }
 }
 
-/// One usage row against the receipt's figures and prices of it.
+/// One usage row against the figures and prices in the receipt.
 fn check_turn(turn: &TurnRow, noted: &Turn, found: &mut Findings<'_>) {
     let number = turn.turn;
     for (bucket, count) in BUCKETS.iter().zip(turn.counts) {
@@ -313,7 +313,7 @@ fn check_cost(turn: &TurnRow, noted: &Turn, cost: i64, found: &mut Findings<'_>)
     let number = turn.turn;
     let lines = noted.price.as_ref().map(|price| price.lines.as_slice()).unwrap_or_default();
     if lines.is_empty() {
-        // Of a process that ended only the checkpoint is known, which the ledger holds.
+        // If the process ended, only the checkpoint is known, which the ledger has.
         if turn.flag.as_deref() != Some("expired") && cost != 0 {
             found.push("receipt", Some(number), "price lines", format!("those of {cost} nano-USD"), "none");
         }
@@ -352,7 +352,7 @@ fn check_cost(turn: &TurnRow, noted: &Turn, cost: i64, found: &mut Findings<'_>)
     }
 }
 
-/// The cost is the larger of what the counts come to and of the bill that the provider stated.
+/// The cost is the larger of the computed cost and the cost that the provider reported.
 fn check_whole(
     turn: &TurnRow,
     counted: NanoUsd,
@@ -360,7 +360,7 @@ fn check_whole(
     cost: i64,
     found: &mut Findings<'_>,
 ) {
-    // What was set aside caps the cost of an answer whose reported usage was impossible.
+    // The hold limits the cost of an answer with an implausible usage report.
     if turn.flag.as_deref() == Some("above_bound") && cost <= counted.0 {
         return;
     }
@@ -371,7 +371,7 @@ fn check_whole(
     found.compare("receipt", turn.turn, STATED, difference, noted);
 }
 
-/// What a price line of a bucket may count: its own tokens, or with them those of media that have no price of their own.
+/// The tokens that a price line of a bucket may include: its own, or also those of media without a separate price.
 fn counts_of(turn: &TurnRow, bucket: &str) -> Vec<u64> {
     let count = |name: &str| {
         let place = BUCKETS.iter().position(|bucket| *bucket == name);

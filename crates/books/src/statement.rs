@@ -1,5 +1,5 @@
-//! A monthly statement: what an organization had, what came in, what was charged, what is left. Drawn up once from the
-//! month's bookings; the sum is checked, and the hash covers every line of its CSV form.
+//! A monthly statement: opening balance, credit received, charges, closing balance. Created once from the month's
+//! bookings; the sum is checked, and the hash covers every line of its CSV form.
 
 use crate::{
     entry::EntryKind,
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
-/// Lines of one section; what is beyond them is summed in one line.
+/// Maximum lines of one section; further ones are summed in one line.
 pub const LINES_MAX: usize = 20_000;
 
 /// An amount as decimal text, exact to the nano-dollar.
@@ -29,7 +29,7 @@ mod decimal {
     }
 }
 
-/// What comes in and goes out beside charges.
+/// Credit in and out besides charges.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Movement {
@@ -38,15 +38,15 @@ pub struct Movement {
     #[serde(with = "time::serde::rfc3339")]
     pub booked_at: OffsetDateTime,
     pub kind: String,
-    /// Signed as it changes the balance.
+    /// With the sign of its effect on the balance.
     #[serde(with = "decimal")]
     pub amount_usd: NanoUsd,
     pub reason: String,
-    /// Who made it: a person's id, `cli`, `stripe`; empty for the gateway itself.
+    /// The author: a person's id, `cli`, `stripe`; empty for the gateway itself.
     pub actor: String,
 }
 
-/// What one API key was charged for one model of one provider.
+/// The charges of one API key for one model of one provider.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChargeLine {
@@ -65,7 +65,8 @@ pub struct ChargeLine {
     pub charged_usd: NanoUsd,
 }
 
-/// What one API key used of one model on the organization's own provider keys: the provider bills it, not the gateway.
+/// The usage of one API key and one model on the organization's own provider keys: the provider bills it, not the
+/// gateway.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnKeyLine {
@@ -97,7 +98,7 @@ pub struct ChargeSum {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
-    /// Paid in, less what was paid back or disputed.
+    /// Paid in, minus amounts that were paid back or disputed.
     #[serde(with = "decimal")]
     pub topups_usd: NanoUsd,
     /// Given by the operator without a date.
@@ -106,17 +107,17 @@ pub struct Totals {
     /// Given by the operator until a date.
     #[serde(with = "decimal")]
     pub promotions_usd: NanoUsd,
-    /// What of that expired; zero or below.
+    /// The expired part of that; zero or below.
     #[serde(with = "decimal")]
     pub expired_usd: NanoUsd,
     #[serde(with = "decimal")]
     pub adjustments_usd: NanoUsd,
     #[serde(with = "decimal")]
     pub charges_usd: NanoUsd,
-    /// Of the charges: what the providers take.
+    /// The part of the charges for the providers.
     #[serde(with = "decimal")]
     pub provider_cost_usd: NanoUsd,
-    /// Of the charges: what remains.
+    /// The rest of the charges.
     #[serde(with = "decimal")]
     pub margin_usd: NanoUsd,
     #[serde(with = "decimal")]
@@ -136,7 +137,7 @@ pub struct Statement {
     pub from: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub to: OffsetDateTime,
-    /// The month is over and its statement is kept: these are its bytes from now on.
+    /// The month is over and its statement is stored: its bytes do not change any more.
     pub closed: bool,
     #[serde(with = "decimal")]
     pub opening_balance_usd: NanoUsd,
@@ -155,7 +156,7 @@ pub struct Statement {
     pub sha256: String,
 }
 
-/// What a statement is drawn up from.
+/// The input of a statement.
 #[derive(Clone, Debug)]
 pub struct Bookings {
     pub organization_id: String,
@@ -169,7 +170,7 @@ pub struct Bookings {
     pub own_key_usage: Vec<OwnKeyLine>,
 }
 
-/// Why no statement can be drawn up.
+/// Why no statement can be created.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StatementError {
     #[error(transparent)]
@@ -254,7 +255,7 @@ impl Statement {
         table.into_text()
     }
 
-    /// Whether sums and hash are those of the lines. An archived statement can be checked by it.
+    /// Whether sums and hash match the lines. This checks an archived statement.
     pub fn is_consistent(&self) -> bool {
         let drawn_again = Statement::draw_up(Bookings {
             organization_id: self.organization_id.clone(),
@@ -336,7 +337,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Nothing of it was taken from the balance.
+    /// It did not change the balance.
     fn of_own_key(line: &'a OwnKeyLine) -> Self {
         Row {
             section: "own_key_usage",
@@ -433,7 +434,7 @@ fn totals(bookings: &Bookings) -> Result<Totals, StatementError> {
     Ok(totals)
 }
 
-/// The charges by one of their texts, dearest first.
+/// The charges grouped by one of their texts, the highest first.
 fn sums(
     lines: &[ChargeLine],
     name: impl Fn(&ChargeLine) -> String,

@@ -1,5 +1,5 @@
-//! Stripe's webhooks: the check of their signature, and what of an event moves money. Amounts are those of the signed
-//! event and of nothing else. Sources: docs.stripe.com/webhooks (signatures), /api/events, /api/checkout/sessions,
+//! Stripe's webhooks: the check of their signature, and the effect of an event on money. Amounts come only from the
+//! signed event. Sources: docs.stripe.com/webhooks (signatures), /api/events, /api/checkout/sessions,
 //! /api/payment_intents, /api/refunds, /api/disputes.
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 pub const TOLERANCE_S: i64 = 300;
 /// Nano-USD in a cent.
 const NANO_PER_CENT: i64 = 10_000_000;
-/// Signatures looked at in one header: Stripe sends one for each live secret.
+/// Maximum signatures examined in one header: Stripe sends one for each live secret.
 const SIGNATURES_MAX: usize = 8;
 
 /// Why an event is refused.
@@ -28,7 +28,7 @@ pub enum EventError {
     Unreadable(String),
 }
 
-/// Checks `Stripe-Signature` over the body as it came; any of the secrets may have signed.
+/// Checks `Stripe-Signature` over the received body; any of the secrets may have signed.
 pub fn verify(header: &str, body: &[u8], secrets: &[&str], now_unix_s: i64) -> Result<(), EventError> {
     let mut time = None;
     let mut signatures = Vec::new();
@@ -76,17 +76,17 @@ pub struct Money {
     pub movement: MoneyMovement,
     /// Above zero.
     pub amount: NanoUsd,
-    /// What the ledger books once: the payment, the refund, the dispute and its side.
+    /// The identifier that is booked once: the payment, the refund, the dispute and its direction.
     pub external_id: String,
     /// The payment it belongs to.
     pub payment_intent: String,
-    /// Named by us when the payment was begun; absent in events about a payment.
+    /// Chosen by the gateway when the payment began; absent in events about a payment.
     pub organization: Option<String>,
     /// Customer and payment method that may be charged again.
     pub saved: Option<(String, String)>,
 }
 
-/// Which way it moves.
+/// The direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MoneyMovement {
     Paid,
@@ -185,7 +185,7 @@ pub fn read(body: &[u8]) -> Result<Event, EventError> {
     let organization =
         object.metadata.as_ref().and_then(|metadata| metadata.kairosroute_organization.clone());
     match envelope.kind.as_str() {
-        // A payment is booked when its money has come: both name the same payment, which is booked once.
+        // A payment is booked when its money has arrived: both events name the same payment, which is booked once.
         "payment_intent.succeeded" => {
             let id = object.id.clone();
             let amount = object.amount_received;

@@ -4,14 +4,13 @@
 /// A cell of a table.
 #[derive(Clone, Copy, Debug)]
 pub enum Cell<'a> {
-    /// A text that somebody else chose, or that comes from a fixed set.
+    /// A text of a user, or from a fixed set.
     Text(&'a str),
     /// A number or an amount, as its own digits.
     Figure(&'a str),
 }
 
-/// Writes rows one after the other into a buffer that may be taken out between rows, so that a long table needs little
-/// memory.
+/// Writes rows into a buffer that can be emptied between rows, so a long table needs little memory.
 #[derive(Default)]
 pub struct TableWriter {
     buffer: Vec<u8>,
@@ -44,7 +43,7 @@ impl TableWriter {
         self.buffer.is_empty()
     }
 
-    /// The rows written since it was last called.
+    /// The rows written since the last call.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
     }
@@ -55,7 +54,7 @@ impl TableWriter {
     }
 }
 
-/// A spreadsheet may run what begins so, spaces before it or not.
+/// A spreadsheet may execute a text that begins like this, with or without spaces before it.
 fn is_formula(text: &str) -> bool {
     text.trim_start_matches(' ').starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
 }

@@ -1,4 +1,4 @@
-//! How the catalogue differs from a table, in both directions.
+//! The differences between the catalogue and a table, in both directions.
 
 use crate::source::Listed;
 use kairosroute_domain::{
@@ -9,17 +9,17 @@ use kairosroute_domain::{
 use std::{collections::HashSet, sync::Arc};
 use time::{Date, Time};
 
-/// What the catalogue and a table disagree about.
+/// The differences.
 #[derive(Default, Debug)]
 pub struct Difference {
-    /// Listed there, unknown here.
+    /// In the table, not in the catalogue.
     pub new: Vec<Listed>,
     pub changed: Vec<Change>,
-    /// Served here, not listed there any more.
+    /// Served in the catalogue, no longer in the table.
     pub gone: Vec<Arc<Model>>,
-    /// Retired or unlisted here, listed there.
+    /// Retired or unlisted in the catalogue, in the table.
     pub returned: Vec<Arc<Model>>,
-    /// A day on which the provider will end it, which is not known here.
+    /// A day on which the provider will end the model, which the catalogue does not have.
     pub ending: Vec<(Arc<Model>, Date)>,
     /// Models of the catalogue that were compared.
     pub compared: usize,
@@ -31,11 +31,11 @@ pub struct Change {
     pub model: Arc<Model>,
     /// Name of the price, here, there.
     pub prices: Vec<(&'static str, Option<NanoPerMillion>, NanoPerMillion)>,
-    /// The row with the new prices, where four prices express all of it.
+    /// The row with the new prices, if four prices express all of it.
     pub whole: Option<Listed>,
 }
 
-/// How much may change without a person's word.
+/// How much may change without a confirmation.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Of any one price.
@@ -104,7 +104,7 @@ fn compare_model(difference: &mut Difference, model: &Arc<Model>, one: &Listed, 
     ];
     let differ = |(name, here, there): (&'static str, Option<NanoPerMillion>, Option<NanoPerMillion>)| {
         let there = there?;
-        // A table's zero for an output that does not exist is no price.
+        // A table's zero for an output that does not exist is not a price.
         let is_empty = here.is_none() && there.0 == 0;
         (here != Some(there) && !is_empty).then_some((name, here, there))
     };
@@ -148,7 +148,7 @@ impl Difference {
             && self.ending.is_empty()
     }
 
-    /// What is too much to be written without a person's word, in sentences.
+    /// The changes that need a confirmation, in sentences.
     pub fn excess(&self, limits: Limits) -> Vec<String> {
         let mut excess = Vec::new();
         for change in self.changed.iter().filter(|change| change.percent() > limits.price_percent_max) {

@@ -1,6 +1,6 @@
-//! Reads published price tables (litellm, models.dev, genai-prices) and finds how the model catalogue differs from them,
-//! as an overlay file that a person reviews. It never decides a price: what it cannot express exactly it leaves to that
-//! person, and amounts are read as the digits that are written, never as floats.
+//! Reads published price tables (litellm, models.dev, genai-prices) and finds how the model catalogue differs from
+//! them, as an overlay file that a person reviews. It never decides a price: prices that it cannot express exactly are
+//! left to that person, and amounts are read as decimal digits, never as floats.
 
 mod amount;
 mod compare;

@@ -1,4 +1,4 @@
-//! The three tables, each read into the same rows. A field that is not there is not known; nothing is filled in.
+//! The three tables, each read into the same rows. A missing field is unknown; nothing is filled in.
 
 use crate::amount::{self, Per};
 use kairosroute_domain::{
@@ -12,7 +12,7 @@ use time::{Date, macros::format_description};
 
 type Object = BTreeMap<String, Box<RawValue>>;
 
-/// Who publishes a table.
+/// The publisher of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
     LiteLlm,
@@ -35,7 +35,7 @@ impl Source {
         Self::ALL.into_iter().find(|source| source.as_str() == name)
     }
 
-    /// Our provider of a table's word for it.
+    /// The provider that a table's name means.
     fn provider(self, word: &str) -> Option<ProviderId> {
         let ours = match (self, word) {
             (Self::LiteLlm, "gemini") => "google",
@@ -67,7 +67,7 @@ pub struct Listed {
     pub shutdown: Option<Date>,
 }
 
-/// Why a file is not read.
+/// Why a file was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("the file is not the JSON that {0} publishes: {1}")]

@@ -1,5 +1,5 @@
-//! What the simulated providers received and emitted, kept while it happens: the oracle of the money tests.
-//! It must never count what it was told to send instead of what it handed to the connection.
+//! Records what the simulated providers received and sent, while it happens: the oracle of the money tests. It must
+//! never count what it was scripted to send instead of what it passed to the connection.
 
 use super::kinds::Amounts;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-/// Older calls are forgotten, so that a long load run stays small.
+/// Older calls are dropped, so that a long load run stays small.
 const CALLS_MAX: usize = 100_000;
 
 /// One request as the provider saw it, and how far its reply has come.
@@ -60,7 +60,7 @@ pub(super) struct Bill {
 struct Entry {
     /// The fields of the request; those of the reply are in `progress`.
     request: Call,
-    /// Kept apart from the request, for the text is only made when somebody looks.
+    /// Kept separate from the request, because the text is created only when it is read.
     body: bytes::Bytes,
     arrived: Instant,
     progress: Mutex<Progress>,
@@ -79,14 +79,14 @@ struct Progress {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Finished,
-    /// By our own script.
+    /// Because of our own script.
     Cut,
     Cancelled {
         after_ms: u64,
     },
 }
 
-/// Books one reply. Dropped before an end was booked, the client has closed.
+/// Books one reply. If it is dropped before an end was booked, the client has closed.
 pub(super) struct Tally(Arc<Entry>);
 
 impl Bill {
@@ -141,7 +141,7 @@ impl Tally {
         progress.prompt_tokens = prompt_tokens;
     }
 
-    /// What a reply that is about to begin is billed by besides tokens.
+    /// The units other than tokens that a reply about to begin is billed by.
     pub(super) fn book(&self, amounts: Amounts) {
         locked(&self.0.progress).amounts = amounts;
     }

@@ -11,7 +11,7 @@ use super::{
     script::{Script, ToolCall, UsagePlace},
 };
 
-/// What Cohere puts around a prompt and an answer: the model sees it, nobody pays for it.
+/// Tokens that Cohere adds around a prompt and an answer: the model sees them, and they are not billed.
 const UNBILLED_PROMPT_TOKENS: u64 = 500;
 const UNBILLED_ANSWER_TOKENS: u64 = 7;
 
@@ -68,7 +68,7 @@ impl Answer<'_> {
             .collect()
     }
 
-    /// The usage member, after a comma. What is billed is less than what the model saw.
+    /// The usage member, after a comma. The billed tokens are fewer than the model's.
     fn usage(&self, counts: &Counts) -> String {
         if self.0.script.usage == UsagePlace::Missing {
             return String::new();

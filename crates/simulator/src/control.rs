@@ -1,5 +1,5 @@
-//! The simulator's controls over HTTP, for tests that run it in another process. They are below
-//! `/_simulator/`, where no provider is, and do not appear on the bill.
+//! The simulator's controls over HTTP, for tests that run it in another process. They are below `/_simulator/`, where
+//! no provider is, and do not appear in the bill.
 
 use super::{reply::JSON, script::Script, shared::Shared};
 use actix_web::HttpResponse;

@@ -1,5 +1,4 @@
-//! How each provider words a failure. Bodies are templates of what the providers send; a message must never
-//! hold a credential.
+//! Each provider's error messages. Bodies are templates of the real ones; a message must never contain a credential.
 
 use super::{json::quoted, reply::Reply, rows::Row};
 
@@ -9,13 +8,13 @@ pub(super) fn fault(row: &Row, status: u16, message: &str, param: Option<&str>) 
     Reply::json(status, body(row.id, status, kind, code, message, param))
 }
 
-/// Likewise, with a code that the status alone does not tell.
+/// The same, with a code that the status alone does not determine.
 pub(super) fn coded(row: &Row, status: u16, code: &str, message: &str, param: Option<&str>) -> Reply {
     let (kind, _) = labels(row.id, status);
     Reply::json(status, body(row.id, status, kind, code, message, param))
 }
 
-/// The answer to a credential that the provider does not know.
+/// The answer to an unknown credential.
 pub(super) fn bad_key(row: &Row) -> Reply {
     let message = "Incorrect API key provided.";
     match row.id {
@@ -33,7 +32,7 @@ pub(super) fn no_key(row: &Row) -> Reply {
     fault(row, if row.id == "google" { 403 } else { 401 }, "No API key was provided.", None)
 }
 
-/// The data of an error frame in a stream whose head said 200.
+/// The data of an error frame in a stream with status 200.
 pub(super) fn frame(row: &Row) -> String {
     let message = "The server had an error while generating the answer.";
     let (kind, code) = labels(row.id, 500);

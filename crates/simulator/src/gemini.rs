@@ -14,7 +14,7 @@ use super::{
 /// What is needed to answer one request.
 pub(super) struct Answer<'a>(pub Asked<'a>);
 
-/// The answer to a question for the number of tokens, which costs nothing.
+/// The answer to a token count, which is free.
 pub(super) fn counted(script: &Script) -> Reply {
     let tokens = script.prompt_tokens;
     Reply::json(
@@ -37,7 +37,7 @@ pub(super) fn is_third_generation(model: &str) -> bool {
         .collect();
     match version.parse::<u32>() {
         Ok(major) => major >= 3,
-        // `gemini-flash-latest` and its like move with the newest.
+        // `gemini-flash-latest` and similar names mean the newest model.
         Err(_) => model.contains("gemini-") && model.ends_with("-latest"),
     }
 }
@@ -108,7 +108,7 @@ impl Answer<'_> {
         let Script { finish_reason, citations, refusal, searches, .. } = self.0.script;
         let reason = match finish_reason.as_deref() {
             Some("null") => "null".to_owned(),
-            // Calls have no word of their own.
+            // Calls have no finish reason of their own.
             Some("stop" | "tool_calls") => quoted("STOP"),
             Some("length") => quoted("MAX_TOKENS"),
             Some("content_filter") => quoted("SAFETY"),
@@ -135,7 +135,7 @@ impl Answer<'_> {
         format!(r#","finishReason":{reason}{grounding}"#)
     }
 
-    /// The usage member, after a comma. Thoughts are told apart from the candidate; what is zero is left out.
+    /// The usage member, after a comma. Reasoning is separate from the candidate; zero values are omitted.
     fn usage(&self, counts: &Counts) -> String {
         if self.0.script.usage == UsagePlace::Missing {
             return String::new();

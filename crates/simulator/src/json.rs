@@ -1,5 +1,5 @@
-//! JSON as text. What a script or a client wrote between quotes is kept byte for byte: half surrogates, odd
-//! escapes and raw separators must get through, so nothing here may go through a Rust string and back.
+//! JSON as text. What a script or a client wrote between quotes is kept byte for byte: half surrogates, unusual escapes
+//! and raw separators must pass, so nothing here may be converted to a Rust string and back.
 
 use serde_json::Value;
 
@@ -50,7 +50,7 @@ pub(super) fn object_in(inside: &str) -> String {
     if text.trim().is_empty() { "{}".to_owned() } else { text }
 }
 
-/// What `uXXXX` stands for, with a low half that follows a high one, and how long it was.
+/// The meaning of `uXXXX`, with a low half that follows a high one, and its length.
 fn code_unit(escape: &str) -> (String, usize) {
     let unit = |text: &str| u16::from_str_radix(text, 16).ok();
     let first = escape.get(1..5).and_then(unit);
@@ -66,7 +66,7 @@ fn code_unit(escape: &str) -> (String, usize) {
     }
 }
 
-/// A body to be judged: half surrogates, which a Rust string cannot hold, are replaced.
+/// A body for the checks: half surrogates, which a Rust string cannot hold, are replaced.
 pub(super) fn to_judge(body: &[u8]) -> Option<Value> {
     serde_json::from_slice(body).ok().or_else(|| {
         let text = std::str::from_utf8(body).ok()?;

@@ -1,6 +1,6 @@
-//! The endpoints besides conversations: embeddings, images, speech, transcripts, moderation, ranking, reading. Like
-//! the chat wires they are literal templates with counts from the script. This must never take a conversation for
-//! its own: Gemini serves images and speech where it chats, told apart by the modalities that are asked for.
+//! The endpoints other than conversations: embeddings, images, speech, transcripts, moderation, ranking, reading. Like
+//! the chat wire formats they are literal templates with counts from the script. This must never take a conversation:
+//! Gemini serves images and speech on its chat path, distinguished by the requested modalities.
 
 mod audio;
 mod embeddings;
@@ -59,7 +59,7 @@ struct Answer {
     amounts: Amounts,
 }
 
-/// One thing that a provider does not take.
+/// Something that a provider refuses.
 struct Wrong {
     field: String,
     message: String,
@@ -67,7 +67,7 @@ struct Wrong {
 
 type Verdict = Result<(), Wrong>;
 
-/// The provider's answer to the first thing it does not take.
+/// The provider's answer to the first thing that it refuses.
 pub(super) fn refused(found: Found<'_>, row: &Row, body: &Readable<'_>) -> Option<Reply> {
     let Some(value) = to_judge(&body.json) else {
         return Some(errors::fault(row, 400, "The body could not be read.", None));
@@ -179,7 +179,7 @@ fn paced(answer: Answer, script: &Script) -> Reply {
 }
 
 impl Answer {
-    /// Billed by nothing yet.
+    /// Not billed by anything yet.
     fn json(body: String) -> Self {
         Self::bytes(JSON, vec![Bytes::from(body)])
     }

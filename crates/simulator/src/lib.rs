@@ -1,10 +1,10 @@
-//! Simulated providers on loopback: what a provider sends, byte by byte, and what it would bill for it. They
-//! serve the demo, the load tests and, above all, the tests about money, where [`Simulator::bill`] is the
-//! oracle. This module must therefore never import anything of ours: its frames are literal templates and its
-//! token counts come from the [`Script`], so that a fault in our own types cannot hide here as well.
+//! Simulated providers on loopback: what a provider sends, byte by byte, and what it would bill for it. They serve the
+//! demo, the load tests and, above all, the tests about money, where [`Simulator::bill`] is the oracle. This crate must
+//! therefore never import anything of the gateway: its frames are literal templates and its token counts come from the
+//! [`Script`], so that an error in our own types cannot be hidden here as well.
 //!
-//! A request to `http://address/<provider>/...` is answered in that provider's shape. Facts about the
-//! providers (what they refuse, where usage sits, how errors look) were read in their SDKs and documentation.
+//! A request to `http://address/<provider>/...` is answered in that provider's format. Facts about the providers (what
+//! they refuse, where usage is, how errors look) were read in their SDKs and documentation.
 
 mod bill;
 mod cohere;
@@ -46,7 +46,7 @@ pub struct Settings {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
     pub workers: usize,
-    /// What a provider answers when nothing was queued or set for it.
+    /// The answer of a provider without a queued or default script.
     pub defaults: Script,
     /// Keep bodies and headers in the bill. Off for load, where they would be the largest cost.
     pub keep_bodies: bool,
@@ -82,7 +82,7 @@ impl Simulator {
             .spawn(move || server::run(&settings, served, false, |running| drop(listening.send(running))))?;
         match started.recv() {
             Ok((address, handle)) => Ok(Self { shared, address, handle, thread: Some(thread) }),
-            // The thread ended before it listened: its result says why.
+            // The thread ended before it listened: its result states the reason.
             Err(mpsc::RecvError) => match thread.join() {
                 Ok(Err(error)) => Err(error),
                 _ => Err(io::Error::other("the simulator stopped before it listened")),
@@ -94,41 +94,41 @@ impl Simulator {
         self.address
     }
 
-    /// What to configure as the provider's base URL: the shape of its public one, behind `/<provider>`. A
-    /// provider that is not simulated gets `/v1`.
+    /// The provider's base URL for settings: the path of its public one, after `/<provider>`. A provider that is not
+    /// simulated gets `/v1`.
     pub fn base_url(&self, provider: &str) -> String {
         let base = rows::find(provider).map_or("/v1", |row| row.base);
         format!("http://{}/{provider}{base}", self.address)
     }
 
-    /// The next request for an answer of `provider`, on whichever wire, takes this script; several queue up in
-    /// order.
+    /// The next request for an answer of `provider`, in any wire format, uses this script; several queue up in order.
     pub fn enqueue(&self, provider: &str, script: Script) {
         self.shared.enqueue(provider, script);
     }
 
-    /// What `provider` answers to requests that offer tools: the step whose number is that of the answers which the
-    /// conversation already holds. So an agent's conversation goes on in order, whatever else the agent asks.
+    /// The answers of `provider` to requests that offer tools: the step whose number equals the number of answers that
+    /// the conversation already contains. An agent's conversation therefore continues in order, whatever else the agent
+    /// requests.
     pub fn set_plan(&self, provider: &str, steps: Vec<Script>) {
         self.shared.set_plan(provider, steps);
     }
 
-    /// What `provider` answers while nothing is queued for it.
+    /// The answer of `provider` while nothing is queued for it.
     pub fn set_default(&self, provider: &str, script: Script) {
         self.shared.set_default(provider, script);
     }
 
-    /// Every request received, in order of arrival, as far as it has come. The last 100,000 are kept.
+    /// Every received request, in order of arrival, with its progress. The last 100,000 are kept.
     pub fn bill(&self) -> Vec<Call> {
         self.shared.bill.calls()
     }
 
-    /// Forgets the bill, the queued scripts and the set defaults.
+    /// Clears the bill, the queued scripts and the defaults.
     pub fn clear(&self) {
         self.shared.clear();
     }
 
-    /// Lets all replies that wait at the gate go on. Later ones wait again.
+    /// Releases all replies that wait at the gate. Later ones wait again.
     pub fn release(&self) {
         self.shared.gate.release();
     }
@@ -141,7 +141,7 @@ impl Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        // The command is sent by the call; the thread ends when it has been obeyed.
+        // The call sends the command; the thread ends after it was executed.
         drop(self.handle.stop(false));
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

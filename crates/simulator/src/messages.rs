@@ -14,7 +14,7 @@ use super::{
 /// What is needed to answer one request.
 pub(super) struct Answer<'a>(pub Asked<'a>);
 
-/// The answer to a question for the number of tokens, which costs nothing.
+/// The answer to a token count, which is free.
 pub(super) fn counted(script: &Script) -> Reply {
     Reply::json(200, format!(r#"{{"input_tokens":{}}}"#, script.prompt_tokens))
 }
@@ -52,7 +52,7 @@ impl Answer<'_> {
         blocks
     }
 
-    /// A signature alone is thinking that is not shown.
+    /// A signature without text is hidden reasoning.
     fn thinking(&self) -> Option<Block> {
         let Script { reasoning, signature, .. } = self.0.script;
         if reasoning.is_empty() && signature.is_none() {
@@ -142,7 +142,7 @@ impl Answer<'_> {
         format!(r#""stop_reason":{reason},"stop_sequence":null{details}"#)
     }
 
-    /// The usage member, after a comma. The prompt is told without what a cache had to do with it.
+    /// The usage member, after a comma. The prompt does not include cached tokens.
     fn usage(&self, counts: &Counts, output: u64, last: bool) -> String {
         if self.0.script.usage == UsagePlace::Missing {
             return String::new();

@@ -1,5 +1,5 @@
-//! OpenAI's chat wire as its many speakers write it. Every byte is a template or comes from the script; no
-//! type shared with the gateway may be serialized here. What differs by provider is in `rows`.
+//! OpenAI's chat wire format as its many providers write it. Every byte is a template or comes from the script; no type
+//! shared with the gateway may be serialized here. Differences between providers are in `rows`.
 
 mod usage;
 
@@ -19,7 +19,7 @@ pub(super) struct Answer<'a> {
     row: &'a Row,
     script: &'a Script,
     request: &'a Request<'a>,
-    /// The rest is read from the request once, for it goes into every chunk.
+    /// The rest is read from the request once, because it goes into every chunk.
     streamed: bool,
     usage_asked: bool,
     choices: usize,

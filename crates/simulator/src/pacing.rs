@@ -1,5 +1,5 @@
-//! The silences, keep-alives, cuts and failures that a script asks for, once for all wire formats. A wire says
-//! what its frames are; it must not look at when they are sent or how the reply ends.
+//! The silences, keep-alives, cuts and failures that a script requests, once for all wire formats. A wire format
+//! defines its frames; it must not know when they are sent or how the reply ends.
 
 use super::{
     counts::Counts,
@@ -16,7 +16,7 @@ pub(super) trait Wire {
     fn counts(&self) -> Counts;
     /// What the bill counts for a reply that is not streamed.
     fn content_chunks(&self) -> usize;
-    /// In the shape of whoever speaks this wire.
+    /// In the error format of the provider of this wire format.
     fn failure(&self, status: u16, message: &str) -> Reply;
     /// The reply that is not streamed, for an answer that failed while it was generated.
     fn broken(&self) -> Reply {
@@ -28,7 +28,7 @@ pub(super) trait Wire {
     }
     /// All is emitted.
     fn body(&self, counts: &Counts) -> String;
-    /// Tells the stream from its first frame to its last.
+    /// Writes the stream from its first frame to its last.
     fn tell(&self, stream: &mut Stream<'_>);
     fn line_end(&self) -> &'static str {
         if self.script().crlf { "\r\n" } else { "\n" }
@@ -39,7 +39,7 @@ pub(super) trait Wire {
     }
 }
 
-/// The failure the script asks for, or the good answer.
+/// The failure that the script requests, or the successful answer.
 pub(super) fn scripted(wire: &impl Wire) -> Reply {
     let Script { status, error, headers, error_after, raw_body, .. } = wire.script();
     if *status == 200 || raw_body.is_some() {
@@ -116,8 +116,8 @@ fn raw_stream(script: &Script, frames: &[String]) -> Reply {
     good(script, EVENT_STREAM, None, steps)
 }
 
-/// A stream being told. Once it has ended before its time, what is said to it is not sent, so that a wire can
-/// tell its answer straight through.
+/// A stream in progress. After an early end further frames are not sent, so that a wire format can write its answer
+/// without checks.
 pub(super) struct Stream<'a> {
     pub counts: Counts,
     script: &'a Script,
@@ -137,7 +137,7 @@ pub(super) struct Stream<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Whole,
-    /// The wire's failure is to be said.
+    /// The failure is written in the wire format.
     Failed,
     /// Nothing more is sent.
     Cut,
@@ -190,7 +190,7 @@ impl<'a> Stream<'a> {
         self.steps.extend(pause(self.script.chunk_gap_ms));
     }
 
-    /// All content was said. What is said from here on is the end that this returns.
+    /// All content was written. What follows is the end that this returns.
     pub(super) fn close(&mut self) -> Ending {
         self.end_if_due();
         match self.ended {

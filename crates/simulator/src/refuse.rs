@@ -1,6 +1,5 @@
-//! What each provider refuses, so that a quirk that was not honoured fails loudly: one file per wire format,
-//! each rule read in the provider's documentation or SDK. It must also catch our own fields and headers on their
-//! way out.
+//! What each provider refuses, so that an ignored quirk fails visibly: one file for each wire format, each rule read in
+//! the provider's documentation or SDK. It must also find our own fields and headers in requests to providers.
 
 mod chat;
 mod cohere;
@@ -49,7 +48,7 @@ const OWN_FIELDS: &[&str] = &[
 /// Beginnings of header names that no provider may ever see.
 const OWN_HEADERS: &[&str] = &["x-provider", "x-kairosroute", "cookie", "x-forwarded", "forwarded"];
 
-/// A request to be judged.
+/// A request to check.
 pub(super) struct Posted<'a> {
     pub asked: &'a Asked<'a>,
     pub format: Format,
@@ -62,7 +61,7 @@ pub(super) struct Posted<'a> {
     pub counting: bool,
 }
 
-/// One thing that a provider does not take.
+/// Something that a provider refuses.
 #[derive(Debug)]
 struct Refused {
     status: u16,
@@ -74,14 +73,14 @@ struct Refused {
 
 type Verdict = Result<(), Refused>;
 
-/// Our own fields and headers, credentials meant for another provider's header, and a second credential.
+/// Our own fields and headers, credentials for another provider's header, and a second credential.
 pub(super) fn leaks(
     row: &Row,
     format: Option<Format>,
     request: &Request<'_>,
     headers: &[(String, String)],
 ) -> Vec<String> {
-    // Some wires have a field of that name of their own.
+    // Some wire formats have their own field of that name.
     let theirs: &[&str] = match format {
         Some(Format::Messages) => &["mcp_servers"],
         Some(Format::Responses) if row.id == "perplexity" => &["models"],
@@ -99,7 +98,7 @@ pub(super) fn leaks(
     fields.copied().chain(names).map(str::to_owned).collect()
 }
 
-/// The provider's answer to the first thing it does not take. `issued` tells whether it made a response of that
+/// The provider's answer to the first thing that it refuses. `issued` states whether it created a response with that
 /// id.
 pub(super) fn first(posted: &Posted<'_>, issued: &dyn Fn(&str) -> bool) -> Option<Reply> {
     let Asked { row, speaker, request, model, .. } = posted.asked;
@@ -112,7 +111,7 @@ pub(super) fn first(posted: &Posted<'_>, issued: &dyn Fn(&str) -> bool) -> Optio
     }
     let Some(body) = to_judge(posted.body) else { return not_json() };
     let verdict = match posted.format {
-        // Judged above.
+        // Checked above.
         Format::Chat => Ok(()),
         Format::Messages => messages::judge(posted, &body, model),
         Format::Gemini => gemini::judge(posted, &body, model),

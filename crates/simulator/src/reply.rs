@@ -1,4 +1,4 @@
-//! A reply as a list of steps that the server plays: the one thing a wire format has to produce.
+//! A reply as a list of steps that the server executes: the only output of a wire format.
 
 use bytes::{Bytes, BytesMut};
 
@@ -40,7 +40,7 @@ impl Step {
 }
 
 impl Reply {
-    /// A JSON body that costs nothing: failures and key checks.
+    /// A JSON body that is free of charge: failures and key checks.
     pub(super) fn json(status: u16, body: String) -> Self {
         Self {
             status,
@@ -75,7 +75,7 @@ fn split(steps: Vec<Step>, size: usize) -> Vec<Step> {
                 held.bytes.extend_from_slice(&bytes);
                 held.counted.push((held.bytes.len(), content_chunks, tokens));
             }
-            // What was said before a silence is sent before it.
+            // Frames before a silence are sent before it.
             other => {
                 std::mem::take(&mut held).cut_into(size, &mut pieces);
                 pieces.push(other);

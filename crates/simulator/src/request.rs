@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// What a wire format needs to answer one request.
 pub(super) struct Asked<'a> {
     pub row: &'a Row,
-    /// Whose errors are sent: another provider's, where its wire is spoken.
+    /// The provider whose error format is used: another one, if its wire format is used.
     pub speaker: &'a Row,
     pub script: &'a Script,
     pub request: &'a Request<'a>,
@@ -89,7 +89,7 @@ impl<'a> Request<'a> {
         listed || self.messages.iter().any(|item| get(item, "type") == Some("\"additional_tools\""))
     }
 
-    /// Answers of the model that the conversation holds, each of which is one message or one call.
+    /// The number of answers of the model in the conversation; each is one message or one call.
     pub(super) fn answers(&self) -> usize {
         let is_answer = |message: &&Fields<'_>| {
             let is = |name: &str, words: &[&str]| {

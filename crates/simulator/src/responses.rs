@@ -1,4 +1,4 @@
-//! OpenAI's Responses wire, also as Perplexity speaks it. Every byte is a template or comes from the script; no
+//! OpenAI's Responses wire format, also as Perplexity uses it. Every byte is a template or comes from the script; no
 //! type shared with the gateway may be serialized here.
 
 mod items;
@@ -19,7 +19,7 @@ const FAILED: &str = "The server had an error while generating the answer.";
 /// What is needed to answer one request.
 pub(super) struct Answer<'a>(pub Asked<'a>);
 
-/// The id of the answer with this serial number, which a later request may go on from.
+/// The id of the answer with this serial number, from which a later request may continue.
 pub(super) fn id(serial: u64) -> String {
     format!("resp_simulated{serial}")
 }
@@ -131,7 +131,7 @@ impl Answer<'_> {
     }
 }
 
-/// The request's tools as they are echoed: every function says whether it is strict.
+/// The request's tools in the answer: every function states whether it is strict.
 fn tools(listed: &str) -> String {
     let mut tools: Vec<serde_json::Value> = serde_json::from_str(listed).unwrap_or_default();
     for tool in tools.iter_mut().filter(|tool| tool["type"] == "function") {
@@ -194,7 +194,7 @@ impl Wire for Answer<'_> {
     fn broken(&self) -> Reply {
         match &self.0.script.error {
             Some(body) => Reply::json(503, body.clone()),
-            // The head says that all is well.
+            // The head has a success status.
             None if self.is_perplexity() => Reply::json(200, self.failed("null")),
             None => self.failure(503, FAILED),
         }

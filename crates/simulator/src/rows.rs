@@ -1,5 +1,5 @@
-//! The simulated providers as data: where they listen and how their replies differ. What they refuse is in
-//! `refuse`, how they fail in `errors`.
+//! The simulated providers as data: their paths and the differences of their replies. What they refuse is in `refuse`,
+//! their errors in `errors`.
 
 /// One provider.
 pub(super) struct Row {
@@ -9,7 +9,7 @@ pub(super) struct Row {
     /// Where answers are generated, below `/<id>`, and in which wire format. Gemini's path is a beginning: the
     /// model and what is to be done with it follow.
     pub served: &'static [(Format, &'static str)],
-    /// Free calls that tell whether a key works: method, path below `/<id>`, body of a good answer.
+    /// Free calls that show whether a key works: method, path below `/<id>`, body of a successful answer.
     pub key_checks: &'static [(&'static str, &'static str, &'static str)],
     pub usage: Usage,
     pub usage_form: UsageForm,
@@ -27,7 +27,7 @@ pub(super) enum Format {
     Responses,
 }
 
-/// Where usage sits in a stream, on OpenAI's chat wire.
+/// The place of usage in a stream, in OpenAI's chat wire format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Usage {
     /// An extra last chunk with empty choices.
@@ -42,7 +42,7 @@ pub(super) enum Usage {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum UsageForm {
     Details,
-    /// `completion_tokens` leaves reasoning out, the total has it.
+    /// `completion_tokens` does not include reasoning, the total does.
     ReasoningOutside,
     NumCached,
     CacheHitAndMiss,
@@ -245,7 +245,7 @@ impl Row {
     }
 }
 
-/// Whose errors a provider sends where it serves this wire format: Anthropic's are part of its wire.
+/// The provider whose error format is used for this wire format: Anthropic's errors are part of its wire format.
 pub(super) fn speaker(row: &'static Row, format: Format) -> &'static Row {
     if format == Format::Messages { find("anthropic").unwrap_or(row) } else { row }
 }

@@ -1,9 +1,9 @@
-//! What a simulated provider is told to answer. Data only: nothing here may know a provider or a wire format.
+//! The script of a simulated provider's answer. Data only: nothing here may know a provider or a wire format.
 
 use super::kinds::KindScript;
 use serde::{Deserialize, Serialize};
 
-/// One answer, or one failure. Everything left out is an ordinary good answer.
+/// One answer, or one failure. A missing field means the ordinary successful answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Script {
@@ -25,13 +25,13 @@ pub struct Script {
     pub tool_calls: Vec<ToolCall>,
     /// Reasoning text that comes before the answer, one content chunk each.
     pub reasoning: Vec<String>,
-    /// What the provider signs its reasoning with: the signature of a thinking block, a thought signature,
-    /// encrypted content. Without reasoning text it comes alone, where the wire has that. Left out: one that
-    /// the simulator makes, where the real provider always sends one.
+    /// The provider's signature of its reasoning: the signature of a thinking block, a thought signature, encrypted
+    /// content. Without reasoning text it is sent alone, if the wire format allows that. Left out: one that the
+    /// simulator creates, where the real provider always sends one.
     pub signature: Option<String>,
-    /// The data of reasoning blocks that nobody may read, after the reasoning.
+    /// The data of redacted reasoning blocks, after the reasoning.
     pub redacted_thinking: Vec<String>,
-    /// The model's words for declining.
+    /// The model's refusal text.
     pub refusal: Option<String>,
     /// Sources of the text.
     pub citations: Vec<Citation>,
@@ -39,9 +39,9 @@ pub struct Script {
     pub searches: u64,
     /// Gives each text chunk's log probability, on the wires that have it beside the chunk.
     pub logprobs: bool,
-    /// In OpenAI's words (`stop`, `length`, `tool_calls`, `content_filter`), each said in the wire's own; any
-    /// other word is sent as it is. Left out: `tool_calls` if there are some, `content_filter` for a refusal
-    /// where the wire ends so, else `stop`. `null` sends the JSON null.
+    /// With OpenAI's names (`stop`, `length`, `tool_calls`, `content_filter`), each translated to the wire format; any
+    /// other word is sent unchanged. Left out: `tool_calls` if there are some, `content_filter` for a refusal if the
+    /// wire format ends that way, else `stop`. `null` sends the JSON null.
     pub finish_reason: Option<String>,
     pub prompt_tokens: u64,
     /// All tokens generated, reasoning included, over all choices. Left out: one per piece of text, reasoning
@@ -87,7 +87,7 @@ pub struct Script {
     pub service_tier: Option<String>,
     /// Any other credential is refused.
     pub accepted_keys: Option<Vec<String>>,
-    /// What endpoints besides conversations answer.
+    /// The answers of endpoints other than conversations.
     pub kinds: KindScript,
 }
 
@@ -102,7 +102,7 @@ pub struct ToolCall {
     pub pieces: Vec<String>,
 }
 
-/// A web page that the answer rests on.
+/// A web page that is a source of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Citation {
@@ -110,8 +110,8 @@ pub struct Citation {
     pub title: String,
 }
 
-/// Where the usage goes. Only OpenAI's chat wire knows all places; the others know `Normal` and `Missing` and
-/// take the rest for `Normal`.
+/// The place of the usage. Only OpenAI's chat wire format knows all places; the others know `Normal` and `Missing` and
+/// treat the rest as `Normal`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UsagePlace {
     /// Where the provider puts it.

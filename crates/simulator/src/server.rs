@@ -1,5 +1,5 @@
-//! The HTTP side: finds the provider, judges the request, plays the reply. It must book every byte's worth on
-//! the bill as it hands it over, and notice at once when the client closes.
+//! The HTTP side: finds the provider, checks the request, executes the reply. It must record every byte on the bill as
+//! it passes it on, and notice at once when the client closes.
 
 use super::{
     Settings,
@@ -30,7 +30,7 @@ use tokio::time::sleep;
 
 const BODY_BYTES_MAX: usize = 128 << 20;
 
-/// Serves until stopped; `listening` is told once connections are accepted.
+/// Serves until stopped; `listening` is notified when connections are accepted.
 pub(super) fn run(
     settings: &Settings,
     shared: Arc<Shared>,
@@ -50,7 +50,7 @@ pub(super) fn run(
         .keep_alive(KeepAlive::Timeout(Duration::from_secs(120)))
         // A client may open connections ahead of its requests.
         .client_request_timeout(Duration::ZERO)
-        // A client that closes its side has gone, even while nothing is being sent to it.
+        // A client that closes its side has disconnected, even while nothing is being sent to it.
         .h1_allow_half_closed(false)
         .tcp_nodelay(true)
         .shutdown_timeout(1)
@@ -137,7 +137,7 @@ async fn serve(shared: web::Data<Shared>, http: HttpRequest, body: web::Bytes) -
     play(reply, tally, serial)
 }
 
-/// What answers a path.
+/// The kind of answer of a path.
 #[derive(Clone, Copy)]
 enum Endpoint<'a> {
     /// An answer of a model; where the path names it, not the body, with that and whether it is streamed.
@@ -155,14 +155,14 @@ enum Endpoint<'a> {
     CheckKey {
         good: &'static str,
     },
-    /// Asks for no key.
+    /// Needs no key.
     Free {
         body: &'static str,
     },
     Unknown,
 }
 
-/// The one place where a path is matched to what answers it.
+/// The only place that maps a path to its answer.
 fn endpoint<'a>(row: &'static Row, method: &str, path: &'a str, request: &Request<'_>) -> Endpoint<'a> {
     if let Some(found) = kinds::find(row, method, path, request) {
         return Endpoint::Kind(found);
@@ -247,7 +247,7 @@ fn counted(format: Format, asked: &Asked<'_>) -> Reply {
     }
 }
 
-/// What is wrong with who asks, before what is asked is looked at.
+/// The error of the caller's credential, checked before the request itself.
 fn judge(row: &Row, credential: &str, script: &Script, leaked: &[String]) -> Option<Reply> {
     if !leaked.is_empty() {
         return Some(errors::fault(row, 400, &format!("leaked field: {}", leaked.join(", ")), None));

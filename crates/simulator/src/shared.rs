@@ -1,4 +1,4 @@
-//! What all connections of the simulator share: the bill, the scripts, the gate, the responses issued. It must
+//! State that all connections of the simulator share: the bill, the scripts, the gate, the created responses. It must
 //! not know HTTP.
 
 use super::{
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     fallback: Arc<Script>,
     scripts: Mutex<Scripts>,
     serial: AtomicU64,
-    /// Provider and id of the responses that a later request may go on from.
+    /// Provider and id of the responses from which a later request may continue.
     issued: Mutex<VecDeque<(&'static str, String)>>,
 }
 
@@ -88,13 +88,13 @@ impl Shared {
         queued.unwrap_or_else(|| self.default_script(provider))
     }
 
-    /// What `next_script` would give, left where it is.
+    /// The result of `next_script`, without removing it.
     pub(super) fn coming_script(&self, provider: &str) -> Arc<Script> {
         let queued = locked(&self.scripts).queued.get(provider).and_then(|queue| queue.front().cloned());
         queued.unwrap_or_else(|| self.default_script(provider))
     }
 
-    /// The step that a conversation with tools has come to, by the answers it holds; the last step stays.
+    /// The current step of a conversation with tools, by the number of its answers; the last step stays.
     fn planned(&self, provider: &str, request: &Request<'_>) -> Option<Arc<Script>> {
         let scripts = locked(&self.scripts);
         let steps = scripts.plans.get(provider).filter(|_| request.offers_tools())?;
@@ -106,7 +106,7 @@ impl Shared {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A later request to this provider may go on from this response.
+    /// A later request to this provider may continue from this response.
     pub(super) fn issue(&self, provider: &'static str, id: String) {
         let mut issued = locked(&self.issued);
         if issued.len() >= ISSUED_MAX {

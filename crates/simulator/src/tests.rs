@@ -46,7 +46,7 @@ fn post(simulator: &Simulator, path: &str, body: &str) -> Heard {
     hear(send(simulator, "POST", path, &format!("{key}\r\nanthropic-version: 2023-06-01\r\n"), body))
 }
 
-/// What refuses a body, or an empty text for an answer.
+/// The refusal of a body, or an empty text for an answer.
 fn refusal(simulator: &Simulator, path: &str, body: &str) -> String {
     let heard = post(simulator, path, body);
     match status(&heard) {
@@ -56,7 +56,7 @@ fn refusal(simulator: &Simulator, path: &str, body: &str) -> String {
     }
 }
 
-/// Each body with a part of what refuses it; an empty one for a body that is answered.
+/// Each body with a part of its refusal; an empty text for a body that is answered.
 fn assert_judged(simulator: &Simulator, path: &str, cases: &[(&str, String)]) {
     for (named, body) in cases {
         let heard = refusal(simulator, path, body);

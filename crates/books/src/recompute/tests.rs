@@ -189,7 +189,7 @@ fn a_stated_bill_above_the_counts_is_the_cost_and_each_of_its_figures_is_checked
     let mut missing = noted.clone();
     missing["price"]["lines"].as_array_mut().unwrap().pop();
     assert!(of_table(differences(&[billed], &missing), "receipt"));
-    // A bill below what the counts come to changes nothing, and has no line.
+    // A reported cost below the computed cost changes nothing, and has no line.
     let below = TurnRow { stated: 1, ..row() };
     let mut noted_below = receipt();
     noted_below["usage"]["stated"] = json!(1);

@@ -1,4 +1,4 @@
-//! Images made from words, and from other images. OpenAI bills them by tokens, xAI by piece, Gemini by tokens that
+//! Images generated from text, and from other images. OpenAI bills them by tokens, xAI by piece, Gemini by tokens that
 //! it reports by modality.
 
 use super::{

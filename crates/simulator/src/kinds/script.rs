@@ -1,9 +1,9 @@
-//! What a script says about the endpoints besides conversations, and what such a reply is billed by. Data only.
+//! The script of the endpoints other than conversations, and the billed units of such a reply. Data only.
 
 use serde::{Deserialize, Serialize};
 
-/// Everything left out is an ordinary good answer. The text of a transcript is the script's `chunks`; token counts
-/// are its `prompt_tokens` and `completion_tokens`.
+/// A missing field means the ordinary successful answer. The text of a transcript is the script's `chunks`; token
+/// counts are its `prompt_tokens` and `completion_tokens`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KindScript {
@@ -35,13 +35,13 @@ pub struct KindScript {
     pub pages: Option<Vec<String>>,
 }
 
-/// What a reply is billed by besides tokens.
+/// The units other than tokens that a reply is billed by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Amounts {
-    /// Of the text that was spoken.
+    /// Of the input text of speech.
     pub characters: u64,
-    /// Of the audio that was heard.
+    /// Of the input audio.
     pub audio_ms: u64,
     /// Images made.
     pub images: u64,

@@ -1,5 +1,4 @@
-//! What each speaker of OpenAI's chat wire refuses. As far as it can it is a table. It must not refuse what is
-//! only unusual.
+//! What each provider of OpenAI's chat wire format refuses. Mostly a table. It must not refuse what is only unusual.
 
 use super::super::{
     errors::fault,
@@ -220,7 +219,7 @@ fn result_without_its_call(request: &Request<'_>) -> bool {
     })
 }
 
-/// Whether a message brings back what only OpenAI writes into answers and takes in them, null or not.
+/// Whether a message contains members that only OpenAI writes into answers and accepts in requests, null or not.
 fn noted(message: &Fields<'_>) -> bool {
     ["annotations", "refusal", "audio", "function_call", "thinking_blocks"]
         .iter()
@@ -278,7 +277,7 @@ pub(super) fn must_reason(model: &str) -> bool {
     concerns(&["gpt-6-astra", "gpt-6.1-sol"], model)
 }
 
-/// Whether an answer of one of OpenAI's reasoning models is reasoned.
+/// Whether one of OpenAI's reasoning models reasons for this request.
 pub(super) fn reasons(model: &str, effort: Option<&str>) -> bool {
     let by_default = if concerns(&["gpt-5.1", "gpt-5.2", "gpt-5.4"], model) { "none" } else { "medium" };
     concerns(&["gpt-5", "gpt-6", "o1", "o3", "o4"], model) && effort.unwrap_or(by_default) != "none"

@@ -1,5 +1,5 @@
-//! What Anthropic's Messages wire refuses at the top of a request. What it refuses of the conversation is in
-//! `turns`. Rules about models hold for Anthropic's own only.
+//! What Anthropic's Messages wire format refuses at the top of a request. What it refuses in the conversation is in
+//! `turns`. Rules about models apply to Anthropic's own only.
 
 mod turns;
 

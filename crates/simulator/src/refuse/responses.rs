@@ -1,4 +1,4 @@
-//! What OpenAI's Responses wire refuses, also as Perplexity speaks it.
+//! What OpenAI's Responses wire format refuses, also at Perplexity.
 
 use super::{
     super::rows::Row,
@@ -7,7 +7,7 @@ use super::{
 };
 use serde_json::Value;
 
-/// How our gateway marks reasoning that it sealed itself; no provider ever made one.
+/// How our gateway tags reasoning that it sealed itself; no provider ever made one.
 const GATEWAY_MARK: &str = "gw1.";
 
 const FIELDS: &[&str] = &[

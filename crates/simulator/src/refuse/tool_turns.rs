@@ -1,7 +1,7 @@
-//! Whether calls and their results belong together, for the wires that join them by id. It must not know what a
-//! wire calls them.
+//! Whether calls and their results match, for the wire formats that connect them by id. It must not know the names of a
+//! wire format.
 
-/// What one step of a conversation says of calls, in order.
+/// The calls and results of one step of a conversation, in order.
 pub(super) enum Step {
     Called(String),
     Answered(String),
@@ -9,7 +9,7 @@ pub(super) enum Step {
     Other,
 }
 
-/// What is wrong with a conversation.
+/// The error in a conversation.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// A result without its call.
@@ -18,7 +18,7 @@ pub(super) enum Fault {
     NotAnswered(String),
 }
 
-/// Every result needs an earlier call, and every call its result before anything else is said.
+/// Every result needs an earlier call, and every call its result before any other content.
 pub(super) fn judge(steps: &[Step]) -> Result<(), Fault> {
     let mut open: Vec<&str> = Vec::new();
     for step in steps {

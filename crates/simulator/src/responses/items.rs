@@ -1,5 +1,5 @@
-//! The items of a response's output: what a stream says of each, and the whole. It must not know who speaks or
-//! how the stream goes.
+//! The items of a response's output: the stream events of each, and the whole. It must not know the provider or the
+//! course of the stream.
 
 use super::super::{
     json::{inside, object_in, quoted},

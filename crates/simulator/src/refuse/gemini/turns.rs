@@ -3,7 +3,7 @@
 use super::{Refused, Verdict, list, member, only, refuse_if, text};
 use serde_json::Value;
 
-/// How our gateway marks signatures that it made itself; no provider ever made one.
+/// How our gateway tags signatures that it made itself; no provider ever made one.
 const GATEWAY_MARK: &str = "gw1.";
 
 /// What a part may be; exactly one of them.

@@ -4,7 +4,7 @@ use super::super::{Refused, Verdict, list, member, only, refuse_if, text};
 use super::{Claude, EXTRA, plain};
 use serde_json::Value;
 
-/// How our gateway marks signatures that it made itself; no provider ever made one.
+/// How our gateway tags signatures that it made itself; no provider ever made one.
 const GATEWAY_MARK: &str = "gw1.";
 
 pub(super) fn judge(body: &Value, claude: Option<Claude<'_>>) -> Verdict {
@@ -150,7 +150,7 @@ fn source(value: &Value, at: &str) -> Verdict {
     refuse_if(!bare, &format!("{at}.data"), "must be base64 without a data URL's head")
 }
 
-/// A call is answered in the very next message, and its result comes before all else there.
+/// A call is answered in the very next message, and its result comes before all other content there.
 fn tool_turn(message: &Value, before: Option<&Value>, after: Option<&Value>, at: &str) -> Verdict {
     let mut other = false;
     let mut seen = Vec::new();
