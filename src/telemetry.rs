@@ -1,6 +1,6 @@
-//! Log lines on standard error. Lines collect in memory and one thread writes them, many at a time: neither a system
-//! call nor a slow terminal holds up a request. Lines are dropped, and counted, when too many wait. They never hold
-//! bodies, keys, prompts or addresses.
+//! Log lines on standard error. Lines are collected in memory and one thread writes them, many at a time: neither a
+//! system call nor a slow terminal delays a request. Lines are dropped, and counted, if too many are waiting. They
+//! never contain bodies, keys, prompts or addresses.
 
 use std::{
     io::{self, Write},
@@ -16,7 +16,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// What may wait to be written.
+/// Maximum bytes that may wait to be written.
 const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long the writer collects lines before it writes them.
 const LINGER: Duration = Duration::from_millis(20);
@@ -36,8 +36,8 @@ pub enum Format {
 /// Starts logging; a second call in one process (tests) changes nothing. `filter` is a level or
 /// `target=level` pairs.
 pub fn start(filter: &str, format: Format) -> anyhow::Result<()> {
-    // The SDK that speaks MCP puts messages and addresses into its lines.
-    // The HTTP server reports malformed requests of strangers as errors of its own.
+    // The MCP SDK puts messages and addresses into its lines. The HTTP server reports malformed requests of unknown
+    // clients as its own errors.
     let targets = filter
         .parse::<Targets>()?
         .with_target("rmcp", LevelFilter::OFF)
@@ -58,7 +58,7 @@ pub fn start(filter: &str, format: Format) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the lines that wait. To be called before the process ends.
+/// Writes the waiting lines. Must be called before the process ends.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.write_pending(&mut Vec::new());
@@ -114,7 +114,7 @@ impl Log {
         }
     }
 
-    /// Writes what waits; `spare` is an empty buffer that takes its place.
+    /// Writes the waiting lines; `spare` is an empty buffer that replaces theirs.
     fn write_pending(&self, spare: &mut Vec<u8>) {
         let _turn = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         let dropped = {
@@ -123,7 +123,7 @@ impl Log {
             mem::take(&mut pending.dropped)
         };
         let mut out = io::stderr();
-        // Where the log itself cannot be written there is no place for this error.
+        // If the log itself cannot be written, there is no place for this error.
         let _ = out.write_all(spare);
         if dropped > 0 {
             let _ = writeln!(out, "{dropped} log lines were dropped: too many waited to be written");

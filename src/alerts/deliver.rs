@@ -1,5 +1,5 @@
-//! Delivers alerts: each process takes some that are due, sends them, and notes the outcome. What fails is tried again
-//! after longer and longer pauses; a receiver recognises a repeat by `webhook-id`, which stays the same.
+//! Delivers alerts: each process takes some that are due, sends them, and records the result. A failed message is
+//! retried after increasing pauses; a receiver recognizes a repeat by `webhook-id`, which stays the same.
 
 use super::{Alerts, find::text, letter, sign};
 use crate::{
@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks for alerts that are due and for occasions of new ones.
+/// Interval between checks for due alerts and for new occasions.
 const STEP: Duration = Duration::from_secs(2);
 /// Messages that are sent at a time, and those of one organization among them.
 const SENDING_MAX: usize = 16;
@@ -26,16 +26,16 @@ const SENDING_PER_ORGANIZATION_MAX: i64 = 4;
 const TIME_MAX: Duration = Duration::from_secs(10);
 /// Time for one e-mail, over several commands of the mail server.
 const MAIL_TIME_MAX: Duration = Duration::from_secs(40);
-/// A message that a process has taken and not finished may be taken again after this long.
+/// A message that a process has taken and not finished may be taken again after this time.
 const TAKEN_FOR: Duration = Duration::from_secs(60);
-/// Pauses after failed tries; after the last the message is given up.
+/// Pauses after failed tries; after the last one the message is given up.
 const PAUSES_S: [u64; 8] = [5, 30, 120, 600, 3_600, 10_800, 21_600, 43_200];
 
 /// The outcome of one try.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub status: Option<u16>,
-    /// Why the message counts as not delivered.
+    /// Why the message was not delivered.
     pub error: Option<String>,
 }
 
@@ -47,12 +47,12 @@ impl Attempt {
 
 /// The body of a message.
 pub fn body(kind: &str, id: AlertId, at: OffsetDateTime, data: &str) -> String {
-    // Kinds, ids and times hold nothing that JSON would escape; the data is JSON already.
+    // Kinds, ids and times contain nothing that JSON would escape; the data is already JSON.
     format!(r#"{{"type":"{kind}","id":"{id}","timestamp":"{}","data":{data}}}"#, text(at))
 }
 
 impl Alerts {
-    /// Finds and delivers alerts until `stopping`, on a thread of its own: a slow receiver delays nothing else.
+    /// Finds and delivers alerts until `stopping`, on a separate thread: a slow receiver delays nothing else.
     pub fn start(self: &Arc<Self>, stopping: CancellationToken) -> std::io::Result<()> {
         let alerts = self.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -86,7 +86,7 @@ impl Alerts {
         }
     }
 
-    /// Sends what is due, up to a batch, and returns how many messages there were.
+    /// Sends the due messages, up to a batch, and returns their number.
     pub async fn deliver_due(&self) -> Result<usize, StoreError> {
         let (db, now) = (self.0.db.clone(), self.0.ambient.now());
         let rows_max = i64::try_from(SENDING_MAX).unwrap_or(i64::MAX);
@@ -114,7 +114,7 @@ impl Alerts {
                 attempt
             }
             Target::Person { email } => self.mail(&delivery, email).await,
-            // Removed since.
+            // Removed in the meantime.
             Target::Gone => Attempt { status: None, error: None },
         };
         let next_at = match &attempt.error {
@@ -142,14 +142,14 @@ impl Alerts {
         let id = Some(delivery.alert.to_string());
         let sending = mailer.send(Mail { to: email.to_owned(), subject, text, id });
         match tokio::time::timeout(MAIL_TIME_MAX, sending).await {
-            // What the mail server refuses for good is not sent again.
+            // A message that the mail server refuses permanently is not sent again.
             Ok(Ok(()) | Err(MailError::Refused)) => Attempt { status: None, error: None },
             Ok(Err(error)) => Attempt::failed(error.to_string()),
             Err(_) => Attempt::failed("the mail server did not answer in time"),
         }
     }
 
-    /// Sends one message. The address is checked again: which addresses may be reached can have changed since it was
+    /// Sends one message. The address is checked again, because the allowed addresses may have changed since it was
     /// stored.
     pub(super) async fn post(&self, scope: OrgScope, webhook: &Webhook, id: AlertId, body: &str) -> Attempt {
         let Ok(url) = check_address(&webhook.url, &self.0.nets) else {
@@ -198,7 +198,7 @@ impl Alerts {
     }
 }
 
-/// When a message is tried again that has failed so often before; `None`: it is given up.
+/// When a message with this many failures is retried; `None`: it is given up.
 fn next_try(attempts_before: i32, now: OffsetDateTime) -> Option<OffsetDateTime> {
     let index = usize::try_from(attempts_before).ok()?;
     PAUSES_S.get(index).map(|seconds| now + Duration::from_secs(*seconds))

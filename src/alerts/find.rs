@@ -1,4 +1,4 @@
-//! Looks for occasions of alerts. One process at a time does it; an occasion that has its alert already makes none.
+//! Finds occasions of alerts. One process at a time does it; an occasion that already has its alert creates none.
 
 use super::Alerts;
 use crate::{
@@ -11,13 +11,13 @@ use crate::{
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-/// New alerts of one kind in one step; the next step makes the rest.
+/// New alerts of one kind in one step; the next step creates the rest.
 const ALERTS_MAX: i64 = 200;
 /// A key fails when its last use within this time failed.
 const FAILING_FOR: Duration = Duration::minutes(5);
 
 impl Alerts {
-    /// Makes the alerts that are due.
+    /// Creates the alerts that are due.
     pub async fn find(&self) -> Result<(), StoreError> {
         let (db, now, ambient) = (self.0.db.clone(), self.0.ambient.now(), self.0.ambient.clone());
         let mails = self.0.mailer.is_some();

@@ -1,5 +1,5 @@
-//! Alerts of organizations, and the webhooks and people that they are sent to. Alerts and their deliveries are rows, so
-//! that none is lost with a process and each is sent by one of many. No request waits for anything here.
+//! Alerts of organizations, and the webhooks and people that receive them. Alerts and their deliveries are rows, so
+//! none is lost with a process, and one of many processes sends each. No request waits for anything here.
 
 mod deliver;
 mod find;
@@ -30,14 +30,14 @@ use time::OffsetDateTime;
 
 /// Every kind of alert.
 pub const KINDS: [&str; 4] = ["budget.threshold", "balance.low", "provider_key.failing", "spend.jump"];
-/// Longest time for which the secret before a rotated one goes on signing.
+/// Longest time for which the previous secret continues to sign.
 pub const GRACE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// What the service is made of.
+/// The parts of the service.
 pub struct AlertParts {
     pub db: Db,
     pub ambient: Ambient,
-    /// What the secrets of webhooks follow from.
+    /// The key from which the secrets of webhooks are derived.
     pub secrets: KeyedHash,
     /// It must refuse addresses that customers may not reach, and follow no redirect.
     pub client: reqwest::Client,
@@ -77,7 +77,7 @@ impl Alerts {
         Ok(list.await?)
     }
 
-    /// Adds a webhook. Its secret is shown now and after a rotation.
+    /// Adds a webhook. Its secret is shown only now and after a rotation.
     pub async fn create(
         &self,
         scope: OrgScope,
@@ -103,7 +103,7 @@ impl Alerts {
         let (actor, most) = (actor.to_owned(), self.0.webhooks_max);
         let adding = async move {
             let mut tx = db.begin().await?;
-            // One of two calls at the same time waits here, so that both together do not pass the limit.
+            // One of two concurrent calls waits here, so that both together do not exceed the limit.
             budgets::lock_organization_rules(&mut tx, scope).await?;
             if webhooks::list(&mut tx, scope).await?.len() >= most {
                 let message = format!("The organization has as many webhooks as it may ({most}); remove one");
@@ -118,7 +118,7 @@ impl Alerts {
         Ok((webhook, secret))
     }
 
-    /// Gives a webhook a new secret. The one before it goes on signing beside it until the grace ends.
+    /// Gives a webhook a new secret. The previous one also signs until the grace period ends.
     pub async fn rotate(
         &self,
         scope: OrgScope,
@@ -155,7 +155,7 @@ impl Alerts {
         if deleted.await? { Ok(()) } else { Err(AlertError::NotFound) }
     }
 
-    /// Sends a message of the kind `test` at once, in one try, and returns what came back.
+    /// Sends a message of the kind `test` at once, in one try, and returns the result.
     pub async fn test(&self, scope: OrgScope, id: WebhookId) -> Result<Attempt, AlertError> {
         let db = self.0.db.clone();
         let found = self.0.db.run::<_, StoreError, _>(async move {

@@ -1,5 +1,5 @@
-//! The signature of a message, as the Standard Webhooks specification has it: `webhook-signature` holds one
-//! `v1,<base64 of HMAC-SHA256>` for each secret that is live, over `<id>.<timestamp>.<body>`.
+//! The signature of a message by the Standard Webhooks specification: `webhook-signature` contains one `v1,<base64 of
+//! HMAC-SHA256>` for each valid secret, over `<id>.<timestamp>.<body>`.
 
 use crate::{
     accounts::installation::KeyedHash,
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 const PREFIX: &str = "whsec_";
 
-/// The secret of one generation of a webhook. It follows from a key of the installation, so that it is stored nowhere.
+/// The secret of one generation of a webhook. It is derived from a key of the installation, so it is not stored.
 pub fn secret(key: &KeyedHash, scope: OrgScope, id: WebhookId, generation: i32) -> Secret {
     Secret::new(format!("{PREFIX}{}", STANDARD.encode(derived(key, scope, id, generation))))
 }

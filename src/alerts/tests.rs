@@ -91,7 +91,7 @@ async fn a_delivery_belongs_to_one_process_and_outlives_it() {
     let later = now + Duration::seconds(61);
     let second = take(&test, later, MANY).await;
     assert_eq!((second.len(), second[0].attempts, second[0].alert), (1, 1, first[0].alert));
-    // It does after all: its outcome is passed over, for the delivery is no longer its own.
+    // It does after all: its result is ignored, because the delivery is no longer its own.
     finish(&test, &first[0], None).await;
     assert_eq!(test.number("SELECT count(*) FROM alert_delivery WHERE next_at IS NOT NULL").await, 1);
     finish(&test, &second[0], None).await;

@@ -1,5 +1,5 @@
-//! Payments: what a signed event moves in the ledger, and automatic top-up below a threshold. Amounts are those of the
-//! signed events alone. An event may come several times, late, and before the one it is about.
+//! Payments: the effect of a signed event on the ledger, and automatic top-up below a threshold. Amounts come only from
+//! signed events. An event may arrive several times, late, and before the event that it refers to.
 
 use super::credit::{self, NewEntry};
 use crate::{
@@ -17,19 +17,19 @@ use crate::{
 };
 use sqlx::PgConnection;
 
-/// How credit is bought; `None` in its place where it is not.
+/// How credit is bought; `None` if it is not sold.
 pub struct Payments {
     pub stripe: Stripe,
     /// Any of them may have signed an event.
     pub webhook_secrets: Vec<Secret>,
-    /// Least and most of one payment.
+    /// Minimum and maximum of one payment.
     pub payment_min: NanoUsd,
     pub payment_max: NanoUsd,
     /// Where browsers reach the dashboard, without a slash at the end.
     pub public_url: String,
 }
 
-/// Automatic payments begun in one step.
+/// Automatic payments started in one step.
 const TOPUPS_MAX: i64 = 50;
 
 /// Books the payment of an event, in the caller's transaction.
@@ -111,7 +111,7 @@ async fn book(connection: &mut PgConnection, ambient: &Ambient, money: &Money) -
     Ok(())
 }
 
-/// Books what became of a payment that is booked.
+/// Books a later event of a booked payment.
 async fn follow(
     connection: &mut PgConnection,
     ambient: &Ambient,
@@ -138,7 +138,7 @@ async fn post(
         NewEntry { kind, amount, external_id: Some(external_id), reason, actor: "stripe", expires_at: None };
     let (_, outcome) = credit::post(connection, ambient, scope, &entry).await?;
     if !matches!(outcome, PostingOutcome::Posted | PostingOutcome::Repeat) {
-        // Booked before with other figures, or impossible: never twice, and somebody has to look.
+        // Booked before with other figures, or impossible: never booked twice, and a person must check it.
         tracing::error!(org.id = %scope.org_id(), event.id = external_id, ?outcome, "a payment event was not booked");
     }
     Ok(())
@@ -151,7 +151,7 @@ async fn note_failed(connection: &mut PgConnection, scope: OrgScope, reason: &st
     Ok(())
 }
 
-/// Begins the automatic payments that are due; for the job.
+/// Starts the automatic payments that are due; for the job.
 pub async fn top_up_due(db: &Db, stripe: &Stripe) -> Result<usize, StoreError> {
     let mut transaction = db.begin().await?;
     let due = payments::claim_due(&mut transaction, TOPUPS_MAX).await?;
@@ -168,7 +168,7 @@ pub async fn top_up_due(db: &Db, stripe: &Stripe) -> Result<usize, StoreError> {
         };
         match stripe.charge_off_session(&payment).await {
             Ok(()) => {}
-            // The event that says so comes as well; it counts once, there.
+            // The event about it arrives as well; it is counted once, there.
             Err(StripeError::Declined(reason)) => {
                 tracing::warn!(org.id = %organization, reason, "an automatic top-up was declined");
             }

@@ -1,5 +1,5 @@
-//! What customers and finance read: balance and ledger; usage is in `usage_report`. Reads only, always within one
-//! organization, and bounded in range and rows. Money leaves as decimal strings, exact to the nano-dollar.
+//! Reports for customers and finance: balance and ledger; usage is in `usage_report`. Read-only, always within one
+//! organization, and bounded in range and rows. Money is returned as decimal strings, exact to the nano-dollar.
 
 use crate::{
     books::{
@@ -20,7 +20,7 @@ pub const RANGE_DAYS_MAX: i64 = 400;
 /// How far the database's clock may be ahead of this process's.
 const CLOCK_AHEAD_MAX: Duration = Duration::minutes(5);
 
-/// A query that cannot be answered as asked.
+/// A query that cannot be answered.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RangeError {
     #[error("`{0}` must be a date (YYYY-MM-DD) or an RFC 3339 time")]
@@ -63,7 +63,7 @@ impl Range {
         Ok(Range { from, to })
     }
 
-    /// The same for bookings, whose moments are the database's: its clock may be ahead of this process's.
+    /// The same for bookings, whose times are the database's: its clock may be ahead of this process's.
     pub fn of_bookings(
         from: Option<&str>,
         to: Option<&str>,
@@ -106,7 +106,7 @@ pub struct Balance {
     pub available_usd: NanoUsd,
 }
 
-/// What an organization has, has set aside, and can still spend.
+/// The balance of an organization, its holds, and its available credit.
 pub async fn balance(connection: &mut PgConnection, scope: OrgScope) -> Result<Balance, StoreError> {
     let account = entries::get_balance(connection, scope).await?.unwrap_or_default();
     let available = NanoUsd(account.posted.0.saturating_sub(account.held.0));
@@ -121,7 +121,7 @@ pub struct EntryLine {
     /// `charge`, `refund`, `grant`, `topup`, `promotion`, `expiry`, `adjustment`, `payment_refund`, `dispute` or
     /// `dispute_reversal`.
     pub kind: String,
-    /// Signed as it changes the customer's balance.
+    /// With the sign of its effect on the customer's balance.
     #[serde(serialize_with = "decimal")]
     pub amount_usd: NanoUsd,
     #[serde(serialize_with = "decimal")]
@@ -130,14 +130,14 @@ pub struct EntryLine {
     pub margin_usd: NanoUsd,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Why it was made.
+    /// The reason of the entry.
     pub note: String,
-    /// Who made it: a person's id, `cli`, `stripe`; absent for the gateway itself.
+    /// The author: a person's id, `cli`, `stripe`; absent for the gateway itself.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub actor: String,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
-    /// When the ledger recorded it: what decides its month.
+    /// When the ledger recorded it: this decides its month.
     #[serde(with = "time::serde::rfc3339")]
     pub booked_at: OffsetDateTime,
 }
@@ -194,7 +194,7 @@ async fn page(
     Ok(EntryPage { entries, next })
 }
 
-/// Entries that are read at once for a CSV.
+/// Entries read at once for a CSV.
 const EXPORT_PAGE: i64 = 1_000;
 const ENTRY_COLUMNS: [&str; 10] = [
     "bookedAt",
@@ -209,7 +209,8 @@ const ENTRY_COLUMNS: [&str; 10] = [
     "createdAt",
 ];
 
-/// Writes all entries booked in `range` as CSV, newest first: pieces of text go to `send`, which says whether more is wanted.
+/// Writes all entries booked in `range` as CSV, newest first: pieces of text go to `send`, which returns whether more
+/// is wanted.
 pub async fn write_entries<F>(
     connection: &mut PgConnection,
     scope: OrgScope,

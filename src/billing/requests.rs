@@ -1,5 +1,5 @@
-//! Requests for people to look at: a list with filters, and one whole receipt compared with the usage row and the
-//! ledger. Reads only. The receipt is read leniently: one of an older release lacks members of newer ones.
+//! Requests for display: a list with filters, and one whole receipt compared with the usage row and the ledger.
+//! Read-only. The receipt is read leniently: a receipt of an older release lacks members of newer ones.
 
 use crate::{
     domain::{
@@ -25,7 +25,7 @@ pub struct Request {
     pub id: ReceiptId,
     pub api_key_id: ApiKeyId,
     pub created_at: OffsetDateTime,
-    /// The endpoint that was asked, where it is known.
+    /// The endpoint that was called, if known.
     pub kind: Option<String>,
     /// Of a failed request.
     pub error_class: Option<String>,
@@ -41,14 +41,14 @@ pub struct RequestPage {
     pub next: Option<ReceiptId>,
 }
 
-/// One request and what the books say of it.
+/// One request and its ledger data.
 pub struct RequestDetails {
     pub request: Request,
     pub booked: Booked,
 }
 
 impl RequestDetails {
-    /// Whether receipt, usage and ledger name the same charge.
+    /// Whether receipt, usage and ledger state the same charge.
     pub fn agrees(&self) -> bool {
         let charged = self.request.receipt.charged_nano_usd;
         let usage = self.booked.usage_charge.unwrap_or(0);
@@ -57,7 +57,7 @@ impl RequestDetails {
     }
 }
 
-/// What a receipt says.
+/// The content of a receipt.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Receipt {
@@ -75,13 +75,13 @@ pub struct Receipt {
     pub charged_nano_usd: i64,
     pub provider_cost_nano_usd: Option<i64>,
     pub margin_nano_usd: i64,
-    /// What the reference model would have cost more, where the gateway chose the model.
+    /// The additional cost at the reference model, if the gateway chose the model.
     pub savings_nano_usd: i64,
     pub classification: Option<Classification>,
     pub execution: Execution,
 }
 
-/// What `auto` took the prompt for.
+/// The category of the prompt for `auto`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Classification {
@@ -119,7 +119,7 @@ pub struct Attempt {
     pub status: Option<u16>,
     pub error: Option<String>,
     pub latency_ms: u64,
-    /// Milliseconds after the request arrived; older receipts do not say.
+    /// Milliseconds after the request arrived; older receipts do not have it.
     pub started_ms: Option<u64>,
 }
 
@@ -151,7 +151,7 @@ pub struct Execution {
     pub stream: bool,
     pub latency_ms: u64,
     pub ttft_ms: Option<u64>,
-    /// When the credit was set aside and when the charge was durable, in milliseconds after the request arrived.
+    /// When the hold was placed and when the charge was durable, in milliseconds after the request arrived.
     pub held_ms: Option<u64>,
     pub settled_ms: Option<u64>,
     pub error: Option<String>,
@@ -205,7 +205,7 @@ pub async fn list(
     Ok(RequestPage { requests, next })
 }
 
-/// One request of the organization; with `made_by`, only of an API key that this person made.
+/// One request of the organization; with `made_by`, only of an API key that this person created.
 pub async fn get(
     connection: &mut PgConnection,
     scope: OrgScope,

@@ -1,5 +1,5 @@
-//! Usage in groups: by one or two of its properties, with filters, in the days of a time zone, beside the span of the
-//! same length before. As JSON within bounds; as CSV of any size, row by row.
+//! Usage in groups: by one or two of its properties, with filters, in the days of a time zone, compared with the
+//! previous range of the same length. As JSON with limits; as CSV of any size, row by row.
 
 use super::report::{Range, RangeError};
 use crate::{
@@ -23,7 +23,7 @@ use time::OffsetDateTime;
 /// Groups in one JSON report; a CSV has all.
 pub const GROUPS_MAX: usize = 10_000;
 
-/// A report that cannot be made as asked.
+/// A report that cannot be created.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum QueryError {
     #[error(transparent)]
@@ -45,7 +45,7 @@ pub struct UsageQuery {
     filter: UsageFilter,
 }
 
-/// A query with the steps of its range, which are named.
+/// A query with the named steps of its range.
 struct Steps {
     range: (OffsetDateTime, OffsetDateTime),
     grouping: Grouping,
@@ -78,12 +78,13 @@ impl UsageQuery {
         UsageQuery { filter, ..self }
     }
 
-    /// Refuses one with too many steps, before anything is read.
+    /// Refuses a query with too many steps, before anything is read.
     pub fn check(&self) -> Result<(), QueryError> {
         self.steps(self.range).map(|_| ())
     }
 
-    /// The days of its zone with whose sums its report would read far fewer rows; see [`cover::phases_wanted`].
+    /// The days of its zone whose sums would greatly reduce the rows that its report reads; see
+    /// [`cover::phases_wanted`].
     pub fn zone_days_wanted(&self) -> Vec<i16> {
         let steps = self.steps(self.range);
         steps.map_or_else(|_| Vec::new(), |steps| cover::phases_wanted(steps.range, &steps.grouping.steps))
@@ -137,7 +138,7 @@ pub struct UsageReport {
     /// One property, or two with a comma between.
     pub group_by: String,
     pub rows: Vec<UsageLine>,
-    /// There are more groups than a report has; the CSV form has all.
+    /// There are more groups than a JSON report may have; the CSV form has all.
     pub truncated: bool,
     pub total: Figures,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,7 +227,7 @@ pub async fn usage(
     report(connection, scope, &UsageQuery::by(range, group_by), false).await
 }
 
-/// As [`usage`], of one API key alone.
+/// As [`usage`], for one API key only.
 pub async fn usage_of_key(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -286,7 +287,7 @@ pub async fn report(
     })
 }
 
-/// Has the sums of these days kept for later reports. Needs a transaction that may write.
+/// Requests that the sums of these days are kept for later reports. Needs a transaction that may write.
 pub async fn want_zone_days(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -296,7 +297,7 @@ pub async fn want_zone_days(
     zone_days::want(connection, scope, phases, now).await
 }
 
-/// What was checked before does not fail; if it does, nothing is reported.
+/// A checked query does not fail; if it does, nothing is reported.
 fn impossible(error: QueryError) -> StoreError {
     StoreError::Refused(error.to_string())
 }
@@ -361,8 +362,8 @@ fn line(sum: UsageSum, has_second: bool) -> UsageLine {
     }
 }
 
-/// The columns after those of the groups. The newer ones come after the money: who reads columns by their place finds
-/// the older ones where they were.
+/// The columns after those of the groups. The newer ones come after the money: readers that use the position of columns
+/// find the older ones in their place.
 const COLUMNS: [&str; 20] = [
     "requests",
     "inputTokens",
@@ -396,7 +397,7 @@ impl UsageReport {
     }
 }
 
-/// Writes the report as CSV, all groups of it: pieces of text go to `send`, which says whether more is wanted.
+/// Writes the report as CSV with all groups: pieces of text go to `send`, which returns whether more is wanted.
 pub async fn write_csv<F>(
     connection: &mut PgConnection,
     scope: OrgScope,

@@ -1,7 +1,7 @@
-//! Rates and requests at a time, for API keys, organizations and end users. A process admits requests from shares of the
-//! limits that it holds, without asking the database; [`renewer`] renews the shares beside the requests. Only the first
-//! request of a limit, and one that finds nothing left here while there may be some elsewhere, waits for the database,
-//! and for a bounded time.
+//! Rate and concurrency limits for API keys, organizations and end users. A process admits requests from its shares of
+//! the limits without a database query; [`renewer`] renews the shares in the background. Only two kinds of requests
+//! wait for the database, for a bounded time: the first request of a limit, and one that finds nothing left here while
+//! other processes may have units.
 
 mod renewer;
 
@@ -25,7 +25,7 @@ const SHARES_MAX: usize = 16_384;
 /// How long a request waits for the common state of a limit.
 const WAIT_MAX: Duration = Duration::from_millis(400);
 
-/// A limit that a request falls under, and how much of it the request takes.
+/// A limit that applies to a request, and the units that the request takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     pub key: PoolKey,
@@ -33,21 +33,21 @@ pub struct Limit {
     pub units: i64,
 }
 
-/// Why a request gets nothing of a limit.
+/// Why a request gets no units of a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
     /// It is used up. Milliseconds until something may be free.
     Full { wait_ms: i64 },
-    /// Nobody knows: the database did not answer in time, or too many limits are in use.
+    /// Unknown: the database did not answer in time, or too many limits are in use.
     Unknown,
 }
 
-/// How a limit stands, for the headers of an answer.
+/// The state of a limit, for the headers of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Standing {
     pub limit: i64,
     pub remaining: i64,
-    /// Until nothing of it is used any more, if nothing else comes.
+    /// Time until the whole limit is free, if nothing else is used.
     pub reset_ms: i64,
 }
 
@@ -63,12 +63,12 @@ pub struct Quotas {
 struct Entry {
     key: PoolKey,
     share: Mutex<Share>,
-    /// The pool has answered.
+    /// The pool has replied.
     answered: Notify,
     answers: AtomicU64,
 }
 
-/// Units of one limit in use; given back when dropped.
+/// Units of one limit in use; returned when dropped.
 pub struct Permit {
     quotas: Arc<Quotas>,
     entry: Arc<Entry>,
@@ -88,7 +88,7 @@ impl Default for Quotas {
 }
 
 impl Quotas {
-    /// Takes what a request needs of one limit.
+    /// Takes the needed units of one limit.
     pub async fn acquire(self: &Arc<Self>, limit: Limit) -> Result<Permit, Refused> {
         let entry = self.entry(&limit).ok_or(Refused::Unknown)?;
         let taken = {
@@ -120,7 +120,7 @@ impl Quotas {
         self.refused.load(Relaxed)
     }
 
-    /// How a limit stands that nothing could be taken of.
+    /// The state of a limit of which nothing could be taken.
     pub fn standing(&self, limit: &Limit) -> Option<Standing> {
         let entry = self.shard(&limit.key).get(&limit.key).cloned()?;
         Some(self.standing_of(&entry))
@@ -153,7 +153,7 @@ impl Quotas {
         }
     }
 
-    /// The share of a limit, a new one where this process has none. `None`: too many limits are in use.
+    /// The share of a limit, a new one if this process has none. `None`: too many limits are in use.
     fn entry(&self, limit: &Limit) -> Option<Arc<Entry>> {
         let mut shard = self.shard(&limit.key);
         if let Some(entry) = shard.get(&limit.key) {
@@ -192,12 +192,12 @@ impl Entry {
 }
 
 impl Permit {
-    /// Units that count once the use ends; of a rate. Several calls add up.
+    /// Units of a rate that count when the use ends. Several calls add up.
     pub fn spend(&mut self, units: i64) {
         self.spent = self.spent.saturating_add(units.max(0));
     }
 
-    /// Counts what was taken as spent, now. Returns how the limit stands after that.
+    /// Counts the taken units as spent, now. Returns the state of the limit after that.
     pub fn spend_all(mut self) -> Standing {
         self.spent = self.taken;
         let (quotas, entry) = (self.quotas.clone(), self.entry.clone());
@@ -224,7 +224,7 @@ impl Drop for Permit {
     }
 }
 
-/// A request that waits for the pool's answer.
+/// A request that waits for the pool's reply.
 struct Waiting<'a> {
     entry: &'a Entry,
     units: i64,

@@ -1,5 +1,5 @@
-//! Renews the shares of this process, beside the requests: reports what was spent, asks for what is needed, gives back
-//! what is not. Many shares travel in one transaction.
+//! Renews the shares of this process in the background: reports spent units, requests needed ones, returns unneeded
+//! ones. Many shares are renewed in one transaction.
 
 use super::{Entry, Quotas};
 use crate::{
@@ -16,17 +16,17 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks for shares that are due though no request waits.
+/// Interval between checks for shares that are due without a waiting request.
 const TICK: Duration = Duration::from_millis(50);
 /// Shares in one transaction.
 const BATCH_MAX: usize = 64;
 /// Longest time of one transaction.
 const TIME_MAX: Duration = Duration::from_secs(2);
-/// After a failed one.
+/// Pause after a failed transaction.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 
 impl Quotas {
-    /// Renews shares on the database's runtime until `stopping`; then it gives all back.
+    /// Renews shares on the database's runtime until `stopping`; then it returns all.
     pub fn start(self: &Arc<Self>, db: &Db, instance: InstanceId, stopping: CancellationToken) {
         let (quotas, db) = (self.clone(), db.clone());
         db.runtime().clone().spawn(async move {
@@ -50,13 +50,13 @@ impl Quotas {
         self.shards.iter().any(|shard| !shard.lock().unwrap_or_else(PoisonError::into_inner).is_empty())
     }
 
-    /// The reports of shares that are due, in the order of their rows. Forgets shares that nobody uses any more.
+    /// The reports of due shares, in the order of their rows. Removes shares that are not used any more.
     fn due_shares(&self, is_last: bool) -> Vec<(Arc<Entry>, Renewal)> {
         let mut due = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let now_ms = self.now_ms();
-            // A request finds its share under this lock: where nobody else has it, nobody is about to use it.
+            // A request finds its share under this lock: without another holder, no request is about to use it.
             shard.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.share().is_empty(now_ms));
             for entry in shard.values() {
                 let mut share = entry.share();

@@ -1,7 +1,7 @@
-//! The database as the rest of the process uses it: pools by purpose, each with its own connections and limits, so
-//! that reports can never take the connections of authentication, the lease or the ledger. Every use of a
-//! connection ends: the server limits statements and lock waits, and the client limits the whole use, because a
-//! server that has vanished from the network cannot.
+//! The database for the rest of the process: pools by purpose, each with its own connections and limits, so that
+//! reports can never take the connections of authentication, the lease or the ledger. Every use of a connection ends:
+//! the server limits statements and lock waits, and the client limits the whole use, because a server that has
+//! disappeared from the network cannot.
 
 use super::{
     MIGRATIONS, StoreError, caller,
@@ -21,34 +21,35 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// A connection that has idled for longer is asked for a sign of life before it is used.
+/// A connection that was idle for longer is tested before it is used.
 const IDLE_TRUSTED: Duration = Duration::from_secs(1);
-/// Longest wait for that sign of life. Above the slowest round trip that is served.
+/// Longest wait for that test. Above the slowest supported round trip.
 const PING_MAX: Duration = Duration::from_millis(2_500);
 /// Longest wait for a connection.
 const ACQUIRE_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for a row that another transaction has locked.
 const LOCK_MAX_MS: &str = "2000";
-/// The lease, the ledger's writer, the record writer and the reaper's renewal keep one each; the reaper's
-/// transactions and the shares of rate limits use the others.
+/// The lease, the ledger's writer, the record writer and the reaper's renewal keep one each; the reaper's transactions
+/// and the shares of rate limits use the others.
 const VITAL_CONNECTIONS: u32 = 6;
 /// Connections kept for look-ups of API keys.
 const KEY_CONNECTIONS: u32 = 2;
-/// A use without a limit of its own.
+/// A use without its own limit.
 const NO_LIMIT: Duration = Duration::from_secs(86_400);
 
 /// The server's just-in-time compiler is off: it takes a second for a report's sums, which take a tenth of that.
 const NO_JIT: (&str, &str) = ("jit", "off");
 
-/// How every transaction begins behind a pooler that gives each one another server connection. What an earlier one
-/// prepared there has the names that this one will use; session settings hold for this transaction only.
+/// The beginning of every transaction behind a pooler that gives each one another server connection. Statements that an
+/// earlier transaction prepared there have the names that this one will use; session settings apply to this transaction
+/// only.
 pub(super) const POOLED_BEGIN: &str = "BEGIN; DEALLOCATE ALL; SET LOCAL statement_timeout = '4s'; SET LOCAL lock_timeout = '2s'; SET LOCAL jit = off";
 pub(super) const POOLED_BEGIN_READ_ONLY: &str = "BEGIN READ ONLY; DEALLOCATE ALL; SET LOCAL statement_timeout = '5s'; \
      SET LOCAL lock_timeout = '2s'; SET LOCAL jit = off";
 /// Migrations behind such a pooler: all of them in one transaction, one process at a time.
 const POOLED_MIGRATION: &str = "BEGIN; DEALLOCATE ALL; SELECT pg_advisory_xact_lock(7241906353)";
 
-/// What a connection is for. Each purpose has a pool of its own.
+/// The purpose of a connection. Each purpose has its own pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
     /// Accounts, sessions, the operator's commands, and jobs that can wait.
@@ -69,7 +70,7 @@ pub struct ConnectionCounts {
     pub most: u64,
 }
 
-/// What stands between this process and the server.
+/// The connection between this process and the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Pooler {
     /// Nothing, or a pooler in session mode.
@@ -79,7 +80,7 @@ pub enum Pooler {
     Transaction,
 }
 
-/// How the pools are bounded.
+/// Limits of the pools.
 #[derive(Clone, Copy, Debug)]
 pub struct DbLimits {
     /// Of all pools together. Pools with a fixed size come first; accounts have the rest.
@@ -96,7 +97,7 @@ impl DbLimits {
     /// Accounts, sessions and jobs that can wait.
     pub const ACCOUNT_CONNECTIONS_MIN: u32 = 2;
 
-    /// The least number of connections with which every purpose has its own, so many of them for reports.
+    /// The minimum number of connections with which every purpose has its own, with this many for reports.
     pub const fn connections_needed(report_connections: u32) -> u32 {
         VITAL_CONNECTIONS + KEY_CONNECTIONS + report_connections + Self::ACCOUNT_CONNECTIONS_MIN
     }
@@ -113,7 +114,7 @@ impl DbLimits {
     }
 }
 
-/// The database: bounded pools on a runtime of their own, seen with one purpose.
+/// The database: bounded pools on a separate runtime, used for one purpose.
 #[derive(Clone)]
 pub struct Db {
     shared: Arc<Shared>,
@@ -135,17 +136,17 @@ struct Shared {
 
 struct Lane {
     pool: PgPool,
-    /// Longest use of a connection, the wait for it included.
+    /// Longest use of a connection, including the wait for it.
     use_max: Duration,
 }
 
 tokio::task_local! {
-    /// When the use that runs in this task is given up.
+    /// When the current use in this task is given up.
     static DEADLINE: Instant;
 }
 
 impl Db {
-    /// Opens the pools (lazily: the first query dials) on `runtime`.
+    /// Opens the pools (lazily: the first query connects) on `runtime`.
     pub fn open(runtime: Handle, options: PgConnectOptions, limits: DbLimits) -> Self {
         let _entered = runtime.enter();
         let options = match limits.pooler {
@@ -204,8 +205,8 @@ impl Db {
         }
     }
 
-    /// Runs `work` on the database's runtime, for at most as long as this purpose may use a connection. It goes on
-    /// to its end when the caller stops waiting, so a client that leaves cannot cut a transaction in two.
+    /// Runs `work` on the database's runtime, for at most the time that this purpose may use a connection. It continues
+    /// to its end if the caller stops waiting, so a client that disconnects cannot interrupt a transaction.
     pub async fn run<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -230,7 +231,7 @@ impl Db {
         }
     }
 
-    /// The runtime on which everything that talks to the database runs.
+    /// The runtime of all tasks that use the database.
     pub fn runtime(&self) -> &Handle {
         &self.shared.runtime
     }
@@ -251,13 +252,13 @@ impl Db {
         })
     }
 
-    /// What is known of the database.
+    /// The known state of the database.
     pub fn state(&self) -> &Arc<DatabaseState> {
         &self.shared.state
     }
 
     /// A pooled connection for reading, for use on the database's runtime. Writes need [`Db::begin`]: behind a
-    /// transaction pooler this is a transaction that may not write.
+    /// transaction pooler this is a read-only transaction.
     pub async fn acquire(&self) -> Result<Connection, StoreError> {
         let mut connection = self.lend().await?;
         if self.shared.pooler == Pooler::Transaction {
@@ -266,7 +267,7 @@ impl Db {
         self.limit_report(connection).await
     }
 
-    /// A transaction, for use on the database's runtime. Dropped before its commit it is undone.
+    /// A transaction, for use on the database's runtime. If it is dropped before its commit, it is rolled back.
     pub async fn begin(&self) -> Result<Connection, StoreError> {
         let mut connection = self.lend().await?;
         connection
@@ -278,7 +279,7 @@ impl Db {
         self.limit_report(connection).await
     }
 
-    /// A transaction whose statements may each take so long, for work that nobody waits for.
+    /// A transaction whose statements may each take this long, for work without a waiting caller.
     pub async fn begin_with_limit(&self, time: Duration) -> Result<Connection, StoreError> {
         let mut connection = self.begin().await?;
         limit_statements(&mut connection, time, true).await?;
@@ -286,7 +287,7 @@ impl Db {
     }
 
     /// A connection that its user keeps for many uses, each between [`KeptConnection::start`] and
-    /// [`KeptConnection::finish`]. It closes when dropped, since a statement cut short may still run on it.
+    /// [`KeptConnection::finish`]. It closes when dropped, because an interrupted statement may still be running on it.
     pub async fn keep(&self) -> Result<KeptConnection, StoreError> {
         let mut connection = self.lend().await?.take()?;
         connection.close_on_drop();
@@ -319,7 +320,7 @@ impl Db {
         })
     }
 
-    /// Behind a transaction pooler the limit of reports holds for one transaction.
+    /// Behind a transaction pooler the limit of reports applies to one transaction.
     async fn limit_report(&self, mut connection: Connection) -> Result<Connection, StoreError> {
         if let (Purpose::Reports, Pooler::Transaction, Some(time)) =
             (self.purpose, self.shared.pooler, self.shared.report_time)
@@ -349,7 +350,7 @@ impl Db {
         connection.close().await.map_err(Into::into)
     }
 
-    /// How the database's schema stands to this version's.
+    /// Compares the database's schema with this version's.
     pub async fn schema(&self) -> Result<Schema, StoreError> {
         let db = self.clone();
         self.run(async move { schema::read(&mut *db.acquire().await?).await }).await
@@ -391,12 +392,13 @@ fn pool(options: PgConnectOptions, connections_max: u32, state: &Arc<DatabaseSta
         .connect_lazy_with(options)
 }
 
-/// Whether a pooled connection is alive. One used a moment ago is; to ask each time would double the round trips.
+/// Whether a pooled connection works. One that was used a moment ago does; testing each time would double the round
+/// trips.
 async fn answers(connection: &mut PgConnection, meta: &PoolConnectionMetadata) -> bool {
     meta.idle_for <= IDLE_TRUSTED || matches!(timeout(PING_MAX, connection.ping()).await, Ok(Ok(())))
 }
 
-/// Has the server end statements after `time`, in this session or in this transaction alone.
+/// Makes the server end statements after `time`, in this session or only in this transaction.
 pub(super) async fn limit_statements(
     connection: &mut PgConnection,
     time: Duration,

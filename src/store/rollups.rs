@@ -1,5 +1,5 @@
 //! Sums of usage: the job that keeps them in steps of 15 minutes, and the reports that read them. A report is exact at
-//! every moment: for steps whose rows changed since they were summed the database reads the rows themselves.
+//! every moment: for steps whose rows changed since they were summed, the database reads the rows themselves.
 
 use super::{OrgScope, StoreError, zone_days};
 use crate::{
@@ -15,7 +15,7 @@ use std::future::Future;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// What usage is summed by.
+/// The properties by which usage is summed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GroupBy {
     Day,
@@ -25,11 +25,11 @@ pub enum GroupBy {
     Provider,
     /// API key.
     Key,
-    /// Who made the API key.
+    /// The person who created the API key.
     Member,
     Byok,
     Category,
-    /// The endpoint that was asked.
+    /// The endpoint that was called.
     Kind,
     Status,
 }
@@ -71,7 +71,7 @@ impl GroupBy {
     }
 }
 
-/// Which usage is summed. An absent filter passes everything.
+/// The filters of summed usage. An absent filter matches everything.
 #[derive(Clone, Debug, Default)]
 pub struct UsageFilter {
     pub api_key: Option<ApiKeyId>,
@@ -102,7 +102,7 @@ pub struct UsageSum {
     pub second_key: String,
     /// The step of time it is of, counted from zero.
     pub step: Option<usize>,
-    /// A request of several turns counts where its first turn does.
+    /// A request with several turns counts in the step of its first turn.
     pub requests: i64,
     pub turns: i64,
     pub input: i64,
@@ -165,7 +165,7 @@ pub async fn sum(
     Ok(sums)
 }
 
-/// The same, group by group as the database sends them, until `each` says that no more is wanted.
+/// The same, group by group as the database sends them, until `each` returns that no more is wanted.
 pub async fn sum_each<F>(
     connection: &mut PgConnection,
     scope: OrgScope,
@@ -292,7 +292,7 @@ where
     Ok(())
 }
 
-/// What one step of the job did.
+/// The result of one step of the job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RolledUp {
     /// Notes of changed steps that were removed.
@@ -305,7 +305,8 @@ pub async fn roll_up(connection: &mut PgConnection, notes_max: i64) -> Result<Op
     if !try_lock(connection).await? {
         return Ok(None);
     }
-    // Only notes that are visible here are removed; a row whose note is not is summed again with that.
+    // Only records of changes that are visible here are removed; a row whose record is not visible is summed again with
+    // it.
     let notes = sqlx::query!(
         "DELETE FROM usage_touched WHERE id IN (
              SELECT id FROM usage_touched WHERE bucket <= now() - interval '15 minutes' ORDER BY id LIMIT $1)
@@ -333,7 +334,7 @@ pub(super) async fn try_lock(connection: &mut PgConnection) -> Result<bool, Stor
     Ok(is_ours.fetch_one(connection).await?)
 }
 
-/// Replaces the sums of these steps. Those whose rows were dropped stay as they are.
+/// Replaces the sums of these steps. Steps whose rows were dropped are unchanged.
 async fn sum_steps(
     connection: &mut PgConnection,
     orgs: &[Uuid],

@@ -97,7 +97,7 @@ async fn logging_out_acts_at_once_on_every_replica() {
     assert_eq!(stack.get("/api/auth", &customer.session).await.status, 200);
 }
 
-/// Everything of an answer that a caller could compare, but what differs each time by nature.
+/// Everything of an answer that a caller could compare, except what always differs.
 fn comparable(reply: &Reply) -> (u16, Vec<(String, String)>, String) {
     let mut headers: Vec<(String, String)> = reply
         .headers
@@ -140,7 +140,7 @@ async fn failed_log_ins_are_throttled_where_they_come_from_and_nowhere_else() {
         last = log_in_from(&stack, attacker, &customer.email, "not the password").await;
     }
     assert_eq!((last.status, last.code().as_str()), (429, "rate_limit_exceeded"));
-    // One attempt becomes free every 15 s: what is said of the wait is true.
+    // One attempt becomes free every 15 s: the stated wait is correct.
     let wait: u32 = last.header("retry-after").parse().unwrap();
     assert!((1..=15).contains(&wait), "{wait}");
     assert_eq!(log_in_from(&stack, attacker, &customer.email, PASSWORD).await.status, 429);
@@ -321,7 +321,7 @@ async fn an_organization_has_so_many_api_keys_provider_keys_and_members() {
             .status
     };
     assert_eq!((invite("a@example.test").await, invite("b@example.test").await), (201, 409));
-    // Making and revoking keys in turn ends too.
+    // Creating and revoking keys in turn is also limited.
     let mut made = 0;
     loop {
         assert_eq!(

@@ -1,6 +1,6 @@
-//! What every integration test stands on: a database of its own, simulated providers, and a gateway on a free
-//! port, in this process ([`Stack`]) or as the real binary ([`ChildStack`]). Dropping a stack stops the gateway
-//! and drops the database. Tests of money end with `finish()`, which audits the books.
+//! The basis of every integration test: a separate database, simulated providers, and a gateway on a free port, in this
+//! process ([`Stack`]) or as the real binary ([`ChildStack`]). Dropping a stack stops the gateway and drops the
+//! database. Tests of money end with `finish()`, which audits the ledger.
 
 #![allow(dead_code)] // each theme uses its part
 
@@ -50,14 +50,14 @@ pub fn sized<T>(small: T, full: T) -> T {
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// How a stack is to be. Every provider has a platform key, `platform-<provider>`, unless told otherwise.
+/// The configuration of a stack. Every provider has a platform key, `platform-<provider>`, unless configured otherwise.
 pub struct Builder {
     env: Vec<(String, String)>,
     platform_keys: Vec<(String, String)>,
     master_keys: String,
 }
 
-/// Database, providers and a client of the gateway: what both kinds of stack have.
+/// Database, providers and a client of the gateway: common to both kinds of stack.
 pub struct World {
     pub database: Database,
     pub simulator: Simulator,
@@ -69,7 +69,7 @@ pub struct World {
 
 /// A gateway in this process.
 pub struct Stack {
-    // Dropped first: the database can only go once nobody is connected.
+    // Dropped first: the database can be dropped only when no connection is open.
     node: Node,
     world: World,
 }
@@ -144,7 +144,7 @@ impl Builder {
             ("KAIROSROUTE_DATABASE_CONNECTIONS_MAX", "12"),
             ("KAIROSROUTE_SHUTDOWN_TIMEOUT_MS", "5000"),
             ("KAIROSROUTE_LOG", "info"),
-            // Tests refuse a lot; those of the limits set their own.
+            // Tests cause many refusals; those of the limits set their own.
             ("KAIROSROUTE_REFUSALS_PER_KEY_MINUTE_MAX", "100000"),
             ("KAIROSROUTE_REFUSALS_PER_ADDRESS_MINUTE_MAX", "100000"),
             ("KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX", "100000"),
@@ -178,7 +178,7 @@ impl Stack {
         Self::builder().start().await
     }
 
-    /// The gateway's own state, to look at.
+    /// The gateway's own state, for checks.
     pub fn gateway(&self) -> &Gateway {
         &self.node.gateway
     }

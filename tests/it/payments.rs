@@ -1,5 +1,5 @@
-//! Credit that customers buy, against a simulated Stripe over real HTTP: pages to pay on, payments with a saved method,
-//! and signed events that come late, twice, out of order or forged.
+//! Credit that customers buy, against a simulated Stripe over real HTTP: pages for payments, payments with a saved
+//! method, and signed events that arrive late, twice, out of order or forged.
 
 use crate::harness::{Customer, Stack, wait_until};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -12,7 +12,7 @@ use std::{
 
 const SECRET: &str = "whsec_simulated";
 
-/// A call that the simulated Stripe got: its path, its form, its idempotency key.
+/// A call that the simulated Stripe received: its path, its form, its idempotency key.
 #[derive(Clone, Debug)]
 struct Called {
     path: String,
@@ -26,7 +26,7 @@ impl Called {
     }
 }
 
-/// A Stripe that keeps what it was asked and declines when it is told to.
+/// A simulated Stripe that records its calls and declines if configured.
 #[derive(Clone)]
 pub struct SimulatedStripe {
     base: String,
@@ -141,7 +141,7 @@ async fn a_payment_is_credited_once_with_the_signed_amount_and_its_refund_and_di
     assert!(!call.idempotency_key.is_empty());
     assert_eq!(stack.account(&customer.organization_id).await.0, 0, "nothing before the event");
 
-    // A refund and a dispute come before their payment, and everything three times.
+    // A refund and a dispute arrive before their payment, and everything three times.
     let refund = json!({ "id": "re_1", "amount": 500, "currency": "usd", "status": "succeeded", "payment_intent": "pi_1" });
     let dispute = json!({ "id": "dp_1", "amount": 1_000, "currency": "usd", "payment_intent": "pi_1" });
     let session = json!({ "id": "cs_1", "amount_total": 2_500, "currency": "usd", "payment_status": "paid",
@@ -155,7 +155,7 @@ async fn a_payment_is_credited_once_with_the_signed_amount_and_its_refund_and_di
     assert_eq!(stack.account(&customer.organization_id).await.0, 10_000_000_000);
     assert_eq!(deliver(&stack, "charge.dispute.funds_reinstated", &dispute).await, 200);
     assert_eq!(stack.account(&customer.organization_id).await.0, 20_000_000_000);
-    // The same payment with another amount or currency, or of somebody else.
+    // The same payment with another amount or currency, or of another organization.
     let other = stack.customer("0").await;
     for object in [paid(&customer, "pi_1", 9_900), paid(&other, "pi_1", 2_500)] {
         assert_eq!(deliver(&stack, "payment_intent.succeeded", &object).await, 200);

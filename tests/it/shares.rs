@@ -1,6 +1,7 @@
-//! One hostile tenant and one victim at everything that all tenants share: the hostile one gets no more than its share
-//! and is told so, the victim is served and never sees a 503. Small here; `KAIROSROUTE_TEST_SIZE=full` makes it large.
-//! Each prints one line: the resource, what was tried, what was refused, and what the victim got.
+//! One hostile tenant and one victim for every resource that all tenants share: the hostile one gets no more than its
+//! share and receives an error that states it; the victim is served and never gets a 503. Small here;
+//! `KAIROSROUTE_TEST_SIZE=full` makes it large. Each prints one line: the resource, the number of tries, the number of
+//! refusals, and the victim's result.
 
 use crate::harness::{Client, Customer, Stack, hello, sized, wait_until};
 use futures_util::future::join_all;
@@ -13,7 +14,7 @@ use tokio::{
 };
 
 const MODEL: &str = "openai/gpt-4o-mini";
-/// At a provider whose calls are not held up.
+/// At a provider whose calls are not delayed.
 const VICTIMS_MODEL: &str = "groq/openai/gpt-oss-20b";
 const PATH: &str = "/v1/chat/completions";
 
@@ -28,7 +29,7 @@ async fn open(address: SocketAddr, from: &str) -> TcpStream {
     socket.connect(address).await.unwrap()
 }
 
-/// The head of a request whose body is to be so long.
+/// The head of a request that announces a body of this length.
 fn head(key: &str, length: usize) -> String {
     format!(
         "POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n\
@@ -36,7 +37,7 @@ fn head(key: &str, length: usize) -> String {
     )
 }
 
-/// The status of what a connection has answered.
+/// The status of a connection's answer.
 async fn status(connection: &mut TcpStream) -> u16 {
     let mut answer = [0; 12];
     connection.read_exact(&mut answer).await.unwrap();
@@ -138,7 +139,7 @@ async fn memory_of_bodies_that_stall() {
     for _ in 0..tried {
         let mut connection = open(stack.address, "127.0.0.1").await;
         connection.write_all(head(&hostile.key, sent + 1_000).as_bytes()).await.unwrap();
-        // Who is refused may close before it has read everything.
+        // The gateway may close before it has read everything of a refused request.
         let _ = connection.write_all(&vec![b' '; sent]).await;
         connections.push(connection);
     }
@@ -156,7 +157,7 @@ async fn memory_of_bodies_that_stall() {
     stack.finish().await;
 }
 
-/// A host that answers every request with so many bytes of JSON, and never ends them.
+/// A host that answers every request with this many bytes of JSON, and never ends them.
 async fn endless_host(bytes: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -199,7 +200,7 @@ async fn memory_of_answers_that_stall() {
         })
         .collect();
     let memory = &stack.gateway().shared.memory;
-    // Which of them get how far is a matter of order; each that is refused gives back what it had.
+    // The order decides how far each gets; each refused request returns its memory.
     wait_until("some to be refused", async || memory.refused() >= 4).await;
     assert!(memory.used() <= 2 << 20, "{} bytes", memory.used());
     let served = victim_is_served(&stack, &victim).await;
@@ -269,7 +270,7 @@ async fn large_bodies() {
         futures_util::future::join(join_all(asking), victim_is_served(&stack, &victim)).await;
     let is_told = |status: u16| (400..500).contains(&status);
     assert!(replies.iter().all(|reply| is_told(reply.status)), "{}", replies[0]);
-    // A large request that is good is answered, whole and streamed, like any other.
+    // A large valid request is answered, whole and streamed, like any other.
     let mut large = hello(VICTIMS_MODEL);
     large["messages"][0]["content"] = json!("tide ".repeat(20_000));
     let reply = stack.chat(&victim.key, &large).await;

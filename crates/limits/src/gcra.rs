@@ -1,5 +1,5 @@
 //! The generic cell rate algorithm: a burst at once, then one attempt per interval. Its whole state is one time, the
-//! theoretical arrival time, so a database row holds it and several processes share it.
+//! theoretical arrival time, so one database row holds it and several processes share it.
 
 /// A rate: `burst` attempts at once, then one per `interval_ms`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -8,12 +8,12 @@ pub struct Gcra {
     pub interval_ms: i64,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attempt {
-    /// The state to keep, whether or not the attempt conforms.
+    /// The state to store, whether or not the attempt is allowed.
     pub arrival_ms: i64,
-    /// Milliseconds until an attempt conforms; 0: this one does.
+    /// Milliseconds until an attempt is allowed; 0: this one is.
     pub wait_ms: i64,
 }
 
@@ -21,7 +21,7 @@ impl Gcra {
     /// Counts an attempt at `now_ms`.
     pub fn attempt(self, arrival_ms: i64, now_ms: i64) -> Attempt {
         let tolerance = self.interval_ms.saturating_mul(self.burst);
-        // A clock that was set back must not close it for longer than it takes to fill.
+        // A clock that was set back must not block it for longer than it takes to fill.
         let begins = arrival_ms.clamp(now_ms, now_ms.saturating_add(tolerance));
         let next = begins.saturating_add(self.interval_ms);
         let wait = next.saturating_sub(now_ms).saturating_sub(tolerance);
@@ -31,7 +31,7 @@ impl Gcra {
         }
     }
 
-    /// The state after one attempt is given back.
+    /// The state after one attempt is returned.
     pub fn refund(self, arrival_ms: i64) -> i64 {
         arrival_ms.saturating_sub(self.interval_ms)
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A bucket of `burst × interval` drops that loses one drop per millisecond.
+    /// A bucket of `burst × interval` units that loses one unit in each millisecond.
     struct Bucket {
         level: i64,
         at_ms: i64,

@@ -65,9 +65,9 @@ pub struct Period {
 }
 
 impl Period {
-    /// The period that `at` lies in.
+    /// The period that contains `at`.
     pub fn containing(kind: PeriodKind, zone: &TimeZone, at: OffsetDateTime) -> Period {
-        // Times that no calendar has are beyond every clock; they count as the beginning of time.
+        // Times that a calendar cannot express are beyond every clock; they count as the beginning of time.
         let instant = Timestamp::from_nanosecond(at.unix_timestamp_nanos()).unwrap_or(Timestamp::UNIX_EPOCH);
         let local = instant.to_zoned(zone.0.clone());
         let date = match kind {
@@ -84,7 +84,7 @@ impl Period {
             PeriodKind::Month => jiff::Span::new().months(1),
         };
         let next = date.checked_add(step).unwrap_or(date);
-        // Where midnight does not exist, the day begins with the first moment after it.
+        // If midnight does not exist, the day begins with the first moment after it.
         let begin =
             |date: jiff::civil::Date| date.to_zoned(zone.0.clone()).and_then(|day| day.start_of_day());
         let moment = |zoned: Result<Zoned, jiff::Error>| {

@@ -1,22 +1,22 @@
-//! The state of one limit that several processes share. It lives in one database row; each process reads it under the
-//! row's lock, reports what it used, asks for units, and writes it back.
+//! The state of one limit that several processes share. It is stored in one database row; each process reads it under
+//! the row's lock, reports its use, requests units, and writes it back.
 //!
 //! A limit is either a number of units in every rolling minute ([`Kind::Rate`]) or a number of units in use at a time
-//! ([`Kind::Concurrency`]). Units are free, held by a process (leased to it, spent by nobody yet), or spent within the
+//! ([`Kind::Concurrency`]). Units are free, held by a process (leased to it and not spent yet), or spent within the
 //! last minute. Their sum never exceeds the limit, except by what a process used beyond its estimate.
 
 use serde::{Deserialize, Serialize};
 
 /// The time over which a rate counts.
 pub const WINDOW_MS: i64 = 60_000;
-/// Spent units are kept by slots of this length. A slot is free again one window after its end, so a rate is never
-/// exceeded because of the slots, and a steady caller loses less than 0.5 %.
+/// Spent units are kept in slots of this length. A slot becomes free one window after its end, so slots never cause a
+/// rate above the limit, and a steady caller loses less than 0.5 %.
 pub const SLOT_MS: i64 = 250;
-/// A process that has not reported for this long is gone. It stops using its share after [`LEASE_MS`].
+/// A process without a report for this long counts as gone. It stops using its share after [`LEASE_MS`].
 pub const LAPSE_MS: i64 = 5_000;
-/// How long a process may use what it was granted without a new report; below [`LAPSE_MS`], measured by its own clock.
+/// How long a process may use its granted units without a new report; below [`LAPSE_MS`], measured by its own clock.
 pub const LEASE_MS: i64 = 4_000;
-/// Processes that one pool remembers. More than this many at a time get no share.
+/// Maximum processes of one pool. More than this number at a time get no share.
 const HOLDERS_MAX: usize = 256;
 
 /// What a limit counts.
@@ -28,7 +28,7 @@ pub enum Kind {
     Concurrency,
 }
 
-/// The shared state of one limit. An empty object is one of which nothing is held or spent.
+/// The shared state of one limit. An empty object means that nothing is held or spent.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pool {
@@ -50,10 +50,10 @@ struct Holder {
     /// Units that are leased to it and not reported as spent.
     #[serde(rename = "u")]
     held: i64,
-    /// Of these, units that it could give back.
+    /// Of these, units that it could return.
     #[serde(rename = "f", default)]
     spare: i64,
-    /// It asked for more than it got.
+    /// It requested more than it got.
     #[serde(rename = "w", default)]
     wants: bool,
     #[serde(rename = "n")]
@@ -62,41 +62,41 @@ struct Holder {
     seen_ms: i64,
 }
 
-/// What a process tells the pool. Every figure is absolute or numbered, so a report whose outcome is unknown may be sent
-/// again.
+/// The report of a process for the pool. Every figure is absolute or numbered, so a report with an unknown result may
+/// be sent again.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
-    /// Number of this process's batch of spent units; a batch that is recorded already is not counted again.
+    /// Number of this process's batch of spent units; a batch that is already recorded is not counted again.
     pub sequence: u64,
     /// Spent units: how many milliseconds ago, and how many.
     pub spent: Vec<(i64, i64)>,
     /// Units that the process still holds besides these.
     pub held: i64,
-    /// Of them, units that nobody uses now.
+    /// Of them, units that are not in use.
     pub spare: i64,
-    /// Units that it asks for in addition.
+    /// Units that it requests in addition.
     pub wanted: i64,
 }
 
-/// What the pool answers.
+/// The reply of the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Grant {
     /// Newly leased.
     pub units: i64,
-    /// Left in the pool after that. Negative when processes used more than they had estimated.
+    /// Remaining units in the pool after that. Negative if processes used more than they had estimated.
     pub free: i64,
     /// Milliseconds until spent units become free again; `None` when none are spent.
     pub next_free_ms: Option<i64>,
     /// Milliseconds until no unit is spent any more, if nothing else is used.
     pub all_free_ms: i64,
-    /// Another process asked for more than it got.
+    /// Another process requested more than it got.
     pub others_want: bool,
-    /// Units that other processes hold and could give back.
+    /// Units that other processes hold and could return.
     pub others_spare: i64,
 }
 
 impl Pool {
-    /// Counts a report of `instance` at `now_ms` and leases it what it asks for, as far as there is any.
+    /// Counts a report of `instance` at `now_ms` and leases it the requested units, as far as available.
     pub fn renew(&mut self, kind: Kind, limit: i64, now_ms: i64, instance: u128, report: &Report) -> Grant {
         let now_ms = self.holders.iter().map(|holder| holder.seen_ms).fold(now_ms, i64::max);
         self.expire_holders(kind, now_ms);
@@ -124,7 +124,7 @@ impl Pool {
         self.answer(instance, units, free.saturating_sub(units), now_ms)
     }
 
-    /// Nothing is spent or held any more: the row may go.
+    /// Nothing is spent or held any more: the row can be removed.
     pub fn is_unused(&self, kind: Kind, now_ms: i64) -> bool {
         let mut pool = self.clone();
         pool.expire_holders(kind, now_ms);
@@ -146,7 +146,7 @@ impl Pool {
         }
     }
 
-    /// What a process that is gone may have spent counts as spent at the last moment at which it could.
+    /// Units that a lost process may have spent count as spent at the last possible moment.
     fn expire_holders(&mut self, kind: Kind, now_ms: i64) {
         let is_gone = |holder: &Holder| now_ms.saturating_sub(holder.seen_ms) >= LAPSE_MS;
         let gone: Vec<(i64, i64)> = self
@@ -208,7 +208,7 @@ impl Pool {
     }
 }
 
-/// When what was spent in a slot is free again: one window after the slot's end.
+/// When the units spent in a slot become free again: one window after the slot's end.
 fn freed_at_ms(slot: i64) -> i64 {
     slot.saturating_add(1).saturating_mul(SLOT_MS).saturating_add(WINDOW_MS)
 }

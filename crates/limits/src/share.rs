@@ -1,38 +1,39 @@
-//! What one process holds of a limit: it admits requests from it without asking anybody, and says when and what to ask
-//! the common [`Pool`](crate::pool::Pool). Times are milliseconds of one clock of this process that never goes back.
+//! The share of a limit that one process holds: it admits requests from it without a database query, and decides when
+//! to report to the common [`Pool`](crate::pool::Pool) and what to request. Times are milliseconds of one clock of this
+//! process that never goes back.
 
 use crate::pool::{Grant, Kind, LEASE_MS, Report, SLOT_MS};
 
-/// Between two reports that nobody waits for.
+/// Interval between two reports without a waiting request.
 const PAUSE_MS: i64 = 250;
-/// Spent units are reported after this long at the latest.
+/// Spent units are reported after this time at the latest.
 const REPORT_MS: i64 = 1_000;
-/// A share that nobody has used for this long is given back.
+/// A share that was not used for this time is returned.
 pub const IDLE_MS: i64 = 1_000;
 /// Remaining time of a lease at which it is renewed.
 const RENEW_MS: i64 = 2_000;
-/// After the pool said that nothing is free, requests are refused for this long at the most before it is asked again.
+/// After the pool replied that nothing is free, requests are refused for at most this time before the next report.
 const BLOCK_MS_MAX: i64 = 250;
 const BLOCK_MS_MIN: i64 = 20;
-/// Between two questions while others are about to give units back.
+/// Interval between two reports while other processes are about to return units.
 const SPARE_PAUSE_MS: i64 = 40;
-/// A reserve is at most the limit divided by this: what one process keeps unused, the others lack.
+/// A reserve is at most the limit divided by this: units that one process keeps unused are missing for the others.
 const RESERVE_PART: i64 = 8;
 /// The time whose expected use a reserve covers.
 const RESERVE_MS: i64 = 1_000;
 
-/// What became of a request for units.
+/// The result of a request for units.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Take {
     /// They are in use until [`Share::settle`].
     Taken,
-    /// The pool has to be asked; try again after its answer.
+    /// The pool must be asked; try again after its reply.
     Ask,
     /// Nothing is free. Milliseconds until something may be.
     Refused { wait_ms: i64 },
 }
 
-/// A batch of spent units that is on its way to the pool.
+/// A batch of spent units that was sent to the pool.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Batch {
     sequence: u64,
@@ -53,7 +54,7 @@ pub struct Share {
     spent: Vec<(i64, i64)>,
     batch: Option<Batch>,
     sequence: u64,
-    /// A report is on its way.
+    /// A report was sent and has no reply yet.
     is_asking: bool,
     /// Units that waiting requests need.
     waiting: i64,
@@ -63,14 +64,14 @@ pub struct Share {
     lease_until_ms: i64,
     blocked_until_ms: i64,
     used_at_ms: i64,
-    /// Units asked for in the current second, and per second before.
+    /// Units requested in the current second, and per second before.
     demand: i64,
     demand_since_ms: i64,
     demand_per_second: i64,
 }
 
 impl Share {
-    /// A share of nothing yet.
+    /// An empty share.
     pub fn new(kind: Kind, limit: i64, sequence: u64, now_ms: i64) -> Self {
         Self {
             kind,
@@ -97,24 +98,24 @@ impl Share {
         self.limit
     }
 
-    /// The limit as the rule says it now. What was refused under another limit may be free under this one.
+    /// The current limit of the rule. A request that was refused under another limit may be admitted under this one.
     pub fn set_limit(&mut self, limit: i64, now_ms: i64) {
         if limit != self.limit {
             self.limit = limit;
             self.blocked_until_ms = now_ms;
-            // A share of a larger limit is not one of a smaller: the pool decides anew.
+            // A share of a larger limit is not valid for a smaller one: the pool decides again.
             self.available = self.available.min(limit.max(0));
         }
     }
 
-    /// Notes that a request of this size has come, once for each: what is kept at hand follows from it.
+    /// Records that a request of this size has arrived, once for each: the reserve depends on it.
     pub fn note_demand(&mut self, units: i64, now_ms: i64) {
         self.roll_demand(now_ms);
         self.demand = self.demand.saturating_add(self.charged(units));
     }
 
-    /// Takes units for a request. More than the limit itself are taken as the whole limit, so that the largest
-    /// requests wait until nothing else is in use instead of being refused for ever.
+    /// Takes units for a request. A request for more units than the limit takes the whole limit, so that the largest
+    /// requests wait until nothing else is in use instead of being refused forever.
     pub fn take(&mut self, units: i64, now_ms: i64) -> Take {
         let units = self.charged(units);
         self.used_at_ms = now_ms;
@@ -134,12 +135,12 @@ impl Share {
         units.clamp(0, self.limit.max(0))
     }
 
-    /// A request begins (`units` > 0) or ends (`units` < 0) to wait for the pool's answer.
+    /// A request begins (`units` > 0) or ends (`units` < 0) to wait for the pool's reply.
     pub fn wait_for(&mut self, units: i64) {
         self.waiting = self.waiting.saturating_add(units).max(0);
     }
 
-    /// Ends the use of `taken` units. Of a rate, `spent` of them (more or fewer) count from now on.
+    /// Ends the use of `taken` units. For a rate, `spent` of them (more or fewer) count from now on.
     pub fn settle(&mut self, taken: i64, spent: i64, now_ms: i64) {
         self.in_use = self.in_use.saturating_sub(taken).max(0);
         let left = match self.kind {
@@ -149,11 +150,11 @@ impl Share {
                 taken.saturating_sub(spent)
             }
         };
-        // Used beyond the estimate: taken out of what is left here; the pool sees the rest in the report.
+        // Use beyond the estimate: taken from the rest here; the report shows the remainder to the pool.
         self.available = self.available.saturating_add(left).max(0);
     }
 
-    /// Whether the pool should be asked now.
+    /// Whether a report should be sent to the pool now.
     pub fn is_due(&self, now_ms: i64) -> bool {
         if self.is_asking {
             return false;
@@ -179,7 +180,7 @@ impl Share {
             || (!idle && self.available.saturating_mul(2) < self.reserve())
     }
 
-    /// What to send to the pool. It is on its way until [`Share::granted`] or [`Share::failed`].
+    /// The report for the pool. It is open until [`Share::granted`] or [`Share::failed`].
     pub fn report(&mut self, now_ms: i64) -> Report {
         self.is_asking = true;
         self.asked_at_ms = now_ms;
@@ -189,7 +190,7 @@ impl Share {
         let keep = match (idle, others_want) {
             _ if now_ms >= self.lease_until_ms => 0,
             (true, _) => 0,
-            // What the next quarter of a second needs.
+            // The expected need of the next quarter of a second.
             (false, true) => self.reserve() / 4,
             (false, false) => self.reserve().saturating_mul(2).max(i64::from(self.kind == Kind::Concurrency)),
         };
@@ -213,7 +214,7 @@ impl Share {
         }
     }
 
-    /// The pool's answer to the report that was made at `asked_at_ms`.
+    /// The pool's reply to the report of `asked_at_ms`.
     pub fn granted(&mut self, grant: &Grant, now_ms: i64) {
         self.is_asking = false;
         self.batch = None;
@@ -231,29 +232,29 @@ impl Share {
         };
     }
 
-    /// The report did not arrive, or its answer is lost: it is sent again.
+    /// The report did not arrive, or its reply was lost: it is sent again.
     pub fn failed(&mut self) {
         self.is_asking = false;
     }
 
-    /// Whether units that have just become free are wanted by another process.
+    /// Whether another process wants units that have just become free.
     pub fn is_wanted_elsewhere(&self) -> bool {
         self.available > 0 && self.waiting == 0 && self.last.is_some_and(|last| last.others_want)
     }
 
-    /// The process ends: everything that is not in use is given back with the next report.
+    /// The process is ending: everything that is not in use is returned with the next report.
     pub fn close(&mut self, now_ms: i64) {
         self.used_at_ms = now_ms.saturating_sub(IDLE_MS);
         self.available = 0;
         self.waiting = 0;
     }
 
-    /// Whether a waiting request should go on to wait: the pool has not answered yet, or others will give units back.
+    /// Whether a waiting request should continue to wait: the pool has not replied yet, or others will return units.
     pub fn may_come(&self, now_ms: i64) -> bool {
         now_ms >= self.blocked_until_ms
     }
 
-    /// Nothing is held, used or unreported: the share may be forgotten.
+    /// Nothing is held, used or unreported: the share can be removed.
     pub fn is_empty(&self, now_ms: i64) -> bool {
         let is_clear = self.available == 0 && self.in_use == 0 && self.waiting == 0 && !self.is_asking;
         let idle = now_ms.saturating_sub(self.used_at_ms) >= IDLE_MS.saturating_mul(10);
@@ -267,7 +268,7 @@ impl Share {
         free.clamp(0, self.limit.max(0))
     }
 
-    /// Milliseconds until the limit is whole again, if nothing else is used.
+    /// Milliseconds until the whole limit is free again, if nothing else is used.
     pub fn reset_ms(&self, now_ms: i64) -> i64 {
         let here = self.spent.last().map_or(0, |(at, _)| {
             at.saturating_add(crate::pool::WINDOW_MS).saturating_add(SLOT_MS).saturating_sub(now_ms)
@@ -292,7 +293,7 @@ impl Share {
         self.limit / RESERVE_PART
     }
 
-    /// What is kept at hand for the requests to come.
+    /// The reserve for coming requests.
     fn reserve(&self) -> i64 {
         let expected = self.demand_per_second.max(self.demand);
         expected.saturating_mul(RESERVE_MS / 1_000).min(self.reserve_max())
@@ -315,7 +316,7 @@ impl Share {
             return;
         }
         match self.spent.last_mut() {
-            // The later of two moments in one slot: it is never free too early.
+            // The later of two times in one slot: it never becomes free too early.
             Some((at, known)) if *at / SLOT_MS == now_ms / SLOT_MS => {
                 *at = now_ms;
                 *known = known.saturating_add(units);

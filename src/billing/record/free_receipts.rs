@@ -1,6 +1,6 @@
-//! Receipts of requests that cost their organization nothing here (own keys, answers from the cache), counted for each
-//! organization and day (UTC): past the limit they are not kept, so that a free account cannot fill the disk with them.
-//! Their usage rows are.
+//! Receipts of requests without a charge for their organization (own keys, answers from the cache), counted for each
+//! organization and day (UTC): above the limit they are not stored, so that a free account cannot fill the disk with
+//! them. Their usage rows are stored.
 
 use crate::store::{OrgScope, usage::Record};
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ impl FreeReceipts {
         Self { per_day_max, day: Date::MIN, counts: HashMap::new() }
     }
 
-    /// Counts a record; `false`: its receipt is not to be kept.
+    /// Counts a record; `false`: its receipt is not stored.
     pub fn keeps(&mut self, record: &Record, now: OffsetDateTime) -> bool {
         let is_free = record.usage.as_ref().is_some_and(|usage| usage.charge.0 == 0);
         if !is_free || record.receipt.is_none() {

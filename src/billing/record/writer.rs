@@ -1,5 +1,5 @@
-//! The one task that writes records. A batch that fails while the database writes others is halved until the record at
-//! fault is alone; that one is tried a few times and then set aside, so that it never holds up the others.
+//! The only task that writes records. A batch that fails while the database accepts others is halved until the failing
+//! record is alone; it is retried a few times and then set aside, so that it never blocks the others.
 
 use super::{Item, Record, Shared, bytes_of, free_receipts::FreeReceipts};
 use crate::{
@@ -34,7 +34,7 @@ impl Writer {
         let mut items = Vec::with_capacity(limits.batch_max);
         while self.inbox.recv_many(&mut items, limits.batch_max).await > 0 {
             if items.len() < limits.batch_max {
-                // While this sleeps, a record that comes in wakes nobody.
+                // While this sleeps, a new record causes no wake-up.
                 let _ = tokio::time::timeout(limits.linger, self.shared.hurry.notified()).await;
                 while items.len() < limits.batch_max
                     && let Ok(item) = self.inbox.try_recv()
@@ -66,16 +66,16 @@ impl Writer {
 
     fn answer(&mut self, barriers: Vec<oneshot::Sender<()>>) {
         if !barriers.is_empty() {
-            // Who asks whether all is written may be about to close the pool, which waits for this one.
+            // The caller that waits for this may be about to close the pool, which waits for this connection.
             self.connection = None;
         }
         for barrier in barriers {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = barrier.send(());
         }
     }
 
-    /// Writes a batch, for as long as the database is away.
+    /// Writes a batch, for the whole time of a database outage.
     async fn write(&mut self, batch: &[Record]) {
         let mut work = vec![(batch, 1_u32)];
         while let Some((part, tries)) = work.pop() {
@@ -86,7 +86,7 @@ impl Writer {
                 }
                 Err(error) => error,
             };
-            // Nothing to write is written only by a database that takes records: what failed is then at fault.
+            // An empty batch succeeds only if the database accepts records: then the failed record is the cause.
             if let Err(away) = self.try_write(&[]).await {
                 tracing::warn!(error = %away, records = part.len(), "records could not be written; trying again");
                 tokio::time::sleep(self.shared.limits.retry_pause).await;
@@ -124,8 +124,8 @@ impl Writer {
         let write = async {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
-                // Kept from batch to batch, and not fit for others after a batch was cut short. The server ends what
-                // takes too long on it: a batch that ran on would keep the next try of its records waiting.
+                // Kept from batch to batch, and not used for others after a batch was interrupted. The server ends a
+                // statement that takes too long: a batch that continued would make the next try of its records wait.
                 None => self.db.keep().await?.with_limit(self.shared.limits.write_timeout / 5 * 4),
             };
             let inserting = async {

@@ -1,5 +1,5 @@
-//! A provider's refusal as an error of ours. On a customer's own key: the provider's status and message. On the
-//! platform's key the same, except what is about the operator's account: a client would throw its own key away.
+//! A provider's error as an error of the gateway. On a customer's own key: the provider's status and message. On a
+//! platform key the same, except data about the operator's account: a client would discard its own key.
 
 use crate::{
     domain::provider::{Dialect, ProviderId},
@@ -9,8 +9,8 @@ use crate::{
 };
 use actix_web::http::StatusCode;
 
-/// The error of a request whose last call ended so, after `tried` calls. The rejection is one that the customer may
-/// read: see `gateway::failure::redact_for_customer`.
+/// The error of a request with this last error, after `tried` calls. The text must already be redacted for the
+/// customer: see `gateway::failure::redact_for_customer`.
 pub fn error(
     rejection: UpstreamError,
     provider: ProviderId,
@@ -51,7 +51,7 @@ pub fn error(
     if tried > 1 { error.retry_is_useless() } else { error }
 }
 
-/// OpenAI's `type` of an error whose status is the provider's: the provider's own where it speaks OpenAI's dialects.
+/// OpenAI's `type` of an error with the provider's status: the provider's own if it uses OpenAI's dialects.
 fn error_type(own: Option<String>, provider: ProviderId, status: StatusCode) -> String {
     let speaks_openai = matches!(provider.row().dialect, Dialect::Chat | Dialect::Responses);
     own.filter(|_| speaks_openai).unwrap_or_else(|| {
@@ -87,19 +87,19 @@ fn code(rejection: &UpstreamError, own: bool) -> Code {
     }
 }
 
-/// The provider's status, where it takes the place of the code's own.
+/// The provider's status, if it replaces the status of the code.
 fn status(rejection: &UpstreamError, code: Code, own: bool) -> Option<StatusCode> {
     let status = rejection.status.and_then(|status| StatusCode::from_u16(status).ok())?;
     let keeps = match (own, code) {
         (true, _) => status.is_client_error() || status.is_server_error(),
         (false, Code::UpstreamAuth) => false,
-        // Together refuses a long prompt as forbidden, Groq answers 498 for want of capacity.
+        // Together refuses a long prompt as forbidden, Groq answers 498 if its capacity is full.
         (false, _) => status.is_client_error() && !matches!(status.as_u16(), 403 | 498),
     };
     keeps.then_some(status)
 }
 
-/// The provider's message; of a prompt that is too long with the words that OpenAI's clients look for.
+/// The provider's message; for a prompt that is too long, with the words that OpenAI's clients search.
 fn openai_message(rejection: &UpstreamError) -> String {
     let known = ["context length", "context window"].iter().any(|words| says(&rejection.message, words));
     match rejection.class == ErrorClass::ContextLength && !known {

@@ -1,9 +1,9 @@
-//! The error bodies of providers, in their dozen shapes: what can be read of one. It decides nothing.
+//! The error bodies of providers, in their dozen formats: the parts that can be read. It decides nothing.
 
 use serde_json::Value;
 use std::time::Duration;
 
-/// What an error body says.
+/// The content of an error body.
 #[derive(Debug, Default)]
 pub struct ErrorBody {
     pub message: Option<String>,
@@ -11,7 +11,7 @@ pub struct ErrorBody {
     pub kind: Option<String>,
     pub code: Option<String>,
     pub param: Option<String>,
-    /// Everything that names the kind of the error: type, code, reasons in its details.
+    /// All words that name the kind of the error: type, code, reasons in its details.
     pub words: Vec<String>,
     /// The HTTP status that the body states.
     pub status: Option<u16>,
@@ -19,7 +19,7 @@ pub struct ErrorBody {
     pub retry_after: Option<Duration>,
 }
 
-/// Details read of one error at the most.
+/// Maximum details read of one error.
 const DETAILS_MAX: usize = 16;
 
 impl ErrorBody {
@@ -66,7 +66,7 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-/// Members that hold a message, or something that holds one, the surest first.
+/// Members that contain a message, or an object with one, the most reliable first.
 const MESSAGES: [&str; 12] = [
     "message",
     "error",
@@ -83,7 +83,7 @@ const MESSAGES: [&str; 12] = [
 ];
 const MESSAGE_DEPTH_MAX: u8 = 6;
 
-/// The first message in an error of any shape; of FastAPI's lists with the field that it is about.
+/// The first message in an error of any format; for FastAPI's lists, with the field that it concerns.
 fn message_in(value: &Value, depth: u8) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned),
@@ -101,14 +101,14 @@ fn message_in(value: &Value, depth: u8) -> Option<String> {
     }
 }
 
-/// The message of a body that is not JSON or holds none.
+/// The message of a body that is not JSON or contains none.
 pub fn plain_text(body: &[u8], status: u16) -> String {
     let text = String::from_utf8_lossy(body);
     let is_odd = |letter: char| {
         letter == char::REPLACEMENT_CHARACTER || letter.is_control() && !letter.is_whitespace()
     };
     match text.trim() {
-        // Compressed although that was not asked for, or no text at all.
+        // Compressed although that was not requested, or not text.
         binary if binary.contains(is_odd) => {
             format!("the provider answered {status} with a body that is not text")
         }

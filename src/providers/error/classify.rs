@@ -1,10 +1,10 @@
-//! The class of a provider's error, by status, by the words that name its kind, and by its message where nothing else
-//! tells. The tables follow the providers' documents and recorded answers.
+//! The class of a provider's error: by status, by the words that name its kind, and by its message if nothing else
+//! identifies it. The tables follow the providers' documents and recorded answers.
 
 use super::{ErrorClass, OpenAiCode, body::ErrorBody};
 use crate::domain::provider::ProviderId;
 
-/// Words with which a refusal means money, not pace.
+/// Words of an error that means missing money, not a rate limit.
 const BILLING: &[&str] = &[
     "insufficient_quota",
     "credit_balance_exhausted",
@@ -20,7 +20,7 @@ const BILLING: &[&str] = &[
     "payment_required",
 ];
 
-/// Words of a prompt that does not fit the model.
+/// Words of an error about a prompt that does not fit the model.
 const TOO_LONG: &[&str] =
     &["context_length_exceeded", "string_above_max_length", "context_window_exceeded", "input_too_long"];
 
@@ -52,7 +52,7 @@ const TOO_LONG_MESSAGES: &[&str] = &[
     "reduce the length of your prompt",
 ];
 
-/// Words of a model that the provider does not serve.
+/// Words of an error about a model that the provider does not serve.
 const UNKNOWN_MODEL: &[&str] = &[
     "model_not_found",
     "model_not_exist",
@@ -75,11 +75,11 @@ const UNKNOWN_MODEL_MESSAGES: &[&str] = &[
     "supported api model names",
 ];
 
-/// What is said of a model that is not served, behind its name.
+/// Text after the name of a model that is not served.
 const UNKNOWN_MODEL_ENDS: &[&str] =
     &["does not exist", "has been decommissioned", "has been deprecated", "has been retired", "not found"];
 
-/// Words of an answer that the model failed to write as it must be.
+/// Words of an error about output that the model failed to write correctly.
 const MALFORMED_ANSWER: &[&str] = &[
     "MALFORMED_FUNCTION_CALL",
     "UNEXPECTED_TOOL_CALL",
@@ -88,7 +88,7 @@ const MALFORMED_ANSWER: &[&str] = &[
     "MISSING_THOUGHT_SIGNATURE",
 ];
 
-/// Words of a request that the provider's rules on content refuse.
+/// Words of an error about the provider's content rules.
 const CONTENT_POLICY: &[&str] = &[
     "content_policy_violation",
     "content_filter",
@@ -100,7 +100,7 @@ const CONTENT_POLICY: &[&str] = &[
 const CONTENT_POLICY_MESSAGES: &[&str] =
     &["violates usage guidelines", "safety_check_type", "content policy", "considered high risk"];
 
-/// The status that a word stands for, by what it begins with, in lower case.
+/// The status that a word means, by its beginning, in lower case.
 const STATUS_OF_WORD: &[(&str, u16)] = &[
     ("rate_limit", 429),
     ("rate_limited", 429),
@@ -139,8 +139,8 @@ const STATUS_OF_WORD: &[(&str, u16)] = &[
     ("api_error", 500),
 ];
 
-/// The status of an error that came with the status of a success: the one it states, else the one it stands for.
-/// The kind of the error goes before a general word beside it (`invalid_request_error` with a code of money).
+/// The status of an error that came with a success status: the stated one, else the one it means. The kind of the error
+/// has priority over a general word beside it (`invalid_request_error` with a code of money).
 pub fn stated_status(read: &ErrorBody) -> Option<u16> {
     let message = read.message.as_deref().unwrap_or_default();
     let by_kind = || {
@@ -154,7 +154,7 @@ pub fn stated_status(read: &ErrorBody) -> Option<u16> {
         is(UNKNOWN_MODEL).then_some(404)
     };
     let by_word = || {
-        // A code says more than a type.
+        // A code is more precise than a type.
         let words = read.code.iter().chain(&read.words).map(|word| word.to_ascii_lowercase());
         words.into_iter().find_map(|word| {
             STATUS_OF_WORD.iter().find(|(begin, _)| word.starts_with(begin)).map(|(_, status)| *status)
@@ -173,7 +173,7 @@ pub fn class(provider: ProviderId, status: u16, read: &ErrorBody, message: &str)
     match (provider.as_str(), status) {
         (_, 401) => ErrorClass::BadKey,
         ("google", 400) if says("api key") || is("API_KEY_INVALID") => ErrorClass::BadKey,
-        // The account's billing or region (Google), or its empty balance: no fault of the request.
+        // The account's billing or region (Google), or its empty balance: not a fault of the request.
         ("google", 400) if is("FAILED_PRECONDITION") => ErrorClass::Permission,
         (_, 400) if says("credit balance is too low") => ErrorClass::InsufficientFunds,
         ("xai", 400) if says("api key") => ErrorClass::BadKey,
@@ -222,7 +222,7 @@ fn says_any(message: &str, phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| message.contains(phrase))
 }
 
-/// "The model `x` does not exist", and the like. Only the model's name stands between the two.
+/// "The model `x` does not exist", and similar. Only the model's name is between the two parts.
 fn names_unknown_model(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     if UNKNOWN_MODEL_MESSAGES.iter().any(|phrase| message.contains(phrase)) {

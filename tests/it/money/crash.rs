@@ -1,5 +1,5 @@
-//! kill -9 of the gateway under load: what was delivered is billed once, what was open is closed in time at its
-//! last checkpoint, and the books balance.
+//! kill -9 of the gateway under load: delivered answers are charged once, open holds are closed in time at their last
+//! checkpoint, and the ledger balances.
 
 use super::{CEREBRAS, GPT, GROQ, MISTRAL, ask, charge, cost, nano_of, the};
 use crate::harness::{ChildStack, Client, Stack, sized, wait_at_most, wait_until};
@@ -15,19 +15,19 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// How long holds of a dead process may stay open: two leases and a turn of the job, with room to spare.
+/// How long holds of a dead process may stay open: two leases and an interval of the job, with a margin.
 const CLOSED_WITHIN: Duration = Duration::from_secs(60);
-/// What a crash may lose of an open stream: the checkpoint's interval, and its way to the database.
+/// The amount of an open stream that a crash may lose: the checkpoint's interval, and the time to the database.
 const LOST_AT_MOST: Duration = Duration::from_millis(3_500);
 /// Tokens of a stream that is still running at every kill.
 const LONG: usize = 8_000;
-/// What the gateway may have read and the client not: what lies in the sockets between them.
+/// Bytes that the gateway may have read and the client not: the content of the sockets between them.
 const IN_FLIGHT: usize = 300;
 /// Chunks of the answer of the process that lives, one each tenth of a second, and their tokens.
 const WITNESS: usize = 700;
 const TOKENS: u64 = 700;
 
-/// What the clients have in hand.
+/// The answers that the clients have received.
 #[derive(Default)]
 struct Delivered {
     /// Receipt and charge of each whole answer.
@@ -47,7 +47,7 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
     stack
         .simulator
         .set_default("mistral", Script { latency_ms: 15, ..Script::default().with_tokens(21, 12) });
-    // A long answer that another process gives meanwhile, to another customer.
+    // A long answer that another process serves meanwhile, to another customer.
     stack.simulator.set_default("cerebras", the(WITNESS).with_gap_ms(100).with_tokens(10, TOKENS));
     let other = stack.second_process(&[]).await;
     let bystander = stack.customer("10").await;
@@ -120,8 +120,8 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
     );
 }
 
-/// Usage and entries come to the same sum, and every request that ended has a usage row and a receipt: what died with a
-/// process is made up for. Returns how many are missing in the end, which is none.
+/// Usage and entries have the same sum, and every request that ended has a usage row and a receipt: records that died
+/// with a process are replaced. Returns how many are missing in the end, which is none.
 async fn records_agree(stack: &ChildStack) -> i64 {
     let missing = "SELECT count(*) FROM hold h
                    WHERE h.state <> 'open'
@@ -198,7 +198,7 @@ async fn holds(stack: &ChildStack) -> HashMap<String, (String, i64, i64)> {
     holds
 }
 
-/// Clients that ask again and again until the gateway is gone.
+/// Clients that send requests again and again until the gateway has stopped.
 struct Load {
     clients: JoinSet<()>,
     stopping: Arc<AtomicBool>,
@@ -235,7 +235,7 @@ impl Load {
     }
 }
 
-/// True when the gateway is gone.
+/// True when the gateway has stopped.
 async fn ask_whole(client: &Client, key: &str, delivered: &Mutex<Delivered>) -> bool {
     let request = client.request("POST", "/v1/chat/completions").bearer(key).json(&ask(MISTRAL.model));
     let Ok(reply) = request.try_send().await else { return true };
@@ -245,7 +245,7 @@ async fn ask_whole(client: &Client, key: &str, delivered: &Mutex<Delivered>) -> 
     false
 }
 
-/// True when the gateway is gone.
+/// True when the gateway has stopped.
 async fn ask_stream(
     kill: usize,
     client: &Client,

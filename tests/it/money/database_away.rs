@@ -1,4 +1,4 @@
-//! The database goes away and comes back: nobody is told that his key is wrong, and no cent is lost.
+//! The database becomes unreachable and returns: no client gets the error that its key is invalid, and no cent is lost.
 
 use super::{GPT, MISTRAL, ask, charge, close, cost, spent_since};
 use crate::harness::{ChildStack, Database, Stack, sized, wait_until};
@@ -6,7 +6,7 @@ use kairosroute::simulator::Script;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-/// Ends every connection of this database and refuses new ones, or takes them again.
+/// Ends every connection of this database and refuses new ones, or accepts them again.
 async fn set_reachable(database: &Database, reachable: bool) {
     let name = &database.name;
     let mut server = PgConnection::connect_with(&database.options().database("postgres")).await.unwrap();
@@ -27,7 +27,7 @@ async fn while_the_database_is_away_the_answer_is_503_and_never_401() {
     let stranger = stack.customer("10").await;
     assert_eq!(stack.chat(&customer.key, &ask(GPT.model)).await.status, 200);
     set_reachable(&stack.database, false).await;
-    // Known a moment ago, never seen before, and a session: none of them is wrong.
+    // A recently used key, a new key, and a session: none of them is reported as invalid.
     for (path, token) in [("/v1/models", &stranger.key), ("/api/billing/balance", &customer.session)] {
         let reply = stack.get(path, token).await;
         assert_eq!(reply.status, 503, "{path}: {reply}");

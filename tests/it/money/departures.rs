@@ -1,4 +1,4 @@
-//! Clients that leave: how soon it is noticed, what the provider is told, and what is paid for.
+//! Clients that disconnect: how soon the gateway notices, what the provider receives, and what is charged.
 
 use super::{GPT, GROQ, MISTRAL, ask, charge, close, cost, the};
 use crate::harness::{Customer, Stack, hello, sized, wait_for, wait_until};
@@ -182,7 +182,7 @@ async fn an_answer_that_is_billed_anyway_is_awaited_for_its_bill_though_nobody_e
         let customer = stack.customer("10").await;
         let (before, _) = stack.account(&customer.organization_id).await;
         let provider = price.model.split('/').next().unwrap();
-        // Released, it still takes longer than a departure may go unnoticed.
+        // Released, it still takes longer than a disconnect may stay unnoticed.
         let script = Script { latency_ms: 1_500, ..Script::default().with_tokens(123, 45) };
         stack.simulator.enqueue(provider, script.gated());
         leave_at_the_gate(&stack, &customer, price.model, streamed).await;

@@ -1,4 +1,5 @@
-//! Several hosts of one model: who is tried, how often, how long it may take, and that only the winner is paid.
+//! Several hosts of one model: which are tried, how often, how long they may take, and that only the one that answers
+//! is paid.
 
 use super::{CEREBRAS, GPT, TOGETHER, ask, charge, close, cost, credentials, spent_since};
 use crate::harness::{Stack, World, sized};
@@ -83,7 +84,7 @@ fn unusable() -> Vec<(bool, Script)> {
 #[tokio::test]
 async fn an_answer_that_cannot_be_used_is_asked_of_another_host_and_of_the_same_one_never_again() {
     for (streamed, script) in unusable() {
-        // A gateway of its own, which knows of no earlier failures of these hosts.
+        // A separate gateway, without earlier failures of these hosts.
         let stack = Stack::builder().env("KAIROSROUTE_REPLY_BYTES_MAX", "4096").start().await;
         let customer = stack.customer("10").await;
         for (retry, model) in [(None, GPT.model), (Some(3), GPT.model)] {
@@ -108,7 +109,7 @@ async fn an_answer_that_cannot_be_used_is_asked_of_another_host_and_of_the_same_
     let stack = Stack::start().await;
     let customer = stack.customer("10").await;
     let (before, _) = stack.account(&customer.organization_id).await;
-    // What says of itself that it failed was not made, and is asked for again.
+    // An answer that reports its own failure was not generated, and is requested again.
     stack.simulator.clear();
     let failed = r#"{"code":"The service is currently unavailable","error":"try again"}"#;
     stack.simulator.enqueue("xai", Script::raw_body(failed));
@@ -209,7 +210,7 @@ async fn a_total_outage_is_a_few_calls_one_error_and_no_charge() {
     assert_eq!(spent_since(&stack, &customer, before).await, 0);
     stack.no_hold_is_open().await;
     assert_eq!(stack.account(&customer.organization_id).await.1, 0);
-    // A time is judged only where nothing else runs beside.
+    // A time is measured only if nothing else runs at the same time.
     let limit_ms = sized(u128::MAX, 1_000);
     assert!(voided_within_ms < limit_ms, "holds of failed requests are open for {voided_within_ms} ms");
     close(stack).await;
@@ -299,7 +300,7 @@ async fn under_a_total_outage_the_load_on_the_provider_hardly_rises() {
         assert_eq!(reply.unwrap().status, 503);
     }
     let calls = u64::try_from(stack.simulator.bill().len()).unwrap();
-    // Ten a second, of which those of the second before the outage were saved up.
+    // Ten a second; those of the second before the outage were saved.
     let seconds = started.elapsed().as_secs() + 2;
     assert!(calls <= u64::from(REQUESTS) * 12 / 10 + 10 * seconds, "{calls} calls in {seconds} s");
     close(stack).await;
@@ -340,7 +341,7 @@ async fn a_failover_to_a_host_that_is_not_known_to_fail_needs_no_budget() {
     let calls = stack.simulator.bill().len();
     assert!((31..60).contains(&calls), "{calls} calls");
     assert!(metrics.contains(&format!("kairosroute_fallbacks_total {}\n", calls - 30)), "{metrics}");
-    // A request that called nobody is on no key.
+    // A request without a provider call is counted for no key.
     assert_eq!(stack.chat(&customer.key, &ask("openai/tts-1")).await.status, 400);
     let metrics = gateway.metrics.exposition();
     assert!(metrics.contains("status=\"failed\",key=\"none\"} 1"), "{metrics}");

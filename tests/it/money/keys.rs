@@ -1,4 +1,4 @@
-//! Whose key serves, and who pays: own keys, their order, their fallback, and the platform's keys beside them.
+//! Which key serves, and who pays: own keys, their order, their fallback, and the platform keys beside them.
 
 use super::{GPT, MISTRAL, XAI, ask, charge, close, cost, credentials, spent_since};
 use crate::harness::{Customer, Stack, sized};
@@ -47,7 +47,7 @@ async fn an_own_key_serves_its_provider_for_nothing_and_the_platform_charges_for
     close(stack).await;
 }
 
-/// Failures of a stored key that another credential could mend, with the reason they are told by.
+/// Failures of a stored key after which another credential could succeed, with the reported reason.
 fn mendable() -> Vec<(Script, &'static str)> {
     vec![
         (Script::failing(401), "bad_key"),
@@ -171,7 +171,7 @@ async fn without_fallback_the_providers_own_status_comes_back_and_the_platforms_
         let bill = stack.simulator.bill();
         assert!(credentials(&bill).iter().all(|key| *key == OWN), "{:?}", credentials(&bill));
     }
-    // One request may allow what the key's setting forbids.
+    // A single request may allow what the key's setting forbids.
     stack.simulator.clear();
     stack.simulator.enqueue("openai", Script::failing(401));
     let request = stack.request("POST", "/v1/chat/completions").bearer(&by_setting.key);
@@ -221,7 +221,7 @@ async fn any_number_of_calls_on_an_own_key_changes_no_row_of_the_ledger() {
     for caller in 0..callers {
         let (client, key) = (stack.client.clone(), customer.key.clone());
         let fails = caller == 0;
-        // A key of the request's own that its provider refuses, beside the stored one that serves.
+        // A request-scoped key that its provider refuses, beside the stored one that serves.
         calling.spawn(async move {
             for _ in 0..each {
                 let call = client.request("POST", "/v1/chat/completions").bearer(&key).json(&ask(GPT.model));
@@ -252,7 +252,7 @@ async fn without_credit_an_own_key_is_served_and_the_ledger_stays_empty() {
     }
     let reply = stack.chat(&customer.key, &ask(MISTRAL.model)).await;
     assert_eq!((reply.status, reply.code().as_str()), (402, "insufficient_credits"), "{reply}");
-    // A dead own key without credit for the fallback: the provider's answer, not ours about money.
+    // An invalid own key without credit for the fallback: the provider's error, not the gateway's about money.
     stack.simulator.enqueue("openai", Script::failing(401));
     let reply = stack.chat(&customer.key, &ask(GPT.model)).await;
     assert_eq!(reply.status, 401, "{reply}");
@@ -281,7 +281,7 @@ async fn a_slow_key_without_fallback_is_a_time_out_and_nothing_of_the_platforms(
 async fn a_key_with_its_own_address_falls_back_to_the_operators_host() {
     let stack = Stack::builder().env("KAIROSROUTE_ALLOW_PRIVATE_NETS", "127.0.0.0/8").start().await;
     let customer = stack.customer("10").await;
-    // Somebody else's host: what it is sent must be the customer's key alone.
+    // A host of the customer: it must receive only the customer's key.
     let elsewhere = Simulator::start(Settings::default()).unwrap();
     elsewhere.set_default("openai", Script::failing(503));
     let keys = json!({ "OpenAI": [{ "key": OWN, "baseUrl": elsewhere.base_url("openai") }] });
@@ -305,7 +305,7 @@ async fn of_a_key_in_a_long_error_nothing_comes_back_and_nothing_is_kept() {
     let customer = with_own_key(&stack, "10").await;
     let patch = json!({ "byokFallback": "never" });
     assert_eq!(stack.patch_key(&customer.session, &customer.key_id, &patch).await.status, 200);
-    // What is passed on of a message ends at 2,000 bytes.
+    // The passed-on part of a message ends at 2,000 bytes.
     for before in [1_900, 1_960, 1_974, 1_975, 1_976, 1_990, 1_999, 2_000] {
         let dumped = format!("{}Bearer {OWN}{}", "+".repeat(before - "Bearer ".len()), "+".repeat(3_000));
         let escaped = json!({ "authorization": dumped }).to_string().replace('-', "\\u002d");

@@ -1,4 +1,4 @@
-//! Credit is never promised twice, however many ask at once.
+//! Credit is never held twice, for any number of concurrent requests.
 
 use super::{GPT, ask, close};
 use crate::harness::{Client, Stack, wait_until};
@@ -25,7 +25,7 @@ async fn credit_for_ten_answers_admits_exactly_ten_of_many_at_three_gateways() {
     stack.grant(&customer.organization_id, &format!("0.{credit:09}")).await;
     stack.simulator.set_default("openai", Script::default().gated());
 
-    // Those admitted wait at the gate; the places left are the clients that go on asking.
+    // The admitted requests wait at the gate; the free places are the clients that continue to send.
     let places = Arc::new(Semaphore::new(CLIENTS + AFFORDABLE));
     let mut tries = JoinSet::new();
     for index in 0..CLIENTS * TRIES {

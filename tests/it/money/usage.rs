@@ -1,4 +1,4 @@
-//! What is billed is what the provider reports, wherever it reports it; what it does not report is counted.
+//! The provider's report is billed, wherever it reports it; usage without a report is counted.
 
 use super::{
     CEREBRAS, GPT, GPT_FLEX, GROQ, MISTRAL, MOONSHOT, Price, TOGETHER, XAI, answer_note, ask, charge, close,
@@ -46,7 +46,7 @@ async fn the_same_answer_costs_the_same_streamed_or_not_and_what_the_provider_bi
             }
         }
     }
-    // The oracle's own books: what the providers emitted is what was billed.
+    // The oracle's own bill: the usage that the providers sent is what was billed.
     let produced: u64 = stack.simulator.bill().iter().map(|call| call.completion_tokens).sum();
     let billed = stack.database.number("SELECT sum(output_tokens)::bigint FROM usage").await;
     assert_eq!(i64::try_from(produced).unwrap(), billed);
@@ -234,7 +234,7 @@ async fn more_than_a_request_can_have_consumed_is_counted_flagged_and_within_the
     assert_eq!(stack.database.number(above).await, 0, "no charge is above what was set aside");
     assert_eq!(stack.database.number("SELECT count(*) FROM usage WHERE flag = 'above_bound'").await, 8);
     assert!(stack.gateway().exposition().contains("kairosroute_usage_above_bound_total 8\n"));
-    // Own keys are flagged too, and pay the platform nothing.
+    // Own keys are flagged too, and pay nothing to the platform.
     stack.set_provider_keys(&customer, &json!({ "OpenAI": "sk-own-key-of-theirs" })).await;
     stack.simulator.enqueue("openai", Script::default().with_tokens(10, 1_000_000_000));
     let (before, _) = stack.account(&customer.organization_id).await;
