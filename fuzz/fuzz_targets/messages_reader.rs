@@ -1,4 +1,4 @@
-//! The reader of Messages answers takes any bytes, whole and as a stream, and what it tells can be written.
+//! The reader of Messages answers takes any bytes, whole and as a stream, and a writer accepts its events.
 #![no_main]
 
 use kairosroute::{

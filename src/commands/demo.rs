@@ -34,7 +34,7 @@ use uuid::Uuid;
 /// The demo's organization: always the same one, so that a restart goes on with its books.
 const ORGANIZATION: OrgId = OrgId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_de30));
 const KEY_NAME: &str = "Demo";
-/// The organization's owner. The domain is reserved, so that nobody gets mail there.
+/// The organization's owner. The domain is reserved, so that no e-mail reaches a person.
 const EMAIL: &str = "demo@example.com";
 const PASSWORD_LETTERS: usize = 20;
 /// In the data directory.

@@ -55,11 +55,11 @@ impl Document {
         heading.unwrap_or(self.name)
     }
 
-    /// The first sentence that says what it is about.
+    /// The first sentence about its subject.
     fn summary(&self) -> String {
         let is_text = |part: &&str| !part.starts_with('#') && !part.starts_with("```");
         let text = self.text.split("\n\n").filter(is_text).collect::<Vec<_>>().join(" ").replace('\n', " ");
-        // Many begin with whom they are for, which the list says already.
+        // Many begin with their audience, which the list already shows.
         let text =
             text.strip_prefix("For ").and_then(|rest| rest.split_once(". ")).map_or(&*text, |(_, rest)| rest);
         text.split_once(". ").map_or_else(|| text.to_owned(), |(first, _)| format!("{first}."))

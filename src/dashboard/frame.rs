@@ -150,7 +150,7 @@ pub fn home(org: OrgId) -> String {
 pub enum PageError {
     NotFound,
     Denied(String),
-    /// What the form says cannot be done; the page is shown again where it can be.
+    /// The form cannot be executed; the page is shown again if possible.
     Form(FormError),
     /// To the log-in form.
     SignIn,
@@ -197,7 +197,7 @@ struct ErrorPage<'a> {
     message: &'a str,
 }
 
-/// A page that says why there is no other.
+/// A page with the reason why there is no other.
 pub fn error_page(frame: &mut Frame, error: &PageError) -> HttpResponse {
     let (status, heading, message) = match error {
         PageError::NotFound => {

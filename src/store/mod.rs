@@ -59,7 +59,7 @@ pub use pool::{Db, DbLimits, Pooler, Purpose};
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Proof that the bearer may touch the rows of one organization. Only authentication (in this layer) makes
-/// one, so a function that takes it cannot be called for a tenant nobody has been checked for.
+/// one, so a function that takes it cannot be called for a tenant without an access check.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct OrgScope(OrgId);
 

@@ -109,7 +109,7 @@ async fn named_api_keys_alone_may_use_one() {
     assert_eq!(stack.delete(&format!("{PATH}?id={id}"), &customer.session).await.status, 200);
     assert_eq!(stack.delete(&format!("{PATH}/{id}"), &customer.session).await.status, 404);
     assert_eq!(keys(&stack, &customer.session).await, json!([]));
-    // A key of an API key is shared with nobody.
+    // A key of an API key is not shared.
     let misplaced = json!({ "providerKeys": { "OpenAI": [{ "key": "sk-own-12345678", "apiKeys": null }] } });
     let refused = stack.patch_key(&customer.session, &customer.key_id, &misplaced).await;
     assert_eq!(

@@ -144,7 +144,7 @@ impl Gate {
     }
 
     async fn pass(&self) {
-        // Subscribed before it is counted: whoever sees the count can release it.
+        // Subscribed before it is counted: the reader of the count can release it.
         let mut releases = self.releases.subscribe();
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _waiting = Waiting(&self.waiting);

@@ -1,4 +1,4 @@
-//! Providers that break off and a gateway that is told to stop: one clear end for the client, and the correct charge.
+//! Providers that break off and a gateway that must stop: one clear end for the client, and the correct charge.
 
 use super::{GPT, MISTRAL, ask, charge, close, cost, receipts_agree, the};
 use crate::harness::{Frame, Stack, wait_until};

@@ -26,7 +26,7 @@ impl Status {
     }
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     pub is_refusal: bool,

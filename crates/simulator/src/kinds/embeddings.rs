@@ -97,7 +97,7 @@ pub(super) fn answer(asked: &Asked<'_>, body: &Value) -> Answer {
     let format = match (provider, text(body, "encoding_format")) {
         ("perplexity", "base64_binary") => Format::Bits,
         ("perplexity", _) => Format::Bytes,
-        // It says nothing and sends floats.
+        // Without a stated format it sends floats.
         ("fireworks_ai" | "together_ai", _) => Format::Floats,
         (_, "base64") => Format::Base64,
         _ => Format::Floats,

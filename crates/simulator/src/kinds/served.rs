@@ -20,7 +20,7 @@ pub(super) struct Served {
 #[derive(Clone, Copy)]
 pub(in super::super) struct Found<'a> {
     pub(super) served: &'static Served,
-    /// Where the path says it.
+    /// If the path states it.
     pub(super) model: Option<&'a str>,
 }
 

@@ -122,7 +122,7 @@ data: {"type":"message_stop"}
     assert_eq!((call.model.as_str(), call.stream, call.finished), ("claude-sonnet-4-6", true, true));
 }
 
-/// Of the answer heard, from its head.
+/// From the head of the received answer.
 fn serial(heard: &Heard) -> &str {
     let (_, rest) = heard.head.split_once("req_simulated").unwrap();
     rest.split_once("\r\n").map_or(rest, |(serial, _)| serial)

@@ -39,7 +39,7 @@ fn turn(role: Role, parts: Vec<Part<'_>>) -> Turn<'_> {
     Turn { role, name: None, parts }
 }
 
-/// A request that says `Hi`.
+/// A request with the text `Hi`.
 fn hi() -> Request<'static> {
     Request { turns: vec![turn(Role::User, vec![text("Hi")])], ..Request::default() }
 }

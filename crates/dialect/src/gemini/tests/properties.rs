@@ -55,7 +55,7 @@ fn user_part() -> impl Strategy<Value = Part<'static>> {
     ]
 }
 
-/// What the user says, what the model thinks and says, and its calls with their results.
+/// User text, the model's reasoning and text, and its calls with their results.
 type Round = (
     Vec<Part<'static>>,
     Option<Escaped<'static>>,

@@ -31,7 +31,7 @@ fn messages(messages: &str) -> String {
     format!(r#"{{"model":"m","messages":[{messages}]}}"#)
 }
 
-/// A request that says hello, with these further members.
+/// A request with the text hello and these further members.
 fn with(members: &str) -> String {
     format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],{members}}}"#)
 }
