@@ -270,7 +270,7 @@ impl<'a> Failover<'a> {
                 Ok(false)
             }
             Ok(HoldOutcome::OverBudget(budget)) => {
-                self.close_platform(NoFunds::Budget(budget));
+                self.close_platform(NoFunds::Budget(budget.into()));
                 Ok(false)
             }
             Err(LedgerError::Unavailable(cause)) => Err(Failure::Unavailable(cause.to_owned())),

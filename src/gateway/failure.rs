@@ -39,7 +39,7 @@ pub enum Failure {
         available: NanoUsd,
     },
     /// A budget of the API key or of the organization has no room for the request.
-    OverBudget(FullBudget),
+    OverBudget(Box<FullBudget>),
     /// A rate limit of the API key, the organization or the end user is used up.
     RateLimited(RateLimited),
     /// Every candidate may cost more than the API key allows for one request.

@@ -17,17 +17,17 @@ use crate::{
 };
 
 /// Why platform keys may not serve.
-#[derive(Clone, Copy)]
 pub(super) enum NoFunds {
     Credit { available: NanoUsd },
-    Budget(FullBudget),
+    Budget(Box<FullBudget>),
 }
 
 impl Failover<'_> {
-    pub(super) fn failure(self, open: &OpenRequest) -> Failure {
+    pub(super) fn failure(mut self, open: &OpenRequest) -> Failure {
         if let Some(failure) = self.guardrail_failure() {
             return failure;
         }
+        let no_funds = self.no_funds.take();
         let head = self.head();
         let account_field = head.account_field.clone();
         let needs_account =
@@ -46,7 +46,7 @@ impl Failover<'_> {
             let rejection = Box::new(redact_for_customer(&rejection, provider, credential));
             Some(Failure::Upstream { rejection, provider, credential, tried: open.history.attempts().len() })
         });
-        match (last, self.unsupported, self.no_funds) {
+        match (last, self.unsupported, no_funds) {
             (Some(failure), _, _) => failure,
             (None, Some(unsupported), _) => Failure::Invalid(Invalid {
                 param: Some(unsupported.field.to_string()),

@@ -63,7 +63,7 @@ impl Failover<'_> {
         match open.hold_for_own_key(bounds, candidate).await {
             Ok(HoldOutcome::Admitted { .. } | HoldOutcome::Refused { .. }) => Ok(true),
             Ok(HoldOutcome::OverBudget(budget)) => {
-                self.close_platform(NoFunds::Budget(budget));
+                self.close_platform(NoFunds::Budget(budget.into()));
                 Ok(false)
             }
             Err(LedgerError::Unavailable(cause)) => Err(Failure::Unavailable(cause.to_owned())),
