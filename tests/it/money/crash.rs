@@ -23,9 +23,6 @@ const LOST_AT_MOST: Duration = Duration::from_millis(3_500);
 const LONG: usize = 8_000;
 /// Bytes that the gateway may have read and the client not: the content of the sockets between them.
 const IN_FLIGHT: usize = 300;
-/// Chunks of the answer of the process that lives, one each tenth of a second, and their tokens.
-const WITNESS: usize = 700;
-const TOKENS: u64 = 700;
 
 /// The answers that the clients have received.
 #[derive(Default)]
@@ -48,7 +45,10 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
         .simulator
         .set_default("mistral", Script { latency_ms: 15, ..Script::default().with_tokens(21, 12) });
     // A long answer that another process serves meanwhile, to another customer.
-    stack.simulator.set_default("cerebras", the(WITNESS).with_gap_ms(100).with_tokens(10, TOKENS));
+    // One chunk each tenth of a second, of one token: for longer than all the kills take.
+    let chunks: usize = sized(700, 1_500);
+    let tokens = u64::try_from(chunks).unwrap();
+    stack.simulator.set_default("cerebras", the(chunks).with_gap_ms(100).with_tokens(10, tokens));
     let other = stack.second_process(&[]).await;
     let bystander = stack.customer("10").await;
     let client = Client::clone(&other);
@@ -59,7 +59,7 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
     let beside = Beside::start(&third, &customer.key);
     let delivered = Arc::new(Mutex::new(Delivered::default()));
     let mut killed_at = Vec::new();
-    let kills = sized(3, 6);
+    let kills = sized(3, 5);
     for kill in 0..kills {
         let load = Load::start(kill, &stack.client, &customer.key, &delivered);
         let enough = delivered.lock().unwrap().tokens + 2_500 + Ambient::system().below(1_500);
@@ -80,7 +80,7 @@ async fn a_killed_gateway_has_billed_what_it_delivered_and_its_holds_are_closed_
     assert_eq!(stack.database().number(running).await, 1, "the live process's own");
     let answer = String::from_utf8(witness.await.unwrap()).unwrap();
     assert!(answer.contains("data: [DONE]"), "{}", &answer[answer.len().saturating_sub(600)..]);
-    let expected = charge(cost(CEREBRAS, 10, 0, TOKENS));
+    let expected = charge(cost(CEREBRAS, 10, 0, tokens));
     assert_eq!(stack.account(&bystander.organization_id).await, (10_000_000_000 - expected, 0));
     stack.audit_is_clean().await;
     let holds = holds(&stack).await;
