@@ -230,7 +230,8 @@ impl Receiving<'_> {
         let decoded = decoded.map_err(|undecoded| match undecoded {
             Undecoded::TooLarge => too_large(bytes_max),
             Undecoded::Broken => {
-                let message = "The request body is not compressed as `Content-Encoding` says";
+                let message = "The request body is not compressed as `Content-Encoding` says: compress it \
+                               that way, or leave the header out";
                 ApiError::new(Code::InvalidRequest, message)
             }
         })?;

@@ -18,7 +18,10 @@ pub(super) struct Dropped(Vec<Cow<'static, str>>);
 pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsupported> {
     let mut dropped = Dropped::default();
     if request.n > 1 {
-        return Err(Unsupported::because("n", ": this provider returns one answer only"));
+        return Err(Unsupported::because(
+            "n",
+            ": this provider returns one answer only; leave it out, or send the request several times",
+        ));
     }
     let mut body = ObjectWriter::with_capacity(1024);
     body.text("model", target.upstream_model);

@@ -110,8 +110,12 @@ fn size(request: &KindRequest<'_>) -> Result<Option<(&'static str, &'static str)
         return Err(Unsupported::because("size", ": send it, or `aspect_ratio` and `resolution`"));
     }
     let known = SIZES.iter().find(|(name, ..)| *name == size);
-    let (_, ratio, resolution) =
-        known.ok_or_else(|| Unsupported::because("size", ": this provider cannot make it"))?;
+    let (_, ratio, resolution) = known.ok_or_else(|| {
+        Unsupported::because(
+            "size",
+            ": it cannot make images of this size; leave it out, or name another size",
+        )
+    })?;
     Ok(Some((ratio, resolution)))
 }
 

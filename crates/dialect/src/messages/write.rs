@@ -37,7 +37,10 @@ struct Writing<'w> {
 /// Writes a request.
 pub fn write(request: &Request<'_>, target: &Target<'_>) -> Result<Encoded, Unsupported> {
     if request.n > 1 {
-        return Err(Unsupported::because("n", ": it returns one answer only"));
+        return Err(Unsupported::because(
+            "n",
+            ": it returns one answer only; leave it out, or send the request several times",
+        ));
     }
     if request.logprobs.is_some() {
         return Err(Unsupported::field("logprobs"));
