@@ -9,6 +9,7 @@ mod metrics;
 mod models;
 mod newcomers;
 mod payments;
+pub mod people;
 mod records;
 mod traces;
 mod transports;
@@ -31,6 +32,7 @@ use crate::{
     http::routes,
     idempotency::Idempotency,
     jobs,
+    mail::Mailer,
     mcp::sealed::Opener,
     providers::{guard::AllowedNets, resolver::Names},
     routing::{host_stats::Measurements, retry::RetryBudget},
@@ -47,7 +49,6 @@ use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use connections::Connections;
 use newcomers::Newcomer;
-use reqwest::Url;
 use sqlx::postgres::PgConnectOptions;
 use std::{
     future::Future,
@@ -175,8 +176,9 @@ pub async fn build(
     let leased = (instance, leased_at);
     let gateway = gateway(config, &db, &installation, &authenticator, &transports, leased, &ambient).await?;
     let gateway = Arc::new(gateway);
-    let alerts = alerts::alerts(config, &gateway, &transports, alerts::mailer(config)?)?;
-    let accounts = accounts(config, &gateway, &transports, &alerts)?;
+    let mailer = alerts::mailer(config)?;
+    let alerts = alerts::alerts(config, &gateway, &transports, mailer.clone())?;
+    let accounts = accounts(config, &gateway, &transports, &alerts, mailer)?;
     let jobs_stopping = CancellationToken::new();
     jobs::start(&gateway, instance, config, &accounts.accounts, &jobs_stopping);
     alerts.start(jobs_stopping.clone())?;
@@ -268,7 +270,7 @@ async fn gateway(
             byok_margin: config.byok_margin,
             limits: config.limits,
             deadlines: config.deadlines,
-            chat_urls: chat_urls(config)?,
+            chat_urls: people::chat_urls(config)?,
             base_urls: config.providers.iter().map(|settings| settings.base_url.to_string()).collect(),
             cors_origins: config.cors_origins.clone(),
             retention: config.accounts.retention,
@@ -316,14 +318,6 @@ async fn gateway(
     })
 }
 
-fn chat_urls(config: &Config) -> anyhow::Result<Vec<Url>> {
-    let url = |(provider, base): (ProviderId, &Url)| {
-        let text = format!("{}{}", base.as_str().trim_end_matches('/'), provider.row().chat_path);
-        Url::parse(&text).with_context(|| format!("the address of {provider}"))
-    };
-    ProviderId::all().zip(config.providers.iter().map(|settings| &settings.base_url)).map(url).collect()
-}
-
 struct AccountServices {
     accounts: Arc<Accounts>,
     alerts: Arc<Alerts>,
@@ -335,14 +329,11 @@ fn accounts(
     gateway: &Arc<Gateway>,
     transports: &Transports,
     alerts: &Arc<Alerts>,
+    mailer: Option<Mailer>,
 ) -> anyhow::Result<AccountServices> {
     let authenticator = gateway.authenticator.clone();
     let allowed_nets = AllowedNets(config.allow_private_nets.clone());
     let (operator, customer) = transports.connect()?.clients()?;
-    let provider_urls = ProviderId::all()
-        .zip(&config.providers)
-        .map(|(provider, settings)| (provider, settings.base_url.as_str().trim_end_matches('/').to_owned()))
-        .collect();
     let accounts = Accounts::new(AccountParts {
         db: gateway.db.clone(),
         installation: gateway.installation.clone(),
@@ -355,10 +346,14 @@ fn accounts(
             trusted_proxies: config.trusted_proxies.clone(),
             limits: config.accounts,
             matches_model: models::matcher(gateway),
-            provider_urls,
+            provider_urls: people::provider_urls(config),
+            public_base: people::public_base(config),
+            operators_need_second_factor: config.operators_need_second_factor,
             payments: payments::payments(config)?,
         },
         check_clients: CheckClients { operator, customer },
+        mail: mailer.map(|mailer| (mailer, people::public_base(config))),
+        identity_providers: people::identity_providers(config)?,
     });
     Ok(AccountServices { accounts: Arc::new(accounts), alerts: alerts.clone(), authenticator })
 }

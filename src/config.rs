@@ -4,6 +4,7 @@
 mod accounts;
 pub mod build;
 mod cache;
+mod oidc;
 mod reader;
 mod smtp;
 mod stripe;
@@ -16,7 +17,7 @@ use crate::{
         secret::Secret,
     },
     mail::MailSettings,
-    providers::{resolver::NameLimits, transport::Deadlines},
+    providers::{oidc::OidcSettings, resolver::NameLimits, transport::Deadlines},
 };
 pub use accounts::{AccountLimits, McpAccess, Retention};
 pub use cache::{CacheLimits, CacheSettings};
@@ -114,6 +115,8 @@ pub struct Config {
     /// The model that `auto` measures quality and savings by.
     pub reference_model: Option<String>,
     pub signup_open: bool,
+    /// Operators need two-factor sign-in.
+    pub operators_need_second_factor: bool,
     pub migrate: bool,
     pub allow_private_nets: Vec<IpNet>,
     pub trusted_proxies: Vec<IpNet>,
@@ -148,6 +151,8 @@ pub struct Config {
     /// By slug.
     pub mcp_servers: Vec<(String, Url)>,
     pub mcp_credentials_key: Option<Secret>,
+    /// Services that people may sign in by.
+    pub oidc: Vec<OidcSettings>,
     /// `None`: credit is not sold here.
     pub stripe: Option<StripeSettings>,
     /// `None`: no e-mail is sent.

@@ -74,6 +74,8 @@ impl Books {
             passwords: Passwords::start(1, ambient.clone())?,
             ambient: ambient.clone(),
             rules: AccountRules {
+                operators_need_second_factor: false,
+                public_base: String::new(),
                 signup_open: false,
                 allowed_nets: AllowedNets::default(),
                 trusted_proxies: Vec::new(),
@@ -82,6 +84,8 @@ impl Books {
                 provider_urls: HashMap::new(),
                 payments: None,
             },
+            mail: None,
+            identity_providers: Vec::new(),
             check_clients: CheckClients { operator: client.clone(), customer: client },
         });
         let accounts = Arc::new(accounts);

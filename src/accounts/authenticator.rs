@@ -60,6 +60,11 @@ pub enum AuthError {
     TokenOver,
     #[error("The API key is unknown, revoked or expired: send another, or create one in the dashboard")]
     Unknown,
+    #[error(
+        "The operator of this installation has suspended this organization. Its API keys work again when it is resumed; \
+         ask the operator"
+    )]
+    Suspended,
     #[error("the key could not be looked up: {0}")]
     Store(Arc<StoreError>),
 }
@@ -174,7 +179,11 @@ impl Authenticator {
         }
         // The cached answer may be older than the key's last moment.
         let now = self.ambient.now();
-        known.principal.clone().filter(|principal| principal.is_live(now)).ok_or(AuthError::Unknown)
+        match &known.principal {
+            Some(principal) if principal.is_suspended => Err(AuthError::Suspended),
+            Some(principal) if principal.is_live(now) => Ok(principal.clone()),
+            _ => Err(AuthError::Unknown),
+        }
     }
 
     /// Asks again beside the request. What is known stays in use until the answer is there or its time is over.

@@ -2,6 +2,7 @@
 
 use super::{
     AccountError, Accounts, audit, audit_changes, fields,
+    organizations::withdraw_exceeding,
     people::{INVITATION_PREFIX, new_token},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-const INVITATION_LIFE: time::Duration = time::Duration::days(7);
+pub(super) const INVITATION_LIFE: time::Duration = time::Duration::days(7);
 
 /// The members and the open invitations.
 pub struct MemberList {
@@ -94,10 +95,7 @@ impl Accounts {
             let mut tx = db.begin().await?;
             let member = demotable(&mut tx, &session, user, role == Role::Owner).await?;
             members::set_role(&mut tx, session.scope, user, role).await?;
-            let made = members::lock_invitations(&mut tx, session.scope, OpenInvitations::By(user)).await?;
-            let exceeding: Vec<_> =
-                made.iter().filter(|made| !role.may_assign(made.role)).map(|made| made.id).collect();
-            members::delete_invitations(&mut tx, session.scope, &exceeding).await?;
+            withdraw_exceeding(&mut tx, session.scope, user, role).await?;
             let action = format!("member.role.{}", role.as_str());
             let changes = serde_json::json!({ "role": [member.role.as_str(), role.as_str()] });
             let done = (action.as_str(), &user);

@@ -8,16 +8,22 @@ mod fair_queue;
 mod fields;
 pub mod installation;
 pub mod keys;
+pub mod log_in;
 pub mod members;
+pub mod oidc;
+pub mod operators;
 pub mod organization;
+pub mod organizations;
 mod password_rules;
 pub mod passwords;
 pub mod patch;
 pub mod people;
 pub mod profile;
+pub mod recovery;
 pub mod refusals;
 pub mod roles;
 pub mod rotation;
+pub mod second_factor;
 pub mod sessions;
 pub mod shared_keys;
 pub mod throttle;
@@ -28,12 +34,20 @@ pub use authenticator::{AuthError, Authenticator};
 use crate::{
     billing::payments::Payments,
     config::AccountLimits,
-    domain::{ambient::Ambient, ids::UserId, provider::ProviderId},
-    providers::guard::{AllowedNets, UrlError},
+    domain::{
+        ambient::Ambient,
+        ids::{OrgId, UserId},
+        provider::ProviderId,
+    },
+    mail::Mailer,
+    providers::{
+        guard::{AllowedNets, UrlError},
+        oidc::OidcProvider,
+    },
     store::{
         Db, OrgScope, StoreError,
         audit_log::{self, AuditEntry},
-        sessions::{Person, find_person},
+        sessions::{SessionLookup, find_person},
     },
     vault::VaultError,
 };
@@ -60,6 +74,10 @@ pub struct AccountRules {
     pub matches_model: ModelMatch,
     /// Where the operator has a provider called, if not at its public address.
     pub provider_urls: HashMap<ProviderId, String>,
+    /// Operators may do nothing but set up their own account before their second factor is on.
+    pub operators_need_second_factor: bool,
+    /// The public address of the dashboard, without a slash at its end; empty where none is configured.
+    pub public_base: String,
     /// How credit is bought; `None`: it is not.
     pub payments: Option<Arc<Payments>>,
 }
@@ -86,6 +104,8 @@ pub struct Accounts {
     pub refusals: Refusals,
     rules: AccountRules,
     check_clients: CheckClients,
+    mail: Option<(Mailer, String)>,
+    identity_providers: Vec<OidcProvider>,
 }
 
 /// What the services are made of.
@@ -98,6 +118,10 @@ pub struct AccountParts {
     pub passwords: Passwords,
     pub rules: AccountRules,
     pub check_clients: CheckClients,
+    /// What sends links, and the address of the dashboard in them; `None`: none are sent.
+    pub mail: Option<(Mailer, String)>,
+    /// Services that people may sign in by.
+    pub identity_providers: Vec<OidcProvider>,
 }
 
 /// Why an account call was refused or failed.
@@ -109,6 +133,8 @@ pub enum AccountError {
     EmailTaken,
     #[error("Unknown e-mail address or wrong password")]
     InvalidCredentials,
+    #[error("Two-factor sign-in is on: send a code of your authenticator app, or a recovery code, as `code`")]
+    CodeRequired,
     #[error("Too many attempts; try again later")]
     Throttled { retry_after_s: u32 },
     /// A limit that no short wait lifts.
@@ -148,22 +174,47 @@ impl AccountError {
 
 impl Accounts {
     pub fn new(parts: AccountParts) -> Self {
-        let AccountParts { db, installation, ambient, authenticator, passwords, rules, check_clients } =
-            parts;
+        let AccountParts {
+            db,
+            installation,
+            ambient,
+            authenticator,
+            passwords,
+            rules,
+            check_clients,
+            mail,
+            identity_providers,
+        } = parts;
         let (throttle, refusals) =
             (Throttle::shared(&db, &installation.tokens), Refusals::new(&rules.limits));
-        Self { db, installation, ambient, authenticator, passwords, throttle, refusals, rules, check_clients }
+        Self {
+            db,
+            installation,
+            ambient,
+            authenticator,
+            passwords,
+            throttle,
+            refusals,
+            rules,
+            check_clients,
+            mail,
+            identity_providers,
+        }
     }
 
     pub fn rules(&self) -> &AccountRules {
         &self.rules
     }
 
-    /// The person behind a session token, if the session lives. Asked of the database every time, so that
-    /// logging out acts on every replica at once.
-    pub async fn find_person(&self, token: &str) -> Result<Option<Person>, StoreError> {
+    /// The person behind a session token, in the requested organization or else in the one that the session was begun
+    /// in. Asked of the database every time, so that logging out acts on every replica at once.
+    pub async fn find_person(
+        &self,
+        token: &str,
+        requested: Option<OrgId>,
+    ) -> Result<SessionLookup, StoreError> {
         if !people::has_token_form(token, people::SESSION_PREFIX) {
-            return Ok(None);
+            return Ok(SessionLookup::Unknown);
         }
         let hash = self.installation.tokens.of(token.as_bytes());
         let (db, now) = (self.db.clone(), self.ambient.now());
@@ -171,7 +222,7 @@ impl Accounts {
             .run(async move {
                 // It may note that the session was used.
                 let mut transaction = db.begin().await?;
-                let person = find_person(&mut transaction, &hash, now).await?;
+                let person = find_person(&mut transaction, &hash, requested, now).await?;
                 transaction.commit().await?;
                 Ok(person)
             })

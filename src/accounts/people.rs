@@ -1,4 +1,4 @@
-//! Signing up, logging in and out, and what a person sees of itself.
+//! Signing up, logging out, and what a person sees of itself.
 
 use super::{
     AccountError, Accounts,
@@ -27,6 +27,7 @@ use crate::{
     },
 };
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 /// How session tokens begin.
 pub(super) const SESSION_PREFIX: &str = "krs_";
@@ -51,16 +52,6 @@ pub struct SignedUp {
     pub organization_name: String,
 }
 
-/// A log-in attempt.
-pub struct Login {
-    pub email: String,
-    pub password: Secret,
-    /// For a person of several organizations; otherwise the one joined first.
-    pub organization: Option<OrgId>,
-    /// Joins another organization on the way.
-    pub invitation: Option<Secret>,
-}
-
 /// Under this name, which no network has, the sign-ups of all networks are counted.
 const EVERYWHERE: &str = "all";
 /// API keys of one page of an overview.
@@ -79,6 +70,8 @@ pub struct KeyPage {
 pub struct Overview {
     pub user_id: UserId,
     pub email: String,
+    /// The person has shown that the address is its own.
+    pub is_verified: bool,
     /// `None` for the operator.
     pub membership: Option<(OrgId, String, Role)>,
     /// One page of those its role may see.
@@ -125,59 +118,8 @@ impl Accounts {
                 }
             })
             .await?;
+        self.verify_beside(user_id, &email);
         Ok(SignedUp { session_token: token, user_id, email, organization_id, organization_name })
-    }
-
-    /// Checks a password and begins a session. Unknown user and wrong password cannot be told apart.
-    pub async fn log_in(&self, login: Login, origin: Origin) -> Result<Secret, AccountError> {
-        let email = fields::email(&login.email)?;
-        let network = origin.network();
-        self.throttle.check_rate(Subject::Network(network), self.ambient.now()).await?;
-        let attempt = self.admit_guess(&email, network).await?;
-        let invitation = login.invitation.as_ref().map(|token| self.invitation_hash(token)).transpose()?;
-        let db = self.db.clone();
-        let user =
-            self.db.run(async move { users::find_by_email(&mut *db.acquire().await?, &email).await }).await?;
-        let stored = user.as_ref().map(|user| user.password_hash.as_str());
-        let fits = self.passwords.verify(Lane::LogIn(network), &login.password, stored).await?;
-        let user = user.filter(|_| fits).ok_or(AccountError::InvalidCredentials)?;
-        for subject in &attempt {
-            self.throttle.refund(subject).await;
-        }
-
-        let token = new_token(&self.ambient, SESSION_PREFIX);
-        let token_hash = self.installation.tokens.of(token.expose().as_bytes());
-        let limits = self.rules.limits;
-        self.transact(move |db, ambient| {
-            let (user, wanted, origin) = (user.clone(), login.organization, origin.clone());
-            async move {
-                let mut tx = db.begin().await?;
-                let joined = match invitation {
-                    Some(hash) => Some(accept(&mut tx, &ambient, &limits, &user, &hash).await?.org_id()),
-                    None => None,
-                };
-                let scope = choose(&mut tx, &user, joined.or(wanted)).await?;
-                begin_session(&mut tx, &ambient, (user.id, scope), token_hash, &origin).await?;
-                tx.commit().await?;
-                Ok(())
-            }
-        })
-        .await?;
-        Ok(token)
-    }
-
-    /// Counts an attempt to log in to an account, and returns what is to be given back when it was a right one.
-    async fn admit_guess(&self, email: &str, network: Network) -> Result<[Subject; 2], AccountError> {
-        let now = self.ambient.now();
-        let guess = Subject::Guess(email.to_owned(), network);
-        let account = Subject::Account(email.to_owned());
-        self.throttle.check_rate(guess.clone(), now).await?;
-        if let Err(too_many) = self.throttle.check_rate(account.clone(), now).await
-            && !self.is_known_network(email, network).await?
-        {
-            return Err(too_many.into());
-        }
-        Ok([guess, account])
     }
 
     /// Ends the session on every replica.
@@ -202,10 +144,12 @@ impl Accounts {
                 let mut connection = db.acquire().await?;
                 let user_id = who.user_id();
                 let email = users::get_email(&mut connection, user_id).await?.unwrap_or_default();
+                let is_verified = users::get_verified_at(&mut connection, user_id).await?.is_some();
                 let Person::Member(session) = who else {
                     return Ok(Overview {
                         user_id,
                         email,
+                        is_verified,
                         membership: None,
                         api_keys: Vec::new(),
                         next: None,
@@ -221,7 +165,7 @@ impl Accounts {
                 api_keys.truncate(page_length);
                 let next = api_keys.last().filter(|_| has_more).map(|key| key.id);
                 let membership = Some((session.scope.org_id(), name, session.role));
-                Ok(Overview { user_id, email, membership, api_keys, next })
+                Ok(Overview { user_id, email, is_verified, membership, api_keys, next })
             })
             .await
     }
@@ -282,7 +226,7 @@ impl Accounts {
     }
 
     /// The stored form of a presented invitation token.
-    fn invitation_hash(&self, token: &Secret) -> Result<[u8; 32], AccountError> {
+    pub(super) fn invitation_hash(&self, token: &Secret) -> Result<[u8; 32], AccountError> {
         if !has_token_form(token.expose(), INVITATION_PREFIX) {
             return Err(no_invitation());
         }
@@ -308,14 +252,14 @@ pub(super) fn has_token_form(text: &str, prefix: &str) -> bool {
 }
 
 #[derive(Clone)]
-enum Joined {
+pub(super) enum Joined {
     /// A new organization of this name, signed up from this network.
     New(String, Network),
     /// The hash of an invitation's token.
     Invited([u8; 32]),
 }
 
-async fn enroll(
+pub(super) async fn enroll(
     tx: &mut PgConnection,
     ambient: &Ambient,
     limits: &AccountLimits,
@@ -327,24 +271,35 @@ async fn enroll(
         Joined::Invited(hash) => accept(tx, ambient, limits, user, hash).await,
         Joined::New(name, network) => {
             let (id, now) = (OrgId(ambient.uuid()), ambient.now());
-            let (day, network) = (now.date(), network.to_string());
-            if !organizations::count_signup(tx, day, &network, limits.signups_per_day_max).await? {
-                return Err(AccountError::Limited(
-                    "Too many organizations were signed up from this address today; try again tomorrow",
-                ));
-            }
-            // The row that all sign-ups share is locked last, and shortly.
-            if !organizations::count_signup(tx, day, EVERYWHERE, limits.signups_of_all_per_day_max).await? {
-                return Err(AccountError::Limited(
-                    "Too many organizations were signed up on this installation today; try again tomorrow",
-                ));
-            }
+            count_new_organization(tx, limits, *network, now).await?;
             let scope = organizations::insert(tx, id, name, now).await?;
             members::insert(tx, scope, user.id, Role::Owner, now).await?;
             audit(tx, ambient, Some(scope), &user.id, ("organization.create", &id)).await?;
             Ok(scope)
         }
     }
+}
+
+/// Counts a new organization of a network and of the day, within the limits.
+pub(super) async fn count_new_organization(
+    tx: &mut PgConnection,
+    limits: &AccountLimits,
+    network: Network,
+    now: OffsetDateTime,
+) -> Result<(), AccountError> {
+    let (day, network) = (now.date(), network.to_string());
+    if !organizations::count_signup(tx, day, &network, limits.signups_per_day_max).await? {
+        return Err(AccountError::Limited(
+            "Too many organizations were signed up from this address today; try again tomorrow",
+        ));
+    }
+    // The row that all sign-ups share is locked last, and shortly.
+    if !organizations::count_signup(tx, day, EVERYWHERE, limits.signups_of_all_per_day_max).await? {
+        return Err(AccountError::Limited(
+            "Too many organizations were signed up on this installation today; try again tomorrow",
+        ));
+    }
+    Ok(())
 }
 
 async fn insert_user(tx: &mut PgConnection, ambient: &Ambient, user: &User) -> Result<(), AccountError> {
@@ -355,7 +310,7 @@ async fn insert_user(tx: &mut PgConnection, ambient: &Ambient, user: &User) -> R
 }
 
 /// Turns an invitation into a membership. It must be for this person's own address.
-async fn accept(
+pub(super) async fn accept(
     tx: &mut PgConnection,
     ambient: &Ambient,
     limits: &AccountLimits,
@@ -389,7 +344,7 @@ async fn accept(
 }
 
 /// The organization a session is for: the wanted one, else the one joined first; none for the operator.
-async fn choose(
+pub(super) async fn choose(
     tx: &mut PgConnection,
     user: &User,
     wanted: Option<OrgId>,
@@ -397,8 +352,13 @@ async fn choose(
     if user.is_operator {
         return Ok(None);
     }
-    members::list_of_user(tx, user.id)
-        .await?
+    let memberships = members::list_of_user(tx, user.id).await?;
+    if memberships.is_empty() {
+        return Err(AccountError::Denied(
+            "You belong to no organization any more; accept an invitation, or ask the operator",
+        ));
+    }
+    memberships
         .into_iter()
         .map(|membership| membership.scope)
         .find(|scope| wanted.is_none_or(|wanted| wanted == scope.org_id()))
@@ -406,7 +366,7 @@ async fn choose(
         .ok_or(AccountError::Denied("You are no member of this organization"))
 }
 
-async fn begin_session(
+pub(super) async fn begin_session(
     tx: &mut PgConnection,
     ambient: &Ambient,
     (user_id, scope): (UserId, Option<OrgScope>),

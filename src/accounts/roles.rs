@@ -21,6 +21,8 @@ pub enum Capability {
     ReadRequests,
     /// See who changed what.
     ReadAudit,
+    /// Transfer or delete the organization.
+    ManageOrganization,
 }
 
 impl Role {
@@ -29,7 +31,7 @@ impl Role {
         use Capability as C;
         match self {
             Role::Owner => true,
-            Role::Admin => !matches!(capability, C::SpendMoney),
+            Role::Admin => !matches!(capability, C::SpendMoney | C::ManageOrganization),
             Role::Member => matches!(capability, C::ReadKeys | C::WriteKeys | C::ReadRequests),
             Role::Billing => matches!(capability, C::ReadMoney | C::ReadRequests),
             Role::Viewer => {
@@ -59,8 +61,17 @@ mod tests {
 
     #[test]
     fn each_role_may_do_exactly_what_is_promised() {
-        let all =
-            [ReadKeys, WriteKeys, ReadMembers, WriteMembers, ReadMoney, SpendMoney, ReadRequests, ReadAudit];
+        let all = [
+            ReadKeys,
+            WriteKeys,
+            ReadMembers,
+            WriteMembers,
+            ReadMoney,
+            SpendMoney,
+            ReadRequests,
+            ReadAudit,
+            ManageOrganization,
+        ];
         let allowed = |role: Role| all.into_iter().filter(|one| role.can(*one)).collect::<Vec<_>>();
         assert_eq!(allowed(Role::Owner), all);
         assert_eq!(

@@ -9,8 +9,9 @@ use super::{
 use crate::{
     domain::{ids::SessionId, ids::UserId, secret::Secret},
     store::{
+        second_factors,
         sessions::{self, ListedSession, Person},
-        users,
+        users::{self, User},
     },
 };
 use std::net::IpAddr;
@@ -84,25 +85,58 @@ impl Accounts {
         new: &Secret,
         network: Network,
     ) -> Result<(), AccountError> {
-        let (db, user_id) = (self.db.clone(), who.user_id());
-        let find = async move { users::get(&mut *db.acquire().await?, user_id).await };
-        let user = self.db.run(find).await?.ok_or(AccountError::NotFound("user"))?;
+        let user_id = who.user_id();
+        let user = self.get_user(user_id).await?;
         password_rules::check("newPassword", new, &user.email)?;
-        let guess = Subject::Guess(user.email.clone(), network);
-        self.throttle.check_rate(guess.clone(), self.ambient.now()).await?;
-        let lane = Lane::Person(user_id);
-        if !password_rules::fits_length(current)
-            || !self.passwords.verify(lane, current, Some(&user.password_hash)).await?
-        {
-            return Err(AccountError::invalid("currentPassword", "`currentPassword` is not your password"));
-        }
-        self.throttle.refund(&guess).await;
-        let hash = self.passwords.hash(lane, new).await?;
+        self.check_password_of(&user, "currentPassword", current, network).await?;
+        let hash = self.passwords.hash(Lane::Person(user_id), new).await?;
         self.store_password(user_id, hash, Some(who)).await
     }
 
+    pub(super) async fn get_user(&self, id: UserId) -> Result<User, AccountError> {
+        let db = self.db.clone();
+        let find = async move { users::get(&mut *db.acquire().await?, id).await };
+        self.db.run(find).await?.ok_or(AccountError::NotFound("user"))
+    }
+
+    /// Asks a logged-in person for the password again, before something that a borrowed session must not do.
+    pub(super) async fn check_own_password(
+        &self,
+        id: UserId,
+        param: &'static str,
+        password: &Secret,
+        network: Network,
+    ) -> Result<User, AccountError> {
+        let user = self.get_user(id).await?;
+        self.check_password_of(&user, param, password, network).await?;
+        Ok(user)
+    }
+
+    async fn check_password_of(
+        &self,
+        user: &User,
+        param: &'static str,
+        password: &Secret,
+        network: Network,
+    ) -> Result<(), AccountError> {
+        let guess = Subject::Guess(user.email.clone(), network);
+        self.throttle.check_rate(guess.clone(), self.ambient.now()).await?;
+        if !password_rules::fits_length(password)
+            || !self.passwords.verify(Lane::Person(user.id), password, Some(&user.password_hash)).await?
+        {
+            return Err(AccountError::invalid(param, format!("`{param}` is not your password")));
+        }
+        self.throttle.refund(&guess).await;
+        Ok(())
+    }
+
     /// Gives a person a new password and ends all its sessions. For the command line.
-    pub async fn reset_password(&self, email: &str, new: &Secret) -> Result<UserId, AccountError> {
+    pub async fn reset_password(
+        &self,
+        email: &str,
+        new: &Secret,
+        removes_second_factor: bool,
+    ) -> Result<UserId, AccountError> {
         let email = fields::email(email)?;
         password_rules::check("password", new, &email)?;
         let db = self.db.clone();
@@ -110,6 +144,17 @@ impl Accounts {
         let user = self.db.run(find).await?.ok_or(AccountError::NotFound("user"))?;
         let hash = self.passwords.hash(Lane::Command, new).await?;
         self.store_password(user.id, hash, None).await?;
+        if removes_second_factor {
+            self.transact(move |db, ambient| async move {
+                let mut tx = db.begin().await?;
+                if second_factors::delete(&mut tx, user.id).await? {
+                    audit(&mut tx, &ambient, None, &"cli", ("second_factor.disable", &user.id)).await?;
+                }
+                tx.commit().await?;
+                Ok(())
+            })
+            .await?;
+        }
         Ok(user.id)
     }
 

@@ -63,6 +63,12 @@ pub enum Subject {
     SignUps(Network),
     /// Test calls at providers by one organization.
     Checks(OrgId),
+    /// Messages asked for by one network.
+    Mails(Network),
+    /// Messages to one address.
+    MailsTo(String),
+    /// Codes of the second factor tried by one person who has shown the password.
+    Codes(UserId),
     /// Changes by one logged-in person.
     Changes(UserId),
 }
@@ -77,6 +83,9 @@ impl Subject {
             Self::Network(_) => (300, 1_000),
             Self::SignUps(_) => (200, 1_000),
             Self::Checks(_) => (100, 3_000),
+            Self::Mails(_) => (20, 30_000),
+            Self::MailsTo(_) => (3, 300_000),
+            Self::Codes(_) => (5, 60_000),
             Self::Changes(_) => (1_000, 500),
         };
         Gcra { burst, interval_ms }

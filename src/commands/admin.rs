@@ -1,6 +1,10 @@
 //! The operator's commands. They work on the database directly, also beside a running gateway, and each change
 //! leaves a line in the audit log.
 
+mod customers;
+mod people;
+mod platform_keys;
+
 use super::{Place, with_schema};
 use crate::{
     accounts::{
@@ -10,9 +14,9 @@ use crate::{
     app::{self, DatabaseRuntime},
     billing::credit::{self, NewEntry},
     books::{entry::EntryKind, periods::Zone},
-    config::{AccountLimits, Config},
-    credentials::{platform, rotate},
-    domain::{ambient::Ambient, ids::OrgId, money::NanoUsd, provider::ProviderId, secret::Secret},
+    config::Config,
+    credentials::rotate,
+    domain::{ambient::Ambient, ids::OrgId, money::NanoUsd, secret::Secret},
     providers::guard::AllowedNets,
     store::{
         Db, DbLimits, StoreError,
@@ -24,7 +28,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use std::{collections::HashMap, io::Read, sync::Arc};
+use std::{io::Read, sync::Arc};
 
 #[derive(Subcommand)]
 pub enum AdminAction {
@@ -53,7 +57,12 @@ pub enum AdminAction {
         #[command(subcommand)]
         action: McpAction,
     },
-    /// Lists the organizations.
+    /// One organization.
+    Organization {
+        #[command(subcommand)]
+        action: OrganizationAction,
+    },
+    /// Lists the organizations with their balance and their usage of the last 30 days.
     Organizations,
 }
 
@@ -61,13 +70,44 @@ pub enum AdminAction {
 pub enum OperatorAction {
     /// Creates an operator; the password is read from standard input, or made and printed once.
     Create { email: String },
+    /// Lists the operators.
+    List,
+    /// Removes an operator and ends its sessions; the last one stays.
+    Remove { email: String },
+}
+
+#[derive(Subcommand)]
+pub enum OrganizationAction {
+    /// Creates an organization and prints the invitation of its owner; works while sign-up is closed.
+    Create {
+        name: String,
+        /// E-mail address of the owner.
+        #[arg(long)]
+        owner: String,
+    },
+    /// Suspends an organization: its requests are refused and its members can only read.
+    Suspend {
+        organization_id: OrgIdArgument,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Ends a suspension.
+    Resume { organization_id: OrgIdArgument },
+    /// Shows an organization: balance, usage of the last 30 days, members, API keys.
+    Show { organization_id: OrgIdArgument },
 }
 
 #[derive(Subcommand)]
 pub enum UserAction {
     /// Gives a person a new password and ends all its sessions; the password is read from standard input, or made and
     /// printed once.
-    Reset { email: String },
+    Reset {
+        email: String,
+        /// Also switches two-factor sign-in off, for a person who has lost the authenticator app and the recovery codes.
+        #[arg(long)]
+        second_factor: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -82,6 +122,16 @@ pub enum McpAction {
 pub enum PlatformKeyAction {
     /// Stores a provider's key, sealed; it is read from standard input.
     Set { provider: String },
+    /// Lists the providers: where the key comes from, its last characters, whether it is used.
+    List,
+    /// Switches a provider's key off, wherever it comes from.
+    Disable { provider: String },
+    /// Switches a provider's key on again.
+    Enable { provider: String },
+    /// Removes a stored key; one of the environment serves again.
+    Remove { provider: String },
+    /// Makes a free call at the provider with its key.
+    Test { provider: String },
 }
 
 #[derive(Subcommand)]
@@ -169,34 +219,20 @@ impl std::str::FromStr for OrgIdArgument {
     }
 }
 
-/// Organizations printed per page.
-const PAGE: i64 = 500;
-
 pub async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
     match action {
-        AdminAction::Operator { action: OperatorAction::Create { email } } => {
-            with_vault(config, |db, ring| create_operator(db, ring, config.accounts, email)).await
+        AdminAction::Operator { action } => people::operator(config, action).await,
+        AdminAction::User { action: UserAction::Reset { email, second_factor } } => {
+            with_vault(config, |db, ring| people::reset_user(db, ring, config, email, second_factor)).await
         }
-        AdminAction::User { action: UserAction::Reset { email } } => {
-            with_vault(config, |db, ring| reset_user(db, ring, config.accounts, email)).await
-        }
-        AdminAction::PlatformKey { action: PlatformKeyAction::Set { provider } } => {
-            let provider = ProviderId::by_name(&provider)
-                .with_context(|| format!("unknown provider; supported: {}", ProviderId::ids().join(", ")))?;
-            let key = read_input()?.context("the key is expected on standard input")?;
-            with_vault(config, |db, ring| async move {
-                platform::set_platform_key(&db, &ring, &Ambient::system(), provider, &key).await?;
-                println!("stored; running gateways use it within 5 s");
-                Ok(())
-            })
-            .await
-        }
+        AdminAction::PlatformKey { action } => platform_keys::run(config, action).await,
+        AdminAction::Organization { action } => customers::run(config, action).await,
         AdminAction::Credits { action } => {
             let (id, entry) = action.entry()?;
             with_schema(config, |db| post(db, id, entry)).await
         }
         AdminAction::Mcp { action } => with_schema(config, |db| change_mcp_grant(db, action)).await,
-        AdminAction::Organizations => with_schema(config, list_organizations).await,
+        AdminAction::Organizations => with_schema(config, customers::list).await,
     }
 }
 
@@ -235,41 +271,8 @@ where
     outcome
 }
 
-async fn create_operator(db: Db, ring: KeyRing, limits: AccountLimits, email: String) -> anyhow::Result<()> {
-    let accounts = account_services(db, ring, limits).await?;
-    let (password, made) = read_password()?;
-    let id = accounts.create_operator(&email, &password).await?;
-    println!("operator {id}");
-    if made {
-        println!("password {}", password.expose());
-    }
-    Ok(())
-}
-
-async fn reset_user(db: Db, ring: KeyRing, limits: AccountLimits, email: String) -> anyhow::Result<()> {
-    let accounts = account_services(db, ring, limits).await?;
-    let (password, made) = read_password()?;
-    let id = accounts.reset_password(&email, &password).await?;
-    println!("the password of {id} was reset and all its sessions have ended");
-    if made {
-        println!("password {}", password.expose());
-    }
-    Ok(())
-}
-
-/// The password on standard input, else a new one; and whether it is new.
-fn read_password() -> anyhow::Result<(Secret, bool)> {
-    let given = read_input()?;
-    let made = given.is_none();
-    let new = || {
-        let random = crate::accounts::api_key::random_base62(&Ambient::system());
-        Secret::new(random.chars().take(24).collect())
-    };
-    Ok((given.unwrap_or_else(new), made))
-}
-
 /// The account services of a command.
-async fn account_services(db: Db, ring: KeyRing, limits: AccountLimits) -> anyhow::Result<Accounts> {
+async fn account_services(db: Db, ring: KeyRing, config: &Config) -> anyhow::Result<Accounts> {
     let ambient = Ambient::system();
     let installation = Arc::new(Installation::load(&db, ring, ambient.clone()).await?);
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -284,12 +287,16 @@ async fn account_services(db: Db, ring: KeyRing, limits: AccountLimits) -> anyho
             signup_open: false,
             allowed_nets: AllowedNets::default(),
             trusted_proxies: Vec::new(),
-            limits,
+            limits: config.accounts,
+            provider_urls: app::people::provider_urls(config),
+            operators_need_second_factor: false,
+            public_base: String::new(),
             // Commands set no rules of API keys.
             matches_model: Box::new(|_| true),
-            provider_urls: HashMap::new(),
             payments: None,
         },
+        mail: None,
+        identity_providers: Vec::new(),
         check_clients: CheckClients { operator: client.clone(), customer: client },
     }))
 }
@@ -359,23 +366,6 @@ async fn change_mcp_grant(db: Db, action: McpAction) -> anyhow::Result<()> {
         (false, false) => bail!("{id} has no such grant"),
     }
     Ok(())
-}
-
-async fn list_organizations(db: Db) -> anyhow::Result<()> {
-    let mut after = None;
-    loop {
-        let reading = db.clone();
-        let page = db
-            .run(async move { organizations::list(&mut *reading.acquire().await?, after, PAGE).await })
-            .await?;
-        for organization in &page {
-            println!("{}  {}", organization.id, organization.name);
-        }
-        match page.last() {
-            Some(last) => after = Some(last.id),
-            None => return Ok(()),
-        }
-    }
 }
 
 /// What is piped in, without its line end; `None` when standard input is a terminal or empty.

@@ -39,6 +39,8 @@ impl Reader<'_> {
             catalog: self.text("KAIROSROUTE_CATALOG").map(PathBuf::from),
             reference_model: self.text("KAIROSROUTE_REFERENCE_MODEL"),
             signup_open: self.one_of("KAIROSROUTE_SIGNUP", ["open", "closed"]),
+            operators_need_second_factor: self
+                .one_of("KAIROSROUTE_OPERATOR_SECOND_FACTOR", ["required", "optional"]),
             migrate: self.one_of("KAIROSROUTE_MIGRATE", ["on", "off"]),
             allow_private_nets: self.nets("KAIROSROUTE_ALLOW_PRIVATE_NETS"),
             trusted_proxies: self.nets("KAIROSROUTE_TRUSTED_PROXIES"),
@@ -79,6 +81,7 @@ impl Reader<'_> {
             mcp_access: self.mcp_access("KAIROSROUTE_MCP_ACCESS"),
             mcp_servers: self.mcp_servers("KAIROSROUTE_MCP_SERVERS"),
             mcp_credentials_key: self.text("KAIROSROUTE_MCP_CREDENTIALS_KEY").map(Secret::new),
+            oidc: self.oidc(),
             stripe: self.stripe(),
             smtp: self.smtp(),
             providers: PROVIDERS.iter().filter_map(|row| self.provider(row.env, row.base_url)).collect(),

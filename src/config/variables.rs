@@ -44,6 +44,33 @@ pub static VARIABLES: &[Variable] = &[
     ),
     variable("KAIROSROUTE_SIGNUP", "open", "open | closed"),
     variable(
+        "KAIROSROUTE_OPERATOR_SECOND_FACTOR",
+        "optional",
+        "required | optional: whether operators must switch two-factor sign-in on before anything else",
+    ),
+    variable(
+        "KAIROSROUTE_OIDC_GOOGLE_CLIENT_ID",
+        "",
+        "with its secret: people may sign in by Google; needs KAIROSROUTE_PUBLIC_URL",
+    ),
+    variable("KAIROSROUTE_OIDC_GOOGLE_CLIENT_SECRET", "", "secret of the client at Google"),
+    variable(
+        "KAIROSROUTE_OIDC_GITHUB_CLIENT_ID",
+        "",
+        "with its secret: people may sign in by GitHub; needs KAIROSROUTE_PUBLIC_URL",
+    ),
+    variable("KAIROSROUTE_OIDC_GITHUB_CLIENT_SECRET", "", "secret of the client at GitHub"),
+    variable("KAIROSROUTE_OIDC_GITHUB_URL", "https://github.com", "another address for GitHub Enterprise"),
+    variable("KAIROSROUTE_OIDC_GITHUB_API_URL", "https://api.github.com", "the same for its API"),
+    variable(
+        "KAIROSROUTE_OIDC_ISSUER",
+        "",
+        "issuer of any OpenID Connect provider that people may sign in by",
+    ),
+    variable("KAIROSROUTE_OIDC_TITLE", "single sign-on", "what the log-in page calls that provider"),
+    variable("KAIROSROUTE_OIDC_CLIENT_ID", "", "client at that provider; needs KAIROSROUTE_PUBLIC_URL"),
+    variable("KAIROSROUTE_OIDC_CLIENT_SECRET", "", "secret of the client at that provider"),
+    variable(
         "KAIROSROUTE_SIGNUPS_PER_ADDRESS_DAY_MAX",
         "100",
         "new organizations that one address (IPv6: one /64 network) may sign up on one day (UTC)",

@@ -1,5 +1,6 @@
 //! The operator's provider keys: stored ones (sealed) beat the environment's. Requests read a snapshot; a job
-//! replaces it. A stored key that does not open leaves its provider without a key rather than with another.
+//! replaces it. A stored key that does not open leaves its provider without a key rather than with another, and a key
+//! that is switched off is not used wherever it comes from.
 
 use crate::{
     domain::{ambient::Ambient, ids::PlatformKeyId, provider::ProviderId, secret::Secret},
@@ -11,7 +12,9 @@ use crate::{
     vault::{self, Binding, KeyRing, VaultError},
 };
 use arc_swap::ArcSwap;
+use sqlx::PgConnection;
 use std::{collections::HashMap, sync::Arc};
+use time::OffsetDateTime;
 
 /// A platform key, ready for use.
 pub struct PlatformKey {
@@ -23,7 +26,46 @@ pub struct PlatformKey {
 /// The platform keys of this process.
 pub struct PlatformKeys {
     environment: HashMap<ProviderId, Arc<PlatformKey>>,
+    /// Those that are used.
     current: ArcSwap<HashMap<ProviderId, Arc<PlatformKey>>>,
+    /// Those that are switched off.
+    disabled: ArcSwap<HashMap<ProviderId, Arc<PlatformKey>>>,
+}
+
+/// A platform key as the operator sees it.
+#[derive(Clone, Debug)]
+pub struct ListedPlatformKey {
+    pub provider: ProviderId,
+    /// `None`: there is no key, or the stored one does not open.
+    pub source: Option<KeySource>,
+    pub last4: Option<String>,
+    pub enabled: bool,
+    /// Of a stored key.
+    pub created_at: Option<OffsetDateTime>,
+}
+
+/// Where a platform key comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeySource {
+    Stored,
+    Environment,
+}
+
+impl KeySource {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeySource::Stored => "stored",
+            KeySource::Environment => "environment",
+        }
+    }
+}
+
+/// What the operator does with a stored platform key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyChange {
+    Enable,
+    Disable,
+    Remove,
 }
 
 /// Why a platform key could not be stored.
@@ -42,7 +84,13 @@ impl PlatformKeys {
             .into_iter()
             .map(|(provider, secret)| (provider, Arc::new(PlatformKey { id: None, secret })))
             .collect();
-        Self { current: ArcSwap::from_pointee(environment.clone()), environment }
+        let current = ArcSwap::from_pointee(environment.clone());
+        Self { current, disabled: ArcSwap::default(), environment }
+    }
+
+    /// The key of a provider for a test call, used or switched off.
+    pub fn get_for_test(&self, provider: ProviderId) -> Option<Arc<PlatformKey>> {
+        self.get(provider).or_else(|| self.disabled.load().get(&provider).cloned())
     }
 
     /// The key to use at a provider now.
@@ -60,9 +108,34 @@ impl PlatformKeys {
     /// Reads the stored keys again. To be called every few seconds, at most five apart.
     pub async fn refresh(&self, db: &Db, ring: &KeyRing) -> Result<(), StoreError> {
         let reading = db.clone();
-        let stored = db.run(async move { platform_keys::list(&mut *reading.acquire().await?).await }).await?;
-        self.current.store(Arc::new(self.laid_over(ring, &stored)));
+        let (stored, off) = db.run(async move { read_rows(&mut *reading.acquire().await?).await }).await?;
+        let (disabled, current): (HashMap<_, _>, HashMap<_, _>) =
+            self.laid_over(ring, &stored).into_iter().partition(|(provider, _)| off.contains(provider));
+        self.disabled.store(Arc::new(disabled));
+        self.current.store(Arc::new(current));
         Ok(())
+    }
+
+    /// A line for each provider of the table. Reads the stored keys again.
+    pub async fn list(&self, db: &Db, ring: &KeyRing) -> Result<Vec<ListedPlatformKey>, StoreError> {
+        self.refresh(db, ring).await?;
+        let reading = db.clone();
+        let (stored, off) = db.run(async move { read_rows(&mut *reading.acquire().await?).await }).await?;
+        let line = |provider| {
+            let row = stored.iter().find(|row| row.provider == provider);
+            let key = self.get_for_test(provider);
+            ListedPlatformKey {
+                provider,
+                source: key.as_ref().map(|key| match key.id {
+                    Some(_) => KeySource::Stored,
+                    None => KeySource::Environment,
+                }),
+                last4: row.map(|row| row.last4.clone()).or_else(|| key.map(|key| key.secret.last4())),
+                enabled: !off.contains(&provider),
+                created_at: row.map(|row| row.created_at),
+            }
+        };
+        Ok(ProviderId::all().map(line).collect())
     }
 
     fn laid_over(
@@ -89,28 +162,65 @@ impl PlatformKeys {
     }
 }
 
+async fn read_rows(
+    connection: &mut PgConnection,
+) -> Result<(Vec<StoredPlatformKey>, Vec<ProviderId>), StoreError> {
+    let stored = platform_keys::list(connection).await?;
+    Ok((stored, platform_keys::list_disabled(connection).await?))
+}
+
 /// Stores the operator's key of a provider, sealed. Every process uses it at its next refresh.
 pub async fn set_platform_key(
     db: &Db,
     ring: &KeyRing,
     ambient: &Ambient,
-    provider: ProviderId,
-    secret: &Secret,
+    (provider, secret): (ProviderId, &Secret),
+    actor: String,
 ) -> Result<PlatformKeyId, PlatformKeyError> {
     let id = PlatformKeyId(ambient.uuid());
     let sealed = vault::seal(ring, ambient, &binding(provider, &id.to_string()), secret)?;
-    let key = StoredPlatformKey { id, provider, sealed, last4: secret.last4() };
+    let (last4, created_at) = (secret.last4(), ambient.now());
+    let key = StoredPlatformKey { id, provider, sealed, last4, created_at };
     let (db_in, ambient) = (db.clone(), ambient.clone());
     db.run(async move {
         let mut tx = db_in.begin().await?;
-        platform_keys::set(&mut tx, &key, ambient.now()).await?;
-        let entry =
-            AuditEntry { org: None, actor: "cli", action: "platform_key.set", subject: provider.as_str() };
+        platform_keys::set(&mut tx, &key).await?;
+        let action = "platform_key.set";
+        let entry = AuditEntry { org: None, actor: &actor, action, subject: provider.as_str() };
         audit_log::insert(&mut tx, &ambient, &entry).await?;
         tx.commit().await
     })
     .await?;
     Ok(id)
+}
+
+/// Switches the platform key of a provider on or off, or removes the stored one, after which a key of the environment
+/// serves again. False when nothing had to be changed. Every process follows at its next refresh.
+pub async fn change_platform_key(
+    db: &Db,
+    ambient: &Ambient,
+    (provider, change): (ProviderId, KeyChange),
+    actor: String,
+) -> Result<bool, StoreError> {
+    let (writing, ambient) = (db.clone(), ambient.clone());
+    db.run(async move {
+        let mut tx = writing.begin().await?;
+        let (changed, action) = match change {
+            KeyChange::Enable => (platform_keys::enable(&mut tx, provider).await?, "platform_key.enable"),
+            KeyChange::Disable => {
+                let changed = platform_keys::disable(&mut tx, provider, ambient.now()).await?;
+                (changed, "platform_key.disable")
+            }
+            KeyChange::Remove => (platform_keys::delete(&mut tx, provider).await?, "platform_key.remove"),
+        };
+        if changed {
+            let entry = AuditEntry { org: None, actor: &actor, action, subject: provider.as_str() };
+            audit_log::insert(&mut tx, &ambient, &entry).await?;
+        }
+        tx.commit().await?;
+        Ok(changed)
+    })
+    .await
 }
 
 fn open(ring: &KeyRing, row: &StoredPlatformKey) -> Result<Secret, VaultError> {
@@ -142,7 +252,7 @@ mod tests {
         let id = PlatformKeyId(ambient.uuid());
         let secret = Secret::new("stored-secret-key".into());
         let sealed = vault::seal(&ring(1), &ambient, &binding(sealed_for, &id.to_string()), &secret).unwrap();
-        StoredPlatformKey { id, provider, sealed, last4: String::new() }
+        StoredPlatformKey { id, provider, sealed, last4: String::new(), created_at: ambient.now() }
     }
 
     #[test]

@@ -47,6 +47,16 @@ impl Form {
         self.0.iter().map(|(name, value)| (name.as_str(), value.trim()))
     }
 
+    /// A form without fields: what was submitted is done.
+    pub fn cleared(&self) -> Form {
+        Form(Vec::new())
+    }
+
+    /// Other fields in place of these.
+    pub fn of(&self, fields: &[(&str, &str)]) -> Form {
+        Form(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
     /// The same fields with one replaced, or left out, as a query string.
     pub fn with(&self, name: &str, value: Option<&str>) -> String {
         let kept = self.0.iter().filter(|(key, value)| key != name && !value.is_empty());

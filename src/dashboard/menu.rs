@@ -89,6 +89,10 @@ pub fn of_operator(here: &str) -> Vec<MenuItem> {
     let rows = [
         ("/operator", "Organizations", PEOPLE),
         ("/operator/providers", "Providers", PLUG),
+        ("/operator/revenue", "Revenue", BARS),
+        ("/operator/operators", "Operators", KEY),
+        ("/operator/audit", "Audit log", CLOCK),
+        ("/operator/system", "System", GEAR),
         ("/me", "Your account", PERSON),
     ];
     rows.into_iter()

@@ -7,8 +7,8 @@ use super::{
     form::Form,
     frame::{Frame, PageError, Surroundings, error_page, see_other, stale_form, state},
     pages::{
-        account, audit, billing, key, keys, members, model, models, operator, overview, playground,
-        provider_keys, request, requests, settings, start, statements, usage,
+        account, audit, billing, key, keys, me, members, model, models, oidc, operator, overview, playground,
+        provider_keys, recovery, request, requests, settings, start, statements, usage,
     },
     session::{self, Origin},
 };
@@ -19,9 +19,10 @@ use crate::{
             self, ReadAudit, ReadKeys, ReadMembers, ReadMoney, ReadRequests, WriteKeys, WriteMembers,
         },
     },
+    domain::ids::OrgId,
     gateway::Gateway,
     http::{error::ApiError, extract::Call},
-    store::sessions::{self, Person, Session},
+    store::sessions::{self, Person, Session, SessionLookup},
 };
 use Endpoint::{Anyone, File, Member, Operator, SignedIn};
 use actix_web::{
@@ -87,14 +88,28 @@ pub static PAGES: &[Page] = &[
     get("/llms.txt", File(documents::serve)),
     get("/login", Anyone(|visit| Box::pin(account::show_login(visit)))),
     post("/login", Anyone(|visit| Box::pin(account::log_in(visit)))),
+    post("/login/code", Anyone(|visit| Box::pin(account::log_in_with_code(visit)))),
+    get("/auth/oidc/{name}", Anyone(|visit| Box::pin(oidc::depart(visit)))),
+    get("/auth/oidc/{name}/callback", Anyone(|visit| Box::pin(oidc::arrive(visit)))),
+    get("/forgot", Anyone(|visit| Box::pin(recovery::show_forgot(visit)))),
+    post("/forgot", Anyone(|visit| Box::pin(recovery::send_link(visit)))),
+    get("/reset/{token}", Anyone(|visit| Box::pin(recovery::show_reset(visit)))),
+    post("/reset/{token}", Anyone(|visit| Box::pin(recovery::reset(visit)))),
+    get("/verify/{token}", Anyone(|visit| Box::pin(recovery::show_verify(visit)))),
+    post("/verify/{token}", Anyone(|visit| Box::pin(recovery::verify(visit)))),
     get("/signup", Anyone(|visit| Box::pin(account::show_sign_up(visit)))),
     post("/signup", Anyone(|visit| Box::pin(account::sign_up(visit)))),
     get("/invite/{token}", Anyone(|visit| Box::pin(account::show_invitation(visit)))),
     post("/logout", SignedIn(|visit| Box::pin(account::log_out(visit)))),
     get("/home", SignedIn(|visit| Box::pin(account::go_home(visit)))),
-    get("/me", SignedIn(|visit| Box::pin(account::show_me(visit)))),
-    post("/me/password", SignedIn(|visit| Box::pin(account::change_password(visit)))),
-    post("/me/sessions", SignedIn(|visit| Box::pin(account::end_sessions(visit)))),
+    get("/me", SignedIn(|visit| Box::pin(me::show(visit)))),
+    post("/me/password", SignedIn(|visit| Box::pin(me::change_password(visit)))),
+    post("/me/email", SignedIn(|visit| Box::pin(me::change_email(visit)))),
+    post("/me/verification", SignedIn(|visit| Box::pin(me::send_verification(visit)))),
+    post("/me/second-factor", SignedIn(|visit| Box::pin(me::change_second_factor(visit)))),
+    post("/me/identities", SignedIn(|visit| Box::pin(me::disconnect(visit)))),
+    post("/me/organizations", SignedIn(|visit| Box::pin(me::create_organization(visit)))),
+    post("/me/sessions", SignedIn(|visit| Box::pin(me::end_sessions(visit)))),
     get("/o/{org}", Member(None, |visit| Box::pin(overview::show(visit)))),
     get("/o/{org}/start", Member(Some(WriteKeys), |visit| Box::pin(start::show(visit)))),
     post("/o/{org}/start", Member(Some(WriteKeys), |visit| Box::pin(start::create_key(visit)))),
@@ -140,8 +155,25 @@ pub static PAGES: &[Page] = &[
     get("/o/{org}/team", Member(Some(ReadMembers), |visit| Box::pin(members::list(visit)))),
     post("/o/{org}/team", Member(Some(WriteMembers), |visit| Box::pin(members::invite(visit)))),
     post("/o/{org}/team/{id}", Member(Some(WriteMembers), |visit| Box::pin(members::act(visit)))),
-    get("/operator", Operator(|visit| Box::pin(operator::organizations(visit)))),
-    get("/operator/providers", Operator(|visit| Box::pin(operator::providers(visit)))),
+    get("/operator", Operator(|visit| Box::pin(operator::customers::list(visit)))),
+    post("/operator", Operator(|visit| Box::pin(operator::customers::create(visit)))),
+    get("/operator/organizations/{id}", Operator(|visit| Box::pin(operator::customers::show(visit)))),
+    post(
+        "/operator/organizations/{id}/entries",
+        Operator(|visit| Box::pin(operator::customers::post_entry(visit))),
+    ),
+    post(
+        "/operator/organizations/{id}/suspension",
+        Operator(|visit| Box::pin(operator::customers::set_suspension(visit))),
+    ),
+    get("/operator/providers", Operator(|visit| Box::pin(operator::providers::list(visit)))),
+    post("/operator/providers/{provider}", Operator(|visit| Box::pin(operator::providers::act(visit)))),
+    get("/operator/revenue", Operator(|visit| Box::pin(operator::system::revenue(visit)))),
+    get("/operator/operators", Operator(|visit| Box::pin(operator::operators::list(visit)))),
+    post("/operator/operators", Operator(|visit| Box::pin(operator::operators::remove(visit)))),
+    get("/operator/audit", Operator(|visit| Box::pin(operator::audit_log::show(visit)))),
+    get("/operator/system", Operator(|visit| Box::pin(operator::system::show(visit)))),
+    post("/operator/system", Operator(|visit| Box::pin(operator::system::audit_now(visit)))),
 ];
 
 /// Registers the table.
@@ -228,21 +260,44 @@ async fn sign_in(page: &Page, call: &Call, origin: &Origin) -> Result<Option<Per
     if matches!(page.endpoint, File(_)) {
         return Ok(None);
     }
-    let who = match origin.session_token(call) {
-        Some(token) => state::<Accounts>(call)?.find_person(&token).await?,
-        None => None,
+    // The organization stands in the path, so that a person of several may have a tab for each.
+    let requested = match page.endpoint {
+        Member(..) => call.path("org").parse::<OrgId>().ok(),
+        _ => None,
     };
-    let Some(who) = who else {
-        return if matches!(page.endpoint, Anyone(_)) { Ok(None) } else { Err(PageError::SignIn) };
+    let found = match origin.session_token(call) {
+        Some(token) => state::<Accounts>(call)?.find_person(&token, requested).await?,
+        None => SessionLookup::Unknown,
+    };
+    let who = match found {
+        SessionLookup::Found(who) => who,
+        SessionLookup::NotMember => return Err(PageError::NotFound),
+        SessionLookup::Unknown if matches!(page.endpoint, Anyone(_)) => return Ok(None),
+        SessionLookup::Unknown => return Err(PageError::SignIn),
     };
     match (&page.endpoint, who) {
         (Member(capability, _), Person::Member(session)) => {
             if call.path("org") != session.scope.org_id().to_string() {
                 return Err(PageError::NotFound);
             }
+            if session.is_suspended && page.method == Method::POST {
+                return Err(PageError::Denied(
+                    "The operator has suspended this organization: it can be read but not changed. Ask the operator."
+                        .to_owned(),
+                ));
+            }
             if capability.is_some_and(|capability| !session.role.can(capability)) {
                 return Err(PageError::Denied("Your role does not allow this.".to_owned()));
             }
+        }
+        (Operator(_), Person::Operator(operator))
+            if state::<Accounts>(call)?.rules().operators_need_second_factor
+                && !operator.has_second_factor =>
+        {
+            return Err(PageError::Denied(
+                "Operators of this installation need two-factor sign-in. Switch it on under Your account."
+                    .to_owned(),
+            ));
         }
         (Member(..), Person::Operator(_)) | (Operator(_), Person::Member(_)) => {
             return Err(PageError::NotFound);

@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 const SESSION_DAYS: i64 = 30;
 const OPERATOR_HOURS: i64 = 12;
+const OIDC_MINUTES: i64 = 10;
 const PRE_LOGIN_MINUTES: i64 = 60;
 const MASK_BYTES: usize = 32;
 
@@ -70,6 +71,25 @@ impl Origin {
     /// The cookie that ends the session in the browser.
     pub fn end(&self) -> Cookie<'static> {
         self.cookie(self.session_cookie(), String::new(), Duration::ZERO)
+    }
+
+    fn oidc_cookie_name(&self) -> &'static str {
+        if self.is_secure() { "__Host-kr-oidc" } else { "kr-oidc" }
+    }
+
+    /// What the browser keeps while its person is at another service.
+    pub fn oidc(&self, value: &Secret) -> Cookie<'static> {
+        self.cookie(self.oidc_cookie_name(), value.expose().to_owned(), Duration::minutes(OIDC_MINUTES))
+    }
+
+    /// Takes that away.
+    pub fn end_oidc(&self) -> Cookie<'static> {
+        self.cookie(self.oidc_cookie_name(), String::new(), Duration::ZERO)
+    }
+
+    /// What the browser kept.
+    pub fn oidc_cookie(&self, call: &Call) -> Option<String> {
+        call.request.cookie(self.oidc_cookie_name()).map(|cookie| cookie.value().to_owned())
     }
 
     /// The session token that the browser sent.

@@ -25,6 +25,8 @@ pub enum Code {
     CostGuardrailExceeded,
     BudgetExceeded,
     PermissionDenied,
+    /// The password was right; a code is missing.
+    SecondFactorRequired,
     ModelNotFound,
     NotFound,
     MethodNotAllowed,
@@ -69,6 +71,7 @@ impl Code {
             Self::CostGuardrailExceeded => ("cost_guardrail_exceeded", S::PAYMENT_REQUIRED, QUOTA),
             Self::BudgetExceeded => ("budget_exceeded", S::PAYMENT_REQUIRED, QUOTA),
             Self::PermissionDenied => ("permission_denied", S::FORBIDDEN, PERMISSION),
+            Self::SecondFactorRequired => ("second_factor_required", S::FORBIDDEN, PERMISSION),
             Self::ModelNotFound => ("model_not_found", S::NOT_FOUND, REQUEST),
             Self::NotFound => ("not_found", S::NOT_FOUND, REQUEST),
             Self::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, REQUEST),

@@ -7,9 +7,15 @@ use super::{
 };
 use crate::{
     accounts::{Accounts, AuthError, Authenticator, token},
-    domain::shares::{Charge, Owner},
+    domain::{
+        ids::OrgId,
+        shares::{Charge, Owner},
+    },
     gateway::Gateway,
-    store::{api_keys::Principal, sessions::Person},
+    store::{
+        api_keys::Principal,
+        sessions::{Person, SessionLookup},
+    },
 };
 use actix_web::{
     HttpRequest,
@@ -26,6 +32,8 @@ pub const STRANGER_BODY_BYTES_MAX: usize = 32 * 1024;
 
 /// Where a token lies besides `Authorization`, for a client that wants a cookie.
 pub const TOKEN_COOKIE: &str = "access_token";
+/// Names the organization that a session acts in.
+const ORGANIZATION: &str = "x-kairosroute-organization";
 
 /// One request and its unread body.
 pub struct Call {
@@ -253,9 +261,25 @@ pub(super) async fn person(call: &Call) -> Result<Person, ApiError> {
         let message = "An API key cannot manage accounts; log in and use the session token";
         return Err(ApiError::new(Code::PermissionDenied, message));
     }
-    accounts.find_person(token).await?.ok_or_else(|| {
-        ApiError::new(Code::InvalidSession, "The session is unknown, ended or expired; log in again")
-    })
+    match accounts.find_person(token, requested_organization(call)?).await? {
+        SessionLookup::Found(person) => Ok(person),
+        SessionLookup::NotMember => Err(ApiError::not_found("organization")),
+        SessionLookup::Unknown => {
+            let message = "The session is unknown, ended or expired; log in again";
+            Err(ApiError::new(Code::InvalidSession, message))
+        }
+    }
+}
+
+/// The organization that a session is to act in, where the call names one of the person's others.
+fn requested_organization(call: &Call) -> Result<Option<OrgId>, ApiError> {
+    match call.request.headers().get(ORGANIZATION) {
+        None => Ok(None),
+        Some(value) => {
+            let id = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+            id.map(Some).ok_or_else(|| ApiError::not_found("organization"))
+        }
+    }
 }
 
 impl From<AuthError> for ApiError {
@@ -263,7 +287,9 @@ impl From<AuthError> for ApiError {
         match error {
             AuthError::Store(cause) => Self::from(&*cause),
             // Not 401: another log-in would not help.
-            other @ AuthError::ClientToken => Self::new(Code::PermissionDenied, other.to_string()),
+            other @ (AuthError::ClientToken | AuthError::Suspended) => {
+                Self::new(Code::PermissionDenied, other.to_string())
+            }
             other => Self::new(Code::InvalidApiKey, other.to_string()),
         }
     }

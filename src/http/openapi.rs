@@ -19,7 +19,8 @@ use std::sync::LazyLock;
 
 const SCHEMAS: &str = include_str!("openapi/schemas.json");
 const DESCRIPTION: &str = "A gateway between applications and the providers of large language models. Every path under \
-    `/v1` exists under `/api/v1`, too. Answers carry `X-KairosRoute-…` headers and `x-request-id`.";
+    `/v1` exists under `/api/v1`, too. Answers carry `X-KairosRoute-…` headers and `x-request-id`. A session acts in \
+    the organization it was begun in; `X-KairosRoute-Organization: org_…` names another one of the same person.";
 /// What `X-KairosRoute-…` headers of an inference answer mean.
 const ANSWER_HEADERS: [(&str, &str); 6] = [
     ("X-KairosRoute-Provider", "Display name of the provider that answered"),

@@ -3,18 +3,16 @@
 //! against the row. Routes must be registered nowhere else.
 
 mod dispatch;
+mod endpoint;
+mod register;
 
 use super::{
     api::{
-        audit, auth, billing, keys, members, organization, payments, provider_keys, requests, statements,
-        usage, webhooks,
+        audit, auth, billing, keys, members, operator, organization, organizations, payments, provider_keys,
+        recovery, requests, statements, usage, webhooks,
     },
-    cors,
-    error::{ApiError, Code, Envelope},
-    extract::Call,
-    finish::{envelope_for, finished, refuse},
+    error::Envelope,
     health, indox, openapi,
-    unknown::{shortened, unknown_path},
     v1::{
         conversation::{converse, infer},
         count_tokens::count_tokens,
@@ -23,88 +21,15 @@ use super::{
 };
 use crate::{
     accounts::roles::Capability::{
-        self, ReadKeys, ReadMembers, ReadMoney, ReadRequests, SpendMoney, WriteKeys, WriteMembers,
+        ManageOrganization, ReadKeys, ReadMembers, ReadMoney, ReadRequests, SpendMoney, WriteKeys,
+        WriteMembers,
     },
     domain::{kind::Kind, provider::Dialect},
-    store::{api_keys::Principal, sessions},
 };
 use Endpoint::{ApiKey, Client, Either, Operator, Person, Public, Session};
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::Method,
-    web::{self, ServiceConfig},
-};
-use dispatch::dispatch;
-use std::{future::Future, pin::Pin, sync::Arc};
-
-/// What a handler returns.
-pub type Reply = Pin<Box<dyn Future<Output = Result<HttpResponse, ApiError>>>>;
-
-/// What is called for a platform API key, or for what stands for one.
-pub type Handler = fn(Call, Arc<Principal>) -> Reply;
-
-/// One route.
-pub struct Route {
-    pub method: Method,
-    /// In actix' pattern syntax.
-    pub path: &'static str,
-    /// In whose words its errors are told.
-    pub envelope: Envelope,
-    pub endpoint: Endpoint,
-}
-
-/// Who may call, and what is called then. The two cannot disagree: the handler's type asks for the proof.
-#[derive(Clone, Copy)]
-pub enum Endpoint {
-    /// Anyone.
-    Public(fn(Call) -> Reply),
-    /// A platform API key.
-    ApiKey(Handler),
-    /// The token that indoxhub's client was given for a platform API key.
-    Client(Handler),
-    /// A platform API key with the first handler, the token of indoxhub's client with the second.
-    Either(Handler, Handler),
-    /// A platform API key, or a member's session of any role: the handler narrows what a role may see.
-    Reader(fn(Call, self::Reader) -> Reply),
-    /// Anyone logged in, operators too.
-    Person(fn(Call, sessions::Person) -> Reply),
-    /// A member whose role has the capability.
-    Session(Capability, fn(Call, sessions::Session) -> Reply),
-    /// The operator of the installation.
-    Operator(fn(Call, sessions::Operator) -> Reply),
-}
-
-/// Who reads something of an organization.
-pub enum Reader {
-    Key(Arc<Principal>),
-    Session(sessions::Session),
-}
-
-/// The access class of a route, for tests that walk the table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    Public,
-    ApiKey,
-    Client,
-    Reader,
-    Person,
-    Session(Capability),
-    Operator,
-}
-
-impl Route {
-    pub fn access(&self) -> Access {
-        match self.endpoint {
-            Endpoint::Public(_) => Access::Public,
-            Endpoint::ApiKey(_) | Endpoint::Either(..) => Access::ApiKey,
-            Endpoint::Client(_) => Access::Client,
-            Endpoint::Reader(_) => Access::Reader,
-            Endpoint::Person(_) => Access::Person,
-            Endpoint::Session(capability, _) => Access::Session(capability),
-            Endpoint::Operator(_) => Access::Operator,
-        }
-    }
-}
+use actix_web::http::Method;
+pub use endpoint::{Access, Endpoint, Handler, Reader, Reply, Route};
+pub use register::register;
 
 const fn row(method: Method, path: &'static str, endpoint: Endpoint) -> Route {
     Route { method, path, envelope: Envelope::OpenAi, endpoint }
@@ -130,6 +55,11 @@ const HOOK_ROTATE: &str = "/api/webhooks/{id}/rotate";
 const HOOK_TEST: &str = "/api/webhooks/{id}/test";
 const MEMBERS: &str = "/api/members";
 const MEMBER: &str = "/api/members/{id}";
+const CUSTOMERS: &str = "/api/operator/organizations";
+const CUSTOMER: &str = "/api/operator/organizations/{id}";
+const PLATFORM_KEY: &str = "/api/operator/platform-keys/{provider}";
+const SECOND_FACTOR: &str = "/api/auth/second-factor";
+const DELETION: &str = "/api/organization/deletion";
 
 /// The table.
 pub static ROUTES: &[Route] = &[
@@ -415,50 +345,107 @@ pub static ROUTES: &[Route] = &[
         Session(ReadRequests, |call, who| Box::pin(requests::get_request(call, who))),
     ),
     row(Method::GET, "/api/audit-log", Person(|call, who| Box::pin(audit::list_audit_log(call, who)))),
-    row(Method::GET, "/api/usage", Session(ReadMoney, |call, who| Box::pin(usage::get_usage(call, who)))),
+    row(Method::GET, "/api/usage", Session(ReadRequests, |call, who| Box::pin(usage::get_usage(call, who)))),
+    row(
+        Method::POST,
+        "/api/auth/password-reset",
+        Public(|call| Box::pin(recovery::request_password_reset(call))),
+    ),
+    row(
+        Method::POST,
+        "/api/auth/password-reset/confirm",
+        Public(|call| Box::pin(recovery::reset_password(call))),
+    ),
+    row(Method::POST, "/api/auth/email", Person(|call, who| Box::pin(recovery::change_email(call, who)))),
+    row(
+        Method::POST,
+        "/api/auth/email/verification",
+        Person(|call, who| Box::pin(recovery::request_verification(call, who))),
+    ),
+    row(Method::POST, "/api/auth/email/confirm", Public(|call| Box::pin(recovery::confirm_email(call)))),
+    row(Method::GET, SECOND_FACTOR, Person(|call, who| Box::pin(recovery::get_second_factor(call, who)))),
+    row(Method::POST, SECOND_FACTOR, Person(|call, who| Box::pin(recovery::begin_second_factor(call, who)))),
+    row(
+        Method::DELETE,
+        SECOND_FACTOR,
+        Person(|call, who| Box::pin(recovery::remove_second_factor(call, who))),
+    ),
+    row(
+        Method::POST,
+        "/api/auth/second-factor/confirm",
+        Person(|call, who| Box::pin(recovery::confirm_second_factor(call, who))),
+    ),
+    row(
+        Method::POST,
+        "/api/auth/second-factor/recovery-codes",
+        Person(|call, who| Box::pin(recovery::renew_recovery_codes(call, who))),
+    ),
+    row(
+        Method::GET,
+        "/api/organizations",
+        Person(|call, who| Box::pin(organizations::list_organizations(call, who))),
+    ),
+    row(
+        Method::POST,
+        "/api/organizations",
+        Session(ReadRequests, |call, who| Box::pin(organizations::create_organization(call, who))),
+    ),
+    row(
+        Method::POST,
+        "/api/organization/transfer",
+        Session(ManageOrganization, |call, who| Box::pin(organizations::transfer(call, who))),
+    ),
+    row(
+        Method::GET,
+        DELETION,
+        Session(ManageOrganization, |call, who| Box::pin(organizations::preview_deletion(call, who))),
+    ),
+    row(
+        Method::POST,
+        DELETION,
+        Session(ManageOrganization, |call, who| Box::pin(organizations::delete_organization(call, who))),
+    ),
+    row(Method::GET, CUSTOMERS, Operator(|call, who| Box::pin(operator::list_organizations(call, who)))),
+    row(Method::POST, CUSTOMERS, Operator(|call, who| Box::pin(operator::create_organization(call, who)))),
+    row(Method::GET, CUSTOMER, Operator(|call, who| Box::pin(operator::get_organization(call, who)))),
+    row(Method::PATCH, CUSTOMER, Operator(|call, who| Box::pin(operator::change_organization(call, who)))),
+    row(
+        Method::GET,
+        "/api/operator/revenue",
+        Operator(|call, who| Box::pin(operator::get_revenue(call, who))),
+    ),
+    row(
+        Method::GET,
+        "/api/operator/platform-keys",
+        Operator(|call, who| Box::pin(operator::list_platform_keys(call, who))),
+    ),
+    row(Method::PUT, PLATFORM_KEY, Operator(|call, who| Box::pin(operator::set_platform_key(call, who)))),
+    row(
+        Method::PATCH,
+        PLATFORM_KEY,
+        Operator(|call, who| Box::pin(operator::change_platform_key(call, who))),
+    ),
+    row(
+        Method::DELETE,
+        PLATFORM_KEY,
+        Operator(|call, who| Box::pin(operator::remove_platform_key(call, who))),
+    ),
+    row(
+        Method::POST,
+        "/api/operator/platform-keys/{provider}/test",
+        Operator(|call, who| Box::pin(operator::test_platform_key(call, who))),
+    ),
+    row(
+        Method::GET,
+        "/api/operator/operators",
+        Operator(|call, who| Box::pin(operator::list_operators(call, who))),
+    ),
+    row(
+        Method::DELETE,
+        "/api/operator/operators/{id}",
+        Operator(|call, who| Box::pin(operator::remove_operator(call, who))),
+    ),
 ];
-
-/// Registers the table and what answers everything outside of it.
-#[allow(clippy::disallowed_methods)] // the one place: it iterates the table
-pub fn register(config: &mut ServiceConfig) {
-    for (index, route) in ROUTES.iter().enumerate() {
-        // A path is registered once, where it first occurs, with all its methods.
-        if ROUTES.iter().take(index).any(|earlier| earlier.path == route.path) {
-            continue;
-        }
-        let rows: Vec<&'static Route> = ROUTES.iter().filter(|other| other.path == route.path).collect();
-        let reads = rows.iter().any(|row| row.method == Method::GET);
-        let methods = rows.iter().map(|row| row.method.as_str()).chain(reads.then_some("HEAD"));
-        let allowed = methods.chain(["OPTIONS"]).collect::<Vec<_>>().join(", ");
-        let mut resource = web::resource(route.path);
-        for row in rows {
-            // What is read can be asked about without being sent: the server leaves the body out.
-            let head = (row.method == Method::GET).then_some(Method::HEAD);
-            for method in head.into_iter().chain([row.method.clone()]) {
-                let answer = move |request, payload| dispatch(row, Call::new(request, payload));
-                resource = resource.route(web::method(method).to(answer));
-            }
-        }
-        let options = allowed.clone();
-        resource = resource.route(web::method(Method::OPTIONS).to(move |request: HttpRequest| {
-            let mut response = HttpResponse::NoContent().insert_header(("allow", options.as_str())).finish();
-            cors::preflight(&mut response, &request, cors::allowed(&request), &options);
-            std::future::ready(finished(&request, response))
-        }));
-        let envelope = route.envelope;
-        config.service(resource.default_service(web::to(move |request: HttpRequest| {
-            let message = format!("{} does not take {}; use {allowed}", request.path(), request.method());
-            let error = ApiError::new(Code::MethodNotAllowed, shortened(&message))
-                .header("allow", &allowed)
-                .envelope(envelope_for(&request, envelope));
-            std::future::ready(refuse(&request, error))
-        })));
-    }
-    config.default_service(web::to(|request: HttpRequest| {
-        let error = unknown_path(&request).envelope(envelope_for(&request, Envelope::OpenAi));
-        std::future::ready(refuse(&request, error))
-    }));
-}
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@ use crate::{
     config::Retention,
     gateway::Gateway,
     store::{
-        StoreError, alerts, api_keys, idempotency, instances, members, organizations, payments, rate_pools,
-        receipts, sessions, throttles,
+        StoreError, account_tokens, alerts, api_keys, idempotency, instances, members, organizations,
+        payments, rate_pools, receipts, sessions, throttles,
     },
 };
 use std::time::Duration;
@@ -40,6 +40,8 @@ enum Table {
     Throttles,
     /// Payment events whose payment never came: of another product with the same account at the payment provider.
     PaymentEvents,
+    /// Links that were sent by e-mail.
+    AccountTokens,
     /// Answers to idempotent requests, which say themselves when they end.
     Idempotency,
 }
@@ -60,6 +62,7 @@ pub async fn prune(gateway: &Gateway) -> Result<(), StoreError> {
         (Table::Rates, RATES),
         (Table::Throttles, THROTTLES),
         (Table::PaymentEvents, PAYMENT_EVENTS),
+        (Table::AccountTokens, Duration::ZERO),
         (Table::Idempotency, Duration::ZERO),
     ] {
         let before = gateway.ambient.now() - kept;
@@ -77,6 +80,7 @@ async fn remove(gateway: &Gateway, table: Table, before: OffsetDateTime) -> Resu
     let mut transaction = gateway.db.begin().await?;
     let connection = &mut transaction;
     let removed = match table {
+        Table::AccountTokens => account_tokens::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Sessions => sessions::prune(connection, before, BATCH_ROWS_MAX).await,
         Table::Invitations => members::prune_invitations(connection, before, BATCH_ROWS_MAX).await,
         Table::ApiKeys => api_keys::prune(connection, before, BATCH_ROWS_MAX).await,

@@ -5,6 +5,7 @@ pub mod client;
 pub mod error;
 pub mod fetch;
 pub mod guard;
+pub mod oidc;
 pub mod resolver;
 pub mod stripe;
 pub mod transport;

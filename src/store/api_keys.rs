@@ -32,6 +32,8 @@ pub struct Principal {
     pub organization: OrganizationRules,
     /// The budget of the whole organization.
     pub organization_budget: Option<BudgetRule>,
+    /// The operator has suspended the organization: nothing is served.
+    pub is_suspended: bool,
     /// Its own before the organization's; of a provider in the order in which they are tried. Disabled ones too.
     pub provider_keys: Vec<StoredProviderKey>,
 }
@@ -94,11 +96,13 @@ pub async fn find_principal(
 ) -> Result<Option<Principal>, StoreError> {
     let Some(row) = sqlx::query!(
         r#"SELECT k.org_id, k.id, byok_fallback, allowed_providers, excluded_providers, allowed_models, expires_at,
-                  min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope, k.rules::text AS "rules!", o.rules::text AS "org_rules!",
+                  min_quality_permille, routing_mode, cache_ttl_seconds, cache_scope, k.rules::text AS "rules!",
+                  o.rules::text AS "org_rules!",
                   b.amount AS "budget?", b.period AS "budget_period?", b.includes_own AS "budget_includes_own?",
                   t.amount AS "org_budget?", t.period AS "org_budget_period?",
                   t.includes_own AS "org_budget_includes_own?",
                   CASE WHEN key_hash <> $1 THEN previous_until END AS previous_until,
+                  o.suspended_at IS NOT NULL AS "is_suspended!",
                   (EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id = k.id)
                    OR EXISTS (SELECT 1 FROM provider_key p WHERE p.org_id = k.org_id AND p.api_key_id IS NULL
                               AND (p.shared_with IS NULL OR k.id = ANY(p.shared_with)))) AS "has_keys!"
@@ -138,6 +142,7 @@ pub async fn find_principal(
         true => provider_keys::list_usable(connection, scope, id).await?,
         false => Vec::new(),
     };
+    let is_suspended = row.is_suspended;
     Ok(Some(Principal {
         scope,
         api_key_id: id,
@@ -145,6 +150,7 @@ pub async fn find_principal(
         policy,
         organization,
         organization_budget,
+        is_suspended,
         provider_keys,
     }))
 }

@@ -20,6 +20,33 @@ pub enum Renewal {
     Lapsed,
 }
 
+/// A process that renewed its lease within the last day.
+#[derive(Clone, Debug)]
+pub struct RunningInstance {
+    pub id: InstanceId,
+    pub started_at: OffsetDateTime,
+    pub is_live: bool,
+    pub open_holds: i64,
+}
+
+/// The processes of the last day, the newest first.
+pub async fn list(connection: &mut PgConnection) -> Result<Vec<RunningInstance>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT i.id, i.started_at, i.lease_until > now() AS "is_live!",
+                  (SELECT count(*) FROM hold h WHERE h.instance_id = i.id AND h.state = 'open') AS "open_holds!"
+           FROM instance i ORDER BY i.started_at DESC LIMIT 100"#,
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.into_iter().map(|row| RunningInstance {
+        id: InstanceId(row.id),
+        started_at: row.started_at,
+        is_live: row.is_live,
+        open_holds: row.open_holds,
+    });
+    Ok(rows.collect())
+}
+
 /// Registers a process under a lease of 15 s, with the ids of the master keys it holds.
 pub async fn register(
     connection: &mut PgConnection,

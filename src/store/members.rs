@@ -99,6 +99,40 @@ pub async fn insert(
     Ok(())
 }
 
+/// An organization of a person, by name.
+#[derive(Clone, Debug)]
+pub struct OwnOrganization {
+    pub scope: OrgScope,
+    pub name: String,
+    pub role: Role,
+    pub is_suspended: bool,
+}
+
+/// The organizations of a person with their names, the first joined first.
+pub async fn list_organizations_of_user(
+    connection: &mut PgConnection,
+    user: UserId,
+) -> Result<Vec<OwnOrganization>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT m.org_id, m.role, o.name, o.suspended_at IS NOT NULL AS "is_suspended!"
+           FROM membership m JOIN organization o ON o.id = m.org_id
+           WHERE m.user_id = $1 ORDER BY m.created_at, m.org_id LIMIT 1000"#,
+        user.0
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(OwnOrganization {
+                scope: OrgScope::of(OrgId(row.org_id)),
+                name: row.name,
+                role: role_of(&user.0, &row.role)?,
+                is_suspended: row.is_suspended,
+            })
+        })
+        .collect()
+}
+
 /// The organizations of a person, the first joined first.
 pub async fn list_of_user(
     connection: &mut PgConnection,

@@ -3,6 +3,7 @@
 //! worker's query for as long as the first one's thread is busy.
 #![deny(clippy::float_arithmetic)]
 
+pub mod account_tokens;
 pub mod alerts;
 pub mod api_keys;
 pub mod audit;
@@ -14,11 +15,13 @@ pub mod embedding_models;
 pub mod entries;
 pub mod host_health;
 pub mod idempotency;
+pub mod identities;
 pub mod instances;
 pub mod ledger;
 pub mod mcp_grants;
 pub mod members;
 mod monitor;
+pub mod operator;
 pub mod organizations;
 pub mod overview;
 pub mod partitions;
@@ -36,6 +39,7 @@ pub mod requests;
 pub mod rollups;
 pub mod schema;
 pub mod sealed;
+pub mod second_factors;
 pub mod secrets;
 pub mod sessions;
 pub mod statements;

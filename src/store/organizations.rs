@@ -1,6 +1,6 @@
 //! Organizations: the tenants.
 
-use super::{OrgScope, StoreError};
+use super::{OrgScope, StoreError, sessions};
 use crate::domain::ids::OrgId;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -11,6 +11,24 @@ pub struct Organization {
     pub id: OrgId,
     pub name: String,
     pub created_at: OffsetDateTime,
+}
+
+/// Whether an organization may be served.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OrganizationState {
+    pub name: String,
+    pub suspended_at: Option<OffsetDateTime>,
+    pub suspended_reason: Option<String>,
+    pub deleted_at: Option<OffsetDateTime>,
+}
+
+/// What the deletion of an organization ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Contents {
+    pub members: i64,
+    pub invitations: i64,
+    pub api_keys: i64,
+    pub provider_keys: i64,
 }
 
 /// Adds an organization with an empty credit account.
@@ -36,6 +54,80 @@ pub async fn get_name(connection: &mut PgConnection, scope: OrgScope) -> Result<
 pub async fn find_scope(connection: &mut PgConnection, id: OrgId) -> Result<Option<OrgScope>, StoreError> {
     let found = sqlx::query_scalar!("SELECT id FROM organization WHERE id = $1", id.0);
     Ok(found.fetch_optional(connection).await?.map(|id| OrgScope::of(OrgId(id))))
+}
+
+/// Reads the state of an organization and locks its row until the transaction ends.
+pub async fn lock_state(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+) -> Result<Option<OrganizationState>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT name, suspended_at, suspended_reason, deleted_at FROM organization WHERE id = $1 FOR UPDATE",
+        scope.uuid(),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| OrganizationState {
+        name: row.name,
+        suspended_at: row.suspended_at,
+        suspended_reason: row.suspended_reason,
+        deleted_at: row.deleted_at,
+    }))
+}
+
+/// Suspends an organization from a moment on, for a reason; `None` resumes it.
+pub async fn set_suspension(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    suspension: Option<(OffsetDateTime, &str)>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE organization SET suspended_at = $2, suspended_reason = $3 WHERE id = $1",
+        scope.uuid(),
+        suspension.map(|(at, _)| at),
+        suspension.map(|(_, reason)| reason),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Counts what the deletion of an organization would end.
+pub async fn count_contents(connection: &mut PgConnection, scope: OrgScope) -> Result<Contents, StoreError> {
+    Ok(sqlx::query_as!(
+        Contents,
+        r#"SELECT (SELECT count(*) FROM membership WHERE org_id = $1) AS "members!",
+                  (SELECT count(*) FROM invitation WHERE org_id = $1 AND accepted_at IS NULL) AS "invitations!",
+                  (SELECT count(*) FROM api_key WHERE org_id = $1 AND revoked_at IS NULL) AS "api_keys!",
+                  (SELECT count(*) FROM provider_key WHERE org_id = $1) AS "provider_keys!""#,
+        scope.uuid(),
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// Deletes an organization: its API keys are revoked, its provider keys, webhooks, members, open invitations and saved
+/// payment method are removed, its sessions end. The books, the usage and the audit log stay.
+pub async fn close(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let org = scope.uuid();
+    sqlx::query!("UPDATE organization SET deleted_at = $2 WHERE id = $1", org, now)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("UPDATE api_key SET revoked_at = $2 WHERE org_id = $1 AND revoked_at IS NULL", org, now)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("DELETE FROM provider_key WHERE org_id = $1", org).execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM webhook WHERE org_id = $1", org).execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM invitation WHERE org_id = $1", org).execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM membership WHERE org_id = $1", org).execute(&mut *connection).await?;
+    sqlx::query!("UPDATE auto_topup SET enabled = false, payment_method = NULL WHERE org_id = $1", org)
+        .execute(&mut *connection)
+        .await?;
+    sessions::revoke_of_organization(connection, scope, now).await
 }
 
 /// For the operator: a page of all organizations, oldest first, after `after`.

@@ -96,6 +96,7 @@ pub async fn claim_due(connection: &mut PgConnection, limit: i64) -> Result<Vec<
     let rows = sqlx::query!(
         r#"WITH due AS MATERIALIZED (
                SELECT a.org_id FROM auto_topup a JOIN credit_account c ON c.org_id = a.org_id
+               JOIN organization o ON o.id = a.org_id AND o.suspended_at IS NULL AND o.deleted_at IS NULL
                WHERE a.enabled AND a.customer IS NOT NULL AND a.payment_method IS NOT NULL AND a.amount > 0
                  AND c.posted - c.held < a.threshold
                  AND (a.attempted_at IS NULL OR a.attempted_at < now() - interval '10 minutes')

@@ -12,13 +12,15 @@ pub struct StoredPlatformKey {
     pub provider: ProviderId,
     pub sealed: Vec<u8>,
     pub last4: String,
+    pub created_at: OffsetDateTime,
 }
 
 pub async fn list(connection: &mut PgConnection) -> Result<Vec<StoredPlatformKey>, StoreError> {
-    let rows =
-        sqlx::query!("SELECT id, provider, sealed, last4 FROM platform_key ORDER BY provider LIMIT 1000")
-            .fetch_all(connection)
-            .await?;
+    let rows = sqlx::query!(
+        "SELECT id, provider, sealed, last4, created_at FROM platform_key ORDER BY provider LIMIT 1000"
+    )
+    .fetch_all(connection)
+    .await?;
     rows.into_iter()
         .map(|row| {
             Ok(StoredPlatformKey {
@@ -26,17 +28,14 @@ pub async fn list(connection: &mut PgConnection) -> Result<Vec<StoredPlatformKey
                 provider: provider_of("platform_key", "provider", &row.id, &row.provider)?,
                 sealed: row.sealed,
                 last4: row.last4,
+                created_at: row.created_at,
             })
         })
         .collect()
 }
 
 /// Stores the key of a provider in place of the one there was. The id is new, for the seal is bound to it.
-pub async fn set(
-    connection: &mut PgConnection,
-    key: &StoredPlatformKey,
-    now: OffsetDateTime,
-) -> Result<(), StoreError> {
+pub async fn set(connection: &mut PgConnection, key: &StoredPlatformKey) -> Result<(), StoreError> {
     sqlx::query!(
         "INSERT INTO platform_key (id, provider, sealed, last4, created_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (provider) DO UPDATE
@@ -45,7 +44,7 @@ pub async fn set(
         key.provider.as_str(),
         key.sealed,
         key.last4,
-        now,
+        key.created_at,
     )
     .execute(connection)
     .await?;
@@ -55,6 +54,39 @@ pub async fn set(
 /// Forgets the stored key of a provider; the environment's, if any, serves again.
 pub async fn delete(connection: &mut PgConnection, provider: ProviderId) -> Result<bool, StoreError> {
     let outcome = sqlx::query!("DELETE FROM platform_key WHERE provider = $1", provider.as_str())
+        .execute(connection)
+        .await?;
+    Ok(outcome.rows_affected() > 0)
+}
+
+/// The providers whose platform key is switched off.
+pub async fn list_disabled(connection: &mut PgConnection) -> Result<Vec<ProviderId>, StoreError> {
+    let rows = sqlx::query_scalar!("SELECT provider FROM platform_key_disabled ORDER BY provider LIMIT 1000")
+        .fetch_all(connection)
+        .await?;
+    // A provider that this version does not know has no key that could be used.
+    Ok(rows.iter().filter_map(|id| ProviderId::by_id(id)).collect())
+}
+
+/// Switches the platform key of a provider off; false when it was off already.
+pub async fn disable(
+    connection: &mut PgConnection,
+    provider: ProviderId,
+    now: OffsetDateTime,
+) -> Result<bool, StoreError> {
+    let outcome = sqlx::query!(
+        "INSERT INTO platform_key_disabled (provider, disabled_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        provider.as_str(),
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(outcome.rows_affected() > 0)
+}
+
+/// Switches the platform key of a provider on again; false when it was on already.
+pub async fn enable(connection: &mut PgConnection, provider: ProviderId) -> Result<bool, StoreError> {
+    let outcome = sqlx::query!("DELETE FROM platform_key_disabled WHERE provider = $1", provider.as_str())
         .execute(connection)
         .await?;
     Ok(outcome.rows_affected() > 0)

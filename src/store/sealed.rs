@@ -12,11 +12,17 @@ pub enum SealedTable {
     PlatformKey,
     ProviderKey,
     Idempotency,
+    SecondFactor,
 }
 
 impl SealedTable {
-    pub const ALL: [SealedTable; 4] =
-        [SealedTable::Secret, SealedTable::PlatformKey, SealedTable::ProviderKey, SealedTable::Idempotency];
+    pub const ALL: [SealedTable; 5] = [
+        SealedTable::Secret,
+        SealedTable::PlatformKey,
+        SealedTable::ProviderKey,
+        SealedTable::Idempotency,
+        SealedTable::SecondFactor,
+    ];
 }
 
 /// Where a record is. Which parts are used depends on the table.
@@ -60,6 +66,16 @@ pub async fn list_without(
             );
             let rows = rows.fetch_all(connection).await?.into_iter();
             Ok(rows.map(|row| (Place { id: row.id, ..Place::default() }, row.sealed)).collect())
+        }
+        SealedTable::SecondFactor => {
+            let rows = sqlx::query!(
+                "SELECT user_id, sealed FROM second_factor
+                 WHERE user_id > $1 AND substr(sealed, 1, length($2::bytea)) <> $2 ORDER BY user_id LIMIT 200",
+                after.id,
+                header,
+            );
+            let rows = rows.fetch_all(connection).await?.into_iter();
+            Ok(rows.map(|row| (Place { id: row.user_id, ..Place::default() }, row.sealed)).collect())
         }
         SealedTable::ProviderKey => {
             let rows = sqlx::query!(
@@ -106,6 +122,16 @@ pub async fn replace(
             sqlx::query!(
                 "UPDATE secret SET sealed = $3 WHERE name = $1 AND sealed = $2",
                 place.name,
+                old,
+                new
+            )
+            .execute(connection)
+            .await?
+        }
+        SealedTable::SecondFactor => {
+            sqlx::query!(
+                "UPDATE second_factor SET sealed = $3 WHERE user_id = $1 AND sealed = $2",
+                place.id,
                 old,
                 new
             )

@@ -15,6 +15,8 @@ pub struct Session {
     pub user_id: UserId,
     pub scope: OrgScope,
     pub role: Role,
+    /// The operator has suspended the organization: the session reads and changes nothing.
+    pub is_suspended: bool,
 }
 
 /// The logged-in operator of the installation, who stands outside organizations.
@@ -22,6 +24,8 @@ pub struct Session {
 pub struct Operator {
     pub session_id: SessionId,
     pub user_id: UserId,
+    /// A code was asked for at log-in, or will be at the next.
+    pub has_second_factor: bool,
 }
 
 /// Whoever is logged in.
@@ -108,27 +112,45 @@ pub async fn insert(connection: &mut PgConnection, session: &NewSession) -> Resu
     Ok(())
 }
 
-/// The person of a live session, with the role it has at this moment. A member who was removed has none.
+/// What a session token stands for.
+#[derive(Clone, Copy, Debug)]
+pub enum SessionLookup {
+    /// Unknown, ended or expired, or its person has left the organization it was begun in.
+    Unknown,
+    /// Live, but its person does not belong to the requested organization.
+    NotMember,
+    Found(Person),
+}
+
+/// The person of a live session, with the role it has at this moment in the requested organization, or in the one that
+/// the session was begun in. A member who was removed has none.
 pub async fn find_person(
     connection: &mut PgConnection,
     token_hash: &[u8; 32],
+    requested: Option<OrgId>,
     now: OffsetDateTime,
-) -> Result<Option<Person>, StoreError> {
+) -> Result<SessionLookup, StoreError> {
     let Some(row) = sqlx::query!(
-        r#"SELECT session.id, session.user_id, session.org_id, session.last_seen_at, app_user.is_operator,
-                  membership.role AS "role?"
+        r#"SELECT session.id, session.user_id, session.last_seen_at, app_user.is_operator,
+                  COALESCE($3, session.org_id) AS org_id, membership.role AS "role?",
+                  organization.suspended_at IS NOT NULL AS "is_suspended!",
+                  app_user.is_operator AND EXISTS (
+                      SELECT 1 FROM second_factor f
+                      WHERE f.user_id = app_user.id AND f.confirmed_at IS NOT NULL) AS "has_second_factor!"
            FROM session
            JOIN app_user ON app_user.id = session.user_id
            LEFT JOIN membership
-             ON membership.org_id = session.org_id AND membership.user_id = session.user_id
+             ON membership.org_id = COALESCE($3, session.org_id) AND membership.user_id = session.user_id
+           LEFT JOIN organization ON organization.id = membership.org_id
            WHERE session.token_hash = $1 AND session.revoked_at IS NULL AND session.expires_at > $2"#,
         token_hash.as_slice(),
         now,
+        requested.map(|org| org.0),
     )
     .fetch_optional(&mut *connection)
     .await?
     else {
-        return Ok(None);
+        return Ok(SessionLookup::Unknown);
     };
     if row.last_seen_at.is_none_or(|seen| seen < now - LAST_SEEN_STALE) {
         sqlx::query!("UPDATE session SET last_seen_at = $2 WHERE id = $1", row.id, now)
@@ -140,10 +162,17 @@ pub async fn find_person(
         (Some(org), Some(role)) => {
             let scope = OrgScope::of(OrgId(org));
             let role = role_of(&row.user_id, &role)?;
-            Ok(Some(Person::Member(Session { session_id, user_id, scope, role })))
+            let is_suspended = row.is_suspended;
+            let session = Session { session_id, user_id, scope, role, is_suspended };
+            Ok(SessionLookup::Found(Person::Member(session)))
         }
-        (None, _) if row.is_operator => Ok(Some(Person::Operator(Operator { session_id, user_id }))),
-        _ => Ok(None),
+        (None, _) if row.is_operator => {
+            let has_second_factor = row.has_second_factor;
+            let operator = Operator { session_id, user_id, has_second_factor };
+            Ok(SessionLookup::Found(Person::Operator(operator)))
+        }
+        _ if requested.is_some() => Ok(SessionLookup::NotMember),
+        _ => Ok(SessionLookup::Unknown),
     }
 }
 
@@ -257,6 +286,22 @@ pub async fn revoke_oldest(
                       ORDER BY created_at DESC, id DESC OFFSET $2)",
         user.0,
         live_max,
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends every session that was begun in an organization.
+pub async fn revoke_of_organization(
+    connection: &mut PgConnection,
+    scope: OrgScope,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE session SET revoked_at = $2 WHERE org_id = $1 AND revoked_at IS NULL",
+        scope.uuid(),
         now,
     )
     .execute(connection)

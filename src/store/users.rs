@@ -70,9 +70,56 @@ pub async fn get(connection: &mut PgConnection, id: UserId) -> Result<Option<Use
     }))
 }
 
-/// Stores the hash of a new password.
+/// When the person showed that its address is its own.
+pub async fn get_verified_at(
+    connection: &mut PgConnection,
+    id: UserId,
+) -> Result<Option<OffsetDateTime>, StoreError> {
+    let found = sqlx::query_scalar!("SELECT email_verified_at FROM app_user WHERE id = $1", id.0);
+    Ok(found.fetch_optional(connection).await?.flatten())
+}
+
+/// Notes that the person's address is its own.
+pub async fn note_verified(
+    connection: &mut PgConnection,
+    id: UserId,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE app_user SET email_verified_at = COALESCE(email_verified_at, $2) WHERE id = $1",
+        id.0,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Stores another address; [`StoreError::Constraint`] of [`EMAIL_UNIQUE`] when it is taken.
+pub async fn set_email(
+    connection: &mut PgConnection,
+    id: UserId,
+    email: &str,
+    verified_at: Option<OffsetDateTime>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE app_user SET email = $2, email_verified_at = $3 WHERE id = $1",
+        id.0,
+        email,
+        verified_at,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Stores the hash of a new password. Links that were sent for another password or another address end with the old one:
+/// somebody else may have asked for them.
 pub async fn set_password(connection: &mut PgConnection, id: UserId, hash: &str) -> Result<(), StoreError> {
-    sqlx::query!("UPDATE app_user SET password_hash = $2 WHERE id = $1", id.0, hash)
+    sqlx::query!("UPDATE app_user SET password_hash = $2, has_password = true WHERE id = $1", id.0, hash)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("DELETE FROM account_token WHERE user_id = $1 AND purpose IN ('password', 'email')", id.0)
         .execute(connection)
         .await?;
     Ok(())

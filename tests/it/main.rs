@@ -33,6 +33,7 @@ mod observed;
 mod openapi;
 mod operations;
 mod payments;
+mod people;
 mod pooler;
 mod processes;
 mod provider_keys;

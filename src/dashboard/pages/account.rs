@@ -1,18 +1,18 @@
-//! Signing up, logging in and out, and the page of one's own account.
+//! Signing up, logging in and out.
 
 use crate::{
     accounts::{
-        Accounts,
-        people::{Joining, Login},
+        AccountError, Accounts,
+        log_in::{LoggedIn, Login},
+        people::Joining,
         sessions::Origin,
     },
     dashboard::{
-        frame::{self, Frame, PageError, page_of, see_other, see_other_with, state},
+        frame::{self, FormError, Frame, PageError, page_of, see_other, see_other_with, state},
         routes::Visit,
-        view::{self, Moment},
     },
     domain::secret::Secret,
-    store::sessions::{ListedSession, Person},
+    store::sessions::{Person, SessionLookup},
 };
 use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
@@ -25,6 +25,8 @@ struct LoginPage<'a> {
     next: &'a str,
     invitation: &'a str,
     is_signup_open: bool,
+    sends_mail: bool,
+    services: Vec<(String, String)>,
 }
 
 #[derive(Template)]
@@ -36,34 +38,21 @@ struct SignUpPage<'a> {
     invitation: &'a str,
 }
 
-#[derive(Template)]
-#[template(path = "me.html")]
-struct MePage<'a> {
-    frame: &'a Frame,
-    sessions: Vec<SessionRow>,
-}
-
-struct SessionRow {
-    id: String,
-    is_current: bool,
-    device: String,
-    address: String,
-    began: Moment,
-    last_seen: Moment,
-}
-
 /// `GET /login?next&invitation`.
 pub async fn show_login(visit: Visit<()>) -> Result<HttpResponse, PageError> {
     login_page(&visit, &visit.frame.clone().titled("Log in"), StatusCode::OK)
 }
 
 fn login_page(visit: &Visit<()>, frame: &Frame, status: StatusCode) -> Result<HttpResponse, PageError> {
+    let accounts = state::<Accounts>(&visit.call)?;
     let template = LoginPage {
         frame,
         email: visit.form.get("email"),
         next: own_path(visit.form.get("next")).unwrap_or_default(),
         invitation: visit.form.get("invitation"),
-        is_signup_open: state::<Accounts>(&visit.call)?.rules().signup_open,
+        is_signup_open: accounts.rules().signup_open,
+        sends_mail: accounts.sends_mail(),
+        services: accounts.identity_providers(),
     };
     Ok(page_of(&template, status))
 }
@@ -75,22 +64,80 @@ pub async fn log_in(visit: Visit<()>) -> Result<HttpResponse, PageError> {
     let login = Login {
         email: visit.form.get("email").to_owned(),
         password: Secret::new(visit.form.raw("password").to_owned()),
+        code: None,
         organization: None,
         invitation: visit.form.given("invitation").map(|token| Secret::new(token.to_owned())),
     };
     match accounts.log_in(login, from).await.map_err(form_error) {
-        Ok(token) => {
-            let next = own_path(visit.form.get("next")).unwrap_or("/home");
-            let is_operator =
-                matches!(accounts.find_person(token.expose()).await?, Some(Person::Operator(_)));
-            Ok(see_other_with(next, visit.origin.begin(&token, is_operator)))
-        }
+        Ok(LoggedIn::Session(token)) => signed_in(&visit, &accounts, &token).await,
+        Ok(LoggedIn::CodeRequired { challenge }) => code_page(&visit, challenge.expose(), None),
         Err(PageError::Form(error)) => {
             let mut frame = visit.frame.clone().titled("Log in");
             frame.error = Some(error);
             login_page(&visit, &frame, StatusCode::UNPROCESSABLE_ENTITY)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Sets the cookie of a new session and leads to the page that was asked for.
+pub(super) async fn signed_in(
+    visit: &Visit<()>,
+    accounts: &Accounts,
+    token: &Secret,
+) -> Result<HttpResponse, PageError> {
+    let next = own_path(visit.form.get("next")).unwrap_or("/home");
+    let found = accounts.find_person(token.expose(), None).await?;
+    let is_operator = matches!(found, SessionLookup::Found(Person::Operator(_)));
+    Ok(see_other_with(next, visit.origin.begin(token, is_operator)))
+}
+
+#[derive(Template)]
+#[template(path = "login_code.html")]
+struct CodePage<'a> {
+    frame: &'a Frame,
+    challenge: &'a str,
+    next: &'a str,
+    invitation: &'a str,
+}
+
+/// The second step of a log-in.
+pub(super) fn code_page(
+    visit: &Visit<()>,
+    challenge: &str,
+    error: Option<FormError>,
+) -> Result<HttpResponse, PageError> {
+    let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let frame = Frame { error, ..visit.frame.clone().titled("Enter a code") };
+    let next = own_path(visit.form.get("next")).unwrap_or_default();
+    let template = CodePage { frame: &frame, challenge, next, invitation: visit.form.get("invitation") };
+    Ok(page_of(&template, status))
+}
+
+/// `POST /login/code`.
+pub async fn log_in_with_code(visit: Visit<()>) -> Result<HttpResponse, PageError> {
+    let accounts = state::<Accounts>(&visit.call)?;
+    let from = origin(&visit, &accounts);
+    let secret = |field: &str| Secret::new(visit.form.get(field).to_owned());
+    let invitation = visit.form.given("invitation").map(|token| Secret::new(token.to_owned()));
+    let challenge = secret("challenge");
+    match accounts.log_in_with_code(&challenge, secret("code"), invitation, from).await {
+        Ok(token) => signed_in(&visit, &accounts, &token).await,
+        Err(AccountError::CodeRequired) => code_page(&visit, challenge.expose(), None),
+        Err(error @ (AccountError::Invalid { .. } | AccountError::Throttled { .. })) => {
+            match PageError::from(error) {
+                PageError::Form(error) => code_page(&visit, challenge.expose(), Some(error)),
+                error => Err(error),
+            }
+        }
+        Err(error) => match form_error(error) {
+            PageError::Form(error) => {
+                let mut frame = visit.frame.clone().titled("Log in");
+                frame.error = Some(error);
+                login_page(&visit, &frame, StatusCode::UNPROCESSABLE_ENTITY)
+            }
+            error => Err(error),
+        },
     }
 }
 
@@ -141,9 +188,10 @@ pub async fn sign_up(visit: Visit<()>) -> Result<HttpResponse, PageError> {
 }
 
 /// A wrong password or a closed sign-up is shown on the form.
-fn form_error(error: crate::accounts::AccountError) -> PageError {
-    use crate::accounts::AccountError as E;
+pub(super) fn form_error(error: AccountError) -> PageError {
+    use AccountError as E;
     match error {
+        error @ E::CodeRequired => PageError::form("code", error.to_string()),
         error @ (E::InvalidCredentials | E::SignupClosed | E::Busy | E::Denied(_)) => {
             PageError::form("", error.to_string())
         }
@@ -162,67 +210,14 @@ pub async fn go_home(visit: Visit<Person>) -> Result<HttpResponse, PageError> {
     Ok(see_other(&visit.frame.home))
 }
 
-/// `GET /me`.
-pub async fn show_me(mut visit: Visit<Person>) -> Result<HttpResponse, PageError> {
-    visit.frame.done = match visit.form.get("done") {
-        "password" => "The password was changed. Every other session has ended.",
-        "ended" => "The session has ended.",
-        _ => "",
-    };
-    me_page(visit, StatusCode::OK).await
-}
-
-async fn me_page(visit: Visit<Person>, status: StatusCode) -> Result<HttpResponse, PageError> {
-    let current = visit.who.session_id();
-    let sessions = state::<Accounts>(&visit.call)?.list_sessions(visit.who).await?;
-    let row = |session: ListedSession| SessionRow {
-        id: session.id.to_string(),
-        is_current: session.id == current,
-        device: session.user_agent.unwrap_or_else(|| "unknown".to_owned()),
-        address: session.address.unwrap_or_else(|| "unknown".to_owned()),
-        began: view::moment(session.created_at),
-        last_seen: view::moment(session.last_seen_at),
-    };
-    let sessions = sessions.into_iter().map(row).collect();
-    Ok(page_of(&MePage { frame: &visit.frame.titled("Your account"), sessions }, status))
-}
-
-/// `POST /me/password`.
-pub async fn change_password(mut visit: Visit<Person>) -> Result<HttpResponse, PageError> {
-    let accounts = state::<Accounts>(&visit.call)?;
-    let [old, new] =
-        ["currentPassword", "newPassword"].map(|field| Secret::new(visit.form.raw(field).to_owned()));
-    let from = origin(&visit, &accounts);
-    match accounts.change_password(visit.who, &old, &new, from.network()).await.map_err(form_error) {
-        Ok(()) => Ok(see_other("/me?done=password")),
-        Err(PageError::Form(error)) => {
-            visit.frame.error = Some(error);
-            me_page(visit, StatusCode::UNPROCESSABLE_ENTITY).await
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// `POST /me/sessions`: ends one session, or all but this one.
-pub async fn end_sessions(visit: Visit<Person>) -> Result<HttpResponse, PageError> {
-    let accounts = state::<Accounts>(&visit.call)?;
-    match visit.form.given("session") {
-        Some(id) => {
-            accounts.end_session(visit.who, id.parse().map_err(|_| PageError::NotFound)?).await?;
-        }
-        None => accounts.end_sessions(visit.who, true).await?,
-    }
-    Ok(see_other("/me?done=ended"))
-}
-
 /// Where a call comes from, for the throttle and the list of sessions.
-fn origin<Who>(visit: &Visit<Who>, accounts: &Accounts) -> Origin {
+pub(super) fn origin<Who>(visit: &Visit<Who>, accounts: &Accounts) -> Origin {
     let address = visit.call.client_ip(&accounts.rules().trusted_proxies);
     Origin::new(address, visit.call.header("user-agent"))
 }
 
 /// A path of ours and nothing else: not another host, not `//host`, not a control character.
-fn own_path(text: &str) -> Option<&str> {
+pub(super) fn own_path(text: &str) -> Option<&str> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let known = ["/o/", "/me", "/operator"].iter().any(|start| text.starts_with(start));
     (is_plain && known && !text.contains("//") && !text.contains("..")).then_some(text)

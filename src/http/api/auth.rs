@@ -3,8 +3,9 @@
 use super::time_text;
 use crate::{
     accounts::{
-        Accounts,
-        people::{Joining, KeyPage, Login},
+        AccountError, Accounts,
+        log_in::{LoggedIn, Login},
+        people::{Joining, KeyPage},
         sessions::Origin,
     },
     domain::{
@@ -35,6 +36,8 @@ struct SignupBody {
 struct LoginBody {
     email: String,
     password: Secret,
+    /// Of the second factor, where it is on.
+    code: Option<Secret>,
     /// For a person of several organizations.
     organization: Option<String>,
     invitation: Option<Secret>,
@@ -91,10 +94,12 @@ pub async fn log_in(mut call: Call) -> Result<HttpResponse, ApiError> {
         Some(Ok(id)) => Some(id),
         Some(Err(error)) => return Err(ApiError::invalid("organization", error.to_string())),
     };
-    let login =
-        Login { email: body.email, password: body.password, organization, invitation: body.invitation };
-    let token = accounts.log_in(login, origin(&call, &accounts)).await?;
-    Ok(HttpResponse::Ok().json(json!({ "sessionToken": token.expose() })))
+    let LoginBody { email, password, code, invitation, .. } = body;
+    let login = Login { email, password, code, organization, invitation };
+    match accounts.log_in(login, origin(&call, &accounts)).await? {
+        LoggedIn::Session(token) => Ok(HttpResponse::Ok().json(json!({ "sessionToken": token.expose() }))),
+        LoggedIn::CodeRequired { .. } => Err(AccountError::CodeRequired.into()),
+    }
 }
 
 /// `POST /api/auth/logout`.
@@ -155,7 +160,7 @@ pub async fn get_account(call: Call, who: Person) -> Result<HttpResponse, ApiErr
         None => (Value::Null, "operator"),
     };
     Ok(HttpResponse::Ok().json(json!({
-        "user": { "id": overview.user_id, "email": overview.email },
+        "user": { "id": overview.user_id, "email": overview.email, "emailVerified": overview.is_verified },
         "organization": organization,
         "role": role,
         "apiKeys": keys,

@@ -15,7 +15,7 @@ use crate::{
     http::{
         api::export::{self, Pieces},
         error::{ApiError, Code},
-        extract::{ACCOUNT_BODY_BYTES_MAX, Call},
+        extract::{ACCOUNT_BODY_BYTES_MAX, Call, invalid_json},
         idempotent::{always, once},
     },
     store::{
@@ -196,11 +196,56 @@ fn expiry(
     }
 }
 
+/// Posts an entry that the operator's dashboard asks for; its fields are those of `POST /api/billing/entries`.
+pub async fn post_form(
+    call: &Call,
+    operator: Operator,
+    body: serde_json::Value,
+) -> Result<PostingOutcome, ApiError> {
+    let now = call.state::<Ambient>()?.now();
+    let body = serde_json::from_value(body).map_err(|error| invalid_json(&error))?;
+    let (_, outcome) = post_wanted(call, operator, Wanted::of(body, true, now)?).await?;
+    match outcome {
+        PostingOutcome::Posted | PostingOutcome::Repeat => Ok(outcome),
+        refused => Err(refusal(refused)),
+    }
+}
+
 async fn post_entry(mut call: Call, operator: Operator, names_kind: bool) -> Result<HttpResponse, ApiError> {
+    let now = call.state::<Ambient>()?.now();
+    let wanted = Wanted::of(call.json().await?, names_kind, now)?;
+    let (amount, kind) = (wanted.amount, wanted.kind);
+    let (entry_id, outcome) = post_wanted(&call, operator, wanted).await?;
+    let view = json!({ "entryId": entry_id, "kind": kind.as_str(), "amountUsd": amount.to_string() });
+    match outcome {
+        PostingOutcome::Posted => Ok(HttpResponse::build(StatusCode::CREATED).json(view)),
+        PostingOutcome::Repeat => Ok(HttpResponse::Ok().json(json!({ "amountUsd": amount.to_string() }))),
+        refused => Err(refusal(refused)),
+    }
+}
+
+/// Why an entry was not posted.
+fn refusal(outcome: PostingOutcome) -> ApiError {
+    match outcome {
+        PostingOutcome::NoAccount => ApiError::not_found("organization"),
+        PostingOutcome::TooMuch | PostingOutcome::WrongWay => {
+            let message = format!("`amountUsd` is too large: a balance can be at most {BALANCE_MAX} USD");
+            ApiError::invalid("amountUsd", message)
+        }
+        PostingOutcome::Posted | PostingOutcome::Repeat | PostingOutcome::Conflict { .. } => {
+            let message = "This `externalId` was credited with another amount or to another organization";
+            ApiError::new(Code::Conflict, message).param("externalId")
+        }
+    }
+}
+
+async fn post_wanted(
+    call: &Call,
+    operator: Operator,
+    wanted: Wanted,
+) -> Result<(EntryId, PostingOutcome), ApiError> {
     let ambient = call.state::<Ambient>()?.get_ref().clone();
     let db = call.state::<Db>()?.get_ref().clone();
-    let wanted = Wanted::of(call.json().await?, names_kind, ambient.now())?;
-    let (amount, kind) = (wanted.amount, wanted.kind);
     let pool = db.clone();
     let outcome = db.run::<_, StoreError, _>(async move {
         let mut transaction = pool.begin().await?;
@@ -220,21 +265,7 @@ async fn post_entry(mut call: Call, operator: Operator, names_kind: bool) -> Res
         transaction.commit().await?;
         Ok(Some(posted))
     });
-    let Some((entry_id, outcome)) = outcome.await? else { return Err(ApiError::not_found("organization")) };
-    let view = json!({ "entryId": entry_id, "kind": kind.as_str(), "amountUsd": amount.to_string() });
-    match outcome {
-        PostingOutcome::Posted => Ok(HttpResponse::build(StatusCode::CREATED).json(view)),
-        PostingOutcome::Repeat => Ok(HttpResponse::Ok().json(json!({ "amountUsd": amount.to_string() }))),
-        PostingOutcome::Conflict { .. } => {
-            let message = "This `externalId` was credited with another amount or to another organization";
-            Err(ApiError::new(Code::Conflict, message).param("externalId"))
-        }
-        PostingOutcome::NoAccount => Err(ApiError::not_found("organization")),
-        PostingOutcome::TooMuch | PostingOutcome::WrongWay => {
-            let message = format!("`amountUsd` is too large: a balance can be at most {BALANCE_MAX} USD");
-            Err(ApiError::invalid("amountUsd", message))
-        }
-    }
+    outcome.await?.ok_or_else(|| ApiError::not_found("organization"))
 }
 
 impl From<RangeError> for ApiError {

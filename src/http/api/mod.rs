@@ -6,9 +6,12 @@ pub mod billing;
 pub mod export;
 pub mod keys;
 pub mod members;
+pub mod operator;
 pub mod organization;
+pub mod organizations;
 pub mod payments;
 pub mod provider_keys;
+pub mod recovery;
 pub mod requests;
 pub mod statements;
 pub mod usage;
@@ -26,6 +29,7 @@ impl From<AccountError> for ApiError {
                 Self::new(Code::PermissionDenied, message)
             }
             AccountError::EmailTaken => Self::new(Code::EmailTaken, message).param("email"),
+            AccountError::CodeRequired => Self::new(Code::SecondFactorRequired, message).param("code"),
             AccountError::InvalidCredentials => Self::new(Code::InvalidCredentials, message),
             AccountError::Throttled { retry_after_s } => {
                 Self::new(Code::RateLimitExceeded, message).retry_after_s(retry_after_s)

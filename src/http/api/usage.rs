@@ -1,6 +1,7 @@
 //! Usage reports, as JSON or CSV: thin over `billing::usage_report`.
 
 use crate::{
+    accounts::roles::Role,
     billing::{
         report::Range,
         usage_report::{self, QueryError, UsageQuery, parse_group_by},
@@ -44,7 +45,7 @@ struct Parameters {
 
 /// `GET /api/usage?from&to&tz&group_by&compare` and a filter for each property; CSV by `format=csv` or `Accept`.
 pub async fn get_usage(call: Call, session: Session) -> Result<HttpResponse, ApiError> {
-    let parameters: Parameters = call.query()?;
+    let mut parameters: Parameters = call.query()?;
     let csv = export::wants_csv(parameters.format.as_deref(), call.header("accept"))
         .ok_or_else(|| ApiError::invalid("format", "`format` must be json or csv"))?;
     let compared = match parameters.compare.as_deref() {
@@ -53,6 +54,14 @@ pub async fn get_usage(call: Call, session: Session) -> Result<HttpResponse, Api
         Some(_) => return Err(ApiError::invalid("compare", "`compare` must be previous")),
     };
     let now = call.state::<Ambient>()?.now();
+    if session.role == Role::Member {
+        // A member sees what its own API keys used, and no more.
+        let own = session.user_id.to_string();
+        if parameters.member.as_ref().is_some_and(|member| *member != own) {
+            return Err(ApiError::not_found("member"));
+        }
+        parameters.member = Some(own);
+    }
     let query = query(&parameters, now)?;
     let db = call.state::<Db>()?.with_purpose(Purpose::Reports);
     want_zone_days(call.state::<Db>()?.get_ref(), session, &query, now).await;

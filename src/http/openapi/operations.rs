@@ -2,6 +2,8 @@
 
 mod account;
 mod inference;
+mod operator;
+mod recovery;
 
 use Body::None as NoBody;
 use Errors::{Also, Inference, Plain};
@@ -136,5 +138,9 @@ impl Operation {
 
 /// All rows.
 pub fn all() -> impl Iterator<Item = &'static Operation> {
-    inference::OPERATIONS.iter().chain(account::OPERATIONS)
+    inference::OPERATIONS
+        .iter()
+        .chain(account::OPERATIONS)
+        .chain(operator::OPERATIONS)
+        .chain(recovery::OPERATIONS)
 }

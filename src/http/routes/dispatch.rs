@@ -85,14 +85,20 @@ async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse
         }
         Endpoint::Person(handler) => {
             let person = person(&call).await?;
-            if let sessions::Person::Member(session) = &person {
-                call.belongs_to(owner(session.scope));
+            match &person {
+                sessions::Person::Member(session) => call.belongs_to(owner(session.scope)),
+                // Its own account is where it switches its second factor on.
+                sessions::Person::Operator(_) if route.path.starts_with("/api/auth/") => {}
+                sessions::Person::Operator(operator) => check_second_factor(&call, operator)?,
             }
             let origin = origin_of(&call);
             traced(origin, handler(call, person)).await
         }
         Endpoint::Session(capability, handler) => match person(&call).await? {
             sessions::Person::Member(session) if session.role.can(capability) => {
+                if session.is_suspended && !is_read(&call) {
+                    return Err(denied(SUSPENDED));
+                }
                 call.belongs_to(owner(session.scope));
                 note_caller(&call.request, Caller { org: session.scope.org_id(), api_key: None });
                 let origin = origin_of(&call);
@@ -105,6 +111,7 @@ async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse
         },
         Endpoint::Operator(handler) => match person(&call).await? {
             sessions::Person::Operator(operator) => {
+                check_second_factor(&call, &operator)?;
                 let origin = origin_of(&call);
                 traced(origin, handler(call, operator)).await
             }
@@ -129,12 +136,26 @@ async fn counted(
 /// The logged-in person. What it may change is counted: every change leaves a line in the audit log.
 async fn person(call: &Call) -> Result<sessions::Person, ApiError> {
     let person = refusals::person(call).await?;
-    if !matches!(*call.request.method(), Method::GET | Method::HEAD) {
+    if !is_read(call) {
         call.state::<Accounts>()?.admit_change(person.user_id()).await?;
     }
     Ok(person)
 }
 
+/// Refuses an operator without a second factor where the installation asks for one.
+fn check_second_factor(call: &Call, operator: &sessions::Operator) -> Result<(), ApiError> {
+    let needed = call.state::<Accounts>()?.rules().operators_need_second_factor;
+    if needed && !operator.has_second_factor { Err(denied(NO_SECOND_FACTOR)) } else { Ok(()) }
+}
+
+fn is_read(call: &Call) -> bool {
+    matches!(*call.request.method(), Method::GET | Method::HEAD)
+}
+
+const NO_SECOND_FACTOR: &str = "Operators of this installation need two-factor sign-in: switch it on with POST \
+                                /api/auth/second-factor, or under Your account in the dashboard";
+const SUSPENDED: &str =
+    "The operator has suspended this organization: it can be read but not changed. Ask the operator";
 const NO_ORGANIZATION: &str = "An operator belongs to no organization; log in as a member of one";
 
 fn denied(message: &str) -> ApiError {

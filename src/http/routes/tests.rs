@@ -1,7 +1,8 @@
 //! Tests of the table and its dispatch.
 
-use super::*;
-use actix_web::{FromRequest, http::StatusCode, test::TestRequest};
+use super::{dispatch::dispatch, *};
+use crate::http::extract::Call;
+use actix_web::{FromRequest, http::StatusCode, test::TestRequest, web};
 use futures_util::FutureExt;
 
 #[test]

@@ -22,6 +22,9 @@ pub struct Tried {
     pub takes_tokens: bool,
 }
 
+/// A stranger who names the victim's organization in `X-KairosRoute-Organization`.
+const BY_HEADER: &str = "another organization by header";
+
 /// A victim with everything an id can name, its members, and a stranger.
 pub struct World<'a> {
     stack: &'a Stack,
@@ -95,6 +98,7 @@ impl<'a> World<'a> {
         template
             .replace("{key}", &self.victim.key_id)
             .replace("{user}", &self.member_id)
+            .replace("{org}", &self.victim.organization_id)
             .replace("{invitation}", &self.invitation_id)
             .replace("{receipt}", &self.receipt)
             .replace("{shared}", &self.shared_key)
@@ -161,6 +165,7 @@ impl<'a> World<'a> {
                 if row.names_victim {
                     add("another organization", &self.stranger.session, 404);
                 }
+                add(BY_HEADER, &self.stranger.session, 404);
             }
             Access::Operator => {
                 add("an owner", &self.victim.session, 403);
@@ -168,7 +173,8 @@ impl<'a> World<'a> {
                     add(&format!("a {}", role.as_str()), session, 403);
                 }
             }
-            Access::Public | Access::ApiKey | Access::Client | Access::Reader | Access::Person => {}
+            Access::Person => add(BY_HEADER, &self.stranger.session, 404),
+            Access::Public | Access::ApiKey | Access::Client | Access::Reader => {}
         }
         list
     }
@@ -184,6 +190,9 @@ pub async fn problems(world: &World<'_>, client: &Client, rows: &[Tried]) -> Vec
             let mut request = client.request(&row.method, &path).bearer(&token);
             if let Some(body) = &row.body {
                 request = request.json(body);
+            }
+            if who == BY_HEADER {
+                request = request.header("x-kairosroute-organization", &world.victim.organization_id);
             }
             let reply = request.send().await;
             if reply.status != expected {
@@ -269,6 +278,20 @@ fn samples(route: &Route) -> Vec<Tried> {
             vec![("/api/billing/statements/2026-10", None, false)]
         }
         ("GET", "/api/requests/{id}") => vec![("/api/requests/{receipt}", None, true)],
+        (_, "/api/operator/organizations/{id}") => {
+            let body = json!({ "suspended": true, "reason": "stolen" });
+            vec![("/api/operator/organizations/{org}", Some(body), false)]
+        }
+        ("POST", "/api/operator/platform-keys/{provider}/test") => {
+            vec![("/api/operator/platform-keys/openai/test", None, false)]
+        }
+        (_, "/api/operator/platform-keys/{provider}") => {
+            let body = json!({ "key": "sk-stolen-12345678" });
+            vec![("/api/operator/platform-keys/openai", Some(body), false)]
+        }
+        ("DELETE", "/api/operator/operators/{id}") => {
+            vec![("/api/operator/operators/usr_00000000000000000000000000000000", None, false)]
+        }
         ("POST", "/api/billing/topups") => vec![("/api/billing/topups", Some(topup), false)],
         (_, path) if !path.contains('{') => vec![(path, Some(json!({})), false)],
         (method, path) => panic!("say in tenancy/check.rs how to try {method} {path}"),

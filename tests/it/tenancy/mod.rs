@@ -40,7 +40,10 @@ fn only_these_routes_are_open_to_anyone() {
             "POST /api/v1/auth/token",
             "POST /api/auth/signup",
             "POST /api/auth/login",
-            "POST /webhooks/stripe"
+            "POST /webhooks/stripe",
+            "POST /api/auth/password-reset",
+            "POST /api/auth/password-reset/confirm",
+            "POST /api/auth/email/confirm"
         ]
     );
 }

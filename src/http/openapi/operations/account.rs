@@ -406,7 +406,8 @@ pub static OPERATIONS: &[Operation] = &[
             FORMAT,
         ],
         &[(200, Csv("UsageReport"))],
-    ),
+    )
+    .also(&[404]),
     change(
         "POST",
         "/api/billing/topups",
