@@ -3,6 +3,7 @@
 //! waits at its provider and not in this process.
 
 mod dial;
+mod written;
 
 use super::resolver::LookupError;
 use crate::domain::shares::Taken;
@@ -11,7 +12,7 @@ use dial::{Dialer, Stream};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, StatusCode, Uri,
-    body::Incoming,
+    body::{Body, Incoming},
     client::conn::http1::{Builder, SendRequest},
     header::{HOST, HeaderMap, HeaderValue},
     rt::{Read, Write},
@@ -25,6 +26,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use written::{BytesWritten, CountingStream};
 
 pub use dial::CustomerConnections;
 
@@ -78,11 +80,13 @@ struct Origin<'u> {
 }
 
 /// What is sent: a POST.
-#[derive(Clone)]
 pub struct Post {
     pub headers: HeaderMap,
     pub body: Bytes,
 }
+
+/// Makes the headers of a call once more, for a second connection.
+pub type HeadersAgain<'h> = &'h dyn Fn() -> Option<HeaderMap>;
 
 /// The answer to a call: its head, and its body as it comes.
 pub struct Answer {
@@ -93,11 +97,26 @@ pub struct Answer {
     connection: Option<InUse>,
 }
 
+/// An open connection.
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    written: BytesWritten,
+}
+
 /// A connection that serves a call.
 struct InUse {
-    sender: SendRequest<Full<Bytes>>,
+    connection: Connection,
     origin: Box<str>,
     kept: Arc<Kept>,
+}
+
+/// A call that has no answer because its connection broke.
+struct Unanswered {
+    error: CallError,
+    /// The request, where nothing of it was taken from the queue.
+    unsent: Option<Request<Full<Bytes>>>,
+    /// The provider can have the whole request, and act on it.
+    may_be_served: bool,
 }
 
 /// Connections that wait for their next call.
@@ -107,7 +126,7 @@ struct Kept {
 }
 
 /// A connection and when it was used last.
-type IdleConnection = (SendRequest<Full<Bytes>>, Instant);
+type IdleConnection = (Connection, Instant);
 
 #[derive(Default)]
 struct Idle {
@@ -134,33 +153,62 @@ impl Client {
         self
     }
 
-    /// Posts and returns the head of the answer. A provider may close a kept connection at the moment we write to it:
-    /// then it has not seen the call, others may have gone the same way, and the call goes over a new one.
-    pub async fn post(&self, url: &Url, post: Post) -> Result<Answer, CallError> {
+    /// Posts and returns the head of the answer. A provider may close a kept connection at the moment we write to it.
+    /// The call goes over a new connection then, but only if the provider cannot have all of it: what it has read whole
+    /// it may be working on, and bill.
+    pub async fn post(&self, url: &Url, post: Post, again: HeadersAgain<'_>) -> Result<Answer, CallError> {
         let origin = Origin::of(url).ok_or(CallError::Address)?;
-        if let Some(sender) = self.kept.take(origin.text) {
-            match self.send(sender, origin, request(origin, post.clone())?).await {
-                Err(CallError::Broken(error)) if is_closed(&error) => {}
-                outcome => return outcome,
-            }
+        let body = post.body.clone();
+        let mut post = request(origin, post)?;
+        if let Some(connection) = self.kept.take(origin.text) {
+            let failed = match self.send(connection, origin, post).await {
+                Err(failed) if !failed.may_be_served => failed,
+                outcome => return outcome.map_err(|failed| failed.error),
+            };
+            post = match (failed.unsent, again()) {
+                (Some(unsent), _) => unsent,
+                (None, Some(headers)) => request(origin, Post { headers, body })?,
+                (None, None) => return Err(failed.error),
+            };
         }
         let (stream, counted) = self.dialer.dial(origin).await?;
-        let sender = match stream {
+        let connection = match stream {
             Stream::Plain(stream) => begin(stream, counted).await?,
             Stream::Tls(stream) => begin(*stream, counted).await?,
         };
-        self.send(sender, origin, request(origin, post)?).await
+        self.send(connection, origin, post).await.map_err(|failed| failed.error)
     }
 
     async fn send(
         &self,
-        mut sender: SendRequest<Full<Bytes>>,
+        mut connection: Connection,
         origin: Origin<'_>,
         request: Request<Full<Bytes>>,
-    ) -> Result<Answer, CallError> {
-        let (head, body) = sender.send_request(request).await.map_err(CallError::Broken)?.into_parts();
-        let connection = InUse { sender, origin: origin.text.into(), kept: self.kept.clone() };
-        Ok(Answer { status: head.status, headers: head.headers, body, connection: Some(connection) })
+    ) -> Result<Answer, Unanswered> {
+        let body_bytes = request.body().size_hint().exact().unwrap_or(0);
+        let before = connection.written.get();
+        match connection.sender.try_send_request(request).await {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                let connection = InUse { connection, origin: origin.text.into(), kept: self.kept.clone() };
+                Ok(Answer { status: head.status, headers: head.headers, body, connection: Some(connection) })
+            }
+            Err(mut failed) => {
+                let unsent = failed.take_message();
+                let error = failed.into_error();
+                // With its head a request is longer than its body.
+                let is_partly_written = connection.written.get().wrapping_sub(before) <= body_bytes;
+                let may_be_served = unsent.is_none() && !(is_partly_written && is_closed(&error));
+                Err(Unanswered { error: CallError::Broken(error), unsent, may_be_served })
+            }
+        }
+    }
+
+    /// How many of these can be used: the others have been seen to end.
+    #[cfg(test)]
+    fn ready(&self) -> usize {
+        let idle = self.kept.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.of.values().flatten().filter(|(connection, _)| connection.sender.is_ready()).count()
     }
 
     /// How many connections wait for their next call.
@@ -219,28 +267,28 @@ impl<'u> Origin<'u> {
 
 impl InUse {
     fn keep(self) {
-        let Self { sender, origin, kept } = self;
-        kept.put(origin, sender);
+        let Self { connection, origin, kept } = self;
+        kept.put(origin, connection);
     }
 }
 
 impl Kept {
     /// The connection that was used last, if one is there that can be used at once.
-    fn take(&self, origin: &str) -> Option<SendRequest<Full<Bytes>>> {
+    fn take(&self, origin: &str) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let list = idle.of.get_mut(origin)?;
         let oldest = Instant::now().checked_sub(self.limits.time);
-        while let Some((sender, since)) = list.pop() {
+        while let Some((connection, since)) = list.pop() {
             let is_fresh = oldest.is_none_or(|oldest| since >= oldest);
-            if is_fresh && sender.is_ready() {
-                return Some(sender);
+            if is_fresh && connection.sender.is_ready() {
+                return Some(connection);
             }
         }
         None
     }
 
-    fn put(&self, origin: Box<str>, sender: SendRequest<Full<Bytes>>) {
-        if sender.is_closed() {
+    fn put(&self, origin: Box<str>, connection: Connection) {
+        if connection.sender.is_closed() {
             return;
         }
         let now = Instant::now();
@@ -249,33 +297,34 @@ impl Kept {
             idle.swept = Some(now);
             let oldest = now.checked_sub(self.limits.time);
             idle.of.retain(|_, list| {
-                list.retain(|(sender, since)| {
-                    !sender.is_closed() && oldest.is_none_or(|oldest| *since >= oldest)
+                list.retain(|(connection, since)| {
+                    !connection.sender.is_closed() && oldest.is_none_or(|oldest| *since >= oldest)
                 });
                 !list.is_empty()
             });
         }
         let list = idle.of.entry(origin).or_default();
         if list.len() < self.limits.per_host_max {
-            list.push((sender, now));
+            list.push((connection, now));
         }
     }
 }
 
 /// Begins HTTP on a new connection, which a task of its own serves until it ends.
-async fn begin<S>(stream: S, counted: Option<Taken>) -> Result<SendRequest<Full<Bytes>>, CallError>
+async fn begin<S>(stream: S, counted: Option<Taken>) -> Result<Connection, CallError>
 where
     S: Read + Write + Unpin + Send + 'static,
 {
     let mut builder = Builder::new();
     builder.max_buf_size(BUFFER_BYTES_MAX);
+    let (stream, written) = CountingStream::new(stream);
     let (sender, connection) = builder.handshake(stream).await.map_err(CallError::Broken)?;
     tokio::spawn(async move {
         let _counted = counted;
         // How it ends shows in the calls that it serves.
         let _ = connection.await;
     });
-    Ok(sender)
+    Ok(Connection { sender, written })
 }
 
 fn request(origin: Origin<'_>, post: Post) -> Result<Request<Full<Bytes>>, CallError> {

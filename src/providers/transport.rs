@@ -184,18 +184,19 @@ impl Transport {
     pub async fn post(
         &self,
         provider: ProviderId,
-        outgoing: Outgoing,
+        mut outgoing: Outgoing,
         secret: &Secret,
     ) -> Result<Response, UpstreamError> {
-        let headers = headers(provider, &outgoing, secret)?;
-        let post = Post { headers, body: Bytes::from(outgoing.body) };
-        let sent = match outgoing.to {
-            Destination::Operator(url) => self.operator.post(&url, post).await,
+        let body = Bytes::from(std::mem::take(&mut outgoing.body));
+        let post = Post { headers: headers(provider, &outgoing, secret)?, body };
+        let again = || headers(provider, &outgoing, secret).ok();
+        let sent = match &outgoing.to {
+            Destination::Operator(url) => self.operator.post(url, post, &again).await,
             Destination::Customer(url, owner) => {
                 // The resolver never sees literal addresses.
-                guard::check_target(&url, &self.allowed)
+                guard::check_target(url, &self.allowed)
                     .map_err(|refused| UpstreamError::not_sent(format!("the base URL {refused}")))?;
-                on_behalf(owner, self.customer.post(&url, post)).await
+                on_behalf(*owner, self.customer.post(url, post, &again)).await
             }
         };
         let answer = sent.map_err(|error| unreachable_host(&error))?;
