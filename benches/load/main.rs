@@ -4,6 +4,7 @@
 
 mod client;
 mod cpu;
+mod instructions;
 mod measure;
 mod report;
 mod seed;
@@ -44,6 +45,12 @@ struct Arguments {
     profile_seconds: u64,
     #[arg(long, default_value_t = 16)]
     profile_clients: usize,
+    /// Counts the instructions of a request under valgrind instead, and compares them with those in this file.
+    #[arg(long)]
+    instructions: Option<PathBuf>,
+    /// Writes the counts to that file.
+    #[arg(long, requires = "instructions")]
+    write: bool,
     /// Given by `cargo bench`, and by nobody else: other ways of running all targets measure nothing.
     #[arg(long, hide = true)]
     bench: bool,
@@ -84,6 +91,9 @@ async fn execute(arguments: &Arguments, home: &Path) -> anyhow::Result<()> {
     let built = Path::new(env!("CARGO_BIN_EXE_kairosroute"));
     let binary = arguments.binary.as_deref().unwrap_or(built);
     let simulator = targets::simulator(binary).await?;
+    if let Some(counts) = &arguments.instructions {
+        return instructions::compare(binary, home, simulator, counts, arguments.write).await;
+    }
     let nginx = targets::Nginx::start(home, simulator.address).await?;
     let gateway = match targets::Gateway::start(binary, home, simulator.address).await {
         Ok(gateway) => gateway,
@@ -108,7 +118,7 @@ async fn execute(arguments: &Arguments, home: &Path) -> anyhow::Result<()> {
 async fn measure(arguments: &Arguments, home: &Path, parties: &Parties) -> anyhow::Result<()> {
     let mut books = seed::Books::join(&parties.gateway.data_dir).await?;
     eprintln!("making {} organizations", seed::PLATFORM_ORGANIZATIONS + seed::BYOK_ORGANIZATIONS);
-    let keys = books.seed().await?;
+    let keys = books.seed(seed::PLATFORM_ORGANIZATIONS).await?;
     let bench = Bench { parties, keys, turn: Cell::new(0), books };
     match arguments.profile {
         Some(case) => {

@@ -15,12 +15,12 @@ use tokio::time::Instant;
 /// Clients of the CPU figures.
 const CPU_CLIENTS: usize = 16;
 /// Content chunks of a streamed answer.
-const STREAM_CHUNKS: usize = 50;
+pub const STREAM_CHUNKS: usize = 50;
 /// Clients of the throughput figure.
 const SETTLED_CLIENTS: usize = 128;
 
-const UNARY: &str = r#""object":"chat.completion""#;
-const STREAM: &str = "data: [DONE]\n\n";
+pub const UNARY: &str = r#""object":"chat.completion""#;
+pub const STREAM: &str = "data: [DONE]\n\n";
 
 /// The processes.
 pub struct Parties {
@@ -67,6 +67,8 @@ pub struct Run {
     pub cpu: Duration,
     /// CPU time of every process of the cluster.
     pub database_cpu: Duration,
+    /// Bytes that the cluster wrote to its log.
+    pub wal_bytes: u64,
 }
 
 /// The runs of one round, in turn.
@@ -79,6 +81,10 @@ impl Run {
 
     pub fn database_cpu_per_request(&self) -> Duration {
         self.database_cpu / self.outcome.count().max(1)
+    }
+
+    pub fn wal_bytes_per_request(&self) -> u64 {
+        self.wal_bytes / u64::from(self.outcome.count().max(1))
     }
 
     pub fn per_second(&self) -> f64 {
@@ -209,6 +215,7 @@ impl Bench<'_> {
             Case::Direct => vec![self.parties.simulator.pid()?],
             _ => vec![self.parties.gateway.process.pid()?],
         };
+        let wal_before = self.books.wal_bytes().await?;
         let (before, database_before) = (cpu::time_of(&measured)?, self.database_cpu()?);
         let outcome = client::run(&load, self.turn.get()).await?;
         self.turn.set(self.turn.get() + count);
@@ -218,6 +225,7 @@ impl Bench<'_> {
             outcome,
             cpu: after.saturating_sub(before),
             database_cpu: database_after.saturating_sub(database_before),
+            wal_bytes: self.books.wal_bytes().await?.saturating_sub(wal_before),
         })
     }
 
@@ -255,9 +263,9 @@ impl Bench<'_> {
 }
 
 const UPSTREAM_PATH: &str = "/openai/v1/chat/completions";
-const GATEWAY_PATH: &str = "/v1/chat/completions";
+pub const GATEWAY_PATH: &str = "/v1/chat/completions";
 
-fn body(model: &str, stream: bool) -> String {
+pub fn body(model: &str, stream: bool) -> String {
     let stream = if stream { r#""stream":true,"stream_options":{"include_usage":true},"# } else { "" };
     format!(
         r#"{{"model":"{model}",{stream}"max_tokens":256,"temperature":0.2,"messages":[{{"role":"system","content":"You are a helpful assistant that answers in one short sentence."}},{{"role":"user","content":"What does a reverse proxy do, and why would one put it before a model provider?"}}]}}"#

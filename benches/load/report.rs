@@ -60,7 +60,9 @@ fn file_system(path: &Path) -> anyhow::Result<String> {
 /// CPU per unary request.
 pub fn cpu(rounds: &[Round]) {
     println!("\n### CPU per unary request, 16 clients\n");
-    println!("| | µs per request | × nginx | aim | PostgreSQL µs | requests/s |\n|---|---|---|---|---|---|");
+    println!(
+        "| | µs per request | × nginx | aim | PostgreSQL µs | WAL bytes | requests/s |\n|---|---|---|---|---|---|---|"
+    );
     cpu_row(rounds, Case::Nginx, Case::Nginx, "nginx", "");
     cpu_row(rounds, Case::Byok, Case::Nginx, "(a) own provider key", "≤ 2.0, not above 2.7");
     cpu_row(rounds, Case::Platform, Case::Nginx, "(b) platform key, ledger", "≤ 3.5, not above 5.0");
@@ -70,7 +72,9 @@ pub fn cpu(rounds: &[Round]) {
 /// CPU per streamed answer.
 pub fn streams(gap_ms: u64, rounds: &[Round]) {
     println!("\n### CPU per stream of 50 chunks, {gap_ms} ms between chunks, 16 clients\n");
-    println!("| | µs per stream | × nginx | aim | PostgreSQL µs | streams/s |\n|---|---|---|---|---|---|");
+    println!(
+        "| | µs per stream | × nginx | aim | PostgreSQL µs | WAL bytes | streams/s |\n|---|---|---|---|---|---|---|"
+    );
     cpu_row(rounds, Case::NginxStream, Case::NginxStream, "nginx", "");
     let aim = if gap_ms > 0 { "≤ 2.5, not above 3.5" } else { "" };
     cpu_row(rounds, Case::ByokStream, Case::NginxStream, "(c) own provider key", aim);
@@ -84,14 +88,22 @@ fn cpu_row(rounds: &[Round], case: Case, base: Case, name: &str, aim: &str) {
     });
     let ratios: Vec<f64> = ratios.collect();
     println!(
-        "| {name} | {} | {:.2} ({:.2}–{:.2}) | {aim} | {} | {:.0} |",
+        "| {name} | {} | {:.2} ({:.2}–{:.2}) | {aim} | {} | {} | {:.0} |",
         micros(duration_median(rounds, case, Run::cpu_per_request)),
         median(ratios.clone()),
         ratios.iter().copied().fold(f64::INFINITY, f64::min),
         ratios.iter().copied().fold(0.0, f64::max),
         micros(duration_median(rounds, case, Run::database_cpu_per_request)),
+        wal_bytes(rounds, case),
         median(runs(rounds, case).map(Run::per_second).collect()),
     );
+}
+
+/// The median of the bytes that the cluster wrote to its log for each request.
+fn wal_bytes(rounds: &[Round], case: Case) -> u64 {
+    let mut values: Vec<u64> = runs(rounds, case).map(Run::wal_bytes_per_request).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// Latency beside the straight way to the provider and the way through nginx.
@@ -124,14 +136,17 @@ pub fn latency((clients, latency_ms): (usize, u64), rounds: &[Round]) {
 /// Settled requests per second.
 pub fn settled(rounds: &[Round]) {
     println!("\n### Settled requests over {} organizations, 128 clients\n", seed::PLATFORM_ORGANIZATIONS);
-    println!("| settled/s | aim | gateway µs | PostgreSQL µs | p50 ms | p99 ms |\n|---|---|---|---|---|---|");
+    println!(
+        "| settled/s | aim | gateway µs | PostgreSQL µs | WAL bytes | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|"
+    );
     let at =
         |percent| duration_median(rounds, Case::PlatformMany, |run: &Run| run.outcome.percentile(percent));
     println!(
-        "| {:.0} | ≥ 2,000, not below 1,000 | {} | {} | {:.1} | {:.1} |",
+        "| {:.0} | ≥ 2,000, not below 1,000 | {} | {} | {} | {:.1} | {:.1} |",
         median(runs(rounds, Case::PlatformMany).map(Run::per_second).collect()),
         micros(duration_median(rounds, Case::PlatformMany, Run::cpu_per_request)),
         micros(duration_median(rounds, Case::PlatformMany, Run::database_cpu_per_request)),
+        wal_bytes(rounds, Case::PlatformMany),
         at(50).as_secs_f64() * 1e3,
         at(99).as_secs_f64() * 1e3,
     );

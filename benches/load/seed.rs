@@ -19,6 +19,7 @@ use kairosroute::{
     store::{
         Db, DbLimits, Durability, OrgScope, Pooler, StoreError, durability, entries, organizations,
         topups::{self, Credit, CreditKind},
+        wal_bytes,
     },
     vault::KeyRing,
 };
@@ -92,15 +93,15 @@ impl Books {
         Ok(Self { local, _runtime: runtime, db, accounts, ambient, paying: Vec::new() })
     }
 
-    /// Makes every organization.
-    pub async fn seed(&mut self) -> anyhow::Result<Keys> {
+    /// Makes organizations: so many with credit, and those with a provider key of their own.
+    pub async fn seed(&mut self, paying: usize) -> anyhow::Result<Keys> {
         let mut keys = Keys { platform: Vec::new(), byok: Vec::new() };
         let mut making = JoinSet::new();
-        for index in 0..PLATFORM_ORGANIZATIONS + BYOK_ORGANIZATIONS {
+        for index in 0..paying + BYOK_ORGANIZATIONS {
             if making.len() >= AT_A_TIME {
                 self.keep(making.join_next().await, &mut keys)?;
             }
-            let byok = index >= PLATFORM_ORGANIZATIONS;
+            let byok = index >= paying;
             making.spawn(organization(self.db.clone(), self.accounts.clone(), self.ambient.clone(), byok));
         }
         while let Some(made) = making.join_next().await {
@@ -145,6 +146,13 @@ impl Books {
         let db = self.db.clone();
         let auditing = self.db.run(async move { audit::audit(&mut *db.acquire().await?).await });
         Ok(auditing.await?.len())
+    }
+
+    /// Bytes of the cluster's log so far.
+    pub async fn wal_bytes(&self) -> anyhow::Result<u64> {
+        let db = self.db.clone();
+        let bytes = self.db.run(async move { wal_bytes(&mut *db.acquire().await?).await }).await?;
+        Ok(u64::try_from(bytes)?)
     }
 
     pub async fn durability(&self) -> anyhow::Result<Durability> {

@@ -20,6 +20,8 @@ use tokio::{
 
 /// How long a process may take to start or to stop.
 const TRANSITION_MAX: Duration = Duration::from_secs(90);
+/// The same for one that valgrind runs.
+const COUNTED_TRANSITION_MAX: Duration = Duration::from_secs(600);
 
 /// A child process that answers HTTP.
 pub struct Process {
@@ -36,7 +38,7 @@ impl Process {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let pid = i32::try_from(self.pid()?).ok().and_then(Pid::from_raw).context("the process id")?;
         kill_process(pid, Signal::TERM)?;
-        timeout(TRANSITION_MAX, self.child.wait()).await.context("a process did not stop")??;
+        timeout(COUNTED_TRANSITION_MAX, self.child.wait()).await.context("a process did not stop")??;
         Ok(())
     }
 }
@@ -133,8 +135,33 @@ pub struct Gateway {
 
 impl Gateway {
     pub async fn start(binary: &Path, home: &Path, upstream: SocketAddr) -> anyhow::Result<Self> {
+        Self::launch(command(binary), home, upstream, TRANSITION_MAX).await
+    }
+
+    /// With one worker, under valgrind, which counts its instructions and writes them to `counts`.
+    pub async fn start_counted(
+        binary: &Path,
+        home: &Path,
+        upstream: SocketAddr,
+        counts: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut valgrind = command(Path::new("valgrind"));
+        valgrind
+            .args(["--tool=callgrind", "--quiet"])
+            .arg(format!("--callgrind-out-file={}", counts.display()))
+            .arg(binary)
+            .env("KAIROSROUTE_WORKERS", "1");
+        Self::launch(valgrind, home, upstream, COUNTED_TRANSITION_MAX).await
+    }
+
+    async fn launch(
+        mut program: Command,
+        home: &Path,
+        upstream: SocketAddr,
+        within: Duration,
+    ) -> anyhow::Result<Self> {
         let data_dir = home.join("data");
-        let mut child = command(binary)
+        let mut child = program
             .arg("serve")
             .env("KAIROSROUTE_LISTEN", "127.0.0.1:0")
             .env("KAIROSROUTE_METRICS_LISTEN", "off")
@@ -145,7 +172,7 @@ impl Gateway {
             .stderr(fs::File::create(home.join("gateway.log"))?)
             .spawn()?;
         let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
-        let address = timeout(TRANSITION_MAX, async {
+        let address = timeout(within, async {
             while let Some(line) = lines.next_line().await? {
                 if let Some((_, address)) = line.split_once("listens on http://") {
                     return Ok(address.trim().parse()?);

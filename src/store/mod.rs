@@ -154,3 +154,11 @@ pub async fn durability(connection: &mut PgConnection) -> Result<Durability, Sto
     .await?;
     Ok(Durability { fsync: row.fsync, synchronous_commit: row.synchronous_commit })
 }
+
+/// Bytes that the server has written to its log so far.
+pub async fn wal_bytes(connection: &mut PgConnection) -> Result<i64, StoreError> {
+    let row = sqlx::query!(r#"SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS "bytes!""#)
+        .fetch_one(connection)
+        .await?;
+    Ok(row.bytes)
+}
