@@ -11,7 +11,6 @@ use super::{
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::{fmt::Write, fs, net::SocketAddr, path::Path, sync::Arc};
-use tokio::process::Command;
 
 /// Connections that the requests come over.
 const CLIENTS: usize = 16;
@@ -82,7 +81,7 @@ async fn count_all(
     let mut books = seed::Books::join(&gateway.data_dir).await?;
     let keys = books.seed(seed::BYOK_ORGANIZATIONS).await?;
     books.leave().await?;
-    let mut counter = Counter { pid: gateway.process.pid()?, parts, taken: 0 };
+    let mut counter = Counter { gateway, parts, taken: 0 };
     let mut counted = Vec::new();
     for case in CASES {
         let chunks: Vec<String> = (0..STREAM_CHUNKS).map(|index| format!(" word{index}")).collect();
@@ -108,9 +107,9 @@ async fn count_all(
     Ok(counted)
 }
 
-/// Takes the counts of a process that callgrind runs.
+/// Takes the counts of a gateway that callgrind runs.
 struct Counter<'a> {
-    pid: u32,
+    gateway: &'a Gateway,
     parts: &'a Path,
     taken: usize,
 }
@@ -118,14 +117,10 @@ struct Counter<'a> {
 impl Counter<'_> {
     /// The instructions of all threads since the last call.
     async fn take(&mut self) -> anyhow::Result<u64> {
+        client::send("GET", self.gateway.process.address, targets::COUNTED_PATH, "").await?;
         self.taken += 1;
-        let dumped =
-            Command::new("callgrind_control").arg("--dump").arg(self.pid.to_string()).output().await?;
         let part = self.parts.with_extension(self.taken.to_string());
-        let text = fs::read_to_string(&part).with_context(|| {
-            let said = String::from_utf8_lossy(&dumped.stderr);
-            format!("callgrind_control left no {}: {said}", part.display())
-        })?;
+        let text = fs::read_to_string(&part).with_context(|| part.display().to_string())?;
         let mut totals = text.lines().rev().filter_map(|line| line.split_once(": "));
         let total = totals.find(|(name, _)| matches!(*name, "totals" | "summary")).context("no totals")?;
         total.1.trim().parse().context("the totals")

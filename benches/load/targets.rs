@@ -22,6 +22,9 @@ use tokio::{
 const TRANSITION_MAX: Duration = Duration::from_secs(90);
 /// The same for one that valgrind runs.
 const COUNTED_TRANSITION_MAX: Duration = Duration::from_secs(600);
+/// When this handler is called, valgrind writes the counts since the last call and starts anew.
+const COUNTED_HANDLER: &str = "http::health::alive";
+pub const COUNTED_PATH: &str = "/healthz";
 
 /// A child process that answers HTTP.
 pub struct Process {
@@ -148,6 +151,7 @@ impl Gateway {
         let mut valgrind = command(Path::new("valgrind"));
         valgrind
             .args(["--tool=callgrind", "--quiet"])
+            .arg(format!("--dump-before=*{COUNTED_HANDLER}*"))
             .arg(format!("--callgrind-out-file={}", counts.display()))
             .arg(binary)
             .env("KAIROSROUTE_WORKERS", "1");
