@@ -397,8 +397,9 @@ fn serve(
                 }
                 next.call(request)
             })
-            .configure(dashboard::routes::register)
-            .configure(routes::register);
+            // Paths are tried in this order, and those of pages are matched by regular expressions.
+            .configure(routes::register)
+            .configure(dashboard::routes::register);
         match transports.connect() {
             Ok(transport) => app.app_data(web::Data::new(transport)),
             Err(_) => app,

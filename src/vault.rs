@@ -45,10 +45,11 @@ pub struct KeyRing {
     keys: Vec<MasterKey>,
 }
 
+/// The cipher is kept with its key schedule, which is the same for every record. It is wiped when dropped, too.
 #[derive(Clone)]
 struct MasterKey {
     id: String,
-    key: Zeroizing<[u8; 32]>,
+    cipher: Aes256Gcm,
 }
 
 /// What is wrong with a list of master keys. Never holds any of it.
@@ -122,7 +123,7 @@ impl MasterKey {
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         let decoded = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
         let key = Zeroizing::new(<[u8; 32]>::try_from(decoded.as_slice()).ok()?);
-        id_is_plain.then(|| Self { id: id.to_owned(), key })
+        id_is_plain.then(|| Self { id: id.to_owned(), cipher: Aes256Gcm::new((&*key).into()) })
     }
 }
 
@@ -147,7 +148,7 @@ pub fn seal_bytes(
     let nonce = ambient.bytes::<NONCE_BYTES>();
     let mut record = wrap(ring.newest()?, ambient, &data_key)?;
     record.extend_from_slice(&nonce);
-    record.extend(encrypt(&data_key, &nonce, content, &associated(binding))?);
+    record.extend(encrypt(&cipher_of(&data_key), &nonce, content, &associated(binding))?);
     Ok(record)
 }
 
@@ -167,7 +168,7 @@ pub fn open_bytes(
     let parts = Parts::of(record)?;
     let data_key = data_key_of(ring, &parts)?;
     let (nonce, ciphertext) = parts.sealed.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Refused)?;
-    decrypt(&data_key, nonce, ciphertext, &associated(binding))
+    decrypt(&cipher_of(&data_key), nonce, ciphertext, &associated(binding))
 }
 
 /// The same record with its data key wrapped by the newest master key. The ciphertext is untouched, so a
@@ -217,7 +218,7 @@ impl<'a> Parts<'a> {
 fn wrap(master: &MasterKey, ambient: &Ambient, data_key: &[u8; 32]) -> Result<Vec<u8>, VaultError> {
     let nonce = ambient.bytes::<NONCE_BYTES>();
     let mut record = header_under(&master.id);
-    let wrapped = encrypt(&master.key, &nonce, data_key, &record)?;
+    let wrapped = encrypt(&master.cipher, &nonce, data_key, &record)?;
     record.extend_from_slice(&nonce);
     record.extend(wrapped);
     Ok(record)
@@ -232,7 +233,7 @@ fn header_under(id: &str) -> Vec<u8> {
 
 fn data_key_of(ring: &KeyRing, parts: &Parts<'_>) -> Result<Zeroizing<[u8; 32]>, VaultError> {
     let master = ring.find(parts.key_id)?;
-    let plain = decrypt(&master.key, parts.wrap_nonce, parts.wrapped, parts.header)?;
+    let plain = decrypt(&master.cipher, parts.wrap_nonce, parts.wrapped, parts.header)?;
     <[u8; 32]>::try_from(plain.as_slice()).map(Zeroizing::new).map_err(|_| VaultError::Refused)
 }
 
@@ -242,7 +243,9 @@ fn associated(binding: &Binding<'_>) -> Vec<u8> {
     let org = binding.org.map(|id| id.to_string()).unwrap_or_default();
     let api_key = binding.api_key.map(|id| id.to_string()).unwrap_or_default();
     let parts = [binding.table, &org, &api_key, binding.provider, binding.origin, binding.record];
-    let mut bytes = vec![VERSION, ALGORITHM];
+    let length: usize = parts.iter().map(|part| part.len() + 8).sum();
+    let mut bytes = Vec::with_capacity(2 + length);
+    bytes.extend([VERSION, ALGORITHM]);
     for part in parts {
         bytes.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         bytes.extend_from_slice(part.as_bytes());
@@ -250,20 +253,26 @@ fn associated(binding: &Binding<'_>) -> Vec<u8> {
     bytes
 }
 
-fn encrypt(key: &[u8; 32], nonce: &[u8; NONCE_BYTES], msg: &[u8], aad: &[u8]) -> Result<Vec<u8>, VaultError> {
-    Aes256Gcm::new(key.into()).encrypt(nonce.into(), Payload { msg, aad }).map_err(|_| VaultError::Refused)
+fn cipher_of(key: &[u8; 32]) -> Aes256Gcm {
+    Aes256Gcm::new(key.into())
+}
+
+fn encrypt(
+    cipher: &Aes256Gcm,
+    nonce: &[u8; NONCE_BYTES],
+    msg: &[u8],
+    aad: &[u8],
+) -> Result<Vec<u8>, VaultError> {
+    cipher.encrypt(nonce.into(), Payload { msg, aad }).map_err(|_| VaultError::Refused)
 }
 
 fn decrypt(
-    key: &[u8; 32],
+    cipher: &Aes256Gcm,
     nonce: &[u8; NONCE_BYTES],
     msg: &[u8],
     aad: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-    Aes256Gcm::new(key.into())
-        .decrypt(nonce.into(), Payload { msg, aad })
-        .map(Zeroizing::new)
-        .map_err(|_| VaultError::Refused)
+    cipher.decrypt(nonce.into(), Payload { msg, aad }).map(Zeroizing::new).map_err(|_| VaultError::Refused)
 }
 
 #[cfg(test)]

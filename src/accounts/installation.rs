@@ -11,21 +11,23 @@ use sha2::Sha256;
 use sqlx::PgConnection;
 use zeroize::Zeroizing;
 
-/// A key for HMAC-SHA256. It has no text form.
+/// A key for HMAC-SHA256. It has no text form. Kept is the state of the hash after the key, which is the same for all
+/// data.
 #[derive(Clone)]
-pub struct KeyedHash(Zeroizing<[u8; 32]>);
+pub struct KeyedHash(Hmac<Sha256>);
 
 impl KeyedHash {
     pub fn new(key: [u8; 32]) -> Self {
-        Self(Zeroizing::new(key))
+        let key = Zeroizing::new(key);
+        // A key shorter than the hash's block is padded with zeros (RFC 2104).
+        let mut block = Zeroizing::new([0u8; 64]);
+        block.iter_mut().zip(key.iter()).for_each(|(place, byte)| *place = *byte);
+        Self(Hmac::new(&(*block).into()))
     }
 
     /// HMAC-SHA256 of `data`.
     pub fn of(&self, data: &[u8]) -> [u8; 32] {
-        // A key shorter than the hash's block is padded with zeros (RFC 2104).
-        let mut block = Zeroizing::new([0u8; 64]);
-        block.iter_mut().zip(self.0.iter()).for_each(|(place, byte)| *place = *byte);
-        let mut mac = Hmac::<Sha256>::new(&(*block).into());
+        let mut mac = self.0.clone();
         mac.update(data);
         mac.finalize().into_bytes().into()
     }

@@ -158,12 +158,17 @@ pub fn upper_bound(
         let billable = service == ServiceTier::Standard && counts.all().iter().any(|count| count.number > 0);
         return if billable { Ok(dearest(bound, None, period)?.ceil()?) } else { Err(PriceError::Unpriced) };
     }
-    let mut most = Unrounded::default();
+    let (mut most, mut last) = (Unrounded::default(), None);
     // A prompt tier holds from some size on, so the smallest and the largest prompt see every rate there can be.
-    for service in [service, ServiceTier::Standard] {
+    let standard = (service != ServiceTier::Standard).then_some(ServiceTier::Standard);
+    for service in [Some(service), standard].into_iter().flatten() {
         for prompt in [0, bound.prompt()] {
             let rates = peak(period, service, prompt)?.rates;
-            most = most.max(dearest(bound, Some(&rates), period)?);
+            // Most models have one rate for all of these.
+            if last != Some(rates) {
+                most = most.max(dearest(bound, Some(&rates), period)?);
+                last = Some(rates);
+            }
         }
     }
     Ok(most.ceil()?)

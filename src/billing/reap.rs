@@ -123,7 +123,7 @@ fn record(hold: &Reaped) -> Record {
             flag: Some("expired"),
             cache_saved: None,
         }),
-        receipt: Some(receipt(hold, &tokens, status)),
+        receipt: Some(receipt(hold, &tokens, status).into()),
         replaces: false,
     }
 }

@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
-pub use crate::store::usage::{Record, UsageRow, UsageStatus};
+pub use crate::store::usage::{Record, RecordedReceipt, UsageRow, UsageStatus};
 
 /// How the record queue is bounded.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +199,7 @@ impl Shared {
 
     /// The receipt of a queued record is not kept.
     fn drop_receipt(&self, record: &mut Record) {
-        let bytes = record.receipt.take().map_or(0, |receipt| receipt.len());
+        let bytes = record.receipt.take().map_or(0, |receipt| receipt.text.len());
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         if let Some(share) = self.share(record.scope) {
             share.fetch_sub(bytes, Ordering::Relaxed);
@@ -233,7 +233,7 @@ impl Shared {
 const RECORD_BYTES: usize = 512;
 
 fn bytes_of(record: &Record) -> usize {
-    let receipt = record.receipt.as_ref().map_or(0, String::len);
+    let receipt = record.receipt.as_ref().map_or(0, |receipt| receipt.text.len());
     let model = record.usage.as_ref().map_or(0, |usage| usage.model.len());
     RECORD_BYTES.saturating_add(receipt).saturating_add(model)
 }

@@ -145,8 +145,9 @@ impl Gateway {
         let limits = &self.shared.limits;
         let (organization, key) = (owner(principal.scope), principal.api_key_id.0.as_u128());
         let mut place = self.shared.places.take(organization, 1, limits.requests_without_credit_max);
+        // Rare and large: kept out of the future of every request.
         if place.as_ref().is_err_and(|full| *full == Full::Share)
-            && self.shared.has_credit(&self.db, principal.scope).await
+            && Box::pin(self.shared.has_credit(&self.db, principal.scope)).await
         {
             place = self.shared.places.take(organization, 1, limits.requests_per_organization_max);
         }

@@ -146,6 +146,17 @@ pub(super) async fn find(
     open: &mut OpenRequest,
 ) -> Option<Hit> {
     let terms = terms(inbound, request)?;
+    // Large, and most requests do not use the cache: kept out of their futures.
+    Box::pin(look_up(inbound, request, routing, candidates, (terms, open))).await
+}
+
+async fn look_up(
+    inbound: &Inbound<'_>,
+    request: &ParsedRequest<'_>,
+    routing: &RequestRouting<'_>,
+    candidates: &[Candidate],
+    (terms, open): (Terms, &mut OpenRequest),
+) -> Option<Hit> {
     let (gateway, principal) = (inbound.gateway, &inbound.principal);
     let (ParsedRequest::Conversation(request), None, true) = (request, &routing.key, gateway.cache.is_on())
     else {

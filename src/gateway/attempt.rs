@@ -82,7 +82,7 @@ pub enum Body {
 
 impl Call {
     /// Calls the provider.
-    pub async fn dial(self) -> Result<Answer, UpstreamError> {
+    pub async fn dial(self: Box<Self>) -> Result<Answer, UpstreamError> {
         // The head of a whole answer arrives when the answer is complete: one time limit covers both.
         let first_byte_by = self.until.min(Instant::now() + self.deadlines.first_byte);
         self.timing.call(Instant::now().into_std());
@@ -92,7 +92,7 @@ impl Call {
         let mut memory = self.memory;
         let answered = match (self.awaited, self.stream) {
             (Awaited::Conversation(context), true) => {
-                first_content(response, (Relay::new(context), memory), EVENTS, first_byte_by).await
+                first_content(response, (Box::new(Relay::new(context)), memory), EVENTS, first_byte_by).await
             }
             (Awaited::Conversation(context), false) => {
                 let reading = read_body(response, context.reply_bytes_max, &mut memory);
@@ -110,7 +110,7 @@ impl Call {
                 Err(UpstreamError::read_in_success(context.provider, body.trim_ascii()))
             }
             (Awaited::Kind(context), true) => {
-                let relay = Relay::bytes(&context, content_type(&response));
+                let relay = Box::new(Relay::bytes(&context, content_type(&response)));
                 let said = Cow::Owned(content_type(&response).to_owned());
                 first_content(response, (relay, memory), said, first_byte_by).await
             }
@@ -162,7 +162,7 @@ impl Awaited {
 /// Reads until the commit point; the client has received nothing before that.
 async fn first_content(
     mut response: Response,
-    (mut relay, mut memory): (Relay, Charge),
+    (mut relay, mut memory): (Box<Relay>, Charge),
     content_type: Cow<'static, str>,
     by: Instant,
 ) -> Result<Answer, UpstreamError> {
@@ -178,7 +178,7 @@ async fn first_content(
         }
     }
     response.timing().has_content();
-    Ok(Answer::Stream { response: Box::new(response), relay: Box::new(relay), content_type, memory })
+    Ok(Answer::Stream { response: Box::new(response), relay, content_type, memory })
 }
 
 /// Chat for a chat client: the bytes pass through, and only what billing needs is read.

@@ -274,7 +274,8 @@ pub(super) async fn embedding_model(
     let fixed = db.run::<_, StoreError, _>(async move {
         embedding_models::fix(&mut *pool.acquire().await?, scope, &cheapest, now).await
     });
-    let fixed: Arc<str> = fixed.await.map_err(|error| Failure::Unavailable(error.to_string()))?.into();
+    let fixed: Arc<str> =
+        Box::pin(fixed).await.map_err(|error| Failure::Unavailable(error.to_string()))?.into();
     gateway.embedding_models.insert(scope.org_id(), fixed.clone());
     Ok(Some(fixed))
 }

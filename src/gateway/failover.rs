@@ -30,7 +30,7 @@ use crate::{
     },
     dialect::{Head, Unsupported},
     domain::{
-        catalog::{Flag, Mode},
+        catalog::{Flag, Mode, Model},
         money::{self, NanoUsd},
         policy::ByokFallback,
         provider::{OnDisconnect, ProviderId},
@@ -153,27 +153,48 @@ impl<'a> Failover<'a> {
         if fees || unheard || searches || !cost_bounds::has_audio_prices(facts, model, open.started_at) {
             return Some(UNPRICED_FEES);
         }
-        self.bounds(candidate, open).is_err().then_some("unpriced_refused_on_platform_key")
+        (!self.has_bounds(candidate, open)).then_some("unpriced_refused_on_platform_key")
     }
 
     /// The maximum cost of this candidate, and the minimum that must be affordable.
     fn bounds(&self, candidate: &Candidate, open: &OpenRequest) -> Result<(NanoUsd, NanoUsd), PriceError> {
         let model = candidate.model.as_deref().ok_or(PriceError::Unpriced)?;
         let tier = self.head().service_tier.as_deref();
-        let bound = |most: &Usage, tier| -> Result<NanoUsd, PriceError> {
-            let cost = price::upper_bound(model, most, open.started_at, tier)?;
-            Ok(money::charge(cost, self.inbound.gateway.settings.margin)?)
-        };
-        let (most, least) = match self.request {
-            ParsedRequest::Conversation(_) => cost_bounds::conversation(self.head(), model),
-            ParsedRequest::Kind(request) => cost_bounds::kind(request, model),
-        };
+        let bound = |usage: &Usage, tier| self.charge_bound(model, usage, tier, open);
+        let (most, least) = self.usage_bounds(model);
         let asked = bound(&most, tier)?;
         // If the request names no service tier, the account's setting decides, which may be the more expensive tier.
         let is_open = matches!(tier, None | Some("auto")) && candidate.provider.row().tier_by_account;
         let dearer = if is_open { bound(&most, Some("priority")).ok() } else { None };
         let want = dearer.map_or(asked, |dearer| dearer.max(asked));
         Ok((want, bound(&least, tier)?.min(want)))
+    }
+
+    /// Whether [`Self::bounds`] are known, without the tier that it leaves out if that has no price.
+    fn has_bounds(&self, candidate: &Candidate, open: &OpenRequest) -> bool {
+        let Some(model) = candidate.model.as_deref() else { return false };
+        let tier = self.head().service_tier.as_deref();
+        let (most, least) = self.usage_bounds(model);
+        [most, least].iter().all(|usage| self.charge_bound(model, usage, tier, open).is_ok())
+    }
+
+    fn charge_bound(
+        &self,
+        model: &Model,
+        usage: &Usage,
+        tier: Option<&str>,
+        open: &OpenRequest,
+    ) -> Result<NanoUsd, PriceError> {
+        let cost = price::upper_bound(model, usage, open.started_at, tier)?;
+        Ok(money::charge(cost, self.inbound.gateway.settings.margin)?)
+    }
+
+    /// The most that this model can consume for the request, and the least that must be affordable.
+    fn usage_bounds(&self, model: &Model) -> (Usage, Usage) {
+        match self.request {
+            ParsedRequest::Conversation(_) => cost_bounds::conversation(self.head(), model),
+            ParsedRequest::Kind(request) => cost_bounds::kind(request, model),
+        }
     }
 
     /// Tries targets until one answers or none is left.

@@ -266,7 +266,7 @@ impl Metrics {
 
     /// A request has ended.
     pub fn ended(&self, ended: &Ended<'_>) {
-        let (kind, status) = (ended.kind.as_str(), status_of(ended.ending));
+        let (kind, status) = (ended.kind.as_str(), ended.ending.as_str());
         let key = label_of(ended.credential);
         self.requests.get_or_create(&RequestLabels { kind, status, key }).inc();
         let duration = ended.duration.as_secs_f64();
@@ -334,14 +334,6 @@ fn label_of(credential: Option<CredentialKind>) -> &'static str {
         Some(CredentialKind::Byok) => "byok",
         Some(CredentialKind::Platform) => "platform",
         None => "none",
-    }
-}
-
-fn status_of(ending: RequestOutcome) -> &'static str {
-    match ending {
-        RequestOutcome::Completed => "completed",
-        RequestOutcome::Aborted => "aborted",
-        RequestOutcome::Failed => "failed",
     }
 }
 

@@ -134,7 +134,8 @@ struct Serving {
     provider: ProviderId,
     served: ServedBy,
     model: Option<Arc<Model>>,
-    family: Family,
+    /// The provider's name of the model: how its tokens are counted follows from it.
+    upstream: Arc<str>,
     /// When its bytes arrive, if the provider determines that.
     timing: Option<Arc<ResponseTiming>>,
     /// Content was sent or is about to be sent to the client: from here on it is charged.
@@ -238,7 +239,7 @@ impl OpenRequest {
             // A name that the catalogue does not list can be anything, and there are too many such names.
             timing: timing.filter(|_| candidate.model.is_some()),
             model: candidate.model.clone(),
-            family: tokens::family(candidate.provider, &candidate.upstream),
+            upstream: candidate.upstream.clone(),
             committed: false,
             consumed: Consumed::default(),
             hidden_reasoning: None,
@@ -272,7 +273,7 @@ impl OpenRequest {
     }
 
     /// Makes a call that continues by itself if this request is dropped.
-    pub async fn await_detached(&mut self, call: Call) -> Result<Answer, UpstreamError> {
+    pub async fn await_detached(&mut self, call: Box<Call>) -> Result<Answer, UpstreamError> {
         let calling = self.gateway.tasks.spawn_local(call.dial());
         let answer = self.detached.insert(AbortOnDropHandle::new(calling));
         let answered = answer.await;
@@ -308,7 +309,7 @@ impl OpenRequest {
             consumed.uncounted.extend_from_slice(text);
             consumed.said_bytes = consumed.said_bytes.saturating_add(text.len());
             if consumed.uncounted.len() > UNCOUNTED_BYTES_MAX {
-                consumed.count(serving.family);
+                consumed.count(|| tokens::family(serving.provider, &serving.upstream));
             }
         }
     }
@@ -323,7 +324,7 @@ impl OpenRequest {
         if !waited && serving.consumed.uncounted.len() < COUNT_BYTES {
             return;
         }
-        let counted = serving.consumed.count(serving.family);
+        let counted = serving.consumed.count(|| tokens::family(serving.provider, &serving.upstream));
         if !waited && counted.saturating_sub(serving.checkpoint.counted) < CHECKPOINT_TOKENS {
             return;
         }
@@ -411,8 +412,8 @@ impl Serving {
 
 impl Consumed {
     /// Counts the waiting text and returns the tokens of all text so far.
-    fn count(&mut self, family: Family) -> u64 {
-        let counter = self.counter.get_or_insert_with(|| Counter::new(family));
+    fn count(&mut self, family: impl FnOnce() -> Family) -> u64 {
+        let counter = self.counter.get_or_insert_with(|| Counter::new(family()));
         if !self.uncounted.is_empty() {
             counter.push(&json::unescape(&std::mem::take(&mut self.uncounted)));
         }

@@ -21,32 +21,33 @@ use std::sync::Arc;
 
 /// Serves one request. The request keeps its `permit` until it has ended, abandoned or not.
 pub async fn complete(
-    mut inbound: Inbound<'_>,
+    inbound: &mut Inbound<'_>,
     permit: InFlightPermit,
 ) -> Result<Reply, (Failure, ResponseMeta)> {
     let gateway = inbound.gateway;
-    records_have_room(&inbound).map_err(|failure| (failure, ResponseMeta::default()))?;
+    records_have_room(inbound).map_err(|failure| (failure, ResponseMeta::default()))?;
     let normalized = inbound.normalize();
     gateway.retries.deposit();
     gateway.own_key_retries.deposit();
+    let inbound = &*inbound;
     // From here on the request ends in one settle or void and one receipt, in every case.
-    let mut guard = BillingGuard::open(OpenRequest::new(&inbound, permit));
+    let mut guard = BillingGuard::open(OpenRequest::new(inbound, permit));
     // A body that cannot be normalized is refused in the same way as a body that cannot be read.
-    match normalized.as_ref().map_or(Ok(None), |()| tool_loop::read(&inbound)) {
+    match normalized.as_ref().map_or(Ok(None), |()| tool_loop::read(inbound)) {
         Ok(None) => {}
         // With MCP servers, the stages of `serve` run once for each turn.
-        Ok(Some(options)) => return Box::pin(tool_loop::complete(&inbound, options, guard)).await,
-        Err(invalid) => return Err(refusal(Failure::Invalid(invalid), guard).await),
+        Ok(Some(options)) => return Box::pin(tool_loop::complete(inbound, options, guard)).await,
+        Err(invalid) => return Err(Box::pin(refusal(Failure::Invalid(invalid), guard)).await),
     }
     let served = tokio::select! {
         biased;
-        served = answer_or_serve(&inbound, &mut guard, normalized) => served,
+        served = answer_or_serve(inbound, &mut guard, normalized) => served,
         () = gateway.stopping.cancelled() => Err(Failure::stopping()),
     };
     match served {
         Ok(Outcome::Provider(answered)) => respond(answered, guard).await,
-        Ok(Outcome::Cache(hit)) => answer_cache::reply(*hit, guard).await,
-        Err(failure) => Err(refusal(failure, guard).await),
+        Ok(Outcome::Cache(hit)) => Box::pin(answer_cache::reply(*hit, guard)).await,
+        Err(failure) => Err(Box::pin(refusal(failure, guard)).await),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cache;
 mod member;
+mod summary;
 
 use super::{
     answer_cache::ServedFromCache,
@@ -11,6 +12,7 @@ use crate::{
     billing::{
         ledger,
         price::{LinePrice, PriceLine, Priced, Variant},
+        record::RecordedReceipt,
     },
     domain::{
         ids::{ReceiptId, RequestId},
@@ -61,6 +63,16 @@ pub enum RequestOutcome {
     Aborted,
     /// No answer.
     Failed,
+}
+
+impl RequestOutcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RequestOutcome::Completed => "completed",
+            RequestOutcome::Aborted => "aborted",
+            RequestOutcome::Failed => "failed",
+        }
+    }
 }
 
 /// Who serves the request: the candidate and credential in use.
@@ -281,20 +293,23 @@ pub const RECEIPT_BYTES_MAX: usize = 64 * 1_024;
 /// Maximum lines of each list of a receipt; fewer if the receipt would still be too large.
 const LINES_MAX: [usize; 3] = [128, 16, 2];
 
-/// The receipt as JSON text, at most [`RECEIPT_BYTES_MAX`] bytes.
-pub fn write(story: &ReceiptInput<'_>) -> String {
-    let mut text = String::new();
+/// Bytes of most receipts.
+const USUAL_BYTES: usize = 2 * 1_024;
+
+/// The receipt as JSON text, at most [`RECEIPT_BYTES_MAX`] bytes, with what stands in columns beside it.
+pub fn write(story: &ReceiptInput<'_>) -> RecordedReceipt {
+    let mut receipt = RecordedReceipt::from(String::new());
     for lines_max in LINES_MAX {
-        text = write_cut(story, lines_max);
-        if text.len() <= RECEIPT_BYTES_MAX {
+        receipt = write_cut(story, lines_max);
+        if receipt.text.len() <= RECEIPT_BYTES_MAX {
             break;
         }
     }
-    text
+    receipt
 }
 
 /// With lists of at most `lines_max` lines, and every text of a client or a provider shortened.
-fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> String {
+fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> RecordedReceipt {
     let last_done = story.earlier.last().map(|done| &done.served);
     let served = story.served.or(last_done);
     let bill = story.bill;
@@ -361,8 +376,12 @@ fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> String {
         },
         truncated: cut.happened,
     };
+    let mut text = Vec::with_capacity(USUAL_BYTES);
     // These types contain nothing that JSON cannot express; an empty object would still be a valid document.
-    serde_json::to_string(&document).unwrap_or_else(|_| "{}".to_owned())
+    let written =
+        serde_json::to_writer(&mut text, &document).ok().and_then(|()| String::from_utf8(text).ok());
+    let text = written.unwrap_or_else(|| "{}".to_owned());
+    RecordedReceipt { text, summary: Some(Box::new(document.summary())) }
 }
 
 /// Shortens the content of a receipt and records that it did.

@@ -134,7 +134,8 @@ impl Metered {
         self.charged
     }
 
-    /// The next bytes for the client; `None` at the end.
+    /// The next bytes for the client; `None` at the end. What happens once in an answer is kept out of the future, of
+    /// which there is one for each frame.
     pub async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
         loop {
             let running = self.running.as_mut()?;
@@ -145,10 +146,10 @@ impl Metered {
                 return Some(Ok(ready.into()));
             }
             if let Some(failure) = running.relay.failure().cloned() {
-                return self.break_off(failure).await;
+                return Box::pin(self.break_off(failure)).await;
             }
             if running.relay.has_ended() {
-                return self.conclude().await;
+                return Box::pin(self.conclude()).await;
             }
             match running.next_event().await {
                 Event::Bytes => {}
@@ -157,7 +158,7 @@ impl Metered {
                 Event::Quiet if running.relay.heartbeat().is_empty() => {}
                 Event::Quiet => return Some(Ok(Bytes::from_static(running.relay.heartbeat()))),
                 Event::Failed(rejection) => running.relay.cut(rejection),
-                Event::Stopping => return self.stop().await,
+                Event::Stopping => return Box::pin(self.stop()).await,
             }
         }
     }

@@ -20,7 +20,12 @@ use std::{
 
 /// The caller's own id of a request: it is kept beside ours, in the log and in the answer.
 const CLIENT_ID: HeaderName = HeaderName::from_static("x-client-request-id");
-const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PROVIDER: HeaderName = HeaderName::from_static("x-kairosroute-provider");
+const MODEL: HeaderName = HeaderName::from_static("x-kairosroute-model");
+const BYOK: HeaderName = HeaderName::from_static("x-kairosroute-byok");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-kairosroute-attempts");
+const COST: HeaderName = HeaderName::from_static("x-kairosroute-cost");
 const CLIENT_ID_BYTES_MAX: usize = 128;
 /// The status of a request whose client left before there was an answer, as nginx has it.
 const CLIENT_LEFT: u16 = 499;
@@ -69,14 +74,14 @@ struct Headers {
 
 impl Headers {
     fn of(headers: &HeaderMap) -> Self {
-        let get = |name: &str| headers.get(name).cloned();
+        let get = |name: HeaderName| headers.get(name).cloned();
         Self {
             request_id: get(REQUEST_ID),
-            provider: get("x-kairosroute-provider"),
-            model: get("x-kairosroute-model"),
-            byok: get("x-kairosroute-byok"),
-            attempts: get("x-kairosroute-attempts"),
-            cost: get("x-kairosroute-cost"),
+            provider: get(PROVIDER),
+            model: get(MODEL),
+            byok: get(BYOK),
+            attempts: get(ATTEMPTS),
+            cost: get(COST),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 use actix_web::{
     HttpRequest,
-    http::header::{self, HeaderMap},
+    http::header::{self, AsHeaderName, HeaderMap, HeaderName},
     web::{self, Bytes, Payload},
 };
 use serde::de::DeserializeOwned;
@@ -29,6 +29,7 @@ use std::{net::IpAddr, sync::Arc};
 pub const ACCOUNT_BODY_BYTES_MAX: usize = 256 * 1024;
 /// The same of a caller that has not said who it is.
 pub const STRANGER_BODY_BYTES_MAX: usize = 32 * 1024;
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Where a token lies besides `Authorization`, for a client that wants a cookie.
 pub const TOKEN_COOKIE: &str = "access_token";
@@ -99,7 +100,7 @@ impl Call {
     }
 
     /// A header's value, if it is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.request.headers().get(name).and_then(|value| value.to_str().ok())
     }
 
@@ -224,7 +225,7 @@ pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
         let (scheme, token) = value.trim().split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let header = headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim);
+    let header = headers.get(API_KEY).and_then(|value| value.to_str().ok()).map(str::trim);
     [bearer, header].into_iter().flatten().find(|token| !token.is_empty())
 }
 

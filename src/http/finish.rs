@@ -11,7 +11,7 @@ use actix_web::{
     web,
 };
 
-const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Anthropic's clients state their API version in every request, and read only Anthropic's errors.
 pub fn envelope_for(request: &HttpRequest, otherwise: Envelope) -> Envelope {
@@ -45,7 +45,7 @@ pub fn identify(response: &mut HttpResponse, id: &str) {
     if let Ok(value) = HeaderValue::try_from(id)
         && !response.headers().contains_key(REQUEST_ID)
     {
-        response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
+        response.headers_mut().insert(REQUEST_ID, value);
     }
 }
 

@@ -79,7 +79,8 @@ fn from_allowed_address(call: &Call, principal: Arc<Principal>) -> Result<Arc<Pr
 
 /// The person of a request with a session token; counted likewise.
 pub(super) async fn person(call: &Call) -> Result<Person, ApiError> {
-    counted(call, extract::person(call).await)
+    // Large, and inference has none: kept out of the future of every request.
+    counted(call, Box::pin(extract::person(call)).await)
 }
 
 fn counted<T>(call: &Call, outcome: Result<T, ApiError>) -> Result<T, ApiError> {

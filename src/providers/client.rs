@@ -171,12 +171,17 @@ impl Client {
                 (None, None) => return Err(failed.error),
             };
         }
-        let (stream, counted) = self.dialer.dial(origin).await?;
-        let connection = match stream {
-            Stream::Plain(stream) => begin(stream, counted).await?,
-            Stream::Tls(stream) => begin(*stream, counted).await?,
-        };
+        // Rare and large: kept out of the future of every call.
+        let connection = Box::pin(self.open(origin)).await?;
         self.send(connection, origin, post).await.map_err(|failed| failed.error)
+    }
+
+    async fn open(&self, origin: Origin<'_>) -> Result<Connection, CallError> {
+        let (stream, counted) = self.dialer.dial(origin).await?;
+        match stream {
+            Stream::Plain(stream) => begin(stream, counted).await,
+            Stream::Tls(stream) => begin(*stream, counted).await,
+        }
     }
 
     async fn send(

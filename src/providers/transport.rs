@@ -93,7 +93,9 @@ impl Connecting {
 
 /// The HTTP clients of one worker.
 #[derive(Clone)]
-pub struct Transport {
+pub struct Transport(Arc<Clients>);
+
+struct Clients {
     operator: Client,
     customer: Client,
     /// Fetches what customers name by URL.
@@ -137,7 +139,7 @@ impl Transport {
         let operators = Arc::new(OperatorResolver(names));
         let (within, per_host_max) = (connecting.within, connecting.idle_per_host_max);
         let idle = |time| IdleLimits { per_host_max, time };
-        Ok(Self {
+        let clients = Clients {
             operator: Client::new(operators.clone(), &tls, within, idle(OPERATOR_IDLE)),
             customer: Client::new(resolver.clone(), &tls, within, idle(CUSTOMER_IDLE))
                 .counted_by(connecting.customers.clone()),
@@ -147,37 +149,38 @@ impl Transport {
             tls,
             resolver,
             operators,
-        })
+        };
+        Ok(Self(Arc::new(clients)))
     }
 
     /// A client with connections of its own, which end with it: to the operator's addresses, or to this customer's.
     pub fn apart(&self, customer: Option<Owner>) -> Result<reqwest::Client, reqwest::Error> {
-        let client = builder(self.connecting.within, &self.tls).pool_max_idle_per_host(1);
+        let client = builder(self.0.connecting.within, &self.0.tls).pool_max_idle_per_host(1);
         match customer {
-            None => client.dns_resolver(self.operators.clone()).build(),
-            Some(owner) => client.dns_resolver(Arc::new(self.resolver.of(owner))).build(),
+            None => client.dns_resolver(self.0.operators.clone()).build(),
+            Some(owner) => client.dns_resolver(Arc::new(self.0.resolver.of(owner))).build(),
         }
     }
 
     /// Two clients for calls outside the request path: to the operator's addresses and to customers'.
     pub fn clients(&self) -> Result<(reqwest::Client, reqwest::Client), reqwest::Error> {
-        let operator = builder(self.connecting.within, &self.tls).dns_resolver(self.operators.clone());
-        Ok((operator.build()?, self.fetching.clone()))
+        let operator = builder(self.0.connecting.within, &self.0.tls).dns_resolver(self.0.operators.clone());
+        Ok((operator.build()?, self.0.fetching.clone()))
     }
 
     /// Leave for one more connection to a host of this customer's choice; it counts until the value is dropped.
     pub fn count(&self, customer: Owner) -> Result<Taken, CallError> {
-        self.connecting.customers.take(customer)
+        self.0.connecting.customers.take(customer)
     }
 
     /// What customer-given URLs may reach.
     pub fn allowed(&self) -> &AllowedNets {
-        &self.allowed
+        &self.0.allowed
     }
 
     /// Gets a customer-given URL that was judged; its name resolves under guard.
     pub async fn get(&self, url: Url) -> Result<reqwest::Response, reqwest::Error> {
-        self.fetching.get(url).send().await
+        self.0.fetching.get(url).send().await
     }
 
     /// Posts the body with the credential and returns the head of the answer, 2xx only.
@@ -191,12 +194,13 @@ impl Transport {
         let post = Post { headers: headers(provider, &outgoing, secret)?, body };
         let again = || headers(provider, &outgoing, secret).ok();
         let sent = match &outgoing.to {
-            Destination::Operator(url) => self.operator.post(url, post, &again).await,
+            Destination::Operator(url) => self.0.operator.post(url, post, &again).await,
             Destination::Customer(url, owner) => {
                 // The resolver never sees literal addresses.
-                guard::check_target(url, &self.allowed)
+                guard::check_target(url, &self.0.allowed)
                     .map_err(|refused| UpstreamError::not_sent(format!("the base URL {refused}")))?;
-                on_behalf(*owner, self.customer.post(url, post, &again)).await
+                // Apart, so that calls to the operator's addresses keep no room for it.
+                Box::pin(on_behalf(*owner, self.0.customer.post(url, post, &again))).await
             }
         };
         let answer = sent.map_err(|error| unreachable_host(&error))?;

@@ -8,6 +8,7 @@ use crate::domain::{
 };
 use serde::Deserialize;
 use sqlx::PgConnection;
+use std::borrow::Cow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -17,13 +18,13 @@ pub struct Summary {
     pub requested: Option<String>,
     pub model: Option<String>,
     /// The provider's id; of the last call where none answered.
-    pub provider: Option<String>,
-    pub kind: Option<String>,
+    pub provider: Option<Cow<'static, str>>,
+    pub kind: Option<Cow<'static, str>>,
     pub byok: Option<bool>,
-    pub status: String,
+    pub status: Cow<'static, str>,
     /// The class of the last call's error, where the request failed.
-    pub error_class: Option<String>,
-    pub fallback_reason: Option<String>,
+    pub error_class: Option<Cow<'static, str>>,
+    pub fallback_reason: Option<Cow<'static, str>>,
     pub charge: i64,
     pub cost: Option<i64>,
     pub latency_ms: i64,
@@ -36,29 +37,36 @@ impl Summary {
         let receipt: Document = serde_json::from_str(document).unwrap_or_default();
         let last = receipt.attempts.last();
         let has_failed = receipt.execution.status.as_deref() == Some("failed");
-        let error = last.and_then(|attempt| attempt.error.as_deref()).filter(|_| has_failed);
+        let error = last.and_then(|attempt| attempt.error.as_deref());
         let name = receipt.decision.provider.or_else(|| last.map(|attempt| attempt.provider.clone()));
         Summary {
-            provider: name.map(|name| match ProviderId::by_name(&name) {
-                Some(provider) => provider.as_str().to_owned(),
-                None => name,
-            }),
-            error_class: match error {
-                Some(error) => Some(error.split(':').next().unwrap_or(error).to_owned()),
-                None if has_failed && receipt.attempts.is_empty() => Some("refused".to_owned()),
-                None => None,
-            },
+            provider: name.map(|name| provider_id(name.into())),
+            error_class: error_class(error, has_failed, receipt.attempts.len()),
             requested: receipt.decision.requested,
             model: receipt.decision.model_id,
-            kind: receipt.kind,
+            kind: receipt.kind.map(Cow::Owned),
             byok: receipt.byok,
-            status: receipt.execution.status.unwrap_or_else(|| "unknown".to_owned()),
-            fallback_reason: receipt.fallback_reason,
+            status: receipt.execution.status.map_or(Cow::Borrowed("unknown"), Cow::Owned),
+            fallback_reason: receipt.fallback_reason.map(Cow::Owned),
             charge: receipt.charged_nano_usd,
             cost: receipt.provider_cost_nano_usd,
             latency_ms: receipt.execution.latency_ms,
             attempts: i16::try_from(receipt.attempts.len()).unwrap_or(i16::MAX),
         }
+    }
+}
+
+/// The id of the provider of this name; the name itself where there is none.
+pub fn provider_id(name: Cow<'static, str>) -> Cow<'static, str> {
+    ProviderId::by_name(&name).map_or(name, |provider| Cow::Borrowed(provider.as_str()))
+}
+
+/// The class of the error of a request that made so many calls; `last` is the error of the last one.
+pub fn error_class(last: Option<&str>, has_failed: bool, calls: usize) -> Option<Cow<'static, str>> {
+    match last.filter(|_| has_failed) {
+        Some(error) => Some(error.split(':').next().unwrap_or(error).to_owned().into()),
+        None if has_failed && calls == 0 => Some("refused".into()),
+        None => None,
     }
 }
 
@@ -114,7 +122,7 @@ pub async fn fill_in(connection: &mut PgConnection, rows_max: i64) -> Result<usi
         .into_iter()
         .map(|row| {
             let summary = Summary::read(&row.document);
-            Summary { kind: summary.kind.or(row.kind), ..summary }
+            Summary { kind: summary.kind.or(row.kind.map(Cow::Owned)), ..summary }
         })
         .collect();
     let texts = |pick: fn(&Summary) -> Option<&str>| summaries.iter().map(pick).collect::<Vec<_>>();
@@ -135,7 +143,7 @@ pub async fn fill_in(connection: &mut PgConnection, rows_max: i64) -> Result<usi
         &texts(|summary| summary.provider.as_deref()) as &[Option<&str>],
         &texts(|summary| summary.kind.as_deref()) as &[Option<&str>],
         &summaries.iter().map(|summary| summary.byok).collect::<Vec<_>>() as &[Option<bool>],
-        &texts(|summary| Some(summary.status.as_str())) as &[Option<&str>],
+        &texts(|summary| Some(&summary.status)) as &[Option<&str>],
         &texts(|summary| summary.error_class.as_deref()) as &[Option<&str>],
         &texts(|summary| summary.fallback_reason.as_deref()) as &[Option<&str>],
         &summaries.iter().map(|summary| summary.charge).collect::<Vec<_>>(),

@@ -65,6 +65,21 @@ pub struct UsageRow {
     pub cache_saved: Option<NanoUsd>,
 }
 
+/// A receipt as it is kept.
+#[derive(Clone, Debug)]
+pub struct RecordedReceipt {
+    /// JSON.
+    pub text: String,
+    /// What stands in columns of its own; `None`: it is read from the text.
+    pub summary: Option<Box<Summary>>,
+}
+
+impl From<String> for RecordedReceipt {
+    fn from(text: String) -> Self {
+        Self { text, summary: None }
+    }
+}
+
 /// Everything that is kept of one request.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -73,8 +88,8 @@ pub struct Record {
     pub api_key_id: ApiKeyId,
     /// `None` when no provider answered.
     pub usage: Option<UsageRow>,
-    /// The receipt, JSON text; `None` for a turn that others follow.
-    pub receipt: Option<String>,
+    /// `None` for a turn that others follow.
+    pub receipt: Option<RecordedReceipt>,
     /// It replaces what was written while this process was taken for gone.
     pub replaces: bool,
 }
@@ -108,8 +123,8 @@ pub async fn write(
     Ok(transaction.commit().await?)
 }
 
-fn texts(summaries: &[Summary], pick: fn(&Summary) -> Option<&str>) -> Vec<Option<&str>> {
-    summaries.iter().map(pick).collect()
+fn texts<'s>(summaries: &'s [Cow<'_, Summary>], pick: fn(&Summary) -> Option<&str>) -> Vec<Option<&'s str>> {
+    summaries.iter().map(|summary| pick(summary)).collect()
 }
 
 /// The most of anything that one row counts: no sum over rows overflows then.
@@ -129,15 +144,20 @@ pub async fn insert(
             .map(|(_, row)| i64::try_from(pick(row)).map_or(COUNT_MAX, |count| count.min(COUNT_MAX)))
             .collect()
     };
-    let told: Vec<(&Record, &str)> =
-        records.iter().filter_map(|record| record.receipt.as_deref().map(|text| (record, text))).collect();
-    let receipts: Vec<&str> = told.iter().map(|(_, text)| *text).collect();
-    let summaries: Vec<Summary> = told
+    let told: Vec<(&Record, &RecordedReceipt)> = records
         .iter()
-        .map(|(record, text)| {
-            let mut summary = Summary::read(text);
-            summary.kind = summary.kind.or_else(|| record.usage.as_ref().map(|usage| usage.kind.to_string()));
-            summary
+        .filter_map(|record| record.receipt.as_ref().map(|receipt| (record, receipt)))
+        .collect();
+    let receipts: Vec<&str> = told.iter().map(|(_, receipt)| receipt.text.as_str()).collect();
+    let summaries: Vec<Cow<'_, Summary>> = told
+        .iter()
+        .map(|(record, receipt)| match &receipt.summary {
+            Some(summary) => Cow::Borrowed(&**summary),
+            None => {
+                let summary = Summary::read(&receipt.text);
+                let kind = || record.usage.as_ref().map(|usage| usage.kind.clone());
+                Cow::Owned(Summary { kind: summary.kind.or_else(kind), ..summary })
+            }
         })
         .collect();
     let providers: Vec<&str> = rows.iter().map(|(_, row)| row.provider.as_ref()).collect();
@@ -227,7 +247,7 @@ pub async fn insert(
         &texts(&summaries, |summary| summary.provider.as_deref()) as &[Option<&str>],
         &texts(&summaries, |summary| summary.kind.as_deref()) as &[Option<&str>],
         &summaries.iter().map(|summary| summary.byok).collect::<Vec<Option<bool>>>() as &[Option<bool>],
-        &texts(&summaries, |summary| Some(summary.status.as_str())) as &[Option<&str>],
+        &texts(&summaries, |summary| Some(&summary.status)) as &[Option<&str>],
         &texts(&summaries, |summary| summary.error_class.as_deref()) as &[Option<&str>],
         &texts(&summaries, |summary| summary.fallback_reason.as_deref()) as &[Option<&str>],
         &summaries.iter().map(|summary| summary.charge).collect::<Vec<i64>>(),

@@ -36,7 +36,7 @@ pub use fees::{Fee, Fees};
 pub use gateway_options::{CacheWish, GatewayOptions, brought_key};
 pub use kairosroute_domain::provider::Dialect;
 pub use names::Replaced;
-pub use normalize::normalize;
+pub use normalize::{mentions_mcp_servers, normalize};
 pub use prompt::{Prompt, of as prompt_of, prompt};
 pub use request::{Facts, Head, Invalid, Limits};
 pub use responses::failed_event;

@@ -11,6 +11,8 @@ use super::{
     request::{Invalid, Limits},
 };
 use kairosroute_domain::kind::Kind;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 const WRAPPER: &str = "additional_params";
 /// Names under which some clients send what `messages` is for.
@@ -18,17 +20,42 @@ const OTHER_NAMES: [&str; 3] = ["input", "instructions", SYSTEM];
 const SYSTEM: &str = "system_instruction";
 /// What the runner says in every request, whether or not there are any.
 const RUNNERS: &str = "mcp_servers";
+/// In both `instructions` and `system_instruction`.
+const INSTRUCTION: &str = "instruction";
+
+/// What a body that needs something done to it holds. To make a finder takes longer than to search a small body.
+struct Finders {
+    wrapper: Finder<'static>,
+    input: Finder<'static>,
+    instruction: Finder<'static>,
+    runners: Finder<'static>,
+    tool_call_id: Finder<'static>,
+}
+
+static FINDERS: LazyLock<Finders> = LazyLock::new(|| Finders {
+    wrapper: Finder::new(WRAPPER),
+    input: Finder::new("input"),
+    instruction: Finder::new(INSTRUCTION),
+    runners: Finder::new(RUNNERS),
+    tool_call_id: Finder::new("tool_call_id"),
+});
+
+/// Whether a body has the text `mcp_servers` in it.
+pub fn mentions_mcp_servers(body: &[u8]) -> bool {
+    FINDERS.runners.find(body).is_some()
+}
 
 /// The plain body; `None` when it is that already.
 pub fn normalize(kind: Kind, body: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, Invalid> {
     let is_form = matches!(kind, Kind::ImageEdits | Kind::Transcription | Kind::Translation);
-    let holds = |name: &str| memchr::memmem::find(body, name.as_bytes()).is_some();
-    let wrapped = !is_form && holds(WRAPPER);
+    let holds = |finder: &Finder<'_>| finder.find(body).is_some();
+    let finders = &*FINDERS;
+    let wrapped = !is_form && holds(&finders.wrapper);
     let is_chat = kind == Kind::Conversation(Dialect::Chat);
-    let renamed = is_chat && OTHER_NAMES.iter().any(|name| holds(name));
+    let renamed = is_chat && (holds(&finders.input) || holds(&finders.instruction));
     // Only in what the runner writes that loses them: elsewhere a result without a call is a mistake, and the
     // provider's to judge.
-    let bereft = is_chat && holds(RUNNERS) && holds("tool_call_id");
+    let bereft = is_chat && holds(&finders.runners) && holds(&finders.tool_call_id);
     if !wrapped && !renamed && !bereft {
         return Ok(None);
     }

@@ -57,14 +57,21 @@ impl fmt::Display for NanoUsd {
     /// Decimal dollars without trailing zeros: `0.000123`, `12`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let magnitude = self.0.unsigned_abs();
-        let (whole, nano) = (magnitude / 1_000_000_000, magnitude % 1_000_000_000);
+        let (whole, mut nano) = (magnitude / 1_000_000_000, magnitude % 1_000_000_000);
         if self.0 < 0 {
             f.write_str("-")?;
         }
-        write!(f, "{whole}")?;
+        match whole {
+            0 => f.write_str("0")?,
+            whole => write!(f, "{whole}")?,
+        }
         if nano != 0 {
-            let digits = format!("{nano:09}");
-            write!(f, ".{}", digits.trim_end_matches('0'))?;
+            let mut digits = *b".000000000";
+            for digit in digits.iter_mut().skip(1).rev() {
+                *digit += u8::try_from(nano % 10).unwrap_or(0);
+                nano /= 10;
+            }
+            f.write_str(std::str::from_utf8(&digits).unwrap_or_default().trim_end_matches('0'))?;
         }
         Ok(())
     }

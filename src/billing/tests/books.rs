@@ -59,8 +59,14 @@ async fn write(test: &TestDb, scope: OrgScope, request_id: RequestId, api_key_id
         request_id.receipt(),
         row.charge.0
     );
-    let record =
-        Record { scope, request_id, api_key_id, usage: Some(row), receipt: Some(receipt), replaces: false };
+    let record = Record {
+        scope,
+        request_id,
+        api_key_id,
+        usage: Some(row),
+        receipt: Some(receipt.into()),
+        replaces: false,
+    };
     usage::insert(&mut test.db.acquire().await.unwrap(), &[record], test.ambient.now()).await.unwrap();
 }
 

@@ -56,7 +56,7 @@ async fn books() -> (TestDb, OrgScope) {
             request_id: request.request_id,
             api_key_id: request.api_key_id,
             usage: Some(row),
-            receipt: Some(receipt(request.request_id, byok)),
+            receipt: Some(receipt(request.request_id, byok).into()),
             replaces: false,
         };
         usage::insert(&mut test.db.acquire().await.unwrap(), &[record], test.ambient.now()).await.unwrap();

@@ -147,7 +147,7 @@ async fn records_survive_killed_backends_and_a_bad_one_among_them() {
             request_id: RequestId(test.ambient.uuid()),
             api_key_id: ApiKeyId(test.ambient.uuid()),
             usage: (number % 2 == 0).then(|| reports::usage_row("m", number)),
-            receipt: Some(receipt),
+            receipt: Some(receipt.into()),
             replaces: false,
         };
         recorder.record(record);
@@ -162,7 +162,7 @@ async fn records_survive_killed_backends_and_a_bad_one_among_them() {
 
 fn record(test: &TestDb, scope: OrgScope, usage: Option<crate::billing::record::UsageRow>) -> Record {
     let (request_id, api_key_id) = (RequestId(test.ambient.uuid()), ApiKeyId(test.ambient.uuid()));
-    Record { scope, request_id, api_key_id, usage, receipt: Some("{}".to_owned()), replaces: false }
+    Record { scope, request_id, api_key_id, usage, receipt: Some("{}".to_owned().into()), replaces: false }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

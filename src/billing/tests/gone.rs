@@ -48,7 +48,7 @@ async fn an_expired_hold_has_its_usage_row_and_receipt_until_the_real_ones_come(
         request_id: streamed.request_id,
         api_key_id: streamed.api_key_id,
         usage: Some(row),
-        receipt: Some(r#"{"charged_nano_usd": 525}"#.to_owned()),
+        receipt: Some(r#"{"charged_nano_usd": 525}"#.to_owned().into()),
         replaces: true,
     };
     recorder.record(record);

@@ -66,7 +66,7 @@ async fn record(
         request_id,
         api_key_id: key,
         usage: Some(row),
-        receipt: Some(receipt),
+        receipt: Some(receipt.into()),
         replaces: false,
     };
     recorder.record(record.clone());

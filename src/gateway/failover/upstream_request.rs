@@ -4,7 +4,7 @@ use super::{AttemptFailure, Failover};
 use crate::{
     dialect::{
         ClientRequest, Dialect, Encoded, Reading, Target, Unsupported, WriterContext,
-        canonical::Effort,
+        canonical::{self, Effort},
         kinds::{At, KindRequest},
         openai_chat,
     },
@@ -28,7 +28,7 @@ impl<'a> Failover<'a> {
         &self,
         serving: &ServingTarget<'_>,
         open: &mut OpenRequest,
-    ) -> Result<(Call, Secret), AttemptFailure> {
+    ) -> Result<(Box<Call>, Secret), AttemptFailure> {
         match self.request {
             ParsedRequest::Conversation(request) => self.conversation(request, serving, open).await,
             ParsedRequest::Kind(request) => self.kind(request, serving, open),
@@ -40,7 +40,7 @@ impl<'a> Failover<'a> {
         request: &ClientRequest<'a>,
         serving: &ServingTarget<'_>,
         open: &mut OpenRequest,
-    ) -> Result<(Call, Secret), AttemptFailure> {
+    ) -> Result<(Box<Call>, Secret), AttemptFailure> {
         let candidate = serving.candidate;
         let seed = seed(open);
         let target = Target {
@@ -86,13 +86,23 @@ impl<'a> Failover<'a> {
         if !media::has_urls(&canonical, target.dialect) {
             return request.translate(&canonical, target);
         }
+        // Large, and most requests have nothing to fetch: kept out of their futures.
+        Box::pin(self.fetched(request, &canonical, target)).await
+    }
+
+    async fn fetched(
+        &self,
+        request: &ClientRequest<'a>,
+        canonical: &canonical::Request<'a>,
+        target: &Target<'_>,
+    ) -> Result<Encoded, Unsupported> {
         let limits = &self.inbound.gateway.settings.limits;
         let bounds = media::Bounds {
             bytes_max: limits.media_bytes_max,
             within: limits.media_time,
             memory: self.inbound.memory.another(),
         };
-        let embedded = self.embedded.get(&canonical, target.dialect, self.inbound.transport, bounds).await;
+        let embedded = self.embedded.get(canonical, target.dialect, self.inbound.transport, bounds).await;
         request.translate(&*embedded.map_err(|refused| request.named(refused))?, target)
     }
 
@@ -101,7 +111,7 @@ impl<'a> Failover<'a> {
         request: &KindRequest<'_>,
         serving: &ServingTarget<'_>,
         open: &mut OpenRequest,
-    ) -> Result<(Call, Secret), AttemptFailure> {
+    ) -> Result<(Box<Call>, Secret), AttemptFailure> {
         let candidate = serving.candidate;
         let provider = candidate.provider;
         // The plan has excluded providers that do not serve this.
@@ -166,7 +176,7 @@ impl<'a> Failover<'a> {
         outgoing: Outgoing,
         awaited: Awaited,
         stream: bool,
-    ) -> Result<(Call, Secret), AttemptFailure> {
+    ) -> Result<(Box<Call>, Secret), AttemptFailure> {
         let secret = serving.secret(self.inbound).ok_or(AttemptFailure::Unusable)?;
         let call = Call {
             transport: self.inbound.transport.clone(),
@@ -179,7 +189,7 @@ impl<'a> Failover<'a> {
             timing: Arc::default(),
             memory: self.inbound.memory.another(),
         };
-        Ok((call, secret))
+        Ok((Box::new(call), secret))
     }
 }
 

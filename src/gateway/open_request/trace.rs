@@ -85,11 +85,7 @@ impl OpenRequest {
             model: self.served().map(|served| served.model_id.clone()),
             usage: bill.map(|bill| bill.usage),
             stream: self.history.is_stream(),
-            status: match ending {
-                RequestOutcome::Completed => "completed",
-                RequestOutcome::Aborted => "aborted",
-                RequestOutcome::Failed => "failed",
-            },
+            status: ending.as_str(),
             is_error: ending == RequestOutcome::Failed,
             organization: self.principal.scope.org_id().to_string(),
             receipt: self.request_id.receipt().to_string(),

@@ -16,11 +16,14 @@ impl OpenRequest {
     pub(in crate::gateway) fn count(&mut self) {
         self.disregard_absurd();
         let Some(serving) = &mut self.serving else { return };
-        let output = serving.consumed.count(serving.family);
+        let output = serving.consumed.count(|| tokens::family(serving.provider, &serving.upstream));
         let reported = serving.consumed.reported;
         let counted = match serving.consumed.prompt {
             Some(prompt) => prompt.input,
-            None => count_prompt(serving.family, self.kind, &self.body),
+            None => {
+                let family = tokens::family(serving.provider, &serving.upstream);
+                count_prompt(family, self.kind, &self.body)
+            }
         };
         let input = counted.saturating_add(self.prompt_tokens);
         let usage = match reported {

@@ -8,7 +8,7 @@ mod headers;
 use crate::{
     config::McpLimits,
     dialect::{
-        Invalid,
+        self, Invalid,
         json::{Cursor, Kind, Member, ObjectWriter, Raw},
     },
     domain::secret::Secret,
@@ -80,7 +80,7 @@ pub struct McpPolicy<'a> {
 /// Reads the fields about MCP servers. `None`: there is no server, or the body cannot be read, and the request is
 /// treated as one without MCP.
 pub fn read(body: &[u8], allowed: &McpPolicy<'_>) -> Result<Option<McpOptions>, Invalid> {
-    if memchr::memmem::find(body, b"\"mcp_servers\"").is_none() {
+    if !dialect::mentions_mcp_servers(body) {
         return Ok(None);
     }
     let whole = Cursor::new(body, allowed.depth_max).and_then(|mut cursor| {

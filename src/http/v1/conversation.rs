@@ -34,10 +34,15 @@ use actix_web::{
         StatusCode,
         header::{AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
     },
-    web::Bytes,
+    web::{Bytes, BytesMut},
 };
 use futures_util::stream;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt::{Display, Write},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 const BYOK: HeaderName = HeaderName::from_static("x-kairosroute-byok");
 const PROVIDER: HeaderName = HeaderName::from_static("x-kairosroute-provider");
@@ -62,6 +67,11 @@ const TOKEN_RATES: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FALLBACK: HeaderName = HeaderName::from_static("x-kairosroute-fallback");
+const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Bytes of the values of most answers.
+const VALUES_BYTES: usize = 192;
 
 /// The handler of conversations.
 pub async fn converse(
@@ -137,19 +147,19 @@ pub(in crate::http) async fn ask(
     let asked = match asked {
         Ok(asked) => asked,
         Err(error) => {
-            let meta = pipeline::refuse(&gateway, principal, kind, place, error.message()).await;
+            let meta = Box::pin(pipeline::refuse(&gateway, principal, kind, place, error.message())).await;
             return Err(with_meta(error, &meta));
         }
     };
     let completed = if asked.body.len() > gateway.settings.limits.shares.large_body_bytes {
         let (compute, owner) = (gateway.clone(), owner(principal.scope));
         let work = move |transport: Transport| async move {
-            pipeline::complete(asked.inbound(&gateway, &transport, rewrite), place).await
+            pipeline::complete(&mut asked.inbound(&gateway, &transport, rewrite), place).await
         };
-        let completed = compute.compute.run(owner, work).await;
+        let completed = Box::pin(compute.compute.run(owner, work)).await;
         completed.map_err(|lost| with_meta(not_done(lost), &ResponseMeta::default()))?
     } else {
-        pipeline::complete(asked.inbound(&gateway, &transport, rewrite), place).await
+        pipeline::complete(&mut asked.inbound(&gateway, &transport, rewrite), place).await
     };
     completed.map_err(|(failure, meta)| {
         let error = if meta.cost.is_some() { broken_off(failure) } else { error(failure) };
@@ -280,7 +290,7 @@ pub(super) async fn inputs(
     kind: Kind,
 ) -> Result<Inputs, ApiError> {
     let routing_headers = routing_headers(call)?;
-    let gateway_options: Vec<&[u8]> = header_values(call, "x-kairosroute-fallback").collect();
+    let gateway_options: Vec<&[u8]> = header_values(call, FALLBACK).collect();
     let fallback = match gateway_options.as_slice() {
         [] => None,
         [b"platform"] => Some(ByokFallback::Platform),
@@ -291,8 +301,8 @@ pub(super) async fn inputs(
         }
     };
     let is_messages = kind == Kind::Conversation(Dialect::Messages);
-    let beta = call.header("anthropic-beta").filter(|_| is_messages).map(str::to_owned);
-    let content_type = call.header("content-type").unwrap_or_default().to_owned();
+    let beta = call.header(ANTHROPIC_BETA).filter(|_| is_messages).map(str::to_owned);
+    let content_type = call.header(CONTENT_TYPE).unwrap_or_default().to_owned();
     let first_content = first_content(call)?;
     let body = call.bytes(gateway.settings.limits.body_bytes_max).await?;
     if body.trim_ascii().is_empty() {
@@ -302,7 +312,7 @@ pub(super) async fn inputs(
     }
     // What is sent to the provider is about as large.
     call.charge(body.len().saturating_mul(2))?;
-    let traceparent = call.header("traceparent").and_then(TraceParent::parse);
+    let traceparent = call.header(TRACEPARENT).and_then(TraceParent::parse);
     Ok(Inputs {
         body,
         principal,
@@ -351,8 +361,12 @@ fn each_header(meta: &ResponseMeta, mut put: impl FnMut(HeaderName, HeaderValue)
         put(RATE_LIMIT_BYPASS, HeaderValue::from_static("BYOK API key used"));
     }
     let rates = meta.rates.as_deref().copied().unwrap_or_default();
-    let mut text = |name, value: String| {
-        if let Ok(value) = HeaderValue::try_from(value) {
+    // The values are written into one buffer, and share it.
+    let mut buffer = BytesMut::with_capacity(VALUES_BYTES);
+    let mut text = |name, value: &dyn Display| {
+        // Writing to memory cannot fail.
+        let _ = write!(buffer, "{value}");
+        if let Ok(value) = HeaderValue::from_maybe_shared(buffer.split().freeze()) {
             put(name, value);
         }
     };
@@ -360,33 +374,33 @@ fn each_header(meta: &ResponseMeta, mut put: impl FnMut(HeaderName, HeaderValue)
         [(REQUEST_RATES, rates.requests), (TOKEN_RATES, rates.tokens)]
     {
         if let Some(standing) = standing {
-            text(limit, standing.limit.to_string());
-            text(remaining, standing.remaining.to_string());
-            text(reset, duration_text(standing.reset_ms));
+            text(limit, &standing.limit);
+            text(remaining, &standing.remaining);
+            text(reset, &duration_text(standing.reset_ms));
         }
     }
     if let Some(id) = meta.request_id {
-        text(RECEIPT, id.receipt().to_string());
-        text(REQUEST_ID, id.to_string());
+        text(RECEIPT, &id.receipt());
+        text(REQUEST_ID, &id);
     }
     if let Some(provider) = meta.provider {
-        text(PROVIDER, provider.to_owned());
+        text(PROVIDER, &provider);
     }
     if let Some(model) = &meta.model {
-        text(MODEL, model.to_string());
+        text(MODEL, model);
     }
     if let Some(cost) = meta.cost {
-        text(COST, cost.to_string());
-        text(SAVINGS, meta.savings.to_string());
+        text(COST, &cost);
+        text(SAVINGS, &meta.savings);
     }
     if let Some(advice) = &meta.advice {
-        text(ADVICE, advice.to_string());
+        text(ADVICE, advice);
     }
     if let Some(reason) = meta.fallback_reason {
-        text(FALLBACK_REASON, reason.to_owned());
+        text(FALLBACK_REASON, &reason);
     }
     if !meta.dropped.is_empty() {
-        text(DROPPED, meta.dropped.join(", "));
+        text(DROPPED, &meta.dropped.join(", "));
     }
 }
 

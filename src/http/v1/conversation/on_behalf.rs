@@ -63,8 +63,8 @@ impl OnBehalf {
         let gateway = call.state::<Gateway>()?.into_inner();
         let transport = call.state::<Transport>()?;
         let slot = gateway.acquire_slot(&self.principal, call.take_memory()).await.map_err(no_place)?;
-        let inbound = self.inputs().inbound(&gateway, &transport, |_, _, body| body);
-        let completed = Box::pin(pipeline::complete(inbound, slot)).await;
+        let mut inbound = self.inputs().inbound(&gateway, &transport, |_, _, body| body);
+        let completed = Box::pin(pipeline::complete(&mut inbound, slot)).await;
         completed.map_err(|(failure, meta)| with_meta(error(failure), &meta))
     }
 

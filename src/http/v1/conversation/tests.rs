@@ -8,8 +8,8 @@ fn future_bytes<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
 
 #[test]
 fn the_futures_of_the_inference_handlers_stay_small() {
-    // 13,184 bytes when this was written. The aim is half of it; it must not grow meanwhile.
-    const BYTES_MAX: usize = 16 * 1_024;
+    // An optimized build keeps more in a future than this one does. What is rare and large is boxed where it is awaited.
+    const BYTES_MAX: usize = 12 * 1_024;
     for (handler, bytes) in [("converse", future_bytes(converse)), ("infer", future_bytes(infer))] {
         assert!(bytes < BYTES_MAX, "{handler}: {bytes} bytes");
     }
