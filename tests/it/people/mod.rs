@@ -1,6 +1,5 @@
 //! Organizations as wholes and the operator's hand: one server, many checks.
 
-mod browser;
 mod oidc;
 mod recovery;
 
