@@ -12,6 +12,7 @@ const OVER_MANY: &[(&str, &str)] = &[
     ("AS r (org_id, id, turn)", "records: rows that expired are replaced, matched likewise"),
     ("AS t (org_id, id, used_at, error)", "the last use of provider keys, matched likewise"),
     ("DELETE FROM session WHERE id IN", "prunes ended sessions"),
+    ("DELETE FROM session WHERE user_id", "an operator's sessions belong to no organization"),
     ("DELETE FROM api_key", "prunes revoked API keys"),
     ("DELETE FROM idempotency WHERE (org_id, id) IN", "prunes kept answers"),
     ("DELETE FROM receipt WHERE (org_id, id) IN", "prunes receipts of refusals"),
