@@ -85,20 +85,13 @@ async fn authorize(route: &'static Route, mut call: Call) -> Result<HttpResponse
         }
         Endpoint::Person(handler) => {
             let person = person(&call).await?;
-            match &person {
-                sessions::Person::Member(session) => call.belongs_to(owner(session.scope)),
-                // Its own account is where it switches its second factor on.
-                sessions::Person::Operator(_) if route.path.starts_with("/api/auth/") => {}
-                sessions::Person::Operator(operator) => check_second_factor(&call, operator)?,
-            }
+            admit_person(route, &mut call, &person)?;
             let origin = origin_of(&call);
             traced(origin, handler(call, person)).await
         }
         Endpoint::Session(capability, handler) => match person(&call).await? {
             sessions::Person::Member(session) if session.role.can(capability) => {
-                if session.is_suspended && !is_read(&call) {
-                    return Err(denied(SUSPENDED));
-                }
+                check_suspension(&call, &session)?;
                 call.belongs_to(owner(session.scope));
                 note_caller(&call.request, Caller { org: session.scope.org_id(), api_key: None });
                 let origin = origin_of(&call);
@@ -140,6 +133,22 @@ async fn person(call: &Call) -> Result<sessions::Person, ApiError> {
         call.state::<Accounts>()?.admit_change(person.user_id()).await?;
     }
     Ok(person)
+}
+
+/// Refuses a change in an organization that is suspended.
+fn check_suspension(call: &Call, session: &sessions::Session) -> Result<(), ApiError> {
+    if session.is_suspended && !is_read(call) { Err(denied(SUSPENDED)) } else { Ok(()) }
+}
+
+/// What a row for every person asks of this one.
+fn admit_person(route: &Route, call: &mut Call, person: &sessions::Person) -> Result<(), ApiError> {
+    match person {
+        sessions::Person::Member(session) => call.belongs_to(owner(session.scope)),
+        // Its own account is where it switches its second factor on.
+        sessions::Person::Operator(_) if route.path.starts_with("/api/auth/") => {}
+        sessions::Person::Operator(operator) => check_second_factor(call, operator)?,
+    }
+    Ok(())
 }
 
 /// Refuses an operator without a second factor where the installation asks for one.
