@@ -320,6 +320,25 @@ fn a_file_opens_with_what_it_is_for() {
     assert!(bare.is_empty(), "{bare:?}");
 }
 
+/// Names, model output and error messages are text: a page escapes whatever it shows. `style-src 'self'` refuses inline
+/// style, and `script-src 'self'` inline script.
+#[test]
+fn templates_escape_everything_and_carry_no_inline_script_or_style() {
+    let templates = fs::read_dir(root().join("templates")).unwrap().map(|file| file.unwrap().path());
+    let mut found = Vec::new();
+    for path in templates {
+        let text = fs::read_to_string(&path).unwrap();
+        let forbidden =
+            ["|safe", "| safe", "|escape(", " style=", "<style", " onclick=", " onerror=", "javascript:"];
+        found.extend(forbidden.iter().filter(|word| text.contains(**word)).map(|word| (path.clone(), *word)));
+        let scripts = text.matches("<script").count();
+        if scripts != text.matches("<script src=").count() {
+            found.push((path.clone(), "<script>"));
+        }
+    }
+    assert!(found.is_empty(), "{found:?}");
+}
+
 /// Two migrations of one version cannot both be recorded: nothing starts with them.
 #[test]
 fn every_migration_has_a_version_of_its_own() {

@@ -3,9 +3,7 @@
 
 use super::{key, report};
 use crate::{
-    accounts::{
-        Accounts, keys::CreatedKey, patch::KeyBody, people::KeyPage, roles::Capability, rotation::RotateBody,
-    },
+    accounts::{Accounts, keys::CreatedKey, patch::KeyBody, roles::Capability, rotation::RotateBody},
     billing::{
         report::Range,
         usage_report::{self, UsageQuery},
@@ -17,10 +15,10 @@ use crate::{
     },
     domain::{ambient::Ambient, ids::ApiKeyId},
     store::{
-        api_keys::ApiKey,
+        api_keys::{self, ApiKey, KeyScope},
         overview::{self, KeyActivity},
         rollups::{GroupBy, UsageFilter},
-        sessions::{Person, Session},
+        sessions::Session,
     },
 };
 use actix_web::{HttpResponse, http::StatusCode};
@@ -63,20 +61,16 @@ pub async fn list(visit: Visit<Session>) -> Result<HttpResponse, PageError> {
 type Activity = HashMap<String, (i64, i64, Option<KeyActivity>)>;
 
 async fn list_page(visit: Visit<Session>, status: StatusCode) -> Result<HttpResponse, PageError> {
-    let accounts = state::<Accounts>(&visit.call)?;
     let after = visit.form.given("after").map(str::parse).transpose();
     let after = after.map_err(|_| PageError::form("after", "`after` must be the id of an API key"))?;
-    let page = KeyPage { after, keys_max: Some(PAGE_SIZE) };
-    let found = accounts.overview(Person::Member(visit.who), page).await?;
-    let activity = activity(&visit, &found.api_keys).await?;
+    let (keys, next, activity) = read_page(&visit, after).await?;
     let frame = visit.frame.titled("API keys");
     let row = |key: &ApiKey| key_row(key, &activity, &frame.home);
-    let (live, ended): (Vec<&ApiKey>, Vec<&ApiKey>) =
-        found.api_keys.iter().partition(|key| key.revoked_at.is_none());
+    let (live, ended): (Vec<&ApiKey>, Vec<&ApiKey>) = keys.iter().partition(|key| key.revoked_at.is_none());
     let template = ListPage {
         live: live.into_iter().map(row).collect(),
         ended: ended.into_iter().map(row).collect(),
-        next: found.next.map(|id| format!("?after={id}")),
+        next: next.map(|id| format!("?after={id}")),
         may_write: visit.who.role.can(Capability::WriteKeys),
         name: visit.form.get("name"),
         frame: &frame,
@@ -84,16 +78,26 @@ async fn list_page(visit: Visit<Session>, status: StatusCode) -> Result<HttpResp
     Ok(page_of(&template, status))
 }
 
-async fn activity(visit: &Visit<Session>, keys: &[ApiKey]) -> Result<Activity, PageError> {
+/// The keys of a page that the session's role may see, the last one if more follow, and what they did.
+async fn read_page(
+    visit: &Visit<Session>,
+    after: Option<ApiKeyId>,
+) -> Result<(Vec<ApiKey>, Option<ApiKeyId>, Activity), PageError> {
     let session = visit.who;
     let now = state::<Ambient>(&visit.call)?.now();
     let range = Range::parse(None, None, now).map_err(|error| PageError::form("", error.to_string()))?;
     let member = (!session.role.has_all_keys()).then_some(session.user_id);
     let query =
         UsageQuery::by(range, GroupBy::Key).filtered(UsageFilter { member, ..UsageFilter::default() });
-    let ids: Vec<ApiKeyId> = keys.iter().map(|key| key.id).collect();
     report(&visit.call, move |db| async move {
         let mut connection = db.acquire().await?;
+        let scope = KeyScope { org: session.scope, made_by: member };
+        let mut keys = api_keys::list(&mut connection, scope, after, PAGE_SIZE + 1).await?;
+        let size = usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX);
+        let has_more = keys.len() > size;
+        keys.truncate(size);
+        let next = keys.last().filter(|_| has_more).map(|key| key.id);
+        let ids: Vec<ApiKeyId> = keys.iter().map(|key| key.id).collect();
         let mut activity = Activity::new();
         for one in overview::key_activity(&mut connection, session.scope, &ids, now).await? {
             activity.insert(one.id.to_string(), (0, 0, Some(one)));
@@ -103,7 +107,7 @@ async fn activity(visit: &Visit<Session>, keys: &[ApiKey]) -> Result<Activity, P
                 (*requests, *charged) = (line.requests, line.charged_usd.0);
             }
         }
-        Ok(activity)
+        Ok((keys, next, activity))
     })
     .await
 }
