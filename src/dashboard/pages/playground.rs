@@ -128,8 +128,9 @@ async fn playground_page(
             pretty.replace('\'', "'\\''")
         ),
         python: format!(
-            "from openai import OpenAI\n\nclient = OpenAI(base_url=\"{base}/v1\")  # key in OPENAI_API_KEY\nbody = {}\nprint(client.chat.completions.create(**body).choices[0].message.content)",
-            pretty.replace("true", "True").replace("false", "False").replace("null", "None")
+            "import json\nfrom openai import OpenAI\n\nclient = OpenAI(base_url=\"{base}/v1\")  # key in OPENAI_API_KEY\nbody = json.loads({})\nprint(client.chat.completions.create(**body).choices[0].message.content)",
+            // The text of a JSON string is a string of Python too.
+            Value::from(body.to_string())
         ),
         form,
         frame: &frame,

@@ -1,5 +1,6 @@
 //! Chat requests that a person makes from a page: with the rules and credentials of an API key, without its secret. They
-//! are served, billed and recorded as any other request of the key.
+//! are served, billed and recorded as any other request of the key, and refused from an address that the key does not
+//! allow.
 
 use super::{Inputs, error, no_place, respond, with_meta};
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     http::{
         error::{ApiError, Code},
         extract::Call,
+        refusals::from_allowed_address,
     },
     providers::transport::Transport,
     store::api_keys::Principal,
@@ -62,6 +64,7 @@ impl OnBehalf {
     async fn ask(&self, call: &mut Call) -> Result<Reply, ApiError> {
         let gateway = call.state::<Gateway>()?.into_inner();
         let transport = call.state::<Transport>()?;
+        from_allowed_address(call, self.principal.clone())?;
         let slot = gateway.acquire_slot(&self.principal, call.take_memory()).await.map_err(no_place)?;
         let mut inbound = self.inputs().inbound(&gateway, &transport, |_, _, body| body);
         let completed = Box::pin(pipeline::complete(&mut inbound, slot)).await;
@@ -72,6 +75,7 @@ impl OnBehalf {
     pub(crate) async fn plan(&self, call: &mut Call) -> Result<DryRun, ApiError> {
         let gateway = call.state::<Gateway>()?.into_inner();
         let transport = call.state::<Transport>()?;
+        from_allowed_address(call, self.principal.clone())?;
         let slot = gateway.acquire_slot(&self.principal, call.take_memory()).await.map_err(no_place)?;
         dry_run(self.inputs().inbound(&gateway, &transport, |_, _, body| body), slot).map_err(error)
     }
