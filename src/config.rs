@@ -178,8 +178,9 @@ impl Config {
     /// Reads the variables; blank ones count as unset. Reports every problem at once and never a value,
     /// for a value may be a secret in the wrong place.
     pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
-        let given: BTreeMap<String, String> =
-            variables.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
+        // Of a variable that is given twice the last value counts, also an empty one.
+        let mut given: BTreeMap<String, String> = variables.into_iter().collect();
+        given.retain(|_, value| !value.trim().is_empty());
         let mut reader = Reader { given: &given, errors: Vec::new() };
         reader.refuse_unknown();
         let config = reader.config();

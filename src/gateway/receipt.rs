@@ -376,12 +376,14 @@ fn write_cut(story: &ReceiptInput<'_>, lines_max: usize) -> RecordedReceipt {
         },
         truncated: cut.happened,
     };
+    RecordedReceipt { text: written(&document), summary: Some(Box::new(document.summary())) }
+}
+
+fn written(document: &Document<'_>) -> String {
     let mut text = Vec::with_capacity(USUAL_BYTES);
     // These types contain nothing that JSON cannot express; an empty object would still be a valid document.
-    let written =
-        serde_json::to_writer(&mut text, &document).ok().and_then(|()| String::from_utf8(text).ok());
-    let text = written.unwrap_or_else(|| "{}".to_owned());
-    RecordedReceipt { text, summary: Some(Box::new(document.summary())) }
+    let written = serde_json::to_writer(&mut text, document).ok().and_then(|()| String::from_utf8(text).ok());
+    written.unwrap_or_else(|| "{}".to_owned())
 }
 
 /// Shortens the content of a receipt and records that it did.

@@ -63,7 +63,10 @@ pub(super) async fn client(call: &Call, token: &str) -> Result<Arc<Principal>, A
 }
 
 /// Refuses a key that is used from outside its networks.
-pub(super) fn from_allowed_address(call: &Call, principal: Arc<Principal>) -> Result<Arc<Principal>, ApiError> {
+pub(super) fn from_allowed_address(
+    call: &Call,
+    principal: Arc<Principal>,
+) -> Result<Arc<Principal>, ApiError> {
     let rules = &principal.policy.rules;
     if rules.allowed_ips.is_empty() {
         return Ok(principal);

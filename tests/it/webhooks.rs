@@ -148,7 +148,9 @@ async fn a_message_that_is_not_accepted_is_sent_again_under_the_same_id_and_owne
     .await;
     assert!(text(&list["webhooks"][0]["lastError"]).contains("500"));
     let letters = wait_for("the e-mail", async || {
-        let letters = mail.letters_to(&customer.email);
+        let mut letters = mail.letters_to(&customer.email);
+        // The address is to be confirmed, too.
+        letters.retain(|letter| !letter.text.contains("Subject: Confirm"));
         (!letters.is_empty()).then_some(letters)
     })
     .await;

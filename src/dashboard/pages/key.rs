@@ -38,6 +38,18 @@ use actix_web::{HttpResponse, http::StatusCode};
 use askama::Template;
 use serde_json::{Value, json};
 
+/// What happens when the organization's own keys fail: the rule's value and its words.
+const FALLBACKS: [(&str, &str); 2] = [
+    ("platform", "use the platform's key and charge credit"),
+    ("never", "stop and return the provider's error"),
+];
+const ROUTING_MODES: [(&str, &str); 4] = [
+    ("on", "on: “auto” is served"),
+    ("shadow", "shadow: receipts also note what “auto” would choose"),
+    ("advise", "advise: answers also name it"),
+    ("off", "off: “auto” is refused"),
+];
+
 #[derive(Template)]
 #[template(path = "key.html")]
 struct KeyTemplate<'a> {
@@ -310,23 +322,9 @@ fn key_page<'a>(
         allowed_providers: policy.allowed_providers.as_deref().map(names).unwrap_or_default(),
         excluded_providers: names(&policy.excluded_providers),
         allowed_models: policy.allowed_models.as_deref().map(|models| models.join("\n")).unwrap_or_default(),
-        fallback: pairs(
-            &[
-                ("platform", "use the platform's key and charge credit"),
-                ("never", "stop and return the provider's error"),
-            ],
-            falls_back,
-        ),
+        fallback: pairs(&FALLBACKS, falls_back),
         fallback_cost: String::new(),
-        routing_mode: pairs(
-            &[
-                ("on", "on: “auto” is served"),
-                ("shadow", "shadow: receipts also note what “auto” would choose"),
-                ("advise", "advise: answers also name it"),
-                ("off", "off: “auto” is refused"),
-            ],
-            policy.routing_mode.as_str(),
-        ),
+        routing_mode: pairs(&ROUTING_MODES, policy.routing_mode.as_str()),
         min_quality: policy
             .min_quality_permille
             .map_or(String::new(), |permille| format!("{}.{:03}", permille / 1_000, permille % 1_000)),
