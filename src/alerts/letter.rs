@@ -8,14 +8,14 @@ const FOOTER: &str = "You receive this as an owner or a billing contact of the o
 /// Subject and text.
 pub fn write(kind: &str, organization: &str, document: &str) -> (String, String) {
     let data: Value = serde_json::from_str(document).unwrap_or_default();
-    let field = |name: &str| match &data[name] {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+    let field = |name: &str| match data.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => String::new(),
+        Some(other) => other.to_string(),
     };
     let (subject, text) = match kind {
         "budget.threshold" => {
-            let whose = match data["apiKeyName"].as_str() {
+            let whose = match data.get("apiKeyName").and_then(Value::as_str) {
                 Some(name) => format!("API key \"{name}\""),
                 None => "the organization".to_owned(),
             };

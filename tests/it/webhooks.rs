@@ -170,7 +170,8 @@ async fn a_message_that_is_not_accepted_is_sent_again_under_the_same_id_and_owne
     let tries = receiver.of_kind("balance.low");
     assert_eq!(&tries[1].headers["webhook-id"], id);
     wait_until("it to be delivered", async || stack.database.number(LEFT).await == 0).await;
-    assert_eq!(mail.letters().len(), 1);
+    let letters = mail.letters();
+    assert_eq!(letters.iter().filter(|letter| !letter.text.contains("Subject: Confirm")).count(), 1);
     stack.finish().await;
 }
 

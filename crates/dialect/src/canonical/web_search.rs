@@ -40,7 +40,7 @@ impl<'a> WebSearch<'a> {
     /// Whether sites are excluded, which not every dialect can express.
     pub fn blocks_sites(&self) -> bool {
         let has = |name: &&str| self.filters().member(name).is_some_and(|sites| !sites.is_idle());
-        BLOCKED_SITES.iter().any(|name| has(name))
+        BLOCKED_SITES.iter().any(has)
     }
 
     /// The place of the limits to sites.
