@@ -1,4 +1,4 @@
-//! The settings of e-mail. Off unless a mail server is given, which needs a sender.
+//! The settings of e-mail. Off unless a mail server is given, which needs a sender, and an address for links.
 
 use super::reader::Reader;
 use crate::mail::MailSettings;
@@ -11,7 +11,13 @@ impl Reader<'_> {
         if url.is_some() != from.is_some() {
             self.errors.push("KAIROSROUTE_SMTP_URL and KAIROSROUTE_SMTP_FROM are needed together".to_owned());
         }
-        match MailSettings::read(&url?, &from?, timeout) {
+        let (url, from) = (url?, from?);
+        if self.text("KAIROSROUTE_PUBLIC_URL").is_none() {
+            let reason =
+                "KAIROSROUTE_SMTP_URL needs KAIROSROUTE_PUBLIC_URL: e-mail contains links to the dashboard";
+            self.errors.push(reason.to_owned());
+        }
+        match MailSettings::read(&url, &from, timeout) {
             Ok(settings) => Some(settings),
             Err(reason) => {
                 self.errors.push(format!("KAIROSROUTE_SMTP_URL, KAIROSROUTE_SMTP_FROM: {reason}"));

@@ -90,11 +90,13 @@ fn origins_are_origins() {
 }
 
 #[test]
-fn a_mail_server_needs_a_sender() {
+fn a_mail_server_needs_a_sender_and_an_address_for_links() {
     let (url, from) =
         (("KAIROSROUTE_SMTP_URL", "smtps://u:s3cret@h"), ("KAIROSROUTE_SMTP_FROM", "noreply@h.example"));
-    assert!(read(&[url, from]).unwrap().smtp.is_some());
-    for pairs in [&[url][..], &[from], &[("KAIROSROUTE_SMTP_URL", "smtp://u:s3cret@h"), from]] {
+    let public = ("KAIROSROUTE_PUBLIC_URL", "https://h.example");
+    assert!(read(&[url, from, public]).unwrap().smtp.is_some());
+    let open = ("KAIROSROUTE_SMTP_URL", "smtp://u:s3cret@h");
+    for pairs in [&[url, public][..], &[from, public], &[open, from, public], &[url, from]] {
         let errors = read(pairs).err().unwrap();
         assert_eq!(errors.0.len(), 1, "{errors}");
         assert!(!errors.to_string().contains("s3cret"));

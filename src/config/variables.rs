@@ -381,7 +381,7 @@ pub static VARIABLES: &[Variable] = &[
     variable(
         "KAIROSROUTE_SMTP_URL",
         "",
-        "mail server, such as smtps://user:password@mail.example.com, or smtp://…:587?tls=required; unset: no e-mail",
+        "mail server, such as smtps://user:password@mail.example.com, or smtp://…:587?tls=required; needs KAIROSROUTE_PUBLIC_URL; unset: no e-mail",
     ),
     variable("KAIROSROUTE_SMTP_FROM", "", "sender of e-mail, such as KairosRoute <noreply@example.com>"),
     variable("KAIROSROUTE_SMTP_TIMEOUT_MS", "20000", "time for one command of the mail server"),

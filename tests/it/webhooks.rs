@@ -131,6 +131,7 @@ async fn a_message_that_is_not_accepted_is_sent_again_under_the_same_id_and_owne
         .env("KAIROSROUTE_ALLOW_PRIVATE_NETS", "127.0.0.0/8")
         .env("KAIROSROUTE_SMTP_URL", &mail.url())
         .env("KAIROSROUTE_SMTP_FROM", "KairosRoute <noreply@example.test>")
+        .env("KAIROSROUTE_PUBLIC_URL", "https://gateway.example")
         .start()
         .await;
     let customer = stack.customer("1").await;
