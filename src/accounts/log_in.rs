@@ -42,7 +42,7 @@ struct Purpose {
 }
 
 impl Accounts {
-    /// Checks a password and begins a session. Unknown user and wrong password cannot be told apart.
+    /// Checks a password and begins a session. An unknown user and a wrong password get the same answer.
     pub async fn log_in(&self, login: Login, origin: Origin) -> Result<LoggedIn, AccountError> {
         let email = fields::email(&login.email)?;
         let network = origin.network();

@@ -1,5 +1,5 @@
 //! What happens by e-mail: a new password for a person who has lost it, the proof of an address, another address. Whether
-//! an address has an account is told to nobody but its owner: the answer and its time are the same for every address, and
+//! an address has an account is shown to its owner alone: the answer and its time are the same for every address, and
 //! everything that depends on it happens beside the request. A link works once.
 
 use super::{
@@ -122,7 +122,7 @@ impl Accounts {
         let now = self.ambient.now();
         self.throttle.check_rate(Subject::Mails(network), now).await?;
         if self.throttle.check_rate(Subject::MailsTo(email.clone()), now).await.is_err() {
-            // Whether an address has had its messages is not told either.
+            // The answer does not show whether an address has had its messages, either.
             return Ok(());
         }
         self.db.runtime().spawn(async move {
@@ -200,8 +200,8 @@ impl Accounts {
         });
     }
 
-    /// Begins the change of the person's address. Whether another account has the new one is told to
-    /// the new address alone, where messages are sent.
+    /// Begins the change of the person's address. Whether another account has the new one is
+    /// not shown to the caller, where messages are sent.
     pub async fn change_email(
         &self,
         who: Person,
@@ -258,7 +258,7 @@ impl Accounts {
         .await
     }
 
-    /// Stores another address; with the hash of the link that proves it, if it is proved. The earlier one is told.
+    /// Stores another address; with the hash of the link that proves it, if it is proved. The earlier one gets a message.
     async fn store_email(
         &self,
         user: UserId,

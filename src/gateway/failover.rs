@@ -375,7 +375,7 @@ impl<'a> Failover<'a> {
         open: &mut OpenRequest,
     ) {
         let provider = target.candidate.provider;
-        let told = failed.map(|rejection| redact_for_customer(rejection, provider, target.kind()));
+        let shown = failed.map(|rejection| redact_for_customer(rejection, provider, target.kind()));
         failed.inspect(|rejection| open.blame(rejection.class, rejection.retry_after));
         let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         open.history.call_ended(Attempt {
@@ -392,12 +392,12 @@ impl<'a> Failover<'a> {
                 Credential::Platform => None,
             },
             status: failed.map_or(Some(200), |rejection| rejection.status),
-            error: told.map(|told| format!("{}: {}", told.class.as_str(), told.message)),
+            error: shown.map(|shown| format!("{}: {}", shown.class.as_str(), shown.message)),
             started_ms: open.since_arrival_ms().saturating_sub(latency_ms),
             latency_ms,
         });
         if let Credential::Stored(key) = target.credential {
-            // An invalid request says nothing about the key.
+            // An invalid request is no evidence about the key.
             let about_the_key = failed.filter(|rejection| rejection.class.another_own_key_may_help());
             let error = about_the_key.map(|rejection| rejection.class.as_str());
             self.inbound.gateway.key_uses.note(self.inbound.principal.scope, key.id, open.started_at, error);

@@ -55,13 +55,13 @@ impl HiddenReasoning {
         self.answered.get_or_insert_with(|| (since.elapsed(), shown_bytes));
     }
 
-    /// Tokens of reasoning that were not shown, if `said_bytes` of text were shown, which are `said` tokens. A shown
-    /// token has about four bytes.
-    pub fn tokens(&self, said_bytes: usize, said: u64) -> u64 {
-        let (took, shown_bytes) = self.answered.unwrap_or_else(|| (self.since.elapsed(), said_bytes));
+    /// Tokens of reasoning that were not shown, if `text_bytes` of text were shown, which are `text_tokens` tokens. A
+    /// shown token has about four bytes.
+    pub fn tokens(&self, text_bytes: usize, text_tokens: u64) -> u64 {
+        let (took, shown_bytes) = self.answered.unwrap_or_else(|| (self.since.elapsed(), text_bytes));
         let thought = took.as_millis().saturating_mul(TOKENS_PER_SECOND).div_ceil(1_000).max(1);
         let thought = u64::try_from(thought).unwrap_or(u64::MAX).saturating_mul(self.answers);
         let hidden = thought.saturating_sub(u64::try_from(shown_bytes / 4).unwrap_or(u64::MAX));
-        hidden.min(self.most.saturating_sub(said)).max(1)
+        hidden.min(self.most.saturating_sub(text_tokens)).max(1)
     }
 }

@@ -23,12 +23,12 @@ use time::OffsetDateTime;
 
 const CALL_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// How long what an issuer says of itself is used, its keys among it.
+/// How long the configuration and the keys of an issuer are used before they are read again.
 const DISCOVERY_LIFE: time::Duration = time::Duration::hours(1);
 /// Keys are read again for a token of an unknown key at most this often.
 const KEYS_PAUSE: time::Duration = time::Duration::minutes(1);
 
-/// In which form a provider speaks.
+/// The protocol of a provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OidcKind {
     /// OpenID Connect with discovery.
@@ -53,7 +53,7 @@ pub struct OidcSettings {
     pub client_secret: Secret,
 }
 
-/// Who a provider says somebody is.
+/// The identity that a provider vouches for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// The provider's own name for the person; never given to another one.
@@ -260,7 +260,7 @@ impl OidcProvider {
         form
     }
 
-    /// What the issuer says of itself, read again once it is old.
+    /// The configuration of the issuer, read again once it is old.
     async fn known(&self, now: OffsetDateTime) -> Result<Arc<Known>, OidcError> {
         let current = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(known) = current.filter(|known| now - known.read_at < DISCOVERY_LIFE) {

@@ -161,7 +161,7 @@ impl Names {
         found
     }
 
-    /// Waits for its turn, then resolves. Only a failure of the second step says something about the name.
+    /// Waits for its turn, then resolves. Only a failure of the second step concerns the name.
     async fn ask(&self, name: String) -> Found {
         let turn = tokio::time::timeout(self.limits.time, self.asking.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(LookupError::Busy) };

@@ -85,7 +85,7 @@ pub async fn list_organizations(
     Ok(rows.collect())
 }
 
-/// What one organization brought in over a span of time.
+/// The revenue from one organization over a span of time.
 #[derive(Clone, Debug)]
 pub struct RevenueRow {
     pub id: OrgId,

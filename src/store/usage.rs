@@ -144,12 +144,12 @@ pub async fn insert(
             .map(|(_, row)| i64::try_from(pick(row)).map_or(COUNT_MAX, |count| count.min(COUNT_MAX)))
             .collect()
     };
-    let told: Vec<(&Record, &RecordedReceipt)> = records
+    let recorded: Vec<(&Record, &RecordedReceipt)> = records
         .iter()
         .filter_map(|record| record.receipt.as_ref().map(|receipt| (record, receipt)))
         .collect();
-    let receipts: Vec<&str> = told.iter().map(|(_, receipt)| receipt.text.as_str()).collect();
-    let summaries: Vec<Cow<'_, Summary>> = told
+    let receipts: Vec<&str> = recorded.iter().map(|(_, receipt)| receipt.text.as_str()).collect();
+    let summaries: Vec<Cow<'_, Summary>> = recorded
         .iter()
         .map(|(record, receipt)| match &receipt.summary {
             Some(summary) => Cow::Borrowed(&**summary),
@@ -221,11 +221,11 @@ pub async fn insert(
         &rows.iter().map(|(_, u)| u.latency_ms).collect::<Vec<i32>>(),
         &ttfts as &[Option<i32>],
         &rows.iter().map(|(r, _)| time_of(r.request_id.0, now)).collect::<Vec<OffsetDateTime>>(),
-        &told.iter().map(|(r, _)| r.scope.uuid()).collect::<Vec<Uuid>>(),
-        &told.iter().map(|(r, _)| r.request_id.receipt().0).collect::<Vec<Uuid>>(),
-        &told.iter().map(|(r, _)| r.api_key_id.0).collect::<Vec<Uuid>>(),
+        &recorded.iter().map(|(r, _)| r.scope.uuid()).collect::<Vec<Uuid>>(),
+        &recorded.iter().map(|(r, _)| r.request_id.receipt().0).collect::<Vec<Uuid>>(),
+        &recorded.iter().map(|(r, _)| r.api_key_id.0).collect::<Vec<Uuid>>(),
         &receipts as &[&str],
-        &told.iter().map(|(r, _)| time_of(r.request_id.0, now)).collect::<Vec<OffsetDateTime>>(),
+        &recorded.iter().map(|(r, _)| time_of(r.request_id.0, now)).collect::<Vec<OffsetDateTime>>(),
         &kinds as &[&str],
         &column(|u| u.usage.audio_input),
         &column(|u| u.usage.image_input),

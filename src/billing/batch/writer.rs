@@ -402,7 +402,7 @@ impl Writer {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        // An error on a new connection says nothing about the waiting operations.
+        // An error on a new connection does not concern the waiting operations.
         self.within_time(self.db.keep()).await.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 

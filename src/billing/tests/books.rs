@@ -245,7 +245,7 @@ async fn roll_up(test: &TestDb) {
     transaction.commit().await.unwrap();
 }
 
-/// What a report by model and day says: requests, cost and charge of each group.
+/// What a report by model and day contains: requests, cost and charge of each group.
 async fn sums(
     connection: &mut PgConnection,
     scope: OrgScope,

@@ -18,7 +18,7 @@ use time::Duration;
 
 const COST: i64 = 102_000;
 
-/// What the receipt of [`usage_row`]'s usage says at these prices.
+/// What the receipt of [`usage_row`]'s usage contains at these prices.
 fn receipt(request: RequestId, byok: bool) -> String {
     let line = |bucket: &str, tokens: u64, price: &str| json!({ "bucket": bucket, "tokens": tokens, "usd_per_million": price });
     let margin = if byok { 0 } else { MARGIN.0 };

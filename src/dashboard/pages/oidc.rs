@@ -78,7 +78,7 @@ pub async fn arrive(mut visit: Visit<()>) -> Result<HttpResponse, PageError> {
     Ok(response)
 }
 
-/// What went wrong is said on a page of its own.
+/// An error is shown on a page of its own.
 fn refused(error: AccountError) -> PageError {
     form_error(error)
 }

@@ -108,7 +108,7 @@ fn shared_with(key: &StoredProviderKey, names: &[(String, String)]) -> String {
     }
 }
 
-/// What a page says after a form.
+/// The message of a page after a form.
 pub(super) fn done(code: &str) -> &'static str {
     match code {
         "saved" => "Saved.",
@@ -266,7 +266,7 @@ async fn added(owner: Owner, visit: &Visit<Session>) -> Result<&'static str, Pag
     }
 }
 
-/// `POST …/provider-keys/{provider_key}`: does what the pressed button says.
+/// `POST …/provider-keys/{provider_key}`: performs the action of the pressed button.
 pub async fn act(visit: Visit<Session>) -> Result<HttpResponse, PageError> {
     let owner = Owner::of(&visit)?;
     match acted(owner, &visit).await {

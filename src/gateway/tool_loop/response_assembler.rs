@@ -144,11 +144,11 @@ impl ResponseAssembler {
         {
             *id = self.new_id();
         }
-        if let Some(told) =
+        if let Some(entry) =
             self.for_the_caller(&event, |name| tool_owner == ToolOwner::Gateway && toolbox.has(name))
             && let Some(writer) = &mut self.writer
         {
-            writer.event(&told, out);
+            writer.event(&entry, out);
         }
         self.turn.absorb(event);
     }
@@ -307,10 +307,10 @@ impl ClosingSummary<'_> {
         if !self.toolbox.errors.is_empty() {
             let mut errors = ObjectWriter::new();
             for (server, error) in &self.toolbox.errors {
-                let mut told = ObjectWriter::new();
-                told.text("message", &error.message);
-                told.text("code", error.code);
-                errors.key(server).extend(told.end());
+                let mut entry = ObjectWriter::new();
+                entry.text("message", &error.message);
+                entry.text("code", error.code);
+                errors.key(server).extend(entry.end());
             }
             rest.key("mcp_server_errors").extend(errors.end());
         }

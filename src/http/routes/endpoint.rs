@@ -22,7 +22,7 @@ pub struct Route {
     pub method: Method,
     /// In actix' pattern syntax.
     pub path: &'static str,
-    /// In whose words its errors are told.
+    /// The dialect of its errors.
     pub envelope: Envelope,
     pub endpoint: Endpoint,
 }

@@ -24,19 +24,19 @@ const NAMED: &str = "u0000";
 /// its letters and digits in the spellings of [`spellings`]. The key may have any length.
 pub fn without_key(text: &str, key: &str, bytes_max: usize) -> String {
     let (text, limit) = without_exact_key(text, key, bytes_max);
-    let mut told = String::with_capacity(text.len().min(bytes_max));
+    let mut scrubbed = String::with_capacity(text.len().min(bytes_max));
     let mut at = 0;
     for place in spellings::places(&text, key) {
         if place.start >= limit {
             break;
         }
-        told.push_str(text.get(at..place.start).unwrap_or_default());
-        told.push_str(MARK);
+        scrubbed.push_str(text.get(at..place.start).unwrap_or_default());
+        scrubbed.push_str(MARK);
         at = place.end;
     }
     // A match that extends over the limit ends the text.
-    told.push_str(text.get(at..limit).unwrap_or_default());
-    clipped(told, bytes_max)
+    scrubbed.push_str(text.get(at..limit).unwrap_or_default());
+    clipped(scrubbed, bytes_max)
 }
 
 /// The text with a placeholder for every exact or escaped key in the examined part, and how much of it may be shown.
@@ -46,7 +46,7 @@ fn without_exact_key(text: &str, key: &str, bytes_max: usize) -> (String, usize)
     let seeming: Vec<char> = unescaped(key, &Cell::new(0)).map(|(letter, _)| letter).collect();
     let readings = if seeming == letters { vec![letters] } else { vec![letters, seeming] };
     let steps = Cell::new(0);
-    let mut told = String::with_capacity(text.len().min(bytes_max.saturating_add(BEHIND_MAX)));
+    let mut scrubbed = String::with_capacity(text.len().min(bytes_max.saturating_add(BEHIND_MAX)));
     let (mut rest, mut limit) = (text, None);
     // The limit applies to the examined part and not to the shown part: placeholders are shorter than keys, and the
     // free space is not filled from the rest. A text that was cut far behind the limit therefore cannot end in a part
@@ -56,7 +56,7 @@ fn without_exact_key(text: &str, key: &str, bytes_max: usize) -> (String, usize)
         && let Some(letter) = rest.chars().next()
     {
         if limit.is_none() && text.len() - rest.len() >= bytes_max {
-            limit = Some(told.len());
+            limit = Some(scrubbed.len());
         }
         let (piece, taken) = match key_at(rest, key, &readings, &steps) {
             Some(taken) => (MARK, taken),
@@ -64,11 +64,11 @@ fn without_exact_key(text: &str, key: &str, bytes_max: usize) -> (String, usize)
                 rest.split_at_checked(letter.len_utf8()).map_or(("", rest.len()), |(one, _)| (one, one.len()))
             }
         };
-        told.push_str(piece);
+        scrubbed.push_str(piece);
         rest = rest.get(taken..).unwrap_or_default();
     }
-    let limit = limit.unwrap_or(told.len());
-    (told, limit)
+    let limit = limit.unwrap_or(scrubbed.len());
+    (scrubbed, limit)
 }
 
 /// Cuts at a character boundary.
@@ -93,7 +93,7 @@ fn letters_at(text: &str, letters: &[char], steps: &Cell<usize>) -> Option<usize
 }
 
 /// The characters of a text, each with its end; an escaped character, with any number of backslashes, counts as itself.
-/// Backslashes are never returned: none can be told from an escape. `steps` counts the examined bytes.
+/// Backslashes are never returned: none can be distinguished from an escape. `steps` counts the examined bytes.
 fn unescaped<'t>(text: &'t str, steps: &'t Cell<usize>) -> impl Iterator<Item = (char, usize)> + 't {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_as_it_is_and_in_json_within_json() {
-        for (text, told) in [
+        for (text, scrubbed) in [
             ("Bearer sk-a/b+c= is wrong", "Bearer [key] is wrong"),
             (r#"{"authorization":"Bearer sk-a\/b+c="}"#, r#"{"authorization":"Bearer [key]"}"#),
             (
@@ -164,10 +164,10 @@ mod tests {
             ("sk-a/b+c", "sk-a/b+c"),
             (r"\\\ end\", r"\\\ end\"),
         ] {
-            assert_eq!(without_key(text, "sk-a/b+c=", 2_000), told);
+            assert_eq!(without_key(text, "sk-a/b+c=", 2_000), scrubbed);
         }
         // Also short and unusual ones.
-        for (text, key, told) in [
+        for (text, key, scrubbed) in [
             ("no x here", "x", "no [key] here"),
             (r"a \ b", r"\", "a [key] b"),
             (r"a k\\ b", r"k\", "a [key] b"),
@@ -175,7 +175,7 @@ mod tests {
             (r"a k\\u0041 b", r"k\u0041", "a [key] b"),
             ("nothing", "", "nothing"),
         ] {
-            assert_eq!(without_key(text, key, 2_000), told, "{key}");
+            assert_eq!(without_key(text, key, 2_000), scrubbed, "{key}");
         }
     }
 
@@ -241,10 +241,10 @@ mod tests {
             "AIzaSyD-x8k2m1Q_w9e7r5t3y1u0i8o6p4a2",
         ] {
             for (name, spelled) in other_spellings(key) {
-                let told = without_key(&format!("the key: {spelled} was wrong"), key, 2_000);
-                let left = told.replace(MARK, "").replace("the key:", "").replace("was wrong", "");
+                let scrubbed = without_key(&format!("the key: {spelled} was wrong"), key, 2_000);
+                let left = scrubbed.replace(MARK, "").replace("the key:", "").replace("was wrong", "");
                 let letters = left.chars().filter(char::is_ascii_alphanumeric).count();
-                assert!(letters <= 12 && told.contains(MARK), "{name}: {told}");
+                assert!(letters <= 12 && scrubbed.contains(MARK), "{name}: {scrubbed}");
             }
         }
     }
@@ -268,8 +268,8 @@ mod tests {
         for (name, spelled) in other_spellings(key) {
             for before in [1_900, 1_990, 1_999] {
                 let text = format!("{}{spelled}", "+ ".repeat(before / 2));
-                let told = without_key(&text, key, 2_000);
-                let left = told.replace(['+', ' '], "");
+                let scrubbed = without_key(&text, key, 2_000);
+                let left = scrubbed.replace(['+', ' '], "");
                 let left: String =
                     left.replace(MARK, "").chars().filter(char::is_ascii_alphanumeric).collect();
                 assert!(left.len() <= 12, "{name}: {left}");
@@ -295,9 +295,9 @@ mod tests {
                 text.push_str(&spelled);
             }
             let text = clipped(text, cut);
-            let told = without_key(&text, &key, 2_000);
-            prop_assert!(told.len() <= 2_000);
-            let left = told.replace(MARK, "").replace('\u{e9}', "");
+            let scrubbed = without_key(&text, &key, 2_000);
+            prop_assert!(scrubbed.len() <= 2_000);
+            let left = scrubbed.replace(MARK, "").replace('\u{e9}', "");
             // The last placeholder may itself be cut.
             prop_assert!(MARK.starts_with(&left), "{left}");
         }
@@ -310,9 +310,9 @@ mod tests {
         let steps = Cell::new(0);
         assert_eq!(letters_at(&text, &key.chars().collect::<Vec<_>>(), &steps), None);
         assert!(steps.get() > STEPS_MAX, "one look at it is enough");
-        let told = without_key(&format!("{text} {key}"), &key, 2_000);
-        assert!(told.len() < 10 && !told.contains(&key), "{told}");
-        // What nobody has made so is told in full.
+        let scrubbed = without_key(&format!("{text} {key}"), &key, 2_000);
+        assert!(scrubbed.len() < 10 && !scrubbed.contains(&key), "{scrubbed}");
+        // Text that has no such form is returned whole.
         let usual = "Incorrect API key provided. ".repeat(70);
         assert_eq!(without_key(&usual, &key, 2_000), usual);
     }

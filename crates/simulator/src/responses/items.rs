@@ -88,21 +88,21 @@ fn reasoning(script: &Script, serial: u64, encrypted: bool) -> Item {
     let part = |text: &str| format!(r#"{{"type":"summary_text","text":"{text}"}}"#);
     let summary = if text.is_empty() { String::new() } else { part(&text) };
     let item = |summary: &str| format!(r#"{{"id":"{id}","type":"reasoning","summary":[{summary}]{sealed}}}"#);
-    let mut told = Item::new(item(&summary));
-    told.open(&item(""));
+    let mut writer = Item::new(item(&summary));
+    writer.open(&item(""));
     if !text.is_empty() {
         let of = format!(r#""item_id":"{id}","#);
         let part_of = |part: &str| format!(r#","summary_index":0,"part":{part}"#);
-        told.say("response.reasoning_summary_part.added", &of, &part_of(&part("")));
+        writer.say("response.reasoning_summary_part.added", &of, &part_of(&part("")));
         for piece in &script.reasoning {
             let after = format!(r#","summary_index":0,"delta":{}"#, quoted(piece));
-            told.say_content("response.reasoning_summary_text.delta", &of, &after);
+            writer.say_content("response.reasoning_summary_text.delta", &of, &after);
         }
         let after = format!(r#","summary_index":0,"text":"{text}""#);
-        told.say("response.reasoning_summary_text.done", &of, &after);
-        told.say("response.reasoning_summary_part.done", &of, &part_of(&part(&text)));
+        writer.say("response.reasoning_summary_text.done", &of, &after);
+        writer.say("response.reasoning_summary_part.done", &of, &part_of(&part(&text)));
     }
-    told.close()
+    writer.close()
 }
 
 fn message(script: &Script, texts: &[String], serial: u64) -> Item {
@@ -119,36 +119,36 @@ fn message(script: &Script, texts: &[String], serial: u64) -> Item {
             r#"{{"id":"{id}","type":"message","status":"{status}","content":[{content}],"role":"assistant"}}"#
         )
     };
-    let mut told = Item::new(item("completed", &parts.join(",")));
-    told.open(&item("in_progress", ""));
+    let mut writer = Item::new(item("completed", &parts.join(",")));
+    writer.open(&item("in_progress", ""));
     let of = format!(r#""item_id":"{id}","#);
     if let (false, Some(whole)) = (texts.is_empty(), parts.first()) {
         let at = r#","content_index":0"#;
         let empty = text_part("", &[], "[]");
-        told.say("response.content_part.added", &of, &format!(r#"{at},"part":{empty}"#));
+        writer.say("response.content_part.added", &of, &format!(r#"{at},"part":{empty}"#));
         for piece in texts {
             let logprobs = logprobs(script, std::slice::from_ref(piece));
             let after = format!(r#"{at},"delta":"{piece}","logprobs":{logprobs}"#);
-            told.say_content("response.output_text.delta", &of, &after);
+            writer.say_content("response.output_text.delta", &of, &after);
         }
         for (number, annotation) in annotations.iter().enumerate() {
             let after = format!(r#"{at},"annotation_index":{number},"annotation":{annotation}"#);
-            told.say("response.output_text.annotation.added", &of, &after);
+            writer.say("response.output_text.annotation.added", &of, &after);
         }
         let logprobs = logprobs(script, texts);
         let after = format!(r#"{at},"text":"{text}","logprobs":{logprobs}"#);
-        told.say("response.output_text.done", &of, &after);
-        told.say("response.content_part.done", &of, &format!(r#"{at},"part":{whole}"#));
+        writer.say("response.output_text.done", &of, &after);
+        writer.say("response.content_part.done", &of, &format!(r#"{at},"part":{whole}"#));
     }
     if let Some(words) = script.refusal.as_deref().map(quoted) {
         let at = format!(r#","content_index":{}"#, parts.len().saturating_sub(1));
         let (empty, whole) = (refusal_part("\"\""), refusal_part(&words));
-        told.say("response.content_part.added", &of, &format!(r#"{at},"part":{empty}"#));
-        told.say_content("response.refusal.delta", &of, &format!(r#"{at},"delta":{words}"#));
-        told.say("response.refusal.done", &of, &format!(r#"{at},"refusal":{words}"#));
-        told.say("response.content_part.done", &of, &format!(r#"{at},"part":{whole}"#));
+        writer.say("response.content_part.added", &of, &format!(r#"{at},"part":{empty}"#));
+        writer.say_content("response.refusal.delta", &of, &format!(r#"{at},"delta":{words}"#));
+        writer.say("response.refusal.done", &of, &format!(r#"{at},"refusal":{words}"#));
+        writer.say("response.content_part.done", &of, &format!(r#"{at},"part":{whole}"#));
     }
-    told.close()
+    writer.close()
 }
 
 /// A search of the web that was made.
@@ -158,9 +158,9 @@ fn web_search_call(serial: u64, number: u64) -> Item {
             r#"{{"id":"ws_simulated{serial}_{number}","type":"web_search_call","status":"{status}","action":{{"type":"search","query":"query {number}"}}}}"#
         )
     };
-    let mut told = Item::new(item("completed"));
-    told.open(&item("in_progress"));
-    told.close()
+    let mut writer = Item::new(item("completed"));
+    writer.open(&item("in_progress"));
+    writer.close()
 }
 
 fn function_call(call: &ToolCall, serial: u64, index: usize) -> Item {
@@ -172,16 +172,16 @@ fn function_call(call: &ToolCall, serial: u64, index: usize) -> Item {
         )
     };
     let arguments = call.pieces.concat();
-    let mut told = Item::new(item("completed", &arguments));
-    told.open(&item("in_progress", ""));
+    let mut writer = Item::new(item("completed", &arguments));
+    writer.open(&item("in_progress", ""));
     let of = format!(r#""item_id":"{id}","#);
     for piece in &call.pieces {
         let after = format!(r#","delta":"{piece}""#);
-        told.say_content("response.function_call_arguments.delta", &of, &after);
+        writer.say_content("response.function_call_arguments.delta", &of, &after);
     }
     let after = format!(r#","arguments":"{arguments}""#);
-    told.say("response.function_call_arguments.done", &of, &after);
-    told.close()
+    writer.say("response.function_call_arguments.done", &of, &after);
+    writer.close()
 }
 
 /// A call of a tool that takes any text: the member `input` of the script's arguments.
@@ -195,12 +195,12 @@ fn custom_tool_call(call: &ToolCall, serial: u64, index: usize) -> Item {
             r#"{{"id":"{id}","type":"custom_tool_call","status":"{status}","call_id":{call_id},"name":{name},"input":{input}}}"#
         )
     };
-    let mut told = Item::new(item("completed", &input));
-    told.open(&item("in_progress", "\"\""));
+    let mut writer = Item::new(item("completed", &input));
+    writer.open(&item("in_progress", "\"\""));
     let of = format!(r#""item_id":"{id}","#);
-    told.say_content("response.custom_tool_call_input.delta", &of, &format!(r#","delta":{input}"#));
-    told.say("response.custom_tool_call_input.done", &of, &format!(r#","input":{input}"#));
-    told.close()
+    writer.say_content("response.custom_tool_call_input.delta", &of, &format!(r#","delta":{input}"#));
+    writer.say("response.custom_tool_call_input.done", &of, &format!(r#","input":{input}"#));
+    writer.close()
 }
 
 fn text_part(text: &str, annotations: &[String], logprobs: &str) -> String {

@@ -134,8 +134,8 @@ fn items(encoded: Encoded, dialect: Dialect, answer: &str) -> [Value; 3] {
             whole.absorb(event);
         })
         .unwrap();
-    let told = write_answer(&whole, &writer_context(), "null", &Usage::default());
-    let told: Value = serde_json::from_slice(&told).unwrap();
+    let rewritten = write_answer(&whole, &writer_context(), "null", &Usage::default());
+    let rewritten: Value = serde_json::from_slice(&rewritten).unwrap();
     let mut writer = ClientWriter::new(Dialect::Responses, writer_context()).unwrap();
     let mut out = Vec::new();
     events.iter().for_each(|event| writer.event(event, &mut out));
@@ -155,7 +155,7 @@ fn items(encoded: Encoded, dialect: Dialect, answer: &str) -> [Value; 3] {
     assert!(!stream.contains("function_call"), "{stream}");
     let last = event("response.completed")["response"]["output"].clone();
     let only = |list: &Value| list.as_array().unwrap().last().unwrap().clone();
-    [only(&told["output"]), only(&last), done["item"].clone()]
+    [only(&rewritten["output"]), only(&last), done["item"].clone()]
 }
 
 #[test]
